@@ -1,0 +1,13 @@
+//! The local world of the connector: everything that it meets outside, simulated, and a way to let time pass and things go wrong.
+//!
+//! | room | duty |
+//! |---|---|
+//! | [`peer`] | what a simulated peer is, the transport without sockets, the HTTP server with them, faults and the list of calls |
+//! | [`clock`] | virtual time |
+//! | [`adyen`] | Adyen's Checkout API |
+//! | [`cleeng`] | Cleeng's Core API, dunning clock and signed webhooks |
+
+pub mod adyen;
+pub mod cleeng;
+pub mod clock;
+pub mod peer;

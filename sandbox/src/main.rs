@@ -1,0 +1,3 @@
+//! The sandbox's command.
+
+fn main() {}

@@ -1,0 +1,391 @@
+//! The Core API as a trait: what is asked, what comes back, and what is known when nothing comes back.
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use thiserror::Error;
+
+use crate::clock::Timestamp;
+use crate::http::TransportError;
+use crate::ids::{CustomerId, ExternalPaymentId, OfferId, OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, SubscriptionId};
+use crate::money::{Currency, Money};
+use crate::secret::SecretString;
+
+/// Cleeng's Core API, as far as a connector needs it.
+#[async_trait]
+pub trait Cleeng: Send + Sync {
+    /// `GET /3.1/subscriptions/{id}`.
+    ///
+    /// # Errors
+    /// [`CleengError`]; a read has no effect, so any of them may be tried again.
+    async fn subscription(&self, id: &SubscriptionId) -> Result<Subscription, CleengError>;
+
+    /// `POST /3.1/orders`. Moves no money: an order without a payment lapses after 24 hours, so this may be repeated.
+    ///
+    /// # Errors
+    /// [`CleengError`].
+    async fn create_order(&self, order: &NewOrder) -> Result<Order, CleengError>;
+
+    /// `GET /3.1/orders/{id}`.
+    ///
+    /// # Errors
+    /// [`CleengError`].
+    async fn order(&self, id: &OrderId) -> Result<Order, CleengError>;
+
+    /// `POST /3.1/payments`. Has no idempotency key at Cleeng: after [`CleengError::Unknown`] ask before posting again.
+    ///
+    /// # Errors
+    /// [`CleengError`].
+    async fn create_payment(&self, payment: &NewPayment) -> Result<Payment, CleengError>;
+
+    /// `PATCH /3.1/payments/{id}`.
+    ///
+    /// # Errors
+    /// [`CleengError`].
+    async fn update_payment(&self, id: &PaymentId, patch: &PaymentPatch) -> Result<(), CleengError>;
+
+    /// `PATCH /3.1/payments/{id}/cancel`: only for a payment that is authorised and not captured.
+    ///
+    /// # Errors
+    /// [`CleengError`].
+    async fn cancel_payment(&self, id: &PaymentId) -> Result<(), CleengError>;
+
+    /// The authorised payments of a set of payment details (`GET` or `POST .../authorised_payments`, by setting), all pages.
+    ///
+    /// # Errors
+    /// [`CleengError`].
+    async fn authorised_payments(&self, details: &PaymentDetailsId) -> Result<Vec<Payment>, CleengError>;
+
+    /// `POST /3.1/payment_details`.
+    ///
+    /// # Errors
+    /// [`CleengError`].
+    async fn create_payment_details(&self, details: &NewPaymentDetails) -> Result<PaymentDetails, CleengError>;
+
+    /// `DELETE /3.1/payment_details/{id}`. Details that are gone already are `Ok`.
+    ///
+    /// # Errors
+    /// [`CleengError`].
+    async fn delete_payment_details(&self, id: &PaymentDetailsId) -> Result<(), CleengError>;
+
+    /// Terminates a subscription (`POST .../terminate` or `PATCH`, by setting).
+    ///
+    /// # Errors
+    /// [`CleengError`].
+    async fn terminate(&self, id: &SubscriptionId, why: TerminationType) -> Result<(), CleengError>;
+}
+
+/// What went wrong with a call to Cleeng, sorted by what is known about its effect.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum CleengError {
+    /// Nothing was sent. No effect.
+    #[error("Cleeng cannot be reached: {0}")]
+    Unreachable(TransportError),
+    /// 401 or 403. No effect.
+    #[error("Cleeng refused the publisher token (status {status}): check cleeng.publisher_token in the secret and CLEENG_ENVIRONMENT")]
+    Unauthorised {
+        /// The status.
+        status: u16,
+    },
+    /// 404. No effect.
+    #[error("Cleeng knows no such resource")]
+    NotFound,
+    /// 429. No effect.
+    #[error("Cleeng asks to slow down")]
+    Throttled {
+        /// How long, if it says so.
+        retry_after: Option<Duration>,
+    },
+    /// Any other 4xx or an unexpected redirect: refused for good. No effect.
+    #[error("Cleeng refused the request (status {status})")]
+    Refused {
+        /// The status.
+        status: u16,
+    },
+    /// No answer, a 5xx, or a success that cannot be read. The effect is unknown.
+    #[error("it is unknown whether Cleeng did it ({0})")]
+    Unknown(UnknownAnswer),
+}
+
+impl CleengError {
+    /// Whether the call is known to have had no effect.
+    #[must_use]
+    pub const fn had_no_effect(&self) -> bool {
+        !matches!(self, Self::Unknown(_))
+    }
+
+    /// A stable code for alarms.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Unreachable(_) => "cleeng_unreachable",
+            Self::Unauthorised { .. } => "cleeng_unauthorised",
+            Self::NotFound => "cleeng_not_found",
+            Self::Throttled { .. } => "cleeng_throttled",
+            Self::Refused { .. } => "cleeng_refused",
+            Self::Unknown(_) => "cleeng_unknown",
+        }
+    }
+}
+
+/// Why the effect of a call is unknown.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum UnknownAnswer {
+    /// No answer came.
+    #[error("{0}")]
+    NoAnswer(TransportError),
+    /// A 5xx came.
+    #[error("status {0}")]
+    ServerError(u16),
+    /// A success came, but its body lacks what matters or has it in another type.
+    #[error("answer not understood: {0} is missing or of another type")]
+    Unreadable(&'static str),
+}
+
+/// Where a subscription stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum SubscriptionStatus {
+    /// Runs and renews.
+    Active,
+    /// Cancelled by the customer; runs to the end of what is paid.
+    Stopped,
+    /// Over.
+    Terminated,
+    /// Paused.
+    Paused,
+    /// A word that this version does not know.
+    Other(String),
+}
+
+/// How often a subscription renews.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RenewalCycle(pub Duration);
+
+/// What a subscription tells about its latest payment (`latestPaymentExternalId`, undocumented officially).
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum LatestPayment {
+    /// The field is absent: nothing can be concluded.
+    NotTold,
+    /// There is none.
+    None,
+    /// The one with this id.
+    Known(ExternalPaymentId),
+}
+
+/// A subscription.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Subscription {
+    /// Its id.
+    pub id: SubscriptionId,
+    /// Where it stands.
+    pub status: SubscriptionStatus,
+    /// The end of what is paid (`dateTo`).
+    pub paid_until: Timestamp,
+    /// Whose it is.
+    pub customer: Option<CustomerId>,
+    /// What for.
+    pub offer: Option<OfferId>,
+    /// The details that the next renewal uses.
+    pub payment_details: Option<PaymentDetailsId>,
+    /// The payment method, which decides the connector.
+    pub payment_method: Option<PaymentMethodId>,
+    /// What Cleeng expects next (`authorise`, `capture`); a hint only.
+    pub next_payment_action: Option<String>,
+    /// The latest payment.
+    pub latest_payment: LatestPayment,
+    /// The cycle; nothing if it is absent or unreadable. A month counts 28 days, a year 365: the shortest reading.
+    pub cycle: Option<RenewalCycle>,
+}
+
+/// An order to create for a renewal.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NewOrder {
+    /// Whose.
+    pub customer: CustomerId,
+    /// What for.
+    pub offer: OfferId,
+    /// In which currency.
+    pub currency: Currency,
+    /// Country of purchase, two letters.
+    pub country: String,
+    /// Which method.
+    pub payment_method: PaymentMethodId,
+    /// Which subscription is renewed; sent in a pair with `paymentOperation: recurring-payment`.
+    pub subscription: SubscriptionId,
+}
+
+/// An order.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Order {
+    /// Its id.
+    pub id: OrderId,
+    /// What is to be paid, tax included; the only source of an amount.
+    pub total: Money,
+    /// Whose, if told.
+    pub customer: Option<CustomerId>,
+    /// What for, if told.
+    pub offer: Option<OfferId>,
+    /// Which method, if told.
+    pub payment_method: Option<PaymentMethodId>,
+    /// When it lapses, if told.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What a new payment says about the money.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NewPaymentStatus {
+    /// Held, to be captured.
+    Authorised,
+    /// Taken.
+    Captured,
+    /// Declined.
+    Rejected {
+        /// Class and code, no personal data.
+        reason: String,
+    },
+}
+
+/// Which kind of payment it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaymentOperation {
+    /// A first purchase.
+    Initial,
+    /// A renewal.
+    Recurring,
+}
+
+/// Where the stored details of a payment come from.
+#[derive(Clone)]
+pub enum PaymentSource {
+    /// Details that Cleeng has.
+    Existing(PaymentDetailsId),
+    /// Details that come to be with the payment.
+    New {
+        /// The gateway's token in the adapter's reversible form.
+        token: SecretString,
+        /// What "my account" shows (`variant`, `lastCardFourDigits`, ...).
+        shown: serde_json::Value,
+    },
+    /// None, as after a refusal of a first purchase.
+    None,
+}
+
+/// A payment to report.
+#[derive(Clone)]
+pub struct NewPayment {
+    /// The order that it pays.
+    pub order: OrderId,
+    /// What became of the money.
+    pub status: NewPaymentStatus,
+    /// First purchase or renewal.
+    pub operation: PaymentOperation,
+    /// The details.
+    pub source: PaymentSource,
+    /// The gateway's id. Cleeng wants one on every payment; a refused one that never got an id carries our reference.
+    pub external_payment_id: ExternalPaymentId,
+    /// The subscription; required for a renewal.
+    pub subscription: Option<SubscriptionId>,
+}
+
+/// Where a payment stands in Cleeng.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PaymentStatus {
+    /// `authorized`; `authorised` is read as well.
+    Authorised,
+    /// Captured.
+    Captured,
+    /// Rejected.
+    Rejected,
+    /// Refunded.
+    Refunded,
+    /// Cancelled.
+    Cancelled,
+    /// A word that this version does not know.
+    Other(String),
+}
+
+/// A payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// Its id.
+    pub id: PaymentId,
+    /// Where it stands.
+    pub status: PaymentStatus,
+    /// The gateway's id, if told.
+    pub external_payment_id: Option<ExternalPaymentId>,
+    /// The order, if told.
+    pub order: Option<OrderId>,
+    /// What is paid, if told and readable.
+    pub total: Option<Money>,
+    /// Whose, if told.
+    pub customer: Option<CustomerId>,
+    /// What for, if told.
+    pub offer: Option<OfferId>,
+    /// The details, if told.
+    pub payment_details: Option<PaymentDetailsId>,
+    /// The gateway's name as Cleeng has it, if told.
+    pub payment_gateway: Option<String>,
+}
+
+/// A change to a payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PaymentPatch {
+    /// The money is taken.
+    Captured {
+        /// The gateway's id, where the capture has another than the authorisation.
+        external_payment_id: Option<ExternalPaymentId>,
+    },
+    /// The capture was refused.
+    Rejected {
+        /// Class and code.
+        reason: String,
+    },
+    /// The money was given back, or taken back by the bank.
+    Refunded {
+        /// The order; required by Cleeng here.
+        order: OrderId,
+        /// First purchase or renewal; required by Cleeng here.
+        operation: PaymentOperation,
+        /// Why.
+        reason: String,
+        /// How much, for a partial refund.
+        amount: Option<Money>,
+        /// Whether it is a chargeback.
+        chargeback: bool,
+    },
+}
+
+/// Details to create.
+#[derive(Clone)]
+pub struct NewPaymentDetails {
+    /// Whose.
+    pub customer: CustomerId,
+    /// The gateway's token in the adapter's reversible form.
+    pub token: SecretString,
+    /// Which method.
+    pub payment_method: PaymentMethodId,
+    /// What "my account" shows.
+    pub shown: serde_json::Value,
+    /// Whether renewals use them; `true` deactivates all older ones of the customer.
+    pub active: bool,
+}
+
+/// Details in Cleeng.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PaymentDetails {
+    /// Their id.
+    pub id: PaymentDetailsId,
+    /// Whether renewals use them, if told.
+    pub active: Option<bool>,
+    /// The whole answer without the token, for the front end.
+    pub shown: serde_json::Value,
+}
+
+/// Why a subscription ends (`terminationType`; Cleeng, "Terminate subscription").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TerminationType {
+    /// Nobody paid.
+    PaymentCancel,
+    /// The customer cancelled before.
+    UserCancel,
+}

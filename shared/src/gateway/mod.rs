@@ -1,0 +1,194 @@
+//! What the connector asks of a payment gateway.
+//!
+//! A gateway is one adapter file (or folder) here and one line in the registry. Only an adapter knows its gateway's
+//! spellings. The trait is asynchronous in meaning: a gateway may answer that it has *received* an order, and say later what became of
+//! it. An adapter must never turn "unknown" into "declined", nor either into "done".
+
+pub mod contract;
+mod outcome;
+mod registry;
+mod requests;
+
+pub mod adyen;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, UnknownCause};
+pub use registry::{GatewayName, Gateways};
+pub use requests::{
+    CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, IdempotencyKey, InquiryRequest, MerchantInitiated,
+    OperationKind, PurchaseRequest, Reference, RefundRequest, StoreDetailsRequest, StoredToken,
+};
+
+use crate::clock::Timestamp;
+use crate::http::HeaderMap;
+use crate::ids::ExternalPaymentId;
+use crate::money::Money;
+
+/// What a gateway can do, so that flows never ask for a gateway's name.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Capabilities {
+    /// Authorise now, capture later.
+    pub separate_capture: bool,
+    /// Captures, cancels and refunds are only acknowledged; the result comes by notification.
+    pub settles_by_notification: bool,
+    /// [`Gateway::inquire`] can tell the state of a payment.
+    pub inquiry: bool,
+    /// A payment can be cancelled by our reference when its gateway id is unknown.
+    pub cancel_by_reference: bool,
+    /// How long an idempotency key is certain to be honoured, per operation kind the shortest.
+    pub idempotency_memory: Duration,
+    /// The longest time that one call can take, which is the client's total timeout.
+    pub call_timeout: Duration,
+}
+
+/// A payment gateway.
+///
+/// Every write takes the idempotency key from its request and must send it in the gateway's own way. `Err` means that the call is known
+/// to have had no effect; everything else is an [`Outcome`].
+#[async_trait]
+pub trait Gateway: Send + Sync {
+    /// The name in settings, routes and journal records.
+    fn name(&self) -> GatewayName;
+
+    /// What it can do.
+    fn capabilities(&self) -> Capabilities;
+
+    /// Authorises a merchant-initiated payment with stored details; the money is captured later.
+    ///
+    /// # Errors
+    /// [`GatewayError`]: known to have had no effect.
+    async fn authorise(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError>;
+
+    /// Authorises and captures a merchant-initiated payment in one go. `Done` means that the money is taken.
+    ///
+    /// # Errors
+    /// As [`Gateway::authorise`].
+    async fn charge(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError>;
+
+    /// Captures an authorised payment. A payment that is captured already is `Done`.
+    ///
+    /// # Errors
+    /// As [`Gateway::authorise`].
+    async fn capture(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError>;
+
+    /// Releases an authorised payment. A payment that is cancelled or expired already is `Done`; one that is captured is
+    /// `Declined(Hard, ...)`, because a cancel never gives captured money back.
+    ///
+    /// # Errors
+    /// As [`Gateway::authorise`].
+    async fn cancel(&self, request: &CancelRequest) -> Result<Outcome, GatewayError>;
+
+    /// Gives captured money back, in whole or in part.
+    ///
+    /// # Errors
+    /// As [`Gateway::authorise`].
+    async fn refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError>;
+
+    /// Asks what became of a write whose outcome is unknown. `Ok(None)` where the gateway has no way to tell; `Unknown` where it has and
+    /// could not.
+    ///
+    /// # Errors
+    /// As [`Gateway::authorise`].
+    async fn inquire(&self, request: &InquiryRequest) -> Result<Option<Outcome>, GatewayError>;
+
+    /// Deletes stored details. Details that are gone already are `Done`.
+    ///
+    /// # Errors
+    /// As [`Gateway::authorise`].
+    async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError>;
+
+    /// Starts a purchase with the customer present, storing the details where asked.
+    ///
+    /// # Errors
+    /// As [`Gateway::authorise`].
+    async fn start_purchase(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError>;
+
+    /// Finishes a purchase or a storing that waited for the customer.
+    ///
+    /// # Errors
+    /// As [`Gateway::authorise`].
+    async fn finalize(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError>;
+
+    /// Stores details without a charge.
+    ///
+    /// # Errors
+    /// As [`Gateway::authorise`].
+    async fn store_details(&self, request: &StoreDetailsRequest) -> Result<Outcome, GatewayError>;
+
+    /// Verifies a notification of the gateway over its raw bytes and reads it. Items that do not concern us, or of a kind that we do not
+    /// know, are [`NotificationKind::Ignored`], never an error.
+    ///
+    /// # Errors
+    /// [`NotificationError`] for a body that is none, or a signature that does not fit.
+    async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<GatewayNotification>, NotificationError>;
+}
+
+/// One thing that a gateway tells, verified.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GatewayNotification {
+    /// What happened.
+    pub kind: NotificationKind,
+    /// The payment as the gateway knows it.
+    pub external_payment_id: Option<ExternalPaymentId>,
+    /// Our reference, echoed.
+    pub reference: Option<Reference>,
+    /// The gateway's id of the operation (capture, refund) that this settles.
+    pub operation_ref: Option<String>,
+    /// The amount, by ISO 4217 exponent.
+    pub amount: Option<Money>,
+    /// When it happened, as the gateway says; not signed by every gateway.
+    pub at: Option<Timestamp>,
+    /// The same for every repetition of the same notification.
+    pub dedupe_key: String,
+    /// The gateway's raw reason, where it says one.
+    pub reason: Option<String>,
+}
+
+/// The kinds of notifications that mean something to the connector.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NotificationKind {
+    /// A payment was authorised.
+    Authorised,
+    /// A payment was declined.
+    AuthorisationDeclined,
+    /// A capture succeeded.
+    Captured,
+    /// A capture failed, at once or later.
+    CaptureFailed,
+    /// An authorisation was released.
+    Cancelled,
+    /// A cancel failed.
+    CancelFailed,
+    /// An authorisation expired.
+    Expired,
+    /// A refund succeeded.
+    Refunded,
+    /// A refund failed, at once or later.
+    RefundFailed,
+    /// The money was taken back by the shopper's bank.
+    ChargedBack,
+    /// A chargeback was won.
+    ChargebackReversed,
+    /// A stored token came to be.
+    TokenCreated,
+    /// A stored token can no longer be used.
+    TokenDisabled,
+    /// Not ours, or nothing to do.
+    Ignored,
+}
+
+/// Why a notification was refused.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum NotificationError {
+    /// The body is no notification of this gateway.
+    #[error("body is no notification of this gateway")]
+    Malformed,
+    /// The signature is missing.
+    #[error("signature is missing")]
+    Unsigned,
+    /// The signature does not fit.
+    #[error("signature does not fit")]
+    BadSignature,
+}

@@ -1,0 +1,188 @@
+//! What came of a call to a gateway, in words that every flow understands.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::StoredToken;
+use crate::clock::Timestamp;
+use crate::http::TransportError;
+use crate::ids::ExternalPaymentId;
+use crate::money::{Money, MoneyError};
+
+/// What is known after a write.
+#[derive(Clone)]
+pub enum Outcome {
+    /// It happened.
+    Done(Operation),
+    /// The gateway took the order; whether it succeeds comes by notification.
+    Received(Operation),
+    /// The customer has to do something first.
+    ActionRequired(Action, Operation),
+    /// It did not happen, and the gateway said so.
+    Declined(Decline),
+    /// It may or may not have happened. Never to be read as declined or as done.
+    Unknown(UnknownCause),
+}
+
+impl Outcome {
+    /// A stable word for logs and metrics.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Done(_) => "done",
+            Self::Received(_) => "received",
+            Self::ActionRequired(..) => "action_required",
+            Self::Declined(_) => "declined",
+            Self::Unknown(_) => "unknown",
+        }
+    }
+}
+
+/// What the gateway said about an operation. No field is trusted to be present unless the adapter's contract says so.
+#[derive(Clone, Default)]
+pub struct Operation {
+    /// The id by which Cleeng shall know the payment from now on. Present on `Done` and `Received` of authorise, charge and capture, and
+    /// equal to the authorisation's where the gateway keeps one id for ever.
+    pub external_payment_id: Option<ExternalPaymentId>,
+    /// The gateway's id of this very operation, to recognise its notification.
+    pub operation_ref: Option<String>,
+    /// The amount that the gateway says it acted on; flows compare it with what they asked for.
+    pub amount: Option<Money>,
+    /// Stored details that came to be.
+    pub token: Option<StoredToken>,
+    /// When an authorisation lapses, where the gateway says so.
+    pub expires_at: Option<Timestamp>,
+}
+
+/// What the customer has to do, as an opaque object for the gateway's own front-end component.
+#[derive(Clone)]
+pub struct Action {
+    /// The gateway's action object, passed on unchanged.
+    pub payload: serde_json::Value,
+}
+
+/// A refusal by the bank, the scheme or the gateway's rules.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Decline {
+    /// What can be done about it.
+    pub class: DeclineClass,
+    /// The gateway's own code, never free text of the shopper.
+    pub code: String,
+}
+
+impl fmt::Display for Decline {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.class.as_str(), self.code)
+    }
+}
+
+/// What can be done about a decline.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeclineClass {
+    /// May succeed later, within limits.
+    Soft,
+    /// The customer has to authenticate.
+    NeedsCustomer,
+    /// The stored details have to be replaced.
+    NeedsNewDetails,
+    /// Never again with these details.
+    Hard,
+    /// Fraud or retry-limit rules; not again.
+    Risk,
+    /// The customer cancelled.
+    Cancelled,
+}
+
+impl DeclineClass {
+    /// A stable word for logs, metrics and the reason in Cleeng.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Soft => "soft",
+            Self::NeedsCustomer => "needs_customer",
+            Self::NeedsNewDetails => "needs_new_details",
+            Self::Hard => "hard",
+            Self::Risk => "risk",
+            Self::Cancelled => "cancelled",
+        }
+    }
+}
+
+/// Why an outcome is unknown.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownCause {
+    /// No answer came.
+    NoAnswer(TransportError),
+    /// The peer answered with a 5xx.
+    ServerError(u16),
+    /// The same call is still in progress at the peer.
+    InProgress,
+    /// The answer cannot be understood, or does not fit what was asked.
+    Unreadable,
+}
+
+impl fmt::Display for UnknownCause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NoAnswer(error) => error.fmt(f),
+            Self::ServerError(status) => write!(f, "status {status}"),
+            Self::InProgress => f.write_str("still in progress"),
+            Self::Unreadable => f.write_str("answer not understood"),
+        }
+    }
+}
+
+/// A call that is known to have had no effect, for a reason that is no decline. It never reaches Cleeng as `rejected`.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum GatewayError {
+    /// The credentials were refused (401, 403).
+    #[error("the gateway refused our credentials ({code}): check the API key in the secret and the merchant account")]
+    Credentials {
+        /// The gateway's code.
+        code: String,
+    },
+    /// The gateway calls our request wrong; a mistake of ours or of the settings.
+    #[error("the gateway refused our request as wrong ({code})")]
+    Malformed {
+        /// The gateway's code.
+        code: String,
+    },
+    /// The gateway asks for patience (429).
+    #[error("the gateway asks to slow down")]
+    Throttled {
+        /// How long, if it says so.
+        retry_after: Option<Duration>,
+    },
+    /// The gateway could not be reached; nothing was sent.
+    #[error("the gateway cannot be reached: {0}")]
+    Unreachable(TransportError),
+    /// The amount cannot be expressed at this gateway.
+    #[error("the amount cannot be sent to this gateway: {0}")]
+    Amount(#[from] MoneyError),
+    /// The stored token is not of this gateway's form.
+    #[error("the stored token of the payment details is not one of this gateway's")]
+    BadToken,
+    /// The gateway has no such operation.
+    #[error("the gateway does not support this operation")]
+    Unsupported,
+}
+
+impl GatewayError {
+    /// A stable code for alarms.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Credentials { .. } => "gateway_credentials",
+            Self::Malformed { .. } => "gateway_malformed",
+            Self::Throttled { .. } => "gateway_throttled",
+            Self::Unreachable(_) => "gateway_unreachable",
+            Self::Amount(_) => "gateway_amount",
+            Self::BadToken => "gateway_bad_token",
+            Self::Unsupported => "gateway_unsupported",
+        }
+    }
+}

@@ -1,0 +1,61 @@
+//! The gateways that this connector speaks to. A new one is one line in [`GatewayName`].
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+
+use super::Gateway;
+
+/// A gateway that has an adapter.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum GatewayName {
+    /// Adyen, Checkout API v71.
+    Adyen,
+}
+
+impl GatewayName {
+    /// All of them.
+    pub const ALL: &'static [Self] = &[Self::Adyen];
+
+    /// The name in settings and routes.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Adyen => "adyen",
+        }
+    }
+
+    /// Reads a name as settings and routes write it.
+    #[must_use]
+    pub fn parse(text: &str) -> Option<Self> {
+        Self::ALL.iter().copied().find(|name| name.as_str() == text)
+    }
+}
+
+impl fmt::Display for GatewayName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// The adapters that are configured, by name.
+#[derive(Clone, Default)]
+pub struct Gateways(BTreeMap<GatewayName, Arc<dyn Gateway>>);
+
+impl Gateways {
+    /// Registers an adapter under its own name.
+    #[must_use]
+    pub fn with(mut self, gateway: Arc<dyn Gateway>) -> Self {
+        self.0.insert(gateway.name(), gateway);
+        self
+    }
+
+    /// The adapter of that name, if it is configured.
+    #[must_use]
+    pub fn get(&self, name: GatewayName) -> Option<&Arc<dyn Gateway>> {
+        self.0.get(&name)
+    }
+}

@@ -1,0 +1,112 @@
+//! [`Transport`] over reqwest with rustls on ring.
+
+use std::error::Error as _;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use bytes::{Bytes, BytesMut};
+use http::HeaderValue;
+use thiserror::Error;
+
+use super::{Cause, MAX_ANSWER_BYTES, Request, Response, Transport, TransportError};
+
+/// Idle connections are dropped after this long: below the idle time of every gateway, and a frozen Lambda finds them dead anyway.
+const POOL_IDLE: Duration = Duration::from_secs(50);
+const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The client could not be built.
+#[derive(Debug, Error)]
+#[error("the HTTP client cannot start: no usable CA certificates were found; set SSL_CERT_FILE to a PEM bundle")]
+pub struct ClientError;
+
+/// The real way out: keep-alive, total timeouts, no redirects, no proxies, and one repeat on a dead pooled connection.
+#[derive(Clone)]
+pub struct ReqwestTransport {
+    client: reqwest::Client,
+}
+
+impl ReqwestTransport {
+    /// Builds the client. Parses the CA store, so it belongs into start-up.
+    ///
+    /// # Errors
+    /// [`ClientError`] if no CA certificate can be loaded.
+    pub fn new() -> Result<Self, ClientError> {
+        // A second call finds the provider installed, which is what is wanted.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder()
+            .redirect(reqwest::redirect::Policy::none())
+            .no_proxy()
+            .connect_timeout(CONNECT_TIMEOUT)
+            .pool_idle_timeout(POOL_IDLE)
+            .user_agent(concat!("cleeng-payment-connector/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map_err(|_| ClientError)?;
+        Ok(Self { client })
+    }
+
+    async fn send_once(&self, request: &Request) -> Result<Response, TransportError> {
+        let mut headers = request.headers.clone();
+        for (name, secret) in &request.secret_headers {
+            let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| TransportError::NotSent(Cause::BadRequest))?;
+            value.set_sensitive(true);
+            headers.insert(name.clone(), value);
+        }
+        let answer = self
+            .client
+            .request(request.method.clone(), &request.url)
+            .headers(headers)
+            .timeout(request.timeout)
+            .body(request.body.clone())
+            .send()
+            .await
+            .map_err(|error| classify(&error))?;
+        let (status, headers) = (answer.status(), answer.headers().clone());
+        let body = read_capped(answer).await?;
+        Ok(Response { status, headers, body })
+    }
+}
+
+async fn read_capped(mut answer: reqwest::Response) -> Result<Bytes, TransportError> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = answer.chunk().await.map_err(|error| in_answer(&error))? {
+        if body.len().saturating_add(chunk.len()) > MAX_ANSWER_BYTES {
+            return Err(TransportError::Unanswered(Cause::Garbled));
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn in_answer(error: &reqwest::Error) -> TransportError {
+    TransportError::Unanswered(if error.is_timeout() { Cause::Timeout } else { Cause::Garbled })
+}
+
+/// A failure before any byte of an answer. Only a failed connection is certain to have had no effect.
+fn classify(error: &reqwest::Error) -> TransportError {
+    if error.is_builder() {
+        return TransportError::NotSent(Cause::BadRequest);
+    }
+    if error.is_connect() {
+        return TransportError::NotSent(if error.is_timeout() { Cause::Timeout } else { Cause::Connect });
+    }
+    if error.is_timeout() {
+        return TransportError::Unanswered(Cause::Timeout);
+    }
+    let parse_error = error.source().is_some_and(|source| {
+        let text = source.to_string();
+        text.contains("invalid HTTP") || text.contains("parse")
+    });
+    TransportError::Unanswered(if parse_error { Cause::Garbled } else { Cause::Broken })
+}
+
+#[async_trait]
+impl Transport for ReqwestTransport {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        match self.send_once(&request).await {
+            // The peer closed a kept connection, or the Lambda thawed with a dead one: no byte of an answer came, so a request that may be
+            // repeated goes once more, on a new connection.
+            Err(TransportError::Unanswered(Cause::Broken)) if request.repeatable => self.send_once(&request).await,
+            other => other,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! x
+pub mod dynamodb;
+pub mod memory;
+pub mod store;

@@ -1,0 +1,28 @@
+//! What the functions of the Cleeng payment connector have in common.
+//!
+//! | room | duty |
+//! |---|---|
+//! | [`cleeng`] | Cleeng's Core API, its webhook envelope and signature |
+//! | [`gateway`] | the [`Gateway`](gateway::Gateway) trait, its outcomes, the registry and the adapters |
+//! | [`journal`] | durable steps, leases and payment records, and the stores that keep them |
+//! | [`billing`] | the rules of a billing period, used by every function that touches one |
+//! | [`flow`], [`metrics`] | what a flow is given, and what is counted |
+//! | [`lambda`] | the two doors of a function, start-up and telemetry |
+//! | [`settings`] | how settings are read and how their mistakes are told |
+//! | [`money`], [`ids`], [`secret`], [`clock`], [`http`] | the small types that everything else is made of |
+//!
+//! Nothing that only one function needs lives here.
+
+pub mod billing;
+pub mod cleeng;
+pub mod clock;
+pub mod flow;
+pub mod gateway;
+pub mod http;
+pub mod ids;
+pub mod journal;
+pub mod lambda;
+pub mod metrics;
+pub mod money;
+pub mod secret;
+pub mod settings;

@@ -1,0 +1,93 @@
+//! What is counted. Names are stable: alarms and the dashboard are built on them. Dimensions hold no id and no personal data.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+/// What can be counted or measured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Metric {
+    /// A webhook was verified and queued.
+    EventAccepted,
+    /// A webhook was refused at the door.
+    EventRefused,
+    /// A bad or missing signature; counted in [`Metric::EventRefused`] too.
+    SignatureFailure,
+    /// A webhook of another connector's payment method.
+    EventNotOurs,
+    /// A delivery of something that is settled already.
+    Duplicate,
+    /// A flow came to its end; dimension `outcome`.
+    Settled,
+    /// A delivery was put back to be tried again; dimension `reason`.
+    Deferred,
+    /// The outcome of an outside write is unknown.
+    UnknownOutcome,
+    /// Something needs an operator; dimension `reason`. Alarmed.
+    Parked,
+    /// Something deviates and was handled; dimension `reason`.
+    Warning,
+    /// How long a call to a gateway took, in milliseconds; dimensions `gateway` and `operation`.
+    GatewayLatency,
+    /// How long ago an event that is being put back was received, in seconds. Its maximum is the age of unsettled work.
+    UnsettledAge,
+}
+
+impl Metric {
+    /// The name in CloudWatch.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::EventAccepted => "EventAccepted",
+            Self::EventRefused => "EventRefused",
+            Self::SignatureFailure => "SignatureFailure",
+            Self::EventNotOurs => "EventNotOurs",
+            Self::Duplicate => "Duplicate",
+            Self::Settled => "Settled",
+            Self::Deferred => "Deferred",
+            Self::UnknownOutcome => "UnknownOutcome",
+            Self::Parked => "Parked",
+            Self::Warning => "Warning",
+            Self::GatewayLatency => "GatewayLatency",
+            Self::UnsettledAge => "UnsettledAge",
+        }
+    }
+
+    /// The unit in CloudWatch.
+    #[must_use]
+    pub const fn unit(self) -> &'static str {
+        match self {
+            Self::GatewayLatency => "Milliseconds",
+            Self::UnsettledAge => "Seconds",
+            _ => "Count",
+        }
+    }
+}
+
+/// Where metrics go.
+pub trait MetricSink: Send + Sync {
+    /// Takes one value. Dimension names and values are short, stable words.
+    fn emit(&self, metric: Metric, value: u64, dimensions: &[(&'static str, &str)]);
+}
+
+/// The metrics of a function. Cheap to clone.
+#[derive(Clone)]
+pub struct Metrics(Arc<dyn MetricSink>);
+
+impl Metrics {
+    /// Sends to this sink.
+    #[must_use]
+    pub fn new(sink: Arc<dyn MetricSink>) -> Self {
+        Self(sink)
+    }
+
+    /// Counts one.
+    pub fn count(&self, metric: Metric, dimensions: &[(&'static str, &str)]) {
+        self.0.emit(metric, 1, dimensions);
+    }
+
+    /// Records a duration in the metric's unit.
+    pub fn duration(&self, metric: Metric, duration: Duration, dimensions: &[(&'static str, &str)]) {
+        let value = if metric.unit() == "Seconds" { u128::from(duration.as_secs()) } else { duration.as_millis() };
+        self.0.emit(metric, u64::try_from(value).unwrap_or(u64::MAX), dimensions);
+    }
+}

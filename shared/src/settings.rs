@@ -1,0 +1,105 @@
+//! Settings from environment variables, validated at start. Every mistake is collected and named with its fix, so that one start shows
+//! them all.
+
+use std::fmt;
+use std::str::FromStr;
+
+/// One mistake in the settings.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Problem {
+    /// The environment variable, or the path in the secret.
+    pub setting: String,
+    /// What is wrong. Never the value: it could be a secret in the wrong place.
+    pub problem: String,
+    /// What to do.
+    pub fix: String,
+}
+
+impl fmt::Display for Problem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}; {}", self.setting, self.problem, self.fix)
+    }
+}
+
+/// All mistakes of one start.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub struct Problems(pub Vec<Problem>);
+
+impl fmt::Display for Problems {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} wrong setting(s)", self.0.len())?;
+        self.0.iter().try_for_each(|problem| write!(f, "\n- {problem}"))
+    }
+}
+
+/// Reads settings and collects what is wrong with them. An empty value counts as absent, because a template parameter without a value
+/// arrives as an empty variable.
+pub struct Reader<'a> {
+    get: &'a dyn Fn(&str) -> Option<String>,
+    problems: Vec<Problem>,
+}
+
+impl<'a> Reader<'a> {
+    /// Reads from a function from names to values, such as the environment.
+    #[must_use]
+    pub fn new(get: &'a dyn Fn(&str) -> Option<String>) -> Self {
+        Self { get, problems: Vec::new() }
+    }
+
+    /// Notes a mistake.
+    pub fn problem(&mut self, setting: &str, problem: impl Into<String>, fix: impl Into<String>) {
+        self.problems.push(Problem { setting: setting.to_owned(), problem: problem.into(), fix: fix.into() });
+    }
+
+    /// An optional text, trimmed.
+    #[must_use]
+    pub fn text(&self, name: &str) -> Option<String> {
+        (self.get)(name).map(|value| value.trim().to_owned()).filter(|value| !value.is_empty())
+    }
+
+    /// A required text; its absence is a problem with this fix.
+    pub fn required(&mut self, name: &str, fix: &str) -> Option<String> {
+        let value = self.text(name);
+        if value.is_none() {
+            self.problem(name, "is missing", fix);
+        }
+        value
+    }
+
+    /// An optional value read by `parse`; a value that it does not take is a problem, and the default stands in so that reading goes on.
+    pub fn parsed<T>(&mut self, name: &str, default: T, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> T {
+        let Some(text) = self.text(name) else { return default };
+        parse(&text).unwrap_or_else(|| {
+            self.problem(name, "is not understood", format!("set it to {expected}"));
+            default
+        })
+    }
+
+    /// An optional whole number within bounds.
+    pub fn number<T: FromStr + PartialOrd + fmt::Display + Copy>(&mut self, name: &str, default: T, min: T, max: T) -> T {
+        self.parsed(name, default, &format!("a whole number from {min} to {max}"), |text| {
+            text.parse().ok().filter(|value| (min..=max).contains(value))
+        })
+    }
+
+    /// An optional base URL without a slash at its end; `https`, or `http` where `plain_http` allows it (tests, sandbox).
+    pub fn base_url(&mut self, name: &str, default: &str, plain_http: bool) -> String {
+        let expected = if plain_http { "an http or https URL" } else { "an https URL" };
+        self.parsed(name, default.to_owned(), expected, |text| {
+            let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://").filter(|_| plain_http))?;
+            let host_ok = !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic()) && !rest.contains(['@', '?', '#']);
+            host_ok.then(|| text.trim_end_matches('/').to_owned())
+        })
+    }
+
+    /// The value, if nothing was wrong.
+    ///
+    /// # Errors
+    /// Every [`Problem`] that was noted.
+    pub fn finish<T>(self, value: Option<T>) -> Result<T, Problems> {
+        match value {
+            Some(value) if self.problems.is_empty() => Ok(value),
+            _ => Err(Problems(self.problems)),
+        }
+    }
+}
