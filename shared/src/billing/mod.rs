@@ -1,1 +1,68 @@
-//! x
+//! The rules of a billing period, for every function that touches one.
+//!
+//! Obligation = subscription + the instant of `expirationDate`. Attempt = obligation + the instant of `dunningAttemptDate`: the order, the
+//! gateway call and the report are steps of the attempt. A head document per subscription, written in the same transaction, guards against
+//! an expiry that moved: there is one live authorisation per subscription, and one attempt in flight.
+//!
+//! | room | duty |
+//! |---|---|
+//! | [`case`] | the documents of a period in work, and the way to finish, pause or park it |
+//! | [`head`] | what is known of the subscription across its periods |
+//! | [`rules`] | whose event it is, and whether anything is to be done at all |
+//! | [`gateway_step`] | one call to the gateway, with everything that is done about an unknown outcome |
+//! | [`pay`] | the order, and the authorisation or charge of an attempt |
+//! | [`capture`] | the capture of a live authorisation, and when it counts as done |
+//! | [`release`] | giving up an authorisation that nobody will capture |
+//! | [`report`] | telling Cleeng, with everything that is done when its answer is lost |
+//!
+//! A story ends early by returning its [`Verdict`] as the error, so that `?` reads as "or that is all for now".
+
+pub mod capture;
+pub mod case;
+pub mod gateway_step;
+pub mod head;
+pub mod pay;
+pub mod release;
+pub mod report;
+pub mod rules;
+
+use crate::cleeng::CleengError;
+use crate::cleeng::webhook::WebhookError;
+use crate::flow::Verdict;
+use crate::journal::JournalError;
+
+/// A part of a story: goes on with a value, or ends with a verdict.
+pub type Story<T> = Result<T, Verdict>;
+
+/// Puts the event back for this reason, after the door's own backoff.
+#[must_use]
+pub const fn later(reason: &'static str) -> Verdict {
+    Verdict::Later { after: None, reason }
+}
+
+impl From<JournalError> for Verdict {
+    fn from(error: JournalError) -> Self {
+        let after = match error {
+            JournalError::Leased(remaining) => Some(remaining),
+            _ => None,
+        };
+        Self::Later { after, reason: error.code() }
+    }
+}
+
+impl From<WebhookError> for Verdict {
+    /// The door refuses such events; one that comes through was queued by another release and is kept for an operator.
+    fn from(_: WebhookError) -> Self {
+        later("event_lacks_a_field")
+    }
+}
+
+/// A read from Cleeng failed: it had no effect, so the event is put back.
+#[must_use]
+pub fn read_failed(error: &CleengError) -> Verdict {
+    let after = match error {
+        CleengError::Throttled { retry_after } => *retry_after,
+        _ => None,
+    };
+    Verdict::Later { after, reason: error.code() }
+}

@@ -11,6 +11,9 @@ use crate::ids::{CustomerId, ExternalPaymentId, OfferId, OrderId, PaymentDetails
 use crate::money::{Currency, Money};
 use crate::secret::SecretString;
 
+/// The longest time that one call to Cleeng can take, connection included.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+
 /// Cleeng's Core API, as far as a connector needs it.
 #[async_trait]
 pub trait Cleeng: Send + Sync {

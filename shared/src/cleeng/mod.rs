@@ -8,7 +8,7 @@ pub mod client;
 pub mod webhook;
 
 pub use api::{
-    Cleeng, CleengError, LatestPayment, NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, Order, Payment, PaymentDetails,
-    PaymentOperation, PaymentPatch, PaymentSource, PaymentStatus, RenewalCycle, Subscription, SubscriptionStatus, TerminationType,
-    UnknownAnswer,
+    CALL_TIMEOUT, Cleeng, CleengError, LatestPayment, NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, Order, Payment,
+    PaymentDetails, PaymentOperation, PaymentPatch, PaymentSource, PaymentStatus, RenewalCycle, Subscription, SubscriptionStatus,
+    TerminationType, UnknownAnswer,
 };

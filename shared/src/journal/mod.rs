@@ -1,4 +1,99 @@
-//! x
+//! The journal makes flows crash-safe.
+//!
+//! Its record belongs to the *obligation* (a billing period, a termination, later an order, a refund), not to the delivery. Every outside
+//! write is a named step: the intent is recorded before the call and the result after it, and a finished step is never run again. A step
+//! with an intent and no result is an unknown outcome; what to do about it is the flow's decision, never a guess of this module.
+//!
+//! | room | duty |
+//! |---|---|
+//! | [`store`] | what is needed of a database; [`memory`] and [`dynamodb`] are two |
+//! | [`record`] | the obligation: attempts, steps, lease |
+//! | [`payment`] | the payment record and its legal transitions |
+//! | [`work`] | documents read together and written together, each only if it is still the one that was read |
+//! | [`run`] | one worker at one obligation: lease, steps, deadline |
+
 pub mod dynamodb;
 pub mod memory;
+pub mod payment;
+pub mod record;
+pub mod run;
 pub mod store;
+pub mod work;
+
+use std::time::Duration;
+
+use thiserror::Error;
+
+use self::store::{CommitError, StoreError};
+
+/// The schema that this release writes. It reads its own and older ones; a newer one is refused, so that a rolled-back release never
+/// damages what it does not understand.
+pub const SCHEMA: u32 = 1;
+
+/// How long a settled obligation is kept.
+pub const SETTLED_KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
+
+/// How long a payment record is kept: chargebacks come late.
+pub const PAYMENT_KEPT: Duration = Duration::from_secs(25 * 31 * 24 * 3600);
+
+/// How soon reconciliation looks at unsettled work.
+pub const LOOK_AGAIN: Duration = Duration::from_secs(15 * 60);
+
+/// Why the journal could not be used. The worker stops at once; the next delivery finds the last state that was written.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum JournalError {
+    /// Another worker wrote first: either a race, or this worker's lease ran out and it is fenced off.
+    #[error("another worker wrote first")]
+    Contended,
+    /// Another worker holds the lease.
+    #[error("another worker is at it for another {}", .0.as_secs())]
+    Leased(Duration),
+    /// The remaining time does not cover the next call.
+    #[error("not enough time left for the next call")]
+    OutOfTime,
+    /// The database failed; nothing was written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// It is unknown whether the last write happened.
+    #[error("it is unknown whether the journal was written")]
+    Unknown,
+    /// A record was written by a newer release.
+    #[error("a journal record has schema {0}, newer than this release")]
+    NewerSchema(u32),
+    /// A payment would move along an illegal transition.
+    #[error("illegal transition of a payment: {from} to {to}")]
+    IllegalTransition {
+        /// From.
+        from: &'static str,
+        /// To.
+        to: &'static str,
+    },
+}
+
+impl JournalError {
+    /// A stable code for logs and metrics.
+    #[must_use]
+    pub const fn code(&self) -> &'static str {
+        match self {
+            Self::Contended => "journal_contended",
+            Self::Leased(_) => "leased",
+            Self::OutOfTime => "out_of_time",
+            Self::Store(StoreError::Unavailable) => "journal_unavailable",
+            Self::Store(StoreError::Refused(_)) => "journal_refused",
+            Self::Store(StoreError::Corrupt) => "journal_corrupt",
+            Self::Unknown => "journal_unknown",
+            Self::NewerSchema(_) => "journal_newer_schema",
+            Self::IllegalTransition { .. } => "illegal_transition",
+        }
+    }
+}
+
+impl From<CommitError> for JournalError {
+    fn from(error: CommitError) -> Self {
+        match error {
+            CommitError::Conflict => Self::Contended,
+            CommitError::NotWritten(error) => Self::Store(error),
+            CommitError::Unknown => Self::Unknown,
+        }
+    }
+}

@@ -1,0 +1,121 @@
+//! The capture of a live authorisation, and when it counts as done.
+
+use super::Story;
+use super::case::Case;
+use super::gateway_step::{self, Call, Fact};
+use super::head::LastCharge;
+use super::report::{self, Change};
+use crate::clock::Timestamp;
+use crate::flow::{SettleOn, Verdict};
+use crate::gateway::{CaptureRequest, Decline, DeclineClass, OperationKind, Reference};
+use crate::ids::ExternalPaymentId;
+use crate::journal::JournalError;
+use crate::journal::payment::{PaymentRecord, PaymentState};
+use crate::journal::record::Finish;
+use crate::journal::store::StoreError;
+use crate::metrics::Metric;
+
+const CAPTURE: &str = "capture";
+const REPORT: &str = "report";
+
+/// Captures the whole of an authorised payment, waits until the gateway's word counts, and tells Cleeng. The open attempt names the payment.
+///
+/// # Errors
+/// Later or parked.
+pub async fn capture(case: &mut Case<'_>, reference: &Reference, expiration: Timestamp, raw_event: &str) -> Story<Verdict> {
+    let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let (gateway, amount, free, authorisation) = (payment.gateway, payment.amount, payment.free, payment.authorisation.clone());
+    if payment.state == PaymentState::Authorised {
+        case.change(reference, |payment, now| payment.become_state(PaymentState::Capturing, now))?;
+    }
+    let authorisation = authorisation.ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let fact = if free {
+        Fact::Done { external: Some(authorisation), expires_at: None }
+    } else {
+        let make = |key| {
+            let request = CaptureRequest { key, reference: reference.clone(), external_payment_id: authorisation, amount };
+            Call::Capture(request)
+        };
+        gateway_step::run(case, CAPTURE, gateway, OperationKind::Capture, make).await?
+    };
+    match fact {
+        Fact::Done { external, .. } => captured(case, reference, external, expiration).await,
+        Fact::Received { external, at, .. } => received(case, reference, external, at, expiration, raw_event).await,
+        Fact::Declined(decline) => failed(case, reference, &decline).await,
+    }
+}
+
+/// The gateway took the order. Its notification moves the payment record on; whoever comes first after that, or after the deadline, goes on.
+async fn received(
+    case: &mut Case<'_>,
+    reference: &Reference,
+    external: Option<ExternalPaymentId>,
+    at: Timestamp,
+    expiration: Timestamp,
+    raw_event: &str,
+) -> Story<Verdict> {
+    let state = case.payment(reference).map(|payment| payment.state);
+    let rules = &case.world.rules;
+    let waited = case.now().since(at);
+    match state {
+        Some(PaymentState::CaptureFailed) => {
+            let decline = Decline { class: DeclineClass::Soft, code: "capture_failed".to_owned() };
+            failed(case, reference, &decline).await
+        }
+        Some(PaymentState::Captured) => captured(case, reference, external, expiration).await,
+        Some(PaymentState::Capturing) if rules.settle_on == SettleOn::Receipt => captured(case, reference, external, expiration).await,
+        Some(PaymentState::Capturing) if waited >= rules.settle_deadline => {
+            case.world.metrics.count(Metric::Warning, &[("reason", "capture_settled_by_deadline")]);
+            captured(case, reference, external, expiration).await
+        }
+        Some(PaymentState::Capturing) => {
+            let remaining = rules.settle_deadline.saturating_sub(waited);
+            if let Some(attempt) = case.run.obligation.open_mut() {
+                attempt.waiting_event = Some(raw_event.to_owned());
+            }
+            case.pause().await?;
+            Ok(Verdict::Later { after: Some(remaining), reason: "capture_received" })
+        }
+        _ => case.park("captured_payment_is_in_another_state", true).await,
+    }
+}
+
+async fn captured(
+    case: &mut Case<'_>,
+    reference: &Reference,
+    external: Option<ExternalPaymentId>,
+    expiration: Timestamp,
+) -> Story<Verdict> {
+    let mut changed = None;
+    case.change(reference, |payment, now| {
+        payment.become_state(PaymentState::Captured, now)?;
+        payment.captured = payment.amount;
+        if let Some(external) = external
+            && payment.external_payment_id.as_ref() != Some(&external)
+        {
+            changed = Some((payment.gateway, external.clone()));
+            payment.external_payment_id = Some(external);
+        }
+        Ok(())
+    })?;
+    if let Some((gateway, external)) = changed {
+        case.add_lookup(PaymentRecord::by_gateway(gateway, &external), reference);
+    }
+    case.head.last_charge = Some(LastCharge { at: case.now(), expiration, certain: true });
+    forget_live(case, reference);
+    report::change(case, REPORT, reference, Change::Captured).await?;
+    case.finish(Finish::Captured).await
+}
+
+async fn failed(case: &mut Case<'_>, reference: &Reference, decline: &Decline) -> Story<Verdict> {
+    case.change(reference, |payment, now| payment.become_state(PaymentState::CaptureFailed, now))?;
+    forget_live(case, reference);
+    report::change(case, REPORT, reference, Change::Rejected(decline)).await?;
+    case.finish(Finish::Declined { class: decline.class, code: decline.code.clone() }).await
+}
+
+fn forget_live(case: &mut Case<'_>, reference: &Reference) {
+    if case.head.live.as_ref().is_some_and(|live| live.reference == *reference) {
+        case.head.live = None;
+    }
+}

@@ -1,0 +1,300 @@
+//! The documents of an obligation of a subscription in work, and the way to pause, finish or park it.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::head::{Head, LastCharge};
+use super::{Story, later};
+use crate::clock::Timestamp;
+use crate::flow::{Delivery, Verdict, World};
+use crate::gateway::{Gateway, GatewayName, GatewayText, IdempotencyKey, OperationKind, Reference};
+use crate::ids::{PaymentDetailsId, SubscriptionId};
+use crate::journal::payment::PaymentRecord;
+use crate::journal::record::{Attempt, AttemptKind, Finish, Turn};
+use crate::journal::run::Run;
+use crate::journal::store::{Key, StoreError};
+use crate::journal::work::Keep;
+use crate::journal::{JournalError, PAYMENT_KEPT, SETTLED_KEPT};
+use crate::metrics::Metric;
+
+/// An obligation of a subscription in work.
+pub struct Case<'w> {
+    /// What the flow was given.
+    pub world: &'w World,
+    /// The obligation and this worker's hold on it.
+    pub run: Run,
+    /// The subscription's head.
+    pub head: Head,
+    head_key: Key,
+    payments: BTreeMap<Reference, PaymentRecord>,
+    lookups: BTreeMap<Key, Reference>,
+}
+
+impl<'w> Case<'w> {
+    /// Reads the obligation, the head, and the payments that they speak of.
+    ///
+    /// # Errors
+    /// Later, if another worker is at it or the journal cannot be read.
+    pub async fn open(world: &'w World, key: Key, subscription: &SubscriptionId, delivery: &Delivery) -> Story<Self> {
+        let head_key = Head::key(subscription);
+        let also = std::slice::from_ref(&head_key);
+        let mut run = Run::open(Arc::clone(&world.store), Arc::clone(&world.clock), key, also, delivery).await?;
+        let head: Head = run.work.read(&head_key)?.unwrap_or_default();
+        let open = run.obligation.open().and_then(|attempt| attempt.reference.clone());
+        let spoken_of: Vec<Reference> = open.into_iter().chain(head.live.as_ref().map(|live| live.reference.clone())).collect();
+        run.work.load(&spoken_of.iter().map(PaymentRecord::key).collect::<Vec<_>>()).await?;
+        let mut payments = BTreeMap::new();
+        for reference in spoken_of {
+            if let Some(payment) = run.work.read::<PaymentRecord>(&PaymentRecord::key(&reference))? {
+                payments.insert(reference, payment);
+            }
+        }
+        Ok(Self { world, run, head, head_key, payments, lookups: BTreeMap::new() })
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.run.now()
+    }
+
+    /// The attempt in flight.
+    #[must_use]
+    pub fn attempt(&self) -> Option<&Attempt> {
+        self.run.obligation.open()
+    }
+
+    /// The payment of that reference, if it was loaded or made here.
+    #[must_use]
+    pub fn payment(&self, reference: &Reference) -> Option<&PaymentRecord> {
+        self.payments.get(reference)
+    }
+
+    /// Changes a payment, in memory.
+    ///
+    /// # Errors
+    /// Later, if the record is missing or the change is illegal: nothing is done on a record that does not add up.
+    pub fn change(
+        &mut self,
+        reference: &Reference,
+        change: impl FnOnce(&mut PaymentRecord, Timestamp) -> Result<(), JournalError>,
+    ) -> Story<()> {
+        let now = self.now();
+        let payment = self.payments.get_mut(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
+        Ok(change(payment, now)?)
+    }
+
+    /// Adds a new payment, in memory.
+    pub fn add_payment(&mut self, payment: PaymentRecord) {
+        self.payments.insert(payment.reference.clone(), payment);
+    }
+
+    /// Makes a payment findable under another key, in memory.
+    pub fn add_lookup(&mut self, key: Key, reference: &Reference) {
+        self.lookups.insert(key, reference.clone());
+    }
+
+    /// Opens an attempt and marks the head, in memory.
+    ///
+    /// # Errors
+    /// Later, if an attempt of another obligation of the subscription is in flight.
+    pub fn open_attempt(&mut self, kind: AttemptKind, due: Timestamp, details: Option<PaymentDetailsId>) -> Story<()> {
+        if self.head.in_flight.as_deref().is_some_and(|other| other != self.run.key().as_str()) {
+            return Err(later("another_period_in_flight"));
+        }
+        self.head.in_flight = Some(self.run.key().as_str().to_owned());
+        if let Some(attempt) = self.run.open_attempt(kind, due) {
+            attempt.details = details;
+        }
+        Ok(())
+    }
+
+    /// The idempotency key of the next try of a step of the open attempt.
+    #[must_use]
+    pub fn key_for(&self, gateway: GatewayName, operation: OperationKind, step: &str) -> IdempotencyKey {
+        let attempt = self.attempt().map_or_else(String::new, |attempt| {
+            format!("{}/{}/{}/{}", attempt.kind.as_str(), attempt.due.secs(), step, attempt.refusals(step))
+        });
+        IdempotencyKey::derive(&self.world.rules.salt, GatewayText(gateway.as_str()), operation, self.run.key().as_str(), &attempt)
+    }
+
+    /// The adapter of a gateway.
+    ///
+    /// # Errors
+    /// Later, if it is not configured any more.
+    pub fn gateway(&self, name: GatewayName) -> Story<Arc<dyn Gateway>> {
+        self.world.gateways.get(name).cloned().ok_or_else(|| later("gateway_not_configured"))
+    }
+
+    /// The recorded result of a step, or how else it stands.
+    ///
+    /// # Errors
+    /// Later, if the result cannot be read.
+    pub fn turn<T: DeserializeOwned>(&self, step: &str) -> Story<StepTurn<T>> {
+        Ok(match self.run.turn(step) {
+            Turn::Fresh => StepTurn::Fresh,
+            Turn::Unknown(step) => StepTurn::Unknown(step),
+            Turn::Done(value) => StepTurn::Done(serde_json::from_value(value).map_err(|_| JournalError::Store(StoreError::Corrupt))?),
+        })
+    }
+
+    /// Writes the intent of a step, with every result so far and the lease, before its call is made.
+    ///
+    /// # Errors
+    /// Later, if time is too short, the journal is not available, or another worker took over.
+    pub async fn begin(&mut self, step: &str, key: Option<IdempotencyKey>, timeout: Duration) -> Story<()> {
+        if let Err(out_of_time) = self.run.begin(step, key, timeout) {
+            self.pause().await?;
+            return Err(out_of_time.into());
+        }
+        self.save().await
+    }
+
+    /// Records the result of a step, in memory: the next write takes it along.
+    pub fn done<T: Serialize>(&mut self, step: &str, result: &T) {
+        let value = serde_json::to_value(result).unwrap_or(Value::Null);
+        if let Some(attempt) = self.run.obligation.open_mut() {
+            attempt.done(step, value);
+        }
+    }
+
+    /// Records that the first call of a step is known to have had no effect, gives the lease back, and puts the event back.
+    pub async fn no_effect(&mut self, step: &str, after: Option<Duration>, reason: &'static str) -> Verdict {
+        if let Some(attempt) = self.run.obligation.open_mut() {
+            attempt.refuse(step);
+        }
+        self.put_back(after, reason).await
+    }
+
+    /// Leaves a step as the unknown that it is, gives the lease back, and puts the event back.
+    pub async fn leave_unknown(&mut self, step: &str, reason: &'static str) -> Verdict {
+        self.world.metrics.count(Metric::UnknownOutcome, &[("step", step)]);
+        tracing::warn!(obligation = %self.run.key(), step, reason, "outcome unknown");
+        self.put_back(None, reason).await
+    }
+
+    /// Gives the lease back and puts the event back.
+    pub async fn put_back(&mut self, after: Option<Duration>, reason: &'static str) -> Verdict {
+        match self.pause().await {
+            Ok(()) => Verdict::Later { after, reason },
+            Err(verdict) => verdict,
+        }
+    }
+
+    /// The end of a story. One that ended early while it held the lease, such as by a read that failed between two steps, keeps its results
+    /// and gives the lease back, so that the next delivery need not wait for it.
+    pub async fn conclude(&mut self, story: Story<Verdict>) -> Verdict {
+        match story {
+            Ok(verdict) => verdict,
+            Err(verdict) => {
+                if self.run.holds_lease() {
+                    // A worker that was fenced off cannot write, and need not.
+                    let _ = self.pause().await;
+                }
+                verdict
+            }
+        }
+    }
+
+    /// Gives the lease back and writes what is known.
+    ///
+    /// # Errors
+    /// Later, if the journal cannot be written.
+    pub async fn pause(&mut self) -> Story<()> {
+        self.run.release();
+        self.save().await
+    }
+
+    /// Opens an attempt and finishes it at once, because nothing is to be done for it.
+    ///
+    /// # Errors
+    /// Later, if an attempt of another period is in flight or the journal cannot be written.
+    pub async fn finish_untried(&mut self, kind: AttemptKind, due: Timestamp, finish: Finish) -> Story<Verdict> {
+        self.open_attempt(kind, due, None)?;
+        self.finish(finish).await
+    }
+
+    /// Opens an attempt and parks it at once; it did nothing to anybody's money.
+    ///
+    /// # Errors
+    /// As [`Case::finish_untried`].
+    pub async fn park_untried(&mut self, kind: AttemptKind, due: Timestamp, reason: &'static str) -> Story<Verdict> {
+        self.open_attempt(kind, due, None)?;
+        self.park(reason, false).await
+    }
+
+    /// Finishes the open attempt and writes everything.
+    ///
+    /// # Errors
+    /// Later, if the journal cannot be written.
+    pub async fn finish(&mut self, finish: Finish) -> Story<Verdict> {
+        let word = finish.as_str();
+        tracing::info!(obligation = %self.run.key(), outcome = word, "settled");
+        self.close(finish);
+        self.pause().await?;
+        Ok(Verdict::Settled(word))
+    }
+
+    /// Parks the open attempt for an operator, with an alarm.
+    ///
+    /// # Errors
+    /// Later, if the journal cannot be written.
+    pub async fn park(&mut self, reason: &'static str, money_unknown: bool) -> Story<Verdict> {
+        if money_unknown && let Some(expiration) = self.head.latest {
+            // It may have been a charge, and counts like one: the next period must not be charged right after it.
+            self.head.last_charge = Some(LastCharge { at: self.now(), expiration, certain: false });
+        }
+        self.close(Finish::Parked { reason: reason.to_owned(), money_unknown });
+        self.pause().await?;
+        self.world.metrics.count(Metric::Parked, &[("reason", reason)]);
+        tracing::error!(obligation = %self.run.key(), reason, money_unknown, "parked for an operator");
+        Ok(Verdict::Parked(reason))
+    }
+
+    fn close(&mut self, finish: Finish) {
+        if let Some(attempt) = self.run.obligation.open_mut() {
+            attempt.finish = Some(finish);
+            attempt.waiting_event = None;
+        }
+        self.head.in_flight = None;
+    }
+
+    async fn save(&mut self) -> Story<()> {
+        let now = self.now();
+        let head_settled = self.head.in_flight.is_none() && self.head.live.is_none();
+        let head_keep = Keep { due_at: None, expires_at: head_settled.then(|| now.after(SETTLED_KEPT)) };
+        self.run.work.stage(&self.head_key, &self.head, head_keep)?;
+        let payment_keep = Keep { due_at: None, expires_at: Some(now.after(PAYMENT_KEPT)) };
+        for (reference, payment) in &self.payments {
+            let keep = if payment.state.is_open() { Keep::default() } else { payment_keep };
+            self.run.work.stage(&PaymentRecord::key(reference), payment, keep)?;
+        }
+        for (key, reference) in std::mem::take(&mut self.lookups) {
+            self.run.work.load(std::slice::from_ref(&key)).await?;
+            self.run.work.stage(&key, &Lookup { reference }, payment_keep)?;
+        }
+        Ok(self.run.commit().await?)
+    }
+}
+
+/// What a look-up document says.
+#[derive(Debug, Serialize, serde::Deserialize)]
+pub struct Lookup {
+    /// The payment.
+    pub reference: Reference,
+}
+
+/// How a step stands, with its result read.
+pub enum StepTurn<T> {
+    /// Not begun, or known to have had no effect.
+    Fresh,
+    /// Begun, result unknown.
+    Unknown(crate::journal::record::Step),
+    /// Done.
+    Done(T),
+}

@@ -1,0 +1,67 @@
+//! What is known of a subscription across its periods.
+
+use serde::{Deserialize, Serialize};
+
+use crate::clock::Timestamp;
+use crate::gateway::Reference;
+use crate::ids::{PaymentDetailsId, PaymentMethodId, SubscriptionId};
+use crate::journal::SCHEMA;
+use crate::journal::store::Key;
+
+/// The head of a subscription.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Head {
+    /// The schema that it was written with.
+    pub schema: u32,
+    /// The payment method of its latest event: tells that the subscription is ours where a payload does not.
+    #[serde(default)]
+    pub method: Option<PaymentMethodId>,
+    /// The obligation whose attempt is in flight. No other may open one.
+    #[serde(default)]
+    pub in_flight: Option<String>,
+    /// The authorisation that is held and not captured.
+    #[serde(default)]
+    pub live: Option<Live>,
+    /// The latest charge.
+    #[serde(default)]
+    pub last_charge: Option<LastCharge>,
+    /// The end of the latest period that an event named.
+    #[serde(default)]
+    pub latest: Option<Timestamp>,
+}
+
+/// An authorisation that is held and not captured.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Live {
+    /// The payment.
+    pub reference: Reference,
+    /// The details that it was made with.
+    pub details: PaymentDetailsId,
+    /// The period that it pays.
+    pub expiration: Timestamp,
+}
+
+/// A charge, or one that may have happened.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastCharge {
+    /// When.
+    pub at: Timestamp,
+    /// For which period.
+    pub expiration: Timestamp,
+    /// Whether it is known to have happened. One that may have counts like one that did.
+    pub certain: bool,
+}
+
+impl Head {
+    /// Where it is kept.
+    #[must_use]
+    pub fn key(subscription: &SubscriptionId) -> Key {
+        Key::new("head", &[subscription.as_str()])
+    }
+}
+
+impl Default for Head {
+    fn default() -> Self {
+        Self { schema: SCHEMA, method: None, in_flight: None, live: None, last_charge: None, latest: None }
+    }
+}

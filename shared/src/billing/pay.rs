@@ -1,0 +1,211 @@
+//! The order, and the authorisation or charge of an attempt.
+
+use serde::{Deserialize, Serialize};
+
+use super::case::{Case, StepTurn};
+use super::gateway_step::{self, Call, Fact};
+use super::head::{LastCharge, Live};
+use super::{Story, later};
+use crate::cleeng::webhook::BillingEvent;
+use crate::cleeng::{CALL_TIMEOUT, CleengError, NewOrder, Order};
+use crate::flow::{Method, Verdict};
+use crate::gateway::{Decline, MerchantInitiated, OperationKind, Reference, StoredToken};
+use crate::ids::{ExternalPaymentId, OrderId, PaymentMethodId};
+use crate::journal::payment::{PaymentRecord, PaymentState};
+use crate::journal::record::AttemptKind;
+use crate::money::Money;
+
+/// What is kept of an order.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct OrderFacts {
+    /// Its id.
+    pub id: OrderId,
+    /// What is to be paid: exactly this is asked of the gateway.
+    pub total: Money,
+}
+
+/// What came of asking for the money.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Paid {
+    /// It is held or taken.
+    Done(Reference),
+    /// It was refused.
+    Declined(Reference, Decline),
+}
+
+const ORDER: &str = "order";
+const PAY: &str = "pay";
+
+/// Creates the order of an attempt. It moves no money, so after an unknown outcome it is simply created again.
+///
+/// # Errors
+/// Later or parked.
+pub async fn order(case: &mut Case<'_>, event: &BillingEvent, method: &PaymentMethodId) -> Story<OrderFacts> {
+    if let StepTurn::Done(order) = case.turn(ORDER)? {
+        return Ok(order);
+    }
+    let (Some(currency), Some(country)) = (event.currency, event.country.clone()) else {
+        return Err(case.park("event_lacks_currency_or_country", false).await?);
+    };
+    case.begin(ORDER, None, CALL_TIMEOUT).await?;
+    let new = NewOrder {
+        customer: event.customer.clone(),
+        offer: event.offer.clone(),
+        currency,
+        country,
+        payment_method: method.clone(),
+        subscription: event.subscription.clone(),
+    };
+    match case.world.cleeng.create_order(&new).await {
+        Ok(order) if belongs(&order, &new) && order.total.minor >= 0 => {
+            let facts = OrderFacts { id: order.id, total: order.total };
+            case.done(ORDER, &facts);
+            Ok(facts)
+        }
+        Ok(_) => Err(case.park("order_does_not_fit_event", false).await?),
+        Err(error) => Err(order_failed(case, &error).await?),
+    }
+}
+
+/// Cleeng's answer must speak of the customer, the offer, the method and the currency that were sent.
+fn belongs(order: &Order, sent: &NewOrder) -> bool {
+    order.customer.as_ref().is_none_or(|customer| *customer == sent.customer)
+        && order.offer.as_ref().is_none_or(|offer| *offer == sent.offer)
+        && order.payment_method.as_ref().is_none_or(|method| *method == sent.payment_method)
+        && order.total.currency == sent.currency
+}
+
+async fn order_failed(case: &mut Case<'_>, error: &CleengError) -> Story<Verdict> {
+    match error {
+        CleengError::Refused { .. } | CleengError::NotFound => case.park("order_refused", false).await,
+        CleengError::Throttled { retry_after } => Ok(case.no_effect(ORDER, *retry_after, error.code()).await),
+        CleengError::Unreachable(_) | CleengError::Unauthorised { .. } | CleengError::Unknown(_) => {
+            Ok(case.no_effect(ORDER, None, error.code()).await)
+        }
+    }
+}
+
+/// Asks the gateway for the order's amount with the stored details: to hold it ([`AttemptKind::Authorise`]) or to take it
+/// ([`AttemptKind::Charge`]).
+///
+/// # Errors
+/// Later or parked.
+pub async fn pay(case: &mut Case<'_>, event: &BillingEvent, method: Method, order: &OrderFacts, kind: AttemptKind) -> Story<Paid> {
+    let operation = if kind == AttemptKind::Charge { OperationKind::Charge } else { OperationKind::Authorise };
+    let reference = attempt_payment(case, event, method, order, operation);
+    if order.total.is_zero() {
+        return free(case, event, &reference, kind);
+    }
+    let Some(token) = event.token.clone() else {
+        return Err(case.park("event_lacks_token", false).await?);
+    };
+    let make = |key| {
+        let request = MerchantInitiated {
+            key,
+            reference: reference.clone(),
+            amount: order.total,
+            token: StoredToken(token),
+            customer: event.customer.clone(),
+        };
+        if operation == OperationKind::Charge { Call::Charge(request) } else { Call::Authorise(request) }
+    };
+    match gateway_step::run(case, PAY, method.gateway, operation, make).await? {
+        Fact::Done { external: Some(external), expires_at } => {
+            case.change(&reference, |payment, _| {
+                payment.expires_at = expires_at;
+                Ok(())
+            })?;
+            held_or_taken(case, event, &reference, &external, kind)
+        }
+        Fact::Done { external: None, .. } => Err(later("answer_does_not_fit")),
+        Fact::Received { external, at, .. } => Err(pending(case, &reference, external, at).await?),
+        Fact::Declined(decline) => {
+            case.change(&reference, |payment, now| payment.become_state(PaymentState::Declined, now))?;
+            Ok(Paid::Declined(reference, decline))
+        }
+    }
+}
+
+/// The payment of the open attempt: made with the first intent, found again by its reference.
+fn attempt_payment(case: &mut Case<'_>, event: &BillingEvent, method: Method, order: &OrderFacts, operation: OperationKind) -> Reference {
+    if let Some(reference) = case.attempt().and_then(|attempt| attempt.reference.clone()) {
+        return reference;
+    }
+    let reference = gateway_step::reference_of(case, method.gateway, operation);
+    let mut payment =
+        PaymentRecord::starting(reference.clone(), method.gateway, case.run.key(), event.customer.clone(), order.total, case.now());
+    payment.subscription = Some(event.subscription.clone());
+    payment.details = Some(event.payment_details.clone());
+    payment.order = Some(order.id.clone());
+    payment.free = order.total.is_zero();
+    case.add_payment(payment);
+    if let Some(attempt) = case.run.obligation.open_mut() {
+        attempt.reference = Some(reference.clone());
+    }
+    reference
+}
+
+/// A free renewal (a coupon of 100 %) asks nothing of the gateway, some of which refuse zero amounts. Cleeng gets our reference as
+/// `externalPaymentId`, since it wants one on every payment.
+fn free(case: &mut Case<'_>, event: &BillingEvent, reference: &Reference, kind: AttemptKind) -> Story<Paid> {
+    let external = ExternalPaymentId::new(reference.as_str()).map_err(|_| later("answer_does_not_fit"))?;
+    held_or_taken(case, event, reference, &external, kind)
+}
+
+fn held_or_taken(
+    case: &mut Case<'_>,
+    event: &BillingEvent,
+    reference: &Reference,
+    external: &ExternalPaymentId,
+    kind: AttemptKind,
+) -> Story<Paid> {
+    let charged = kind == AttemptKind::Charge;
+    let mut gateway = None;
+    case.change(reference, |payment, now| {
+        // Resumed later, it may have moved on already.
+        if payment.state == PaymentState::Starting {
+            payment.become_state(if charged { PaymentState::Captured } else { PaymentState::Authorised }, now)?;
+            payment.authorisation = Some(external.clone());
+            payment.external_payment_id = Some(external.clone());
+            payment.captured = if charged { payment.amount } else { payment.captured };
+            gateway = Some(payment.gateway);
+        }
+        Ok(())
+    })?;
+    if let Some(gateway) = gateway {
+        case.add_lookup(PaymentRecord::by_gateway(gateway, external), reference);
+        if charged {
+            case.head.last_charge = Some(LastCharge { at: case.now(), expiration: event.expiration, certain: true });
+        } else {
+            case.head.live =
+                Some(Live { reference: reference.clone(), details: event.payment_details.clone(), expiration: event.expiration });
+        }
+    }
+    Ok(Paid::Done(reference.clone()))
+}
+
+/// The gateway took the order and has not said what became of it: the attempt stays open and its event comes back, until the gateway's
+/// notification is recorded, or patience ends.
+async fn pending(
+    case: &mut Case<'_>,
+    reference: &Reference,
+    external: Option<ExternalPaymentId>,
+    at: crate::clock::Timestamp,
+) -> Story<Verdict> {
+    let mut gateway = None;
+    case.change(reference, |payment, _| {
+        if payment.external_payment_id.is_none() {
+            payment.external_payment_id.clone_from(&external);
+            payment.authorisation.clone_from(&external);
+            gateway = Some(payment.gateway);
+        }
+        Ok(())
+    })?;
+    if let (Some(gateway), Some(external)) = (gateway, &external) {
+        case.add_lookup(PaymentRecord::by_gateway(gateway, external), reference);
+    }
+    if case.now().since(at) > case.world.rules.unknown_deadline {
+        return case.park("payment_pending_too_long", true).await;
+    }
+    Ok(case.put_back(None, "payment_pending").await)
+}

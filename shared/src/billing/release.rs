@@ -1,0 +1,53 @@
+//! Giving up an authorisation that nobody will capture: the card was changed, it lapsed, or the subscription ends. First at the gateway,
+//! then in Cleeng. A release never gives captured money back.
+
+use super::Story;
+use super::case::Case;
+use super::gateway_step::{self, Call, Fact};
+use super::report::{self, Change};
+use crate::gateway::{CancelRequest, CancelTarget, OperationKind};
+use crate::journal::JournalError;
+use crate::journal::payment::PaymentState;
+use crate::journal::store::StoreError;
+
+const RELEASE: &str = "release";
+const RELEASE_REPORT: &str = "release_report";
+
+/// Releases the subscription's live authorisation, if there is one, as steps of the open attempt.
+///
+/// # Errors
+/// Later or parked.
+pub async fn release_live(case: &mut Case<'_>) -> Story<()> {
+    let Some(live) = case.head.live.clone() else { return Ok(()) };
+    let reference = live.reference;
+    if case.attempt().is_some_and(|attempt| attempt.reference.as_ref() == Some(&reference)) {
+        // The open attempt made it: this is a resumption, and there is nothing to give up.
+        return Ok(());
+    }
+    let payment = case.payment(&reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let (gateway, free, authorisation) = (payment.gateway, payment.free, payment.authorisation.clone());
+    if payment.state == PaymentState::Authorised {
+        case.change(&reference, |payment, now| payment.become_state(PaymentState::Cancelling, now))?;
+    }
+    if !free {
+        let target = authorisation.map_or_else(|| CancelTarget::Reference(reference.clone()), CancelTarget::Payment);
+        let make = |key| Call::Cancel(CancelRequest { key, reference: reference.clone(), target });
+        match gateway_step::run(case, RELEASE, gateway, OperationKind::Cancel, make).await? {
+            // Accepted is enough to open a new attempt: the gateway has the order, and its notification says the rest.
+            Fact::Received { .. } => {}
+            Fact::Done { .. } => cancelled(case, &reference)?,
+            Fact::Declined(_) => return Err(case.park("release_refused", true).await?),
+        }
+    } else {
+        cancelled(case, &reference)?;
+    }
+    report::change(case, RELEASE_REPORT, &reference, Change::Cancelled).await?;
+    case.head.live = None;
+    Ok(())
+}
+
+fn cancelled(case: &mut Case<'_>, reference: &crate::gateway::Reference) -> Story<()> {
+    case.change(reference, |payment, now| {
+        if payment.state == PaymentState::Cancelling { payment.become_state(PaymentState::Cancelled, now) } else { Ok(()) }
+    })
+}

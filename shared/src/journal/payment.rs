@@ -1,0 +1,292 @@
+//! The payment record: what the connector knows of one payment, on both sides, and the only transitions that it may make.
+
+use serde::{Deserialize, Serialize};
+
+use super::{JournalError, SCHEMA};
+use crate::clock::Timestamp;
+use crate::gateway::{GatewayName, Reference};
+use crate::ids::{CustomerId, ExternalPaymentId, OrderId, PaymentDetailsId, PaymentId, SubscriptionId};
+use crate::journal::store::Key;
+use crate::money::Money;
+
+/// How many entries of the history are kept: the oldest ones go first.
+const MAX_HISTORY: usize = 40;
+
+/// Where a payment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PaymentState {
+    /// The gateway is being asked to hold or take the money.
+    Starting,
+    /// The money is held.
+    Authorised,
+    /// Refused; no money is held or taken.
+    Declined,
+    /// The gateway is being asked to take the held money, or has taken the order and not said yet what became of it.
+    Capturing,
+    /// The money is taken.
+    Captured,
+    /// The gateway refused the capture, at once or later.
+    CaptureFailed,
+    /// The gateway is being asked to release the held money, or has taken that order.
+    Cancelling,
+    /// The held money is released.
+    Cancelled,
+    /// The authorisation lapsed.
+    Expired,
+    /// All of the money was given back.
+    Refunded,
+    /// The bank took the money back.
+    ChargedBack,
+}
+
+impl PaymentState {
+    /// All of them.
+    pub const ALL: [Self; 11] = [
+        Self::Starting,
+        Self::Authorised,
+        Self::Declined,
+        Self::Capturing,
+        Self::Captured,
+        Self::CaptureFailed,
+        Self::Cancelling,
+        Self::Cancelled,
+        Self::Expired,
+        Self::Refunded,
+        Self::ChargedBack,
+    ];
+
+    /// A stable word.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Starting => "starting",
+            Self::Authorised => "authorised",
+            Self::Declined => "declined",
+            Self::Capturing => "capturing",
+            Self::Captured => "captured",
+            Self::CaptureFailed => "capture_failed",
+            Self::Cancelling => "cancelling",
+            Self::Cancelled => "cancelled",
+            Self::Expired => "expired",
+            Self::Refunded => "refunded",
+            Self::ChargedBack => "charged_back",
+        }
+    }
+
+    /// Whether a payment may go from here to there. Whatever is not listed is illegal: a late or repeated notification changes nothing.
+    #[must_use]
+    pub const fn may_become(self, to: Self) -> bool {
+        use PaymentState as S;
+        matches!(
+            (self, to),
+            (S::Starting, S::Authorised | S::Captured | S::Declined | S::Cancelling)
+                | (S::Authorised, S::Capturing | S::Cancelling | S::Cancelled | S::Expired)
+                // A cancel that crossed a capture: the notification tells which of them won.
+                | (S::Capturing, S::Captured | S::CaptureFailed | S::Authorised | S::Expired | S::Cancelled)
+                | (S::Cancelling, S::Cancelled | S::Expired | S::Captured | S::Authorised)
+                // A capture that was reported done can fail days later, and be repeated by the gateway (CAPTURE_FAILED, "Transaction Recaptured").
+                | (S::Captured, S::CaptureFailed | S::Refunded | S::ChargedBack)
+                | (S::CaptureFailed, S::Captured)
+                // A refund that fails later, a chargeback that is won.
+                | (S::Refunded, S::Captured | S::ChargedBack)
+                | (S::ChargedBack, S::Captured)
+        )
+    }
+
+    /// Whether money is held or may be: somebody has to capture or release it.
+    #[must_use]
+    pub const fn is_open(self) -> bool {
+        matches!(self, Self::Starting | Self::Authorised | Self::Capturing | Self::Cancelling)
+    }
+}
+
+/// One payment, on both sides.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PaymentRecord {
+    /// The schema that it was written with.
+    pub schema: u32,
+    /// Our name of it, under which it is kept.
+    pub reference: Reference,
+    /// The gateway.
+    pub gateway: GatewayName,
+    /// The obligation that it belongs to.
+    pub obligation: String,
+    /// The subscription that it renews.
+    #[serde(default)]
+    pub subscription: Option<SubscriptionId>,
+    /// Whose money.
+    pub customer: CustomerId,
+    /// With which details.
+    #[serde(default)]
+    pub details: Option<PaymentDetailsId>,
+    /// Cleeng's order.
+    #[serde(default)]
+    pub order: Option<OrderId>,
+    /// Cleeng's payment, once it is known.
+    #[serde(default)]
+    pub cleeng_payment: Option<PaymentId>,
+    /// The gateway's authorisation.
+    #[serde(default)]
+    pub authorisation: Option<ExternalPaymentId>,
+    /// The id by which Cleeng knows it now (`externalPaymentId`).
+    #[serde(default)]
+    pub external_payment_id: Option<ExternalPaymentId>,
+    /// What was asked for.
+    pub amount: Money,
+    /// What was taken.
+    pub captured: Money,
+    /// What was given back.
+    pub refunded: Money,
+    /// Where it stands.
+    pub state: PaymentState,
+    /// When the authorisation lapses, if the gateway said so.
+    #[serde(default)]
+    pub expires_at: Option<Timestamp>,
+    /// The order was free: nothing was asked of the gateway.
+    #[serde(default)]
+    pub free: bool,
+    /// When it came to which state.
+    #[serde(default)]
+    pub history: Vec<(Timestamp, PaymentState)>,
+}
+
+impl PaymentRecord {
+    /// A payment that is about to be asked for.
+    #[must_use]
+    pub fn starting(
+        reference: Reference,
+        gateway: GatewayName,
+        obligation: &Key,
+        customer: CustomerId,
+        amount: Money,
+        now: Timestamp,
+    ) -> Self {
+        let nothing = Money::new(0, amount.currency);
+        Self {
+            schema: SCHEMA,
+            reference,
+            gateway,
+            obligation: obligation.as_str().to_owned(),
+            subscription: None,
+            customer,
+            details: None,
+            order: None,
+            cleeng_payment: None,
+            authorisation: None,
+            external_payment_id: None,
+            amount,
+            captured: nothing,
+            refunded: nothing,
+            state: PaymentState::Starting,
+            expires_at: None,
+            free: false,
+            history: vec![(now, PaymentState::Starting)],
+        }
+    }
+
+    /// Moves it along a legal transition; staying where it is changes nothing.
+    ///
+    /// # Errors
+    /// [`JournalError::IllegalTransition`].
+    pub fn become_state(&mut self, to: PaymentState, now: Timestamp) -> Result<(), JournalError> {
+        if self.state == to {
+            return Ok(());
+        }
+        if !self.state.may_become(to) {
+            return Err(JournalError::IllegalTransition { from: self.state.as_str(), to: to.as_str() });
+        }
+        self.state = to;
+        if self.history.len() >= MAX_HISTORY {
+            self.history.remove(0);
+        }
+        self.history.push((now, to));
+        Ok(())
+    }
+
+    /// Whether the held money can be captured now.
+    #[must_use]
+    pub fn is_live(&self, now: Timestamp) -> bool {
+        self.state == PaymentState::Authorised && self.expires_at.is_none_or(|expires| expires > now)
+    }
+
+    /// Where it is kept.
+    #[must_use]
+    pub fn key(reference: &Reference) -> Key {
+        Key::new("payment", &[reference.as_str()])
+    }
+
+    /// The look-up by Cleeng's payment id; its body is the reference.
+    #[must_use]
+    pub fn by_cleeng(payment: &PaymentId) -> Key {
+        Key::new("cleeng-payment", &[payment.as_str()])
+    }
+
+    /// The look-up by the gateway's id; its body is the reference.
+    #[must_use]
+    pub fn by_gateway(gateway: GatewayName, external: &ExternalPaymentId) -> Key {
+        Key::new("gateway-payment", &[gateway.as_str(), external.as_str()])
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::gateway::{GatewayText, IdempotencyKey, OperationKind};
+    use crate::money::Currency;
+    use crate::secret::SecretString;
+
+    fn record() -> PaymentRecord {
+        let key = IdempotencyKey::derive(&SecretString::new("salt"), GatewayText("adyen"), OperationKind::Authorise, "period#1#2", "1");
+        PaymentRecord::starting(
+            Reference::from_key(&key),
+            GatewayName::Adyen,
+            &Key::new("period", &["1", "2"]),
+            CustomerId::new("7").unwrap(),
+            Money::new(999, Currency::new("USD").unwrap()),
+            Timestamp::from_secs(1),
+        )
+    }
+
+    #[test]
+    fn a_payment_moves_only_along_listed_transitions() {
+        let now = Timestamp::from_secs(2);
+        for from in PaymentState::ALL {
+            for to in PaymentState::ALL {
+                let mut payment = record();
+                payment.state = from;
+                let moved = payment.become_state(to, now);
+                assert_eq!(moved.is_ok(), from == to || from.may_become(to), "{from:?} to {to:?}");
+                assert_eq!(payment.state, if moved.is_ok() { to } else { from });
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_declined_cancelled_or_expired_never_comes_back() {
+        for dead in [PaymentState::Declined, PaymentState::Cancelled, PaymentState::Expired] {
+            assert!(PaymentState::ALL.into_iter().all(|to| !dead.may_become(to)), "{dead:?}");
+        }
+    }
+
+    #[test]
+    fn history_is_capped() {
+        let mut payment = record();
+        payment.state = PaymentState::Captured;
+        for second in 0..200 {
+            let to = if payment.state == PaymentState::Captured { PaymentState::CaptureFailed } else { PaymentState::Captured };
+            payment.become_state(to, Timestamp::from_secs(second)).unwrap();
+        }
+        assert_eq!(payment.history.len(), MAX_HISTORY);
+    }
+
+    #[test]
+    fn an_authorisation_is_live_until_it_lapses() {
+        let mut payment = record();
+        payment.become_state(PaymentState::Authorised, Timestamp::from_secs(2)).unwrap();
+        assert!(payment.is_live(Timestamp::from_secs(1_000_000)));
+        payment.expires_at = Some(Timestamp::from_secs(50));
+        assert!(payment.is_live(Timestamp::from_secs(49)));
+        assert!(!payment.is_live(Timestamp::from_secs(50)));
+    }
+}

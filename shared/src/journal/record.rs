@@ -1,0 +1,288 @@
+//! The obligation: something that has to be done once, in however many attempts and deliveries.
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::SCHEMA;
+use crate::clock::Timestamp;
+use crate::gateway::{DeclineClass, IdempotencyKey, Reference};
+use crate::ids::PaymentDetailsId;
+
+/// How many finished attempts are kept in full; older ones are only counted, so that a record stays small.
+const MAX_FINISHED: usize = 12;
+
+/// Something that has to be done once.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Obligation {
+    /// The schema that it was written with.
+    pub schema: u32,
+    /// The attempts, oldest first. At most one is open, and it is the last.
+    pub attempts: Vec<Attempt>,
+    /// How many older attempts were dropped.
+    #[serde(default)]
+    pub forgotten: u32,
+    /// Who is at it.
+    #[serde(default)]
+    pub lease: Option<Lease>,
+}
+
+/// Keeps two workers apart. The version of the document fences off a worker whose lease ran out.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Lease {
+    /// The delivery that holds it.
+    pub owner: String,
+    /// Until when.
+    pub until: Timestamp,
+}
+
+/// What an attempt is about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AttemptKind {
+    /// Authorise a renewal.
+    Authorise,
+    /// Capture an authorised renewal.
+    Capture,
+    /// Charge a renewal in one go.
+    Charge,
+    /// Terminate a subscription.
+    Terminate,
+}
+
+impl AttemptKind {
+    /// A stable word for keys and logs.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Authorise => "authorise",
+            Self::Capture => "capture",
+            Self::Charge => "charge",
+            Self::Terminate => "terminate",
+        }
+    }
+}
+
+/// One attempt at an obligation.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Attempt {
+    /// What it is about.
+    pub kind: AttemptKind,
+    /// When it was due (`dunningAttemptDate`): with `kind`, what tells one attempt from another.
+    pub due: Timestamp,
+    /// When it was opened.
+    pub opened_at: Timestamp,
+    /// The payment details that its event names.
+    #[serde(default)]
+    pub details: Option<PaymentDetailsId>,
+    /// The payment that it makes or uses.
+    #[serde(default)]
+    pub reference: Option<Reference>,
+    /// Its steps, in the order of their beginning.
+    #[serde(default)]
+    pub steps: Vec<Step>,
+    /// What became of it; nothing while it is open.
+    #[serde(default)]
+    pub finish: Option<Finish>,
+    /// The event, kept only while a result is awaited from outside, so that whoever learns the result can bring the event back.
+    #[serde(default)]
+    pub waiting_event: Option<String>,
+}
+
+/// What became of an attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Finish {
+    /// The money is held and Cleeng knows.
+    Authorised,
+    /// The money is taken and Cleeng knows.
+    Captured,
+    /// Refused by the bank or the gateway, and Cleeng knows, as far as that could be found out.
+    Declined {
+        /// What can be done about it.
+        class: DeclineClass,
+        /// The gateway's code.
+        code: String,
+    },
+    /// Nothing was to be done any more.
+    Stale {
+        /// Why, a stable word.
+        reason: String,
+    },
+    /// The subscription has ended.
+    Terminated,
+    /// An operator has to look.
+    Parked {
+        /// Why, a stable word.
+        reason: String,
+        /// Whether it is unknown what the attempt did to the customer's money. Then no other attempt may open.
+        money_unknown: bool,
+    },
+}
+
+impl Finish {
+    /// A stable word for logs, metrics and verdicts.
+    #[must_use]
+    pub const fn as_str(&self) -> &'static str {
+        match self {
+            Self::Authorised => "authorised",
+            Self::Captured => "captured",
+            Self::Declined { .. } => "declined",
+            Self::Stale { .. } => "stale",
+            Self::Terminated => "terminated",
+            Self::Parked { .. } => "parked",
+        }
+    }
+}
+
+/// One outside write.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Step {
+    /// Its name, unique in its attempt.
+    pub name: String,
+    /// The idempotency key that it is done under, where the peer takes one. It wins over any derived later.
+    #[serde(default)]
+    pub key: Option<IdempotencyKey>,
+    /// When it was first begun under this key.
+    pub begun_at: Timestamp,
+    /// How often it was refused without effect; each new try has a new key.
+    #[serde(default)]
+    pub refusals: u32,
+    /// How often it was repeated under the same key.
+    #[serde(default)]
+    pub repeats: u32,
+    /// How far it is.
+    pub state: StepState,
+}
+
+/// How far a step is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StepState {
+    /// The intent is recorded; whether the call had its effect is not.
+    Begun,
+    /// The call is known to have had no effect and may be made anew, under a new key.
+    Refused,
+    /// The result.
+    Done(Value),
+}
+
+/// What a step finds when its turn comes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// It was never begun, or is known to have had no effect.
+    Fresh,
+    /// It was begun and its result is not recorded: an unknown outcome.
+    Unknown(Step),
+    /// It is done, with this result.
+    Done(Value),
+}
+
+impl Obligation {
+    /// One that nobody has tried yet.
+    #[must_use]
+    pub const fn new() -> Self {
+        Self { schema: SCHEMA, attempts: Vec::new(), forgotten: 0, lease: None }
+    }
+
+    /// The attempt that is open.
+    #[must_use]
+    pub fn open(&self) -> Option<&Attempt> {
+        self.attempts.last().filter(|attempt| attempt.finish.is_none())
+    }
+
+    /// The attempt that is open, to be changed.
+    pub fn open_mut(&mut self) -> Option<&mut Attempt> {
+        self.attempts.last_mut().filter(|attempt| attempt.finish.is_none())
+    }
+
+    /// The latest finished attempt of this kind.
+    #[must_use]
+    pub fn last_finished(&self, kind: AttemptKind) -> Option<&Attempt> {
+        self.attempts.iter().rev().find(|attempt| attempt.kind == kind && attempt.finish.is_some())
+    }
+
+    /// Whether an attempt is parked with the customer's money in an unknown state, so that no other may open.
+    #[must_use]
+    pub fn is_blocked(&self) -> bool {
+        self.attempts.iter().any(|attempt| matches!(attempt.finish, Some(Finish::Parked { money_unknown: true, .. })))
+    }
+
+    /// Whether an attempt is parked at all: such a record never expires.
+    #[must_use]
+    pub fn is_parked(&self) -> bool {
+        self.attempts.iter().any(|attempt| matches!(attempt.finish, Some(Finish::Parked { .. })))
+    }
+
+    /// Opens an attempt, dropping the oldest settled ones beyond the limit.
+    pub fn push(&mut self, attempt: Attempt) {
+        while self.attempts.len() >= MAX_FINISHED {
+            let Some(oldest) = self.attempts.iter().position(|old| !matches!(old.finish, Some(Finish::Parked { .. }) | None)) else {
+                break;
+            };
+            self.attempts.remove(oldest);
+            self.forgotten = self.forgotten.saturating_add(1);
+        }
+        self.attempts.push(attempt);
+    }
+}
+
+impl Default for Obligation {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Attempt {
+    /// The step of that name.
+    #[must_use]
+    pub fn step(&self, name: &str) -> Option<&Step> {
+        self.steps.iter().find(|step| step.name == name)
+    }
+
+    /// What the step of that name finds when its turn comes.
+    #[must_use]
+    pub fn turn(&self, name: &str) -> Turn {
+        match self.step(name) {
+            None => Turn::Fresh,
+            Some(step) => match &step.state {
+                StepState::Refused => Turn::Fresh,
+                StepState::Begun => Turn::Unknown(step.clone()),
+                StepState::Done(result) => Turn::Done(result.clone()),
+            },
+        }
+    }
+
+    /// Records the intent of a step: new, once more after a refusal, or once more under the same key.
+    pub fn begin(&mut self, name: &str, key: Option<IdempotencyKey>, now: Timestamp) {
+        match self.steps.iter_mut().find(|step| step.name == name) {
+            None => self.steps.push(Step { name: name.to_owned(), key, begun_at: now, refusals: 0, repeats: 0, state: StepState::Begun }),
+            Some(step) if step.state == StepState::Begun => step.repeats = step.repeats.saturating_add(1),
+            Some(step) => {
+                step.key = key;
+                step.begun_at = now;
+                step.state = StepState::Begun;
+            }
+        }
+    }
+
+    /// Records that the call of a step had no effect.
+    pub fn refuse(&mut self, name: &str) {
+        if let Some(step) = self.steps.iter_mut().find(|step| step.name == name) {
+            step.refusals = step.refusals.saturating_add(1);
+            step.state = StepState::Refused;
+        }
+    }
+
+    /// Records the result of a step.
+    pub fn done(&mut self, name: &str, result: Value) {
+        if let Some(step) = self.steps.iter_mut().find(|step| step.name == name) {
+            step.state = StepState::Done(result);
+        }
+    }
+
+    /// How often a step was refused without effect: part of its next key.
+    #[must_use]
+    pub fn refusals(&self, name: &str) -> u32 {
+        self.step(name).map_or(0, |step| step.refusals)
+    }
+}
