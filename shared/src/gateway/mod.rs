@@ -4,7 +4,6 @@
 //! spellings. The trait is asynchronous in meaning: a gateway may answer that it has *received* an order, and say later what became of
 //! it. An adapter must never turn "unknown" into "declined", nor either into "done".
 
-pub mod contract;
 mod outcome;
 mod registry;
 mod requests;

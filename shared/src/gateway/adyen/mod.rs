@@ -1,1 +1,276 @@
-//! x
+//! Adyen, Checkout API v71.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `mod.rs` | the [`Gateway`] and what it asks of Adyen |
+//! | `purchase.rs` | payments with the customer present |
+//! | `client.rs` | one call: credentials, idempotency key, statuses |
+//! | `wire.rs` | answers, read by hand |
+//! | `declines.rs`, `currency.rs`, `token.rs` | refusal codes, exponents, stored tokens |
+//! | `notification.rs` | the standard webhook and its HMAC |
+//! | `settings.rs` | settings and secrets |
+//!
+//! Adyen only acknowledges captures, cancels and refunds and tells the result by notification; it has no way to ask for a payment's state.
+//! A payment's id is the `pspReference` of its authorisation for ever. This module must never read an acknowledgement as success, nor put
+//! another id in that one's place.
+
+mod client;
+pub mod currency;
+mod declines;
+mod notification;
+mod purchase;
+mod settings;
+mod token;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+pub use client::CALL_TIMEOUT;
+use client::{Client, Reply, ServiceError};
+use serde_json::{Value, json};
+pub use settings::{AdyenEnvironment, AdyenSecrets, AdyenSettings, CaptureMode};
+use token::{AdyenToken, escape};
+use wire::{AskedModification, AskedPayment};
+
+use super::{
+    CancelRequest, CancelTarget, Capabilities, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, FinalizeRequest, Gateway,
+    GatewayError, GatewayName, GatewayNotification, InquiryRequest, MerchantInitiated, NotificationError, Operation, Outcome,
+    PurchaseRequest, RefundRequest, StoreDetailsRequest,
+};
+use crate::http::{HeaderMap, Transport};
+use crate::ids::ExternalPaymentId;
+use crate::settings::Problems;
+
+/// Adyen promises at least seven days (docs.adyen.com, "API idempotency"); an hour is left for clocks and queues.
+const IDEMPOTENCY_MEMORY: Duration = Duration::from_secs(7 * 24 * 3_600 - 3_600);
+
+/// Adyen's codes for stored details that do not exist (any more): "Contract not found", "PaymentDetail not found" (docs.adyen.com, "Error
+/// codes and messages").
+const NO_SUCH_DETAILS: &[&str] = &["800", "803"];
+
+/// The adapter.
+pub struct Adyen {
+    client: Client,
+    settings: AdyenSettings,
+    verifier: notification::Verifier,
+}
+
+/// When the money of a payment is taken.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Capturing {
+    Later,
+    AtOnce,
+}
+
+impl Adyen {
+    /// Builds the adapter.
+    ///
+    /// # Errors
+    /// What is wrong with the secrets.
+    pub fn new(settings: AdyenSettings, secrets: AdyenSecrets, transport: Arc<dyn Transport>) -> Result<Self, Problems> {
+        secrets.validate()?;
+        let verifier = notification::Verifier::new(&secrets.hmac_keys, settings.merchant_account.clone());
+        let client = Client::new(transport, settings.base_url.clone(), secrets.api_key, secrets.previous_api_key);
+        Ok(Self { client, settings, verifier })
+    }
+
+    /// The fields that decide when the money is taken. `manualCapture` and `captureDelayHours` override the account's setting for one payment
+    /// (CheckoutService v71, `AdditionalDataCommon` and `PaymentRequest`).
+    fn capture_fields(&self, capturing: Capturing, body: &mut Value) {
+        match (capturing, self.settings.capture_mode) {
+            (Capturing::Later, _) => put(body, "additionalData", json!({ "manualCapture": "true" })),
+            (Capturing::AtOnce, CaptureMode::Manual) => {
+                put(body, "additionalData", json!({ "manualCapture": "false" }));
+                put(body, "captureDelayHours", json!(0));
+            }
+            // An account that captures by itself may do so with a delay of days.
+            (Capturing::AtOnce, CaptureMode::Automatic) => put(body, "captureDelayHours", json!(0)),
+        }
+    }
+
+    async fn pay(&self, request: &MerchantInitiated, capturing: Capturing) -> Result<Outcome, GatewayError> {
+        let token = AdyenToken::read(&request.token, &request.customer)?;
+        let mut body = json!({
+            "merchantAccount": self.settings.merchant_account,
+            "reference": request.reference.as_str(),
+            "amount": wire::amount(request.amount)?,
+            "returnUrl": self.settings.return_url,
+            "paymentMethod": { "type": "scheme", "storedPaymentMethodId": token.stored_payment_method_id.expose() },
+            "shopperReference": token.shopper_reference,
+            "shopperInteraction": "ContAuth",
+            "recurringProcessingModel": "Subscription",
+        });
+        self.capture_fields(capturing, &mut body);
+        let reply = match self.client.post("/payments", &body, &request.key).await {
+            Err(GatewayError::Malformed { code }) if NO_SUCH_DETAILS.contains(&code.as_str()) => {
+                return Ok(Outcome::Declined(Decline { class: DeclineClass::NeedsNewDetails, code }));
+            }
+            other => other?,
+        };
+        let asked = AskedPayment {
+            reference: &request.reference,
+            amount: request.amount,
+            shopper_reference: &token.shopper_reference,
+            reference_required: false,
+        };
+        match reply {
+            Reply::Settled(outcome) => Ok(outcome),
+            Reply::Body(answer) => wire::read_payment(&answer, &asked),
+        }
+    }
+
+    async fn modify(
+        &self,
+        path: &str,
+        body: &Value,
+        key: &super::IdempotencyKey,
+        asked: &AskedModification<'_>,
+    ) -> Result<Outcome, GatewayError> {
+        match self.client.post(path, body, key).await? {
+            Reply::Settled(outcome) => Ok(outcome),
+            Reply::Body(answer) => Ok(wire::read_modification(&answer, asked)),
+        }
+    }
+}
+
+/// Sets a field of a body.
+fn put(body: &mut Value, name: &str, value: Value) {
+    if let Some(body) = body.as_object_mut() {
+        body.insert(name.to_owned(), value);
+    }
+}
+
+fn payment_path(payment: &ExternalPaymentId, operation: &str) -> String {
+    format!("/payments/{}/{operation}", escape(payment.as_str()))
+}
+
+fn must_be_positive(amount: crate::money::Money) -> Result<(), GatewayError> {
+    if amount.minor > 0 { Ok(()) } else { Err(GatewayError::Malformed { code: "amount_not_positive".to_owned() }) }
+}
+
+#[async_trait]
+impl Gateway for Adyen {
+    fn name(&self) -> GatewayName {
+        GatewayName::Adyen
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            separate_capture: true,
+            settles_by_notification: true,
+            inquiry: false,
+            cancel_by_reference: true,
+            idempotency_memory: IDEMPOTENCY_MEMORY,
+            call_timeout: CALL_TIMEOUT,
+        }
+    }
+
+    async fn authorise(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
+        self.pay(request, Capturing::Later).await
+    }
+
+    async fn charge(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
+        must_be_positive(request.amount)?;
+        self.pay(request, Capturing::AtOnce).await
+    }
+
+    async fn capture(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
+        must_be_positive(request.amount)?;
+        let body = json!({
+            "merchantAccount": self.settings.merchant_account,
+            "amount": wire::amount(request.amount)?,
+            "reference": request.reference.as_str(),
+        });
+        let asked = AskedModification {
+            payment: Some(&request.external_payment_id),
+            merchant_account: &self.settings.merchant_account,
+            amount: Some(request.amount),
+            payment_reference: None,
+        };
+        self.modify(&payment_path(&request.external_payment_id, "captures"), &body, &request.key, &asked).await
+    }
+
+    async fn cancel(&self, request: &CancelRequest) -> Result<Outcome, GatewayError> {
+        let mut body = json!({ "merchantAccount": self.settings.merchant_account, "reference": request.reference.as_str() });
+        let asked =
+            AskedModification { payment: None, merchant_account: &self.settings.merchant_account, amount: None, payment_reference: None };
+        match &request.target {
+            CancelTarget::Payment(payment) => {
+                let asked = AskedModification { payment: Some(payment), ..asked };
+                self.modify(&payment_path(payment, "cancels"), &body, &request.key, &asked).await
+            }
+            CancelTarget::Reference(reference) => {
+                put(&mut body, "paymentReference", json!(reference.as_str()));
+                let asked = AskedModification { payment_reference: Some(reference), ..asked };
+                self.modify("/cancels", &body, &request.key, &asked).await
+            }
+        }
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError> {
+        must_be_positive(request.amount)?;
+        if request.captured.checked_sub(request.amount)?.minor < 0 {
+            return Err(GatewayError::Malformed { code: "refund_above_capture".to_owned() });
+        }
+        let body = json!({
+            "merchantAccount": self.settings.merchant_account,
+            "amount": wire::amount(request.amount)?,
+            "reference": request.reference.as_str(),
+        });
+        let asked = AskedModification {
+            payment: Some(&request.external_payment_id),
+            merchant_account: &self.settings.merchant_account,
+            amount: Some(request.amount),
+            payment_reference: None,
+        };
+        self.modify(&payment_path(&request.external_payment_id, "refunds"), &body, &request.key, &asked).await
+    }
+
+    /// Adyen's Checkout API has no way to read a payment: what became of it comes by notification, or by the same call under the same key.
+    async fn inquire(&self, _request: &InquiryRequest) -> Result<Option<Outcome>, GatewayError> {
+        Ok(None)
+    }
+
+    async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
+        let token = AdyenToken::read(&request.token, &request.customer)?;
+        let path = format!(
+            "/storedPaymentMethods/{}?merchantAccount={}&shopperReference={}",
+            escape(token.stored_payment_method_id.expose()),
+            escape(&self.settings.merchant_account),
+            escape(&token.shopper_reference),
+        );
+        let response = match self.client.delete(&path).await {
+            Ok(response) => response,
+            Err(error) => match client::unanswered(error)? {
+                Reply::Settled(outcome) => return Ok(outcome),
+                Reply::Body(_) => return Ok(Outcome::Unknown(super::UnknownCause::Unreadable)),
+            },
+        };
+        let gone = ServiceError::read(&response).code.is_some_and(|code| NO_SUCH_DETAILS.contains(&code.as_str()));
+        if response.status.is_success() || response.status.as_u16() == 404 || gone {
+            return Ok(Outcome::Done(Operation::default()));
+        }
+        client::read_failure(&response)
+    }
+
+    async fn start_purchase(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
+        self.purchase(request).await
+    }
+
+    async fn finalize(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
+        self.finish(request).await
+    }
+
+    async fn store_details(&self, request: &StoreDetailsRequest) -> Result<Outcome, GatewayError> {
+        if !request.purchase.amount.is_zero() {
+            return Err(GatewayError::Malformed { code: "amount_not_zero".to_owned() });
+        }
+        self.purchase(&PurchaseRequest { store: true, ..request.purchase.clone() }).await
+    }
+
+    async fn read_notification(&self, _headers: &HeaderMap, body: &[u8]) -> Result<Vec<GatewayNotification>, NotificationError> {
+        self.verifier.read(body)
+    }
+}

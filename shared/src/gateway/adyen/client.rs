@@ -1,0 +1,146 @@
+//! One call to Adyen: credentials, idempotency key, and what a status means. Must never repeat a body in an error, nor decide by `message`.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+use crate::gateway::{GatewayError, IdempotencyKey, Outcome, UnknownCause};
+use crate::http::{HeaderName, Method, Request, Response, Transport, TransportError};
+use crate::secret::SecretString;
+
+/// The longest time that one call takes, a second try with the other API key included.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(25);
+
+const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
+const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
+/// "Request already processed or in progress" (docs.adyen.com, "API idempotency").
+const IN_PROGRESS: &str = "704";
+
+/// What came back.
+pub(super) enum Reply {
+    /// A 2xx with a JSON object, still to be understood.
+    Body(Value),
+    /// Nothing that can be read further; the outcome is known to be this.
+    Settled(Outcome),
+}
+
+/// The way to one Adyen endpoint.
+pub(super) struct Client {
+    transport: Arc<dyn Transport>,
+    base_url: String,
+    api_key: SecretString,
+    previous_api_key: Option<SecretString>,
+    /// Set while Adyen takes the previous key only, so that not every call is refused first.
+    previous_works: AtomicBool,
+}
+
+impl Client {
+    pub(super) const fn new(
+        transport: Arc<dyn Transport>,
+        base_url: String,
+        api_key: SecretString,
+        previous_api_key: Option<SecretString>,
+    ) -> Self {
+        Self { transport, base_url, api_key, previous_api_key, previous_works: AtomicBool::new(false) }
+    }
+
+    /// Posts under an idempotency key. `Err` is known to have had no effect.
+    pub(super) async fn post(&self, path: &str, body: &Value, key: &IdempotencyKey) -> Result<Reply, GatewayError> {
+        let request = Request::new(Method::POST, format!("{}{path}", self.base_url), CALL_TIMEOUT)
+            .header(IDEMPOTENCY_KEY, key.as_str())
+            .json(body)
+            .repeatable();
+        let response = match self.send(request).await {
+            Ok(response) => response,
+            Err(error) => return unanswered(error),
+        };
+        if !response.status.is_success() {
+            return read_failure(&response).map(Reply::Settled);
+        }
+        Ok(response.json().filter(Value::is_object).map_or_else(unreadable, Reply::Body))
+    }
+
+    /// Deletes; no idempotency key, as Adyen takes them with POST only and a second deletion changes nothing.
+    pub(super) async fn delete(&self, path_and_query: &str) -> Result<Response, TransportError> {
+        let request = Request::new(Method::DELETE, format!("{}{path_and_query}", self.base_url), CALL_TIMEOUT).repeatable();
+        self.send(request).await
+    }
+
+    /// Sends with the key that worked last, and once with the other one if Adyen knows neither's bearer (401: nothing was done).
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        let Some(previous) = &self.previous_api_key else {
+            return self.transport.send(request.secret_header(API_KEY, self.api_key.clone())).await;
+        };
+        let previous_first = self.previous_works.load(Ordering::Relaxed);
+        let (first, second) = if previous_first { (previous, &self.api_key) } else { (&self.api_key, previous) };
+        let started = Instant::now();
+        let response = self.transport.send(request.clone().secret_header(API_KEY, first.clone())).await?;
+        let left = request.timeout.saturating_sub(started.elapsed());
+        if response.status.as_u16() != 401 || left.is_zero() {
+            return Ok(response);
+        }
+        let again = Request { timeout: left, ..request };
+        let response = self.transport.send(again.secret_header(API_KEY, second.clone())).await?;
+        if response.status.as_u16() != 401 {
+            self.previous_works.store(!previous_first, Ordering::Relaxed);
+        }
+        Ok(response)
+    }
+}
+
+fn unreadable() -> Reply {
+    Reply::Settled(Outcome::Unknown(UnknownCause::Unreadable))
+}
+
+/// What a missing answer means.
+pub(super) const fn unanswered(error: TransportError) -> Result<Reply, GatewayError> {
+    match error {
+        TransportError::NotSent(_) => Err(GatewayError::Unreachable(error)),
+        TransportError::Unanswered(_) => Ok(Reply::Settled(Outcome::Unknown(UnknownCause::NoAnswer(error)))),
+    }
+}
+
+/// What an answer outside 2xx means (CheckoutService v71, `ServiceError`). A 4xx whose error cannot be read is unknown, not refused: it
+/// could be "still in progress".
+pub(super) fn read_failure(response: &Response) -> Result<Outcome, GatewayError> {
+    let status = response.status.as_u16();
+    let error = ServiceError::read(response);
+    match status {
+        401 | 403 => Err(GatewayError::Credentials { code: error.code.unwrap_or_else(|| status.to_string()) }),
+        429 => Err(GatewayError::Throttled { retry_after: response.retry_after() }),
+        400 | 409 | 422 => read_refusal(error),
+        500.. => Ok(Outcome::Unknown(UnknownCause::ServerError(status))),
+        _ => Ok(Outcome::Unknown(UnknownCause::Unreadable)),
+    }
+}
+
+fn read_refusal(error: ServiceError) -> Result<Outcome, GatewayError> {
+    match (error.code, error.kind.as_deref()) {
+        (Some(code), _) if code == IN_PROGRESS => Ok(Outcome::Unknown(UnknownCause::InProgress)),
+        (Some(code), Some("validation" | "configuration")) => Err(GatewayError::Malformed { code }),
+        (Some(code), Some("security")) => Err(GatewayError::Credentials { code }),
+        _ => Ok(Outcome::Unknown(UnknownCause::Unreadable)),
+    }
+}
+
+/// Adyen's error object, as far as it decides anything.
+pub(super) struct ServiceError {
+    /// `errorCode`, if it has the form of one: digits and underscores, such as `000` or `14_030`.
+    pub(super) code: Option<String>,
+    kind: Option<String>,
+}
+
+impl ServiceError {
+    pub(super) fn read(response: &Response) -> Self {
+        let body = response.json().unwrap_or_default();
+        let text = |name: &str| body.get(name).and_then(Value::as_str);
+        let code = text("errorCode").filter(|code| is_error_code(code));
+        Self { code: code.map(str::to_owned), kind: text("errorType").map(str::to_owned) }
+    }
+}
+
+fn is_error_code(code: &str) -> bool {
+    (1..=16).contains(&code.len()) && code.bytes().all(|b| b.is_ascii_digit() || b == b'_')
+}

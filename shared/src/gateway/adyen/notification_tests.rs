@@ -1,0 +1,171 @@
+use proptest::prelude::*;
+use serde_json::json;
+
+use super::*;
+use crate::money::{Currency, Money};
+
+const KEY: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
+const OTHER_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+const REFERENCE: &str = "clg-00112233-4455-8677-8899-aabbccddeeff";
+
+fn verifier(keys: &[&str]) -> Verifier {
+    let keys: Vec<_> = keys.iter().map(|key| SecretString::new(*key)).collect();
+    Verifier::new(&keys, "StreamCoECOM".to_owned())
+}
+
+fn sign(item: &mut Value) {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &hmac_key(&SecretString::new(KEY)).unwrap());
+    let signature = hmac::sign(&key, Signed::read(item).unwrap().message().as_bytes());
+    item["additionalData"]["hmacSignature"] = json!(STANDARD.encode(signature.as_ref()));
+}
+
+fn item(event_code: &str, success: &str) -> Value {
+    json!({
+        "eventCode": event_code, "success": success, "pspReference": "CAPT4R3REF000001", "originalReference": "AUTH0R1SAT10N001",
+        "merchantAccountCode": "StreamCoECOM", "merchantReference": REFERENCE, "amount": { "currency": "CLP", "value": 499_000 },
+        "eventDate": "2021-01-01T01:00:00+01:00", "reason": "null", "additionalData": {},
+    })
+}
+
+fn body(items: &[Value]) -> Vec<u8> {
+    let items: Vec<_> = items.iter().map(|item| json!({ "NotificationRequestItem": item })).collect();
+    serde_json::to_vec(&json!({ "live": "false", "notificationItems": items })).unwrap()
+}
+
+fn read_one(mut item: Value) -> GatewayNotification {
+    sign(&mut item);
+    verifier(&[KEY]).read(&body(&[item])).unwrap().remove(0)
+}
+
+#[test]
+fn adyens_own_vector_verifies() {
+    let message = "pspReference:originalReference:merchantAccount:reference:1000:EUR:EVENT:true";
+    assert!(verifier(&[KEY]).fits(message, "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
+    assert!(verifier(&[OTHER_KEY, KEY]).fits(message, "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
+    assert!(!verifier(&[OTHER_KEY]).fits(message, "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
+    assert!(!verifier(&[]).fits(message, "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
+}
+
+#[test]
+fn an_absent_original_reference_is_an_empty_field_of_the_signed_text() {
+    let item = json!({
+        "pspReference": "QFQTPCQ8HXSKGK82", "merchantAccountCode": "YOUR_MERCHANT_ACCOUNT", "merchantReference": "YOUR_MERCHANT_REFERENCE",
+        "amount": { "value": 1000, "currency": "EUR" }, "eventCode": "AUTHORISATION", "success": "true",
+        "additionalData": { "hmacSignature": "J8XMvZUNhfrCYVgMyqsU+0TwQSjdPzs54AEraly9Peg=" },
+    });
+    let message = Signed::read(&item).unwrap().message();
+    assert_eq!(message, "QFQTPCQ8HXSKGK82::YOUR_MERCHANT_ACCOUNT:YOUR_MERCHANT_REFERENCE:1000:EUR:AUTHORISATION:true");
+    let read = verifier(&[KEY]).read(&body(&[item])).unwrap();
+    assert_eq!(read[0].kind, NotificationKind::Ignored, "another account's payment");
+}
+
+#[test]
+fn a_signature_of_33_bytes_is_false_and_no_panic() {
+    let long = STANDARD.encode([7_u8; 33]);
+    assert_eq!(long.len(), 44);
+    for signature in [long.as_str(), "", "=", "not base64!", "AAAA"] {
+        assert!(!verifier(&[KEY]).fits("x", signature), "{signature}");
+    }
+}
+
+#[test]
+fn a_failed_capture_or_refund_is_bad_news_although_its_success_is_true() {
+    assert_eq!(read_one(item("CAPTURE_FAILED", "true")).kind, NotificationKind::CaptureFailed);
+    assert_eq!(read_one(item("REFUND_FAILED", "true")).kind, NotificationKind::RefundFailed);
+    assert_eq!(read_one(item("REFUNDED_REVERSED", "true")).kind, NotificationKind::RefundFailed);
+}
+
+#[test]
+fn events_mean_what_adyens_list_says() {
+    for (code, success, kind) in [
+        ("AUTHORISATION", "true", NotificationKind::Authorised),
+        ("AUTHORISATION", "false", NotificationKind::AuthorisationDeclined),
+        ("CAPTURE", "true", NotificationKind::Captured),
+        ("CAPTURE", "false", NotificationKind::CaptureFailed),
+        ("CANCELLATION", "true", NotificationKind::Cancelled),
+        ("CANCELLATION", "false", NotificationKind::CancelFailed),
+        ("TECHNICAL_CANCEL", "true", NotificationKind::Cancelled),
+        ("REFUND", "true", NotificationKind::Refunded),
+        ("REFUND", "false", NotificationKind::RefundFailed),
+        ("EXPIRE", "true", NotificationKind::Expired),
+        ("CHARGEBACK", "true", NotificationKind::ChargedBack),
+        ("CHARGEBACK_REVERSED", "true", NotificationKind::ChargebackReversed),
+        ("REPORT_AVAILABLE", "true", NotificationKind::Ignored),
+        ("BRAND_NEW_EVENT", "true", NotificationKind::Ignored),
+        ("CAPTURE", "perhaps", NotificationKind::Ignored),
+    ] {
+        assert_eq!(read_one(item(code, success)).kind, kind, "{code} {success}");
+    }
+}
+
+#[test]
+fn a_capture_names_its_payment_itself_and_the_amount_by_iso() {
+    let read = read_one(item("CAPTURE", "true"));
+    assert_eq!(read.external_payment_id, ExternalPaymentId::new("AUTH0R1SAT10N001").ok());
+    assert_eq!(read.operation_ref.as_deref(), Some("CAPT4R3REF000001"));
+    assert_eq!(read.amount, Some(Money::new(4_990, Currency::new("CLP").unwrap())));
+    assert_eq!(read.reference.as_ref().map(Reference::as_str), Some(REFERENCE));
+    assert_eq!(read.at, Timestamp::parse_rfc3339("2021-01-01T00:00:00Z").ok());
+    assert_eq!((read.reason, read.dedupe_key.as_str()), (None, "CAPTURE:CAPT4R3REF000001:true"));
+}
+
+#[test]
+fn an_authorisation_is_named_by_its_own_id() {
+    let mut authorisation = item("AUTHORISATION", "true");
+    authorisation["originalReference"] = json!(null);
+    let read = read_one(authorisation);
+    assert_eq!(read.external_payment_id, ExternalPaymentId::new("CAPT4R3REF000001").ok());
+    assert_eq!(read.operation_ref, None);
+}
+
+#[test]
+fn payments_of_other_systems_are_ignored_politely() {
+    let mut other_account = item("CAPTURE", "true");
+    other_account["merchantAccountCode"] = json!("StreamCoPOS");
+    assert_eq!(read_one(other_account).kind, NotificationKind::Ignored);
+    let mut other_reference = item("CHARGEBACK", "true");
+    other_reference["merchantReference"] = json!("order-17");
+    assert_eq!(read_one(other_reference).kind, NotificationKind::Ignored);
+}
+
+#[test]
+fn one_forged_item_spoils_the_whole_body() {
+    let mut good = item("CAPTURE", "true");
+    sign(&mut good);
+    assert_eq!(verifier(&[KEY]).read(&body(&[good.clone(), good.clone()])).unwrap().len(), 2);
+    for (field, value) in [
+        ("pspReference", json!("CAPT4R3REF000002")),
+        ("originalReference", json!("AUTH0R1SAT10N002")),
+        ("merchantReference", json!("clg-00112233-4455-8677-8899-aabbccddeefe")),
+        ("amount", json!({ "currency": "CLP", "value": 499_001 })),
+        ("amount", json!({ "currency": "ISK", "value": 499_000 })),
+        ("eventCode", json!("REFUND")),
+        ("success", json!("false")),
+    ] {
+        let mut forged = good.clone();
+        forged[field] = value;
+        assert_eq!(verifier(&[KEY]).read(&body(&[good.clone(), forged])), Err(NotificationError::BadSignature), "{field}");
+    }
+    let mut unsigned = good.clone();
+    unsigned["additionalData"] = json!({});
+    assert_eq!(verifier(&[KEY]).read(&body(&[good, unsigned])), Err(NotificationError::Unsigned));
+}
+
+#[test]
+fn what_is_no_notification_is_malformed() {
+    for body in [&b""[..], b"{", b"\xff\xfe", b"[]", b"{}", br#"{"notificationItems":[]}"#, br#"{"notificationItems":[{}]}"#] {
+        assert_eq!(verifier(&[KEY]).read(body), Err(NotificationError::Malformed));
+    }
+}
+
+proptest! {
+    #[test]
+    fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        prop_assert!(verifier(&[KEY]).read(&body).is_err());
+    }
+
+    #[test]
+    fn no_signature_but_the_right_one_fits(signature in ".*") {
+        prop_assert!(!verifier(&[KEY]).fits("x", &signature));
+    }
+}

@@ -1,0 +1,83 @@
+//! Payments with the customer present: start, the way through the front end's component, finish. The money of a purchase is taken at once.
+//! Must never take an amount, an account, a shopper or stored details from what the browser sent.
+
+use serde_json::{Value, json};
+
+use super::client::Reply;
+use super::wire::{self, AskedPayment};
+use super::{Adyen, Capturing, put};
+use crate::gateway::{FinalizeRequest, GatewayError, Outcome, PurchaseRequest};
+
+/// What of the front-end component's data is passed on besides `paymentMethod` (CheckoutService v71, `PaymentRequest`). All the rest is ours
+/// to say.
+const PASSED_ON: &[&str] = &["browserInfo", "billingAddress", "riskData", "shopperLocale", "countryCode"];
+
+impl Adyen {
+    /// Starts a purchase, or with amount zero a verification.
+    pub(super) async fn purchase(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
+        let method = request.payment_data.get("paymentMethod").filter(|method| method.is_object());
+        let Some(method) = method else { return Err(GatewayError::Malformed { code: "payment_method_missing".to_owned() }) };
+        let mut body = json!({
+            "merchantAccount": self.settings.merchant_account,
+            "reference": request.reference.as_str(),
+            "amount": wire::amount(request.amount)?,
+            "returnUrl": request.return_url,
+            "paymentMethod": method,
+            "shopperReference": request.customer.as_str(),
+            "shopperInteraction": "Ecommerce",
+            "channel": "Web",
+        });
+        if request.store {
+            put(&mut body, "storePaymentMethod", json!(true));
+            // The first payment has to say already what the later ones will be.
+            put(&mut body, "recurringProcessingModel", json!("Subscription"));
+        }
+        for name in PASSED_ON {
+            if let Some(value) = request.payment_data.get(*name) {
+                put(&mut body, name, value.clone());
+            }
+        }
+        if let Some(origin) = &request.origin {
+            put(&mut body, "origin", json!(origin));
+        }
+        if let Some(ip) = &request.customer_ip {
+            put(&mut body, "shopperIP", json!(ip));
+        }
+        if !request.amount.is_zero() {
+            self.capture_fields(Capturing::AtOnce, &mut body);
+        }
+        let asked = AskedPayment {
+            reference: &request.reference,
+            amount: request.amount,
+            shopper_reference: request.customer.as_str(),
+            reference_required: false,
+        };
+        match self.client.post("/payments", &body, &request.key).await? {
+            Reply::Settled(outcome) => Ok(outcome),
+            Reply::Body(answer) => wire::read_payment(&answer, &asked),
+        }
+    }
+
+    /// Hands in what the customer brought back. It comes from a browser, so the answer has to name our own payment.
+    pub(super) async fn finish(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
+        let nested = request.details.get("details").filter(|details| details.is_object());
+        let details = nested.unwrap_or(&request.details);
+        if details.as_object().is_none_or(serde_json::Map::is_empty) {
+            return Err(GatewayError::Malformed { code: "details_missing".to_owned() });
+        }
+        let mut body = json!({ "details": details });
+        if let (Some(_), Some(Value::String(data))) = (nested, request.details.get("paymentData")) {
+            put(&mut body, "paymentData", json!(data));
+        }
+        let asked = AskedPayment {
+            reference: &request.reference,
+            amount: request.amount,
+            shopper_reference: request.customer.as_str(),
+            reference_required: true,
+        };
+        match self.client.post("/payments/details", &body, &request.key).await? {
+            Reply::Settled(outcome) => Ok(outcome),
+            Reply::Body(answer) => wire::read_payment(&answer, &asked),
+        }
+    }
+}

@@ -1,0 +1,274 @@
+//! Adyen's settings and secrets, validated at start. Must never repeat a secret in what it says.
+
+use serde::Deserialize;
+
+use crate::secret::SecretString;
+use crate::settings::{Problem, Problems, Reader};
+
+/// The version of the Checkout API that the adapter speaks.
+const VERSION: &str = "v71";
+/// Sent as `returnUrl` of payments without the customer, where Adyen demands one and never uses it.
+const UNUSED_RETURN_URL: &str = "https://cleeng.com";
+
+/// Which Adyen is spoken to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AdyenEnvironment {
+    /// Test payments.
+    Test,
+    /// Real money.
+    Live,
+}
+
+/// How the merchant account captures (Customer Area, "Capture delay"). It has no default: the wrong guess takes money too early or never.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CaptureMode {
+    /// Capture delay "manual": an authorisation is captured by request only.
+    Manual,
+    /// Any other capture delay: Adyen captures by itself.
+    Automatic,
+}
+
+/// Plain settings of the adapter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdyenSettings {
+    /// Which Adyen is spoken to.
+    pub environment: AdyenEnvironment,
+    /// The base of all URLs, version included, without a slash at its end.
+    pub base_url: String,
+    /// The merchant account that every payment is made on.
+    pub merchant_account: String,
+    /// How that account captures.
+    pub capture_mode: CaptureMode,
+    /// Sent where Adyen demands a `returnUrl` that nobody will follow.
+    pub return_url: String,
+}
+
+impl AdyenSettings {
+    /// Reads `ADYEN_ENVIRONMENT` (`test` or `live`), `ADYEN_LIVE_PREFIX` (required for live), `ADYEN_BASE_URL` (optional: replaces host and
+    /// path up to the version; plain http only for test), `ADYEN_MERCHANT_ACCOUNT`, `ADYEN_CAPTURE` (`manual` or `automatic`) and
+    /// `ADYEN_RETURN_URL` (optional). Mistakes are noted in the reader.
+    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let environment = reader.required("ADYEN_ENVIRONMENT", "set it to test or live");
+        let environment = environment.and_then(|text| match text.as_str() {
+            "test" => Some(AdyenEnvironment::Test),
+            "live" => Some(AdyenEnvironment::Live),
+            _ => {
+                reader.problem("ADYEN_ENVIRONMENT", "is not understood", "set it to test or live");
+                None
+            }
+        });
+        let merchant_account = reader.required("ADYEN_MERCHANT_ACCOUNT", "set it to the merchant account's code in Adyen's Customer Area");
+        let capture_mode = reader
+            .required("ADYEN_CAPTURE", "set it to manual if the merchant account's capture delay is manual, else to automatic")
+            .and_then(|text| read_capture_mode(reader, &text));
+        let base_url = environment.and_then(|environment| read_base_url(reader, environment));
+        let return_url = reader.base_url("ADYEN_RETURN_URL", UNUSED_RETURN_URL, false);
+        Some(Self {
+            environment: environment?,
+            base_url: base_url?,
+            merchant_account: merchant_account?,
+            capture_mode: capture_mode?,
+            return_url,
+        })
+    }
+
+    /// Whether real money moves.
+    #[must_use]
+    pub const fn is_live(&self) -> bool {
+        matches!(self.environment, AdyenEnvironment::Live)
+    }
+}
+
+fn read_capture_mode(reader: &mut Reader<'_>, text: &str) -> Option<CaptureMode> {
+    match text {
+        "manual" => Some(CaptureMode::Manual),
+        "automatic" => Some(CaptureMode::Automatic),
+        _ => {
+            reader.problem("ADYEN_CAPTURE", "is not understood", "set it to manual or automatic");
+            None
+        }
+    }
+}
+
+/// Live has another host pattern than test, with the company's prefix and one more path segment (docs.adyen.com, "Live endpoints").
+fn read_base_url(reader: &mut Reader<'_>, environment: AdyenEnvironment) -> Option<String> {
+    let default = match environment {
+        AdyenEnvironment::Test => "https://checkout-test.adyen.com".to_owned(),
+        AdyenEnvironment::Live => {
+            let fix = "set it to the live URL prefix in Adyen's Customer Area under Developers, API URLs";
+            let prefix = reader.required("ADYEN_LIVE_PREFIX", fix)?;
+            if !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-') {
+                reader.problem("ADYEN_LIVE_PREFIX", "is no prefix of letters, digits and hyphens", fix);
+                return None;
+            }
+            format!("https://{prefix}-checkout-live.adyenpayments.com/checkout")
+        }
+    };
+    let base = reader.base_url("ADYEN_BASE_URL", &default, environment == AdyenEnvironment::Test);
+    Some(format!("{base}/{VERSION}"))
+}
+
+/// The secrets of the adapter, the object `adyen` in the deployment's secret: `{"apiKey", "previousApiKey"?, "hmacKeys": [hex, ...]}`.
+/// It has no `Debug`.
+#[derive(Clone, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct AdyenSecrets {
+    /// The API key of the web service user.
+    #[serde(default = "nothing")]
+    pub api_key: SecretString,
+    /// The key before the last rotation, tried once where the first is refused.
+    #[serde(default)]
+    pub previous_api_key: Option<SecretString>,
+    /// The HMAC keys of the standard webhook in hex, each of which may sign.
+    #[serde(default)]
+    pub hmac_keys: Vec<SecretString>,
+}
+
+fn nothing() -> SecretString {
+    SecretString::new("")
+}
+
+impl AdyenSecrets {
+    /// Reads the object `adyen` of the deployment's secret.
+    ///
+    /// # Errors
+    /// Every [`Problem`], by the path in the secret.
+    pub fn from_json(value: &serde_json::Value) -> Result<Self, Problems> {
+        // The error of serde_json quotes what it met, which may be the secret.
+        let secrets: Self = serde_json::from_value(value.clone()).map_err(|_| {
+            let fix = "make it an object with apiKey, optionally previousApiKey, and hmacKeys, a list of hex texts";
+            Problems(vec![problem("adyen", "is not understood", fix)])
+        })?;
+        secrets.validate()?;
+        Ok(secrets)
+    }
+
+    /// Checks what can be checked without Adyen.
+    ///
+    /// # Errors
+    /// Every [`Problem`], by the path in the secret.
+    pub fn validate(&self) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        let fix = "copy the API key of the web service user from Adyen's Customer Area";
+        if !is_api_key(&self.api_key) {
+            problems.push(problem("adyen.apiKey", "is missing, a placeholder, or no API key", fix));
+        }
+        if self.previous_api_key.as_ref().is_some_and(|key| !is_api_key(key)) {
+            problems.push(problem(
+                "adyen.previousApiKey",
+                "is empty, a placeholder, or no API key",
+                "remove it, or set the key before the last",
+            ));
+        }
+        let fix = "copy the HMAC key of the standard webhook (64 hex digits) from Adyen's Customer Area";
+        if self.hmac_keys.is_empty() {
+            problems.push(problem("adyen.hmacKeys", "is missing or empty", fix));
+        }
+        for (index, key) in self.hmac_keys.iter().enumerate() {
+            if hmac_key(key).is_none() {
+                problems.push(problem(&format!("adyen.hmacKeys[{index}]"), "is no key of 64 hex digits", fix));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+    }
+}
+
+fn problem(setting: &str, problem: &str, fix: &str) -> Problem {
+    Problem { setting: setting.to_owned(), problem: problem.to_owned(), fix: fix.to_owned() }
+}
+
+/// Shorter than any real key, longer than what people type as a placeholder.
+const SHORTEST_API_KEY: usize = 20;
+
+fn is_api_key(key: &SecretString) -> bool {
+    let key = key.expose();
+    key.len() >= SHORTEST_API_KEY && key.bytes().all(|b| b.is_ascii_graphic()) && key.bytes().any(|b| Some(b) != key.bytes().next())
+}
+
+/// The bytes of an HMAC key; nothing for anything but 32 bytes in hex, or for one byte repeated, which is a placeholder.
+pub(super) fn hmac_key(key: &SecretString) -> Option<Vec<u8>> {
+    let text = key.expose().trim().as_bytes();
+    let mut bytes = Vec::with_capacity(32);
+    for pair in text.chunks(2) {
+        let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit()))?;
+        bytes.push(u8::from_str_radix(pair, 16).ok()?);
+    }
+    let first = bytes.first().copied();
+    (bytes.len() == 32 && bytes.iter().any(|byte| Some(*byte) != first)).then_some(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn read(values: &[(&str, &str)]) -> Result<AdyenSettings, Problems> {
+        let get = |name: &str| values.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let mut reader = Reader::new(&get);
+        let settings = AdyenSettings::read(&mut reader);
+        reader.finish(settings)
+    }
+
+    fn wrong(result: Result<AdyenSettings, Problems>) -> Vec<String> {
+        result.unwrap_err().0.into_iter().map(|problem| problem.setting).collect()
+    }
+
+    const MERCHANT: (&str, &str) = ("ADYEN_MERCHANT_ACCOUNT", "StreamCoECOM");
+    const MANUAL: (&str, &str) = ("ADYEN_CAPTURE", "manual");
+    const TEST: (&str, &str) = ("ADYEN_ENVIRONMENT", "test");
+    const LIVE: (&str, &str) = ("ADYEN_ENVIRONMENT", "live");
+
+    #[test]
+    fn test_and_live_have_their_own_hosts_and_paths() {
+        assert_eq!(read(&[TEST, MERCHANT, MANUAL]).unwrap().base_url, "https://checkout-test.adyen.com/v71");
+        let live = read(&[LIVE, MERCHANT, MANUAL, ("ADYEN_LIVE_PREFIX", "1797a841fbb37ca7-StreamCo")]).unwrap();
+        assert_eq!(live.base_url, "https://1797a841fbb37ca7-StreamCo-checkout-live.adyenpayments.com/checkout/v71");
+        assert!(live.is_live());
+    }
+
+    #[test]
+    fn live_without_its_prefix_does_not_start() {
+        assert_eq!(wrong(read(&[LIVE, MERCHANT, MANUAL])), ["ADYEN_LIVE_PREFIX"]);
+        assert_eq!(wrong(read(&[LIVE, MERCHANT, MANUAL, ("ADYEN_LIVE_PREFIX", "evil.test/")])), ["ADYEN_LIVE_PREFIX"]);
+    }
+
+    #[test]
+    fn plain_http_is_for_test_only() {
+        let plain = ("ADYEN_BASE_URL", "http://127.0.0.1:4000/");
+        assert_eq!(read(&[TEST, MERCHANT, MANUAL, plain]).unwrap().base_url, "http://127.0.0.1:4000/v71");
+        assert_eq!(wrong(read(&[LIVE, MERCHANT, MANUAL, plain, ("ADYEN_LIVE_PREFIX", "abc")])), ["ADYEN_BASE_URL"]);
+    }
+
+    #[test]
+    fn every_mistake_is_named_at_once_and_nothing_is_guessed() {
+        assert_eq!(wrong(read(&[])), ["ADYEN_ENVIRONMENT", "ADYEN_MERCHANT_ACCOUNT", "ADYEN_CAPTURE"]);
+        assert_eq!(wrong(read(&[TEST, MERCHANT, ("ADYEN_CAPTURE", "auto")])), ["ADYEN_CAPTURE"]);
+        assert_eq!(wrong(read(&[("ADYEN_ENVIRONMENT", "LIVE"), MERCHANT, MANUAL])), ["ADYEN_ENVIRONMENT"]);
+    }
+
+    const HMAC: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
+
+    fn secrets(value: &serde_json::Value) -> Vec<String> {
+        AdyenSecrets::from_json(value).err().map(|problems| problems.0.into_iter().map(|p| p.setting).collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn good_secrets_start_and_placeholders_do_not() {
+        assert!(secrets(&json!({ "apiKey": "AQEyhmfxK4rJbBZDw0m", "hmacKeys": [HMAC] })).contains(&"adyen.apiKey".to_owned()));
+        assert!(secrets(&json!({ "apiKey": "AQEyhmfxK4rJbBZDw0m/n3Q5qf3VaY9U", "hmacKeys": [HMAC, HMAC.to_lowercase()] })).is_empty());
+        assert_eq!(secrets(&json!({})), ["adyen.apiKey", "adyen.hmacKeys"]);
+        let zeros = "0".repeat(64);
+        let all_wrong = json!({ "apiKey": "changeme", "previousApiKey": "", "hmacKeys": ["", "xyz", &zeros, &HMAC[..62]] });
+        let expected =
+            ["adyen.apiKey", "adyen.previousApiKey", "adyen.hmacKeys[0]", "adyen.hmacKeys[1]", "adyen.hmacKeys[2]", "adyen.hmacKeys[3]"];
+        assert_eq!(secrets(&all_wrong), expected);
+    }
+
+    #[test]
+    fn a_mistake_in_the_secret_never_repeats_it() {
+        let problems =
+            AdyenSecrets::from_json(&json!({ "apiKey": { "oops": "sk-very-secret" }, "hmacKeys": "sk-very-secret" })).err().unwrap();
+        assert!(!format!("{problems} {problems:?}").contains("very-secret"));
+    }
+}
