@@ -5,6 +5,8 @@
 
 mod api;
 pub mod client;
+mod placeholder;
+pub mod signature;
 pub mod webhook;
 
 pub use api::{

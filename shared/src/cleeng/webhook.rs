@@ -274,3 +274,6 @@ fn date(data: &Value, name: &str, field: &'static str) -> Result<Option<Timestam
         Some(_) => Err(invalid),
     }
 }
+
+#[cfg(test)]
+mod tests;

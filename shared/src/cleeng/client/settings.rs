@@ -1,0 +1,242 @@
+//! The settings of the Core API: where it is, and which of Cleeng's contradicting descriptions is believed first. Must never fall back to
+//! an environment that was not named.
+
+use crate::settings::Reader;
+
+/// Which of Cleeng's two worlds; they share neither tokens nor ids (Cleeng, "Cleeng sandbox").
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Environment {
+    /// Play money.
+    Sandbox,
+    /// Real money.
+    Production,
+}
+
+impl Environment {
+    const fn default_url(self) -> &'static str {
+        match self {
+            Self::Sandbox => "https://api.sandbox.cleeng.com/3.1",
+            Self::Production => "https://api.cleeng.com/3.1",
+        }
+    }
+
+    /// Reads `CLEENG_ENVIRONMENT`. It has no default: its absence is a problem, and so is another word.
+    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        const NAME: &str = "CLEENG_ENVIRONMENT";
+        let text = reader.required(NAME, "set it to sandbox or production")?;
+        match text.as_str() {
+            "sandbox" => Some(Self::Sandbox),
+            "production" => Some(Self::Production),
+            _ => {
+                reader.problem(NAME, "is not understood", "set it to sandbox or production");
+                None
+            }
+        }
+    }
+}
+
+/// How authorised payments are listed first; the other way is tried on 404 and 405. The reference ("List a customer's authorised
+/// payments") says GET, the "Connector checklist" and "Update payment details" say POST.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AuthorisedList {
+    /// `GET`, the default.
+    Get,
+    /// `POST` without a body.
+    Post,
+}
+
+/// How a subscription is terminated first; the other way is tried on 404 and 405. The reference ("Terminate subscription") has a verb of
+/// its own and calls the status deprecated, the tutorial "Termination" patches the status.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Termination {
+    /// `POST .../terminate` with the reason, the default.
+    Terminate,
+    /// `PATCH` of the status, which cannot carry a reason.
+    Patch,
+}
+
+/// How the status of a held payment is spelt. The reference ("Create a payment") says `authorized`, the tutorials say `authorised`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Spelling {
+    /// `authorized`, the default.
+    Authorized,
+    /// `authorised`.
+    Authorised,
+}
+
+impl Spelling {
+    /// The word itself.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Authorized => "authorized",
+            Self::Authorised => "authorised",
+        }
+    }
+}
+
+/// The names of fields that Cleeng describes without naming them where that could be read ("Update a payment": reason, amount and kind of
+/// a refund). This is the one place that maps them; verify them against a sandbox account before partial refunds are sent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefundFields {
+    /// Why. Default `refundedReason`, the name that the payment resource uses.
+    pub reason: String,
+    /// How much, in major units, for a partial refund. Default `refundedAmount`, a guess.
+    pub amount: String,
+    /// `refund` or `chargeback`. Default `refundType`, a guess.
+    pub kind: String,
+}
+
+impl Default for RefundFields {
+    fn default() -> Self {
+        Self { reason: "refundedReason".to_owned(), amount: "refundedAmount".to_owned(), kind: "refundType".to_owned() }
+    }
+}
+
+impl RefundFields {
+    const TAKEN: [&'static str; 6] = ["orderId", "status", "paymentOperation", "externalPaymentId", "paymentDetails", "rejectedReason"];
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        let defaults = Self::default();
+        let mut name = |setting: &str, default: String| {
+            reader.parsed(setting, default, "the name of a JSON field that has no other meaning in the request", |text| {
+                let plain = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
+                (plain && !Self::TAKEN.contains(&text)).then(|| text.to_owned())
+            })
+        };
+        let fields = Self {
+            reason: name("CLEENG_REFUND_REASON_FIELD", defaults.reason),
+            amount: name("CLEENG_REFUND_AMOUNT_FIELD", defaults.amount),
+            kind: name("CLEENG_REFUND_KIND_FIELD", defaults.kind),
+        };
+        if fields.reason == fields.amount || fields.reason == fields.kind || fields.amount == fields.kind {
+            reader.problem("CLEENG_REFUND_*_FIELD", "two of the three have the same name", "give each field a name of its own");
+        }
+        fields
+    }
+}
+
+/// The settings of the Core API client.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CleengSettings {
+    /// Which world.
+    pub environment: Environment,
+    /// The API's URL up to and with `/3.1`, without a slash at its end.
+    pub api_url: String,
+    /// How authorised payments are listed first.
+    pub authorised_list: AuthorisedList,
+    /// How a subscription is terminated first.
+    pub termination: Termination,
+    /// How the status of a held payment is spelt.
+    pub spelling: Spelling,
+    /// The unverified field names of a refund.
+    pub refund_fields: RefundFields,
+}
+
+impl CleengSettings {
+    /// The settings with every default, for this world.
+    #[must_use]
+    pub fn defaults(environment: Environment) -> Self {
+        Self {
+            environment,
+            api_url: environment.default_url().to_owned(),
+            authorised_list: AuthorisedList::Get,
+            termination: Termination::Terminate,
+            spelling: Spelling::Authorized,
+            refund_fields: RefundFields::default(),
+        }
+    }
+
+    /// Reads `CLEENG_ENVIRONMENT` (required), `CLEENG_API_URL`, `CLEENG_AUTHORISED_LIST`, `CLEENG_TERMINATION`,
+    /// `CLEENG_AUTHORISED_SPELLING`, `CLEENG_REFUND_REASON_FIELD`, `CLEENG_REFUND_AMOUNT_FIELD` and `CLEENG_REFUND_KIND_FIELD`. Mistakes
+    /// are noted in the reader; nothing comes back where the environment is missing.
+    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let environment = Environment::read(reader);
+        // The rest is read even without an environment, so that one start shows every mistake.
+        let plain_http = environment != Some(Environment::Production);
+        let world = environment.unwrap_or(Environment::Sandbox);
+        let api_url = reader.base_url("CLEENG_API_URL", world.default_url(), plain_http);
+        let others = if world == Environment::Production { Environment::Sandbox } else { Environment::Production };
+        if environment.is_some() && api_url == others.default_url() {
+            reader.problem("CLEENG_API_URL", "is the address of the other environment", "remove it, or correct CLEENG_ENVIRONMENT");
+        }
+        let authorised_list = reader.parsed("CLEENG_AUTHORISED_LIST", AuthorisedList::Get, "get or post", |text| match text {
+            "get" => Some(AuthorisedList::Get),
+            "post" => Some(AuthorisedList::Post),
+            _ => None,
+        });
+        let termination = reader.parsed("CLEENG_TERMINATION", Termination::Terminate, "terminate or patch", |text| match text {
+            "terminate" => Some(Termination::Terminate),
+            "patch" => Some(Termination::Patch),
+            _ => None,
+        });
+        let spelling = reader.parsed("CLEENG_AUTHORISED_SPELLING", Spelling::Authorized, "authorized or authorised", |text| match text {
+            "authorized" => Some(Spelling::Authorized),
+            "authorised" => Some(Spelling::Authorised),
+            _ => None,
+        });
+        let refund_fields = RefundFields::read(reader);
+        environment.map(|environment| Self { environment, api_url, authorised_list, termination, spelling, refund_fields })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::settings::Problems;
+
+    fn read(pairs: &[(&str, &str)]) -> Result<CleengSettings, Problems> {
+        let get = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+        let mut reader = Reader::new(&get);
+        let settings = CleengSettings::read(&mut reader);
+        reader.finish(settings)
+    }
+
+    fn wrong(pairs: &[(&str, &str)]) -> Vec<String> {
+        read(pairs).unwrap_err().0.into_iter().map(|problem| problem.setting).collect()
+    }
+
+    #[test]
+    fn the_environment_has_no_default_and_decides_the_address() {
+        assert_eq!(wrong(&[]), ["CLEENG_ENVIRONMENT"]);
+        assert_eq!(wrong(&[("CLEENG_ENVIRONMENT", "prod")]), ["CLEENG_ENVIRONMENT"]);
+        assert_eq!(read(&[("CLEENG_ENVIRONMENT", "sandbox")]), Ok(CleengSettings::defaults(Environment::Sandbox)));
+        let production = read(&[("CLEENG_ENVIRONMENT", "production")]).unwrap();
+        assert_eq!(production.api_url, "https://api.cleeng.com/3.1");
+    }
+
+    #[test]
+    fn plain_http_and_the_other_world_are_refused_in_production() {
+        let local = "http://127.0.0.1:9999/3.1/";
+        assert_eq!(wrong(&[("CLEENG_ENVIRONMENT", "production"), ("CLEENG_API_URL", local)]), ["CLEENG_API_URL"]);
+        assert_eq!(read(&[("CLEENG_ENVIRONMENT", "sandbox"), ("CLEENG_API_URL", local)]).unwrap().api_url, "http://127.0.0.1:9999/3.1");
+        let other = "https://api.sandbox.cleeng.com/3.1";
+        assert_eq!(wrong(&[("CLEENG_ENVIRONMENT", "production"), ("CLEENG_API_URL", other)]), ["CLEENG_API_URL"]);
+    }
+
+    #[test]
+    fn every_preference_is_read_and_every_mistake_is_told_at_once() {
+        let settings = read(&[
+            ("CLEENG_ENVIRONMENT", "sandbox"),
+            ("CLEENG_AUTHORISED_LIST", "post"),
+            ("CLEENG_TERMINATION", "patch"),
+            ("CLEENG_AUTHORISED_SPELLING", "authorised"),
+            ("CLEENG_REFUND_AMOUNT_FIELD", "amount"),
+        ])
+        .unwrap();
+        assert_eq!(settings.authorised_list, AuthorisedList::Post);
+        assert_eq!(settings.termination, Termination::Patch);
+        assert_eq!(settings.spelling, Spelling::Authorised);
+        assert_eq!(settings.refund_fields.amount, "amount");
+        let mistakes = [("CLEENG_AUTHORISED_LIST", "put"), ("CLEENG_TERMINATION", "x"), ("CLEENG_AUTHORISED_SPELLING", "yes")];
+        assert_eq!(wrong(&mistakes), ["CLEENG_ENVIRONMENT", "CLEENG_AUTHORISED_LIST", "CLEENG_TERMINATION", "CLEENG_AUTHORISED_SPELLING"]);
+    }
+
+    #[test]
+    fn a_refund_field_cannot_take_the_name_of_another_field() {
+        for name in ["status", "a b", "refundType"] {
+            let settings = [("CLEENG_ENVIRONMENT", "sandbox"), ("CLEENG_REFUND_REASON_FIELD", name)];
+            assert_eq!(wrong(&settings).len(), 1, "{name}");
+        }
+    }
+}

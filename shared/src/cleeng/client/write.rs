@@ -1,0 +1,118 @@
+//! Request bodies, field by field as Cleeng's reference lists them: integers where it says int, strings where it says string, amounts as
+//! numbers with their own digits. Must never send a card number: details are a gateway's token.
+
+use serde_json::{Map, Value, json};
+
+use super::super::{
+    NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, PaymentOperation, PaymentPatch, PaymentSource, TerminationType,
+};
+use super::settings::{RefundFields, Spelling};
+use crate::money::Money;
+
+/// Cleeng, "Create an order": `customerId` and `paymentMethodId` are ints, `subscriptionId` is a string and comes with the operation.
+pub(super) fn order(order: &NewOrder) -> Value {
+    json!({
+        "customerId": order.customer.to_json_number(),
+        "offerId": order.offer.as_str(),
+        "currency": order.currency.as_str(),
+        "country": order.country,
+        "paymentMethodId": order.payment_method.to_json_number(),
+        "paymentOperation": operation(PaymentOperation::Recurring),
+        "subscriptionId": order.subscription.as_str(),
+    })
+}
+
+/// Cleeng, "Create a payment": every id is a string.
+pub(super) fn payment(payment: &NewPayment, spelling: Spelling) -> Value {
+    let mut body = Map::new();
+    body.insert("orderId".to_owned(), payment.order.as_str().into());
+    body.insert("status".to_owned(), status(&payment.status, spelling).into());
+    body.insert("paymentOperation".to_owned(), operation(payment.operation).into());
+    match &payment.source {
+        PaymentSource::Existing(id) => {
+            body.insert("paymentDetailsId".to_owned(), id.as_str().into());
+        }
+        PaymentSource::New { token, shown } => {
+            body.insert("paymentDetails".to_owned(), with_shown(json!({ "token": token.expose() }), shown));
+        }
+        PaymentSource::None => {}
+    }
+    body.insert("externalPaymentId".to_owned(), payment.external_payment_id.as_str().into());
+    if let NewPaymentStatus::Rejected { reason } = &payment.status {
+        body.insert("rejectedReason".to_owned(), reason.as_str().into());
+    }
+    if let Some(subscription) = &payment.subscription {
+        body.insert("subscriptionId".to_owned(), subscription.as_str().into());
+    }
+    Value::Object(body)
+}
+
+/// Cleeng, "Update a payment": `orderId` is an int here. Nothing for an amount that is not above zero, which Cleeng may take for none.
+pub(super) fn patch(patch: &PaymentPatch, fields: &RefundFields) -> Option<Value> {
+    Some(match patch {
+        PaymentPatch::Captured { external_payment_id: None } => json!({ "status": "captured" }),
+        PaymentPatch::Captured { external_payment_id: Some(id) } => json!({ "status": "captured", "externalPaymentId": id.as_str() }),
+        PaymentPatch::Rejected { reason } => json!({ "status": "rejected", "rejectedReason": reason }),
+        PaymentPatch::Refunded { order, operation: which, reason, amount, chargeback } => {
+            let mut body = Map::new();
+            body.insert("status".to_owned(), "refunded".into());
+            body.insert("orderId".to_owned(), order.to_json_number());
+            body.insert("paymentOperation".to_owned(), operation(*which).into());
+            body.insert(fields.reason.clone(), reason.as_str().into());
+            body.insert(fields.kind.clone(), if *chargeback { "chargeback" } else { "refund" }.into());
+            if let Some(amount) = amount {
+                body.insert(fields.amount.clone(), decimal(*amount).filter(|_| amount.minor > 0)?);
+            }
+            Value::Object(body)
+        }
+    })
+}
+
+/// Cleeng, "Create payment details".
+pub(super) fn payment_details(details: &NewPaymentDetails) -> Value {
+    let body = json!({
+        "customerId": details.customer.to_json_number(),
+        "token": details.token.expose(),
+        "paymentMethodId": details.payment_method.to_json_number(),
+        "active": details.active,
+    });
+    with_shown(body, &details.shown)
+}
+
+/// Adds what "my account" shows, where there is something.
+fn with_shown(mut body: Value, shown: &Value) -> Value {
+    if let (Value::Object(members), Value::Object(_)) = (&mut body, shown) {
+        members.insert("paymentMethodSpecificParams".to_owned(), shown.clone());
+    }
+    body
+}
+
+/// Cleeng, "Terminate subscription".
+pub(super) fn termination(why: TerminationType) -> Value {
+    json!({
+        "terminationType": match why {
+            TerminationType::PaymentCancel => "paymentCancel",
+            TerminationType::UserCancel => "userCancel",
+        }
+    })
+}
+
+const fn operation(operation: PaymentOperation) -> &'static str {
+    match operation {
+        PaymentOperation::Initial => "initial-payment",
+        PaymentOperation::Recurring => "recurring-payment",
+    }
+}
+
+const fn status(status: &NewPaymentStatus, spelling: Spelling) -> &'static str {
+    match status {
+        NewPaymentStatus::Authorised => spelling.as_str(),
+        NewPaymentStatus::Captured => "captured",
+        NewPaymentStatus::Rejected { .. } => "rejected",
+    }
+}
+
+/// A JSON number with exactly the currency's digits; no float is made of it.
+fn decimal(amount: Money) -> Option<Value> {
+    serde_json::from_str::<Value>(&amount.to_decimal()).ok()
+}
