@@ -1,1 +1,149 @@
-//! x
+//! The journal's store in memory: for tests, for the sandbox and for embedded mode. It keeps the whole contract of [`Store`], so that what
+//! holds here holds in DynamoDB; it must never be the journal of a deployed function, because it forgets.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use async_trait::async_trait;
+
+use super::store::{CommitError, Key, MAX_BATCH, MAX_BODY_BYTES, Put, Store, StoreError, Stored};
+use crate::clock::{Clock, Timestamp};
+
+/// Documents in a map behind one lock.
+pub struct MemoryStore {
+    clock: Arc<dyn Clock>,
+    documents: Mutex<BTreeMap<Key, Document>>,
+}
+
+#[derive(Clone)]
+struct Document {
+    stored: Stored,
+    due_at: Option<Timestamp>,
+    expires_at: Option<Timestamp>,
+}
+
+impl Document {
+    fn is_there(&self, now: Timestamp) -> bool {
+        self.expires_at.is_none_or(|expiry| expiry > now)
+    }
+}
+
+impl MemoryStore {
+    /// An empty store whose documents expire by this clock.
+    #[must_use]
+    pub fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, documents: Mutex::new(BTreeMap::new()) }
+    }
+
+    /// Every document that has not expired, by key: what an audit of a test or of the sandbox reads.
+    #[must_use]
+    pub fn snapshot(&self) -> BTreeMap<Key, Stored> {
+        let now = self.clock.now();
+        let documents = self.lock();
+        documents
+            .iter()
+            .filter(|(_, document)| document.is_there(now))
+            .map(|(key, document)| (key.clone(), document.stored.clone()))
+            .collect()
+    }
+
+    /// A poisoned lock is taken over: every write below happens after all checks, so no half-made state can be behind it.
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Document>> {
+        self.documents.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Refuses what no store would take, before anything is sent: shared by both stores so that they refuse the same.
+pub(super) fn check_puts(puts: &[Put]) -> Result<(), CommitError> {
+    let refused = |why| Err(CommitError::NotWritten(StoreError::Refused(why)));
+    if puts.len() > MAX_BATCH {
+        return refused("too many documents in one write");
+    }
+    if puts.iter().any(|put| put.body.len() > MAX_BODY_BYTES) {
+        return refused("a document is too large");
+    }
+    if puts.iter().map(|put| &put.key).collect::<BTreeSet<_>>().len() != puts.len() {
+        return refused("a document occurs twice in one write");
+    }
+    Ok(())
+}
+
+/// The version that a write leaves behind.
+pub(super) const fn next_version(put: &Put) -> u64 {
+    match put.expected {
+        Some(version) => version.saturating_add(1),
+        None => 1,
+    }
+}
+
+#[async_trait]
+impl Store for MemoryStore {
+    async fn load(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
+        if keys.len() > MAX_BATCH {
+            return Err(StoreError::Refused("too many documents in one read"));
+        }
+        let now = self.clock.now();
+        let documents = self.lock();
+        let read = |key| documents.get(key).filter(|document| document.is_there(now)).map(|document| document.stored.clone());
+        Ok(keys.iter().map(read).collect())
+    }
+
+    async fn commit(&self, puts: &[Put]) -> Result<(), CommitError> {
+        check_puts(puts)?;
+        let now = self.clock.now();
+        let mut documents = self.lock();
+        let holds = |put: &Put| {
+            let there = documents.get(&put.key).filter(|document| document.is_there(now)).map(|document| document.stored.version);
+            there == put.expected
+        };
+        if !puts.iter().all(holds) {
+            return Err(CommitError::Conflict);
+        }
+        for put in puts {
+            let stored = Stored { version: next_version(put), body: put.body.clone() };
+            documents.insert(put.key.clone(), Document { stored, due_at: put.due_at, expires_at: put.expires_at });
+        }
+        Ok(())
+    }
+
+    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
+        let now = self.clock.now();
+        let documents = self.lock();
+        let mut due: Vec<(Timestamp, &Key)> = documents
+            .iter()
+            .filter(|(_, document)| document.is_there(now))
+            .filter_map(|(key, document)| document.due_at.filter(|at| *at <= until).map(|at| (at, key)))
+            .collect();
+        due.sort_unstable();
+        Ok(due.into_iter().take(limit).map(|(_, key)| key.clone()).collect())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicI64, Ordering};
+
+    use super::*;
+    use crate::journal::conformance::{self, Bench};
+
+    struct TestClock(AtomicI64);
+
+    impl Clock for TestClock {
+        fn now(&self) -> Timestamp {
+            Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+        }
+    }
+
+    #[tokio::test]
+    async fn the_store_in_memory_keeps_the_contract() {
+        let clock = Arc::new(TestClock(AtomicI64::new(1_790_000_000_000)));
+        let mover = Arc::clone(&clock);
+        let advance = move |by: std::time::Duration| {
+            mover.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+        };
+        let store = Arc::new(MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>));
+        let seen = conformance::every_case(&Bench { store: Arc::clone(&store) as Arc<dyn Store>, clock, advance: &advance }).await;
+        assert!(seen >= 14, "the suite shrank to {seen} cases");
+        assert!(!store.snapshot().is_empty());
+    }
+}

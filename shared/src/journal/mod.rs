@@ -12,6 +12,8 @@
 //! | [`work`] | documents read together and written together, each only if it is still the one that was read |
 //! | [`run`] | one worker at one obligation: lease, steps, deadline |
 
+#[cfg(any(test, feature = "test-support"))]
+pub mod conformance;
 pub mod dynamodb;
 pub mod memory;
 pub mod payment;

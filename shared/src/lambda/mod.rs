@@ -1,4 +1,5 @@
 //! x
+pub mod aws;
 /// x
 #[derive(Debug, thiserror::Error)]
 #[error("x")]

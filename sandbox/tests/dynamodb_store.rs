@@ -1,0 +1,117 @@
+//! The journal's store in DynamoDB against a real DynamoDB Local, whose address `CONNECTOR_TEST_DYNAMODB_URL` tells.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use aws_sdk_dynamodb::Client;
+use aws_sdk_dynamodb::config::{Credentials, Region};
+use aws_sdk_dynamodb::types::AttributeValue;
+use connector::clock::{Clock, SystemClock};
+use connector::journal::conformance::{self, Bench};
+use connector::journal::dynamodb::{DynamoStore, TableError, create_table};
+use connector::journal::store::{CommitError, Key, Put, Store, StoreError};
+use sandbox::clock::VirtualClock;
+
+const ADDRESS: &str = "CONNECTOR_TEST_DYNAMODB_URL";
+
+async fn client(url: &str) -> Client {
+    // The clients of the functions, with an address and credentials of the test's own.
+    let config = connector::lambda::aws::load().await.into_builder();
+    let config = config.region(Region::new("eu-west-1")).endpoint_url(url);
+    let credentials = aws_sdk_dynamodb::config::SharedCredentialsProvider::new(Credentials::new("test", "test", None, None, "test"));
+    Client::new(&config.credentials_provider(credentials).build())
+}
+
+/// A client and a table of the test's own, or nothing where there is no database.
+async fn database(test: &str) -> Option<(Client, String)> {
+    let Ok(url) = std::env::var(ADDRESS) else {
+        eprintln!("SKIPPED {test}: set {ADDRESS} to the address of a DynamoDB Local to run it");
+        return None;
+    };
+    let client = client(&url).await;
+    let table = format!("journal-{test}-{}-{}", std::process::id(), SystemClock.now().millis());
+    create_table(&client, &table).await.unwrap();
+    Some((client, table))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_store_in_dynamodb_keeps_the_contract() {
+    let Some((client, table)) = database("contract").await else { return };
+    let clock = VirtualClock::starting_at(SystemClock.now());
+    let store = DynamoStore::new(client, table, Arc::new(clock.clone()));
+    let mover = clock.clone();
+    let advance = move |by: Duration| mover.advance(by);
+    let seen = conformance::every_case(&Bench { store: Arc::new(store), clock: Arc::new(clock), advance: &advance }).await;
+    assert!(seen >= 14, "the suite shrank to {seen} cases");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_has_the_attributes_that_the_template_builds_on() {
+    let Some((client, table)) = database("attributes").await else { return };
+    let clock = VirtualClock::starting_at(SystemClock.now());
+    let store = DynamoStore::new(client.clone(), table.clone(), Arc::new(clock.clone()));
+    let (due_at, expires_at) = (clock.now().after(Duration::from_secs(60)), clock.now().after(Duration::from_secs(3600)));
+    let put = |key, due_at, expires_at| Put { key, expected: None, body: "{}".to_owned(), due_at, expires_at };
+    let [timed, plain] = [Key::new("period", &["1", "2"]), Key::new("period", &["3"])];
+    store.commit(&[put(timed.clone(), Some(due_at), Some(expires_at)), put(plain.clone(), None, None)]).await.unwrap();
+
+    let item = |key: &Key| client.get_item().table_name(&table).key("pk", AttributeValue::S(key.to_string())).send();
+    let timed = item(&timed).await.unwrap().item.unwrap();
+    assert_eq!(timed["kind"], AttributeValue::S("period".to_owned()));
+    assert_eq!(timed["version"], AttributeValue::N("1".to_owned()));
+    assert_eq!(timed["due_at"], AttributeValue::N(due_at.millis().to_string()));
+    assert!(timed.contains_key("due_bucket"));
+    let seconds: i64 = timed["expires_at"].as_n().unwrap().parse().unwrap();
+    assert!((expires_at.secs()..=expires_at.secs() + 1).contains(&seconds), "TTL counts in seconds");
+    let plain = item(&plain).await.unwrap().item.unwrap();
+    let mut names: Vec<&str> = plain.keys().map(String::as_str).collect();
+    names.sort_unstable();
+    assert_eq!(names, ["body", "kind", "pk", "version"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_missing_table_is_refused_and_named() {
+    let Some((client, table)) = database("missing").await else { return };
+    assert_eq!(create_table(&client, &table).await, Err(TableError::NotCreated));
+    let store = DynamoStore::new(client, "journal-that-is-not-there", Arc::new(SystemClock));
+    let key = Key::new("period", &["1"]);
+    let put = Put { key: key.clone(), expected: None, body: "{}".to_owned(), due_at: None, expires_at: None };
+    let refused = StoreError::Refused("no such table");
+    assert_eq!(store.load(&[key.clone()]).await, Err(refused));
+    assert_eq!(store.load(&[key.clone(), Key::new("period", &["2"])]).await, Err(refused));
+    assert_eq!(store.commit(&[put]).await, Err(CommitError::NotWritten(refused)));
+    assert_eq!(store.due(SystemClock.now(), 5).await, Err(refused));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_database_that_is_not_there_leaves_nothing_written() {
+    // A port of our own that nobody listens on any more.
+    let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
+    let store = DynamoStore::new(client(&format!("http://127.0.0.1:{port}")).await, "journal", Arc::new(SystemClock));
+    let key = Key::new("period", &["1"]);
+    let put = Put { key: key.clone(), expected: None, body: "{}".to_owned(), due_at: None, expires_at: None };
+    assert_eq!(store.load(&[key]).await, Err(StoreError::Unavailable));
+    assert_eq!(store.commit(&[put]).await, Err(CommitError::NotWritten(StoreError::Unavailable)));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_answer_is_lost_is_unknown() {
+    // Takes connections, reads, and closes without a word.
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let server = tokio::spawn(async move {
+        let mut calls = 0_u32;
+        while let Ok((stream, _)) = listener.accept().await {
+            stream.readable().await.unwrap();
+            calls += 1;
+            if calls == 3 {
+                break;
+            }
+        }
+        calls
+    });
+    let store = DynamoStore::new(client(&url).await, "journal", Arc::new(SystemClock));
+    let put = Put { key: Key::new("period", &["1"]), expected: None, body: "{}".to_owned(), due_at: None, expires_at: None };
+    assert_eq!(store.commit(&[put]).await, Err(CommitError::Unknown));
+    assert_eq!(server.await.unwrap(), 3, "three attempts, no hidden ones");
+}
