@@ -1,6 +1,14 @@
 //! What is built, what is deployed, what is documented and what the code reads are one and the same: folders, `template.yaml`, `events/`
 //! and the README, compared with each other.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
 #[path = "support/template.rs"]
 mod template;
 

@@ -6,32 +6,32 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 /// The folder of the workspace.
-pub fn root() -> PathBuf {
+pub(crate) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
 /// A file of the workspace.
-pub fn read(path: &str) -> String {
+pub(crate) fn read(path: &str) -> String {
     std::fs::read_to_string(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
 /// `SubscriptionReadyForTermination` for `subscription-ready-for-termination`.
-pub fn camel_case(name: &str) -> String {
+pub(crate) fn camel_case(name: &str) -> String {
     name.split('-').map(|word| word[..1].to_uppercase() + &word[1..]).collect()
 }
 
 /// An entry of a section: its lines without comments.
-pub struct Entry(pub Vec<String>);
+pub(crate) struct Entry(pub(crate) Vec<String>);
 
 impl Entry {
     /// The text behind the first `key:` at any depth.
-    pub fn value(&self, key: &str) -> Option<&str> {
+    pub(crate) fn value(&self, key: &str) -> Option<&str> {
         let prefix = format!("{key}:");
         self.0.iter().find_map(|line| line.trim_start().trim_start_matches("- ").strip_prefix(prefix.as_str())).map(str::trim)
     }
 
     /// The lines below the first `key:`.
-    pub fn below(&self, key: &str) -> Self {
+    pub(crate) fn below(&self, key: &str) -> Self {
         let wanted = format!("{key}:");
         let mut lines = self.0.iter().skip_while(|line| line.trim() != wanted);
         let depth = lines.next().map(|line| indent(line));
@@ -39,7 +39,7 @@ impl Entry {
     }
 
     /// The items of the list behind every `key:`, in the block style, in brackets, or a single value.
-    pub fn items(&self, key: &str) -> Vec<String> {
+    pub(crate) fn items(&self, key: &str) -> Vec<String> {
         let prefix = format!("{key}:");
         let mut items = Vec::new();
         for (index, line) in self.0.iter().enumerate() {
@@ -62,7 +62,7 @@ fn indent(line: &str) -> usize {
 }
 
 /// The entries of a top-level section by name.
-pub fn section(name: &str) -> BTreeMap<String, Entry> {
+pub(crate) fn section(name: &str) -> BTreeMap<String, Entry> {
     let text = read("template.yaml");
     let header = format!("{name}:");
     let lines = text.lines().skip_while(|line| *line != header).skip(1);
@@ -83,13 +83,13 @@ pub fn section(name: &str) -> BTreeMap<String, Entry> {
 }
 
 /// The entries of `Resources` of this type.
-pub fn resources(kind: &str) -> BTreeMap<String, Entry> {
+pub(crate) fn resources(kind: &str) -> BTreeMap<String, Entry> {
     let all = section("Resources").into_iter();
     all.filter(|(_, entry)| entry.value("Type") == Some(kind)).collect()
 }
 
 /// Names and values of the environment variables that are set in these lines (`Environment`, `Variables`).
-pub fn variables(entry: &Entry) -> BTreeMap<String, String> {
+pub(crate) fn variables(entry: &Entry) -> BTreeMap<String, String> {
     let lines = entry.below("Environment").below("Variables").0;
     lines.iter().filter_map(|line| line.trim().split_once(':')).map(|(name, value)| (name.to_owned(), value.trim().to_owned())).collect()
 }
