@@ -1,0 +1,121 @@
+//! Writes the sample invocation events: `cargo run -p sandbox --bin write-events [FOLDER]` (default `events`).
+//!
+//! Per function: `http.json`, the event that an HTTP API sends for a signed webhook (payload 2.0), and `queue.json`, the event that its
+//! queue sends for the same webhook. The bodies are Cleeng's documented payloads ("Webhook subscription topics"), signed with the
+//! secret of the sandbox. Never a real secret here.
+
+use std::error::Error;
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use ring::hmac;
+use serde_json::{Value, json};
+
+const WEBHOOK_SECRET: &str = "sandbox-webhook-secret-0123456789abcdef";
+const PATH_KEY: &str = "sandbox-path-key-0123456789";
+const SIGNATURE_HEADER: &str = "x-cleeng-signature";
+/// 2026-11-04T19:55:42Z, a second after the attempt that the events are about.
+const RECEIVED_AT_MILLIS: u64 = 1_793_822_142_000;
+
+/// The webhook of one function.
+struct Sample {
+    function: &'static str,
+    topic: &'static str,
+    data: fn() -> Value,
+}
+
+const SAMPLES: [Sample; 3] = [
+    Sample {
+        function: "subscription-ready-for-payment-authorisation",
+        topic: "subscriptionReadyForPaymentAuthorisation",
+        data: || billing(json!("332332332"), "authorize", "2026-11-04T19:55:41Z", "2026-11-07T19:55:41Z"),
+    },
+    Sample {
+        function: "subscription-ready-for-payment-capture",
+        topic: "subscriptionReadyForPaymentCapture",
+        // The same instants as above: Cleeng writes offsets, and numbers for ids, as well.
+        data: || billing(json!(332_332_332), "capture", "2026-11-04T20:55:41+01:00", "2026-11-07T20:55:41+01:00"),
+    },
+    Sample {
+        function: "subscription-ready-for-termination",
+        topic: "subscriptionReadyForTermination",
+        data: || {
+            json!({
+                "subscriptionId": 332_332_332, "offerId": "S123123123_US", "customerId": 123_321_123,
+                "customerEmail": "subscriber@example.com", "expirationDate": "2026-11-07T19:55:41Z", "paymentMethodId": 123_123_123,
+            })
+        },
+    },
+];
+
+fn billing(subscription: Value, status: &str, attempt: &str, expiration: &str) -> Value {
+    json!({
+        "subscriptionId": subscription, "offerId": "S123123123_US", "customerId": 123_321_123,
+        "customerEmail": "subscriber@example.com", "paymentDetailsId": 665_665_665, "active": true, "dunningAttemptDate": attempt,
+        "dunningStatus": status, "expirationDate": expiration, "currency": "USD", "paymentCountry": "US",
+        "paymentMethodId": 123_123_123, "token": "8415718415718415:123321123", "paymentGateway": "adyen",
+    })
+}
+
+fn main() -> Result<(), Box<dyn Error>> {
+    let folder = std::env::args().nth(1).map_or_else(|| PathBuf::from("events"), PathBuf::from);
+    for sample in &SAMPLES {
+        let body = json!({ "broadcasterId": 558_186_818, "topic": sample.topic, "data": (sample.data)() }).to_string();
+        let folder = folder.join(sample.function);
+        fs::create_dir_all(&folder)?;
+        write(&folder.join("http.json"), &http_event(sample, &body))?;
+        write(&folder.join("queue.json"), &queue_event(sample, &body))?;
+    }
+    Ok(())
+}
+
+fn write(path: &Path, event: &Value) -> Result<(), Box<dyn Error>> {
+    let mut text = serde_json::to_string_pretty(event)?;
+    text.push('\n');
+    Ok(fs::write(path, text)?)
+}
+
+fn http_event(sample: &Sample, body: &str) -> Value {
+    let route = format!("POST /webhooks/{{key}}/{}", sample.function);
+    let path = format!("/webhooks/{PATH_KEY}/{}", sample.function);
+    let host = "abcdefghij.execute-api.eu-west-1.amazonaws.com";
+    let mut headers = json!({
+        "content-length": body.len().to_string(), "content-type": "application/json", "host": host,
+        "x-forwarded-for": "192.0.2.1", "x-forwarded-port": "443", "x-forwarded-proto": "https",
+    });
+    if let Some(headers) = headers.as_object_mut() {
+        headers.insert(SIGNATURE_HEADER.to_owned(), Value::String(signature(body)));
+    }
+    json!({
+        "version": "2.0", "routeKey": route, "rawPath": path, "rawQueryString": "", "headers": headers,
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "abcdefghij", "domainName": host, "domainPrefix": "abcdefghij",
+            "http": { "method": "POST", "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "Cleeng" },
+            "requestId": "JKJaXmPLvHcESHA=", "routeKey": route, "stage": "$default",
+            "time": "04/Nov/2026:19:55:42 +0000", "timeEpoch": RECEIVED_AT_MILLIS,
+        },
+        "pathParameters": { "key": PATH_KEY }, "body": body, "isBase64Encoded": false,
+    })
+}
+
+fn queue_event(sample: &Sample, body: &str) -> Value {
+    let envelope = json!({ "v": 1, "source": "cleeng", "topic": sample.topic, "received_at": RECEIVED_AT_MILLIS, "body": body });
+    json!({
+        "Records": [{
+            "messageId": "059f36b4-87a3-44ab-83d2-661975830a7d", "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
+            "body": envelope.to_string(),
+            "attributes": {
+                "ApproximateReceiveCount": "1", "SentTimestamp": RECEIVED_AT_MILLIS.to_string(),
+                "SenderId": "AIDAIENQZJOLO23YVJ4VO", "ApproximateFirstReceiveTimestamp": RECEIVED_AT_MILLIS.to_string(),
+            },
+            "messageAttributes": {}, "eventSource": "aws:sqs",
+            "eventSourceARN": format!("arn:aws:sqs:eu-west-1:123456789012:{}", sample.function), "awsRegion": "eu-west-1",
+        }],
+    })
+}
+
+/// HMAC-SHA256 over the raw body, in hex.
+fn signature(body: &str) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, WEBHOOK_SECRET.as_bytes());
+    hmac::sign(&key, body.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}

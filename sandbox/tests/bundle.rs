@@ -1,0 +1,312 @@
+//! What is built, what is deployed, what is documented and what the code reads are one and the same: folders, `template.yaml`, `events/`
+//! and the README, compared with each other.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
+#[path = "support/template.rs"]
+mod template;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use connector::cleeng::webhook::{Topic, Webhook};
+use ring::hmac;
+use serde_json::Value;
+use template::{Entry, camel_case, read, resources, root, section, variables};
+
+const FUNCTION: &str = "AWS::Serverless::Function";
+
+fn folders(path: &str) -> BTreeSet<String> {
+    let entries = fs::read_dir(root().join(path)).unwrap_or_else(|error| panic!("{path}: {error}"));
+    let folders = entries.map(Result::unwrap).filter(|entry| entry.file_type().unwrap().is_dir());
+    folders.map(|entry| entry.file_name().into_string().unwrap()).collect()
+}
+
+/// The functions by folder name, as the template has them.
+fn functions() -> BTreeMap<String, (String, Entry)> {
+    let functions = resources(FUNCTION).into_iter();
+    let by_name = |(id, entry): (String, Entry)| {
+        let name = entry.value("CodeUri").unwrap().strip_prefix("functions/").unwrap().to_owned();
+        (name, (id, entry))
+    };
+    functions.map(by_name).collect()
+}
+
+fn names() -> BTreeSet<String> {
+    functions().into_keys().collect()
+}
+
+/// The rows of the README's table whose first header is `header`: cells without backticks.
+fn readme_table(header: &str) -> Vec<Vec<String>> {
+    let readme = read("README.md");
+    let rows =
+        readme.lines().skip_while(|line| !line.starts_with(&format!("| {header} |"))).skip(2).take_while(|line| line.starts_with('|'));
+    let cells = |row: &str| row.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect();
+    let rows: Vec<Vec<String>> = rows.map(cells).collect();
+    assert!(!rows.is_empty(), "README.md has no table that begins with {header}");
+    rows
+}
+
+#[test]
+fn every_folder_of_a_function_is_deployed_and_every_deployed_function_has_a_folder() {
+    assert_eq!(folders("functions"), names());
+}
+
+#[test]
+fn a_function_is_a_package_with_a_binary_of_its_folders_name() {
+    for name in names() {
+        let manifest = read(&format!("functions/{name}/Cargo.toml"));
+        assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}: the package has another name");
+        assert!(root().join("functions").join(&name).join("src/main.rs").is_file(), "{name}: no src/main.rs");
+        assert!(root().join("functions").join(&name).join("src/lib.rs").is_file(), "{name}: no src/lib.rs");
+    }
+}
+
+#[test]
+fn every_function_has_sample_events_and_every_sample_event_has_a_function() {
+    assert_eq!(folders("events"), names());
+    for name in names() {
+        for file in ["http.json", "queue.json"] {
+            assert!(root().join("events").join(&name).join(file).is_file(), "{name}: no {file}");
+        }
+    }
+}
+
+#[test]
+fn every_function_has_one_route_with_its_name_and_one_row_in_the_readme() {
+    let mut routes = BTreeSet::new();
+    for (name, (_, entry)) in functions() {
+        assert_eq!(entry.items("Path"), [format!("/webhooks/{{key}}/{name}")], "{name}");
+        assert_eq!(entry.items("Method"), ["POST"], "{name}");
+        assert_eq!(entry.value("PayloadFormatVersion"), Some("\"2.0\""), "{name}");
+        routes.insert(entry.value("Path").unwrap().to_owned());
+    }
+    let rows = readme_table("route");
+    assert_eq!(rows.iter().map(|row| row[0].clone()).collect::<BTreeSet<_>>(), routes);
+    assert_eq!(rows.len(), routes.len(), "a route stands twice in the README");
+    for row in rows {
+        let topic = Topic::parse(&row[1]).unwrap_or_else(|| panic!("{}: no topic of Cleeng", row[1]));
+        let function = row[0].rsplit('/').next().unwrap();
+        assert!(camel_case(function).eq_ignore_ascii_case(topic.as_str()), "{function} is not the function of {}", row[1]);
+    }
+}
+
+#[test]
+fn everything_that_belongs_to_a_function_is_its_own() {
+    let all = section("Resources");
+    for (name, (id, entry)) in functions() {
+        let base = camel_case(&name);
+        assert_eq!(id, format!("{base}Function"));
+        assert_eq!(entry.value("Role"), Some(format!("!GetAtt {base}Role.Arn").as_str()), "{name}");
+        assert_eq!(entry.value("LogGroup"), Some(format!("!Ref {base}Logs").as_str()), "{name}");
+        assert_eq!(entry.value("QUEUE_URL"), Some(format!("!Ref {base}Queue").as_str()), "{name}");
+        let queue = entry.below("Events").below("Queue");
+        assert_eq!(queue.value("Queue"), Some(format!("!GetAtt {base}Queue.Arn").as_str()), "{name}");
+        assert_eq!(entry.value("BuildMethod"), Some("rust-cargolambda"), "{name}");
+        assert_eq!(entry.value("BatchSize"), Some("1"), "{name}: one event of money at a time");
+        assert_eq!(entry.items("FunctionResponseTypes"), ["ReportBatchItemFailures"], "{name}");
+        for part in ["Queue", "QueuePolicy", "Role", "Logs", "ParkedAlarm"] {
+            assert!(all.contains_key(&format!("{base}{part}")), "{name}: no {base}{part}");
+        }
+    }
+}
+
+#[test]
+fn a_queue_outwaits_its_function_six_times_and_keeps_its_messages() {
+    let timeout: u32 = section("Globals")["Function"].value("Timeout").unwrap().parse().unwrap();
+    for name in names() {
+        let queue = &section("Resources")[&format!("{}Queue", camel_case(&name))];
+        let visibility: u32 = queue.value("VisibilityTimeout").unwrap().parse().unwrap();
+        assert!(visibility >= timeout * 6, "{name}: {visibility} s is less than six times {timeout} s");
+        assert_eq!(queue.value("MessageRetentionPeriod"), Some("345600"), "{name}: four days");
+        assert_eq!(queue.value("maxReceiveCount"), Some("100"), "{name}");
+        assert_eq!(queue.value("deadLetterTargetArn"), Some("!GetAtt DeadLetters.Arn"), "{name}");
+    }
+    for (id, queue) in resources("AWS::SQS::Queue") {
+        assert_eq!(queue.value("SqsManagedSseEnabled"), Some("true"), "{id} is not encrypted");
+    }
+}
+
+#[test]
+fn what_must_outlive_the_stack_does() {
+    for id in ["Journal", "Secret", "DeadLetters"] {
+        let entry = &section("Resources")[id];
+        assert_eq!(entry.value("DeletionPolicy"), Some("Retain"), "{id}");
+        assert_eq!(entry.value("UpdateReplacePolicy"), Some("Retain"), "{id}");
+    }
+    let secret = &section("Resources")["Secret"];
+    assert!(
+        secret.value("SecretString").is_none() && secret.value("GenerateSecretString").is_none(),
+        "the stack must not write the secret"
+    );
+}
+
+#[test]
+fn no_role_has_a_wildcard_except_where_tracing_demands_it() {
+    let roles = resources("AWS::IAM::Role");
+    assert_eq!(roles.len(), names().len(), "one role per function");
+    for (id, role) in roles {
+        assert!(role.value("ManagedPolicyArns").is_none(), "{id} uses managed policies");
+        let own = role.0.iter().position(|line| line.contains("PolicyName: own-resources")).unwrap();
+        let tracing = role.0.iter().position(|line| line.contains("PolicyName: tracing")).unwrap();
+        assert!(own < tracing, "{id}: the tracing policy comes last");
+        for line in &role.0[..tracing] {
+            assert!(!line.contains('*'), "{id} has a wildcard: {}", line.trim());
+        }
+        let tracing = Entry(role.0[tracing..].to_vec());
+        assert_eq!(tracing.items("Action"), ["xray:PutTraceSegments", "xray:PutTelemetryRecords"], "{id}");
+        assert_eq!(role.items("Resource").iter().filter(|resource| resource.contains('*')).count(), 1, "{id}");
+    }
+    for (name, (_, entry)) in functions() {
+        assert!(entry.value("Policies").is_none(), "{name}: policies belong to its role");
+    }
+}
+
+/// Names of settings in a source text: the literals that are handed to the reader of settings, or looked up in the environment.
+fn settings_read(source: &str) -> BTreeSet<String> {
+    let code = source.split("#[cfg(test)]").next().unwrap_or_default();
+    let code: String =
+        code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(str::chars).filter(|c| !c.is_whitespace()).collect();
+    let mut names = BTreeSet::new();
+    for call in
+        [".text(\"", ".required(\"", ".parsed(\"", ".number(\"", ".base_url(\"", "env::var(\"", "env::var_os(\"", "get)(\"", "get(\""]
+    {
+        for rest in code.split(call).skip(1) {
+            let name: String = rest.chars().take_while(|c| *c != '"').collect();
+            if name.contains('_') && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_') {
+                names.insert(name);
+            }
+        }
+    }
+    names
+}
+
+fn sources(folder: &Path, visit: &mut dyn FnMut(&str)) {
+    for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+        let path = entry.path();
+        if path.is_dir() {
+            sources(&path, visit);
+        } else if path.extension().is_some_and(|extension| extension == "rs") {
+            visit(&fs::read_to_string(&path).unwrap());
+        }
+    }
+}
+
+fn deployed_settings() -> BTreeMap<String, String> {
+    let mut settings = variables(&section("Globals")["Function"]);
+    for (_, (_, entry)) in functions() {
+        settings.extend(variables(&entry));
+    }
+    settings
+}
+
+#[test]
+fn every_setting_that_the_code_reads_is_deployed_and_every_deployed_one_is_read() {
+    let (mut read_names, mut all_code) = (BTreeSet::new(), String::new());
+    let mut visit = |source: &str| {
+        read_names.extend(settings_read(source));
+        all_code.push_str(source);
+    };
+    sources(&root().join("shared/src"), &mut visit);
+    sources(&root().join("functions"), &mut visit);
+    let deployed = deployed_settings();
+    // Lambda and the AWS clients set and read their own.
+    let undeclared: Vec<_> = read_names.iter().filter(|name| !name.starts_with("AWS_") && !deployed.contains_key(*name)).collect();
+    assert!(undeclared.is_empty(), "read by the code and not set in template.yaml: {undeclared:?}");
+    // Read by the TLS library.
+    let unread = |name: &&String| *name != "SSL_CERT_FILE" && !all_code.contains(&format!("\"{name}\""));
+    let unread: Vec<_> = deployed.keys().filter(unread).collect();
+    assert!(unread.is_empty(), "set in template.yaml and not read by the code: {unread:?}");
+}
+
+#[test]
+fn the_readme_lists_every_setting_with_its_parameter_and_default() {
+    let deployed = deployed_settings();
+    let parameters = section("Parameters");
+    let rows = readme_table("variable");
+    let listed: BTreeSet<_> = rows.iter().map(|row| row[0].as_str()).collect();
+    assert_eq!(listed, deployed.keys().map(String::as_str).collect());
+    assert_eq!(listed.len(), rows.len(), "a setting stands twice in the README");
+    for row in &rows {
+        let (value, parameter) = (&deployed[&row[0]], &row[1]);
+        if parameter.is_empty() {
+            continue;
+        }
+        let referred = value == &format!("!Ref {parameter}") || value.ends_with(&format!("!Ref {parameter}]"));
+        assert!(referred, "{} is set from {value}, not from {parameter}", row[0]);
+        let default = parameters[parameter].value("Default").map(|default| default.trim_matches('"'));
+        assert_eq!(row[2], default.unwrap_or("required"), "{}: the default in the README", row[0]);
+    }
+}
+
+#[test]
+fn every_parameter_is_described_and_text_is_checked() {
+    for (name, parameter) in section("Parameters") {
+        assert!(parameter.value("Description").is_some(), "{name} has no description");
+        let bounded = ["AllowedPattern", "AllowedValues", "MinValue"].iter().any(|rule| parameter.value(rule).is_some());
+        assert!(bounded || name == "EmbeddedSecrets", "{name} takes anything");
+    }
+    assert!(section("Parameters")["AdyenCapture"].value("Default").is_none(), "a wrong default would move money twice or never");
+}
+
+fn event(function: &str, file: &str) -> Value {
+    serde_json::from_str(&read(&format!("events/{function}/{file}"))).unwrap()
+}
+
+#[test]
+fn a_sample_webhook_is_signed_and_is_of_its_functions_topic() {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, b"sandbox-webhook-secret-0123456789abcdef");
+    for name in names() {
+        let http = event(&name, "http.json");
+        assert_eq!(http["routeKey"], format!("POST /webhooks/{{key}}/{name}"));
+        assert_eq!(http["rawPath"], format!("/webhooks/sandbox-path-key-0123456789/{name}"));
+        let body = http["body"].as_str().unwrap();
+        let signature = http["headers"]["x-cleeng-signature"].as_str().unwrap();
+        let bytes: Vec<u8> = (0..signature.len()).step_by(2).map(|at| u8::from_str_radix(&signature[at..at + 2], 16).unwrap()).collect();
+        assert!(hmac::verify(&key, body.as_bytes(), &bytes).is_ok(), "{name}: the signature is wrong");
+        let webhook = Webhook::parse(body.as_bytes()).unwrap();
+        assert!(webhook.check().is_ok(), "{name}: the payload lacks something");
+        assert!(camel_case(&name).eq_ignore_ascii_case(webhook.topic.as_str()), "{name}: the topic is {}", webhook.topic.as_str());
+        let envelope: Value = serde_json::from_str(event(&name, "queue.json")["Records"][0]["body"].as_str().unwrap()).unwrap();
+        assert_eq!(envelope["body"].as_str(), Some(body), "{name}: the queue holds another webhook");
+        assert_eq!(envelope["topic"], webhook.topic.as_str());
+    }
+}
+
+#[test]
+fn the_sample_events_are_what_their_generator_writes() {
+    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("events");
+    let status = Command::new(env!("CARGO_BIN_EXE_write-events")).arg(&folder).status().unwrap();
+    assert!(status.success());
+    for name in names() {
+        for file in ["http.json", "queue.json"] {
+            let written = fs::read_to_string(folder.join(&name).join(file)).unwrap();
+            assert!(written == read(&format!("events/{name}/{file}")), "{name}/{file}: run `cargo run -p sandbox --bin write-events`");
+        }
+    }
+}
+
+#[test]
+fn no_committed_file_names_a_machine_or_a_registry() {
+    // Put together here, so that this file does not name them either.
+    let unwanted: Vec<String> =
+        [["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"], ["/tm", "p/"], ["index-", "url"], ["local", "stack.cloud"]]
+            .map(|parts| parts.concat())
+            .into();
+    let files = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output().unwrap();
+    let files = String::from_utf8(files.stdout).unwrap();
+    for file in files.split('\0').filter(|file| !file.is_empty() && *file != "Cargo.lock" && *file != "LICENSE") {
+        let Ok(text) = fs::read_to_string(root().join(file)) else { continue };
+        for word in &unwanted {
+            assert!(!text.contains(word.as_str()), "{file} contains {word}");
+        }
+    }
+}
