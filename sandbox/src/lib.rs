@@ -4,10 +4,12 @@
 //! |---|---|
 //! | [`peer`] | what a simulated peer is, the transport without sockets, the HTTP server with them, faults and the list of calls |
 //! | [`clock`] | virtual time |
+//! | [`crash`] | process death at a chosen point |
 //! | [`adyen`] | Adyen's Checkout API |
 //! | [`cleeng`] | Cleeng's Core API, dunning clock and signed webhooks |
 
 pub mod adyen;
 pub mod cleeng;
 pub mod clock;
+pub mod crash;
 pub mod peer;

@@ -286,3 +286,100 @@ impl Attempt {
         self.step(name).map_or(0, |step| step.refusals)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    fn attempt(due: i64) -> Attempt {
+        Attempt {
+            kind: AttemptKind::Authorise,
+            due: Timestamp::from_secs(due),
+            opened_at: Timestamp::from_secs(due),
+            details: None,
+            reference: None,
+            steps: Vec::new(),
+            finish: None,
+            waiting_event: None,
+        }
+    }
+
+    fn finished(due: i64, finish: Finish) -> Attempt {
+        Attempt { finish: Some(finish), ..attempt(due) }
+    }
+
+    #[test]
+    fn a_finished_step_returns_its_recorded_result() {
+        let mut attempt = attempt(1);
+        assert_eq!(attempt.turn("pay"), Turn::Fresh);
+        attempt.begin("pay", None, Timestamp::from_secs(2));
+        attempt.done("pay", json!({"id": 7}));
+        assert_eq!(attempt.turn("pay"), Turn::Done(json!({"id": 7})));
+    }
+
+    #[test]
+    fn a_step_with_an_intent_and_no_result_is_an_unknown_outcome() {
+        let mut attempt = attempt(1);
+        attempt.begin("pay", None, Timestamp::from_secs(2));
+        assert!(matches!(attempt.turn("pay"), Turn::Unknown(step) if step.begun_at == Timestamp::from_secs(2)));
+    }
+
+    #[test]
+    fn the_key_stored_in_the_intent_wins_over_a_later_one() {
+        let key = |text: &str| serde_json::from_value::<IdempotencyKey>(json!(text)).unwrap();
+        let mut attempt = attempt(1);
+        attempt.begin("pay", Some(key("first")), Timestamp::from_secs(2));
+        attempt.begin("pay", Some(key("second")), Timestamp::from_secs(9));
+        let Turn::Unknown(step) = attempt.turn("pay") else { panic!("begun") };
+        assert_eq!(step.key, Some(key("first")));
+        assert_eq!((step.repeats, step.begun_at), (1, Timestamp::from_secs(2)));
+    }
+
+    #[test]
+    fn a_call_without_effect_may_be_made_anew_under_a_new_key() {
+        let key = |text: &str| serde_json::from_value::<IdempotencyKey>(json!(text)).unwrap();
+        let mut attempt = attempt(1);
+        attempt.begin("pay", Some(key("first")), Timestamp::from_secs(2));
+        attempt.refuse("pay");
+        assert_eq!((attempt.turn("pay"), attempt.refusals("pay")), (Turn::Fresh, 1));
+        attempt.begin("pay", Some(key("second")), Timestamp::from_secs(9));
+        let Turn::Unknown(step) = attempt.turn("pay") else { panic!("begun") };
+        assert_eq!(step.key, Some(key("second")));
+    }
+
+    #[test]
+    fn history_is_capped_and_counted_but_what_is_parked_stays() {
+        let mut obligation = Obligation::new();
+        obligation.push(finished(0, Finish::Parked { reason: "x".to_owned(), money_unknown: true }));
+        for due in 1..100 {
+            obligation.push(finished(due, Finish::Authorised));
+        }
+        assert_eq!(obligation.attempts.len(), MAX_FINISHED);
+        assert_eq!(obligation.forgotten, 88);
+        assert!(obligation.is_blocked());
+        assert_eq!(obligation.last_finished(AttemptKind::Authorise).map(|attempt| attempt.due), Some(Timestamp::from_secs(99)));
+    }
+
+    #[test]
+    fn a_record_survives_the_round_trip_and_stays_small() {
+        let mut obligation = Obligation::new();
+        for due in 0..40 {
+            let mut attempt = attempt(due);
+            for step in ["release", "release_report", "order", "pay", "report"] {
+                attempt.begin(
+                    step,
+                    serde_json::from_value(json!("123e4567-e89b-82d3-a456-426614174000")).unwrap(),
+                    Timestamp::from_secs(due),
+                );
+                attempt.done(step, json!({"done": {"external": "X".repeat(64), "expires_at": null}}));
+            }
+            attempt.finish = Some(Finish::Declined { class: DeclineClass::Soft, code: "2".to_owned() });
+            obligation.push(attempt);
+        }
+        let body = serde_json::to_string(&obligation).unwrap();
+        assert!(body.len() < 20_000, "{}", body.len());
+        assert_eq!(serde_json::from_str::<Obligation>(&body).unwrap(), obligation);
+    }
+}

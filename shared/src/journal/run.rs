@@ -132,3 +132,126 @@ impl Run {
         work.commit().await
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use super::*;
+    use crate::journal::memory::MemoryStore;
+
+    struct Hand(Mutex<Timestamp>);
+
+    impl Clock for Hand {
+        fn now(&self) -> Timestamp {
+            *self.0.lock().unwrap()
+        }
+    }
+
+    struct Bench {
+        clock: Arc<Hand>,
+        store: Arc<MemoryStore>,
+    }
+
+    impl Bench {
+        fn new() -> Self {
+            let clock = Arc::new(Hand(Mutex::new(Timestamp::from_secs(1_000))));
+            let store = Arc::new(MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>));
+            Self { clock, store }
+        }
+
+        fn at(&self, secs: i64) {
+            *self.clock.0.lock().unwrap() = Timestamp::from_secs(secs);
+        }
+
+        async fn worker(&self, id: &str) -> Result<Run, JournalError> {
+            let now = self.clock.now();
+            let delivery = Delivery { id: id.to_owned(), deadline: now.after(Duration::from_secs(90)), received_at: now, count: 1 };
+            let (store, clock) = (Arc::clone(&self.store) as Arc<dyn Store>, Arc::clone(&self.clock) as Arc<dyn Clock>);
+            Run::open(store, clock, Key::new("period", &["1", "2"]), &[], &delivery).await
+        }
+    }
+
+    const CALL: Duration = Duration::from_secs(10);
+
+    fn begin(run: &mut Run) {
+        run.open_attempt(AttemptKind::Authorise, Timestamp::from_secs(1));
+        run.begin("pay", None, CALL).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_lease_keeps_two_workers_apart() {
+        let bench = Bench::new();
+        let mut first = bench.worker("first").await.unwrap();
+        begin(&mut first);
+        first.commit().await.unwrap();
+        assert_eq!(bench.worker("second").await.err(), Some(JournalError::Leased(Duration::from_secs(90))));
+        assert!(bench.worker("first").await.is_ok());
+    }
+
+    #[tokio::test]
+    async fn two_workers_that_start_at_once_do_not_both_begin() {
+        let bench = Bench::new();
+        let (mut first, mut second) = (bench.worker("first").await.unwrap(), bench.worker("second").await.unwrap());
+        begin(&mut first);
+        begin(&mut second);
+        assert_eq!(second.commit().await, Ok(()));
+        assert_eq!(first.commit().await, Err(JournalError::Contended));
+    }
+
+    #[tokio::test]
+    async fn a_worker_whose_lease_ran_out_cannot_overwrite() {
+        let bench = Bench::new();
+        let mut slow = bench.worker("slow").await.unwrap();
+        begin(&mut slow);
+        slow.commit().await.unwrap();
+        bench.at(1_091);
+        let mut next = bench.worker("next").await.unwrap();
+        assert!(matches!(next.turn("pay"), Turn::Unknown(_)));
+        next.begin("pay", None, CALL).unwrap();
+        next.commit().await.unwrap();
+        slow.obligation.open_mut().unwrap().done("pay", serde_json::json!("late"));
+        assert_eq!(slow.commit().await, Err(JournalError::Contended));
+        assert!(matches!(bench.worker("next").await.unwrap().turn("pay"), Turn::Unknown(_)));
+    }
+
+    #[tokio::test]
+    async fn no_call_starts_that_the_remaining_time_does_not_cover() {
+        let bench = Bench::new();
+        let mut run = bench.worker("one").await.unwrap();
+        run.open_attempt(AttemptKind::Authorise, Timestamp::from_secs(1));
+        bench.at(1_000 + 90 - 12);
+        assert_eq!(run.begin("pay", None, CALL), Err(JournalError::OutOfTime));
+        assert_eq!((run.turn("pay"), run.holds_lease()), (Turn::Fresh, false));
+        bench.at(1_000 + 90 - 13);
+        assert_eq!(run.begin("pay", None, CALL), Ok(()));
+    }
+
+    #[tokio::test]
+    async fn unsettled_work_is_due_and_never_expires_and_settled_work_is_the_other_way_round() {
+        let bench = Bench::new();
+        let mut run = bench.worker("one").await.unwrap();
+        begin(&mut run);
+        run.commit().await.unwrap();
+        let later = Timestamp::from_secs(1_000).after(LOOK_AGAIN);
+        assert_eq!(bench.store.due(later, 10).await.unwrap(), vec![run.key().clone()]);
+        run.obligation.open_mut().unwrap().finish = Some(crate::journal::record::Finish::Authorised);
+        run.release();
+        run.commit().await.unwrap();
+        assert_eq!(bench.store.due(later, 10).await.unwrap(), Vec::new());
+        bench.at(1_000 + 399 * 86_400);
+        assert_eq!(bench.worker("two").await.unwrap().obligation.attempts.len(), 1);
+        bench.at(1_000 + 401 * 86_400);
+        assert_eq!(bench.worker("two").await.unwrap().obligation.attempts.len(), 0);
+    }
+
+    #[tokio::test]
+    async fn a_record_of_a_newer_release_is_refused() {
+        let bench = Bench::new();
+        let mut run = bench.worker("one").await.unwrap();
+        run.obligation.schema = super::super::SCHEMA + 1;
+        begin(&mut run);
+        run.commit().await.unwrap();
+        assert_eq!(bench.worker("two").await.err(), Some(JournalError::NewerSchema(2)));
+    }
+}

@@ -1,0 +1,143 @@
+//! Process death at a chosen point: before or after any call to the outside, the journal included.
+//!
+//! A worker that reaches the point never goes on; whoever runs it through [`CrashSwitch::run`] gets nothing back, and what the worker had in
+//! memory is gone, as when a Lambda is killed.
+
+use std::future::Future;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use async_trait::async_trait;
+use connector::clock::Timestamp;
+use connector::http::{Request, Response, Transport, TransportError};
+use connector::journal::store::{CommitError, Key, Put, Store, StoreError, Stored};
+use tokio::sync::Notify;
+
+/// On which side of a call the worker dies.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum When {
+    /// The call is not made.
+    Before,
+    /// The call is made, its answer is lost.
+    After,
+}
+
+#[derive(Default)]
+struct Switch {
+    calls: AtomicUsize,
+    armed: Mutex<Option<(usize, When)>>,
+    died: Notify,
+}
+
+/// Decides where a worker dies. Clones share it.
+#[derive(Clone, Default)]
+pub struct CrashSwitch(Arc<Switch>);
+
+impl CrashSwitch {
+    /// The worker dies at its `nth` call from now, counted from 0.
+    pub fn arm(&self, nth: usize, when: When) {
+        self.0.calls.store(0, Ordering::SeqCst);
+        *self.armed() = Some((nth, when));
+    }
+
+    /// Nobody dies any more.
+    pub fn disarm(&self) {
+        *self.armed() = None;
+    }
+
+    /// Runs a worker to its end, or to its death, which gives nothing.
+    pub async fn run<F: Future>(&self, worker: F) -> Option<F::Output> {
+        tokio::select! {
+            biased;
+            () = self.0.died.notified() => None,
+            output = worker => Some(output),
+        }
+    }
+
+    async fn call<T>(&self, call: impl Future<Output = T>) -> T {
+        let nth = self.0.calls.fetch_add(1, Ordering::SeqCst);
+        self.die_if(nth, When::Before).await;
+        let result = call.await;
+        self.die_if(nth, When::After).await;
+        result
+    }
+
+    async fn die_if(&self, nth: usize, when: When) {
+        let dies = *self.armed() == Some((nth, when));
+        if dies {
+            self.disarm();
+            self.0.died.notify_one();
+            std::future::pending::<()>().await;
+        }
+    }
+
+    fn armed(&self) -> std::sync::MutexGuard<'_, Option<(usize, When)>> {
+        self.0.armed.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A way out on which a worker can die. Every call gives other workers their turn first.
+pub struct MortalTransport {
+    inner: Arc<dyn Transport>,
+    switch: CrashSwitch,
+}
+
+impl MortalTransport {
+    /// Calls of `inner`, under this switch.
+    #[must_use]
+    pub const fn new(inner: Arc<dyn Transport>, switch: CrashSwitch) -> Self {
+        Self { inner, switch }
+    }
+}
+
+#[async_trait]
+impl Transport for MortalTransport {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        tokio::task::yield_now().await;
+        let answer = self.switch.call(self.inner.send(request)).await;
+        tokio::task::yield_now().await;
+        answer
+    }
+}
+
+/// A journal at which a worker can die, and which counts its writes.
+pub struct MortalStore {
+    inner: Arc<dyn Store>,
+    switch: CrashSwitch,
+    writes: AtomicUsize,
+}
+
+impl MortalStore {
+    /// Calls of `inner`, under this switch.
+    #[must_use]
+    pub const fn new(inner: Arc<dyn Store>, switch: CrashSwitch) -> Self {
+        Self { inner, switch, writes: AtomicUsize::new(0) }
+    }
+
+    /// How many transactions were written.
+    #[must_use]
+    pub fn writes(&self) -> usize {
+        self.writes.load(Ordering::SeqCst)
+    }
+}
+
+#[async_trait]
+impl Store for MortalStore {
+    async fn load(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
+        tokio::task::yield_now().await;
+        self.inner.load(keys).await
+    }
+
+    async fn commit(&self, puts: &[Put]) -> Result<(), CommitError> {
+        tokio::task::yield_now().await;
+        let result = self.switch.call(self.inner.commit(puts)).await;
+        if result.is_ok() {
+            self.writes.fetch_add(1, Ordering::SeqCst);
+        }
+        result
+    }
+
+    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
+        self.inner.due(until, limit).await
+    }
+}
