@@ -1,1 +1,309 @@
-//! x
+//! Adyen's Checkout API v71, simulated: a ledger of payments, stored details, idempotency as documented, and signed standard notifications.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `mod.rs` | the door: credentials, idempotency, routes; what tests and the demo can see and stage |
+//! | `state.rs` | what is remembered |
+//! | `payments.rs` | payments with stored details, purchases, the return from a redirect |
+//! | `modifications.rs` | captures, cancels, refunds, reversals: received first, done when processed |
+//! | `details.rs` | stored details |
+//! | `notifications.rs` | notifications and their HMAC |
+//! | `refusals.rs` | test refusals |
+//!
+//! Amounts are in Adyen's minor units throughout. It must never be kinder than the real thing: whatever is received only counts once it is
+//! processed, and a reused idempotency key gets the first answer whatever its body says.
+
+mod details;
+mod modifications;
+mod notifications;
+mod payments;
+mod refusals;
+mod state;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use connector::clock::Clock;
+use connector::http::Method;
+use serde_json::Value;
+use state::{Answer, Refused, Script, State};
+pub use state::{Payment, PaymentState};
+
+use crate::peer::{Peer, PeerAnswer, PeerRequest};
+
+/// How long Adyen remembers an idempotency key ("at least 7 days"; docs.adyen.com, "API idempotency").
+const IDEMPOTENCY_MEMORY: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// The longest idempotency key, in characters.
+const LONGEST_KEY: usize = 64;
+
+/// What is set up in the simulated Customer Area.
+#[derive(Clone, Debug)]
+pub struct AdyenConfig {
+    /// The merchant account.
+    pub merchant_account: String,
+    /// The API key that is taken at first.
+    pub api_key: String,
+    /// The HMAC key of the standard webhook, in hex.
+    pub hmac_key: String,
+    /// Whether the account's capture delay is manual.
+    pub manual_capture: bool,
+}
+
+/// The simulator.
+pub struct Adyen {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+impl Adyen {
+    /// Opens the account.
+    #[must_use]
+    pub fn new(config: AdyenConfig, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, state: Mutex::new(State::new(config)) }
+    }
+
+    /// Stores details for a shopper and returns their `storedPaymentMethodId`.
+    pub fn store_method(&self, shopper_reference: &str) -> String {
+        self.lock().store_method(shopper_reference)
+    }
+
+    /// Whether these details are stored.
+    #[must_use]
+    pub fn has_method(&self, stored_payment_method_id: &str) -> bool {
+        self.lock().methods.contains_key(stored_payment_method_id)
+    }
+
+    /// Refuses the next payment with these details, with this `refusalReasonCode`. Several refusals form a queue.
+    pub fn refuse_next(&self, stored_payment_method_id: &str, code: &str) {
+        self.script(stored_payment_method_id, Script::Refuse(code.to_owned()), false);
+    }
+
+    /// Refuses every payment with these details from now on, with this `refusalReasonCode`.
+    pub fn refuse_always(&self, stored_payment_method_id: &str, code: &str) {
+        self.script(stored_payment_method_id, Script::Refuse(code.to_owned()), true);
+    }
+
+    /// Answers the next payment with these details with this `resultCode`: `Pending` and `Received` are authorised when they are processed,
+    /// `PartiallyAuthorised` holds half the amount, any other does nothing.
+    pub fn answer_next(&self, stored_payment_method_id: &str, result_code: &str) {
+        self.script(stored_payment_method_id, Script::Result(result_code.to_owned()), false);
+    }
+
+    /// The next write with an idempotency key is answered as if the same call were still in progress (422, 704), and is not done.
+    pub fn in_progress_next(&self) {
+        self.lock().in_progress_next = true;
+    }
+
+    /// The next call is answered with 429 and this `Retry-After` in seconds.
+    pub fn throttle_next(&self, retry_after: u64) {
+        self.lock().throttle_next = Some(retry_after);
+    }
+
+    /// The next modification that is processed fails for this reason.
+    pub fn fail_next_modification(&self, reason: &str) {
+        self.lock().fail_next_modification = Some(reason.to_owned());
+    }
+
+    /// Takes these API keys, and no others, from now on.
+    pub fn accept_api_keys(&self, keys: &[&str]) {
+        self.lock().api_keys = keys.iter().map(|key| (*key).to_owned()).collect();
+    }
+
+    /// Signs with this HMAC key (hex) from now on.
+    pub fn sign_with(&self, hmac_key: &str) {
+        self.lock().config.hmac_key = hmac_key.to_owned();
+    }
+
+    /// Whether modifications are processed at once instead of waiting for [`Adyen::process`].
+    pub fn process_immediately(&self, immediately: bool) {
+        self.lock().immediate = immediately;
+    }
+
+    /// Does what was received, and settles pending payments; the results are notifications.
+    pub fn process(&self) {
+        let now = self.clock.now();
+        modifications::process(&mut self.lock(), now);
+    }
+
+    /// The notifications since the last time, as the bodies that Adyen would post, one item each.
+    pub fn take_notifications(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().outbox).iter().map(notifications::body).collect()
+    }
+
+    /// A rightly signed notification of any kind about a payment with this reference, for kinds that the simulator does not send itself.
+    #[must_use]
+    pub fn notification(&self, event_code: &str, success: bool, psp_reference: &str, original_reference: &str, reference: &str) -> String {
+        let now = self.clock.now();
+        let state = self.lock();
+        let event = notifications::Event { event_code, success, psp_reference, original_reference, reference, amount: None, reason: "" };
+        notifications::body(&notifications::item(&state.config, &event, now))
+    }
+
+    /// The scheme refuses a capture that had succeeded: CAPTURE_FAILED. Does nothing for a payment that is not captured.
+    pub fn capture_fails_later(&self, psp_reference: &str) {
+        let now = self.clock.now();
+        modifications::capture_fails_later(&mut self.lock(), psp_reference, now);
+    }
+
+    /// The shopper's bank takes what was captured back: CHARGEBACK.
+    pub fn charge_back(&self, psp_reference: &str) {
+        let now = self.clock.now();
+        modifications::charge_back(&mut self.lock(), psp_reference, now);
+    }
+
+    /// The authorisation lapses: EXPIRE. Does nothing for one that is not open.
+    pub fn expire(&self, psp_reference: &str) {
+        let now = self.clock.now();
+        modifications::expire(&mut self.lock(), psp_reference, now);
+    }
+
+    /// Every payment that was tried, oldest first.
+    #[must_use]
+    pub fn payments(&self) -> Vec<Payment> {
+        self.lock().payments.clone()
+    }
+
+    /// The payment with this `pspReference`.
+    #[must_use]
+    pub fn payment(&self, psp_reference: &str) -> Option<Payment> {
+        self.lock().payments.iter().find(|payment| payment.psp_reference == psp_reference).cloned()
+    }
+
+    /// How many payments the bank ever authorised.
+    #[must_use]
+    pub fn authorisations(&self) -> usize {
+        self.lock().payments.iter().filter(|payment| payment.authorised > 0).count()
+    }
+
+    /// The sum of all captures in this currency; refunds are not subtracted.
+    #[must_use]
+    pub fn total_captured(&self, currency: &str) -> i64 {
+        let state = self.lock();
+        state.payments.iter().filter(|p| p.currency == currency).fold(0_i64, |sum, p| sum.saturating_add(p.captured))
+    }
+
+    /// The sum of all refunds in this currency.
+    #[must_use]
+    pub fn total_refunded(&self, currency: &str) -> i64 {
+        let state = self.lock();
+        state.payments.iter().filter(|p| p.currency == currency).fold(0_i64, |sum, p| sum.saturating_add(p.refunded))
+    }
+
+    /// How many modifications are received and not yet processed.
+    #[must_use]
+    pub fn unprocessed(&self) -> usize {
+        self.lock().pending.len()
+    }
+
+    fn script(&self, stored_payment_method_id: &str, script: Script, always: bool) {
+        if let Some(method) = self.lock().methods.get_mut(stored_payment_method_id) {
+            if always {
+                method.always = Some(script);
+            } else {
+                method.next.push_back(script);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn post(&self, state: &mut State, request: &PeerRequest, route: &[&str]) -> Answer {
+        let now = self.clock.now();
+        let Some(body) = Some(request.json()).filter(Value::is_object) else {
+            return Err(refusal(400, "702", "validation", "Unexpected input"));
+        };
+        match route {
+            ["payments"] => payments::pay(state, &body, now),
+            ["payments", "details"] => payments::details(state, &body, now),
+            ["payments", payment, kind] => modifications::by_psp_reference(state, payment, kind, &body),
+            ["cancels"] => modifications::cancel_by_reference(state, &body),
+            _ => Err(NOT_FOUND),
+        }
+    }
+}
+
+impl Peer for Adyen {
+    fn name(&self) -> &'static str {
+        "adyen"
+    }
+
+    fn handle(&self, request: &PeerRequest) -> PeerAnswer {
+        let mut state = self.lock();
+        let segments = request.segments();
+        // Live has a segment before the version.
+        let route = match segments.as_slice() {
+            ["checkout", "v71", route @ ..] | ["v71", route @ ..] => route,
+            _ => return NOT_FOUND.answer(),
+        };
+        if let Some(seconds) = state.throttle_next.take() {
+            return PeerAnswer::empty(429).with_header("retry-after", &seconds.to_string());
+        }
+        if !request.header("x-api-key").is_some_and(|key| state.api_keys.iter().any(|known| known == key)) {
+            return refusal(401, "000", "security", "HTTP Status Response - Unauthorized").answer();
+        }
+        if request.method == Method::GET && route == ["storedPaymentMethods"] {
+            return details::list(&state, request);
+        }
+        match (&request.method, route) {
+            (&Method::POST, _) => {}
+            (&Method::DELETE, ["storedPaymentMethods", id]) => return details::delete(&mut state, id, request),
+            _ => return NOT_FOUND.answer(),
+        }
+        let Some(key) = request.header("idempotency-key").map(str::to_owned) else {
+            return self.answer_post(&mut state, request, route);
+        };
+        if key.is_empty() || key.len() > LONGEST_KEY {
+            return refusal(422, "702", "validation", "Invalid idempotency key").answer();
+        }
+        if std::mem::take(&mut state.in_progress_next) {
+            return refusal(422, "704", "validation", "Request already processed or in progress").answer();
+        }
+        let now = self.clock.now();
+        if let Some((answer, at)) = state.replays.get(&key)
+            && now.since(*at) < IDEMPOTENCY_MEMORY
+        {
+            return answer.clone();
+        }
+        let answer = self.answer_post(&mut state, request, route).with_header("idempotency-key", &key);
+        state.replays.insert(key, (answer.clone(), now));
+        answer
+    }
+}
+
+impl Adyen {
+    fn answer_post(&self, state: &mut State, request: &PeerRequest, route: &[&str]) -> PeerAnswer {
+        let answer = self.post(state, request, route);
+        if state.immediate {
+            modifications::process(state, self.clock.now());
+        }
+        answer.unwrap_or_else(Refused::answer)
+    }
+}
+
+const fn refusal(status: u16, code: &'static str, kind: &'static str, message: &'static str) -> Refused {
+    Refused { status, code, kind, message }
+}
+
+const NOT_FOUND: Refused = refusal(404, "", "", "");
+
+/// Checks the account that a body names: 403 for another one, as for one that the key has no right to.
+fn check_account(state: &State, body: &Value) -> Result<(), Refused> {
+    if body.get("merchantAccount").and_then(Value::as_str) == Some(state.config.merchant_account.as_str()) {
+        return Ok(());
+    }
+    Err(refusal(403, "901", "security", "Invalid Merchant Account"))
+}
+
+/// Reads `{"currency", "value"}`.
+fn read_amount(body: &Value) -> Result<(String, i64), Refused> {
+    let missing = || refusal(422, "100", "validation", "No amount specified");
+    let wrong = |code, message| refusal(422, code, "validation", message);
+    let amount = body.get("amount").ok_or_else(missing)?;
+    let currency = amount.get("currency").and_then(Value::as_str).filter(|code| code.len() == 3);
+    let currency = currency.ok_or_else(|| wrong("138", "Unsupported currency specified"))?;
+    let value = amount.get("value").and_then(Value::as_i64).filter(|value| *value >= 0);
+    let value = value.ok_or_else(|| wrong("137", "Invalid amount specified"))?;
+    Ok((currency.to_owned(), value))
+}

@@ -1,0 +1,189 @@
+//! What the simulated Adyen remembers.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use connector::clock::Timestamp;
+use serde_json::{Value, json};
+
+use super::AdyenConfig;
+use crate::peer::PeerAnswer;
+
+/// An answer, or a refusal that leaves everything as it was.
+pub(super) type Answer = Result<PeerAnswer, Refused>;
+
+/// An error as Adyen writes it (CheckoutService v71, `ServiceError`).
+#[derive(Clone, Copy)]
+pub(super) struct Refused {
+    pub(super) status: u16,
+    pub(super) code: &'static str,
+    pub(super) kind: &'static str,
+    pub(super) message: &'static str,
+}
+
+impl Refused {
+    pub(super) fn answer(self) -> PeerAnswer {
+        if self.status == 404 {
+            return PeerAnswer::empty(404);
+        }
+        let Self { status, code, kind, message } = self;
+        PeerAnswer::json(status, &json!({ "status": status, "errorCode": code, "errorType": kind, "message": message }))
+    }
+}
+
+/// Where a payment stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PaymentState {
+    /// The bank has not decided.
+    Pending,
+    /// The amount is held.
+    Authorised,
+    /// The bank said no.
+    Refused,
+    /// The money is taken, in whole or in part; the rest was released.
+    Captured,
+    /// The hold was released.
+    Cancelled,
+    /// The hold lapsed.
+    Expired,
+    /// The scheme refused the capture afterwards.
+    CaptureFailed,
+    /// The shopper's bank took the money back.
+    ChargedBack,
+}
+
+/// A payment in the ledger; amounts in Adyen's minor units.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Payment {
+    /// Its id.
+    pub psp_reference: String,
+    /// The merchant's reference.
+    pub reference: String,
+    /// Whose it is.
+    pub shopper_reference: String,
+    /// The details it was made with.
+    pub stored_payment_method_id: Option<String>,
+    /// Its currency.
+    pub currency: String,
+    /// What was asked for.
+    pub amount: i64,
+    /// What the bank agreed to.
+    pub authorised: i64,
+    /// What was taken.
+    pub captured: i64,
+    /// What was released.
+    pub cancelled: i64,
+    /// What was given back.
+    pub refunded: i64,
+    /// Where it stands.
+    pub state: PaymentState,
+    /// Whether it is captured as soon as it is authorised.
+    pub automatic_capture: bool,
+}
+
+/// Stored details.
+#[derive(Clone)]
+pub(super) struct Method {
+    pub(super) shopper_reference: String,
+    pub(super) next: VecDeque<Script>,
+    pub(super) always: Option<Script>,
+}
+
+/// What a payment is made to come to.
+#[derive(Clone)]
+pub(super) enum Script {
+    /// This refusal.
+    Refuse(String),
+    /// This result code.
+    Result(String),
+}
+
+/// A kind of modification.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kind {
+    Capture,
+    Cancel,
+    TechnicalCancel,
+    Refund,
+    Reversal,
+}
+
+/// A modification that is received and not yet done.
+#[derive(Clone)]
+pub(super) struct Modification {
+    pub(super) kind: Kind,
+    pub(super) psp_reference: String,
+    /// The payment's `pspReference`, for a technical cancel its reference.
+    pub(super) target: String,
+    pub(super) reference: String,
+    pub(super) amount: Option<(String, i64)>,
+}
+
+/// A purchase that waits for the shopper to come back.
+#[derive(Clone)]
+pub(super) struct Waiting {
+    pub(super) payment: Payment,
+    pub(super) store: bool,
+}
+
+/// Everything.
+pub(super) struct State {
+    pub(super) config: AdyenConfig,
+    pub(super) api_keys: Vec<String>,
+    pub(super) methods: BTreeMap<String, Method>,
+    pub(super) payments: Vec<Payment>,
+    pub(super) pending: Vec<Modification>,
+    pub(super) waiting: BTreeMap<String, Waiting>,
+    pub(super) outbox: Vec<Value>,
+    pub(super) replays: BTreeMap<String, (PeerAnswer, Timestamp)>,
+    pub(super) immediate: bool,
+    pub(super) in_progress_next: bool,
+    pub(super) throttle_next: Option<u64>,
+    pub(super) fail_next_modification: Option<String>,
+    counter: u128,
+}
+
+impl State {
+    pub(super) fn new(config: AdyenConfig) -> Self {
+        Self {
+            api_keys: vec![config.api_key.clone()],
+            config,
+            methods: BTreeMap::new(),
+            payments: Vec::new(),
+            pending: Vec::new(),
+            waiting: BTreeMap::new(),
+            outbox: Vec::new(),
+            replays: BTreeMap::new(),
+            immediate: false,
+            in_progress_next: false,
+            throttle_next: None,
+            fail_next_modification: None,
+            counter: 0,
+        }
+    }
+
+    /// A new id of Adyen's form: 16 capital letters and digits. Each comes once, and always in the same order.
+    pub(super) fn next_id(&mut self) -> String {
+        const ALPHABET: &[u8; 32] = b"23456789ABCDEFGHJKLMNPQRSTUVWXYZ";
+        self.counter = self.counter.wrapping_add(1);
+        // Multiplied by an odd number modulo 2^80, which maps no two counters to one id.
+        let mut rest = self.counter.wrapping_mul(0x9E37_79B9_7F4A_7C15_F39D) & ((1 << 80) - 1);
+        let mut id = String::with_capacity(16);
+        for _ in 0..16 {
+            let index = usize::try_from(rest & 31).unwrap_or(0);
+            id.push(ALPHABET.get(index).copied().map_or('2', char::from));
+            rest >>= 5;
+        }
+        id
+    }
+
+    pub(super) fn store_method(&mut self, shopper_reference: &str) -> String {
+        let id = self.next_id();
+        let method = Method { shopper_reference: shopper_reference.to_owned(), next: VecDeque::new(), always: None };
+        self.methods.insert(id.clone(), method);
+        id
+    }
+
+    pub(super) fn payment_mut(&mut self, psp_reference: &str) -> Option<&mut Payment> {
+        self.payments.iter_mut().find(|payment| payment.psp_reference == psp_reference)
+    }
+}
