@@ -6,10 +6,14 @@
 //! | [`clock`] | virtual time |
 //! | [`crash`] | process death at a chosen point |
 //! | [`adyen`] | Adyen's Checkout API |
+//! | [`books`] | the balance of both sides |
+//! | [`stage`] | all of it put together without sockets, for tests |
 //! | [`cleeng`] | Cleeng's Core API, dunning clock and signed webhooks |
 
 pub mod adyen;
+pub mod books;
 pub mod cleeng;
 pub mod clock;
 pub mod crash;
 pub mod peer;
+pub mod stage;

@@ -1,0 +1,60 @@
+//! The balance of both sides: what Cleeng believes and what the gateway holds must be the same.
+
+use connector::cleeng::PaymentStatus;
+use connector::ids::SubscriptionId;
+
+use crate::adyen::{Adyen, Payment, PaymentState};
+use crate::cleeng::{CleengSimulator, PaymentRecord};
+
+/// Everything that disagrees, a line each. Empty is good.
+#[must_use]
+pub fn disagreements(cleeng: &CleengSimulator, adyen: &Adyen) -> Vec<String> {
+    let (ours, theirs) = (cleeng.payments(), adyen.payments());
+    let mut found: Vec<String> = cleeng.violations().iter().map(|v| format!("Cleeng's contract: {} by {}", v.rule, v.request)).collect();
+    for payment in &ours {
+        found.extend(compare(payment, theirs.iter().find(|other| other.psp_reference == payment.external_payment_id.as_str())));
+    }
+    for payment in theirs.iter().filter(|payment| payment.authorised > 0) {
+        if !ours.iter().any(|other| other.external_payment_id.as_str() == payment.psp_reference) {
+            found.push(format!("{} at the gateway is unknown to Cleeng", payment.psp_reference));
+        }
+    }
+    found.extend(doubled(&ours));
+    found
+}
+
+fn compare(ours: &PaymentRecord, theirs: Option<&Payment>) -> Option<String> {
+    let id = &ours.id;
+    let Some(theirs) = theirs else {
+        let needs_none = ours.status == PaymentStatus::Rejected || ours.total.is_zero();
+        return (!needs_none).then(|| format!("payment {id} of Cleeng is unknown to the gateway"));
+    };
+    let fits = match ours.status {
+        PaymentStatus::Authorised => theirs.state == PaymentState::Authorised,
+        PaymentStatus::Captured => matches!(theirs.state, PaymentState::Captured | PaymentState::ChargedBack),
+        PaymentStatus::Rejected => {
+            matches!(theirs.state, PaymentState::Refused | PaymentState::CaptureFailed | PaymentState::Expired | PaymentState::Cancelled)
+        }
+        PaymentStatus::Cancelled => matches!(theirs.state, PaymentState::Cancelled | PaymentState::Expired),
+        PaymentStatus::Refunded => theirs.refunded > 0 || theirs.state == PaymentState::ChargedBack,
+        PaymentStatus::Other(_) => false,
+    };
+    if !fits {
+        return Some(format!("payment {id} is {:?} in Cleeng and {:?} at the gateway", ours.status, theirs.state));
+    }
+    let same_amount = ours.total.minor == theirs.amount && ours.total.currency.as_str() == theirs.currency;
+    let all_taken = ours.status != PaymentStatus::Captured || theirs.captured == ours.total.minor;
+    (!same_amount || !all_taken).then(|| format!("payment {id} is {} in Cleeng and {} {} at the gateway", ours.total, theirs.captured, theirs.currency))
+}
+
+/// Two payments that hold or took money for one period of one subscription.
+fn doubled(payments: &[PaymentRecord]) -> Vec<String> {
+    let mut live: Vec<(&SubscriptionId, i64)> = payments
+        .iter()
+        .filter(|payment| payment.is_live())
+        .filter_map(|payment| Some((payment.subscription.as_ref()?, payment.period?.secs())))
+        .collect();
+    live.sort_unstable();
+    let pairs = live.iter().zip(live.iter().skip(1)).filter(|(one, other)| one == other);
+    pairs.map(|((subscription, period), _)| format!("subscription {subscription} pays twice for the period until {period}")).collect()
+}

@@ -1,0 +1,354 @@
+//! Everything put together without sockets: simulators, journal in memory, virtual time, the real clients, adapters and flows. What tests
+//! play on.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use connector::cleeng::client::{CleengSettings, CoreApi, Environment};
+use connector::cleeng::signature::{SignatureSettings, Verifier};
+use connector::cleeng::webhook::{Topic, Verified, Webhook};
+use connector::clock::{Clock, Timestamp};
+use connector::flow::{Billing, Delivery, Flow, Method, Rules, SettleOn, Verdict, World};
+use connector::gateway::adyen::{Adyen, AdyenEnvironment, AdyenSecrets, AdyenSettings, CaptureMode};
+use connector::gateway::{GatewayName, Gateways};
+use connector::http::{HeaderMap, HeaderValue, Transport};
+use connector::ids::Id;
+use connector::journal::memory::MemoryStore;
+use connector::journal::store::Store;
+use connector::metrics::{Metric, MetricSink, Metrics};
+use connector::money::{Currency, Money};
+use connector::secret::SecretString;
+use subscription_ready_for_payment_authorisation::Authorisation;
+use subscription_ready_for_payment_capture::Capture;
+use subscription_ready_for_termination::Termination;
+
+use crate::adyen::{Adyen as AdyenSimulator, AdyenConfig};
+use crate::cleeng::{CleengSimulator, Cycle, DunningSettings, Publisher, SentWebhook, Subscriber};
+use crate::clock::VirtualClock;
+use crate::crash::{CrashSwitch, MortalStore, MortalTransport};
+use crate::peer::{InProcess, Peer, Road};
+
+/// The publisher of the sandbox.
+pub const PUBLISHER: &str = "558186818";
+/// The publisher token of the sandbox.
+pub const PUBLISHER_TOKEN: &str = "sandbox-publisher-token-0123456789abcdef01234567";
+/// The webhook secret of the sandbox.
+pub const WEBHOOK_SECRET: &str = "sandbox-webhook-secret-0123456789abcdef";
+/// The payment method of the sandbox that is authorised first.
+pub const METHOD: &str = "123123123";
+/// The payment method of the sandbox that is charged at once.
+pub const CAPTURE_ONLY_METHOD: &str = "124124124";
+/// The merchant account of the sandbox.
+pub const MERCHANT_ACCOUNT: &str = "SandboxMerchantECOM";
+/// The Adyen API key of the sandbox.
+pub const ADYEN_API_KEY: &str = "AQEsandboxApiKey0123456789abcdefghijklmnopqrstuv";
+/// The Adyen HMAC key of the sandbox (the one of Adyen's own test).
+pub const ADYEN_HMAC_KEY: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
+/// The offer of the sandbox.
+pub const OFFER: &str = "S619117184_US";
+/// When the sandbox starts: 2026-03-01T12:00:00Z.
+pub const START: Timestamp = Timestamp::from_secs(1_772_366_400);
+/// How long a function may take.
+pub const FUNCTION_TIME: Duration = Duration::from_secs(90);
+
+const CLEENG_URL: &str = "http://cleeng.test/3.1";
+const ADYEN_URL: &str = "http://adyen.test";
+
+/// Metrics that can be looked at.
+#[derive(Default)]
+pub struct Recorder(Mutex<Vec<(Metric, u64, BTreeMap<&'static str, String>)>>);
+
+impl Recorder {
+    /// How often this metric was counted with this value of any dimension; with an empty value, how often at all.
+    #[must_use]
+    pub fn count(&self, metric: Metric, value: &str) -> usize {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        seen.iter().filter(|(m, _, dims)| *m == metric && (value.is_empty() || dims.values().any(|v| v == value))).count()
+    }
+}
+
+impl MetricSink for Recorder {
+    fn emit(&self, metric: Metric, value: u64, dimensions: &[(&'static str, &str)]) {
+        let dimensions = dimensions.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((metric, value, dimensions));
+    }
+}
+
+/// The whole world of one test.
+pub struct Stage {
+    /// The time.
+    pub clock: VirtualClock,
+    /// Cleeng.
+    pub cleeng: CleengSimulator,
+    /// Adyen.
+    pub adyen: Arc<AdyenSimulator>,
+    /// The way to both, where faults are laid and calls are listed.
+    pub road: Road,
+    /// Where workers die.
+    pub switch: CrashSwitch,
+    /// The journal.
+    pub store: Arc<MortalStore>,
+    /// The metrics.
+    pub metrics: Arc<Recorder>,
+    /// What flows are given.
+    pub world: World,
+    verifier: Verifier,
+    deliveries: Mutex<u64>,
+}
+
+/// A subscriber, with the details at the gateway.
+#[derive(Clone)]
+pub struct Cast {
+    /// In Cleeng.
+    pub subscriber: Subscriber,
+    /// At Adyen: `storedPaymentMethodId`.
+    pub stored: String,
+    /// When the paid period ends.
+    pub due: Timestamp,
+}
+
+impl Default for Stage {
+    fn default() -> Self {
+        Self::new(|_| {})
+    }
+}
+
+impl Stage {
+    /// Sets the stage; `change` changes the rules.
+    ///
+    /// # Panics
+    /// If the sandbox's own settings are wrong.
+    #[must_use]
+    pub fn new(change: impl FnOnce(&mut Rules)) -> Self {
+        let clock = VirtualClock::starting_at(START);
+        let cleeng = CleengSimulator::new(publisher(), clock.clone());
+        let adyen = Arc::new(AdyenSimulator::new(adyen_config(), Arc::new(clock.clone())));
+        furnish(&cleeng);
+        let (road, switch) = (Road::default(), CrashSwitch::default());
+        let peers = InProcess::new(road.clone())
+            .with("http://cleeng.test", Arc::new(cleeng.clone()) as Arc<dyn Peer>)
+            .with(ADYEN_URL, Arc::clone(&adyen) as Arc<dyn Peer>);
+        let transport: Arc<dyn Transport> = Arc::new(MortalTransport::new(Arc::new(peers), switch.clone()));
+        let memory: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
+        let store = Arc::new(MortalStore::new(memory, switch.clone()));
+        let metrics = Arc::new(Recorder::default());
+        let mut rules = rules();
+        change(&mut rules);
+        let world = World {
+            rules: Arc::new(rules),
+            cleeng: Arc::new(core_api(CLEENG_URL, Arc::clone(&transport))),
+            gateways: Gateways::default().with(Arc::new(adyen_gateway(ADYEN_URL, transport))),
+            store: Arc::clone(&store) as Arc<dyn Store>,
+            clock: Arc::new(clock.clone()),
+            metrics: Metrics::new(Arc::clone(&metrics) as Arc<dyn MetricSink>),
+        };
+        let verifier = verifier();
+        Self { clock, cleeng, adyen, road, switch, store, metrics, world, verifier, deliveries: Mutex::new(0) }
+    }
+
+    /// A subscriber with stored details, whose paid period ends in a week.
+    ///
+    /// # Panics
+    /// If the sandbox's own offer is unknown.
+    #[must_use]
+    pub fn subscriber(&self, method: &str) -> Cast {
+        let due = self.clock.now().after(Duration::from_secs(7 * 86_400));
+        // Adyen knows the shopper by a reference of ours, which the token carries.
+        let shopper = format!("shopper-{}", self.adyen.payments().len());
+        let stored = self.adyen.store_method(&shopper);
+        let subscriber = self.cleeng.new_subscriber(&id(OFFER), &id(method), &token(&stored, &shopper), due);
+        Cast { subscriber: known(subscriber), stored, due }
+    }
+
+    /// The same customer with another card.
+    ///
+    /// # Panics
+    /// If the subscriber is unknown.
+    pub fn change_card(&self, cast: &mut Cast, method: &str) {
+        let shopper = format!("shopper-of-{}", cast.subscriber.customer);
+        cast.stored = self.adyen.store_method(&shopper);
+        let details = self.cleeng.change_details(&cast.subscriber, &id(method), &token(&cast.stored, &shopper));
+        cast.subscriber.details = known(details);
+    }
+
+    /// An event as Cleeng's dunning clock would send it.
+    ///
+    /// # Panics
+    /// If the subscription is unknown.
+    #[must_use]
+    pub fn event(&self, topic: Topic, cast: &Cast, attempt: Timestamp, expiration: Timestamp) -> SentWebhook {
+        known(self.cleeng.billing_event(topic, &cast.subscriber.subscription, attempt, expiration))
+    }
+
+    /// The event of an authorisation attempt so many hours before the end of the paid period.
+    #[must_use]
+    pub fn authorisation(&self, cast: &Cast, hours_before: u64) -> SentWebhook {
+        let attempt = cast.due.before(Duration::from_secs(hours_before.saturating_mul(3600)));
+        self.event(Topic::SubscriptionReadyForPaymentAuthorisation, cast, attempt, cast.due)
+    }
+
+    /// The event of the capture at the end of the paid period.
+    #[must_use]
+    pub fn capture(&self, cast: &Cast) -> SentWebhook {
+        self.event(Topic::SubscriptionReadyForPaymentCapture, cast, cast.due, cast.due)
+    }
+
+    /// The event of the termination two hours after the end of the paid period.
+    #[must_use]
+    pub fn termination(&self, cast: &Cast) -> SentWebhook {
+        let at = cast.due.after(Duration::from_secs(2 * 3600));
+        self.event(Topic::SubscriptionReadyForTermination, cast, at, cast.due)
+    }
+
+    /// Verifies a webhook as the HTTP door does.
+    ///
+    /// # Panics
+    /// If it is refused.
+    #[must_use]
+    pub fn verified(&self, webhook: &SentWebhook) -> Verified<Webhook> {
+        let mut headers = HeaderMap::new();
+        if let Ok(signature) = HeaderValue::from_str(&webhook.signature) {
+            headers.insert("x-cleeng-signature", signature);
+        }
+        let verified = self.verifier.verify(&headers, &webhook.body, &id(PUBLISHER), webhook.topic);
+        known(verified.ok())
+    }
+
+    /// One delivery of a webhook to its function.
+    pub async fn deliver(&self, webhook: &SentWebhook) -> Verdict {
+        let event = self.verified(webhook);
+        let number = {
+            let mut deliveries = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
+            *deliveries = deliveries.saturating_add(1);
+            *deliveries
+        };
+        let now = self.clock.now();
+        let delivery =
+            Delivery { id: format!("delivery-{number}"), deadline: now.after(FUNCTION_TIME), received_at: webhook.at, count: 1 };
+        match flow(webhook.topic) {
+            Some(flow) => flow.settle(&self.world, &event, &delivery).await,
+            None => Verdict::NotOurs,
+        }
+    }
+
+    /// Delivers as the queue does until the event leaves it, letting time pass in between as the verdicts ask; Adyen processes what it
+    /// received meanwhile.
+    pub async fn deliver_until_settled(&self, webhook: &SentWebhook) -> Verdict {
+        let mut last = Verdict::NotOurs;
+        for _ in 0..200 {
+            last = self.deliver(webhook).await;
+            let Verdict::Later { after, .. } = last else { break };
+            self.adyen.process();
+            self.clock.advance(after.unwrap_or(Duration::from_secs(100)).max(Duration::from_secs(1)));
+        }
+        last
+    }
+
+    /// What disagrees between the two sides and the journal's promises. Empty is good.
+    #[must_use]
+    pub fn disagreements(&self) -> Vec<String> {
+        crate::books::disagreements(&self.cleeng, &self.adyen)
+    }
+}
+
+/// The function of a topic.
+#[must_use]
+pub fn flow(topic: Topic) -> Option<Box<dyn Flow>> {
+    match topic {
+        Topic::SubscriptionReadyForPaymentAuthorisation => Some(Box::new(Authorisation)),
+        Topic::SubscriptionReadyForPaymentCapture => Some(Box::new(Capture)),
+        Topic::SubscriptionReadyForTermination => Some(Box::new(Termination)),
+        Topic::PaymentDetailsDeactivated | Topic::RefundPayment | Topic::CapturePayment => None,
+    }
+}
+
+/// Fills Cleeng with the sandbox's methods and its offer.
+pub fn furnish(cleeng: &CleengSimulator) {
+    cleeng.add_method(id(METHOD), "adyen", DunningSettings::default());
+    let after_due = DunningSettings { authorised_first: false, attempts: vec![0, -24, -48], grace: 50 };
+    cleeng.add_method(id(CAPTURE_ONLY_METHOD), "adyen", after_due);
+    let price = Money::new(999, known(Currency::new("USD").ok()));
+    cleeng.add_offer(id(OFFER), price, Cycle::MONTHLY);
+}
+
+/// The sandbox's publisher.
+#[must_use]
+pub fn publisher() -> Publisher {
+    Publisher { id: id(PUBLISHER), token: PUBLISHER_TOKEN.to_owned(), webhook_secret: WEBHOOK_SECRET.to_owned() }
+}
+
+/// The sandbox's Adyen account.
+#[must_use]
+pub fn adyen_config() -> AdyenConfig {
+    AdyenConfig {
+        merchant_account: MERCHANT_ACCOUNT.to_owned(),
+        api_key: ADYEN_API_KEY.to_owned(),
+        hmac_key: ADYEN_HMAC_KEY.to_owned(),
+        manual_capture: true,
+    }
+}
+
+/// The sandbox's rules: every default.
+#[must_use]
+pub fn rules() -> Rules {
+    let adyen = |billing| Method { gateway: GatewayName::Adyen, billing };
+    Rules {
+        publisher: id::<connector::ids::kind::Publisher>(PUBLISHER),
+        methods: BTreeMap::from([
+            (id::<connector::ids::kind::PaymentMethod>(METHOD), adyen(Billing::AuthoriseThenCapture)),
+            (id(CAPTURE_ONLY_METHOD), adyen(Billing::CaptureOnly)),
+        ]),
+        capture_wait: Duration::from_secs(3600),
+        settle_on: SettleOn::Notification,
+        settle_deadline: Duration::from_secs(45 * 60),
+        unknown_deadline: Duration::from_secs(24 * 3600),
+        salt: SecretString::new("sandbox-idempotency-salt"),
+    }
+}
+
+fn core_api(url: &str, transport: Arc<dyn Transport>) -> CoreApi {
+    let settings = CleengSettings { api_url: url.to_owned(), ..CleengSettings::defaults(Environment::Sandbox) };
+    known(CoreApi::new(settings, vec![SecretString::new(PUBLISHER_TOKEN)], transport).ok())
+}
+
+fn adyen_gateway(url: &str, transport: Arc<dyn Transport>) -> Adyen {
+    let settings = AdyenSettings {
+        environment: AdyenEnvironment::Test,
+        base_url: format!("{url}/v71"),
+        merchant_account: MERCHANT_ACCOUNT.to_owned(),
+        capture_mode: CaptureMode::Manual,
+        return_url: "https://example.com".to_owned(),
+    };
+    let secrets = AdyenSecrets {
+        api_key: SecretString::new(ADYEN_API_KEY),
+        previous_api_key: None,
+        hmac_keys: vec![SecretString::new(ADYEN_HMAC_KEY)],
+    };
+    known(Adyen::new(settings, secrets, transport).ok())
+}
+
+fn verifier() -> Verifier {
+    known(Verifier::new(SignatureSettings::default(), &[SecretString::new(WEBHOOK_SECRET)]).ok())
+}
+
+/// The token of details as the adapter writes it.
+fn token(stored: &str, shopper: &str) -> String {
+    format!("{stored}:{shopper}")
+}
+
+/// An id of the sandbox's own making.
+///
+/// # Panics
+/// If it is none.
+#[must_use]
+pub fn id<K>(text: &str) -> Id<K> {
+    known(Id::new(text).ok())
+}
+
+/// A publisher id, a customer id and so on are types of their own; this is for things that the sandbox itself put there.
+#[expect(clippy::expect_used, reason = "the sandbox's own props: without them there is no play")]
+fn known<T>(prop: Option<T>) -> T {
+    prop.expect("a prop of the sandbox is missing")
+}
+
