@@ -1,0 +1,120 @@
+//! When a capture event captures, waits, asks or calls an operator.
+
+use std::time::Duration;
+
+use connector::cleeng::PaymentStatus;
+use connector::flow::{Billing, Verdict};
+use connector::metrics::Metric;
+use sandbox::stage::{METHOD, Stage, id};
+
+use crate::{assert_balanced, at_due_date_authorised, at_first_attempt, calls, settled, statuses};
+
+#[tokio::test]
+async fn a_capture_of_a_period_that_was_never_authorised_charges_nobody_waits_asks_cleeng_and_is_parked() {
+    let (stage, cast) = at_first_attempt();
+    stage.clock.advance_to(cast.due);
+    let capture = stage.capture(&cast);
+    assert_eq!(stage.deliver(&capture).await, Verdict::Later { after: None, reason: "waiting_for_authorisation" });
+    stage.clock.advance(Duration::from_secs(59 * 60));
+    assert_eq!(stage.deliver(&capture).await, Verdict::Later { after: None, reason: "waiting_for_authorisation" });
+    assert_eq!(stage.store.writes(), 0);
+    stage.clock.advance(Duration::from_secs(60));
+    assert_eq!(stage.deliver(&capture).await, Verdict::Parked("capture_without_authorisation"));
+    assert_eq!(stage.road.reached("cleeng", &connector::http::Method::GET, "authorised_payments"), 1);
+    assert_eq!(stage.metrics.count(Metric::Parked, "capture_without_authorisation"), 1);
+    assert_eq!(stage.deliver(&capture).await, settled("parked"));
+    assert_eq!((calls(&stage), statuses(&stage)), ((0, 0, 0), vec![]));
+}
+
+#[tokio::test]
+async fn a_capture_that_comes_before_its_authorisation_waits_and_captures_once() {
+    let (stage, cast) = at_first_attempt();
+    stage.clock.advance_to(cast.due);
+    assert!(!crate::SETTLED(&stage.deliver(&stage.capture(&cast)).await));
+    assert_eq!(stage.deliver(&stage.authorisation(&cast, 0)).await, settled("authorised"));
+    assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, settled("captured"));
+    assert_eq!(calls(&stage), (1, 1, 1));
+    assert_balanced(&stage);
+}
+
+#[tokio::test]
+async fn a_capture_that_names_other_details_never_captures_what_the_old_ones_hold() {
+    let (stage, mut cast) = at_due_date_authorised().await;
+    stage.change_card(&mut cast, METHOD);
+    let capture = stage.capture(&cast);
+    assert!(!crate::SETTLED(&stage.deliver(&capture).await));
+    stage.clock.advance(Duration::from_secs(3600));
+    assert_eq!(stage.deliver_until_settled(&capture).await, Verdict::Parked("capture_without_authorisation"));
+    stage.adyen.process();
+    assert_eq!(statuses(&stage), [PaymentStatus::Cancelled]);
+    assert_eq!(stage.adyen.total_captured("USD"), 0);
+    assert_balanced(&stage);
+}
+
+#[tokio::test]
+async fn an_authorisation_that_lapsed_is_not_captured_and_the_next_attempt_authorises_anew() {
+    let (stage, cast) = at_first_attempt();
+    stage.deliver(&stage.authorisation(&cast, 72)).await;
+    lapse(&stage).await;
+    stage.clock.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(stage.deliver(&stage.authorisation(&cast, 48)).await, settled("authorised"));
+    stage.adyen.process();
+    assert_eq!(statuses(&stage), [PaymentStatus::Cancelled, PaymentStatus::Authorised]);
+    stage.clock.advance_to(cast.due);
+    assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, settled("captured"));
+    assert_eq!(stage.adyen.total_captured("USD"), 999);
+    assert_balanced(&stage);
+}
+
+/// Adyen says no date; a gateway that does leaves it in the payment record. It is written there as that gateway's adapter would have it.
+async fn lapse(stage: &Stage) {
+    use connector::journal::payment::PaymentRecord;
+    use connector::journal::store::{Key, Store};
+    use connector::journal::work::{Keep, Work};
+    let reference = stage.adyen.payments()[0].reference.clone();
+    let key = Key::new("payment", &[&reference]);
+    let mut work = Work::new(stage.store.clone() as std::sync::Arc<dyn Store>);
+    work.load(std::slice::from_ref(&key)).await.unwrap();
+    let mut payment: PaymentRecord = work.read(&key).unwrap().unwrap();
+    payment.expires_at = Some(connector::clock::Clock::now(&stage.clock));
+    work.stage(&key, &payment, Keep::default()).unwrap();
+    work.commit().await.unwrap();
+}
+
+#[tokio::test]
+async fn an_authorisation_made_before_this_connector_is_found_in_cleeng_and_captured() {
+    let (old, cast) = at_due_date_authorised().await;
+    // The same world, with a journal that knows nothing.
+    let empty = std::sync::Arc::new(connector::journal::memory::MemoryStore::new(std::sync::Arc::new(old.clock.clone())));
+    let stage = Stage { world: connector::flow::World { store: empty, ..old.world.clone() }, ..old };
+    stage.clock.advance(Duration::from_secs(3600));
+    assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, settled("captured"));
+    assert_eq!(statuses(&stage), [PaymentStatus::Captured]);
+    assert_eq!(stage.adyen.total_captured("USD"), 999);
+    assert_balanced(&stage);
+}
+
+#[tokio::test]
+async fn a_live_authorisation_is_captured_even_if_billing_was_switched_to_capture_only() {
+    let (old, cast) = at_due_date_authorised().await;
+    let mut rules = (*old.world.rules).clone();
+    rules.methods.insert(id(METHOD), connector::flow::Method {
+        gateway: connector::gateway::GatewayName::Adyen,
+        billing: Billing::CaptureOnly,
+    });
+    let stage = Stage { world: connector::flow::World { rules: std::sync::Arc::new(rules), ..old.world.clone() }, ..old };
+    assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, settled("captured"));
+    assert_eq!(calls(&stage), (1, 1, 1));
+    assert_balanced(&stage);
+}
+
+#[tokio::test]
+async fn an_event_without_a_payment_method_is_told_by_journal_or_by_cleeng() {
+    use connector::cleeng::webhook::Topic;
+    let (stage, cast) = at_due_date_authorised().await;
+    let mut body: serde_json::Value = serde_json::from_slice(&stage.capture(&cast).body).unwrap();
+    body["data"].as_object_mut().unwrap().remove("paymentMethodId");
+    let bare = stage.cleeng.event(Topic::SubscriptionReadyForPaymentCapture, &body["data"]);
+    assert_eq!(stage.deliver_until_settled(&bare).await, settled("captured"));
+    assert_balanced(&stage);
+}

@@ -1,0 +1,195 @@
+//! Answers that never come, and errors: unknown is never declined and never done, and a technical refusal is no decline.
+
+use std::time::Duration;
+
+use connector::cleeng::PaymentStatus;
+use connector::flow::Verdict;
+use connector::metrics::Metric;
+use sandbox::peer::{Fault, PeerRequest};
+use sandbox::stage::{CAPTURE_ONLY_METHOD, Stage};
+
+use crate::{SETTLED, assert_balanced, at_due_date_authorised, at_first_attempt, calls, settled, statuses};
+
+fn is_authorise(peer: &str, request: &PeerRequest) -> bool {
+    peer == "adyen" && request.path.ends_with("/payments")
+}
+
+fn is_capture(peer: &str, request: &PeerRequest) -> bool {
+    peer == "adyen" && request.path.ends_with("/captures")
+}
+
+fn is_report(peer: &str, request: &PeerRequest) -> bool {
+    peer == "cleeng" && request.path.contains("/payments") && request.method != connector::http::Method::GET
+}
+
+fn all_faults() -> Vec<Fault> {
+    vec![
+        Fault::NotSent,
+        Fault::TimeoutBefore,
+        Fault::TimeoutAfter,
+        Fault::StatusBefore(500),
+        Fault::StatusAfter(500),
+        Fault::StatusAfter(502),
+        Fault::StatusBefore(503),
+        Fault::StatusBefore(429),
+        Fault::StatusBefore(401),
+        Fault::StatusBefore(302),
+    ]
+}
+
+#[tokio::test]
+async fn whatever_happens_to_any_one_call_of_a_renewal_it_is_settled_and_never_doubled() {
+    // Every outside write of the renewal, each with every fault, and twice in a row.
+    let writes: [fn(&str, &PeerRequest) -> bool; 4] =
+        [|peer, request| peer == "cleeng" && request.path.ends_with("/orders"), is_authorise, is_capture, is_report];
+    for write in writes {
+        for fault in all_faults() {
+            for times in 1..=2 {
+                let (stage, cast) = at_first_attempt();
+                for _ in 0..times {
+                    stage.road.lay(fault.clone(), write);
+                }
+                assert_eq!(stage.deliver_until_settled(&stage.authorisation(&cast, 72)).await, settled("authorised"));
+                stage.clock.advance_to(cast.due);
+                assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, settled("captured"));
+                assert!(!stage.road.has_faults());
+                assert_eq!(statuses(&stage), [PaymentStatus::Captured]);
+                assert_eq!((stage.adyen.authorisations(), stage.adyen.total_captured("USD")), (1, 999));
+                assert_balanced(&stage);
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_gateway_that_is_silent_for_good_is_asked_for_a_day_and_then_parked() {
+    let (stage, cast) = at_first_attempt();
+    for _ in 0..400 {
+        stage.road.lay(Fault::TimeoutAfter, is_authorise);
+    }
+    let event = stage.authorisation(&cast, 72);
+    let started = connector::clock::Clock::now(&stage.clock);
+    let mut verdict = stage.deliver(&event).await;
+    while let Verdict::Later { .. } = verdict {
+        stage.clock.advance(Duration::from_secs(900));
+        verdict = stage.deliver(&event).await;
+    }
+    assert_eq!(verdict, Verdict::Parked("outcome_unknown"));
+    assert!(connector::clock::Clock::now(&stage.clock).since(started) >= Duration::from_secs(24 * 3600));
+    assert_eq!(stage.metrics.count(Metric::Parked, "outcome_unknown"), 1);
+    // Neither a rejected payment in Cleeng, nor a second authorisation, nor a new attempt while the money is in an unknown state.
+    assert_eq!(stage.adyen.authorisations(), 1);
+    stage.road.clear();
+    assert_eq!(stage.deliver(&stage.authorisation(&cast, 24)).await, settled("parked"));
+    assert_eq!((statuses(&stage), stage.adyen.authorisations()), (vec![], 1));
+}
+
+#[tokio::test]
+async fn credentials_that_are_refused_are_no_decline() {
+    let (stage, cast) = at_first_attempt();
+    stage.adyen.accept_api_keys(&["another-key"]);
+    let event = stage.authorisation(&cast, 72);
+    for _ in 0..3 {
+        assert_eq!(stage.deliver(&event).await, Verdict::Later { after: None, reason: "gateway_credentials" });
+        stage.clock.advance(Duration::from_secs(100));
+    }
+    assert_eq!(statuses(&stage), []);
+    stage.adyen.accept_api_keys(&[sandbox::stage::ADYEN_API_KEY]);
+    assert_eq!(stage.deliver(&event).await, settled("authorised"));
+    assert_balanced(&stage);
+}
+
+#[tokio::test]
+async fn a_wait_that_a_peer_asks_for_is_kept() {
+    let (stage, cast) = at_first_attempt();
+    stage.adyen.throttle_next(17);
+    let verdict = stage.deliver(&stage.authorisation(&cast, 72)).await;
+    assert_eq!(verdict, Verdict::Later { after: Some(Duration::from_secs(17)), reason: "gateway_throttled" });
+}
+
+#[tokio::test]
+async fn a_lost_report_of_a_charge_is_found_out_from_the_subscription() {
+    for fault in [Fault::TimeoutAfter, Fault::StatusAfter(500), Fault::TimeoutBefore, Fault::StatusBefore(500)] {
+        let stage = Stage::default();
+        let cast = stage.subscriber(CAPTURE_ONLY_METHOD);
+        stage.clock.advance_to(cast.due);
+        stage.road.lay(fault, is_report);
+        assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, settled("captured"));
+        stage.adyen.process();
+        assert_eq!(statuses(&stage), [PaymentStatus::Captured]);
+        assert_balanced(&stage);
+    }
+}
+
+#[tokio::test]
+async fn a_lost_report_of_a_decline_is_repeated_once_and_does_not_keep_the_next_attempt_from_opening() {
+    let (stage, cast) = at_first_attempt();
+    stage.adyen.refuse_next(&cast.stored, "12");
+    stage.road.lay(Fault::TimeoutAfter, is_report);
+    stage.road.lay(Fault::TimeoutAfter, is_report);
+    assert_eq!(stage.deliver_until_settled(&stage.authorisation(&cast, 72)).await, settled("declined"));
+    assert_eq!(calls(&stage).2, 2);
+    assert_eq!(stage.metrics.count(Metric::Warning, "rejected_report_unknown"), 1);
+    stage.clock.advance_to(cast.due.before(Duration::from_secs(48 * 3600)));
+    assert_eq!(stage.deliver(&stage.authorisation(&cast, 48)).await, settled("authorised"));
+}
+
+#[tokio::test]
+async fn a_report_that_cleeng_refuses_for_good_is_parked_with_the_money_where_it_is() {
+    let (stage, cast) = at_due_date_authorised().await;
+    let capture = stage.capture(&cast);
+    assert!(!SETTLED(&stage.deliver(&capture).await));
+    stage.adyen.process();
+    stage.clock.advance(Duration::from_secs(45 * 60));
+    stage.road.lay(Fault::StatusBefore(422), is_report);
+    assert_eq!(stage.deliver(&capture).await, Verdict::Parked("cleeng_refused_report"));
+    assert_eq!(stage.deliver(&capture).await, settled("parked"));
+    assert_eq!(stage.adyen.total_captured("USD"), 999);
+    assert_eq!(calls(&stage), (1, 1, 1));
+}
+
+#[tokio::test]
+async fn no_mutated_answer_of_either_side_leads_to_a_wrong_money_decision() {
+    let mutations: [fn(&mut serde_json::Value); 4] = [
+        |body| strip(body, &mut |_, _| true),
+        |body| change_all(body, &serde_json::Value::Null),
+        |body| change_all(body, &serde_json::json!("nonsense")),
+        |body| change_all(body, &serde_json::json!(123_456)),
+    ];
+    for peer in ["cleeng", "adyen"] {
+        for nth in 0..6 {
+            for mutation in mutations {
+                let (stage, cast) = at_first_attempt();
+                let seen = std::sync::atomic::AtomicUsize::new(0);
+                stage.road.lay(Fault::Mutate(std::sync::Arc::new(mutation)), move |name, _| {
+                    name == peer && seen.fetch_add(1, std::sync::atomic::Ordering::SeqCst) == nth
+                });
+                let first = stage.deliver_until_settled(&stage.authorisation(&cast, 72)).await;
+                stage.clock.advance_to(cast.due);
+                let second = stage.deliver_until_settled(&stage.capture(&cast)).await;
+                stage.adyen.process();
+                let context = format!("{peer} call {nth}: {first:?}, {second:?}");
+                assert!(stage.adyen.authorisations() <= 1, "{context}");
+                assert!(stage.adyen.total_captured("USD") <= 999, "{context}");
+                let rejected = statuses(&stage).contains(&PaymentStatus::Rejected);
+                assert!(!rejected, "nobody declined: {context}");
+                let captured_in_cleeng = statuses(&stage).contains(&PaymentStatus::Captured);
+                assert!(!captured_in_cleeng || stage.adyen.total_captured("USD") == 999, "{context}");
+            }
+        }
+    }
+}
+
+fn strip(value: &mut serde_json::Value, drop: &mut dyn FnMut(&str, &serde_json::Value) -> bool) {
+    if let serde_json::Value::Object(members) = value {
+        members.retain(|name, member| !drop(name, member));
+    }
+}
+
+fn change_all(value: &mut serde_json::Value, to: &serde_json::Value) {
+    match value {
+        serde_json::Value::Object(members) => members.values_mut().for_each(|member| change_all(member, to)),
+        serde_json::Value::Array(items) => items.iter_mut().for_each(|item| change_all(item, to)),
+        other => other.clone_from(to),
+    }
+}
