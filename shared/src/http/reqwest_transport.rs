@@ -93,11 +93,13 @@ fn classify(error: &reqwest::Error) -> TransportError {
         return TransportError::Unanswered(Cause::Timeout);
     }
     // The HTTP library's own error lies two or three sources deep, and its type is not exported.
-    let mut sources = std::iter::successors(error.source(), |error| error.source());
-    let garbled = sources.any(|source| {
-        let text = source.to_string();
-        text.contains("invalid HTTP") || text.contains("parsed") || text.contains("message head is too large")
-    });
+    let mut source = error.source();
+    let mut garbled = false;
+    while let Some(error) = source {
+        let text = error.to_string();
+        garbled |= text.contains("invalid HTTP") || text.contains("parsed") || text.contains("message head is too large");
+        source = error.source();
+    }
     TransportError::Unanswered(if garbled { Cause::Garbled } else { Cause::Broken })
 }
 
