@@ -1,7 +1,7 @@
 //! [`Transport`] over reqwest with rustls on ring.
 
 use std::error::Error as _;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_trait::async_trait;
 use bytes::{Bytes, BytesMut};
@@ -92,20 +92,28 @@ fn classify(error: &reqwest::Error) -> TransportError {
     if error.is_timeout() {
         return TransportError::Unanswered(Cause::Timeout);
     }
-    let parse_error = error.source().is_some_and(|source| {
-        let text = source.to_string();
-        text.contains("invalid HTTP") || text.contains("parse")
-    });
-    TransportError::Unanswered(if parse_error { Cause::Garbled } else { Cause::Broken })
+    // The HTTP library's own error lies two or three sources deep, and its type is not exported.
+    let mut source = error.source();
+    let mut garbled = false;
+    while let Some(error) = source {
+        let text = error.to_string();
+        garbled |= text.contains("invalid HTTP") || text.contains("parsed") || text.contains("message head is too large");
+        source = error.source();
+    }
+    TransportError::Unanswered(if garbled { Cause::Garbled } else { Cause::Broken })
 }
 
 #[async_trait]
 impl Transport for ReqwestTransport {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        let started = Instant::now();
         match self.send_once(&request).await {
             // The peer closed a kept connection, or the Lambda thawed with a dead one: no byte of an answer came, so a request that may be
-            // repeated goes once more, on a new connection.
-            Err(TransportError::Unanswered(Cause::Broken)) if request.repeatable => self.send_once(&request).await,
+            // repeated goes once more, on a new connection, within what is left of its time.
+            Err(TransportError::Unanswered(Cause::Broken)) if request.repeatable => {
+                let timeout = request.timeout.saturating_sub(started.elapsed());
+                self.send_once(&Request { timeout, ..request }).await
+            }
             other => other,
         }
     }

@@ -87,7 +87,7 @@ fn one_payment(payment: &Value) -> Result<Payment, CleengError> {
         status: payment_status(status.ok_or(unreadable("payment.status"))?),
         external_payment_id: optional_id(payment, "externalPaymentId", "payment.externalPaymentId")?,
         order: optional_id(payment, "orderId", "payment.orderId")?,
-        total: currency.and_then(|currency| money(total, currency)),
+        total: currency.and_then(|currency| money(total, currency)).filter(|total| total.minor >= 0),
         customer: optional_id(payment, "customerId", "payment.customerId")?,
         offer: optional_id(payment, "offerId", "payment.offerId")?,
         payment_details: optional_id(payment, "paymentDetailsId", "payment.paymentDetailsId")?,

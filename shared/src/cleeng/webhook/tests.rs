@@ -153,9 +153,9 @@ proptest! {
     }
 
     #[test]
-    fn no_change_of_one_byte_makes_it_panic(index in 0_usize..600, byte: u8) {
+    fn no_change_of_one_byte_makes_it_panic(index: proptest::sample::Index, byte: u8) {
         let mut body = authorisation().to_string().into_bytes();
-        let index = index % body.len();
+        let index = index.index(body.len());
         body[index] = byte;
         let _ = Webhook::parse(&body).map(|webhook| webhook.check());
     }
