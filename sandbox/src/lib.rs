@@ -5,9 +5,11 @@
 //! | [`peer`] | what a simulated peer is, the transport without sockets, the HTTP server with them, faults and the list of calls |
 //! | [`clock`] | virtual time |
 //! | [`adyen`] | Adyen's Checkout API |
+//! | [`contract`] | what every gateway adapter has to keep, as checks that run against its simulator |
 //! | [`cleeng`] | Cleeng's Core API, dunning clock and signed webhooks |
 
 pub mod adyen;
 pub mod cleeng;
 pub mod clock;
+pub mod contract;
 pub mod peer;

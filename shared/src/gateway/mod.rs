@@ -16,8 +16,8 @@ use async_trait::async_trait;
 pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, UnknownCause};
 pub use registry::{GatewayName, Gateways};
 pub use requests::{
-    CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, IdempotencyKey, InquiryRequest, MerchantInitiated,
-    OperationKind, PurchaseRequest, Reference, RefundRequest, StoreDetailsRequest, StoredToken,
+    CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, GatewayText, IdempotencyKey, InquiryRequest,
+    MerchantInitiated, OperationKind, PurchaseRequest, Reference, RefundRequest, StoreDetailsRequest, StoredToken,
 };
 
 use crate::clock::Timestamp;
