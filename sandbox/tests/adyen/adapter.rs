@@ -72,6 +72,11 @@ impl Bench {
         serde_json::from_slice(&self.sent().body).unwrap()
     }
 
+    fn headers_sent(&self, name: &str) -> Vec<String> {
+        let sent = self.recorder.sent.lock().unwrap();
+        sent.iter().map(|request| request.headers.get(name).unwrap().to_str().unwrap().to_owned()).collect()
+    }
+
     fn keys_sent(&self) -> Vec<String> {
         let sent = self.recorder.sent.lock().unwrap();
         sent.iter().map(|request| request.secret_headers[0].1.expose().to_owned()).collect()
@@ -296,9 +301,8 @@ async fn the_previous_api_key_is_tried_once_and_remembered_while_it_is_the_one()
         assert!(matches!(bench.adapter.authorise(&request(money(999, "EUR"))).await, Ok(Outcome::Done(_))));
     }
     assert_eq!(bench.keys_sent(), [API_KEY, PREVIOUS_API_KEY, PREVIOUS_API_KEY]);
-    let sent = bench.recorder.sent.lock().unwrap();
-    assert_eq!(sent[0].headers.get("idempotency-key"), sent[1].headers.get("idempotency-key"));
-    drop(sent);
+    let idempotency_keys = bench.headers_sent("idempotency-key");
+    assert_eq!(idempotency_keys, [key().as_str(); 3]);
 
     let bench = Bench::with(CaptureMode::Manual, true, &[unauthorised(), unauthorised(), unauthorised(), (200, authorised())]);
     assert!(matches!(bench.adapter.authorise(&request(money(999, "EUR"))).await, Err(GatewayError::Credentials { .. })));
