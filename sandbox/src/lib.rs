@@ -8,6 +8,7 @@
 //! | [`adyen`] | Adyen's Checkout API |
 //! | [`books`] | the balance of both sides |
 //! | [`stage`] | all of it put together without sockets, for tests |
+//! | [`contract`] | what every gateway adapter has to keep, as checks that run against its simulator |
 //! | [`cleeng`] | Cleeng's Core API, dunning clock and signed webhooks |
 
 pub mod adyen;
@@ -15,5 +16,6 @@ pub mod books;
 pub mod cleeng;
 pub mod clock;
 pub mod crash;
+pub mod contract;
 pub mod peer;
 pub mod stage;

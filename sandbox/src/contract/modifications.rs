@@ -1,0 +1,204 @@
+//! Capture, cancel, refund, and the end of stored details.
+
+use connector::gateway::{
+    CancelRequest, CancelTarget, DeclineClass, DeleteDetailsRequest, NotificationKind, OperationKind, Outcome, Reference, RefundRequest,
+};
+use connector::money::Money;
+
+use super::{
+    Checked, LedgerEntry, Make, Violation, authorise, capture_of, captured, describe, done, done_or_received, ensure, ensure_unknown, key,
+    only_payment, payment,
+};
+use crate::peer::Fault;
+
+/// Twice the same key takes the money once; the payment's id is the ledger's afterwards.
+///
+/// # Errors
+/// The broken rule; so for all checks.
+pub async fn a_capture_is_taken_once_under_its_key(make: Make) -> Checked {
+    let world = make();
+    let entry = authorise(world.as_ref(), 1).await?;
+    let request = capture_of(&entry, 1)?;
+    let first = done_or_received(world.gateway().capture(&request).await)?;
+    let second = done_or_received(world.gateway().capture(&request).await)?;
+    world.process();
+    let entry = only_payment(world.as_ref())?;
+    ensure(entry.captured == entry.amount, "the capture did not take exactly the amount")?;
+    ensure(first.external_payment_id == Some(entry.external_payment_id), "the id is not the ledger's")?;
+    ensure(first.external_payment_id == second.external_payment_id, "the second answer names another payment")?;
+    ensure(first.operation_ref == second.operation_ref, "the second answer names another capture")
+}
+
+/// The answer to a capture was lost: unknown, and the same key settles it.
+///
+/// # Errors
+/// The broken rule.
+pub async fn a_capture_whose_answer_was_lost_is_taken_once(make: Make) -> Checked {
+    for fault in [Fault::TimeoutAfter, Fault::TimeoutBefore, Fault::StatusAfter(500)] {
+        let world = make();
+        let request = capture_of(&authorise(world.as_ref(), 1).await?, 1)?;
+        world.road().lay(fault, world.writes());
+        ensure_unknown(&world.gateway().capture(&request).await)?;
+        world.process();
+        done_or_received(world.gateway().capture(&request).await)?;
+        world.process();
+        let entry = only_payment(world.as_ref())?;
+        ensure(entry.captured == entry.amount, "the capture did not take exactly the amount")?;
+    }
+    Ok(())
+}
+
+fn cancel_of(entry: &LedgerEntry, target: CancelTarget, number: u32) -> Result<CancelRequest, Violation> {
+    let reference = Reference::parse(&entry.reference).ok_or_else(|| Violation("the ledger's reference is not ours".to_owned()))?;
+    Ok(CancelRequest { key: key(OperationKind::Cancel, number), reference, target })
+}
+
+/// A cancel lets go of the hold, and again changes nothing.
+///
+/// # Errors
+/// The broken rule.
+pub async fn a_cancel_releases_the_hold(make: Make) -> Checked {
+    let world = make();
+    let entry = authorise(world.as_ref(), 1).await?;
+    let request = cancel_of(&entry, CancelTarget::Payment(entry.external_payment_id.clone()), 1)?;
+    done_or_received(world.gateway().cancel(&request).await)?;
+    done_or_received(world.gateway().cancel(&request).await)?;
+    world.process();
+    let entry = only_payment(world.as_ref())?;
+    ensure(entry.released && entry.captured.is_zero(), "the hold was not released")
+}
+
+/// Where the gateway can: a payment whose answer was lost is released by our reference.
+///
+/// # Errors
+/// The broken rule.
+pub async fn a_payment_is_cancelled_by_reference_alone(make: Make) -> Checked {
+    let world = make();
+    if !world.gateway().capabilities().cancel_by_reference {
+        return Ok(());
+    }
+    let lost = payment(world.as_ref(), world.working_token(), 1);
+    world.road().lay(Fault::TimeoutAfter, world.writes());
+    ensure_unknown(&world.gateway().authorise(&lost).await)?;
+    authorise(world.as_ref(), 2).await?;
+    let request = CancelRequest {
+        key: key(OperationKind::Cancel, 1),
+        reference: lost.reference.clone(),
+        target: CancelTarget::Reference(lost.reference.clone()),
+    };
+    done_or_received(world.gateway().cancel(&request).await)?;
+    world.process();
+    for entry in world.ledger() {
+        let aimed_at = entry.reference == lost.reference.as_str();
+        ensure(entry.released == aimed_at, "not exactly the payment of this reference was released")?;
+    }
+    Ok(())
+}
+
+/// A cancel that comes after the capture is declined, at once or by notification; the money stays where it is.
+///
+/// # Errors
+/// The broken rule.
+pub async fn a_cancel_after_the_capture_gives_nothing_back(make: Make) -> Checked {
+    let world = make();
+    let entry = captured(world.as_ref(), 1).await?;
+    world.take_notifications();
+    let request = cancel_of(&entry, CancelTarget::Payment(entry.external_payment_id.clone()), 1)?;
+    let answered = world.gateway().cancel(&request).await;
+    world.process();
+    match &answered {
+        Ok(Outcome::Declined(decline)) => ensure(decline.class == DeclineClass::Hard, "the decline is not hard")?,
+        Ok(Outcome::Received(_)) => {
+            let mut failed = false;
+            for posted in world.take_notifications() {
+                let read = world.gateway().read_notification(&posted.headers, &posted.body).await;
+                failed |= read.is_ok_and(|read| read.iter().any(|one| one.kind == NotificationKind::CancelFailed));
+            }
+            ensure(failed, "no notification says that the cancel failed")?;
+        }
+        _ => return Err(Violation(format!("expected declined or received, got {}", describe(&answered)))),
+    }
+    let entry = only_payment(world.as_ref())?;
+    ensure(entry.captured == entry.amount && entry.refunded.is_zero() && !entry.released, "a cancel moved captured money")
+}
+
+fn refund_of(entry: &LedgerEntry, amount: Money, number: u32) -> RefundRequest {
+    let key = key(OperationKind::Refund, number);
+    RefundRequest {
+        reference: Reference::from_key(&key),
+        key,
+        external_payment_id: entry.external_payment_id.clone(),
+        amount,
+        captured: entry.captured,
+    }
+}
+
+/// A part, then the rest, each twice under its key; then nothing is left to give back.
+///
+/// # Errors
+/// The broken rule.
+pub async fn refunds_are_given_in_parts_and_each_once(make: Make) -> Checked {
+    let world = make();
+    let entry = captured(world.as_ref(), 1).await?;
+    let part = Money::new(entry.amount.minor.div_euclid(4), entry.amount.currency);
+    let rest = entry.amount.checked_sub(part).map_err(|error| Violation(error.to_string()))?;
+    for (number, amount) in [(1, part), (2, rest)] {
+        let request = refund_of(&entry, amount, number);
+        let first = done_or_received(world.gateway().refund(&request).await)?;
+        let second = done_or_received(world.gateway().refund(&request).await)?;
+        ensure(
+            first.operation_ref.is_some() && first.operation_ref == second.operation_ref,
+            "one key made two refunds, or one without an id",
+        )?;
+        world.process();
+        let given = if number == 1 { part } else { entry.amount };
+        ensure(only_payment(world.as_ref())?.refunded == given, "not exactly the amount was given back")?;
+    }
+    ensure(only_payment(world.as_ref())?.external_payment_id == entry.external_payment_id, "the payment's id changed")
+}
+
+/// More than was captured, and nothing at all, are refused before any call.
+///
+/// # Errors
+/// The broken rule.
+pub async fn a_refund_above_the_capture_is_refused(make: Make) -> Checked {
+    let world = make();
+    let entry = captured(world.as_ref(), 1).await?;
+    let calls = world.road().calls().len();
+    let above = Money::new(entry.amount.minor.saturating_add(1), entry.amount.currency);
+    for (number, amount) in [(1, above), (2, Money::new(0, above.currency)), (3, Money::new(-1, above.currency))] {
+        let answered = world.gateway().refund(&refund_of(&entry, amount, number)).await;
+        ensure(answered.is_err(), format!("expected an error for {amount}, got {}", describe(&answered)))?;
+    }
+    world.process();
+    ensure(world.road().calls().len() == calls, "the gateway was called")?;
+    ensure(only_payment(world.as_ref())?.refunded.is_zero(), "something was given back")
+}
+
+/// Gone is gone, however often it is said; afterwards the details pay nothing.
+///
+/// # Errors
+/// The broken rule.
+pub async fn deleting_details_twice_is_done_twice(make: Make) -> Checked {
+    let world = make();
+    let token = world.working_token();
+    ensure(world.is_stored(&token), "the details are not there to begin with")?;
+    for number in 1..3 {
+        let request = DeleteDetailsRequest { key: key(OperationKind::Delete, number), token: token.clone(), customer: world.customer() };
+        done(world.gateway().delete_details(&request).await)?;
+        ensure(!world.is_stored(&token), "the details are still there")?;
+    }
+    let answered = world.gateway().authorise(&payment(world.as_ref(), token, 1)).await;
+    let declined = matches!(&answered, Ok(Outcome::Declined(d)) if matches!(d.class, DeclineClass::NeedsNewDetails | DeclineClass::Hard));
+    ensure(declined, format!("expected deleted details to be declined, got {}", describe(&answered)))
+}
+
+/// A refund for the mutation checks.
+pub(super) fn whole_refund(entry: &LedgerEntry) -> RefundRequest {
+    refund_of(entry, entry.captured, 1)
+}
+
+/// A cancel for the mutation checks.
+pub(super) fn plain_cancel(entry: &LedgerEntry) -> Result<CancelRequest, Violation> {
+    cancel_of(entry, CancelTarget::Payment(entry.external_payment_id.clone()), 1)
+}

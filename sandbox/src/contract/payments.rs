@@ -1,0 +1,153 @@
+//! Authorise and charge.
+
+use connector::gateway::{DeclineClass, Outcome, UnknownCause};
+
+use super::{Checked, Make, authorise, authorised, describe, done, ensure, ensure_unknown, only_payment, payment};
+use crate::peer::Fault;
+
+/// `Done` with the ledger's id and amount; a hold and no more.
+///
+/// # Errors
+/// The broken rule; so for all checks.
+pub async fn authorising_is_done_and_takes_no_money(make: Make) -> Checked {
+    let world = make();
+    let operation = done(world.gateway().authorise(&payment(world.as_ref(), world.working_token(), 1)).await)?;
+    world.process();
+    let entry = only_payment(world.as_ref())?;
+    ensure(operation.external_payment_id == Some(entry.external_payment_id), "the id is not the ledger's")?;
+    ensure(operation.amount.is_none_or(|amount| amount == world.amount()), "the amount is not the order's")?;
+    ensure(entry.amount == world.amount(), "the ledger has another amount than the order")?;
+    ensure(entry.captured.is_zero(), "an authorisation took money")
+}
+
+/// `Done` means that the money is taken.
+///
+/// # Errors
+/// The broken rule.
+pub async fn charging_takes_the_money_once(make: Make) -> Checked {
+    let world = make();
+    let request = payment(world.as_ref(), world.working_token(), 1);
+    let first = done(world.gateway().charge(&request).await)?;
+    let second = done(world.gateway().charge(&request).await)?;
+    world.process();
+    let entry = only_payment(world.as_ref())?;
+    ensure(entry.captured == world.amount(), "the charge did not take exactly the amount")?;
+    ensure(first.external_payment_id.as_ref() == Some(&entry.external_payment_id), "the id is not the ledger's")?;
+    ensure(first.external_payment_id == second.external_payment_id, "the second answer names another payment")
+}
+
+/// Twice the same key: one payment, and the same answer.
+///
+/// # Errors
+/// The broken rule.
+pub async fn the_same_key_twice_is_one_authorisation(make: Make) -> Checked {
+    let world = make();
+    let request = payment(world.as_ref(), world.working_token(), 1);
+    let first = done(world.gateway().authorise(&request).await)?;
+    let second = done(world.gateway().authorise(&request).await)?;
+    only_payment(world.as_ref())?;
+    ensure(first.external_payment_id == second.external_payment_id, "the second answer names another payment")?;
+    ensure(first.amount == second.amount, "the second answer has another amount")
+}
+
+/// Another attempt is another payment.
+///
+/// # Errors
+/// The broken rule.
+pub async fn another_key_is_another_authorisation(make: Make) -> Checked {
+    let world = make();
+    let first = authorise(world.as_ref(), 1).await?;
+    let second = authorise(world.as_ref(), 2).await?;
+    ensure(first.external_payment_id != second.external_payment_id, "two payments have one id")
+}
+
+/// A decline is `Declined` in its class, the same under the same key, and holds nothing. At least a soft and a hard one must exist.
+///
+/// # Errors
+/// The broken rule.
+pub async fn declines_have_their_class_and_no_effect(make: Make) -> Checked {
+    const CLASSES: [DeclineClass; 6] = [
+        DeclineClass::Soft,
+        DeclineClass::NeedsCustomer,
+        DeclineClass::NeedsNewDetails,
+        DeclineClass::Hard,
+        DeclineClass::Risk,
+        DeclineClass::Cancelled,
+    ];
+    for (number, class) in (1_u32..).zip(CLASSES) {
+        let world = make();
+        let Some(token) = world.declining_token(class) else {
+            ensure(!matches!(class, DeclineClass::Soft | DeclineClass::Hard), "a gateway must know soft and hard declines")?;
+            continue;
+        };
+        let request = payment(world.as_ref(), token, number);
+        for _ in 0..2 {
+            let answered = world.gateway().authorise(&request).await;
+            let fits = matches!(&answered, Ok(Outcome::Declined(decline)) if decline.class == class && !decline.code.is_empty());
+            ensure(fits, format!("expected a decline of class {}, got {}", class.as_str(), describe(&answered)))?;
+        }
+        let charged = world.gateway().charge(&payment(world.as_ref(), request.token.clone(), 100)).await;
+        ensure(matches!(charged, Ok(Outcome::Declined(_))), format!("expected a declined charge, got {}", describe(&charged)))?;
+        world.process();
+        ensure(authorised(world.as_ref()) == 0, "a declined payment is authorised in the ledger")?;
+    }
+    Ok(())
+}
+
+/// The fault, then the same key: unknown first, then done; one payment in all.
+async fn settles_under_its_key(make: Make, fault: Fault, expected: fn(&UnknownCause) -> bool) -> Checked {
+    for charging in [false, true] {
+        let world = make();
+        let request = payment(world.as_ref(), world.working_token(), 1);
+        world.road().lay(fault.clone(), world.writes());
+        let first = if charging { world.gateway().charge(&request).await } else { world.gateway().authorise(&request).await };
+        ensure_unknown(&first)?;
+        let cause = matches!(&first, Ok(Outcome::Unknown(cause)) if expected(cause));
+        ensure(cause, format!("the cause is another one: {}", describe(&first)))?;
+        let again = if charging { world.gateway().charge(&request).await } else { world.gateway().authorise(&request).await };
+        let operation = done(again)?;
+        world.process();
+        let entry = only_payment(world.as_ref())?;
+        ensure(operation.external_payment_id == Some(entry.external_payment_id), "the id is not the ledger's")?;
+        ensure(entry.captured == if charging { entry.amount } else { entry.captured }, "the money was not taken exactly once")?;
+    }
+    Ok(())
+}
+
+/// Timeout after the effect.
+///
+/// # Errors
+/// The broken rule.
+pub async fn an_answer_lost_after_the_effect_is_unknown_and_the_same_key_finds_the_payment(make: Make) -> Checked {
+    settles_under_its_key(make, Fault::TimeoutAfter, |cause| matches!(cause, UnknownCause::NoAnswer(_))).await
+}
+
+/// Timeout before the effect.
+///
+/// # Errors
+/// The broken rule.
+pub async fn a_call_lost_before_the_effect_is_unknown_and_the_same_key_does_it_once(make: Make) -> Checked {
+    settles_under_its_key(make, Fault::TimeoutBefore, |cause| matches!(cause, UnknownCause::NoAnswer(_))).await
+}
+
+/// Status 5xx although it happened.
+///
+/// # Errors
+/// The broken rule.
+pub async fn a_server_error_after_the_effect_is_unknown_and_the_same_key_finds_the_payment(make: Make) -> Checked {
+    for status in [500, 502, 503, 504] {
+        settles_under_its_key(make, Fault::StatusAfter(status), |cause| matches!(cause, UnknownCause::ServerError(_))).await?;
+    }
+    Ok(())
+}
+
+/// A success without a readable body, and statuses that no gateway documents.
+///
+/// # Errors
+/// The broken rule.
+pub async fn a_garbled_answer_is_unknown_and_the_same_key_finds_the_payment(make: Make) -> Checked {
+    for status in [200, 201, 204, 302, 400, 404, 409, 418, 422] {
+        settles_under_its_key(make, Fault::StatusAfter(status), |cause| matches!(cause, UnknownCause::Unreadable)).await?;
+    }
+    Ok(())
+}

@@ -1,0 +1,294 @@
+//! The simulator is as strict as the real thing where it hurts.
+
+use std::time::Duration;
+
+use connector::gateway::adyen::CaptureMode;
+use connector::gateway::{
+    CancelRequest, CancelTarget, Gateway, GatewayText, IdempotencyKey, MerchantInitiated, NotificationKind, OperationKind, Outcome,
+    Reference, UnknownCause,
+};
+use connector::http::{HeaderMap, Method};
+use connector::ids::CustomerId;
+use connector::secret::SecretString;
+use sandbox::adyen::PaymentState;
+use sandbox::peer::{Peer, PeerAnswer, PeerRequest};
+use serde_json::{Value, json};
+
+use super::world::{API_KEY, MERCHANT, SHOPPER, World, money};
+
+fn world() -> World {
+    World::new(CaptureMode::Manual, money(1_000, "EUR"))
+}
+
+fn call(world: &World, method: Method, path: &str, key: Option<&str>, body: &Value) -> PeerAnswer {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-api-key", API_KEY.parse().unwrap());
+    if let Some(key) = key {
+        headers.insert("idempotency-key", key.parse().unwrap());
+    }
+    let (path, query) = path.split_once('?').unwrap_or((path, ""));
+    let query = query.split('&').filter_map(|pair| pair.split_once('=')).map(|(a, b)| (a.to_owned(), b.to_owned())).collect();
+    world.simulator.handle(&PeerRequest { method, path: path.to_owned(), query, headers, body: body.to_string().into() })
+}
+
+fn post(world: &World, path: &str, key: Option<&str>, body: &Value) -> (u16, Value) {
+    let answer = call(world, Method::POST, path, key, body);
+    (answer.status.as_u16(), serde_json::from_slice(&answer.body).unwrap_or_default())
+}
+
+fn payment(world: &World, value: i64) -> Value {
+    json!({
+        "merchantAccount": MERCHANT, "reference": "order-1", "amount": { "currency": "EUR", "value": value }, "returnUrl": "https://shop.test",
+        "paymentMethod": { "type": "scheme", "storedPaymentMethodId": world.working_method() }, "shopperReference": SHOPPER,
+        "shopperInteraction": "ContAuth", "recurringProcessingModel": "Subscription",
+    })
+}
+
+fn pay(world: &World) -> String {
+    let (status, answer) = post(world, "/v71/payments", None, &payment(world, 1_000));
+    assert_eq!((status, answer["resultCode"].as_str()), (200, Some("Authorised")));
+    answer["pspReference"].as_str().unwrap().to_owned()
+}
+
+fn capture(world: &World, psp_reference: &str, value: i64) -> u16 {
+    let body = json!({ "merchantAccount": MERCHANT, "amount": { "currency": "EUR", "value": value }, "reference": "capture-1" });
+    post(world, &format!("/v71/payments/{psp_reference}/captures"), None, &body).0
+}
+
+/// The events since the last time, as (code, success, reason).
+fn events(world: &World) -> Vec<(String, String, String)> {
+    let text = |item: &Value, name: &str| item[name].as_str().unwrap().to_owned();
+    let read = |body: String| {
+        let body: Value = serde_json::from_str(&body).unwrap();
+        let item = &body["notificationItems"][0]["NotificationRequestItem"];
+        (text(item, "eventCode"), text(item, "success"), text(item, "reason"))
+    };
+    world.simulator.take_notifications().into_iter().map(read).collect()
+}
+
+fn event(code: &str, success: &str, reason: &str) -> (String, String, String) {
+    (code.to_owned(), success.to_owned(), reason.to_owned())
+}
+
+#[test]
+fn ids_look_like_adyens_and_are_the_same_in_every_run() {
+    let ids: Vec<_> = {
+        let world = world();
+        (0..500).map(|_| pay(&world)).collect()
+    };
+    assert!(ids.iter().all(|id| id.len() == 16 && id.bytes().all(|b| b.is_ascii_uppercase() || b.is_ascii_digit())));
+    let again = world();
+    assert_eq!(ids[..5], (0..5).map(|_| pay(&again)).collect::<Vec<_>>()[..]);
+    let mut unique = ids.clone();
+    unique.sort_unstable();
+    unique.dedup();
+    assert_eq!(unique.len(), ids.len());
+}
+
+#[test]
+fn a_key_gets_its_first_answer_whatever_the_body_says_until_it_is_forgotten() {
+    let world = world();
+    let first = post(&world, "/v71/payments", Some("key-1"), &payment(&world, 1_000));
+    assert_eq!(post(&world, "/v71/payments", Some("key-1"), &payment(&world, 2_000)), first);
+    let echoed = call(&world, Method::POST, "/v71/payments", Some("key-1"), &payment(&world, 1_000));
+    assert_eq!(echoed.headers.get("idempotency-key").unwrap(), "key-1");
+    assert_eq!(world.simulator.authorisations(), 1);
+    world.clock.advance(Duration::from_secs(7 * 24 * 3_600));
+    assert_ne!(post(&world, "/v71/payments", Some("key-1"), &payment(&world, 1_000)), first);
+    assert_eq!(world.simulator.authorisations(), 2);
+    assert_eq!(post(&world, "/v71/payments", Some(&"k".repeat(65)), &payment(&world, 1_000)).0, 422);
+}
+
+#[test]
+fn wrong_requests_are_refused_and_do_nothing() {
+    let world = world();
+    let mut headers = HeaderMap::new();
+    headers.insert("x-api-key", "wrong".parse().unwrap());
+    let body = payment(&world, 1).to_string().into();
+    let request = PeerRequest { method: Method::POST, path: "/v71/payments".to_owned(), query: Vec::new(), headers, body };
+    assert_eq!(world.simulator.handle(&request).json_code(), (401, json!("000")));
+    for (field, value, expected) in [
+        ("merchantAccount", json!("Somebody"), (403, "901")),
+        ("returnUrl", json!(null), (422, "14_030")),
+        ("reference", json!(null), (422, "130")),
+        ("amount", json!(null), (422, "138")),
+        ("amount", json!({ "currency": "EUR", "value": -1 }), (422, "137")),
+        ("amount", json!({ "currency": "EUR", "value": "1000" }), (422, "137")),
+        ("paymentMethod", json!({ "type": "scheme", "storedPaymentMethodId": "NOSUCHMETHOD0000" }), (422, "803")),
+        ("shopperReference", json!("somebody-else"), (422, "803")),
+        ("recurringProcessingModel", json!(null), (422, "107")),
+    ] {
+        let mut body = payment(&world, 1_000);
+        body[field] = value.clone();
+        let (status, answer) = post(&world, "/v71/payments", None, &body);
+        assert_eq!((status, answer["errorCode"].as_str()), (expected.0, Some(expected.1)), "{field} {value}");
+    }
+    assert!(world.simulator.payments().is_empty());
+}
+
+trait Code {
+    fn json_code(&self) -> (u16, Value);
+}
+
+impl Code for PeerAnswer {
+    fn json_code(&self) -> (u16, Value) {
+        let body: Value = serde_json::from_slice(&self.body).unwrap();
+        (self.status.as_u16(), body["errorCode"].clone())
+    }
+}
+
+#[test]
+fn more_than_the_authorised_amount_is_received_and_then_fails() {
+    let world = world();
+    let psp_reference = pay(&world);
+    events(&world);
+    assert_eq!(capture(&world, &psp_reference, 1_001), 201);
+    assert_eq!(world.simulator.unprocessed(), 1);
+    world.simulator.process();
+    assert_eq!(events(&world), [event("CAPTURE", "false", "Insufficient balance on payment")]);
+    assert_eq!(world.simulator.total_captured("EUR"), 0);
+}
+
+#[test]
+fn a_capture_counts_once_it_is_processed_and_two_captures_take_the_money_once() {
+    let world = world();
+    let psp_reference = pay(&world);
+    capture(&world, &psp_reference, 1_000);
+    capture(&world, &psp_reference, 1_000);
+    assert_eq!(world.simulator.total_captured("EUR"), 0);
+    world.simulator.process();
+    assert_eq!(world.simulator.total_captured("EUR"), 1_000);
+    let captures: Vec<_> = events(&world).into_iter().filter(|(code, _, _)| code == "CAPTURE").map(|(_, success, _)| success).collect();
+    assert_eq!(captures, ["true", "false"]);
+}
+
+#[test]
+fn immediate_processing_needs_no_push() {
+    let world = world();
+    world.simulator.process_immediately(true);
+    let psp_reference = pay(&world);
+    capture(&world, &psp_reference, 400);
+    let payment = world.simulator.payment(&psp_reference).unwrap();
+    assert_eq!((payment.captured, payment.cancelled, payment.state), (400, 600, PaymentState::Captured));
+}
+
+#[test]
+fn an_account_that_captures_by_itself_does_so_unless_the_payment_says_otherwise() {
+    let world = World::new(CaptureMode::Automatic, money(1_000, "EUR"));
+    pay(&world);
+    assert_eq!(world.simulator.total_captured("EUR"), 1_000);
+    let mut manual = payment(&world, 1_000);
+    manual["additionalData"] = json!({ "manualCapture": "true" });
+    post(&world, "/v71/payments", None, &manual);
+    assert_eq!(world.simulator.total_captured("EUR"), 1_000);
+}
+
+#[test]
+fn refusals_are_asked_for_by_number_or_staged_for_details() {
+    let world = world();
+    let mut body = payment(&world, 1_000);
+    body["additionalData"] = json!({ "RequestedTestAcquirerResponseCode": "6" });
+    assert_eq!(post(&world, "/v71/payments", None, &body).1["refusalReasonCode"], json!("6"));
+    world.simulator.refuse_next(world.working_method(), "12");
+    let (_, refused) = post(&world, "/v71/payments", None, &payment(&world, 1_000));
+    assert_eq!((&refused["resultCode"], &refused["refusalReasonCode"]), (&json!("Refused"), &json!("12")));
+    pay(&world);
+    let news: Vec<_> = events(&world).into_iter().map(|(code, success, _)| (code, success)).collect();
+    let authorisation = |success: &str| ("AUTHORISATION".to_owned(), success.to_owned());
+    assert_eq!(news, [authorisation("false"), authorisation("false"), authorisation("true")]);
+}
+
+#[test]
+fn stored_details_are_listed_for_their_shopper_only() {
+    let world = world();
+    let list = |shopper: &str| {
+        let path = format!("/v71/storedPaymentMethods?merchantAccount={MERCHANT}&shopperReference={shopper}");
+        let answer = call(&world, Method::GET, &path, None, &Value::Null);
+        let body: Value = serde_json::from_slice(&answer.body).unwrap();
+        body["storedPaymentMethods"].as_array().unwrap().len()
+    };
+    assert_eq!((list(SHOPPER), list("somebody-else")), (1, 0));
+}
+
+#[test]
+fn a_modification_with_a_field_that_does_not_exist_is_refused() {
+    let world = world();
+    let psp_reference = pay(&world);
+    let body = json!({ "merchantAccount": MERCHANT, "amount": { "currency": "EUR", "value": 1 }, "referense": "typo" });
+    assert_eq!(post(&world, &format!("/v71/payments/{psp_reference}/captures"), None, &body).0, 400);
+    assert_eq!(world.simulator.unprocessed(), 0);
+}
+
+async fn read(world: &World) -> Vec<NotificationKind> {
+    let mut kinds = Vec::new();
+    for body in world.simulator.take_notifications() {
+        let read = world.adapter.read_notification(&HeaderMap::new(), body.as_bytes()).await.unwrap();
+        kinds.extend(read.into_iter().map(|one| one.kind));
+    }
+    kinds
+}
+
+fn ours(world: &World) -> MerchantInitiated {
+    let key = IdempotencyKey::derive(&SecretString::new("salt"), GatewayText("adyen"), OperationKind::Authorise, "period", "1");
+    let token = world.token(world.working_method());
+    let customer = CustomerId::new(SHOPPER).unwrap();
+    MerchantInitiated { reference: Reference::from_key(&key), key, amount: world.amount, token, customer }
+}
+
+#[tokio::test]
+async fn what_happens_later_is_told_in_notifications_that_the_adapter_understands() {
+    let world = world();
+    let charged = world.adapter.charge(&ours(&world)).await;
+    assert!(matches!(charged, Ok(Outcome::Done(_))));
+    let psp_reference = world.simulator.payments()[0].psp_reference.clone();
+    world.simulator.charge_back(&psp_reference);
+    assert_eq!(read(&world).await, [NotificationKind::Authorised, NotificationKind::ChargedBack]);
+
+    let world = self::world();
+    assert!(matches!(world.adapter.charge(&ours(&world)).await, Ok(Outcome::Done(_))));
+    let psp_reference = world.simulator.payments()[0].psp_reference.clone();
+    world.simulator.capture_fails_later(&psp_reference);
+    assert_eq!(read(&world).await, [NotificationKind::Authorised, NotificationKind::CaptureFailed]);
+    assert_eq!(world.simulator.total_captured("EUR"), 0);
+
+    let world = self::world();
+    assert!(matches!(world.adapter.authorise(&ours(&world)).await, Ok(Outcome::Done(_))));
+    let psp_reference = world.simulator.payments()[0].psp_reference.clone();
+    world.simulator.expire(&psp_reference);
+    assert_eq!(read(&world).await, [NotificationKind::Authorised, NotificationKind::Expired]);
+    assert_eq!(world.simulator.payment(&psp_reference).unwrap().state, PaymentState::Expired);
+}
+
+#[tokio::test]
+async fn a_call_that_is_still_in_progress_is_unknown_and_settles_under_its_key() {
+    let world = world();
+    world.simulator.in_progress_next();
+    let request = ours(&world);
+    assert!(matches!(world.adapter.authorise(&request).await, Ok(Outcome::Unknown(UnknownCause::InProgress))));
+    assert!(matches!(world.adapter.authorise(&request).await, Ok(Outcome::Done(_))));
+    assert_eq!(world.simulator.authorisations(), 1);
+}
+
+#[tokio::test]
+async fn a_pending_payment_is_received_and_settled_when_it_is_processed() {
+    let world = world();
+    world.simulator.answer_next(world.working_method(), "Pending");
+    assert!(matches!(world.adapter.authorise(&ours(&world)).await, Ok(Outcome::Received(_))));
+    assert!(read(&world).await.is_empty());
+    world.simulator.process();
+    assert_eq!(read(&world).await, [NotificationKind::Authorised]);
+}
+
+#[tokio::test]
+async fn half_an_authorisation_is_unknown_and_can_be_released_by_reference() {
+    let world = world();
+    world.simulator.answer_next(world.working_method(), "PartiallyAuthorised");
+    assert!(matches!(world.adapter.authorise(&ours(&world)).await, Ok(Outcome::Unknown(UnknownCause::Unreadable))));
+    assert_eq!(world.simulator.payments()[0].authorised, 500);
+    let reference = ours(&world).reference;
+    let key = IdempotencyKey::derive(&SecretString::new("salt"), GatewayText("adyen"), OperationKind::Cancel, "period", "1");
+    let cancel = CancelRequest { key, reference: reference.clone(), target: CancelTarget::Reference(reference) };
+    assert!(matches!(world.adapter.cancel(&cancel).await, Ok(Outcome::Received(_))));
+    world.simulator.process();
+    assert_eq!(world.simulator.payments()[0].state, PaymentState::Cancelled);
+}
