@@ -66,7 +66,6 @@ impl EnvelopeError {
 
 #[derive(Deserialize)]
 struct Wire {
-    v: u64,
     source: String,
     topic: String,
     received_at: i64,
@@ -117,7 +116,6 @@ impl Envelope {
             _ => return Err(EnvelopeError::Garbled),
         }
         let wire: Wire = serde_json::from_value(value).map_err(|_| EnvelopeError::Garbled)?;
-        debug_assert_eq!(wire.v, VERSION);
         if wire.source != SOURCE {
             return Err(EnvelopeError::Source);
         }

@@ -42,7 +42,9 @@ pub async fn settle_all(app: &App, batch: SqsEvent, invocation: &Invocation) -> 
 
 /// When a flow has to be done, the reserve taken off.
 pub(super) fn deadline(app: &App, invocation: &Invocation) -> Timestamp {
-    if invocation.deadline < NO_DEADLINE_BEFORE { app.parts.clock.now().after(DEFAULT_TIME) } else { invocation.deadline }.before(RESERVE)
+    let told = invocation.deadline;
+    let end = if told < NO_DEADLINE_BEFORE { app.parts.clock.now().after(DEFAULT_TIME) } else { told };
+    end.before(RESERVE)
 }
 
 /// Whether the message is dealt with and may leave the queue.

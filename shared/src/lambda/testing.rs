@@ -225,12 +225,12 @@ pub(super) async fn bench(mode: Mode) -> Bench {
     let keeper = SecretKeeper::open(source, [GatewayName::Adyen].into(), redactor, Arc::new(clock.clone())).await.ok().unwrap();
     let metrics = Metrics::new(Arc::new(EmfSink::new(output.clone(), "authorisation", Arc::new(clock.clone()))));
     let parts = Parts {
-        flow: Arc::clone(&flow) as Arc<dyn Flow>,
+        flow: flow.clone(),
         mode,
         max_body_bytes: 4096,
         keeper,
         wiring: Box::new(FakeWiring { clock: clock.clone(), metrics: metrics.clone() }),
-        queue: Arc::clone(&queue) as Arc<dyn super::queue::Queue>,
+        queue: queue.clone(),
         clock: Arc::new(clock.clone()),
         metrics,
     };

@@ -6,7 +6,6 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::*;
-use crate::clock::Clock;
 use crate::flow::Verdict;
 use crate::lambda::queue::{Envelope, QueueError};
 use crate::lambda::settings::Mode;
@@ -48,7 +47,7 @@ fn a_log_line_is_one_json_object_with_a_constant_message_and_fields() {
 #[test]
 fn a_metric_is_written_in_the_embedded_format() {
     let (output, sink) = output();
-    let metrics = Metrics::new(Arc::new(EmfSink::new(output, "capture", Arc::new(TestClock::default()) as Arc<dyn Clock>)));
+    let metrics = Metrics::new(Arc::new(EmfSink::new(output, "capture", Arc::new(TestClock::default()))));
     metrics.count(Metric::Settled, &[("outcome", "captured")]);
     metrics.duration(Metric::UnsettledAge, Duration::from_millis(61_500), &[]);
     let expected = [
@@ -135,6 +134,7 @@ async fn no_way_through_the_doors_writes_a_secret_or_an_address() {
 
     let text = bench.sink.text();
     assert!(text.lines().count() > 40, "the doors said too little to prove anything");
+    assert!(!text.contains(REDACTED), "the second line of defence was needed: {text}");
     for planted in PLANTED {
         assert!(!text.contains(planted), "{planted} was written: {text}");
         assert!(!seen.contains(planted), "{planted} was answered: {seen}");
