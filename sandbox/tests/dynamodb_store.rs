@@ -23,6 +23,7 @@ async fn client(url: &str) -> Client {
 }
 
 /// A client and a table of the test's own, or nothing where there is no database.
+#[expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test's preparation: fails loudly, and says loudly that it is skipped")]
 async fn database(test: &str) -> Option<(Client, String)> {
     let Ok(url) = std::env::var(ADDRESS) else {
         eprintln!("SKIPPED {test}: set {ADDRESS} to the address of a DynamoDB Local to run it");
@@ -77,7 +78,7 @@ async fn a_missing_table_is_refused_and_named() {
     let key = Key::new("period", &["1"]);
     let put = Put { key: key.clone(), expected: None, body: "{}".to_owned(), due_at: None, expires_at: None };
     let refused = StoreError::Refused("no such table");
-    assert_eq!(store.load(&[key.clone()]).await, Err(refused));
+    assert_eq!(store.load(std::slice::from_ref(&key)).await, Err(refused));
     assert_eq!(store.load(&[key.clone(), Key::new("period", &["2"])]).await, Err(refused));
     assert_eq!(store.commit(&[put]).await, Err(CommitError::NotWritten(refused)));
     assert_eq!(store.due(SystemClock.now(), 5).await, Err(refused));

@@ -141,8 +141,8 @@ mod tests {
         let advance = move |by: std::time::Duration| {
             mover.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
         };
-        let store = Arc::new(MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>));
-        let seen = conformance::every_case(&Bench { store: Arc::clone(&store) as Arc<dyn Store>, clock, advance: &advance }).await;
+        let store = Arc::new(MemoryStore::new(clock.clone()));
+        let seen = conformance::every_case(&Bench { store: store.clone(), clock, advance: &advance }).await;
         assert!(seen >= 14, "the suite shrank to {seen} cases");
         assert!(!store.snapshot().is_empty());
     }

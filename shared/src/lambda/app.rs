@@ -1,0 +1,146 @@
+//! A function at work: what both doors share, and which door an event takes.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use lambda_runtime::Diagnostic;
+use serde_json::Value;
+use tracing::{info, warn};
+
+use super::event::{self, Event, EventError};
+use super::http_door::{self, Verify};
+use super::queue::Queue;
+use super::queue_door;
+use super::secrets::{SecretKeeper, Secrets};
+use super::settings::Mode;
+use crate::clock::{Clock, Timestamp};
+use crate::flow::{Flow, World};
+use crate::metrics::Metrics;
+use crate::settings::Problems;
+
+/// What depends on the secrets: made at start, and made again when they changed.
+pub struct Wired {
+    /// What flows are given.
+    pub world: World,
+    /// Tells whether Cleeng sent something.
+    pub verify: Arc<dyn Verify>,
+}
+
+/// Makes what depends on the secrets. Everything that must outlive a change (journal, connections) is kept by the one who implements this.
+pub trait Wiring: Send + Sync {
+    /// Makes it from these secrets.
+    ///
+    /// # Errors
+    /// Every mistake in them.
+    fn wire(&self, secrets: &Secrets) -> Result<Wired, Problems>;
+}
+
+/// What an [`App`] is made of.
+pub struct Parts {
+    /// The story that it tells.
+    pub flow: Arc<dyn Flow>,
+    /// Where it lives.
+    pub mode: Mode,
+    /// The largest webhook body, in bytes.
+    pub max_body_bytes: usize,
+    /// The secrets.
+    pub keeper: SecretKeeper,
+    /// Makes what depends on them.
+    pub wiring: Box<dyn Wiring>,
+    /// The queue between the doors.
+    pub queue: Arc<dyn Queue>,
+    /// The time.
+    pub clock: Arc<dyn Clock>,
+    /// The metrics.
+    pub metrics: Metrics,
+}
+
+/// A function at work.
+pub struct App {
+    pub(super) parts: Parts,
+    wired: Mutex<Arc<Wired>>,
+}
+
+/// What the runtime says about one invocation.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Invocation {
+    /// Its id.
+    pub request_id: String,
+    /// When the function is stopped.
+    pub deadline: Timestamp,
+}
+
+/// Why an invocation fails as a whole. Holds nothing of the event: the runtime logs it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum HandlerError {
+    /// The event is not for this function.
+    #[error(transparent)]
+    Event(EventError),
+}
+
+impl From<HandlerError> for Diagnostic {
+    fn from(error: HandlerError) -> Self {
+        match error {
+            HandlerError::Event(error) => error.into(),
+        }
+    }
+}
+
+impl App {
+    /// Wires it up with the secrets in force.
+    ///
+    /// # Errors
+    /// Every mistake in them.
+    pub fn new(parts: Parts) -> Result<Self, Problems> {
+        let wired = parts.wiring.wire(&parts.keeper.current())?;
+        Ok(Self { parts, wired: Mutex::new(Arc::new(wired)) })
+    }
+
+    /// What depends on the secrets, as it is now.
+    #[must_use]
+    pub fn wired(&self) -> Arc<Wired> {
+        Arc::clone(&self.wired.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Deals with one event.
+    ///
+    /// # Errors
+    /// [`HandlerError`] for an event that is not for this function.
+    pub async fn handle(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError> {
+        match event::read(raw) {
+            Ok(Event::Http(request)) => Ok(http_door::answer(self, &request, invocation).await.to_event()),
+            Ok(Event::Sqs(batch)) => Ok(queue_door::settle_all(self, batch, invocation).await),
+            Err(error) => {
+                warn!(request_id = invocation.request_id, "event is not for this function");
+                Err(HandlerError::Event(error))
+            }
+        }
+    }
+
+    /// Reads the secrets again, because a peer does not take them any more, and tells whether something changed.
+    pub(super) async fn refresh(&self, why: &'static str) -> bool {
+        match self.parts.keeper.reload().await {
+            Ok(true) => {}
+            Ok(false) => return false,
+            Err(_) => {
+                warn!(why, "secrets could not be read again; the old ones stay in force");
+                return false;
+            }
+        }
+        match self.parts.wiring.wire(&self.parts.keeper.current()) {
+            Ok(wired) => {
+                *self.wired.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(wired);
+                info!(why, "secrets changed and are in force");
+                true
+            }
+            Err(problems) => {
+                warn!(why, mistakes = problems.0.len(), "secrets changed and are wrong; the old ones stay in force");
+                false
+            }
+        }
+    }
+}
+
+/// Whether a reason says that a peer did not take our credentials (`cleeng_unauthorised`, `gateway_credentials`).
+pub(super) fn is_about_credentials(reason: &str) -> bool {
+    reason.ends_with("_unauthorised") || reason.ends_with("_credentials")
+}

@@ -1,0 +1,219 @@
+//! What the runtime hands over, told apart by its shape: a request of an HTTP API (payload format 2.0) or a batch of SQS messages.
+//!
+//! The HTTP event is read here and not by `lambda_http`, whose conversion panics on a path or a base64 body that it cannot represent
+//! (`into_api_gateway_v2_request`, `Body::from_maybe_encoded`): with `panic = "abort"` one odd request would end the process. Nothing here
+//! panics, whatever comes.
+
+use std::collections::BTreeMap;
+
+use aws_lambda_events::sqs::SqsEvent;
+use base64::Engine;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use lambda_runtime::Diagnostic;
+use serde::Deserialize;
+use serde::de::IgnoredAny;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+const SQS: &str = "aws:sqs";
+
+/// An event.
+pub enum Event {
+    /// A request.
+    Http(HttpRequest),
+    /// A batch of messages.
+    Sqs(SqsEvent),
+}
+
+/// A request as the HTTP API hands it over. It has no `Debug`: headers and body hold what must not be seen.
+pub struct HttpRequest {
+    /// The method, in capitals.
+    pub method: String,
+    /// The path without the query, stage included.
+    pub path: String,
+    /// The headers; one that cannot be a header is left out.
+    pub headers: HeaderMap,
+    /// The body; nothing if it is said to be base64 and is not.
+    pub body: Option<Bytes>,
+}
+
+/// An answer to a request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Answer {
+    /// The status.
+    pub status: StatusCode,
+    /// Headers beside the content type.
+    pub headers: Vec<(HeaderName, &'static str)>,
+    /// The body.
+    pub body: Value,
+}
+
+/// Why an event is not taken.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum EventError {
+    /// Neither of the two shapes.
+    #[error("this function takes HTTP API events (payload format 2.0) and SQS events; this is neither")]
+    Shape,
+    /// A batch of something else than SQS messages.
+    #[error("this function takes records of SQS only")]
+    Records,
+}
+
+impl From<EventError> for Diagnostic {
+    fn from(error: EventError) -> Self {
+        Self { error_type: "UnsupportedEvent".to_owned(), error_message: error.to_string() }
+    }
+}
+
+#[derive(Deserialize)]
+struct Shape {
+    #[serde(rename = "Records")]
+    records: Option<Vec<Source>>,
+    #[serde(rename = "requestContext")]
+    context: Option<RequestContext>,
+}
+
+#[derive(Deserialize)]
+struct Source {
+    #[serde(rename = "eventSource")]
+    source: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct RequestContext {
+    http: Option<IgnoredAny>,
+}
+
+#[derive(Deserialize)]
+struct HttpEvent {
+    #[serde(rename = "requestContext")]
+    context: HttpContext,
+    #[serde(rename = "rawPath", default)]
+    raw_path: String,
+    #[serde(default)]
+    headers: BTreeMap<String, String>,
+    body: Option<String>,
+    #[serde(rename = "isBase64Encoded", default)]
+    is_base64: bool,
+}
+
+#[derive(Deserialize)]
+struct HttpContext {
+    http: HttpLine,
+}
+
+#[derive(Deserialize)]
+struct HttpLine {
+    method: String,
+}
+
+/// Reads an event.
+///
+/// # Errors
+/// [`EventError`].
+pub fn read(raw: &str) -> Result<Event, EventError> {
+    let shape: Shape = serde_json::from_str(raw).map_err(|_| EventError::Shape)?;
+    match shape {
+        Shape { records: Some(records), .. } => {
+            if records.iter().any(|record| record.source.as_deref() != Some(SQS)) {
+                return Err(EventError::Records);
+            }
+            serde_json::from_str(raw).map(Event::Sqs).map_err(|_| EventError::Shape)
+        }
+        Shape { context: Some(RequestContext { http: Some(_) }), .. } => {
+            let event: HttpEvent = serde_json::from_str(raw).map_err(|_| EventError::Shape)?;
+            Ok(Event::Http(event.into()))
+        }
+        Shape { .. } => Err(EventError::Shape),
+    }
+}
+
+impl From<HttpEvent> for HttpRequest {
+    fn from(event: HttpEvent) -> Self {
+        let body = match event.body {
+            None => Some(Bytes::new()),
+            Some(text) if event.is_base64 => STANDARD.decode(text).ok().map(Bytes::from),
+            Some(text) => Some(Bytes::from(text)),
+        };
+        let headers = event
+            .headers
+            .iter()
+            .filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?)));
+        Self { method: event.context.http.method.to_ascii_uppercase(), path: event.raw_path, headers: headers.collect(), body }
+    }
+}
+
+impl Answer {
+    /// An answer with this body.
+    #[must_use]
+    pub const fn new(status: StatusCode, body: Value) -> Self {
+        Self { status, headers: Vec::new(), body }
+    }
+
+    /// A refusal: a stable code, and a sentence that names the field and the fix.
+    #[must_use]
+    pub fn error(status: StatusCode, code: &str, message: &str) -> Self {
+        Self::new(status, json!({ "error": code, "message": message }))
+    }
+
+    /// Adds a header.
+    #[must_use]
+    pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
+        self.headers.push((name, value));
+        self
+    }
+
+    /// The answer in the HTTP API's format (API Gateway, "Lambda function response for format 2.0").
+    #[must_use]
+    pub fn to_event(&self) -> Value {
+        let mut headers = serde_json::Map::new();
+        headers.insert("content-type".to_owned(), Value::from("application/json"));
+        headers.insert("cache-control".to_owned(), Value::from("no-store"));
+        headers.extend(self.headers.iter().map(|(name, value)| (name.as_str().to_owned(), Value::from(*value))));
+        json!({ "statusCode": self.status.as_u16(), "headers": headers, "body": self.body.to_string(), "isBase64Encoded": false })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    #[test]
+    fn a_request_whose_path_and_body_are_odd_is_still_a_request() {
+        let event = json!({
+            "version": "2.0", "rawPath": "/webhooks/a b{}\u{1F980}", "headers": {"x y": "1", "ok": "zażółć", "x-a": "1"},
+            "requestContext": {"http": {"method": "post"}}, "body": "%%%", "isBase64Encoded": true
+        });
+        let Ok(Event::Http(request)) = read(&event.to_string()) else { panic!("not a request") };
+        assert_eq!(request.method, "POST");
+        assert!(request.body.is_none());
+        assert_eq!(request.headers.get("x-a").unwrap(), "1");
+        assert!(!request.headers.contains_key("x y"));
+    }
+
+    #[test]
+    fn whatever_is_neither_request_nor_batch_is_refused() {
+        for text in ["null", "[]", "{}", "\"x\"", "{\"requestContext\":{}}", "{\"requestContext\":{\"http\":null}}", "{\"Records\":3}"] {
+            assert_eq!(read(text).err(), Some(EventError::Shape), "{text}");
+        }
+        assert_eq!(read("{\"requestContext\":{\"http\":{\"verb\":1}}}").err(), Some(EventError::Shape));
+        assert_eq!(read("{\"Records\":[{\"eventSource\":\"aws:s3\"}]}").err(), Some(EventError::Records));
+        assert_eq!(read("{\"Records\":[{\"EventSource\":\"aws:sns\"}]}").err(), Some(EventError::Records));
+    }
+
+    proptest! {
+        #[test]
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, path in ".*", body in ".*", base64: bool) {
+            prop_assert!(read(&String::from_utf8_lossy(&bytes)).is_err());
+            let event = json!({
+                "rawPath": path, "headers": {body.clone(): path.clone()}, "requestContext": {"http": {"method": body.clone()}},
+                "body": body, "isBase64Encoded": base64
+            });
+            prop_assert!(read(&event.to_string()).is_ok());
+        }
+    }
+}

@@ -1,0 +1,207 @@
+//! The first door: a webhook comes in over HTTP. It is verified and put on the queue, and only then is 200 answered.
+//!
+//! It must never act on an event, except in embedded mode; never answer 200 for an event of ours that is not durable; and never quote what
+//! came in.
+
+use http::header::{ALLOW, RETRY_AFTER};
+use http::{HeaderMap, StatusCode};
+use serde_json::json;
+use tracing::{error, info, warn};
+
+use super::app::{App, Invocation, is_about_credentials};
+use super::event::{Answer, HttpRequest};
+use super::queue::Envelope;
+use super::queue_door::deadline;
+use super::settings::Mode;
+use crate::cleeng::webhook::{Topic, Verified, Webhook};
+use crate::flow::{Delivery, Verdict};
+use crate::metrics::Metric;
+
+/// Tells whether Cleeng sent a body.
+pub trait Verify: Send + Sync {
+    /// Checks the signature over the raw bytes, before anything else is believed about them.
+    ///
+    /// # Errors
+    /// [`Refused`].
+    fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Verified<Webhook>, Refused>;
+}
+
+impl<F> Verify for F
+where
+    F: Fn(&HeaderMap, &[u8]) -> Result<Verified<Webhook>, Refused> + Send + Sync,
+{
+    fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Verified<Webhook>, Refused> {
+        self(headers, body)
+    }
+}
+
+/// Why a request is refused.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Refused {
+    /// 401 for a bad or missing signature.
+    pub status: StatusCode,
+    /// A stable code.
+    pub code: &'static str,
+    /// Names the field and the fix, and quotes nothing that came in.
+    pub message: String,
+}
+
+impl Refused {
+    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+        Self { status, code, message: message.into() }
+    }
+}
+
+/// The route's last segment: the topic in lower case with hyphens, which is also the function's name.
+#[must_use]
+pub fn route_of(topic: Topic) -> String {
+    let mut route = String::with_capacity(48);
+    for c in topic.as_str().chars() {
+        if c.is_ascii_uppercase() {
+            route.push('-');
+        }
+        route.push(c.to_ascii_lowercase());
+    }
+    route
+}
+
+/// Answers one request.
+pub async fn answer(app: &App, request: &HttpRequest, invocation: &Invocation) -> Answer {
+    match take(app, request, invocation).await {
+        Ok(answer) => answer,
+        Err(refused) => {
+            app.parts.metrics.count(Metric::EventRefused, &[("reason", refused.code)]);
+            if refused.status == StatusCode::UNAUTHORIZED {
+                app.parts.metrics.count(Metric::SignatureFailure, &[]);
+            }
+            warn!(request_id = invocation.request_id, code = refused.code, status = refused.status.as_u16(), "webhook refused");
+            let answer = Answer::error(refused.status, refused.code, &refused.message);
+            match refused.status {
+                StatusCode::METHOD_NOT_ALLOWED => answer.with(ALLOW, "POST"),
+                StatusCode::SERVICE_UNAVAILABLE => answer.with(RETRY_AFTER, "5"),
+                _ => answer,
+            }
+        }
+    }
+}
+
+async fn take(app: &App, request: &HttpRequest, invocation: &Invocation) -> Result<Answer, Refused> {
+    let body = check_request(app, request)?;
+    let received_at = app.parts.clock.now();
+    let event = verify(app, &request.headers, body).await?;
+    let ours = check_event(app, event.get())?;
+    if !ours {
+        app.parts.metrics.count(Metric::EventNotOurs, &[]);
+        info!(request_id = invocation.request_id, "webhook is for another connector's payment method");
+        return Ok(Answer::new(StatusCode::OK, json!({ "status": "ignored" })));
+    }
+    if app.parts.mode == Mode::Embedded {
+        let delivery = Delivery { id: invocation.request_id.clone(), deadline: deadline(app, invocation), received_at, count: 1 };
+        return Ok(settle_now(app, &event, &delivery).await);
+    }
+    let envelope = Envelope::seal(&event, body, received_at).map_err(|_| not_utf8())?;
+    app.parts.queue.send(&envelope).await.map_err(|queue| {
+        error!(request_id = invocation.request_id, %queue, "webhook could not be queued");
+        Refused::new(StatusCode::SERVICE_UNAVAILABLE, "queue_unavailable", "the event could not be stored: send it again")
+    })?;
+    app.parts.metrics.count(Metric::EventAccepted, &[]);
+    info!(request_id = invocation.request_id, "webhook accepted");
+    Ok(Answer::new(StatusCode::OK, json!({ "status": "accepted" })))
+}
+
+fn not_utf8() -> Refused {
+    Refused::new(StatusCode::BAD_REQUEST, "invalid_body", "body is not a JSON object in UTF-8")
+}
+
+/// Route, method and size. Whoever does not know the route's key learns nothing about what is behind it.
+fn check_request<'a>(app: &App, request: &'a HttpRequest) -> Result<&'a [u8], Refused> {
+    let mut segments = request.path.rsplit('/');
+    let (topic, key, room) = (segments.next().unwrap_or_default(), segments.next().unwrap_or_default(), segments.next());
+    let known = app.parts.keeper.current().is_path_key(key);
+    if !known || room != Some("webhooks") || topic != route_of(app.parts.flow.topic()) {
+        return Err(Refused::new(
+            StatusCode::NOT_FOUND,
+            "not_found",
+            "there is nothing at this address: check the webhook's URL in Cleeng",
+        ));
+    }
+    if request.method != "POST" {
+        return Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "webhooks are sent with POST"));
+    }
+    let Some(body) = &request.body else {
+        return Err(Refused::new(StatusCode::BAD_REQUEST, "invalid_body", "body is announced as base64 and is not"));
+    };
+    if body.len() > app.parts.max_body_bytes {
+        let message = format!("body is larger than {} bytes: raise MAX_BODY_BYTES if Cleeng's events have grown", app.parts.max_body_bytes);
+        return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message));
+    }
+    Ok(body)
+}
+
+/// Verifies, and once more with secrets that were read anew, because a rotation may have passed us by.
+async fn verify(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<Verified<Webhook>, Refused> {
+    match app.wired().verify.verify(headers, body) {
+        Err(refused) if refused.status == StatusCode::UNAUTHORIZED && app.refresh("signature").await => {
+            app.wired().verify.verify(headers, body)
+        }
+        first => first,
+    }
+}
+
+/// Whether the event is one that this function acts on, and if so whether its payment method is ours.
+fn check_event(app: &App, event: &Webhook) -> Result<bool, Refused> {
+    let wired = app.wired();
+    let rules = &wired.world.rules;
+    let bad = |code, message: String| Refused::new(StatusCode::BAD_REQUEST, code, message);
+    if event.topic != app.parts.flow.topic() {
+        return Err(bad("wrong_topic", format!("topic is not {}: check the webhook's URL in Cleeng", app.parts.flow.topic().as_str())));
+    }
+    if event.publisher != rules.publisher {
+        return Err(bad("wrong_publisher", "broadcasterId is not the publisher of CONNECTOR_PUBLISHER_ID".to_owned()));
+    }
+    let method = event.payment_method().map_err(|error| bad("invalid_event", error.to_string()))?;
+    if method.is_some_and(|method| !rules.methods.contains_key(&method)) {
+        return Ok(false);
+    }
+    event.check().map_err(|error| bad("invalid_event", error.to_string()))?;
+    Ok(true)
+}
+
+/// Embedded mode: no queue, so the flow runs here and its verdict is the answer.
+async fn settle_now(app: &App, event: &Verified<Webhook>, delivery: &Delivery) -> Answer {
+    let verdict = app.parts.flow.settle(&app.wired().world, event, delivery).await;
+    match verdict {
+        Verdict::Settled(outcome) => {
+            app.parts.metrics.count(Metric::Settled, &[("outcome", outcome)]);
+            Answer::new(StatusCode::OK, json!({ "status": "settled", "outcome": outcome }))
+        }
+        Verdict::NotOurs => {
+            app.parts.metrics.count(Metric::EventNotOurs, &[]);
+            Answer::new(StatusCode::OK, json!({ "status": "ignored" }))
+        }
+        Verdict::Parked(reason) => {
+            app.parts.metrics.count(Metric::Parked, &[("reason", reason)]);
+            Answer::new(StatusCode::OK, json!({ "status": "parked", "reason": reason }))
+        }
+        Verdict::Later { reason, .. } => {
+            app.parts.metrics.count(Metric::Deferred, &[("reason", reason)]);
+            if is_about_credentials(reason) {
+                app.refresh("credentials").await;
+            }
+            Answer::error(StatusCode::SERVICE_UNAVAILABLE, reason, explain(reason)).with(RETRY_AFTER, "30")
+        }
+    }
+}
+
+/// What somebody at a keyboard should do about a verdict of "later".
+fn explain(reason: &str) -> &'static str {
+    match reason {
+        "cleeng_unreachable" => "Cleeng cannot be reached: start its simulator, and check CLEENG_API_URL",
+        "gateway_unreachable" => "the gateway cannot be reached: start its simulator, and check the gateway's base URL",
+        _ if is_about_credentials(reason) => "an upstream refused our credentials: check CONNECTOR_SECRETS",
+        _ => "the event cannot be settled now: send it again later",
+    }
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,242 @@
+//! The queue between the two doors, and what lies on it.
+//!
+//! An [`Envelope`] is only ever made from an event that was verified, and queue and journal are written by our own functions alone (their
+//! policies name the roles). So opening one is the second place, after the verifier, that makes a [`Verified`] event, and the only one here.
+
+mod sqs;
+
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde::Deserialize;
+use serde_json::{Value, json};
+use thiserror::Error;
+
+pub use self::sqs::SqsQueue;
+use crate::cleeng::webhook::{Topic, Verified, Webhook, WebhookError};
+use crate::clock::Timestamp;
+
+/// The version that is written. A release reads its own and every older one.
+pub const VERSION: u64 = 1;
+/// The longest time that a message can be put off by (SQS, "ChangeMessageVisibility": at most 12 hours).
+pub const LONGEST_DELAY: Duration = Duration::from_secs(43_200);
+const SOURCE: &str = "cleeng";
+
+/// A verified event as it lies on the queue, and in the journal.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Envelope {
+    topic: Topic,
+    received_at: Timestamp,
+    body: String,
+}
+
+/// Why a text is no envelope.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum EnvelopeError {
+    /// The text is no envelope at all.
+    #[error("not an envelope of this connector")]
+    Garbled,
+    /// It was written by a later release.
+    #[error("the envelope's version is newer than this release: deploy that release again, or redrive later")]
+    Version,
+    /// It came from somewhere else.
+    #[error("the envelope's source is not one that this function takes")]
+    Source,
+    /// The envelope says another topic than the event in it.
+    #[error("the envelope's topic is not the event's")]
+    Topic,
+    /// The event in it cannot be read.
+    #[error("the event in the envelope cannot be read: {0}")]
+    Event(WebhookError),
+}
+
+impl EnvelopeError {
+    /// A stable code for alarms.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Garbled => "envelope_garbled",
+            Self::Version => "envelope_version",
+            Self::Source => "envelope_source",
+            Self::Topic => "envelope_topic",
+            Self::Event(_) => "envelope_event",
+        }
+    }
+}
+
+#[derive(Deserialize)]
+struct Wire {
+    source: String,
+    topic: String,
+    received_at: i64,
+    body: String,
+}
+
+impl Envelope {
+    /// Seals a verified event with the bytes that it was read from.
+    ///
+    /// # Errors
+    /// [`EnvelopeError::Event`] if the bytes are not UTF-8, which a verified event's cannot be.
+    pub fn seal(event: &Verified<Webhook>, raw: &[u8], received_at: Timestamp) -> Result<Self, EnvelopeError> {
+        let body = std::str::from_utf8(raw).map_err(|_| EnvelopeError::Event(WebhookError::NotJson))?;
+        Ok(Self { topic: event.get().topic, received_at, body: body.to_owned() })
+    }
+
+    /// Seals an event whose bytes are gone: the same members, written anew. For a flow that keeps its own event to go on later.
+    #[must_use]
+    pub fn reseal(event: &Verified<Webhook>, received_at: Timestamp) -> Self {
+        let webhook = event.get();
+        let body = json!({ "broadcasterId": webhook.publisher, "topic": webhook.topic.as_str(), "data": webhook.data });
+        Self { topic: webhook.topic, received_at, body: body.to_string() }
+    }
+
+    /// The envelope as text.
+    #[must_use]
+    pub fn to_text(&self) -> String {
+        json!({
+            "v": VERSION,
+            "source": SOURCE,
+            "topic": self.topic.as_str(),
+            "received_at": self.received_at.millis(),
+            "body": self.body,
+        })
+        .to_string()
+    }
+
+    /// Reads an envelope from the text of a message of our own queue or of a document of our own journal.
+    ///
+    /// # Errors
+    /// [`EnvelopeError`].
+    pub fn from_text(text: &str) -> Result<Self, EnvelopeError> {
+        // The version first: a later release may have changed everything else.
+        let value: Value = serde_json::from_str(text).map_err(|_| EnvelopeError::Garbled)?;
+        match value.get("v").and_then(Value::as_u64) {
+            Some(VERSION) => {}
+            Some(newer) if newer > VERSION => return Err(EnvelopeError::Version),
+            _ => return Err(EnvelopeError::Garbled),
+        }
+        let wire: Wire = serde_json::from_value(value).map_err(|_| EnvelopeError::Garbled)?;
+        if wire.source != SOURCE {
+            return Err(EnvelopeError::Source);
+        }
+        let topic = Topic::parse(&wire.topic).ok_or(EnvelopeError::Topic)?;
+        Ok(Self { topic, received_at: Timestamp::from_millis(wire.received_at), body: wire.body })
+    }
+
+    /// What the event is about.
+    #[must_use]
+    pub const fn topic(&self) -> Topic {
+        self.topic
+    }
+
+    /// When the webhook first arrived.
+    #[must_use]
+    pub const fn received_at(&self) -> Timestamp {
+        self.received_at
+    }
+
+    /// The event, whose origin the queue vouches for.
+    ///
+    /// # Errors
+    /// [`EnvelopeError`].
+    pub fn open(&self) -> Result<Verified<Webhook>, EnvelopeError> {
+        let webhook = Webhook::parse(self.body.as_bytes()).map_err(EnvelopeError::Event)?;
+        if webhook.topic != self.topic {
+            return Err(EnvelopeError::Topic);
+        }
+        Ok(Verified::attest(webhook))
+    }
+}
+
+/// Why the queue did not take something.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum QueueError {
+    /// It did not answer, or throttles. A sent message may be there all the same: flows stand repetition.
+    #[error("the queue cannot be reached")]
+    Unavailable,
+    /// It refused: permissions, a wrong URL, a message that is gone.
+    #[error("the queue refused ({0}): check QUEUE_URL and the function's role")]
+    Refused(&'static str),
+}
+
+/// A queue of one function.
+#[async_trait]
+pub trait Queue: Send + Sync {
+    /// Puts an envelope on the queue; it is durable when this returns.
+    ///
+    /// # Errors
+    /// [`QueueError`].
+    async fn send(&self, envelope: &Envelope) -> Result<(), QueueError>;
+
+    /// Hides a message that was received for so long, at most [`LONGEST_DELAY`].
+    ///
+    /// # Errors
+    /// [`QueueError`]; the message then comes back when its visibility timeout ends.
+    async fn delay(&self, receipt_handle: &str, by: Duration) -> Result<(), QueueError>;
+}
+
+/// No queue: embedded mode, where the HTTP door runs the flow itself and a delay has no meaning.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoQueue;
+
+#[async_trait]
+impl Queue for NoQueue {
+    async fn send(&self, _envelope: &Envelope) -> Result<(), QueueError> {
+        Err(QueueError::Refused("embedded mode has no queue"))
+    }
+
+    async fn delay(&self, _receipt_handle: &str, _by: Duration) -> Result<(), QueueError> {
+        Ok(())
+    }
+}
+
+/// A queue in memory that shows what was put on it, and can be made to fail.
+#[cfg(any(test, feature = "test-support"))]
+#[derive(Default)]
+pub struct CapturingQueue {
+    sent: std::sync::Mutex<Vec<String>>,
+    delays: std::sync::Mutex<Vec<(String, Duration)>>,
+    failing: std::sync::Mutex<Option<QueueError>>,
+}
+
+#[cfg(any(test, feature = "test-support"))]
+impl CapturingQueue {
+    /// The texts of all messages so far.
+    #[must_use]
+    pub fn sent(&self) -> Vec<String> {
+        self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// All delays so far, by receipt handle.
+    #[must_use]
+    pub fn delays(&self) -> Vec<(String, Duration)> {
+        self.delays.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    /// Fails from now on, or works again.
+    pub fn fail_with(&self, error: Option<QueueError>) {
+        *self.failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = error;
+    }
+
+    fn outcome(&self) -> Result<(), QueueError> {
+        self.failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner).map_or(Ok(()), Err)
+    }
+}
+
+#[cfg(any(test, feature = "test-support"))]
+#[async_trait]
+impl Queue for CapturingQueue {
+    async fn send(&self, envelope: &Envelope) -> Result<(), QueueError> {
+        self.outcome()?;
+        self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(envelope.to_text());
+        Ok(())
+    }
+
+    async fn delay(&self, receipt_handle: &str, by: Duration) -> Result<(), QueueError> {
+        self.delays.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push((receipt_handle.to_owned(), by));
+        self.outcome()
+    }
+}
+
+#[cfg(test)]
+mod tests;

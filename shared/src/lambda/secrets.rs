@@ -1,0 +1,210 @@
+//! The secrets of a deployment: one JSON text in AWS Secrets Manager (or, in embedded mode, in the environment variable
+//! `CONNECTOR_SECRETS`).
+//!
+//! ```json
+//! {
+//!   "idempotency_salt": "at least 16 characters, never changed",
+//!   "webhook_path_keys": ["current, at least 16 of A-Z a-z 0-9 _ -", "previous"],
+//!   "cleeng": { "publisher_token": ["current", "previous"], "webhook_secrets": ["current", "previous"] },
+//!   "adyen": { "api_key": ["current", "previous"], "hmac_keys": ["current", "previous"] }
+//! }
+//! ```
+//!
+//! Where a peer may rotate, one or two values are accepted, the current one first; a single text may stand for a list of one. Placeholders
+//! are refused. Must never quote a value: a mistake is told by its path and its fix.
+
+mod keeper;
+mod source;
+
+use std::collections::BTreeSet;
+
+pub use keeper::{RELOAD_INTERVAL, SecretKeeper};
+use serde_json::Value;
+pub use source::{Environment, SecretSource, SecretsManager};
+use thiserror::Error;
+
+use crate::gateway::GatewayName;
+use crate::secret::SecretString;
+use crate::settings::{Problem, Problems};
+
+/// The shortest salt and path key, in characters.
+pub const SHORTEST_KEY: usize = 16;
+/// The shortest token or secret that a peer gave us, in characters.
+pub const SHORTEST_TOKEN: usize = 8;
+
+/// What a deployment keeps secret.
+#[derive(Clone)]
+pub struct Secrets {
+    /// Salts idempotency keys; never rotated.
+    pub idempotency_salt: SecretString,
+    /// The unguessable segment of webhook routes, current and previous.
+    pub webhook_path_keys: Vec<SecretString>,
+    /// Cleeng's.
+    pub cleeng: CleengSecretTexts,
+    /// Adyen's; there if a payment method uses Adyen.
+    pub adyen: Option<AdyenSecretTexts>,
+}
+
+/// What Cleeng and we share.
+#[derive(Clone)]
+pub struct CleengSecretTexts {
+    /// `X-Publisher-Token`, current and previous.
+    pub publisher_tokens: Vec<SecretString>,
+    /// The secrets of webhook signatures, current and previous. Empty if none is set, and then nothing can be verified.
+    pub webhook_secrets: Vec<SecretString>,
+}
+
+/// What Adyen and we share.
+#[derive(Clone)]
+pub struct AdyenSecretTexts {
+    /// API keys, current and previous.
+    pub api_keys: Vec<SecretString>,
+    /// HMAC keys of notifications, hexadecimal, current and previous. Empty if none is set.
+    pub hmac_keys: Vec<SecretString>,
+}
+
+/// Why there are no secrets.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+pub enum SecretError {
+    /// The service did not answer, or throttles.
+    #[error("AWS Secrets Manager cannot be reached")]
+    Unavailable,
+    /// The service refused: permissions, name, encryption key.
+    #[error("AWS Secrets Manager refused ({0}): check CONNECTOR_SECRET_ID and the function's role")]
+    Refused(&'static str),
+    /// The secret is there and is wrong.
+    #[error(transparent)]
+    Invalid(Problems),
+}
+
+impl Secrets {
+    /// Reads the JSON text. The gateways in use must have their secrets.
+    ///
+    /// # Errors
+    /// Every [`Problem`] at once.
+    pub fn parse(text: &str, gateways: &BTreeSet<GatewayName>) -> Result<Self, Problems> {
+        let root = match serde_json::from_str(text) {
+            Ok(root @ Value::Object(_)) => root,
+            _ => return Err(Problems(vec![problem("secret", "is not a JSON object", "store the documented JSON as the secret's text")])),
+        };
+        let mut read = Reading { root: &root, problems: Vec::new() };
+        let salt = read.list("idempotency_salt", SHORTEST_KEY, true);
+        let webhook_path_keys = read.list("webhook_path_keys", SHORTEST_KEY, true);
+        read.path_segments(&webhook_path_keys);
+        let cleeng = CleengSecretTexts {
+            publisher_tokens: read.list("cleeng.publisher_token", SHORTEST_TOKEN, true),
+            webhook_secrets: read.list("cleeng.webhook_secrets", SHORTEST_TOKEN, false),
+        };
+        let adyen = (gateways.contains(&GatewayName::Adyen) || root.get("adyen").is_some()).then(|| AdyenSecretTexts {
+            api_keys: read.list("adyen.api_key", SHORTEST_TOKEN, gateways.contains(&GatewayName::Adyen)),
+            hmac_keys: read.list("adyen.hmac_keys", SHORTEST_TOKEN, false),
+        });
+        let salt = read.only("idempotency_salt", salt);
+        match salt {
+            Some(idempotency_salt) if read.problems.is_empty() => Ok(Self { idempotency_salt, webhook_path_keys, cleeng, adyen }),
+            _ => Err(Problems(read.problems)),
+        }
+    }
+
+    /// Whether this is one of the path keys, without telling by its duration which characters fit.
+    #[must_use]
+    pub fn is_path_key(&self, candidate: &str) -> bool {
+        // Every key is compared, so that the time does not tell which one fitted.
+        self.webhook_path_keys.iter().fold(false, |found, key| found | key.matches(candidate))
+    }
+
+    /// Every secret text, for whoever has to keep them out of logs.
+    #[must_use]
+    pub fn texts(&self) -> Vec<SecretString> {
+        let mut texts = vec![self.idempotency_salt.clone()];
+        texts.extend(self.webhook_path_keys.iter().cloned());
+        texts.extend(self.cleeng.publisher_tokens.iter().chain(&self.cleeng.webhook_secrets).cloned());
+        if let Some(adyen) = &self.adyen {
+            texts.extend(adyen.api_keys.iter().chain(&adyen.hmac_keys).cloned());
+        }
+        texts
+    }
+}
+
+fn problem(path: &str, problem: &str, fix: &str) -> Problem {
+    Problem { setting: path.to_owned(), problem: problem.to_owned(), fix: fix.to_owned() }
+}
+
+struct Reading<'a> {
+    root: &'a Value,
+    problems: Vec<Problem>,
+}
+
+impl Reading<'_> {
+    fn note(&mut self, path: &str, what: &str, fix: &str) {
+        self.problems.push(problem(path, what, fix));
+    }
+
+    /// One or two texts.
+    fn list(&mut self, path: &str, shortest: usize, required: bool) -> Vec<SecretString> {
+        let found = path.split('.').try_fold(self.root, |value, name| value.get(name)).filter(|value| !value.is_null());
+        let values = match found {
+            None if required => {
+                self.note(path, "is missing from the secret", "add it to the secret's JSON");
+                return Vec::new();
+            }
+            None => return Vec::new(),
+            Some(Value::Array(values)) => values.as_slice(),
+            Some(value) => std::slice::from_ref(value),
+        };
+        if values.is_empty() && required {
+            self.note(path, "is an empty list", "put the current value into it");
+        }
+        if values.len() > 2 {
+            self.note(path, "has more than two values", "keep the current one and the previous one");
+        }
+        values.iter().enumerate().filter_map(|(place, value)| self.one(path, place, value, shortest)).collect()
+    }
+
+    fn one(&mut self, path: &str, place: usize, value: &Value, shortest: usize) -> Option<SecretString> {
+        let path = if place == 0 { path.to_owned() } else { format!("{path}[{place}]") };
+        let Value::String(text) = value else {
+            self.note(&path, "is not a text", "write it as a JSON string");
+            return None;
+        };
+        let text = text.trim();
+        if is_placeholder(text) {
+            self.note(&path, "is empty or a placeholder", "put the real value there");
+        } else if text.chars().count() < shortest {
+            self.note(&path, "is too short", &format!("use at least {shortest} characters"));
+        } else {
+            return Some(SecretString::new(text));
+        }
+        None
+    }
+
+    fn only(&mut self, path: &str, values: Vec<SecretString>) -> Option<SecretString> {
+        if values.len() > 1 {
+            self.note(path, "has more than one value", "it is never rotated: keep the one that is in use");
+        }
+        values.into_iter().next()
+    }
+
+    fn path_segments(&mut self, keys: &[SecretString]) {
+        let fits = |key: &SecretString| key.expose().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
+        if !keys.iter().all(fits) {
+            self.note("webhook_path_keys", "cannot stand in a URL path", "use letters, digits, '-' and '_' only");
+        }
+    }
+}
+
+/// Texts that people leave behind when they copy an example.
+fn is_placeholder(text: &str) -> bool {
+    const MARKS: [&str; 8] = ["changeme", "change-me", "change_me", "placeholder", "replaceme", "replace-me", "replace_me", "your_"];
+    let lower = text.to_ascii_lowercase();
+    let one_character = text.chars().next().is_some_and(|first| text.chars().all(|other| other == first));
+    text.is_empty()
+        || one_character
+        || (text.starts_with('<') && text.ends_with('>'))
+        || (text.starts_with("${") || text.starts_with("{{"))
+        || matches!(lower.as_str(), "todo" | "tbd" | "secret" | "password" | "none" | "null")
+        || MARKS.iter().any(|mark| lower.contains(mark))
+}
+
+#[cfg(test)]
+mod tests;

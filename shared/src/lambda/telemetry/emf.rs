@@ -1,0 +1,49 @@
+//! Metrics as log lines (CloudWatch, "Specification: Embedded metric format").
+
+use std::sync::Arc;
+
+use serde_json::{Map, Value, json};
+
+use super::Output;
+use crate::clock::Clock;
+use crate::metrics::{Metric, MetricSink};
+
+/// The namespace of all metrics.
+pub const NAMESPACE: &str = "CleengPaymentConnector";
+
+/// Writes each value as one line: once per function, and, where there are dimensions, once more with them.
+pub struct EmfSink {
+    output: Output,
+    function: String,
+    clock: Arc<dyn Clock>,
+}
+
+impl EmfSink {
+    /// Metrics of this function.
+    #[must_use]
+    pub fn new(output: Output, function: impl Into<String>, clock: Arc<dyn Clock>) -> Self {
+        Self { output, function: function.into(), clock }
+    }
+}
+
+impl MetricSink for EmfSink {
+    fn emit(&self, metric: Metric, value: u64, dimensions: &[(&'static str, &str)]) {
+        let mut sets = vec![json!(["function"])];
+        if !dimensions.is_empty() {
+            sets.push(std::iter::once("function").chain(dimensions.iter().map(|(name, _)| *name)).collect());
+        }
+        let directive = json!({
+            "Namespace": NAMESPACE,
+            "Dimensions": sets,
+            "Metrics": [{ "Name": metric.as_str(), "Unit": metric.unit() }],
+        });
+        let mut line = Map::new();
+        line.insert("_aws".to_owned(), json!({ "Timestamp": self.clock.now().millis(), "CloudWatchMetrics": [directive] }));
+        line.insert("function".to_owned(), Value::from(self.function.as_str()));
+        for (name, text) in dimensions {
+            line.insert((*name).to_owned(), Value::from(*text));
+        }
+        line.insert(metric.as_str().to_owned(), Value::from(value));
+        self.output.line(&Value::Object(line).to_string());
+    }
+}

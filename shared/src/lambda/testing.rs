@@ -1,0 +1,324 @@
+//! What the tests of this folder have in common: a clock that stands still, a flow that records, a verifier with two words for a signature,
+//! and an output that can be searched.
+
+use std::collections::VecDeque;
+use std::io::Write;
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use http::{HeaderMap, StatusCode};
+use serde_json::{Value, json};
+
+use super::app::{App, Invocation, Parts, Wired, Wiring};
+use super::http_door::{Refused, Verify};
+use super::queue::CapturingQueue;
+use super::secrets::{SecretError, SecretKeeper, SecretSource, Secrets};
+use super::settings::Mode;
+use super::telemetry::{EmfSink, Output, Redactor};
+use crate::cleeng::webhook::{Topic, Verified, Webhook};
+use crate::cleeng::{
+    Cleeng, CleengError, NewOrder, NewPayment, NewPaymentDetails, Order, Payment, PaymentDetails, PaymentPatch, Subscription,
+    TerminationType,
+};
+use crate::clock::{Clock, Timestamp};
+use crate::flow::{Billing, Delivery, Flow, Method, Rules, SettleOn, Verdict, World};
+use crate::gateway::{GatewayName, Gateways};
+use crate::ids::{OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, PublisherId, SubscriptionId};
+use crate::journal::memory::MemoryStore;
+use crate::metrics::Metrics;
+use crate::secret::SecretString;
+use crate::settings::Problems;
+
+pub(super) const PATH_KEY: &str = "path-key-for-the-tests-0001";
+pub(super) const ROUTE: &str = "/webhooks/path-key-for-the-tests-0001/subscription-ready-for-payment-authorisation";
+pub(super) const SALT: &str = "salt-for-the-tests-000001";
+pub(super) const PUBLISHER_TOKEN: &str = "publisher-token-for-the-tests";
+pub(super) const SIGNING_SECRET: &str = "signing-secret-first";
+pub(super) const NEXT_SIGNING_SECRET: &str = "signing-secret-second";
+pub(super) const API_KEY: &str = "adyen-api-key-for-the-tests";
+pub(super) const CARD_TOKEN: &str = "stored-card-token-8416";
+pub(super) const EMAIL: &str = "viewer.one@example.com";
+pub(super) const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
+
+#[derive(Clone)]
+pub(super) struct TestClock(Arc<AtomicI64>);
+
+impl Default for TestClock {
+    fn default() -> Self {
+        Self(Arc::new(AtomicI64::new(NOW.millis())))
+    }
+}
+
+impl TestClock {
+    pub(super) fn advance(&self, by: Duration) {
+        self.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+    }
+}
+
+impl Clock for TestClock {
+    fn now(&self) -> Timestamp {
+        Timestamp::from_millis(self.0.load(Ordering::SeqCst))
+    }
+}
+
+/// An event as Cleeng documents it, with what must never be seen in a log.
+pub(super) fn authorisation_event() -> Value {
+    json!({
+        "broadcasterId": 870_553_921,
+        "topic": "subscriptionReadyForPaymentAuthorisation",
+        "data": {
+            "subscriptionId": "332332332", "offerId": "S619117184_US", "customerId": 338_816_082, "customerEmail": EMAIL,
+            "paymentDetailsId": 193_925_084, "paymentMethodId": 123_123_123, "token": CARD_TOKEN,
+            "dunningAttemptDate": "2026-11-07T19:55:41Z", "expirationDate": "2026-11-08T19:55:41Z",
+            "currency": "EUR", "paymentCountry": "DE"
+        }
+    })
+}
+
+pub(super) fn verified(raw: &[u8]) -> Verified<Webhook> {
+    Verified::attest(Webhook::parse(raw).ok().unwrap())
+}
+
+/// What was given to the flow, and what it says next; `settled` when nothing was prepared.
+#[derive(Default)]
+pub(super) struct FakeFlow {
+    pub(super) seen: Mutex<Vec<(Value, Delivery)>>,
+    pub(super) verdicts: Mutex<VecDeque<Verdict>>,
+}
+
+#[async_trait]
+impl Flow for FakeFlow {
+    fn topic(&self) -> Topic {
+        Topic::SubscriptionReadyForPaymentAuthorisation
+    }
+
+    async fn settle(&self, _world: &World, event: &Verified<Webhook>, delivery: &Delivery) -> Verdict {
+        self.seen.lock().unwrap().push((event.get().data.clone(), delivery.clone()));
+        self.verdicts.lock().unwrap().pop_front().unwrap_or(Verdict::Settled("authorised"))
+    }
+}
+
+#[derive(Clone, Default)]
+pub(super) struct Sink(Arc<Mutex<Vec<u8>>>);
+
+impl Sink {
+    pub(super) fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+
+    /// The metrics that were written: name, value, and the dimensions beside the function.
+    pub(super) fn metrics(&self) -> Vec<(String, u64, Vec<String>)> {
+        let text = self.text();
+        let lines = text.lines().map(|line| serde_json::from_str::<Value>(line).unwrap()).filter(|line| line.get("_aws").is_some());
+        lines
+            .map(|line| {
+                let directive = &line["_aws"]["CloudWatchMetrics"][0];
+                let name = directive["Metrics"][0]["Name"].as_str().unwrap().to_owned();
+                let value = line[&name].as_u64().unwrap();
+                let sets = directive["Dimensions"].as_array().unwrap();
+                let names = sets.last().unwrap().as_array().unwrap().iter().skip(1);
+                let words = names.map(|dimension| line[dimension.as_str().unwrap()].as_str().unwrap().to_owned()).collect();
+                (name, value, words)
+            })
+            .collect()
+    }
+}
+
+impl Write for Sink {
+    fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+        self.0.lock().unwrap().write(bytes)
+    }
+
+    fn flush(&mut self) -> std::io::Result<()> {
+        Ok(())
+    }
+}
+
+/// The secrets' text; a test may change it while the function runs.
+#[derive(Clone)]
+pub(super) struct Stored(pub(super) Arc<Mutex<Value>>);
+
+#[async_trait]
+impl SecretSource for Stored {
+    async fn fetch(&self) -> Result<SecretString, SecretError> {
+        Ok(SecretString::new(self.0.lock().unwrap().to_string()))
+    }
+}
+
+pub(super) fn secret_json(signing: &str) -> Value {
+    json!({
+        "idempotency_salt": SALT,
+        "webhook_path_keys": [PATH_KEY, "path-key-for-the-tests-0000"],
+        "cleeng": { "publisher_token": [PUBLISHER_TOKEN], "webhook_secrets": [signing] },
+        "adyen": { "api_key": [API_KEY], "hmac_keys": [] }
+    })
+}
+
+/// The header `x-signature` must be the secret itself: enough to tell a good one from a bad one.
+struct FakeVerifier(Vec<SecretString>);
+
+impl Verify for FakeVerifier {
+    fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Verified<Webhook>, Refused> {
+        let signature = headers.get("x-signature").and_then(|value| value.to_str().ok()).unwrap_or_default();
+        if !self.0.iter().any(|secret| secret.matches(signature)) {
+            let message = "the signature does not fit: check cleeng.webhook_secrets".to_owned();
+            return Err(Refused { status: StatusCode::UNAUTHORIZED, code: "bad_signature", message });
+        }
+        let refused = |error: crate::cleeng::webhook::WebhookError| Refused {
+            status: StatusCode::BAD_REQUEST,
+            code: "invalid_body",
+            message: error.to_string(),
+        };
+        Webhook::parse(body).map(Verified::attest).map_err(refused)
+    }
+}
+
+struct FakeWiring {
+    clock: TestClock,
+    metrics: Metrics,
+}
+
+impl Wiring for FakeWiring {
+    fn wire(&self, secrets: &Secrets) -> Result<Wired, Problems> {
+        let adyen = Method { gateway: GatewayName::Adyen, billing: Billing::AuthoriseThenCapture };
+        let rules = Rules {
+            publisher: PublisherId::new("870553921").unwrap(),
+            methods: [(PaymentMethodId::new("123123123").unwrap(), adyen)].into(),
+            capture_wait: Duration::from_secs(3600),
+            settle_on: SettleOn::Notification,
+            settle_deadline: Duration::from_secs(2700),
+            unknown_deadline: Duration::from_secs(86_400),
+            salt: secrets.idempotency_salt.clone(),
+        };
+        let world = World {
+            rules: Arc::new(rules),
+            cleeng: Arc::new(NoCleeng),
+            gateways: Gateways::default(),
+            store: Arc::new(MemoryStore::new(Arc::new(self.clock.clone()))),
+            clock: Arc::new(self.clock.clone()),
+            metrics: self.metrics.clone(),
+        };
+        Ok(Wired { world, verify: Arc::new(FakeVerifier(secrets.cleeng.webhook_secrets.clone())) })
+    }
+}
+
+/// A function and everything around it.
+pub(super) struct Bench {
+    pub(super) app: App,
+    pub(super) flow: Arc<FakeFlow>,
+    pub(super) queue: Arc<CapturingQueue>,
+    pub(super) clock: TestClock,
+    pub(super) sink: Sink,
+    pub(super) secrets: Stored,
+    pub(super) output: Output,
+}
+
+pub(super) async fn bench(mode: Mode) -> Bench {
+    let (flow, queue, clock, sink) =
+        (Arc::new(FakeFlow::default()), Arc::new(CapturingQueue::default()), TestClock::default(), Sink::default());
+    let redactor = Arc::new(Redactor::default());
+    let output = Output::new(Box::new(sink.clone()), Arc::clone(&redactor));
+    let secrets = Stored(Arc::new(Mutex::new(secret_json(SIGNING_SECRET))));
+    let source = Box::new(secrets.clone());
+    let keeper = SecretKeeper::open(source, [GatewayName::Adyen].into(), redactor, Arc::new(clock.clone())).await.ok().unwrap();
+    let metrics = Metrics::new(Arc::new(EmfSink::new(output.clone(), "authorisation", Arc::new(clock.clone()))));
+    let parts = Parts {
+        flow: flow.clone(),
+        mode,
+        max_body_bytes: 4096,
+        keeper,
+        wiring: Box::new(FakeWiring { clock: clock.clone(), metrics: metrics.clone() }),
+        queue: queue.clone(),
+        clock: Arc::new(clock.clone()),
+        metrics,
+    };
+    let app = App::new(parts).ok().unwrap();
+    Bench { app, flow, queue, clock, sink, secrets, output }
+}
+
+impl Bench {
+    pub(super) async fn handle(&self, event: &Value) -> Value {
+        self.app.handle(&event.to_string(), &self.invocation(90)).await.unwrap()
+    }
+
+    pub(super) fn invocation(&self, seconds: u64) -> Invocation {
+        Invocation { request_id: "request-1".to_owned(), deadline: self.clock.now().after(Duration::from_secs(seconds)) }
+    }
+
+    pub(super) fn seen(&self) -> Vec<(Value, Delivery)> {
+        self.flow.seen.lock().unwrap().clone()
+    }
+}
+
+/// An HTTP API event (payload format 2.0) as API Gateway sends it.
+pub(super) fn http_event(path: &str, signature: &str, body: &str, is_base64: bool) -> Value {
+    json!({
+        "version": "2.0", "routeKey": "POST /webhooks/{key}/subscription-ready-for-payment-authorisation",
+        "rawPath": path, "rawQueryString": "",
+        "headers": {
+            "content-length": body.len().to_string(), "content-type": "application/json", "host": "abc123.execute-api.eu-west-1.amazonaws.com",
+            "x-amzn-trace-id": "Root=1-6550e1f4-0123456789abcdef01234567", "x-forwarded-for": "203.0.113.7", "x-forwarded-port": "443",
+            "x-forwarded-proto": "https", "x-signature": signature
+        },
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "abc123", "domainName": "abc123.execute-api.eu-west-1.amazonaws.com", "domainPrefix": "abc123",
+            "http": { "method": "POST", "path": path, "protocol": "HTTP/1.1", "sourceIp": "203.0.113.7", "userAgent": "Cleeng" },
+            "requestId": "JKJaXmPLvHcESHA=", "routeKey": "$default", "stage": "$default",
+            "time": "07/Nov/2026:19:56:00 +0000", "timeEpoch": 1_794_081_360_000_u64
+        },
+        "pathParameters": { "key": "k" },
+        "body": body, "isBase64Encoded": is_base64
+    })
+}
+
+/// A record of an SQS event as Lambda's poller hands it over.
+pub(super) fn record(id: &str, count: u32, body: &str) -> Value {
+    json!({
+        "messageId": id, "receiptHandle": format!("handle-{id}"), "body": body,
+        "attributes": {
+            "ApproximateReceiveCount": count.to_string(), "SentTimestamp": "1789999990000",
+            "SenderId": "AROAXXXXXXXXXXXXXXXXX:authorisation", "ApproximateFirstReceiveTimestamp": "1789999990010"
+        },
+        "messageAttributes": {}, "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3", "eventSource": "aws:sqs",
+        "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:authorisation", "awsRegion": "eu-west-1"
+    })
+}
+
+/// Cleeng out of reach: the doors never ask it.
+struct NoCleeng;
+
+#[async_trait]
+impl Cleeng for NoCleeng {
+    async fn subscription(&self, _: &SubscriptionId) -> Result<Subscription, CleengError> {
+        Err(CleengError::NotFound)
+    }
+    async fn create_order(&self, _: &NewOrder) -> Result<Order, CleengError> {
+        Err(CleengError::NotFound)
+    }
+    async fn order(&self, _: &OrderId) -> Result<Order, CleengError> {
+        Err(CleengError::NotFound)
+    }
+    async fn create_payment(&self, _: &NewPayment) -> Result<Payment, CleengError> {
+        Err(CleengError::NotFound)
+    }
+    async fn update_payment(&self, _: &PaymentId, _: &PaymentPatch) -> Result<(), CleengError> {
+        Err(CleengError::NotFound)
+    }
+    async fn cancel_payment(&self, _: &PaymentId) -> Result<(), CleengError> {
+        Err(CleengError::NotFound)
+    }
+    async fn authorised_payments(&self, _: &PaymentDetailsId) -> Result<Vec<Payment>, CleengError> {
+        Err(CleengError::NotFound)
+    }
+    async fn create_payment_details(&self, _: &NewPaymentDetails) -> Result<PaymentDetails, CleengError> {
+        Err(CleengError::NotFound)
+    }
+    async fn delete_payment_details(&self, _: &PaymentDetailsId) -> Result<(), CleengError> {
+        Err(CleengError::NotFound)
+    }
+    async fn terminate(&self, _: &SubscriptionId, _: TerminationType) -> Result<(), CleengError> {
+        Err(CleengError::NotFound)
+    }
+}
