@@ -9,8 +9,10 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/template.rs"]
-mod template;
+mod support {
+    pub(crate) mod files;
+    pub(crate) mod template;
+}
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,7 +22,8 @@ use std::process::Command;
 use connector::cleeng::webhook::{Topic, Webhook};
 use ring::hmac;
 use serde_json::Value;
-use template::{Entry, camel_case, read, resources, root, section, variables};
+use support::files::{camel_case, read, root};
+use support::template::{Entry, resources, section, variables};
 
 const FUNCTION: &str = "AWS::Serverless::Function";
 
