@@ -12,15 +12,19 @@
 mod support {
     pub(crate) mod aws;
     pub(crate) mod files;
+    pub(crate) mod peers;
     pub(crate) mod process;
     pub(crate) mod runtime;
 }
 
 use std::path::{Path, PathBuf};
 
+use connector::http::Method;
 use serde_json::{Value, json};
 use support::aws::{Aws, sqs_event};
 use support::files::{camel_case, read};
+use support::peers::{Peers, local};
+use support::process::until;
 use support::runtime::{Emulated, Runtime};
 
 const FUNCTIONS: [&str; 3] =
@@ -110,6 +114,23 @@ async fn the_emulator_stops_a_function_at_its_timeout_and_starts_it_again() {
 }
 
 #[tokio::test]
+async fn what_is_put_on_an_emulated_queue_is_taken_off_it_once() {
+    if !enabled("what_is_put_on_an_emulated_queue_is_taken_off_it_once") {
+        return;
+    }
+    let aws = Aws::prepare().await;
+    let queue = aws.create_queue().await;
+    aws.call("sqs", "AmazonSQS.SendMessage", &json!({ "QueueUrl": queue, "MessageBody": "hello" })).await;
+    let messages = aws.take(&queue).await;
+    assert_eq!(messages.len(), 1);
+    let event = sqs_event(&messages[0]);
+    assert_eq!(event["Records"][0]["body"], "hello");
+    assert_eq!(event["Records"][0]["attributes"]["ApproximateReceiveCount"], "1");
+    assert!(aws.take(&queue).await.is_empty());
+    assert_eq!(aws.documents().await, 0, "a new journal is empty");
+}
+
+#[tokio::test]
 async fn a_signed_webhook_is_on_the_queue_before_it_is_answered_and_a_forged_one_is_not() {
     if !enabled("a_signed_webhook_is_on_the_queue_before_it_is_answered_and_a_forged_one_is_not") {
         return;
@@ -163,4 +184,69 @@ async fn an_event_whose_upstreams_are_gone_goes_back_to_the_queue() {
         let answer = runtime.invoke(function, &sqs_event(&message)).await;
         assert_eq!(answer["batchItemFailures"][0]["itemIdentifier"], message["MessageId"], "{function}: {answer}");
     }
+}
+
+/// What reached the peers: orders, authorisations and reports.
+fn effects(peers: &Peers) -> [usize; 3] {
+    let reached = |peer, part| peers.road.reached(peer, &Method::POST, part);
+    [reached("cleeng", "/orders"), reached("adyen", "/payments"), reached("cleeng", "/payments")]
+}
+
+#[tokio::test]
+async fn a_posted_webhook_is_queued_and_its_message_authorises_once_however_often_it_is_delivered() {
+    if !enabled("a_posted_webhook_is_queued_and_its_message_authorises_once_however_often_it_is_delivered") {
+        return;
+    }
+    let function = "subscription-ready-for-payment-authorisation";
+    let (aws, peers) = (Aws::prepare().await, Peers::start(0).await);
+    let queue = aws.create_queue().await;
+    let mut environment = settings(&peers.cleeng, &peers.adyen);
+    environment.extend(aws.environment(&queue));
+    let mut runtime = Runtime::start().await;
+    runtime.attach(function, &binary(function), &environment);
+
+    assert_eq!(post(&mut runtime, function, &sample(function)).await, 200);
+    assert_eq!(effects(&peers), [0, 0, 0], "nothing happens before the event is durable");
+    let message = aws.take(&queue).await.remove(0);
+    for delivery in 1..=5 {
+        let answer = runtime.invoke(function, &sqs_event(&message)).await;
+        assert_eq!(answer["batchItemFailures"], json!([]), "delivery {delivery}: {answer}\n{}", runtime.output());
+        assert_eq!(effects(&peers), [1, 1, 1], "delivery {delivery}");
+    }
+    assert!(aws.documents().await > 0, "the journal knows what was done");
+    assert!(!runtime.output().contains("subscriber@example.com"), "an e-mail address is in the log");
+}
+
+#[tokio::test]
+async fn a_function_that_is_cut_off_by_its_timeout_leaves_work_that_the_next_delivery_finishes_once() {
+    if !enabled("a_function_that_is_cut_off_by_its_timeout_leaves_work_that_the_next_delivery_finishes_once") {
+        return;
+    }
+    let function = "subscription-ready-for-payment-authorisation";
+    let aws = Aws::prepare().await;
+    let queue = aws.create_queue().await;
+    // A Cleeng that takes connections and never says a word.
+    let hole = std::net::TcpListener::bind(local(0)).unwrap();
+    let port = hole.local_addr().unwrap().port();
+    let event = event(function, "queue.json");
+    let mut environment = settings(&format!("http://127.0.0.1:{port}/3.1"), &nowhere());
+    environment.extend(aws.environment(&queue));
+    let mut cut_off = Emulated::start(function, &binary(function), &environment, 4).await;
+    let answer = cut_off.invoke(&event).await;
+    let given_back = answer.contains("timed out") || answer.contains("059f36b4-87a3-44ab-83d2-661975830a7d");
+    assert!(given_back, "the message is neither given back nor kept by the timeout: {answer}");
+    drop((cut_off, hole));
+
+    let peers = Peers::start(port).await;
+    let mut environment = settings(&peers.cleeng, &peers.adyen);
+    environment.extend(aws.environment(&queue));
+    let function = Emulated::start(function, &binary(function), &environment, 90).await;
+    let function = tokio::sync::Mutex::new(function);
+    until("the event to be settled", || async {
+        let answer = function.lock().await.invoke(&event).await;
+        let answer: Value = serde_json::from_str(&answer).unwrap();
+        (answer["batchItemFailures"] == json!([])).then_some(())
+    })
+    .await;
+    assert_eq!(effects(&peers), [1, 1, 1]);
 }
