@@ -250,3 +250,42 @@ async fn a_function_that_is_cut_off_by_its_timeout_leaves_work_that_the_next_del
     .await;
     assert_eq!(effects(&peers), [1, 1, 1]);
 }
+
+/// What a binary needs to run without AWS.
+fn embedded(cleeng: &str, adyen: &str) -> Vec<(&'static str, String)> {
+    let mut environment = settings(cleeng, adyen);
+    environment.push(("CONNECTOR_EMBEDDED", "1".to_owned()));
+    environment.push(("CONNECTOR_SECRETS", support::aws::SECRET.to_owned()));
+    environment
+}
+
+#[tokio::test]
+async fn an_embedded_binary_answers_its_sample_events_without_aws() {
+    if !enabled("an_embedded_binary_answers_its_sample_events_without_aws") {
+        return;
+    }
+    let peers = Peers::start(0).await;
+    let mut runtime = Runtime::start().await;
+    for function in ["subscription-ready-for-payment-authorisation", "subscription-ready-for-termination"] {
+        runtime.attach(function, &binary(function), &embedded(&peers.cleeng, &peers.adyen));
+        let answer = runtime.invoke(function, &event(function, "http.json")).await;
+        assert_eq!(answer["statusCode"], 200, "{function}: {answer}\n{}", runtime.output());
+    }
+    assert_eq!(effects(&peers), [1, 1, 1]);
+    assert_eq!(peers.road.reached("cleeng", &Method::POST, "/terminate"), 1);
+}
+
+#[tokio::test]
+async fn an_embedded_binary_whose_upstreams_are_gone_says_so() {
+    if !enabled("an_embedded_binary_whose_upstreams_are_gone_says_so") {
+        return;
+    }
+    let mut runtime = Runtime::start().await;
+    for function in FUNCTIONS {
+        runtime.attach(function, &binary(function), &embedded(&nowhere(), &nowhere()));
+        let answer = runtime.invoke(function, &event(function, "http.json")).await;
+        assert_eq!(answer["statusCode"], 503, "{function}: {answer}\n{}", runtime.output());
+        let body = answer["body"].as_str().unwrap_or_default().to_ascii_lowercase();
+        assert!(body.contains("cleeng"), "{function}: the answer does not name the upstream: {body}");
+    }
+}
