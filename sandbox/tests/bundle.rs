@@ -9,8 +9,10 @@
     reason = "a test fails by panicking"
 )]
 
-#[path = "support/template.rs"]
-mod template;
+mod support {
+    pub(crate) mod files;
+    pub(crate) mod template;
+}
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -20,7 +22,8 @@ use std::process::Command;
 use connector::cleeng::webhook::{Topic, Webhook};
 use ring::hmac;
 use serde_json::Value;
-use template::{Entry, camel_case, read, resources, root, section, variables};
+use support::files::{camel_case, read, root};
+use support::template::{Entry, resources, section, variables};
 
 const FUNCTION: &str = "AWS::Serverless::Function";
 
@@ -170,20 +173,21 @@ fn no_role_has_a_wildcard_except_where_tracing_demands_it() {
     }
 }
 
-/// Names of settings in a source text: the literals that are handed to the reader of settings, or looked up in the environment.
+/// Names of settings in a source text: what is handed to the reader of settings or looked up in the environment, and every text that
+/// begins like a setting of ours.
 fn settings_read(source: &str) -> BTreeSet<String> {
     let code = source.split("#[cfg(test)]").next().unwrap_or_default();
     let code: String =
         code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(str::chars).filter(|c| !c.is_whitespace()).collect();
+    let calls = [".text(", ".required(", ".parsed(", ".number(", ".base_url(", "env::var(", "env::var_os(", "get)(", "get("];
+    let families = ["CONNECTOR_", "CLEENG_", "ADYEN_"];
     let mut names = BTreeSet::new();
-    for call in
-        [".text(\"", ".required(\"", ".parsed(\"", ".number(\"", ".base_url(\"", "env::var(\"", "env::var_os(\"", "get)(\"", "get(\""]
-    {
-        for rest in code.split(call).skip(1) {
-            let name: String = rest.chars().take_while(|c| *c != '"').collect();
-            if name.contains('_') && name.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_') {
-                names.insert(name);
-            }
+    let pieces: Vec<&str> = code.split('"').collect();
+    for pair in pieces.windows(2) {
+        let (before, text) = (pair[0], pair[1]);
+        let named = text.contains('_') && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
+        if named && (calls.iter().any(|call| before.ends_with(call)) || families.iter().any(|family| text.starts_with(family))) {
+            names.insert(text.to_owned());
         }
     }
     names
@@ -192,9 +196,10 @@ fn settings_read(source: &str) -> BTreeSet<String> {
 fn sources(folder: &Path, visit: &mut dyn FnMut(&str)) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let path = entry.path();
-        if path.is_dir() {
+        let tests = path.file_stem().is_some_and(|stem| stem == "tests");
+        if path.is_dir() && !tests {
             sources(&path, visit);
-        } else if path.extension().is_some_and(|extension| extension == "rs") {
+        } else if !tests && path.extension().is_some_and(|extension| extension == "rs") {
             visit(&fs::read_to_string(&path).unwrap());
         }
     }

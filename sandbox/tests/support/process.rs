@@ -1,0 +1,86 @@
+//! Processes of a test: started with a log, waited for without fixed sleeps, and killed when the test is over, however it ends.
+
+use std::fs::File;
+use std::future::Future;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::{Duration, Instant};
+
+/// How long anything may take to come about.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+
+static NUMBER: AtomicU32 = AtomicU32::new(0);
+
+/// A number that no other part of this run has.
+pub(crate) fn unique() -> String {
+    format!("{}-{}", std::process::id(), NUMBER.fetch_add(1, Ordering::Relaxed))
+}
+
+/// A port that nobody listens on.
+pub(crate) fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+}
+
+/// A running process. Dropping it kills it.
+pub(crate) struct Running {
+    name: String,
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// Starts a command with its output in a file.
+    pub(crate) fn start(name: &str, command: &mut Command) -> Self {
+        let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.log", unique()));
+        let file = File::create(&log).unwrap();
+        let command = command.stdin(Stdio::null()).stdout(file.try_clone().unwrap()).stderr(file);
+        let child = command.spawn().unwrap_or_else(|error| panic!("{name} does not start: {error}"));
+        Self { name: name.to_owned(), child, log }
+    }
+
+    /// What it wrote so far.
+    pub(crate) fn output(&self) -> String {
+        String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
+    }
+
+    /// Fails the test if it has ended.
+    pub(crate) fn assert_alive(&mut self) {
+        if let Some(status) = self.child.try_wait().unwrap() {
+            panic!("{} ended with {status}:\n{}", self.name, self.output());
+        }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            eprintln!("--- output of {}:\n{}", self.name, self.output());
+        }
+        let _ = std::fs::remove_file(&self.log);
+    }
+}
+
+/// Asks again and again until there is an answer, at most [`PATIENCE`].
+pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = ask().await {
+            return found;
+        }
+        assert!(Instant::now() < deadline, "waited in vain for {what}");
+        tokio::time::sleep(Duration::from_millis(20)).await;
+    }
+}
+
+/// Waits until somebody listens on this port.
+pub(crate) async fn until_listening(port: u16, running: &mut Running) {
+    until(&format!("{} to listen on {port}", running.name.clone()), || {
+        running.assert_alive();
+        async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() }
+    })
+    .await;
+}

@@ -1,0 +1,114 @@
+//! The Lambda Runtime API, in two emulations: `cargo lambda watch --only-lambda-apis`, which binaries attach to and which speaks HTTP like an
+//! HTTP API; and the Runtime Interface Emulator, which stops a function at its timeout as Lambda does.
+
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use connector::http::{ReqwestTransport, Response};
+use serde_json::Value;
+
+use super::aws::{http, send};
+use super::files::root;
+use super::process::{Running, free_port, until_listening};
+
+fn command(program: &Path, environment: &[(&'static str, String)]) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear();
+    // Nothing of the machine leaks in but what a process needs to find its libraries and certificates.
+    for name in ["PATH", "HOME", "SSL_CERT_FILE", "LLVM_PROFILE_FILE"] {
+        if let Some(value) = std::env::var_os(name) {
+            command.env(name, value);
+        }
+    }
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command
+}
+
+/// `cargo lambda watch` and the functions attached to it.
+pub(crate) struct Runtime {
+    base: String,
+    http: ReqwestTransport,
+    // Dropped in this order: functions first, so that they do not complain about a runtime that is gone.
+    functions: Vec<Running>,
+    _watch: Running,
+}
+
+impl Runtime {
+    /// Starts the Runtime API.
+    pub(crate) async fn start() -> Self {
+        let port = free_port();
+        let arguments = ["lambda", "watch", "--only-lambda-apis", "-A", "127.0.0.1", "-P", &port.to_string()].map(str::to_owned);
+        let mut watch = Running::start("watch", Command::new("cargo-lambda").args(arguments).current_dir(root()));
+        until_listening(port, &mut watch).await;
+        Self { base: format!("http://127.0.0.1:{port}"), http: http(), functions: Vec::new(), _watch: watch }
+    }
+
+    /// Attaches a binary as a function, whose name must be that of a binary of the workspace.
+    pub(crate) fn attach(&mut self, name: &str, binary: &Path, environment: &[(&'static str, String)]) {
+        let mut command = command(binary, environment);
+        command.env("AWS_LAMBDA_RUNTIME_API", format!("{}/.rt/{name}", self.base));
+        for (key, value) in [("NAME", name), ("VERSION", "1"), ("MEMORY_SIZE", "128")] {
+            command.env(format!("AWS_LAMBDA_FUNCTION_{key}"), value);
+        }
+        self.functions.push(Running::start(name, &mut command));
+    }
+
+    /// Sends an HTTP request through the HTTP API's emulation.
+    pub(crate) async fn post(&mut self, name: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
+        self.assert_alive();
+        send(&self.http, &format!("{}/lambda-url/{name}{path}", self.base), headers, body).await
+    }
+
+    /// Invokes a function with an event; its answer.
+    pub(crate) async fn invoke(&mut self, name: &str, event: &Value) -> Value {
+        self.assert_alive();
+        let url = format!("{}/2015-03-31/functions/{name}/invocations", self.base);
+        send(&self.http, &url, &[("content-type", "application/json")], &event.to_string()).await.json().unwrap_or(Value::Null)
+    }
+
+    /// What all functions wrote.
+    pub(crate) fn output(&self) -> String {
+        self.functions.iter().map(Running::output).collect()
+    }
+
+    fn assert_alive(&mut self) {
+        self.functions.iter_mut().for_each(Running::assert_alive);
+    }
+}
+
+/// A function under the Runtime Interface Emulator. One invocation at a time: it cannot do more.
+pub(crate) struct Emulated {
+    url: String,
+    http: ReqwestTransport,
+    running: Running,
+}
+
+impl Emulated {
+    /// Starts a function that is stopped after this many seconds.
+    pub(crate) async fn start(name: &str, binary: &Path, environment: &[(&'static str, String)], timeout_secs: u32) -> Self {
+        let (port, runtime_port) = (free_port(), free_port());
+        let mut command = command(&emulator(), environment);
+        command.env("AWS_LAMBDA_FUNCTION_NAME", name).env("AWS_LAMBDA_FUNCTION_TIMEOUT", timeout_secs.to_string());
+        command.args(["--runtime-interface-emulator-address", &format!("127.0.0.1:{port}")]);
+        command.args(["--runtime-api-address", &format!("127.0.0.1:{runtime_port}")]).arg(binary);
+        let mut running = Running::start(&format!("emulated-{name}"), &mut command);
+        until_listening(port, &mut running).await;
+        Self { url: format!("http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"), http: http(), running }
+    }
+
+    /// Invokes the function; the text that comes back, which for a timeout is no JSON.
+    pub(crate) async fn invoke(&mut self, event: &Value) -> String {
+        self.running.assert_alive();
+        let answer = send(&self.http, &self.url, &[("content-type", "application/json")], &event.to_string()).await;
+        String::from_utf8_lossy(&answer.body).into_owned()
+    }
+}
+
+/// The emulator that SAM CLI brings along.
+fn emulator() -> PathBuf {
+    let script = "import samcli.local, pathlib; print(pathlib.Path(samcli.local.__file__).parent / 'rapid')";
+    let found = Command::new("python3").args(["-c", script]).output().unwrap();
+    assert!(found.status.success(), "SAM CLI is not installed: run ./test");
+    let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
+    PathBuf::from(String::from_utf8(found.stdout).unwrap().trim()).join(format!("aws-lambda-rie-{architecture}"))
+}
