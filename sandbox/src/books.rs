@@ -44,7 +44,8 @@ fn compare(ours: &PaymentRecord, theirs: Option<&Payment>) -> Option<String> {
     }
     let same_amount = ours.total.minor == theirs.amount && ours.total.currency.as_str() == theirs.currency;
     let all_taken = ours.status != PaymentStatus::Captured || theirs.captured == ours.total.minor;
-    (!same_amount || !all_taken).then(|| format!("payment {id} is {} in Cleeng and {} {} at the gateway", ours.total, theirs.captured, theirs.currency))
+    (!same_amount || !all_taken)
+        .then(|| format!("payment {id} is {} in Cleeng and {} {} at the gateway", ours.total, theirs.captured, theirs.currency))
 }
 
 /// Two payments that hold or took money for one period of one subscription.

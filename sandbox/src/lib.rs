@@ -15,7 +15,7 @@ pub mod adyen;
 pub mod books;
 pub mod cleeng;
 pub mod clock;
-pub mod crash;
 pub mod contract;
+pub mod crash;
 pub mod peer;
 pub mod stage;

@@ -93,8 +93,10 @@ pub struct Stage {
     pub metrics: Arc<Recorder>,
     /// What flows are given.
     pub world: World,
-    verifier: Verifier,
-    deliveries: Mutex<u64>,
+    /// Checks webhooks as the HTTP door does.
+    pub verifier: Arc<Verifier>,
+    /// How many deliveries there were.
+    pub deliveries: Mutex<u64>,
 }
 
 /// A subscriber, with the details at the gateway.
@@ -143,7 +145,7 @@ impl Stage {
             clock: Arc::new(clock.clone()),
             metrics: Metrics::new(Arc::clone(&metrics) as Arc<dyn MetricSink>),
         };
-        let verifier = verifier();
+        let verifier = Arc::new(verifier());
         Self { clock, cleeng, adyen, road, switch, store, metrics, world, verifier, deliveries: Mutex::new(0) }
     }
 
@@ -224,8 +226,7 @@ impl Stage {
             *deliveries
         };
         let now = self.clock.now();
-        let delivery =
-            Delivery { id: format!("delivery-{number}"), deadline: now.after(FUNCTION_TIME), received_at: webhook.at, count: 1 };
+        let delivery = Delivery { id: format!("delivery-{number}"), deadline: now.after(FUNCTION_TIME), received_at: webhook.at, count: 1 };
         match flow(webhook.topic) {
             Some(flow) => flow.settle(&self.world, &event, &delivery).await,
             None => Verdict::NotOurs,
@@ -351,4 +352,3 @@ pub fn id<K>(text: &str) -> Id<K> {
 fn known<T>(prop: Option<T>) -> T {
     prop.expect("a prop of the sandbox is missing")
 }
-

@@ -3,6 +3,8 @@
 //! There is no `Debug`, `Display` or `Serialize`, so that a secret cannot reach a log, an error or the journal by accident. Whoever
 //! needs the text calls [`SecretString::expose`], which is easy to search for.
 
+use std::collections::BTreeMap;
+
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
 use zeroize::Zeroizing;
@@ -29,6 +31,18 @@ impl SecretString {
     #[must_use]
     pub fn matches(&self, candidate: &str) -> bool {
         self.0.as_bytes().ct_eq(candidate.as_bytes()).into()
+    }
+}
+
+/// Named secrets of one peer, each with its values, the current one first.
+#[derive(Clone, Default)]
+pub struct SecretTexts(pub BTreeMap<String, Vec<SecretString>>);
+
+impl SecretTexts {
+    /// The values of that name; none if it is not there.
+    #[must_use]
+    pub fn values(&self, name: &str) -> &[SecretString] {
+        self.0.get(name).map_or(&[], Vec::as_slice)
     }
 }
 

@@ -98,10 +98,9 @@ async fn an_authorisation_made_before_this_connector_is_found_in_cleeng_and_capt
 async fn a_live_authorisation_is_captured_even_if_billing_was_switched_to_capture_only() {
     let (old, cast) = at_due_date_authorised().await;
     let mut rules = (*old.world.rules).clone();
-    rules.methods.insert(id(METHOD), connector::flow::Method {
-        gateway: connector::gateway::GatewayName::Adyen,
-        billing: Billing::CaptureOnly,
-    });
+    rules
+        .methods
+        .insert(id(METHOD), connector::flow::Method { gateway: connector::gateway::GatewayName::Adyen, billing: Billing::CaptureOnly });
     let stage = Stage { world: connector::flow::World { rules: std::sync::Arc::new(rules), ..old.world.clone() }, ..old };
     assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, settled("captured"));
     assert_eq!(calls(&stage), (1, 1, 1));

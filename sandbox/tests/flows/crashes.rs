@@ -154,7 +154,10 @@ async fn a_worker_that_dies_before_or_after_any_call_of_a_declined_attempt_leave
     let check = |stage: &Stage| {
         // Only the answer to the report itself can be lost beyond recall; it moves nothing, and may be made once more.
         let rejected = statuses(stage);
-        assert!(!rejected.is_empty() && rejected.len() <= 2 && rejected.iter().all(|status| *status == PaymentStatus::Rejected), "{rejected:?}");
+        assert!(
+            !rejected.is_empty() && rejected.len() <= 2 && rejected.iter().all(|status| *status == PaymentStatus::Rejected),
+            "{rejected:?}"
+        );
         assert_eq!((stage.adyen.authorisations(), stage.adyen.payments().len()), (0, 1));
     };
     let deaths = die_everywhere(scene, check).await;

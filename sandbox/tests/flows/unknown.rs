@@ -33,7 +33,6 @@ fn all_faults() -> Vec<Fault> {
         Fault::StatusBefore(503),
         Fault::StatusBefore(429),
         Fault::StatusBefore(401),
-        Fault::StatusBefore(302),
     ]
 }
 

@@ -71,14 +71,14 @@ pub fn standing(case: &Case<'_>, kinds: &[AttemptKind], event: &BillingEvent) ->
     if obligation.is_blocked() {
         return Ok(Standing::Finished("parked"));
     }
+    let finished = kinds.iter().filter_map(|kind| obligation.last_finished(*kind)).max_by_key(|attempt| attempt.due);
+    if let Some(finish) = finished.filter(|attempt| event.attempt <= attempt.due).and_then(|attempt| attempt.finish.as_ref()) {
+        return Ok(Standing::Finished(finish.as_str()));
+    }
     if let Some(open) = obligation.open() {
         // The same key must come with the same content, so an event with other details leaves the attempt to its own event.
         let resumable = kinds.contains(&open.kind) && open.details.as_ref().is_none_or(|details| *details == event.payment_details);
         return if resumable { Ok(Standing::Resume) } else { Err(later("another_attempt_in_flight")) };
-    }
-    let finished = kinds.iter().filter_map(|kind| obligation.last_finished(*kind)).max_by_key(|attempt| attempt.due);
-    if let Some(finish) = finished.filter(|attempt| event.attempt <= attempt.due).and_then(|attempt| attempt.finish.as_ref()) {
-        return Ok(Standing::Finished(finish.as_str()));
     }
     if obligation.attempts.iter().any(|attempt| attempt.finish == Some(Finish::Captured)) {
         return Ok(Standing::Finished("captured"));

@@ -11,8 +11,9 @@ use crate::ids::{CustomerId, ExternalPaymentId, OfferId, OrderId, PaymentDetails
 use crate::money::{Currency, Money};
 use crate::secret::SecretString;
 
-/// The longest time that one call to Cleeng can take, connection included.
-pub const CALL_TIMEOUT: Duration = Duration::from_secs(10);
+/// The longest time that one write to Cleeng is expected to take: two exchanges of 10 s, the second under the other publisher token while
+/// one is being rotated.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Cleeng's Core API, as far as a connector needs it.
 #[async_trait]

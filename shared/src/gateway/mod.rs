@@ -14,7 +14,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, UnknownCause};
-pub use registry::{GatewayName, Gateways};
+pub use registry::{Blueprint, GatewayName, Gateways};
 pub use requests::{
     CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, GatewayText, IdempotencyKey, InquiryRequest,
     MerchantInitiated, OperationKind, PurchaseRequest, Reference, RefundRequest, StoreDetailsRequest, StoredToken,

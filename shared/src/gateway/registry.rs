@@ -6,7 +6,10 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::Gateway;
+use super::{Gateway, adyen};
+use crate::http::Transport;
+use crate::secret::SecretTexts;
+use crate::settings::{Problems, Reader};
 
 /// A gateway that has an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -28,6 +31,14 @@ impl GatewayName {
         }
     }
 
+    /// Reads the gateway's settings. What comes back builds its adapter, at start and again whenever the secret was changed.
+    #[must_use]
+    pub fn read(self, reader: &mut Reader<'_>) -> Option<Box<dyn Blueprint>> {
+        match self {
+            Self::Adyen => adyen::AdyenSettings::read(reader).map(|settings| Box::new(settings) as Box<dyn Blueprint>),
+        }
+    }
+
     /// Reads a name as settings and routes write it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {
@@ -39,6 +50,21 @@ impl fmt::Display for GatewayName {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(self.as_str())
     }
+}
+
+/// A gateway whose settings are read and whose secrets are not.
+pub trait Blueprint: Send + Sync {
+    /// Whose.
+    fn name(&self) -> GatewayName;
+
+    /// Whether real money moves: such a gateway is refused in embedded mode.
+    fn is_live(&self) -> bool;
+
+    /// Builds the adapter with the gateway's part of the deployment's secret.
+    ///
+    /// # Errors
+    /// Every mistake in the secrets, by its path, never its value.
+    fn build(&self, secrets: &SecretTexts, transport: Arc<dyn Transport>) -> Result<Arc<dyn Gateway>, Problems>;
 }
 
 /// The adapters that are configured, by name.

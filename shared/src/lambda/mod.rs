@@ -122,7 +122,7 @@ async fn start(flow: Arc<dyn Flow>, output: &Output, redactor: Arc<Redactor>) ->
     let keeper = SecretKeeper::open(source, gateways, redactor, Arc::clone(&clock)).await?;
     let transport = Arc::new(ReqwestTransport::new().map_err(|_| StartError::HttpClient)?);
     let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
-    let wiring = Standard { settings, peers, transport, store, clock: Arc::clone(&clock), metrics: metrics.clone() };
+    let wiring = Standard { topic: flow.topic(), settings, peers, transport, store, clock: Arc::clone(&clock), metrics: metrics.clone() };
     Ok(Arc::new(App::new(Parts { flow, mode, max_body_bytes, keeper, wiring: Box::new(wiring), queue, clock, metrics })?))
 }
 

@@ -16,7 +16,7 @@
 mod keeper;
 mod source;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use keeper::{RELOAD_INTERVAL, SecretKeeper};
 use serde_json::Value;
@@ -24,7 +24,7 @@ pub use source::{Environment, SecretSource, SecretsManager};
 use thiserror::Error;
 
 use crate::gateway::GatewayName;
-use crate::secret::SecretString;
+use crate::secret::{SecretString, SecretTexts};
 use crate::settings::{Problem, Problems};
 
 /// The shortest salt and path key, in characters.
@@ -41,8 +41,8 @@ pub struct Secrets {
     pub webhook_path_keys: Vec<SecretString>,
     /// Cleeng's.
     pub cleeng: CleengSecretTexts,
-    /// Adyen's; there if a payment method uses Adyen.
-    pub adyen: Option<AdyenSecretTexts>,
+    /// Each gateway's, under its name; the adapter says what it needs.
+    pub gateways: BTreeMap<GatewayName, SecretTexts>,
 }
 
 /// What Cleeng and we share.
@@ -52,15 +52,6 @@ pub struct CleengSecretTexts {
     pub publisher_tokens: Vec<SecretString>,
     /// The secrets of webhook signatures, current and previous. Empty if none is set, and then nothing can be verified.
     pub webhook_secrets: Vec<SecretString>,
-}
-
-/// What Adyen and we share.
-#[derive(Clone)]
-pub struct AdyenSecretTexts {
-    /// API keys, current and previous.
-    pub api_keys: Vec<SecretString>,
-    /// HMAC keys of notifications, hexadecimal, current and previous. Empty if none is set.
-    pub hmac_keys: Vec<SecretString>,
 }
 
 /// Why there are no secrets.
@@ -95,13 +86,10 @@ impl Secrets {
             publisher_tokens: read.list("cleeng.publisher_token", SHORTEST_TOKEN, true),
             webhook_secrets: read.list("cleeng.webhook_secrets", SHORTEST_TOKEN, false),
         };
-        let adyen = (gateways.contains(&GatewayName::Adyen) || root.get("adyen").is_some()).then(|| AdyenSecretTexts {
-            api_keys: read.list("adyen.api_key", SHORTEST_TOKEN, gateways.contains(&GatewayName::Adyen)),
-            hmac_keys: read.list("adyen.hmac_keys", SHORTEST_TOKEN, false),
-        });
+        let gateways = gateways.iter().map(|gateway| (*gateway, read.gateway(&root, *gateway))).collect();
         let salt = read.only("idempotency_salt", salt);
         match salt {
-            Some(idempotency_salt) if read.problems.is_empty() => Ok(Self { idempotency_salt, webhook_path_keys, cleeng, adyen }),
+            Some(idempotency_salt) if read.problems.is_empty() => Ok(Self { idempotency_salt, webhook_path_keys, cleeng, gateways }),
             _ => Err(Problems(read.problems)),
         }
     }
@@ -119,9 +107,7 @@ impl Secrets {
         let mut texts = vec![self.idempotency_salt.clone()];
         texts.extend(self.webhook_path_keys.iter().cloned());
         texts.extend(self.cleeng.publisher_tokens.iter().chain(&self.cleeng.webhook_secrets).cloned());
-        if let Some(adyen) = &self.adyen {
-            texts.extend(adyen.api_keys.iter().chain(&adyen.hmac_keys).cloned());
-        }
+        texts.extend(self.gateways.values().flat_map(|gateway| gateway.0.values().flatten()).cloned());
         texts
     }
 }
@@ -176,6 +162,16 @@ impl Reading<'_> {
             return Some(SecretString::new(text));
         }
         None
+    }
+
+    /// Everything under a gateway's name. What it needs is its adapter's business; what is there must be usable.
+    fn gateway(&mut self, root: &Value, gateway: GatewayName) -> SecretTexts {
+        let Some(Value::Object(members)) = root.get(gateway.as_str()) else {
+            self.note(gateway.as_str(), "is missing from the secret", "add the gateway's object to the secret's JSON");
+            return SecretTexts::default();
+        };
+        let read = |name: &String| (name.clone(), self.list(&format!("{gateway}.{name}"), SHORTEST_TOKEN, false));
+        SecretTexts(members.keys().map(read).collect())
     }
 
     fn only(&mut self, path: &str, values: Vec<SecretString>) -> Option<SecretString> {

@@ -41,20 +41,11 @@ impl Mode {
         } else {
             Self::Lambda
         };
-        let mode = reader.parsed("CONNECTOR_EMBEDDED", default, "1 (no AWS, journal in memory) or 0", |text| match text {
+        reader.parsed("CONNECTOR_EMBEDDED", default, "1 (no AWS, journal in memory) or 0", |text| match text {
             "1" => Some(Self::Embedded),
             "0" => Some(Self::Lambda),
             _ => None,
-        });
-        if mode == Self::Embedded {
-            for (name, live, fix) in [("CLEENG_ENVIRONMENT", "production", "sandbox"), ("ADYEN_ENVIRONMENT", "live", "test")] {
-                if reader.text(name).is_some_and(|value| value.eq_ignore_ascii_case(live)) {
-                    let why = "is live, and embedded mode forgets its journal";
-                    reader.problem(name, why, format!("set it to {fix}, or set CONNECTOR_EMBEDDED=0"));
-                }
-            }
-        }
-        mode
+        })
     }
 }
 
@@ -337,12 +328,5 @@ mod tests {
         assert_eq!(mode(&[("AWS_SAM_LOCAL", "true"), ("CONNECTOR_EMBEDDED", "0")]), Ok((Mode::Lambda, true)));
         assert_eq!(mode(&[("CONNECTOR_EMBEDDED", "1"), ("QUEUE_URL", "")]), Ok((Mode::Embedded, false)));
         assert_eq!(mistakes(&[("CONNECTOR_EMBEDDED", "yes")]), ["CONNECTOR_EMBEDDED"]);
-    }
-
-    #[test]
-    fn embedded_mode_refuses_live_environments() {
-        let live = [("CONNECTOR_EMBEDDED", "1"), ("CLEENG_ENVIRONMENT", "Production"), ("ADYEN_ENVIRONMENT", "live")];
-        assert_eq!(mistakes(&live), ["CLEENG_ENVIRONMENT", "ADYEN_ENVIRONMENT"]);
-        assert!(read(&[("CLEENG_ENVIRONMENT", "production"), ("ADYEN_ENVIRONMENT", "live")]).is_ok());
     }
 }

@@ -1,52 +1,79 @@
 //! What a deployed function is made of: the peers' clients, built from settings and secrets.
 //!
-//! Each peer's own settings, client and verifier live in its own module; the four plain functions marked *Seam* are the only place that
-//! names them.
+//! Each peer's own settings, client and verifier live in its own module; this is the only place that names them all.
 
 use std::sync::Arc;
 
+use http::{HeaderMap, StatusCode};
+
 use super::app::{Wired, Wiring};
-use super::http_door::Verify;
+use super::http_door::{Refused, Verify};
 use super::secrets::Secrets;
-use super::settings::Settings;
-use crate::cleeng::Cleeng;
+use super::settings::{Mode, Settings};
+use crate::cleeng::client::{CleengSettings, CoreApi, Environment};
+use crate::cleeng::signature::{SignatureSettings, Verifier};
+use crate::cleeng::webhook::{Topic, Verified, Webhook};
 use crate::clock::Clock;
 use crate::flow::World;
-use crate::gateway::Gateways;
+use crate::gateway::{Blueprint, GatewayName, Gateways};
 use crate::http::Transport;
+use crate::ids::PublisherId;
 use crate::journal::store::Store;
 use crate::metrics::Metrics;
-use crate::settings::{Problem, Problems, Reader};
+use crate::settings::{Problems, Reader};
 
 /// The settings of all peers.
-pub struct PeerSettings;
-
-/// Seam: reads the settings of Cleeng, of its signature and of each gateway in use from the same reader.
-pub fn read_peer_settings(_reader: &mut Reader<'_>, _settings: &Settings) -> Option<PeerSettings> {
-    Some(PeerSettings)
+pub struct PeerSettings {
+    cleeng: CleengSettings,
+    signature: SignatureSettings,
+    gateways: Vec<Box<dyn Blueprint>>,
 }
 
-/// Seam: Cleeng's client.
-fn cleeng(_peers: &PeerSettings, _secrets: &Secrets, _transport: &Arc<dyn Transport>) -> Result<Arc<dyn Cleeng>, Problems> {
-    Err(missing("Cleeng's client"))
+/// Reads the settings of Cleeng, of its signature and of each gateway in use from the same reader.
+pub fn read_peer_settings(reader: &mut Reader<'_>, settings: &Settings) -> Option<PeerSettings> {
+    let cleeng = CleengSettings::read(reader);
+    let signature = SignatureSettings::read(reader, cleeng.as_ref().map(|cleeng| cleeng.environment));
+    let gateways: Vec<_> = GatewayName::ALL.iter().filter(|gateway| settings.uses(**gateway)).map(|gateway| gateway.read(reader)).collect();
+    let peers = PeerSettings { cleeng: cleeng?, signature, gateways: gateways.into_iter().collect::<Option<_>>()? };
+    if settings.mode == Mode::Embedded {
+        refuse_live(reader, &peers);
+    }
+    Some(peers)
 }
 
-/// Seam: the gateways in use.
-fn gateways(_peers: &PeerSettings, _secrets: &Secrets, _transport: &Arc<dyn Transport>) -> Result<Gateways, Problems> {
-    Err(missing("the gateways"))
+/// Embedded mode forgets its journal when it ends: nothing that moves real money may be behind it.
+fn refuse_live(reader: &mut Reader<'_>, peers: &PeerSettings) {
+    let fix = "use the test environment, or set CONNECTOR_EMBEDDED=0";
+    if peers.cleeng.environment == Environment::Production {
+        reader.problem("CLEENG_ENVIRONMENT", "is production, and embedded mode forgets its journal", fix);
+    }
+    for gateway in peers.gateways.iter().filter(|gateway| gateway.is_live()) {
+        let setting = format!("{}_ENVIRONMENT", gateway.name().as_str().to_ascii_uppercase());
+        reader.problem(&setting, "is live, and embedded mode forgets its journal", fix);
+    }
 }
 
-/// Seam: the verifier of Cleeng's signatures. It must refuse everything if there is no webhook secret, unless unsigned webhooks are allowed.
-fn verifier(_peers: &PeerSettings, _secrets: &Secrets) -> Result<Arc<dyn Verify>, Problems> {
-    Err(missing("the signature's verifier"))
+/// Checks webhooks for one publisher and one topic.
+struct ForUs {
+    verifier: Verifier,
+    publisher: PublisherId,
+    topic: Topic,
 }
 
-fn missing(what: &str) -> Problems {
-    Problems(vec![Problem { setting: what.to_owned(), problem: "is not built in".to_owned(), fix: "use a complete build".to_owned() }])
+impl Verify for ForUs {
+    fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Verified<Webhook>, Refused> {
+        self.verifier.verify(headers, body, &self.publisher, self.topic).map_err(|refusal| Refused {
+            status: StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST),
+            code: refusal.code(),
+            message: refusal.to_string(),
+        })
+    }
 }
 
 /// The wiring of a deployed function. Journal, connections and time outlive a change of secrets.
 pub struct Standard {
+    /// The topic of the function.
+    pub topic: Topic,
     /// The settings that belong to no peer.
     pub settings: Settings,
     /// The peers' settings.
@@ -63,14 +90,61 @@ pub struct Standard {
 
 impl Wiring for Standard {
     fn wire(&self, secrets: &Secrets) -> Result<Wired, Problems> {
+        let transport = || Arc::clone(&self.transport);
+        let cleeng = CoreApi::new(self.peers.cleeng.clone(), secrets.cleeng.publisher_tokens.clone(), transport())?;
+        let mut gateways = Gateways::default();
+        for blueprint in &self.peers.gateways {
+            let texts = secrets.gateways.get(&blueprint.name()).cloned().unwrap_or_default();
+            gateways = gateways.with(blueprint.build(&texts, transport())?);
+        }
+        let verifier = Verifier::new(self.peers.signature.clone(), &secrets.cleeng.webhook_secrets)?;
         let world = World {
             rules: Arc::new(self.settings.rules(secrets.idempotency_salt.clone())),
-            cleeng: cleeng(&self.peers, secrets, &self.transport)?,
-            gateways: gateways(&self.peers, secrets, &self.transport)?,
+            cleeng: Arc::new(cleeng),
+            gateways,
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
         };
-        Ok(Wired { world, verify: verifier(&self.peers, secrets)? })
+        let verify = ForUs { verifier, publisher: self.settings.publisher.clone(), topic: self.topic };
+        Ok(Wired { world, verify: Arc::new(verify) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn mistakes(changes: &[(&str, &str)]) -> Vec<String> {
+        let good = [
+            ("CONNECTOR_PUBLISHER_ID", "558186818"),
+            ("PAYMENT_METHODS", "123123123=adyen:authorise_then_capture"),
+            ("CLEENG_ENVIRONMENT", "sandbox"),
+            ("ADYEN_ENVIRONMENT", "test"),
+            ("ADYEN_LIVE_PREFIX", "1797a841fbb37ca7-StreamCo"),
+            ("ADYEN_MERCHANT_ACCOUNT", "StreamCoECOM"),
+            ("ADYEN_CAPTURE", "manual"),
+            ("CONNECTOR_EMBEDDED", "1"),
+        ];
+        let get = |name: &str| {
+            let value = changes.iter().chain(&good).find(|(key, _)| *key == name);
+            value.map(|(_, value)| (*value).to_owned())
+        };
+        let mut reader = Reader::new(&get);
+        let peers = Settings::read(&mut reader).and_then(|settings| read_peer_settings(&mut reader, &settings));
+        let problems = reader.finish(peers).err();
+        problems.map(|problems| problems.0.into_iter().map(|problem| problem.setting).collect()).unwrap_or_default()
+    }
+
+    #[test]
+    fn embedded_mode_refuses_live_environments() {
+        assert_eq!(mistakes(&[]), Vec::<String>::new());
+        let live = [("CLEENG_ENVIRONMENT", "production"), ("ADYEN_ENVIRONMENT", "live")];
+        assert_eq!(mistakes(&live), ["CLEENG_ENVIRONMENT", "ADYEN_ENVIRONMENT"]);
+    }
+
+    #[test]
+    fn only_the_gateways_in_use_need_their_settings() {
+        assert_eq!(mistakes(&[("ADYEN_MERCHANT_ACCOUNT", ""), ("PAYMENT_METHODS", "1=adyen:capture_only")]), ["ADYEN_MERCHANT_ACCOUNT"]);
     }
 }

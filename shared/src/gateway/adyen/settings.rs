@@ -1,8 +1,11 @@
 //! Adyen's settings and secrets, validated at start. Must never repeat a secret in what it says.
 
-use serde::Deserialize;
+use std::sync::Arc;
 
-use crate::secret::SecretString;
+use super::Adyen;
+use crate::gateway::{Blueprint, Gateway, GatewayName};
+use crate::http::Transport;
+use crate::secret::{SecretString, SecretTexts};
 use crate::settings::{Problem, Problems, Reader};
 
 /// The version of the Checkout API that the adapter speaks.
@@ -71,12 +74,6 @@ impl AdyenSettings {
             return_url,
         })
     }
-
-    /// Whether real money moves.
-    #[must_use]
-    pub const fn is_live(&self) -> bool {
-        matches!(self.environment, AdyenEnvironment::Live)
-    }
 }
 
 fn read_capture_mode(reader: &mut Reader<'_>, text: &str) -> Option<CaptureMode> {
@@ -108,39 +105,42 @@ fn read_base_url(reader: &mut Reader<'_>, environment: AdyenEnvironment) -> Opti
     Some(format!("{base}/{VERSION}"))
 }
 
-/// The secrets of the adapter, the object `adyen` in the deployment's secret: `{"apiKey", "previousApiKey"?, "hmacKeys": [hex, ...]}`.
+impl Blueprint for AdyenSettings {
+    fn name(&self) -> GatewayName {
+        GatewayName::Adyen
+    }
+
+    fn is_live(&self) -> bool {
+        self.environment == AdyenEnvironment::Live
+    }
+
+    fn build(&self, secrets: &SecretTexts, transport: Arc<dyn Transport>) -> Result<Arc<dyn Gateway>, Problems> {
+        Ok(Arc::new(Adyen::new(self.clone(), AdyenSecrets::read(secrets), transport)?))
+    }
+}
+
+/// The secrets of the adapter, the object `adyen` in the deployment's secret: `{"api_key": [current, previous?], "hmac_keys": [hex, ...]}`.
 /// It has no `Debug`.
-#[derive(Clone, Deserialize)]
-#[serde(rename_all = "camelCase")]
+#[derive(Clone)]
 pub struct AdyenSecrets {
     /// The API key of the web service user.
-    #[serde(default = "nothing")]
     pub api_key: SecretString,
     /// The key before the last rotation, tried once where the first is refused.
-    #[serde(default)]
     pub previous_api_key: Option<SecretString>,
     /// The HMAC keys of the standard webhook in hex, each of which may sign.
-    #[serde(default)]
     pub hmac_keys: Vec<SecretString>,
 }
 
-fn nothing() -> SecretString {
-    SecretString::new("")
-}
-
 impl AdyenSecrets {
-    /// Reads the object `adyen` of the deployment's secret.
-    ///
-    /// # Errors
-    /// Every [`Problem`], by the path in the secret.
-    pub fn from_json(value: &serde_json::Value) -> Result<Self, Problems> {
-        // The error of serde_json quotes what it met, which may be the secret.
-        let secrets: Self = serde_json::from_value(value.clone()).map_err(|_| {
-            let fix = "make it an object with apiKey, optionally previousApiKey, and hmacKeys, a list of hex texts";
-            Problems(vec![problem("adyen", "is not understood", fix)])
-        })?;
-        secrets.validate()?;
-        Ok(secrets)
+    /// Reads the object `adyen` of the deployment's secret. What is missing is found by [`AdyenSecrets::validate`].
+    #[must_use]
+    pub fn read(texts: &SecretTexts) -> Self {
+        let mut keys = texts.values("api_key").iter().cloned();
+        Self {
+            api_key: keys.next().unwrap_or_else(|| SecretString::new("")),
+            previous_api_key: keys.next(),
+            hmac_keys: texts.values("hmac_keys").to_vec(),
+        }
     }
 
     /// Checks what can be checked without Adyen.
@@ -151,22 +151,22 @@ impl AdyenSecrets {
         let mut problems = Vec::new();
         let fix = "copy the API key of the web service user from Adyen's Customer Area";
         if !is_api_key(&self.api_key) {
-            problems.push(problem("adyen.apiKey", "is missing, a placeholder, or no API key", fix));
+            problems.push(problem("adyen.api_key", "is missing, a placeholder, or no API key", fix));
         }
         if self.previous_api_key.as_ref().is_some_and(|key| !is_api_key(key)) {
             problems.push(problem(
-                "adyen.previousApiKey",
+                "adyen.api_key[1]",
                 "is empty, a placeholder, or no API key",
                 "remove it, or set the key before the last",
             ));
         }
         let fix = "copy the HMAC key of the standard webhook (64 hex digits) from Adyen's Customer Area";
         if self.hmac_keys.is_empty() {
-            problems.push(problem("adyen.hmacKeys", "is missing or empty", fix));
+            problems.push(problem("adyen.hmac_keys", "is missing or empty", fix));
         }
         for (index, key) in self.hmac_keys.iter().enumerate() {
             if hmac_key(key).is_none() {
-                problems.push(problem(&format!("adyen.hmacKeys[{index}]"), "is no key of 64 hex digits", fix));
+                problems.push(problem(&format!("adyen.hmac_keys[{index}]"), "is no key of 64 hex digits", fix));
             }
         }
         if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
@@ -199,8 +199,6 @@ pub(super) fn hmac_key(key: &SecretString) -> Option<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    use serde_json::json;
-
     use super::*;
 
     fn read(values: &[(&str, &str)]) -> Result<AdyenSettings, Problems> {
@@ -249,26 +247,28 @@ mod tests {
 
     const HMAC: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
 
-    fn secrets(value: &serde_json::Value) -> Vec<String> {
-        AdyenSecrets::from_json(value).err().map(|problems| problems.0.into_iter().map(|p| p.setting).collect()).unwrap_or_default()
+    fn wrong_secrets(keys: &[&str], hmac_keys: &[&str]) -> Vec<String> {
+        let list = |values: &[&str]| values.iter().map(|value| SecretString::new(*value)).collect();
+        let texts = SecretTexts([("api_key".to_owned(), list(keys)), ("hmac_keys".to_owned(), list(hmac_keys))].into());
+        let problems = AdyenSecrets::read(&texts).validate().err();
+        problems.map(|problems| problems.0.into_iter().map(|problem| problem.setting).collect()).unwrap_or_default()
     }
 
     #[test]
     fn good_secrets_start_and_placeholders_do_not() {
-        assert!(secrets(&json!({ "apiKey": "AQEyhmfxK4rJbBZDw0m", "hmacKeys": [HMAC] })).contains(&"adyen.apiKey".to_owned()));
-        assert!(secrets(&json!({ "apiKey": "AQEyhmfxK4rJbBZDw0m/n3Q5qf3VaY9U", "hmacKeys": [HMAC, HMAC.to_lowercase()] })).is_empty());
-        assert_eq!(secrets(&json!({})), ["adyen.apiKey", "adyen.hmacKeys"]);
+        assert_eq!(wrong_secrets(&["AQEyhmfxK4rJbBZDw0m"], &[HMAC]), ["adyen.api_key"]);
+        assert_eq!(wrong_secrets(&["AQEyhmfxK4rJbBZDw0m/n3Q5qf3VaY9U"], &[HMAC, &HMAC.to_lowercase()]), Vec::<String>::new());
+        assert_eq!(wrong_secrets(&[], &[]), ["adyen.api_key", "adyen.hmac_keys"]);
         let zeros = "0".repeat(64);
-        let all_wrong = json!({ "apiKey": "changeme", "previousApiKey": "", "hmacKeys": ["", "xyz", &zeros, &HMAC[..62]] });
         let expected =
-            ["adyen.apiKey", "adyen.previousApiKey", "adyen.hmacKeys[0]", "adyen.hmacKeys[1]", "adyen.hmacKeys[2]", "adyen.hmacKeys[3]"];
-        assert_eq!(secrets(&all_wrong), expected);
+            ["adyen.api_key", "adyen.api_key[1]", "adyen.hmac_keys[0]", "adyen.hmac_keys[1]", "adyen.hmac_keys[2]", "adyen.hmac_keys[3]"];
+        assert_eq!(wrong_secrets(&["changeme", ""], &["", "xyz", &zeros, &HMAC[..62]]), expected);
     }
 
     #[test]
     fn a_mistake_in_the_secret_never_repeats_it() {
-        let problems =
-            AdyenSecrets::from_json(&json!({ "apiKey": { "oops": "sk-very-secret" }, "hmacKeys": "sk-very-secret" })).err().unwrap();
+        let texts = SecretTexts([("api_key".to_owned(), vec![SecretString::new("sk-very-secret")])].into());
+        let problems = AdyenSecrets::read(&texts).validate().unwrap_err();
         assert!(!format!("{problems} {problems:?}").contains("very-secret"));
     }
 }

@@ -35,7 +35,8 @@ fn the_documented_shape_is_read() {
     assert!(secrets.idempotency_salt.matches("salt-of-the-earth-1234"));
     assert_eq!(secrets.cleeng.publisher_tokens.len(), 1);
     assert_eq!(secrets.cleeng.webhook_secrets.len(), 2);
-    assert_eq!(secrets.adyen.as_ref().map(|adyen| (adyen.api_keys.len(), adyen.hmac_keys.len())), Some((1, 1)));
+    let adyen = &secrets.gateways[&GatewayName::Adyen];
+    assert_eq!((adyen.values("api_key").len(), adyen.values("hmac_keys").len()), (1, 1));
     assert_eq!(secrets.texts().len(), 8);
     assert!(secrets.is_path_key("path-key-current-1"));
     assert!(secrets.is_path_key("path_key_previous_1"));
@@ -67,7 +68,7 @@ fn every_mistake_names_its_path_and_quotes_no_value() {
     let problems = parse(&value).err().unwrap();
     let names: Vec<&str> = problems.0.iter().map(|problem| problem.setting.as_str()).collect();
     let expected =
-        ["idempotency_salt", "webhook_path_keys", "webhook_path_keys", "cleeng.publisher_token", "cleeng.webhook_secrets", "adyen.api_key"];
+        ["idempotency_salt", "webhook_path_keys", "webhook_path_keys", "cleeng.publisher_token", "cleeng.webhook_secrets", "adyen"];
     assert_eq!(names, expected);
     let shown = problems.to_string();
     for value in ["tiny-salt", "has/slash", "12345678901234", "c-long"] {
@@ -79,8 +80,8 @@ fn every_mistake_names_its_path_and_quotes_no_value() {
 fn a_gateway_that_is_not_used_needs_no_secrets() {
     let mut value = complete();
     value.as_object_mut().unwrap().remove("adyen");
-    assert_eq!(mistakes(&value), ["adyen.api_key"]);
-    assert!(Secrets::parse(&value.to_string(), &BTreeSet::new()).is_ok_and(|secrets| secrets.adyen.is_none()));
+    assert_eq!(mistakes(&value), ["adyen"]);
+    assert!(Secrets::parse(&value.to_string(), &BTreeSet::new()).is_ok_and(|secrets| secrets.gateways.is_empty()));
 }
 
 #[test]
