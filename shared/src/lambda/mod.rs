@@ -101,7 +101,9 @@ fn tell(failure: &StartError) {
     for wrong in problems {
         error!(setting = wrong.setting, problem = wrong.problem, fix = wrong.fix, "wrong setting");
     }
-    error!(cause = %failure, "function cannot start");
+    // The mistakes have lines of their own.
+    let cause = failure.to_string();
+    error!(cause = cause.lines().next().unwrap_or_default(), "function cannot start");
 }
 
 async fn start(flow: Arc<dyn Flow>, output: &Output, redactor: Arc<Redactor>) -> Result<Arc<App>, StartError> {
@@ -122,7 +124,7 @@ async fn start(flow: Arc<dyn Flow>, output: &Output, redactor: Arc<Redactor>) ->
     let keeper = SecretKeeper::open(source, gateways, redactor, Arc::clone(&clock)).await?;
     let transport = Arc::new(ReqwestTransport::new().map_err(|_| StartError::HttpClient)?);
     let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
-    let wiring = Standard { settings, peers, transport, store, clock: Arc::clone(&clock), metrics: metrics.clone() };
+    let wiring = Standard { settings, peers, topic: flow.topic(), transport, store, clock: Arc::clone(&clock), metrics: metrics.clone() };
     Ok(Arc::new(App::new(Parts { flow, mode, max_body_bytes, keeper, wiring: Box::new(wiring), queue, clock, metrics })?))
 }
 

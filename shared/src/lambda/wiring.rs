@@ -10,10 +10,12 @@ use super::http_door::Verify;
 use super::secrets::Secrets;
 use super::settings::Settings;
 use crate::cleeng::Cleeng;
+use crate::cleeng::webhook::Topic;
 use crate::clock::Clock;
 use crate::flow::World;
 use crate::gateway::Gateways;
 use crate::http::Transport;
+use crate::ids::PublisherId;
 use crate::journal::store::Store;
 use crate::metrics::Metrics;
 use crate::settings::{Problem, Problems, Reader};
@@ -36,8 +38,9 @@ fn gateways(_peers: &PeerSettings, _secrets: &Secrets, _transport: &Arc<dyn Tran
     Err(missing("the gateways"))
 }
 
-/// Seam: the verifier of Cleeng's signatures. It must refuse everything if there is no webhook secret, unless unsigned webhooks are allowed.
-fn verifier(_peers: &PeerSettings, _secrets: &Secrets) -> Result<Arc<dyn Verify>, Problems> {
+/// Seam: the verifier of Cleeng's signatures, for this publisher and topic. It must refuse everything if there is no webhook secret, unless
+/// unsigned webhooks are allowed. A closure over the signature's own verifier will do.
+fn verifier(_peers: &PeerSettings, _secrets: &Secrets, _publisher: &PublisherId, _topic: Topic) -> Result<Arc<dyn Verify>, Problems> {
     Err(missing("the signature's verifier"))
 }
 
@@ -51,6 +54,8 @@ pub struct Standard {
     pub settings: Settings,
     /// The peers' settings.
     pub peers: PeerSettings,
+    /// The topic whose webhooks are taken.
+    pub topic: Topic,
     /// The way out to all peers.
     pub transport: Arc<dyn Transport>,
     /// The journal's database.
@@ -71,6 +76,6 @@ impl Wiring for Standard {
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
         };
-        Ok(Wired { world, verify: verifier(&self.peers, secrets)? })
+        Ok(Wired { world, verify: verifier(&self.peers, secrets, &self.settings.publisher, self.topic)? })
     }
 }
