@@ -1,6 +1,7 @@
 //! The journal's store in DynamoDB against a real DynamoDB Local, whose address `CONNECTOR_TEST_DYNAMODB_URL` tells.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use aws_sdk_dynamodb::Client;
@@ -115,4 +116,47 @@ async fn a_write_whose_answer_is_lost_is_unknown() {
     let put = Put { key: Key::new("period", &["1"]), expected: None, body: "{}".to_owned(), due_at: None, expires_at: None };
     assert_eq!(store.commit(&[put]).await, Err(CommitError::Unknown));
     assert_eq!(server.await.unwrap(), 3, "three attempts, no hidden ones");
+}
+
+/// A way to the database on which the first answer gets lost after the database has done its work, and whether it did get lost.
+fn losing_the_first_answer(database: &str) -> std::io::Result<(String, Arc<AtomicBool>)> {
+    use std::io::{Read, Write};
+    let database = database.trim_start_matches("http://").to_owned();
+    let door = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}", door.local_addr()?);
+    let lost = Arc::new(AtomicBool::new(false));
+    let losing = Arc::clone(&lost);
+    std::thread::spawn(move || -> std::io::Result<()> {
+        for (connection, client) in door.incoming().enumerate() {
+            let (mut client, mut upstream) = (client?, std::net::TcpStream::connect(&database)?);
+            let (mut up, mut down) = (upstream.try_clone()?, client.try_clone()?);
+            std::thread::spawn(move || std::io::copy(&mut client, &mut up));
+            let mut buffer = [0_u8; 65_536];
+            while let Ok(read @ 1..) = upstream.read(&mut buffer) {
+                if connection == 0 {
+                    losing.store(true, Ordering::SeqCst);
+                    break;
+                }
+                down.write_all(buffer.get(..read).unwrap_or_default())?;
+            }
+            down.shutdown(std::net::Shutdown::Both)?;
+        }
+        Ok(())
+    });
+    Ok((url, lost))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_write_whose_first_answer_is_lost_is_repeated_and_does_not_conflict_with_itself() {
+    let Some((direct, table)) = database("lost").await else { return };
+    let (url, lost) = losing_the_first_answer(&std::env::var(ADDRESS).unwrap()).unwrap();
+    let store = DynamoStore::new(client(&url).await, table.clone(), Arc::new(SystemClock));
+    let key = Key::new("period", &["1"]);
+    let put = Put { key: key.clone(), expected: None, body: "{}".to_owned(), due_at: None, expires_at: None };
+    assert_eq!(store.commit(std::slice::from_ref(&put)).await, Ok(()));
+    assert!(lost.load(Ordering::SeqCst), "no answer was lost");
+    let store = DynamoStore::new(direct, table, Arc::new(SystemClock));
+    let versions: Vec<_> = store.load(&[key]).await.unwrap().into_iter().map(|stored| stored.map(|stored| stored.version)).collect();
+    assert_eq!(versions, [Some(1)]);
+    assert_eq!(store.commit(&[put]).await, Err(CommitError::Conflict), "another write under another token does conflict");
 }

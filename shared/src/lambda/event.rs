@@ -172,7 +172,9 @@ impl Answer {
         headers.insert("content-type".to_owned(), Value::from("application/json"));
         headers.insert("cache-control".to_owned(), Value::from("no-store"));
         headers.extend(self.headers.iter().map(|(name, value)| (name.as_str().to_owned(), Value::from(*value))));
-        json!({ "statusCode": self.status.as_u16(), "headers": headers, "body": self.body.to_string(), "isBase64Encoded": false })
+        let (status, body) = (self.status.as_u16(), self.body.to_string());
+        // Local emulations of the HTTP API take no answer without its list of cookies.
+        json!({ "statusCode": status, "headers": headers, "cookies": [], "body": body, "isBase64Encoded": false })
     }
 }
 
@@ -203,6 +205,19 @@ mod tests {
         assert_eq!(read("{\"requestContext\":{\"http\":{\"verb\":1}}}").err(), Some(EventError::Shape));
         assert_eq!(read("{\"Records\":[{\"eventSource\":\"aws:s3\"}]}").err(), Some(EventError::Records));
         assert_eq!(read("{\"Records\":[{\"EventSource\":\"aws:sns\"}]}").err(), Some(EventError::Records));
+    }
+
+    #[test]
+    fn an_answer_has_every_member_of_the_http_apis_format() {
+        let answer = Answer::error(StatusCode::METHOD_NOT_ALLOWED, "code", "a sentence").with(http::header::ALLOW, "POST");
+        let expected = json!({
+            "statusCode": 405,
+            "headers": { "content-type": "application/json", "cache-control": "no-store", "allow": "POST" },
+            "cookies": [],
+            "body": "{\"error\":\"code\",\"message\":\"a sentence\"}",
+            "isBase64Encoded": false
+        });
+        assert_eq!(answer.to_event(), expected);
     }
 
     proptest! {
