@@ -94,6 +94,12 @@ impl Adyen {
         self.lock().in_progress_next = true;
     }
 
+    /// The next write with an idempotency key is answered with 500, and so is every repetition under that key: Adyen keeps such an answer as
+    /// the final one. Whether the write is done all the same is said by `effect`.
+    pub fn server_error_next(&self, effect: bool) {
+        self.lock().server_error_next = Some(effect);
+    }
+
     /// The next call is answered with 429 and this `Retry-After` in seconds.
     pub fn throttle_next(&self, retry_after: u64) {
         self.lock().throttle_next = Some(retry_after);
@@ -266,7 +272,16 @@ impl Peer for Adyen {
         {
             return answer.clone();
         }
-        let answer = self.answer_post(&mut state, request, route).with_header("idempotency-key", &key);
+        let answer = match state.server_error_next.take() {
+            Some(effect) => {
+                if effect {
+                    self.answer_post(&mut state, request, route);
+                }
+                refusal(500, "905", "internal", "Internal error").answer()
+            }
+            None => self.answer_post(&mut state, request, route),
+        };
+        let answer = answer.with_header("idempotency-key", &key);
         state.replays.insert(key, (answer.clone(), now));
         answer
     }
