@@ -1,5 +1,5 @@
 //! Payments with the customer present: start, the way through the front end's component, finish. The money of a purchase is taken at once.
-//! Must never take an amount, an account, a shopper or stored details from what the browser sent.
+//! Must never take an amount, an account or a shopper from what the browser sent.
 
 use serde_json::{Value, json};
 
