@@ -9,3 +9,7 @@ mod adyen {
 }
 
 sandbox::gateway_contract!(adyen::world::contract_world);
+
+mod automatic_capture {
+    sandbox::gateway_contract!(super::adyen::world::automatic_world);
+}

@@ -94,6 +94,12 @@ impl Adyen {
         self.lock().in_progress_next = true;
     }
 
+    /// The next write with an idempotency key is answered with 500, and so is every repetition under that key: Adyen keeps such an answer as
+    /// the final one. Whether the write is done all the same is said by `effect`.
+    pub fn server_error_next(&self, effect: bool) {
+        self.lock().server_error_next = Some(effect);
+    }
+
     /// The next call is answered with 429 and this `Retry-After` in seconds.
     pub fn throttle_next(&self, retry_after: u64) {
         self.lock().throttle_next = Some(retry_after);
@@ -251,9 +257,16 @@ impl Peer for Adyen {
             (&Method::DELETE, ["storedPaymentMethods", id]) => return details::delete(&mut state, id, request),
             _ => return NOT_FOUND.answer(),
         }
-        let Some(key) = request.header("idempotency-key").map(str::to_owned) else {
-            return self.answer_post(&mut state, request, route);
-        };
+        match request.header("idempotency-key").map(str::to_owned) {
+            Some(key) => self.answer_once(&mut state, request, route, &key),
+            None => self.answer_post(&mut state, request, route),
+        }
+    }
+}
+
+impl Adyen {
+    /// Answers a write under an idempotency key: the first answer again, as long as the key is remembered.
+    fn answer_once(&self, state: &mut State, request: &PeerRequest, route: &[&str], key: &str) -> PeerAnswer {
         if key.is_empty() || key.len() > LONGEST_KEY {
             return refusal(422, "702", "validation", "Invalid idempotency key").answer();
         }
@@ -261,18 +274,21 @@ impl Peer for Adyen {
             return refusal(422, "704", "validation", "Request already processed or in progress").answer();
         }
         let now = self.clock.now();
-        if let Some((answer, at)) = state.replays.get(&key)
-            && now.since(*at) < IDEMPOTENCY_MEMORY
-        {
+        let remembered = state.replays.get(key).filter(|(_, at)| now.since(*at) < IDEMPOTENCY_MEMORY);
+        if let Some((answer, _)) = remembered {
             return answer.clone();
         }
-        let answer = self.answer_post(&mut state, request, route).with_header("idempotency-key", &key);
-        state.replays.insert(key, (answer.clone(), now));
+        let broken = state.server_error_next.take();
+        let mut answer = refusal(500, "905", "internal", "Internal error").answer();
+        if broken != Some(false) {
+            let done = self.answer_post(state, request, route);
+            answer = if broken.is_none() { done } else { answer };
+        }
+        let answer = answer.with_header("idempotency-key", key);
+        state.replays.insert(key.to_owned(), (answer.clone(), now));
         answer
     }
-}
 
-impl Adyen {
     fn answer_post(&self, state: &mut State, request: &PeerRequest, route: &[&str]) -> PeerAnswer {
         let answer = self.post(state, request, route);
         if state.immediate {

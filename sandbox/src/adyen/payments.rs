@@ -117,14 +117,7 @@ fn decide(state: &mut State, mut payment: Payment, script: Option<Script>, store
             refusals::result_code(&code).to_owned()
         }
         Some(Script::Result(result)) => {
-            match result.as_str() {
-                "Pending" | "Received" => payment.state = PaymentState::Pending,
-                "PartiallyAuthorised" => {
-                    payment.authorised = payment.amount.checked_div(2).unwrap_or(0);
-                    payment.state = PaymentState::Authorised;
-                }
-                _ => {}
-            }
+            stage(&mut payment, &result);
             result
         }
         None => {
@@ -138,6 +131,18 @@ fn decide(state: &mut State, mut payment: Payment, script: Option<Script>, store
     put(&mut answer, "resultCode", &result);
     state.payments.push(payment);
     PeerAnswer::json(200, &answer)
+}
+
+/// What a staged result code does to the payment.
+fn stage(payment: &mut Payment, result: &str) {
+    match result {
+        "Pending" | "Received" => payment.state = PaymentState::Pending,
+        "PartiallyAuthorised" => {
+            payment.authorised = payment.amount.checked_div(2).unwrap_or(0);
+            payment.state = PaymentState::Authorised;
+        }
+        _ => {}
+    }
 }
 
 /// The amount is held, and taken where nobody has to ask for it.

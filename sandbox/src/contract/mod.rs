@@ -1,4 +1,4 @@
-//! What every gateway adapter has to keep, as checks that run against the adapter and its gateway's simulator. [`gateway_contract`] turns
+//! What every gateway adapter has to keep, as checks that run against the adapter and its gateway's simulator. [`gateway_contract`](crate::gateway_contract) turns
 //! them into tests, so a new adapter implements [`GatewayUnderTest`] and adds one line.
 //!
 //! The simulator's ledger is the truth. A check must never look at how an adapter does it: only at what it says and what the ledger says.
@@ -121,6 +121,7 @@ macro_rules! gateway_contract {
             a_call_lost_before_the_effect_is_unknown_and_the_same_key_does_it_once,
             a_server_error_after_the_effect_is_unknown_and_the_same_key_finds_the_payment,
             a_garbled_answer_is_unknown_and_the_same_key_finds_the_payment,
+            an_inquiry_tells_the_truth_or_nothing,
             a_connection_that_never_came_about_is_an_error_without_effect, throttling_is_an_error_that_says_how_long,
             refused_credentials_are_an_error_without_effect, rotated_credentials_go_on_working, a_foreign_token_is_refused_before_any_call,
             amounts_below_zero_are_refused_before_any_call, no_secret_is_ever_told,

@@ -30,8 +30,9 @@ enum Change {
 
 fn changes(old: &Value) -> Vec<Change> {
     let mut changes = vec![Change::Remove];
-    let others = [json!(null), json!(true), json!(17), json!(-1), json!("no such value"), json!(""), json!([]), json!({}), json!([old])];
-    changes.extend(others.into_iter().filter(|other| other != old).map(Change::Set));
+    let texts = ["", "no such value", "no-such-value", "../../no/such"].map(Value::from);
+    let others = [json!(null), json!(true), json!(17), json!(-1), json!([]), json!({}), json!([old])];
+    changes.extend(texts.into_iter().chain(others).filter(|other| other != old).map(Change::Set));
     if let Some(number) = old.as_i64() {
         changes.push(Change::Set(json!(number.saturating_add(1))));
         changes.push(Change::Set(json!(number.to_string())));

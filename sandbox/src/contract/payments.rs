@@ -1,6 +1,6 @@
 //! Authorise and charge.
 
-use connector::gateway::{DeclineClass, Outcome, UnknownCause};
+use connector::gateway::{DeclineClass, InquiryRequest, OperationKind, Outcome, UnknownCause};
 
 use super::{Checked, Make, authorise, authorised, describe, done, ensure, ensure_unknown, only_payment, payment};
 use crate::peer::Fault;
@@ -148,6 +148,42 @@ pub async fn a_server_error_after_the_effect_is_unknown_and_the_same_key_finds_t
 pub async fn a_garbled_answer_is_unknown_and_the_same_key_finds_the_payment(make: Make) -> Checked {
     for status in [200, 201, 204, 302, 400, 404, 409, 418, 422] {
         settles_under_its_key(make, Fault::StatusAfter(status), |cause| matches!(cause, UnknownCause::Unreadable)).await?;
+    }
+    Ok(())
+}
+
+/// What an inquiry says of a payment that happened, and of one that did not, is the ledger's word, or nothing. A gateway that cannot be
+/// asked says nothing at all.
+///
+/// # Errors
+/// The broken rule.
+pub async fn an_inquiry_tells_the_truth_or_nothing(make: Make) -> Checked {
+    for happens in [true, false] {
+        let world = make();
+        let able = world.gateway().capabilities().inquiry;
+        let request = payment(world.as_ref(), world.working_token(), 1);
+        world.road().lay(if happens { Fault::TimeoutAfter } else { Fault::TimeoutBefore }, world.writes());
+        ensure_unknown(&world.gateway().authorise(&request).await)?;
+        let question = InquiryRequest {
+            operation: OperationKind::Authorise,
+            key: request.key,
+            reference: request.reference,
+            external_payment_id: None,
+            amount: Some(request.amount),
+        };
+        match world.gateway().inquire(&question).await {
+            Ok(None) => ensure(!able, "a gateway that can be asked says nothing")?,
+            Ok(Some(Outcome::Done(operation))) => {
+                ensure(able && happens, "an inquiry says done about what did not happen, or without being able to")?;
+                let entry = only_payment(world.as_ref())?;
+                ensure(operation.external_payment_id == Some(entry.external_payment_id), "the id is not the ledger's")?;
+            }
+            Ok(Some(Outcome::Unknown(_))) => ensure(able && !happens, "an inquiry does not find what happened")?,
+            answered => {
+                let answered = answered.map(|outcome| outcome.unwrap_or(Outcome::Unknown(UnknownCause::Unreadable)));
+                ensure(!happens, format!("an inquiry denies what happened: {}", describe(&answered)))?;
+            }
+        }
     }
     Ok(())
 }

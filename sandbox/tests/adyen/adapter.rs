@@ -184,6 +184,32 @@ async fn a_cancel_by_reference_names_no_payment_id() {
 }
 
 #[tokio::test]
+async fn a_receipt_about_something_else_is_unknown() {
+    let receipt = json!({
+        "status": "received", "pspReference": "993617894906488A", "paymentPspReference": "993617894903480A",
+        "merchantAccount": MERCHANT, "amount": { "currency": "EUR", "value": 999 },
+    });
+    let capture =
+        CaptureRequest { key: key(), reference: reference(), external_payment_id: psp("993617894903480A"), amount: money(999, "EUR") };
+    assert!(matches!(Bench::answering(201, receipt.clone()).adapter.capture(&capture).await, Ok(Outcome::Received(_))));
+    for (field, value) in [
+        ("status", json!("refused")),
+        ("status", json!(null)),
+        ("pspReference", json!("no-such-value")),
+        ("paymentPspReference", json!("993617894903480B")),
+        ("paymentPspReference", json!(null)),
+        ("merchantAccount", json!("SomebodyElse")),
+        ("amount", json!({ "currency": "EUR", "value": 99 })),
+        ("amount", json!({ "currency": "USD", "value": 999 })),
+    ] {
+        let mut answer = receipt.clone();
+        answer[field] = value.clone();
+        let outcome = Bench::answering(201, answer).adapter.capture(&capture).await;
+        assert!(matches!(outcome, Ok(Outcome::Unknown(UnknownCause::Unreadable))), "{field} {value}");
+    }
+}
+
+#[tokio::test]
 async fn result_codes_mean_what_the_specification_says() {
     let with = |result: &str| json!({ "resultCode": result, "pspReference": "993617895199574A", "action": { "type": "redirect" } });
     for (result, outcome) in [
@@ -232,6 +258,8 @@ async fn an_answer_about_another_payment_or_amount_is_unknown() {
         ("amount", json!(999)),
         ("pspReference", json!(null)),
         ("pspReference", json!("no such value")),
+        ("pspReference", json!("../cancels")),
+        ("pspReference", json!("short")),
     ] {
         for result in ["Authorised", "Received"] {
             let mut answer = authorised();

@@ -270,6 +270,18 @@ async fn a_call_that_is_still_in_progress_is_unknown_and_settles_under_its_key()
 }
 
 #[tokio::test]
+async fn a_server_error_that_adyen_keeps_stays_unknown_under_its_key() {
+    for effect in [false, true] {
+        let world = world();
+        world.simulator.server_error_next(effect);
+        for _ in 0..3 {
+            assert!(matches!(world.adapter.authorise(&ours(&world)).await, Ok(Outcome::Unknown(UnknownCause::ServerError(500)))));
+        }
+        assert_eq!(world.simulator.authorisations(), usize::from(effect));
+    }
+}
+
+#[tokio::test]
 async fn a_pending_payment_is_received_and_settled_when_it_is_processed() {
     let world = world();
     world.simulator.answer_next(world.working_method(), "Pending");

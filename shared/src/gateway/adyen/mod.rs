@@ -270,7 +270,7 @@ impl Gateway for Adyen {
         self.purchase(&PurchaseRequest { store: true, ..request.purchase.clone() }).await
     }
 
-    async fn read_notification(&self, _headers: &HeaderMap, body: &[u8]) -> Result<Vec<GatewayNotification>, NotificationError> {
-        self.verifier.read(body)
+    async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<GatewayNotification>, NotificationError> {
+        self.verifier.read(headers, body)
     }
 }

@@ -10,11 +10,14 @@ use super::settings::hmac_key;
 use super::wire;
 use crate::clock::Timestamp;
 use crate::gateway::{GatewayNotification, NotificationError, NotificationKind, Reference};
+use crate::http::HeaderMap;
 use crate::ids::ExternalPaymentId;
 use crate::secret::SecretString;
 
 /// The longest reason that is passed on, in characters.
 const LONGEST_REASON: usize = 200;
+/// Where webhooks other than the standard one carry their signature.
+const SIGNATURE_HEADER: &str = "hmacsignature";
 
 /// Verifies and reads notifications of one merchant account.
 pub(super) struct Verifier {
@@ -30,8 +33,12 @@ impl Verifier {
     }
 
     /// Reads a body of one or more items. One item that is not signed rightly spoils the body.
-    pub(super) fn read(&self, body: &[u8]) -> Result<Vec<GatewayNotification>, NotificationError> {
-        let body: Value = serde_json::from_slice(body).map_err(|_| NotificationError::Malformed)?;
+    pub(super) fn read(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<GatewayNotification>, NotificationError> {
+        let raw = body;
+        let body: Value = serde_json::from_slice(raw).map_err(|_| NotificationError::Malformed)?;
+        if body.get("notificationItems").is_none() && body.get("eventId").is_some() {
+            return Ok(vec![self.read_other(headers, raw, &body)?]);
+        }
         let items = body.get("notificationItems").and_then(Value::as_array).filter(|items| !items.is_empty());
         let items = items.ok_or(NotificationError::Malformed)?;
         items.iter().map(|item| self.read_item(item.get("NotificationRequestItem").ok_or(NotificationError::Malformed)?)).collect()
@@ -41,16 +48,36 @@ impl Verifier {
         let fields = Signed::read(item).ok_or(NotificationError::Malformed)?;
         let signature = item.get("additionalData").and_then(|data| data.get("hmacSignature")).and_then(Value::as_str);
         let signature = signature.filter(|signature| !signature.is_empty()).ok_or(NotificationError::Unsigned)?;
-        if !self.fits(&fields.message(), signature) {
+        if !self.fits(fields.message().as_bytes(), signature) {
             return Err(NotificationError::BadSignature);
         }
         Ok(self.interpret(&fields, item))
     }
 
+    /// Adyen's other webhooks, such as tokenization, sign their whole body in a header. They have nothing to tell yet, but an error would
+    /// block the endpoint's queue for what has.
+    fn read_other(&self, headers: &HeaderMap, raw: &[u8], body: &Value) -> Result<GatewayNotification, NotificationError> {
+        let signature = headers.get(SIGNATURE_HEADER).ok_or(NotificationError::Unsigned)?;
+        if !signature.to_str().is_ok_and(|signature| self.fits(raw, signature)) {
+            return Err(NotificationError::BadSignature);
+        }
+        let event = body.get("eventId").and_then(Value::as_str).ok_or(NotificationError::Malformed)?;
+        Ok(GatewayNotification {
+            kind: NotificationKind::Ignored,
+            external_payment_id: None,
+            reference: None,
+            operation_ref: None,
+            amount: None,
+            at: None,
+            dedupe_key: format!("event:{event}"),
+            reason: body.get("type").and_then(Value::as_str).and_then(reason),
+        })
+    }
+
     /// Whether one of the keys made this signature. Each comparison takes constant time; which key fits is no secret.
-    fn fits(&self, message: &str, signature: &str) -> bool {
+    fn fits(&self, message: &[u8], signature: &str) -> bool {
         let Ok(signature) = STANDARD.decode(signature) else { return false };
-        self.keys.iter().any(|key| hmac::verify(key, message.as_bytes(), &signature).is_ok())
+        self.keys.iter().any(|key| hmac::verify(key, message, &signature).is_ok())
     }
 
     fn interpret(&self, fields: &Signed, item: &Value) -> GatewayNotification {

@@ -34,16 +34,16 @@ fn body(items: &[Value]) -> Vec<u8> {
 
 fn read_one(mut item: Value) -> GatewayNotification {
     sign(&mut item);
-    verifier(&[KEY]).read(&body(&[item])).unwrap().remove(0)
+    verifier(&[KEY]).read(&HeaderMap::new(), &body(&[item])).unwrap().remove(0)
 }
 
 #[test]
 fn adyens_own_vector_verifies() {
     let message = "pspReference:originalReference:merchantAccount:reference:1000:EUR:EVENT:true";
-    assert!(verifier(&[KEY]).fits(message, "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
-    assert!(verifier(&[OTHER_KEY, KEY]).fits(message, "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
-    assert!(!verifier(&[OTHER_KEY]).fits(message, "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
-    assert!(!verifier(&[]).fits(message, "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
+    assert!(verifier(&[KEY]).fits(message.as_bytes(), "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
+    assert!(verifier(&[OTHER_KEY, KEY]).fits(message.as_bytes(), "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
+    assert!(!verifier(&[OTHER_KEY]).fits(message.as_bytes(), "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
+    assert!(!verifier(&[]).fits(message.as_bytes(), "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
 }
 
 #[test]
@@ -55,7 +55,7 @@ fn an_absent_original_reference_is_an_empty_field_of_the_signed_text() {
     });
     let message = Signed::read(&item).unwrap().message();
     assert_eq!(message, "QFQTPCQ8HXSKGK82::YOUR_MERCHANT_ACCOUNT:YOUR_MERCHANT_REFERENCE:1000:EUR:AUTHORISATION:true");
-    let read = verifier(&[KEY]).read(&body(&[item])).unwrap();
+    let read = verifier(&[KEY]).read(&HeaderMap::new(), &body(&[item])).unwrap();
     assert_eq!(read[0].kind, NotificationKind::Ignored, "another account's payment");
 }
 
@@ -64,7 +64,7 @@ fn a_signature_of_33_bytes_is_false_and_no_panic() {
     let long = STANDARD.encode([7_u8; 33]);
     assert_eq!(long.len(), 44);
     for signature in [long.as_str(), "", "=", "not base64!", "AAAA"] {
-        assert!(!verifier(&[KEY]).fits("x", signature), "{signature}");
+        assert!(!verifier(&[KEY]).fits(b"x", signature), "{signature}");
     }
 }
 
@@ -132,7 +132,7 @@ fn payments_of_other_systems_are_ignored_politely() {
 fn one_forged_item_spoils_the_whole_body() {
     let mut good = item("CAPTURE", "true");
     sign(&mut good);
-    assert_eq!(verifier(&[KEY]).read(&body(&[good.clone(), good.clone()])).unwrap().len(), 2);
+    assert_eq!(verifier(&[KEY]).read(&HeaderMap::new(), &body(&[good.clone(), good.clone()])).unwrap().len(), 2);
     for (field, value) in [
         ("pspReference", json!("CAPT4R3REF000002")),
         ("originalReference", json!("AUTH0R1SAT10N002")),
@@ -144,28 +144,46 @@ fn one_forged_item_spoils_the_whole_body() {
     ] {
         let mut forged = good.clone();
         forged[field] = value;
-        assert_eq!(verifier(&[KEY]).read(&body(&[good.clone(), forged])), Err(NotificationError::BadSignature), "{field}");
+        assert_eq!(
+            verifier(&[KEY]).read(&HeaderMap::new(), &body(&[good.clone(), forged])),
+            Err(NotificationError::BadSignature),
+            "{field}"
+        );
     }
     let mut unsigned = good.clone();
     unsigned["additionalData"] = json!({});
-    assert_eq!(verifier(&[KEY]).read(&body(&[good, unsigned])), Err(NotificationError::Unsigned));
+    assert_eq!(verifier(&[KEY]).read(&HeaderMap::new(), &body(&[good, unsigned])), Err(NotificationError::Unsigned));
+}
+
+#[test]
+fn a_webhook_of_another_kind_is_verified_over_its_raw_body_and_ignored() {
+    let raw = br#"{ "eventId": "QBQQ9DLNRHHKGK38", "type": "recurring.token.disabled", "data": {} }"#;
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &hmac_key(&SecretString::new(KEY)).unwrap());
+    let mut headers = HeaderMap::new();
+    headers.insert("HmacSignature", STANDARD.encode(hmac::sign(&key, raw)).parse().unwrap());
+    let read = verifier(&[KEY]).read(&headers, raw).unwrap();
+    assert_eq!((read[0].kind, read[0].dedupe_key.as_str()), (NotificationKind::Ignored, "event:QBQQ9DLNRHHKGK38"));
+    assert_eq!(verifier(&[KEY]).read(&headers, &raw[..raw.len() - 1]), Err(NotificationError::Malformed));
+    let other = br#"{ "eventId": "QBQQ9DLNRHHKGK38", "type": "recurring.token.created", "data": {} }"#;
+    assert_eq!(verifier(&[KEY]).read(&headers, other), Err(NotificationError::BadSignature));
+    assert_eq!(verifier(&[KEY]).read(&HeaderMap::new(), raw), Err(NotificationError::Unsigned));
 }
 
 #[test]
 fn what_is_no_notification_is_malformed() {
     for body in [&b""[..], b"{", b"\xff\xfe", b"[]", b"{}", br#"{"notificationItems":[]}"#, br#"{"notificationItems":[{}]}"#] {
-        assert_eq!(verifier(&[KEY]).read(body), Err(NotificationError::Malformed));
+        assert_eq!(verifier(&[KEY]).read(&HeaderMap::new(), body), Err(NotificationError::Malformed));
     }
 }
 
 proptest! {
     #[test]
     fn no_body_makes_it_panic(body in proptest::collection::vec(any::<u8>(), 0..200)) {
-        prop_assert!(verifier(&[KEY]).read(&body).is_err());
+        prop_assert!(verifier(&[KEY]).read(&HeaderMap::new(), &body).is_err());
     }
 
     #[test]
     fn no_signature_but_the_right_one_fits(signature in ".*") {
-        prop_assert!(!verifier(&[KEY]).fits("x", &signature));
+        prop_assert!(!verifier(&[KEY]).fits(b"x", &signature));
     }
 }

@@ -1,5 +1,5 @@
 //! Payments with the customer present: start, the way through the front end's component, finish. The money of a purchase is taken at once.
-//! Must never take an amount, an account, a shopper or stored details from what the browser sent.
+//! Must never take an amount, an account or a shopper from what the browser sent.
 
 use serde_json::{Value, json};
 
@@ -15,6 +15,20 @@ const PASSED_ON: &[&str] = &["browserInfo", "billingAddress", "riskData", "shopp
 impl Adyen {
     /// Starts a purchase, or with amount zero a verification.
     pub(super) async fn purchase(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
+        let body = self.purchase_body(request)?;
+        let asked = AskedPayment {
+            reference: &request.reference,
+            amount: request.amount,
+            shopper_reference: request.customer.as_str(),
+            reference_required: false,
+        };
+        match self.client.post("/payments", &body, &request.key).await? {
+            Reply::Settled(outcome) => Ok(outcome),
+            Reply::Body(answer) => wire::read_payment(&answer, &asked),
+        }
+    }
+
+    fn purchase_body(&self, request: &PurchaseRequest) -> Result<Value, GatewayError> {
         let method = request.payment_data.get("paymentMethod").filter(|method| method.is_object());
         let Some(method) = method else { return Err(GatewayError::Malformed { code: "payment_method_missing".to_owned() }) };
         let mut body = json!({
@@ -46,16 +60,7 @@ impl Adyen {
         if !request.amount.is_zero() {
             self.capture_fields(Capturing::AtOnce, &mut body);
         }
-        let asked = AskedPayment {
-            reference: &request.reference,
-            amount: request.amount,
-            shopper_reference: request.customer.as_str(),
-            reference_required: false,
-        };
-        match self.client.post("/payments", &body, &request.key).await? {
-            Reply::Settled(outcome) => Ok(outcome),
-            Reply::Body(answer) => wire::read_payment(&answer, &asked),
-        }
+        Ok(body)
     }
 
     /// Hands in what the customer brought back. It comes from a browser, so the answer has to name our own payment.
