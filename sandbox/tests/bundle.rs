@@ -299,6 +299,35 @@ fn the_sample_events_are_what_their_generator_writes() {
     }
 }
 
+/// Names in a manifest's dependency sections, without the workspace's own packages.
+fn dependencies(manifest: &str, own: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut inside = false;
+    let mut names = BTreeSet::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inside = line.trim_matches(['[', ']']).ends_with("dependencies");
+        } else if let Some((name, _)) = line.split_once(['.', ' ', '=']).filter(|_| inside && !line.starts_with('#')) {
+            names.insert(name.to_owned());
+        }
+    }
+    names.difference(own).filter(|name| !name.is_empty()).cloned().collect()
+}
+
+#[test]
+fn every_dependency_has_its_reason_and_every_reason_its_dependency() {
+    let mut own: BTreeSet<String> = names();
+    own.extend(["connector".to_owned(), "sandbox".to_owned()]);
+    let members = names().into_iter().map(|name| format!("functions/{name}")).chain(["shared".to_owned(), "sandbox".to_owned()]);
+    let used: BTreeSet<String> = members.flat_map(|member| dependencies(&read(&format!("{member}/Cargo.toml")), &own)).collect();
+    let text = read("docs/decisions/0002-dependencies.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    let rows = rows.filter(|cell| *cell != "crate" && !cell.starts_with("**")).flat_map(|cell| cell.split(", "));
+    let explained: BTreeSet<String> = rows.map(str::to_owned).collect();
+    assert_eq!(used, explained, "left: used by a member; right: explained in docs/decisions/0002-dependencies.md");
+    let offered = dependencies(&read("Cargo.toml"), &own);
+    assert_eq!(offered, used, "left: in the workspace's Cargo.toml; right: used by a member");
+}
+
 #[test]
 fn no_committed_file_names_a_machine_or_a_registry() {
     // Put together here, so that this file does not name them either.
