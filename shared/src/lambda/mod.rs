@@ -1,1 +1,203 @@
+//! A function in AWS Lambda: start-up, the two doors, and what they write.
+//!
+//! ```text
+//! HTTP API --> http_door: route key, size, signature, topic, publisher --> queue --> 200
+//! queue    --> queue_door: envelope, flow, verdict --> leaves the queue, or comes back later
+//! ```
+//!
+//! | room | duty |
+//! |---|---|
+//! | [`settings`], [`secrets`] | what the environment says, and what is kept secret |
+//! | [`event`] | the runtime's JSON, told apart by its shape |
+//! | [`http_door`], [`queue_door`] | the two doors |
+//! | [`queue`] | the queue between them, and the envelope on it |
+//! | [`app`] | what both doors share |
+//! | [`wiring`] | which clients a deployed function has |
+//! | [`telemetry`] | log lines and metrics, cleaned of secrets |
+//! | [`aws`] | the clients of AWS services |
+//!
+//! Only this folder and the journal's DynamoDB store know AWS. An error of an SDK or of an HTTP client must never be returned from a
+//! handler or logged: the runtime writes the Debug form of what it is given, and theirs holds raw headers and bodies.
 
+pub mod app;
+pub mod aws;
+pub mod event;
+pub mod http_door;
+pub mod queue;
+pub mod queue_door;
+pub mod secrets;
+pub mod settings;
+pub mod telemetry;
+#[cfg(test)]
+mod testing;
+pub mod wiring;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::value::RawValue;
+use thiserror::Error;
+use tracing::error;
+use tracing::level_filters::LevelFilter;
+
+use self::app::{App, Invocation, Parts};
+use self::queue::{NoQueue, Queue, SqsQueue};
+use self::secrets::{Environment, SecretError, SecretKeeper, SecretSource, SecretsManager};
+use self::settings::{Resources, Settings};
+use self::telemetry::{EmfSink, Output, Redactor};
+use self::wiring::{PeerSettings, Standard};
+use crate::clock::{Clock, SystemClock, Timestamp};
+use crate::flow::Flow;
+use crate::http::ReqwestTransport;
+use crate::journal::dynamodb::DynamoStore;
+use crate::journal::memory::MemoryStore;
+use crate::journal::store::Store;
+use crate::metrics::Metrics;
+use crate::settings::{Problems, Reader};
+
+/// Why a function does not start. Every cause was logged already.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// Settings are wrong.
+    #[error(transparent)]
+    Settings(#[from] Problems),
+    /// The secrets cannot be had.
+    #[error(transparent)]
+    Secrets(#[from] SecretError),
+    /// There is no way out.
+    #[error("the HTTP client cannot start: no usable CA certificates were found; set SSL_CERT_FILE to a PEM bundle")]
+    HttpClient,
+    /// The runtime's interface failed.
+    #[error("the Lambda runtime cannot be reached, or ended")]
+    Runtime,
+}
+
+/// Runs a function until the runtime ends it: the whole of a `main`.
+///
+/// # Errors
+/// [`StartError`], before the first event is taken; every mistake is named in the log.
+pub async fn run(flow: impl Flow + 'static) -> Result<(), StartError> {
+    let redactor = Arc::new(Redactor::default());
+    let output = Output::new(Box::new(std::io::stdout()), Arc::clone(&redactor));
+    let started = start(Arc::new(flow), &output, redactor).await;
+    let app = started.inspect_err(tell)?;
+    let handler = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
+        let app = Arc::clone(&app);
+        async move {
+            let deadline = Timestamp::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
+            let invocation = Invocation { request_id: event.context.request_id, deadline };
+            app.handle(event.payload.get(), &invocation).await
+        }
+    });
+    lambda_runtime::run(handler).await.map_err(|_| StartError::Runtime).inspect_err(tell)
+}
+
+fn tell(failure: &StartError) {
+    let problems = match failure {
+        StartError::Settings(problems) | StartError::Secrets(SecretError::Invalid(problems)) => problems.0.as_slice(),
+        _ => &[],
+    };
+    for wrong in problems {
+        error!(setting = wrong.setting, problem = wrong.problem, fix = wrong.fix, "wrong setting");
+    }
+    // The mistakes have lines of their own.
+    let cause = failure.to_string();
+    error!(cause = cause.lines().next().unwrap_or_default(), "function cannot start");
+}
+
+async fn start(flow: Arc<dyn Flow>, output: &Output, redactor: Arc<Redactor>) -> Result<Arc<App>, StartError> {
+    let get = |name: &str| std::env::var(name).ok();
+    let read = read_all(&get);
+    let level = read.as_ref().map_or(LevelFilter::INFO, |start| start.settings.log_level);
+    // A second subscriber in one process is a test's business; the first one stays.
+    let _ = tracing::subscriber::set_global_default(telemetry::subscriber(output.clone(), level));
+    let StartSettings { settings, peers, function } = read?;
+
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let metrics = Metrics::new(Arc::new(EmfSink::new(output.clone(), function, Arc::clone(&clock))));
+    let Backing { source, store, queue } = match &settings.resources {
+        Some(resources) => in_aws(resources, &clock).await,
+        None => embedded(&get, &clock),
+    };
+    let gateways: BTreeSet<_> = settings.methods.values().map(|method| method.gateway).collect();
+    let keeper = SecretKeeper::open(source, gateways, redactor, Arc::clone(&clock)).await?;
+    let transport = Arc::new(ReqwestTransport::new().map_err(|_| StartError::HttpClient)?);
+    let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
+    let wiring = Standard { settings, peers, topic: flow.topic(), transport, store, clock: Arc::clone(&clock), metrics: metrics.clone() };
+    Ok(Arc::new(App::new(Parts { flow, mode, max_body_bytes, keeper, wiring: Box::new(wiring), queue, clock, metrics })?))
+}
+
+struct StartSettings {
+    settings: Settings,
+    peers: PeerSettings,
+    function: String,
+}
+
+/// All settings with one reader, so that one start shows every mistake.
+fn read_all(get: &dyn Fn(&str) -> Option<String>) -> Result<StartSettings, Problems> {
+    let mut reader = Reader::new(get);
+    let function = read_runtime(&mut reader);
+    let settings = Settings::read(&mut reader);
+    let peers = settings.as_ref().and_then(|settings| wiring::read_peer_settings(&mut reader, settings));
+    let all = function.zip(settings).zip(peers).map(|((function, settings), peers)| StartSettings { settings, peers, function });
+    reader.finish(all)
+}
+
+/// What the runtime's own library panics without.
+fn read_runtime(reader: &mut Reader<'_>) -> Option<String> {
+    let fix = "this binary is started by the Lambda runtime: use `sam local invoke`, or `cargo run` for the sandbox";
+    reader.required("AWS_LAMBDA_RUNTIME_API", fix);
+    reader.required("AWS_LAMBDA_FUNCTION_VERSION", fix);
+    if reader.required("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", fix).is_some() {
+        reader.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 128_i32, 1, i32::MAX);
+    }
+    reader.required("AWS_LAMBDA_FUNCTION_NAME", fix)
+}
+
+struct Backing {
+    source: Box<dyn SecretSource>,
+    store: Arc<dyn Store>,
+    queue: Arc<dyn Queue>,
+}
+
+async fn in_aws(resources: &Resources, clock: &Arc<dyn Clock>) -> Backing {
+    let config = aws::load().await;
+    let Resources { table, queue_url, secret_id } = resources.clone();
+    Backing {
+        source: Box::new(SecretsManager::new(aws_sdk_secretsmanager::Client::new(&config), secret_id)),
+        store: Arc::new(DynamoStore::new(aws_sdk_dynamodb::Client::new(&config), table, Arc::clone(clock))),
+        queue: Arc::new(SqsQueue::new(aws_sdk_sqs::Client::new(&config), queue_url)),
+    }
+}
+
+fn embedded(get: &dyn Fn(&str) -> Option<String>, clock: &Arc<dyn Clock>) -> Backing {
+    Backing {
+        source: Box::new(Environment::new(get("CONNECTOR_SECRETS"))),
+        store: Arc::new(MemoryStore::new(Arc::clone(clock))),
+        queue: Arc::new(NoQueue),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_start_without_any_setting_names_them_all() {
+        let problems = read_all(&|_| None).err().unwrap().to_string();
+        for name in
+            ["AWS_LAMBDA_RUNTIME_API", "JOURNAL_TABLE", "QUEUE_URL", "CONNECTOR_SECRET_ID", "CONNECTOR_PUBLISHER_ID", "PAYMENT_METHODS"]
+        {
+            assert!(problems.contains(name), "{name} is not in {problems}");
+        }
+    }
+
+    #[test]
+    fn a_memory_size_that_the_runtime_cannot_read_is_a_mistake_and_no_panic() {
+        let get = |name: &str| name.starts_with("AWS_LAMBDA").then(|| "many".to_owned());
+        let problems = read_all(&get).err().unwrap().to_string();
+        assert!(problems.contains("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"));
+        assert!(!problems.contains("many"));
+    }
+}
