@@ -1,7 +1,7 @@
 //! Capture, cancel, refund, and the end of stored details.
 
 use connector::gateway::{
-    CancelRequest, CancelTarget, DeclineClass, DeleteDetailsRequest, NotificationKind, OperationKind, Outcome, Reference, RefundRequest,
+    CancelRequest, CancelTarget, DeclineClass, DeleteDetailsRequest, NotificationItem, NotificationKind, OperationKind, Outcome, Reference, RefundRequest,
 };
 use connector::money::Money;
 
@@ -112,7 +112,8 @@ pub async fn a_cancel_after_the_capture_gives_nothing_back(make: Make) -> Checke
             let mut failed = false;
             for posted in world.take_notifications() {
                 let read = world.gateway().read_notification(&posted.headers, &posted.body).await;
-                failed |= read.is_ok_and(|read| read.iter().any(|one| one.kind == NotificationKind::CancelFailed));
+                let is_failure = |one: &NotificationItem| one.as_ref().is_ok_and(|one| one.kind == NotificationKind::CancelFailed);
+                failed |= read.is_ok_and(|read| read.iter().any(is_failure));
             }
             ensure(failed, "no notification says that the cancel failed")?;
         }

@@ -7,7 +7,7 @@ use super::modifications::{plain_cancel, whole_refund};
 use super::{Checked, GatewayUnderTest, LedgerEntry, Make, Posted, Violation, authorise, capture_of, captured, ensure};
 
 async fn read(world: &dyn GatewayUnderTest, posted: &Posted) -> Result<Vec<GatewayNotification>, NotificationError> {
-    world.gateway().read_notification(&posted.headers, &posted.body).await
+    world.gateway().read_notification(&posted.headers, &posted.body).await?.into_iter().collect()
 }
 
 /// Processes, and reads what the gateway tells; everything must be readable.

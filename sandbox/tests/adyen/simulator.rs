@@ -223,7 +223,7 @@ async fn read(world: &World) -> Vec<NotificationKind> {
     let mut kinds = Vec::new();
     for body in world.simulator.take_notifications() {
         let read = world.adapter.read_notification(&HeaderMap::new(), body.as_bytes()).await.unwrap();
-        kinds.extend(read.into_iter().map(|one| one.kind));
+        kinds.extend(read.into_iter().map(|one| one.unwrap().kind));
     }
     kinds
 }

@@ -10,9 +10,11 @@ mod requests;
 
 pub mod adyen;
 
+use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use serde::{Deserialize, Serialize};
 pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, UnknownCause};
 pub use registry::{Blueprint, GatewayName, Gateways};
 pub use requests::{
@@ -116,37 +118,65 @@ pub trait Gateway: Send + Sync {
     /// As [`Gateway::authorise`].
     async fn store_details(&self, request: &StoreDetailsRequest) -> Result<Outcome, GatewayError>;
 
-    /// Verifies a notification of the gateway over its raw bytes and reads it. Items that do not concern us, or of a kind that we do not
-    /// know, are [`NotificationKind::Ignored`], never an error.
+    /// Verifies a notification of the gateway over its raw bytes and reads it, item by item: a bad one does not spoil the others. Items that
+    /// do not concern us, or of a kind that we do not know, are [`NotificationKind::Ignored`], never an error.
     ///
     /// # Errors
-    /// [`NotificationError`] for a body that is none, or a signature that does not fit.
-    async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<GatewayNotification>, NotificationError>;
+    /// [`NotificationError`] for a body that is none, or one without any good item.
+    async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError>;
 }
 
-/// One thing that a gateway tells, verified.
-#[derive(Clone, Debug, PartialEq, Eq)]
+/// One item of a notification: verified and read, or why not.
+pub type NotificationItem = Result<GatewayNotification, NotificationError>;
+
+/// One thing that a gateway tells, verified. It is kept in queues as JSON, so fields are added with a default and never renamed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayNotification {
     /// What happened.
     pub kind: NotificationKind,
     /// The payment as the gateway knows it.
+    #[serde(default)]
     pub external_payment_id: Option<ExternalPaymentId>,
     /// Our reference, echoed.
+    #[serde(default)]
     pub reference: Option<Reference>,
     /// The gateway's id of the operation (capture, refund) that this settles.
+    #[serde(default)]
     pub operation_ref: Option<String>,
     /// The amount, by ISO 4217 exponent.
+    #[serde(default)]
     pub amount: Option<Money>,
     /// When it happened, as the gateway says; not signed by every gateway.
+    #[serde(default)]
     pub at: Option<Timestamp>,
     /// The same for every repetition of the same notification.
     pub dedupe_key: String,
     /// The gateway's raw reason, where it says one.
+    #[serde(default)]
     pub reason: Option<String>,
+    /// The stored details that this is about.
+    #[serde(default)]
+    pub token: Option<NotifiedToken>,
+}
+
+/// Stored details that a gateway tells about. As good as a key to them: its `Debug` shows nothing.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct NotifiedToken {
+    /// Whose they are, as the gateway knows the customer.
+    pub shopper: String,
+    /// The details in the adapter's own form, as [`StoredToken`] holds them.
+    pub token: String,
+}
+
+impl fmt::Debug for NotifiedToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("NotifiedToken(..)")
+    }
 }
 
 /// The kinds of notifications that mean something to the connector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
 pub enum NotificationKind {
     /// A payment was authorised.
     Authorised,
@@ -176,6 +206,29 @@ pub enum NotificationKind {
     TokenDisabled,
     /// Not ours, or nothing to do.
     Ignored,
+}
+
+impl NotificationKind {
+    /// A stable word for logs and metrics.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Authorised => "authorised",
+            Self::AuthorisationDeclined => "authorisation_declined",
+            Self::Captured => "captured",
+            Self::CaptureFailed => "capture_failed",
+            Self::Cancelled => "cancelled",
+            Self::CancelFailed => "cancel_failed",
+            Self::Expired => "expired",
+            Self::Refunded => "refunded",
+            Self::RefundFailed => "refund_failed",
+            Self::ChargedBack => "charged_back",
+            Self::ChargebackReversed => "chargeback_reversed",
+            Self::TokenCreated => "token_created",
+            Self::TokenDisabled => "token_disabled",
+            Self::Ignored => "ignored",
+        }
+    }
 }
 
 /// Why a notification was refused.

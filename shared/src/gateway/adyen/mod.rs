@@ -7,7 +7,7 @@
 //! | `client.rs` | one call: credentials, idempotency key, statuses |
 //! | `wire.rs` | answers, read by hand |
 //! | `declines.rs`, `currency.rs`, `token.rs` | refusal codes, exponents, stored tokens |
-//! | `notification.rs` | the standard webhook and its HMAC |
+//! | `notification.rs` | the standard webhook, the tokenization webhook, and their HMACs |
 //! | `settings.rs` | settings and secrets |
 //!
 //! Adyen only acknowledges captures, cancels and refunds and tells the result by notification; it has no way to ask for a payment's state.
@@ -36,7 +36,7 @@ use wire::{AskedModification, AskedPayment};
 
 use super::{
     CancelRequest, CancelTarget, Capabilities, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, FinalizeRequest, Gateway,
-    GatewayError, GatewayName, GatewayNotification, InquiryRequest, MerchantInitiated, NotificationError, Operation, Outcome,
+    GatewayError, GatewayName, InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Operation, Outcome,
     PurchaseRequest, RefundRequest, StoreDetailsRequest,
 };
 use crate::http::{HeaderMap, Transport};
@@ -270,7 +270,7 @@ impl Gateway for Adyen {
         self.purchase(&PurchaseRequest { store: true, ..request.purchase.clone() }).await
     }
 
-    async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<GatewayNotification>, NotificationError> {
+    async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError> {
         self.verifier.read(headers, body)
     }
 }

@@ -1,5 +1,5 @@
-//! Adyen's standard webhook: verified item by item, then read. Must never let a field decide about money that the HMAC does not cover:
-//! `reason`, `additionalData` and `eventDate` are not signed.
+//! Adyen's standard webhook: verified item by item, then read; and its tokenization webhook, whose whole body is signed. Must never let a
+//! field decide about money that the HMAC does not cover: `reason`, `additionalData` and `eventDate` are not signed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -7,9 +7,10 @@ use ring::hmac;
 use serde_json::Value;
 
 use super::settings::hmac_key;
+use super::token::AdyenToken;
 use super::wire;
 use crate::clock::Timestamp;
-use crate::gateway::{GatewayNotification, NotificationError, NotificationKind, Reference};
+use crate::gateway::{GatewayNotification, NotificationError, NotificationItem, NotificationKind, NotifiedToken, Reference};
 use crate::http::HeaderMap;
 use crate::ids::ExternalPaymentId;
 use crate::secret::SecretString;
@@ -32,16 +33,20 @@ impl Verifier {
         Self { keys, merchant_account }
     }
 
-    /// Reads a body of one or more items. One item that is not signed rightly spoils the body.
-    pub(super) fn read(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<GatewayNotification>, NotificationError> {
+    /// Reads a body of one or more items, each on its own; a body without any good one is refused as its first item is.
+    pub(super) fn read(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError> {
         let raw = body;
         let body: Value = serde_json::from_slice(raw).map_err(|_| NotificationError::Malformed)?;
         if body.get("notificationItems").is_none() && body.get("eventId").is_some() {
-            return Ok(vec![self.read_other(headers, raw, &body)?]);
+            return Ok(vec![Ok(self.read_other(headers, raw, &body)?)]);
         }
-        let items = body.get("notificationItems").and_then(Value::as_array).filter(|items| !items.is_empty());
-        let items = items.ok_or(NotificationError::Malformed)?;
-        items.iter().map(|item| self.read_item(item.get("NotificationRequestItem").ok_or(NotificationError::Malformed)?)).collect()
+        let items = body.get("notificationItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let one = |item: &Value| self.read_item(item.get("NotificationRequestItem").ok_or(NotificationError::Malformed)?);
+        let items: Vec<NotificationItem> = items.iter().map(one).collect();
+        if items.iter().any(Result::is_ok) {
+            return Ok(items);
+        }
+        Err(items.into_iter().find_map(Result::err).unwrap_or(NotificationError::Malformed))
     }
 
     fn read_item(&self, item: &Value) -> Result<GatewayNotification, NotificationError> {
@@ -54,24 +59,36 @@ impl Verifier {
         Ok(self.interpret(&fields, item))
     }
 
-    /// Adyen's other webhooks, such as tokenization, sign their whole body in a header. They have nothing to tell yet, but an error would
-    /// block the endpoint's queue for what has.
+    /// Adyen's other webhooks, such as tokenization, sign their whole body in a header. Those that have nothing to tell are ignored: an error
+    /// would block the endpoint's queue for what has.
     fn read_other(&self, headers: &HeaderMap, raw: &[u8], body: &Value) -> Result<GatewayNotification, NotificationError> {
         let signature = headers.get(SIGNATURE_HEADER).ok_or(NotificationError::Unsigned)?;
         if !signature.to_str().is_ok_and(|signature| self.fits(raw, signature)) {
             return Err(NotificationError::BadSignature);
         }
         let event = body.get("eventId").and_then(Value::as_str).ok_or(NotificationError::Malformed)?;
+        let kind = body.get("type").and_then(Value::as_str).unwrap_or_default();
+        let token = body.get("data").and_then(|data| self.read_token(data));
         Ok(GatewayNotification {
-            kind: NotificationKind::Ignored,
+            kind: if token.is_some() { token_kind(kind) } else { NotificationKind::Ignored },
             external_payment_id: None,
             reference: None,
             operation_ref: None,
             amount: None,
-            at: None,
-            dedupe_key: format!("event:{event}"),
-            reason: body.get("type").and_then(Value::as_str).and_then(reason),
+            at: body.get("createdAt").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok()),
+            dedupe_key: format!("event:{kind}:{event}"),
+            reason: reason(kind),
+            token,
         })
+    }
+
+    /// The stored details of our merchant account that a tokenization webhook is about (TokenizationNotification v1).
+    fn read_token(&self, data: &Value) -> Option<NotifiedToken> {
+        let text = |name: &str| data.get(name).and_then(Value::as_str).filter(|text| !text.is_empty());
+        text("merchantAccount").filter(|account| *account == self.merchant_account)?;
+        let shopper = text("shopperReference")?;
+        let token = AdyenToken::write(text("storedPaymentMethodId")?, shopper)?;
+        Some(NotifiedToken { shopper: shopper.to_owned(), token: token.0.expose().to_owned() })
     }
 
     /// Whether one of the keys made this signature. Each comparison takes constant time; which key fits is no secret.
@@ -94,7 +111,17 @@ impl Verifier {
             at: item.get("eventDate").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok()),
             dedupe_key: format!("{}:{}:{}", fields.event_code, fields.psp_reference, fields.success),
             reason: item.get("reason").and_then(Value::as_str).and_then(reason),
+            token: None,
         }
+    }
+}
+
+/// What a tokenization webhook means (docs.adyen.com, "Tokenization webhooks"). Details that exist already are given out once more.
+fn token_kind(event_type: &str) -> NotificationKind {
+    match event_type {
+        "recurring.token.created" | "recurring.token.alreadyExisting" => NotificationKind::TokenCreated,
+        "recurring.token.disabled" => NotificationKind::TokenDisabled,
+        _ => NotificationKind::Ignored,
     }
 }
 

@@ -34,7 +34,7 @@ fn body(items: &[Value]) -> Vec<u8> {
 
 fn read_one(mut item: Value) -> GatewayNotification {
     sign(&mut item);
-    verifier(&[KEY]).read(&HeaderMap::new(), &body(&[item])).unwrap().remove(0)
+    verifier(&[KEY]).read(&HeaderMap::new(), &body(&[item])).unwrap().remove(0).unwrap()
 }
 
 #[test]
@@ -56,7 +56,7 @@ fn an_absent_original_reference_is_an_empty_field_of_the_signed_text() {
     let message = Signed::read(&item).unwrap().message();
     assert_eq!(message, "QFQTPCQ8HXSKGK82::YOUR_MERCHANT_ACCOUNT:YOUR_MERCHANT_REFERENCE:1000:EUR:AUTHORISATION:true");
     let read = verifier(&[KEY]).read(&HeaderMap::new(), &body(&[item])).unwrap();
-    assert_eq!(read[0].kind, NotificationKind::Ignored, "another account's payment");
+    assert_eq!(read[0].as_ref().unwrap().kind, NotificationKind::Ignored, "another account's payment");
 }
 
 #[test]
@@ -129,10 +129,12 @@ fn payments_of_other_systems_are_ignored_politely() {
 }
 
 #[test]
-fn one_forged_item_spoils_the_whole_body() {
+fn one_forged_item_is_refused_and_does_not_hold_back_the_others() {
     let mut good = item("CAPTURE", "true");
     sign(&mut good);
-    assert_eq!(verifier(&[KEY]).read(&HeaderMap::new(), &body(&[good.clone(), good.clone()])).unwrap().len(), 2);
+    let read = |items: &[Value]| verifier(&[KEY]).read(&HeaderMap::new(), &body(items));
+    let taken = read(&[good.clone(), good.clone()]).unwrap().remove(1);
+    assert!(taken.is_ok());
     for (field, value) in [
         ("pspReference", json!("CAPT4R3REF000002")),
         ("originalReference", json!("AUTH0R1SAT10N002")),
@@ -144,25 +146,59 @@ fn one_forged_item_spoils_the_whole_body() {
     ] {
         let mut forged = good.clone();
         forged[field] = value;
-        assert_eq!(
-            verifier(&[KEY]).read(&HeaderMap::new(), &body(&[good.clone(), forged])),
-            Err(NotificationError::BadSignature),
-            "{field}"
-        );
+        let bad = Err(NotificationError::BadSignature);
+        assert_eq!(read(&[good.clone(), forged.clone(), good.clone()]), Ok(vec![taken.clone(), bad, taken.clone()]), "{field}");
+        assert_eq!(read(&[forged]), Err(NotificationError::BadSignature), "{field}");
     }
     let mut unsigned = good.clone();
     unsigned["additionalData"] = json!({});
-    assert_eq!(verifier(&[KEY]).read(&HeaderMap::new(), &body(&[good, unsigned])), Err(NotificationError::Unsigned));
+    assert_eq!(read(&[unsigned.clone(), json!(7)]), Err(NotificationError::Unsigned));
+    assert_eq!(read(&[json!({}), good, unsigned]), Ok(vec![Err(NotificationError::Malformed), taken, Err(NotificationError::Unsigned)]));
+}
+
+fn sign_raw(raw: &[u8]) -> HeaderMap {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &hmac_key(&SecretString::new(KEY)).unwrap());
+    let mut headers = HeaderMap::new();
+    headers.insert("HmacSignature", STANDARD.encode(hmac::sign(&key, raw)).parse().unwrap());
+    headers
+}
+
+#[test]
+fn tokenization_webhooks_name_details_of_our_account_and_never_show_them() {
+    let read = |kind: &str, account: &str| {
+        let data = json!({
+            "merchantAccount": account, "storedPaymentMethodId": "8415718415718415", "shopperReference": "123321123", "type": "visa",
+            "operation": "created",
+        });
+        let body = json!({
+            "createdAt": "2026-03-01T13:00:00+01:00", "environment": "test", "eventId": "QBQQ9DLNRHHKGK38", "type": kind, "data": data,
+        });
+        let raw = body.to_string().into_bytes();
+        verifier(&[KEY]).read(&sign_raw(&raw), &raw).unwrap().remove(0).unwrap()
+    };
+    for (kind, expected) in [
+        ("recurring.token.created", NotificationKind::TokenCreated),
+        ("recurring.token.alreadyExisting", NotificationKind::TokenCreated),
+        ("recurring.token.disabled", NotificationKind::TokenDisabled),
+        ("recurring.token.updated", NotificationKind::Ignored),
+        ("balancePlatform.transfer.created", NotificationKind::Ignored),
+    ] {
+        let item = read(kind, "StreamCoECOM");
+        assert_eq!(item.kind, expected, "{kind}");
+        let token = item.token.clone().unwrap();
+        assert_eq!((token.shopper.as_str(), token.token.as_str()), ("123321123", "8415718415718415:123321123"));
+        assert_eq!(item.at, Timestamp::parse_rfc3339("2026-03-01T12:00:00Z").ok());
+        assert!(!format!("{item:?}").contains("8415718415718415"));
+        assert_eq!(read(kind, "StreamCoPOS").kind, NotificationKind::Ignored, "another account's details");
+    }
 }
 
 #[test]
 fn a_webhook_of_another_kind_is_verified_over_its_raw_body_and_ignored() {
     let raw = br#"{ "eventId": "QBQQ9DLNRHHKGK38", "type": "recurring.token.disabled", "data": {} }"#;
-    let key = hmac::Key::new(hmac::HMAC_SHA256, &hmac_key(&SecretString::new(KEY)).unwrap());
-    let mut headers = HeaderMap::new();
-    headers.insert("HmacSignature", STANDARD.encode(hmac::sign(&key, raw)).parse().unwrap());
-    let read = verifier(&[KEY]).read(&headers, raw).unwrap();
-    assert_eq!((read[0].kind, read[0].dedupe_key.as_str()), (NotificationKind::Ignored, "event:QBQQ9DLNRHHKGK38"));
+    let headers = sign_raw(raw);
+    let read = verifier(&[KEY]).read(&headers, raw).unwrap().remove(0).unwrap();
+    assert_eq!((read.kind, read.dedupe_key.as_str()), (NotificationKind::Ignored, "event:recurring.token.disabled:QBQQ9DLNRHHKGK38"));
     assert_eq!(verifier(&[KEY]).read(&headers, &raw[..raw.len() - 1]), Err(NotificationError::Malformed));
     let other = br#"{ "eventId": "QBQQ9DLNRHHKGK38", "type": "recurring.token.created", "data": {} }"#;
     assert_eq!(verifier(&[KEY]).read(&headers, other), Err(NotificationError::BadSignature));
