@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use crate::cleeng::Cleeng;
 use crate::cleeng::webhook::{Topic, Verified, Webhook};
 use crate::clock::{Clock, Timestamp};
-use crate::gateway::{GatewayName, Gateways};
+use crate::gateway::{GatewayName, GatewayNotification, Gateways};
 use crate::ids::{PaymentMethodId, PublisherId};
 use crate::journal::store::Store;
 use crate::metrics::Metrics;
@@ -30,6 +30,56 @@ pub struct World {
     pub clock: Arc<dyn Clock>,
     /// The metrics.
     pub metrics: Metrics,
+    /// The way back to the queue of an event that waits for a gateway's word.
+    pub requeue: Arc<dyn Requeue>,
+}
+
+/// Brings an event that waits in the journal back to its own function's queue.
+#[async_trait]
+pub trait Requeue: Send + Sync {
+    /// Queues a copy of the event, as an attempt keeps it (`waiting_event`): the text of an envelope or of the webhook itself. A copy too many
+    /// is harmless: flows stand repetition.
+    ///
+    /// # Errors
+    /// [`RequeueError`]; the event is where it was.
+    async fn requeue(&self, event: &str) -> Result<(), RequeueError>;
+}
+
+/// Why an event was not brought back to its queue.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum RequeueError {
+    /// The queue cannot be reached.
+    #[error("the event's queue cannot be reached")]
+    Unavailable,
+    /// This function does not know the queue, or may not send to it.
+    #[error("the event's queue does not take it: check EVENT_QUEUE_URLS and the function's role")]
+    Refused,
+    /// The text is no event.
+    #[error("what waits in the journal is no event of Cleeng")]
+    NoEvent,
+}
+
+impl RequeueError {
+    /// A stable code for alarms.
+    #[must_use]
+    pub const fn code(self) -> &'static str {
+        match self {
+            Self::Unavailable => "event_queue_unavailable",
+            Self::Refused => "event_queue_refused",
+            Self::NoEvent => "waiting_event_unreadable",
+        }
+    }
+}
+
+/// Nothing is brought back: every event is on its queue, or there are no queues.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoRequeue;
+
+#[async_trait]
+impl Requeue for NoRequeue {
+    async fn requeue(&self, _event: &str) -> Result<(), RequeueError> {
+        Ok(())
+    }
 }
 
 /// The settings that flows decide by.
@@ -118,4 +168,12 @@ pub trait Flow: Send + Sync {
     /// Deals with one delivery, as far as it can be dealt with now. May be called again and again with the same event, at the same time
     /// even, and must then have the effect of one call.
     async fn settle(&self, world: &World, event: &Verified<Webhook>, delivery: &Delivery) -> Verdict;
+}
+
+/// The story of the gateways' notifications.
+#[async_trait]
+pub trait NotificationFlow: Send + Sync {
+    /// Deals with one delivery of one item. May be called again and again with the same item, in any order with others, at the same time
+    /// even, and must then have the effect of one call of each.
+    async fn settle(&self, world: &World, gateway: GatewayName, item: &Verified<GatewayNotification>, delivery: &Delivery) -> Verdict;
 }

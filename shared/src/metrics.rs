@@ -26,6 +26,8 @@ pub enum Metric {
     Parked,
     /// Something deviates and was handled; dimension `reason`.
     Warning,
+    /// Money went another way than it was reported, and the books say so now; dimension `reason`. Alarmed.
+    Alarm,
     /// How long a call to a gateway took, in milliseconds; dimensions `gateway` and `operation`.
     GatewayLatency,
     /// How long ago an event that is being put back was received, in seconds. Its maximum is the age of unsettled work.
@@ -47,6 +49,7 @@ impl Metric {
             Self::UnknownOutcome => "UnknownOutcome",
             Self::Parked => "Parked",
             Self::Warning => "Warning",
+            Self::Alarm => "Alarm",
             Self::GatewayLatency => "GatewayLatency",
             Self::UnsettledAge => "UnsettledAge",
         }

@@ -1,7 +1,8 @@
 //! Capture, cancel, refund, and the end of stored details.
 
 use connector::gateway::{
-    CancelRequest, CancelTarget, DeclineClass, DeleteDetailsRequest, NotificationItem, NotificationKind, OperationKind, Outcome, Reference, RefundRequest,
+    CancelRequest, CancelTarget, DeclineClass, DeleteDetailsRequest, NotificationItem, NotificationKind, OperationKind, Outcome, Reference,
+    RefundRequest,
 };
 use connector::money::Money;
 

@@ -7,7 +7,7 @@ use super::head::LastCharge;
 use super::report::{self, Change};
 use crate::clock::Timestamp;
 use crate::flow::{SettleOn, Verdict};
-use crate::gateway::{CaptureRequest, Decline, DeclineClass, OperationKind, Reference};
+use crate::gateway::{CaptureRequest, Decline, DeclineClass, NotificationKind, OperationKind, Reference};
 use crate::ids::ExternalPaymentId;
 use crate::journal::JournalError;
 use crate::journal::payment::{PaymentRecord, PaymentState};
@@ -55,15 +55,21 @@ async fn received(
     raw_event: &str,
 ) -> Story<Verdict> {
     let state = case.payment(reference).map(|payment| payment.state);
+    let told = |kind| case.payment(reference).is_some_and(|payment| payment.times_told(kind) > 0);
+    let (cancelled, expired) = (told(NotificationKind::Cancelled), told(NotificationKind::Expired));
     let rules = &case.world.rules;
     let waited = case.now().since(at);
+    let soft = |code: &str| Decline { class: DeclineClass::Soft, code: code.to_owned() };
     match state {
-        Some(PaymentState::CaptureFailed) => {
-            let decline = Decline { class: DeclineClass::Soft, code: "capture_failed".to_owned() };
-            failed(case, reference, &decline).await
-        }
+        Some(PaymentState::CaptureFailed) => failed(case, reference, &soft("capture_failed")).await,
+        // A cancel that crossed the capture has won: nothing is left to be taken.
+        Some(PaymentState::Capturing) if cancelled => failed(case, reference, &soft("authorisation_cancelled")).await,
         Some(PaymentState::Captured) => captured(case, reference, external, expiration).await,
         Some(PaymentState::Capturing) if rules.settle_on == SettleOn::Receipt => captured(case, reference, external, expiration).await,
+        // Only the capture of a live authorisation is taken for done without the gateway's word.
+        Some(PaymentState::Capturing) if waited >= rules.settle_deadline && expired => {
+            case.park("capture_of_an_expired_authorisation", true).await
+        }
         Some(PaymentState::Capturing) if waited >= rules.settle_deadline => {
             case.world.metrics.count(Metric::Warning, &[("reason", "capture_settled_by_deadline")]);
             captured(case, reference, external, expiration).await

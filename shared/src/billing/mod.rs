@@ -13,6 +13,8 @@
 //! | [`pay`] | the order, and the authorisation or charge of an attempt |
 //! | [`capture`] | the capture of a live authorisation, and when it counts as done |
 //! | [`release`] | giving up an authorisation that nobody will capture |
+//! | [`notified`] | what a gateway's notification does to a payment, whenever it comes |
+//! | [`settlement`] | what a gateway tells later about an operation that it took |
 //! | [`report`] | telling Cleeng, with everything that is done when its answer is lost |
 //!
 //! A story ends early by returning its [`Verdict`] as the error, so that `?` reads as "or that is all for now".
@@ -21,10 +23,12 @@ pub mod capture;
 pub mod case;
 pub mod gateway_step;
 pub mod head;
+pub mod notified;
 pub mod pay;
 pub mod release;
 pub mod report;
 pub mod rules;
+pub mod settlement;
 
 use crate::cleeng::CleengError;
 use crate::cleeng::webhook::WebhookError;

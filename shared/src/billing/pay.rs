@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::case::{Case, StepTurn};
 use super::gateway_step::{self, Call, Fact};
 use super::head::{LastCharge, Live};
-use super::{Story, later};
+use super::{Story, later, notified};
 use crate::cleeng::webhook::BillingEvent;
 use crate::cleeng::{CALL_TIMEOUT, CleengError, NewOrder, Order};
 use crate::flow::{Method, Verdict};
@@ -109,7 +109,11 @@ pub async fn pay(case: &mut Case<'_>, event: &BillingEvent, method: Method, orde
         };
         if operation == OperationKind::Charge { Call::Charge(request) } else { Call::Authorise(request) }
     };
-    match gateway_step::run(case, PAY, method.gateway, operation, make).await? {
+    let fact = match notified::answered(case, PAY, &reference)? {
+        Some(fact) => fact,
+        None => gateway_step::run(case, PAY, method.gateway, operation, make).await?,
+    };
+    match fact {
         Fact::Done { external: Some(external), expires_at } => {
             case.change(&reference, |payment, _| {
                 payment.expires_at = expires_at;

@@ -29,7 +29,9 @@ pub async fn release_live(case: &mut Case<'_>) -> Story<()> {
     if payment.state == PaymentState::Authorised {
         case.change(&reference, |payment, now| payment.become_state(PaymentState::Cancelling, now))?;
     }
-    if !free {
+    // What the gateway released by itself need not be cancelled there; Cleeng does not know yet.
+    let released = matches!(case.payment(&reference).map(|p| p.state), Some(PaymentState::Cancelled | PaymentState::Expired));
+    if !free && !released {
         let target = authorisation.map_or_else(|| CancelTarget::Reference(reference.clone()), CancelTarget::Payment);
         let make = |key| Call::Cancel(CancelRequest { key, reference: reference.clone(), target });
         match gateway_step::run(case, RELEASE, gateway, OperationKind::Cancel, make).await? {

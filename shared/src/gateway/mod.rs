@@ -14,13 +14,13 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use serde::{Deserialize, Serialize};
 pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, UnknownCause};
 pub use registry::{Blueprint, GatewayName, Gateways};
 pub use requests::{
     CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, GatewayText, IdempotencyKey, InquiryRequest,
     MerchantInitiated, OperationKind, PurchaseRequest, Reference, RefundRequest, StoreDetailsRequest, StoredToken,
 };
+use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::http::HeaderMap;

@@ -4,13 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use super::{JournalError, SCHEMA};
 use crate::clock::Timestamp;
-use crate::gateway::{GatewayName, Reference};
+use crate::gateway::{GatewayName, NotificationKind, Reference};
 use crate::ids::{CustomerId, ExternalPaymentId, OrderId, PaymentDetailsId, PaymentId, SubscriptionId};
 use crate::journal::store::Key;
 use crate::money::Money;
 
 /// How many entries of the history are kept: the oldest ones go first.
 const MAX_HISTORY: usize = 40;
+/// How many notifications are remembered; a payment has about six in its life.
+const MAX_TOLD: usize = 40;
 
 /// Where a payment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -90,7 +92,7 @@ impl PaymentState {
                 | (S::CaptureFailed, S::Captured)
                 // A refund that fails later, a chargeback that is won.
                 | (S::Refunded, S::Captured | S::ChargedBack)
-                | (S::ChargedBack, S::Captured)
+                | (S::ChargedBack, S::Captured | S::Refunded)
         )
     }
 
@@ -99,6 +101,28 @@ impl PaymentState {
     pub const fn is_open(self) -> bool {
         matches!(self, Self::Starting | Self::Authorised | Self::Capturing | Self::Cancelling)
     }
+}
+
+/// What the gateway told about a payment whose own flow still waits for an answer.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Answered {
+    /// The money is held, or taken where it is taken at once.
+    Authorised {
+        /// The gateway's id of it.
+        external: ExternalPaymentId,
+    },
+    /// It was refused.
+    Declined,
+}
+
+/// A notification that was taken into account.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Told {
+    /// The same for every repetition.
+    pub key: String,
+    /// What it said.
+    pub kind: NotificationKind,
 }
 
 /// One payment, on both sides.
@@ -146,6 +170,15 @@ pub struct PaymentRecord {
     /// The order was free: nothing was asked of the gateway.
     #[serde(default)]
     pub free: bool,
+    /// What a notification said while the flow that makes the payment waits for an answer; that flow alone acts on it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub answered: Option<Answered>,
+    /// The notifications that were taken into account, by key.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub told: Vec<Told>,
+    /// Cleeng was told, or is being told, that the captured money is gone.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub loss_reported: bool,
     /// When it came to which state.
     #[serde(default)]
     pub history: Vec<(Timestamp, PaymentState)>,
@@ -181,6 +214,9 @@ impl PaymentRecord {
             state: PaymentState::Starting,
             expires_at: None,
             free: false,
+            answered: None,
+            told: Vec::new(),
+            loss_reported: false,
             history: vec![(now, PaymentState::Starting)],
         }
     }
@@ -202,6 +238,31 @@ impl PaymentRecord {
         }
         self.history.push((now, to));
         Ok(())
+    }
+
+    /// Whether a notification with this key was taken into account.
+    #[must_use]
+    pub fn was_told(&self, key: &str) -> bool {
+        self.told.iter().any(|told| told.key == key)
+    }
+
+    /// How many different notifications of this kind were taken into account.
+    #[must_use]
+    pub fn times_told(&self, kind: NotificationKind) -> usize {
+        self.told.iter().filter(|told| told.kind == kind).count()
+    }
+
+    /// Remembers a notification. The order in which notifications came leaves no trace here. False if there is no room for more.
+    pub fn remember(&mut self, key: &str, kind: NotificationKind) -> bool {
+        let told = Told { key: key.to_owned(), kind };
+        match self.told.binary_search(&told) {
+            Ok(_) => true,
+            Err(_) if self.told.len() >= MAX_TOLD => false,
+            Err(place) => {
+                self.told.insert(place, told);
+                true
+            }
+        }
     }
 
     /// Whether the held money can be captured now.

@@ -47,6 +47,8 @@ pub enum AttemptKind {
     Charge,
     /// Terminate a subscription.
     Terminate,
+    /// Tell Cleeng what a gateway told by itself.
+    Notification,
 }
 
 impl AttemptKind {
@@ -58,6 +60,7 @@ impl AttemptKind {
             Self::Capture => "capture",
             Self::Charge => "charge",
             Self::Terminate => "terminate",
+            Self::Notification => "notification",
         }
     }
 }
@@ -110,6 +113,8 @@ pub enum Finish {
     },
     /// The subscription has ended.
     Terminated,
+    /// Captured money is gone, and Cleeng knows.
+    LossReported,
     /// An operator has to look.
     Parked {
         /// Why, a stable word.
@@ -129,6 +134,7 @@ impl Finish {
             Self::Declined { .. } => "declined",
             Self::Stale { .. } => "stale",
             Self::Terminated => "terminated",
+            Self::LossReported => "loss_reported",
             Self::Parked { .. } => "parked",
         }
     }

@@ -8,12 +8,13 @@ use tracing::{info, warn};
 
 use super::event::{self, Event, EventError};
 use super::http_door::{self, Verify};
+use super::notification_door;
 use super::queue::Queue;
 use super::queue_door;
 use super::secrets::{SecretKeeper, Secrets};
 use super::settings::Mode;
 use crate::clock::{Clock, Timestamp};
-use crate::flow::{Flow, World};
+use crate::flow::{Flow, NotificationFlow, World};
 use crate::metrics::Metrics;
 use crate::settings::Problems;
 
@@ -34,10 +35,19 @@ pub trait Wiring: Send + Sync {
     fn wire(&self, secrets: &Secrets) -> Result<Wired, Problems>;
 }
 
+/// What a function is there for.
+#[derive(Clone)]
+pub enum Task {
+    /// The webhooks of one topic of Cleeng.
+    Webhooks(Arc<dyn Flow>),
+    /// The notifications of the gateways.
+    Notifications(Arc<dyn NotificationFlow>),
+}
+
 /// What an [`App`] is made of.
 pub struct Parts {
-    /// The story that it tells.
-    pub flow: Arc<dyn Flow>,
+    /// What it is there for.
+    pub task: Task,
     /// Where it lives.
     pub mode: Mode,
     /// The largest webhook body, in bytes.
@@ -107,7 +117,10 @@ impl App {
     /// [`HandlerError`] for an event that is not for this function.
     pub async fn handle(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError> {
         match event::read(raw) {
-            Ok(Event::Http(request)) => Ok(http_door::answer(self, &request, invocation).await.to_event()),
+            Ok(Event::Http(request)) => Ok(match &self.parts.task {
+                Task::Webhooks(flow) => http_door::answer(self, flow.as_ref(), &request, invocation).await.to_event(),
+                Task::Notifications(flow) => notification_door::answer(self, flow.as_ref(), &request, invocation).await.to_event(),
+            }),
             Ok(Event::Sqs(batch)) => Ok(queue_door::settle_all(self, batch, invocation).await),
             Err(error) => {
                 warn!(request_id = invocation.request_id, "event is not for this function");

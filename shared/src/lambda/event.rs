@@ -10,6 +10,7 @@ use aws_lambda_events::sqs::SqsEvent;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
+use http::header::CONTENT_TYPE;
 use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
 use lambda_runtime::Diagnostic;
 use serde::Deserialize;
@@ -46,7 +47,7 @@ pub struct Answer {
     pub status: StatusCode,
     /// Headers beside the content type.
     pub headers: Vec<(HeaderName, &'static str)>,
-    /// The body.
+    /// The body. A text goes out as it is, anything else as JSON.
     pub body: Value,
 }
 
@@ -152,6 +153,12 @@ impl Answer {
         Self { status, headers: Vec::new(), body }
     }
 
+    /// An answer with this plain text.
+    #[must_use]
+    pub fn text(status: StatusCode, text: &str) -> Self {
+        Self::new(status, Value::from(text)).with(CONTENT_TYPE, "text/plain")
+    }
+
     /// A refusal: a stable code, and a sentence that names the field and the fix.
     #[must_use]
     pub fn error(status: StatusCode, code: &str, message: &str) -> Self {
@@ -172,7 +179,8 @@ impl Answer {
         headers.insert("content-type".to_owned(), Value::from("application/json"));
         headers.insert("cache-control".to_owned(), Value::from("no-store"));
         headers.extend(self.headers.iter().map(|(name, value)| (name.as_str().to_owned(), Value::from(*value))));
-        let (status, body) = (self.status.as_u16(), self.body.to_string());
+        let status = self.status.as_u16();
+        let body = self.body.as_str().map_or_else(|| self.body.to_string(), str::to_owned);
         // Local emulations of the HTTP API take no answer without its list of cookies.
         json!({ "statusCode": status, "headers": headers, "cookies": [], "body": body, "isBase64Encoded": false })
     }
@@ -218,6 +226,12 @@ mod tests {
             "isBase64Encoded": false
         });
         assert_eq!(answer.to_event(), expected);
+    }
+
+    #[test]
+    fn a_plain_text_goes_out_as_it_is() {
+        let event = Answer::text(StatusCode::OK, "[accepted]").to_event();
+        assert_eq!((&event["body"], &event["headers"]["content-type"]), (&json!("[accepted]"), &json!("text/plain")));
     }
 
     proptest! {

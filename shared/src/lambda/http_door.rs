@@ -14,7 +14,7 @@ use super::queue::Envelope;
 use super::queue_door::deadline;
 use super::settings::Mode;
 use crate::cleeng::webhook::{Topic, Verified, Webhook};
-use crate::flow::{Delivery, Verdict};
+use crate::flow::{Delivery, Flow, Verdict};
 use crate::metrics::Metric;
 
 /// Tells whether Cleeng sent a body.
@@ -47,7 +47,7 @@ pub struct Refused {
 }
 
 impl Refused {
-    fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
+    pub(super) fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Self {
         Self { status, code, message: message.into() }
     }
 }
@@ -66,30 +66,31 @@ pub fn route_of(topic: Topic) -> String {
 }
 
 /// Answers one request.
-pub async fn answer(app: &App, request: &HttpRequest, invocation: &Invocation) -> Answer {
-    match take(app, request, invocation).await {
-        Ok(answer) => answer,
-        Err(refused) => {
-            app.parts.metrics.count(Metric::EventRefused, &[("reason", refused.code)]);
-            if refused.status == StatusCode::UNAUTHORIZED {
-                app.parts.metrics.count(Metric::SignatureFailure, &[]);
-            }
-            warn!(request_id = invocation.request_id, code = refused.code, status = refused.status.as_u16(), "webhook refused");
-            let answer = Answer::error(refused.status, refused.code, &refused.message);
-            match refused.status {
-                StatusCode::METHOD_NOT_ALLOWED => answer.with(ALLOW, "POST"),
-                StatusCode::SERVICE_UNAVAILABLE => answer.with(RETRY_AFTER, "5"),
-                _ => answer,
-            }
-        }
+pub async fn answer(app: &App, flow: &dyn Flow, request: &HttpRequest, invocation: &Invocation) -> Answer {
+    take(app, flow, request, invocation).await.unwrap_or_else(|refused| refuse(app, &refused, invocation))
+}
+
+/// The answer to a request that is refused, which is also counted.
+pub(super) fn refuse(app: &App, refused: &Refused, invocation: &Invocation) -> Answer {
+    app.parts.metrics.count(Metric::EventRefused, &[("reason", refused.code)]);
+    if refused.status == StatusCode::UNAUTHORIZED {
+        app.parts.metrics.count(Metric::SignatureFailure, &[]);
+    }
+    warn!(request_id = invocation.request_id, code = refused.code, status = refused.status.as_u16(), "webhook refused");
+    let answer = Answer::error(refused.status, refused.code, &refused.message);
+    match refused.status {
+        StatusCode::METHOD_NOT_ALLOWED => answer.with(ALLOW, "POST"),
+        StatusCode::SERVICE_UNAVAILABLE => answer.with(RETRY_AFTER, "5"),
+        _ => answer,
     }
 }
 
-async fn take(app: &App, request: &HttpRequest, invocation: &Invocation) -> Result<Answer, Refused> {
-    let body = check_request(app, request)?;
+async fn take(app: &App, flow: &dyn Flow, request: &HttpRequest, invocation: &Invocation) -> Result<Answer, Refused> {
+    check_address(app, flow, request)?;
+    let body = check_body(app, request)?;
     let received_at = app.parts.clock.now();
     let event = verify(app, &request.headers, body).await?;
-    let ours = check_event(app, event.get())?;
+    let ours = check_event(app, flow, event.get())?;
     if !ours {
         app.parts.metrics.count(Metric::EventNotOurs, &[]);
         info!(request_id = invocation.request_id, "webhook is for another connector's payment method");
@@ -97,34 +98,45 @@ async fn take(app: &App, request: &HttpRequest, invocation: &Invocation) -> Resu
     }
     if app.parts.mode == Mode::Embedded {
         let delivery = Delivery { id: invocation.request_id.clone(), deadline: deadline(app, invocation), received_at, count: 1 };
-        return Ok(settle_now(app, &event, &delivery).await);
+        return Ok(answer_verdict(app, flow.settle(&app.wired().world, &event, &delivery).await).await);
     }
     let envelope = Envelope::seal(&event, body, received_at).map_err(|_| not_utf8())?;
-    app.parts.queue.send(&envelope).await.map_err(|queue| {
+    enqueue(app, &envelope.to_text(), invocation).await?;
+    info!(request_id = invocation.request_id, "webhook accepted");
+    Ok(Answer::new(StatusCode::OK, json!({ "status": "accepted" })))
+}
+
+/// Makes a message durable.
+pub(super) async fn enqueue(app: &App, message: &str, invocation: &Invocation) -> Result<(), Refused> {
+    app.parts.queue.send(message).await.map_err(|queue| {
         error!(request_id = invocation.request_id, %queue, "webhook could not be queued");
         Refused::new(StatusCode::SERVICE_UNAVAILABLE, "queue_unavailable", "the event could not be stored: send it again")
     })?;
     app.parts.metrics.count(Metric::EventAccepted, &[]);
-    info!(request_id = invocation.request_id, "webhook accepted");
-    Ok(Answer::new(StatusCode::OK, json!({ "status": "accepted" })))
+    Ok(())
 }
 
 fn not_utf8() -> Refused {
     Refused::new(StatusCode::BAD_REQUEST, "invalid_body", "body is not a JSON object in UTF-8")
 }
 
-/// Route, method and size. Whoever does not know the route's key learns nothing about what is behind it.
-fn check_request<'a>(app: &App, request: &'a HttpRequest) -> Result<&'a [u8], Refused> {
+/// Whoever does not know the route's key learns nothing about what is behind it.
+fn check_address(app: &App, flow: &dyn Flow, request: &HttpRequest) -> Result<(), Refused> {
     let mut segments = request.path.rsplit('/');
     let (topic, key, room) = (segments.next().unwrap_or_default(), segments.next().unwrap_or_default(), segments.next());
     let known = app.parts.keeper.current().is_path_key(key);
-    if !known || room != Some("webhooks") || topic != route_of(app.parts.flow.topic()) {
+    if !known || room != Some("webhooks") || topic != route_of(flow.topic()) {
         return Err(Refused::new(
             StatusCode::NOT_FOUND,
             "not_found",
             "there is nothing at this address: check the webhook's URL in Cleeng",
         ));
     }
+    Ok(())
+}
+
+/// Method and size.
+pub(super) fn check_body<'a>(app: &App, request: &'a HttpRequest) -> Result<&'a [u8], Refused> {
     if request.method != "POST" {
         return Err(Refused::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "webhooks are sent with POST"));
     }
@@ -132,7 +144,8 @@ fn check_request<'a>(app: &App, request: &'a HttpRequest) -> Result<&'a [u8], Re
         return Err(Refused::new(StatusCode::BAD_REQUEST, "invalid_body", "body is announced as base64 and is not"));
     };
     if body.len() > app.parts.max_body_bytes {
-        let message = format!("body is larger than {} bytes: raise MAX_BODY_BYTES if Cleeng's events have grown", app.parts.max_body_bytes);
+        let message =
+            format!("body is larger than {} bytes: raise MAX_BODY_BYTES if the sender's events have grown", app.parts.max_body_bytes);
         return Err(Refused::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message));
     }
     Ok(body)
@@ -149,12 +162,12 @@ async fn verify(app: &App, headers: &HeaderMap, body: &[u8]) -> Result<Verified<
 }
 
 /// Whether the event is one that this function acts on, and if so whether its payment method is ours.
-fn check_event(app: &App, event: &Webhook) -> Result<bool, Refused> {
+fn check_event(app: &App, flow: &dyn Flow, event: &Webhook) -> Result<bool, Refused> {
     let wired = app.wired();
     let rules = &wired.world.rules;
     let bad = |code, message: String| Refused::new(StatusCode::BAD_REQUEST, code, message);
-    if event.topic != app.parts.flow.topic() {
-        return Err(bad("wrong_topic", format!("topic is not {}: check the webhook's URL in Cleeng", app.parts.flow.topic().as_str())));
+    if event.topic != flow.topic() {
+        return Err(bad("wrong_topic", format!("topic is not {}: check the webhook's URL in Cleeng", flow.topic().as_str())));
     }
     if event.publisher != rules.publisher {
         return Err(bad("wrong_publisher", "broadcasterId is not the publisher of CONNECTOR_PUBLISHER_ID".to_owned()));
@@ -167,9 +180,8 @@ fn check_event(app: &App, event: &Webhook) -> Result<bool, Refused> {
     Ok(true)
 }
 
-/// Embedded mode: no queue, so the flow runs here and its verdict is the answer.
-async fn settle_now(app: &App, event: &Verified<Webhook>, delivery: &Delivery) -> Answer {
-    let verdict = app.parts.flow.settle(&app.wired().world, event, delivery).await;
+/// Embedded mode: no queue, so the flow runs at the door and its verdict is the answer.
+pub(super) async fn answer_verdict(app: &App, verdict: Verdict) -> Answer {
     match verdict {
         Verdict::Settled(outcome) => {
             app.parts.metrics.count(Metric::Settled, &[("outcome", outcome)]);

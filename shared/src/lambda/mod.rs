@@ -10,6 +10,8 @@
 //! | [`settings`], [`secrets`] | what the environment says, and what is kept secret |
 //! | [`event`] | the runtime's JSON, told apart by its shape |
 //! | [`http_door`], [`queue_door`] | the two doors |
+//! | [`notification_door`] | the first door for the gateways' notifications |
+//! | [`requeue`] | the way back to the queues of events that wait for a gateway's word |
 //! | [`queue`] | the queue between them, and the envelope on it |
 //! | [`app`] | what both doors share |
 //! | [`wiring`] | which clients a deployed function has |
@@ -23,8 +25,10 @@ pub mod app;
 pub mod aws;
 pub mod event;
 pub mod http_door;
+pub mod notification_door;
 pub mod queue;
 pub mod queue_door;
+pub mod requeue;
 pub mod secrets;
 pub mod settings;
 pub mod telemetry;
@@ -32,7 +36,7 @@ pub mod telemetry;
 mod testing;
 pub mod wiring;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use lambda_runtime::{LambdaEvent, service_fn};
@@ -41,14 +45,16 @@ use thiserror::Error;
 use tracing::error;
 use tracing::level_filters::LevelFilter;
 
-use self::app::{App, Invocation, Parts};
+use self::app::{App, Invocation, Parts, Task};
 use self::queue::{NoQueue, Queue, SqsQueue};
+use self::requeue::EventQueues;
 use self::secrets::{Environment, SecretError, SecretKeeper, SecretSource, SecretsManager};
 use self::settings::{Resources, Settings};
 use self::telemetry::{EmfSink, Output, Redactor};
 use self::wiring::{PeerSettings, Standard};
+use crate::cleeng::webhook::Topic;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::flow::Flow;
+use crate::flow::{Flow, NoRequeue, NotificationFlow, Requeue};
 use crate::http::ReqwestTransport;
 use crate::journal::dynamodb::DynamoStore;
 use crate::journal::memory::MemoryStore;
@@ -78,9 +84,21 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`], before the first event is taken; every mistake is named in the log.
 pub async fn run(flow: impl Flow + 'static) -> Result<(), StartError> {
+    run_task(Task::Webhooks(Arc::new(flow))).await
+}
+
+/// As [`run`], for the function that takes the gateways' notifications.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_notifications(flow: impl NotificationFlow + 'static) -> Result<(), StartError> {
+    run_task(Task::Notifications(Arc::new(flow))).await
+}
+
+async fn run_task(task: Task) -> Result<(), StartError> {
     let redactor = Arc::new(Redactor::default());
     let output = Output::new(Box::new(std::io::stdout()), Arc::clone(&redactor));
-    let started = start(Arc::new(flow), &output, redactor).await;
+    let started = start(task, &output, redactor).await;
     let app = started.inspect_err(tell)?;
     let handler = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let app = Arc::clone(&app);
@@ -106,41 +124,52 @@ fn tell(failure: &StartError) {
     error!(cause = cause.lines().next().unwrap_or_default(), "function cannot start");
 }
 
-async fn start(flow: Arc<dyn Flow>, output: &Output, redactor: Arc<Redactor>) -> Result<Arc<App>, StartError> {
+async fn start(task: Task, output: &Output, redactor: Arc<Redactor>) -> Result<Arc<App>, StartError> {
     let get = |name: &str| std::env::var(name).ok();
-    let read = read_all(&get);
+    let read = read_all(&get, &task);
     let level = read.as_ref().map_or(LevelFilter::INFO, |start| start.settings.log_level);
     // A second subscriber in one process is a test's business; the first one stays.
     let _ = tracing::subscriber::set_global_default(telemetry::subscriber(output.clone(), level));
-    let StartSettings { settings, peers, function } = read?;
+    let StartSettings { settings, peers, function, event_queues } = read?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let metrics = Metrics::new(Arc::new(EmfSink::new(output.clone(), function, Arc::clone(&clock))));
-    let Backing { source, store, queue } = match &settings.resources {
-        Some(resources) => in_aws(resources, &clock).await,
+    let Backing { source, store, queue, requeue } = match &settings.resources {
+        Some(resources) => in_aws(resources, event_queues, &clock).await,
         None => embedded(&get, &clock),
     };
     let gateways: BTreeSet<_> = settings.methods.values().map(|method| method.gateway).collect();
     let keeper = SecretKeeper::open(source, gateways, redactor, Arc::clone(&clock)).await?;
     let transport = Arc::new(ReqwestTransport::new().map_err(|_| StartError::HttpClient)?);
     let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
-    let wiring = Standard { settings, peers, topic: flow.topic(), transport, store, clock: Arc::clone(&clock), metrics: metrics.clone() };
-    Ok(Arc::new(App::new(Parts { flow, mode, max_body_bytes, keeper, wiring: Box::new(wiring), queue, clock, metrics })?))
+    let topic = match &task {
+        Task::Webhooks(flow) => Some(flow.topic()),
+        Task::Notifications(_) => None,
+    };
+    let wiring = Standard { settings, peers, topic, transport, store, clock: Arc::clone(&clock), metrics: metrics.clone(), requeue };
+    Ok(Arc::new(App::new(Parts { task, mode, max_body_bytes, keeper, wiring: Box::new(wiring), queue, clock, metrics })?))
 }
 
 struct StartSettings {
     settings: Settings,
     peers: PeerSettings,
     function: String,
+    event_queues: BTreeMap<Topic, String>,
 }
 
 /// All settings with one reader, so that one start shows every mistake.
-fn read_all(get: &dyn Fn(&str) -> Option<String>) -> Result<StartSettings, Problems> {
+fn read_all(get: &dyn Fn(&str) -> Option<String>, task: &Task) -> Result<StartSettings, Problems> {
     let mut reader = Reader::new(get);
     let function = read_runtime(&mut reader);
     let settings = Settings::read(&mut reader);
     let peers = settings.as_ref().and_then(|settings| wiring::read_peer_settings(&mut reader, settings));
-    let all = function.zip(settings).zip(peers).map(|((function, settings), peers)| StartSettings { settings, peers, function });
+    let deployed = settings.as_ref().is_none_or(|settings| settings.resources.is_some());
+    let event_queues = match task {
+        Task::Notifications(_) if deployed => requeue::read_queues(&mut reader),
+        Task::Notifications(_) | Task::Webhooks(_) => BTreeMap::new(),
+    };
+    let all = function.zip(settings).zip(peers);
+    let all = all.map(|((function, settings), peers)| StartSettings { settings, peers, function, event_queues });
     reader.finish(all)
 }
 
@@ -159,15 +188,20 @@ struct Backing {
     source: Box<dyn SecretSource>,
     store: Arc<dyn Store>,
     queue: Arc<dyn Queue>,
+    requeue: Arc<dyn Requeue>,
 }
 
-async fn in_aws(resources: &Resources, clock: &Arc<dyn Clock>) -> Backing {
+async fn in_aws(resources: &Resources, event_queues: BTreeMap<Topic, String>, clock: &Arc<dyn Clock>) -> Backing {
     let config = aws::load().await;
+    let sqs = aws_sdk_sqs::Client::new(&config);
+    let queue_of = |url: String| Arc::new(SqsQueue::new(sqs.clone(), url)) as Arc<dyn Queue>;
+    let event_queues = event_queues.into_iter().map(|(topic, url)| (topic, queue_of(url))).collect();
     let Resources { table, queue_url, secret_id } = resources.clone();
     Backing {
         source: Box::new(SecretsManager::new(aws_sdk_secretsmanager::Client::new(&config), secret_id)),
         store: Arc::new(DynamoStore::new(aws_sdk_dynamodb::Client::new(&config), table, Arc::clone(clock))),
-        queue: Arc::new(SqsQueue::new(aws_sdk_sqs::Client::new(&config), queue_url)),
+        queue: queue_of(queue_url),
+        requeue: Arc::new(EventQueues::new(event_queues, Arc::clone(clock))),
     }
 }
 
@@ -176,16 +210,29 @@ fn embedded(get: &dyn Fn(&str) -> Option<String>, clock: &Arc<dyn Clock>) -> Bac
         source: Box::new(Environment::new(get("CONNECTOR_SECRETS"))),
         store: Arc::new(MemoryStore::new(Arc::clone(clock))),
         queue: Arc::new(NoQueue),
+        requeue: Arc::new(NoRequeue),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use super::testing::{FakeFlow, FakeNotificationFlow};
     use super::*;
+
+    fn task() -> Task {
+        Task::Webhooks(Arc::new(FakeFlow::default()))
+    }
+
+    #[test]
+    fn only_the_function_that_brings_events_back_needs_their_queues() {
+        let problems = |task| read_all(&|_| None, &task).err().unwrap().to_string();
+        assert!(problems(Task::Notifications(Arc::new(FakeNotificationFlow::default()))).contains("EVENT_QUEUE_URLS"));
+        assert!(!problems(task()).contains("EVENT_QUEUE_URLS"));
+    }
 
     #[test]
     fn a_start_without_any_setting_names_them_all() {
-        let problems = read_all(&|_| None).err().unwrap().to_string();
+        let problems = read_all(&|_| None, &task()).err().unwrap().to_string();
         for name in
             ["AWS_LAMBDA_RUNTIME_API", "JOURNAL_TABLE", "QUEUE_URL", "CONNECTOR_SECRET_ID", "CONNECTOR_PUBLISHER_ID", "PAYMENT_METHODS"]
         {
@@ -196,7 +243,7 @@ mod tests {
     #[test]
     fn a_memory_size_that_the_runtime_cannot_read_is_a_mistake_and_no_panic() {
         let get = |name: &str| name.starts_with("AWS_LAMBDA").then(|| "many".to_owned());
-        let problems = read_all(&get).err().unwrap().to_string();
+        let problems = read_all(&get, &task()).err().unwrap().to_string();
         assert!(problems.contains("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"));
         assert!(!problems.contains("many"));
     }

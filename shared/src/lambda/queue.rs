@@ -1,8 +1,10 @@
 //! The queue between the two doors, and what lies on it.
 //!
-//! An [`Envelope`] is only ever made from an event that was verified, and queue and journal are written by our own functions alone (their
-//! policies name the roles). So opening one is the second place, after the verifier, that makes a [`Verified`] event, and the only one here.
+//! An [`Envelope`] or a [`NotificationEnvelope`] is only ever made from something that was verified, and queue and journal are written by our
+//! own functions alone (their policies name the roles). So opening one is the second place, after the doors' verifiers, that makes something
+//! [`Verified`], and the only one here.
 
+mod notification;
 mod sqs;
 
 use std::time::Duration;
@@ -12,6 +14,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use thiserror::Error;
 
+pub use self::notification::NotificationEnvelope;
 pub use self::sqs::SqsQueue;
 use crate::cleeng::webhook::{Topic, Verified, Webhook, WebhookError};
 use crate::clock::Timestamp;
@@ -48,6 +51,12 @@ pub enum EnvelopeError {
     /// The event in it cannot be read.
     #[error("the event in the envelope cannot be read: {0}")]
     Event(WebhookError),
+    /// The event in it is one of another function.
+    #[error("the event is one of another function's topic")]
+    WrongQueue,
+    /// The notification in it cannot be read.
+    #[error("the notification in the envelope cannot be read")]
+    Item,
 }
 
 impl EnvelopeError {
@@ -60,13 +69,14 @@ impl EnvelopeError {
             Self::Source => "envelope_source",
             Self::Topic => "envelope_topic",
             Self::Event(_) => "envelope_event",
+            Self::WrongQueue => "wrong_topic",
+            Self::Item => "envelope_item",
         }
     }
 }
 
 #[derive(Deserialize)]
 struct Wire {
-    source: String,
     topic: String,
     received_at: i64,
     body: String,
@@ -108,19 +118,20 @@ impl Envelope {
     /// # Errors
     /// [`EnvelopeError`].
     pub fn from_text(text: &str) -> Result<Self, EnvelopeError> {
-        // The version first: a later release may have changed everything else.
-        let value: Value = serde_json::from_str(text).map_err(|_| EnvelopeError::Garbled)?;
-        match value.get("v").and_then(Value::as_u64) {
-            Some(VERSION) => {}
-            Some(newer) if newer > VERSION => return Err(EnvelopeError::Version),
-            _ => return Err(EnvelopeError::Garbled),
-        }
-        let wire: Wire = serde_json::from_value(value).map_err(|_| EnvelopeError::Garbled)?;
-        if wire.source != SOURCE {
-            return Err(EnvelopeError::Source);
-        }
+        let wire: Wire = serde_json::from_value(unwrap(text, SOURCE)?).map_err(|_| EnvelopeError::Garbled)?;
         let topic = Topic::parse(&wire.topic).ok_or(EnvelopeError::Topic)?;
         Ok(Self { topic, received_at: Timestamp::from_millis(wire.received_at), body: wire.body })
+    }
+
+    /// Reads what an attempt in our own journal keeps while it waits: an envelope, or the webhook alone, which is then sealed as of now.
+    ///
+    /// # Errors
+    /// [`EnvelopeError`].
+    pub fn of_waiting(text: &str, now: Timestamp) -> Result<Self, EnvelopeError> {
+        Self::from_text(text).or_else(|_| {
+            let webhook = Webhook::parse(text.as_bytes()).map_err(EnvelopeError::Event)?;
+            Ok(Self::reseal(&Verified::attest(webhook), now))
+        })
     }
 
     /// What the event is about.
@@ -148,6 +159,21 @@ impl Envelope {
     }
 }
 
+/// Reads the members of an envelope of this source. The version first: a later release may have changed everything else.
+fn unwrap(text: &str, source: &str) -> Result<Value, EnvelopeError> {
+    let value: Value = serde_json::from_str(text).map_err(|_| EnvelopeError::Garbled)?;
+    match value.get("v").and_then(Value::as_u64) {
+        Some(VERSION) => {}
+        Some(newer) if newer > VERSION => return Err(EnvelopeError::Version),
+        _ => return Err(EnvelopeError::Garbled),
+    }
+    match value.get("source").and_then(Value::as_str) {
+        Some(told) if told == source => Ok(value),
+        Some(_) => Err(EnvelopeError::Source),
+        None => Err(EnvelopeError::Garbled),
+    }
+}
+
 /// Why the queue did not take something.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum QueueError {
@@ -162,11 +188,11 @@ pub enum QueueError {
 /// A queue of one function.
 #[async_trait]
 pub trait Queue: Send + Sync {
-    /// Puts an envelope on the queue; it is durable when this returns.
+    /// Puts the text of an envelope on the queue; it is durable when this returns.
     ///
     /// # Errors
     /// [`QueueError`].
-    async fn send(&self, envelope: &Envelope) -> Result<(), QueueError>;
+    async fn send(&self, message: &str) -> Result<(), QueueError>;
 
     /// Hides a message that was received for so long, at most [`LONGEST_DELAY`].
     ///
@@ -181,7 +207,7 @@ pub struct NoQueue;
 
 #[async_trait]
 impl Queue for NoQueue {
-    async fn send(&self, _envelope: &Envelope) -> Result<(), QueueError> {
+    async fn send(&self, _message: &str) -> Result<(), QueueError> {
         Err(QueueError::Refused("embedded mode has no queue"))
     }
 
@@ -226,9 +252,9 @@ impl CapturingQueue {
 #[cfg(any(test, feature = "test-support"))]
 #[async_trait]
 impl Queue for CapturingQueue {
-    async fn send(&self, envelope: &Envelope) -> Result<(), QueueError> {
+    async fn send(&self, message: &str) -> Result<(), QueueError> {
         self.outcome()?;
-        self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(envelope.to_text());
+        self.sent.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(message.to_owned());
         Ok(())
     }
 

@@ -10,8 +10,8 @@ use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
-use super::app::{App, Invocation, is_about_credentials};
-use super::queue::Envelope;
+use super::app::{App, Invocation, Task, is_about_credentials};
+use super::queue::{Envelope, EnvelopeError, NotificationEnvelope};
 use crate::clock::Timestamp;
 use crate::flow::{Delivery, Verdict};
 use crate::metrics::Metric;
@@ -54,26 +54,39 @@ async fn settle(app: &App, message: &SqsMessage, id: &str, invocation: &Invocati
         warn!(request_id = invocation.request_id, message_id = id, "message not started: too little time is left");
         return false;
     }
-    let opened = Envelope::from_text(message.body.as_deref().unwrap_or_default())
-        .and_then(|envelope| envelope.open().map(|event| (envelope.received_at(), event)));
-    let (received_at, event) = match opened {
-        Ok(opened) => opened,
+    let count = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1_u32).max(1);
+    let delivery = |received_at| Delivery { id: format!("{}/{id}", invocation.request_id), deadline, received_at, count };
+    match tell(app, message.body.as_deref().unwrap_or_default(), delivery).await {
+        Ok((delivery, verdict)) => conclude(app, message, id, &delivery, &verdict).await,
         Err(unreadable) => {
             let code = unreadable.code();
             error!(request_id = invocation.request_id, message_id = id, code, "message cannot be opened; it will become a dead letter");
             app.parts.metrics.count(Metric::Deferred, &[("reason", code)]);
-            return false;
+            false
         }
-    };
-    if event.get().topic != app.parts.flow.topic() {
-        error!(request_id = invocation.request_id, message_id = id, "message is on the wrong queue; it will become a dead letter");
-        app.parts.metrics.count(Metric::Deferred, &[("reason", "wrong_topic")]);
-        return false;
     }
-    let count = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1_u32).max(1);
-    let delivery = Delivery { id: format!("{}/{id}", invocation.request_id), deadline, received_at, count };
-    let verdict = app.parts.flow.settle(&app.wired().world, &event, &delivery).await;
-    conclude(app, message, id, &delivery, &verdict).await
+}
+
+/// Opens a message and gives it to the flow.
+async fn tell(app: &App, text: &str, delivery: impl FnOnce(Timestamp) -> Delivery) -> Result<(Delivery, Verdict), EnvelopeError> {
+    let wired = app.wired();
+    match &app.parts.task {
+        Task::Webhooks(flow) => {
+            let envelope = Envelope::from_text(text)?;
+            let (event, delivery) = (envelope.open()?, delivery(envelope.received_at()));
+            if event.get().topic != flow.topic() {
+                return Err(EnvelopeError::WrongQueue);
+            }
+            let verdict = flow.settle(&wired.world, &event, &delivery).await;
+            Ok((delivery, verdict))
+        }
+        Task::Notifications(flow) => {
+            let envelope = NotificationEnvelope::from_text(text)?;
+            let (gateway, delivery) = (envelope.gateway(), delivery(envelope.received_at()));
+            let verdict = flow.settle(&wired.world, gateway, &envelope.open(), &delivery).await;
+            Ok((delivery, verdict))
+        }
+    }
 }
 
 async fn conclude(app: &App, message: &SqsMessage, id: &str, delivery: &Delivery, verdict: &Verdict) -> bool {

@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use super::app::{App, Invocation, Parts, Wired, Wiring};
+use super::app::{App, Invocation, Parts, Task, Wired, Wiring};
 use super::http_door::{Refused, Verify};
 use super::queue::CapturingQueue;
 use super::secrets::{SecretError, SecretKeeper, SecretSource, Secrets};
@@ -23,8 +23,8 @@ use crate::cleeng::{
     TerminationType,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::flow::{Billing, Delivery, Flow, Method, Rules, SettleOn, Verdict, World};
-use crate::gateway::{GatewayName, Gateways};
+use crate::flow::{Billing, Delivery, Flow, Method, NoRequeue, NotificationFlow, Rules, SettleOn, Verdict, World};
+use crate::gateway::{GatewayName, GatewayNotification, Gateways};
 use crate::ids::{OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, PublisherId, SubscriptionId};
 use crate::journal::memory::MemoryStore;
 use crate::metrics::Metrics;
@@ -97,6 +97,21 @@ impl Flow for FakeFlow {
     async fn settle(&self, _world: &World, event: &Verified<Webhook>, delivery: &Delivery) -> Verdict {
         self.seen.lock().unwrap().push((event.get().data.clone(), delivery.clone()));
         self.verdicts.lock().unwrap().pop_front().unwrap_or(Verdict::Settled("authorised"))
+    }
+}
+
+/// The same for notifications.
+#[derive(Default)]
+pub(super) struct FakeNotificationFlow {
+    pub(super) seen: Mutex<Vec<(GatewayNotification, Delivery)>>,
+    pub(super) verdicts: Mutex<VecDeque<Verdict>>,
+}
+
+#[async_trait]
+impl NotificationFlow for FakeNotificationFlow {
+    async fn settle(&self, _world: &World, _: GatewayName, item: &Verified<GatewayNotification>, delivery: &Delivery) -> Verdict {
+        self.seen.lock().unwrap().push((item.get().clone(), delivery.clone()));
+        self.verdicts.lock().unwrap().pop_front().unwrap_or(Verdict::Settled("captured"))
     }
 }
 
@@ -199,6 +214,7 @@ impl Wiring for FakeWiring {
             store: Arc::new(MemoryStore::new(Arc::new(self.clock.clone()))),
             clock: Arc::new(self.clock.clone()),
             metrics: self.metrics.clone(),
+            requeue: Arc::new(NoRequeue),
         };
         Ok(Wired { world, verify: Arc::new(FakeVerifier(secrets.cleeng.webhook_secrets.clone())) })
     }
@@ -225,7 +241,7 @@ pub(super) async fn bench(mode: Mode) -> Bench {
     let keeper = SecretKeeper::open(source, [GatewayName::Adyen].into(), redactor, Arc::new(clock.clone())).await.ok().unwrap();
     let metrics = Metrics::new(Arc::new(EmfSink::new(output.clone(), "authorisation", Arc::new(clock.clone()))));
     let parts = Parts {
-        flow: flow.clone(),
+        task: Task::Webhooks(flow.clone()),
         mode,
         max_body_bytes: 4096,
         keeper,

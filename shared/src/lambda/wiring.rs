@@ -14,7 +14,7 @@ use crate::cleeng::client::{CleengSettings, CoreApi, Environment};
 use crate::cleeng::signature::{SignatureSettings, Verifier};
 use crate::cleeng::webhook::{Topic, Verified, Webhook};
 use crate::clock::Clock;
-use crate::flow::World;
+use crate::flow::{Requeue, World};
 use crate::gateway::{Blueprint, GatewayName, Gateways};
 use crate::http::Transport;
 use crate::ids::PublisherId;
@@ -70,10 +70,20 @@ impl Verify for ForUs {
     }
 }
 
+/// A function that takes no webhooks of Cleeng.
+pub struct NoWebhooks;
+
+impl Verify for NoWebhooks {
+    fn verify(&self, _headers: &HeaderMap, _body: &[u8]) -> Result<Verified<Webhook>, Refused> {
+        let message = "this function takes no webhooks of Cleeng".to_owned();
+        Err(Refused { status: StatusCode::NOT_FOUND, code: "not_found", message })
+    }
+}
+
 /// The wiring of a deployed function. Journal, connections and time outlive a change of secrets.
 pub struct Standard {
-    /// The topic of the function.
-    pub topic: Topic,
+    /// The topic of the function, if it takes webhooks of Cleeng.
+    pub topic: Option<Topic>,
     /// The settings that belong to no peer.
     pub settings: Settings,
     /// The peers' settings.
@@ -86,6 +96,8 @@ pub struct Standard {
     pub clock: Arc<dyn Clock>,
     /// The metrics.
     pub metrics: Metrics,
+    /// The way back to the queues of waiting events.
+    pub requeue: Arc<dyn Requeue>,
 }
 
 impl Wiring for Standard {
@@ -97,7 +109,7 @@ impl Wiring for Standard {
             let texts = secrets.gateways.get(&blueprint.name()).cloned().unwrap_or_default();
             gateways = gateways.with(blueprint.build(&texts, transport())?);
         }
-        let verifier = Verifier::new(self.peers.signature.clone(), &secrets.cleeng.webhook_secrets)?;
+        let verifier = || Verifier::new(self.peers.signature.clone(), &secrets.cleeng.webhook_secrets);
         let world = World {
             rules: Arc::new(self.settings.rules(secrets.idempotency_salt.clone())),
             cleeng: Arc::new(cleeng),
@@ -105,9 +117,13 @@ impl Wiring for Standard {
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
+            requeue: Arc::clone(&self.requeue),
         };
-        let verify = ForUs { verifier, publisher: self.settings.publisher.clone(), topic: self.topic };
-        Ok(Wired { world, verify: Arc::new(verify) })
+        let verify: Arc<dyn Verify> = match self.topic {
+            Some(topic) => Arc::new(ForUs { verifier: verifier()?, publisher: self.settings.publisher.clone(), topic }),
+            None => Arc::new(NoWebhooks),
+        };
+        Ok(Wired { world, verify })
     }
 }
 

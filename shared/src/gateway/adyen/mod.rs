@@ -36,8 +36,8 @@ use wire::{AskedModification, AskedPayment};
 
 use super::{
     CancelRequest, CancelTarget, Capabilities, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, FinalizeRequest, Gateway,
-    GatewayError, GatewayName, InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Operation, Outcome,
-    PurchaseRequest, RefundRequest, StoreDetailsRequest,
+    GatewayError, GatewayName, InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Operation, Outcome, PurchaseRequest,
+    RefundRequest, StoreDetailsRequest,
 };
 use crate::http::{HeaderMap, Transport};
 use crate::ids::ExternalPaymentId;

@@ -6,7 +6,7 @@ use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
 
-use super::{Envelope, LONGEST_DELAY, Queue, QueueError};
+use super::{LONGEST_DELAY, Queue, QueueError};
 
 /// An SQS queue.
 pub struct SqsQueue {
@@ -24,8 +24,8 @@ impl SqsQueue {
 
 #[async_trait]
 impl Queue for SqsQueue {
-    async fn send(&self, envelope: &Envelope) -> Result<(), QueueError> {
-        let sending = self.client.send_message().queue_url(&self.url).message_body(envelope.to_text()).send();
+    async fn send(&self, message: &str) -> Result<(), QueueError> {
+        let sending = self.client.send_message().queue_url(&self.url).message_body(message).send();
         sending.await.map(|_| ()).map_err(|error| sort(&error))
     }
 

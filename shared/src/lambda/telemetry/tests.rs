@@ -163,7 +163,7 @@ async fn an_error_of_the_aws_sdk_never_reaches_a_line_or_an_error_of_ours() {
     let credentials = aws_sdk_sqs::config::SharedCredentialsProvider::new(credentials);
     let queue = SqsQueue::new(aws_sdk_sqs::Client::new(&config.credentials_provider(credentials).build()), url);
     let raw = authorisation_event().to_string().into_bytes();
-    let failure = queue.send(&Envelope::seal(&verified(&raw), &raw, NOW).unwrap()).await.unwrap_err();
+    let failure = queue.send(&Envelope::seal(&verified(&raw), &raw, NOW).unwrap().to_text()).await.unwrap_err();
     answering.join().unwrap();
     assert_eq!(failure, QueueError::Refused("access denied"));
     let text = format!("{failure:?} {failure} {}", sink.text());
