@@ -4,7 +4,6 @@
 //! It must never act on an item, except in embedded mode; never answer 200 while an item that could be ours is not durable; never refuse an
 //! item for its kind, its account or its payment, because a gateway repeats what is refused for days and holds back what comes after it.
 
-use http::header::RETRY_AFTER;
 use http::{HeaderMap, StatusCode};
 use tracing::info;
 
@@ -40,7 +39,7 @@ async fn take(app: &App, flow: &dyn NotificationFlow, request: &HttpRequest, inv
             }
             Ok(item) if app.parts.mode == Mode::Embedded => {
                 let answer = settle_now(app, flow, gateway, item, invocation, received_at, number).await;
-                put_off = put_off.or(answer.filter(|answer| answer.status != StatusCode::OK));
+                put_off = put_off.or(Some(answer).filter(|answer| answer.status != StatusCode::OK));
             }
             Ok(item) => {
                 let envelope = NotificationEnvelope::seal(gateway, &Verified::attest(item), received_at);
@@ -100,7 +99,7 @@ fn refused(error: NotificationError) -> Refused {
     Refused::new(status, code, message)
 }
 
-/// Embedded mode: no queue, so the flow runs here. Nothing where it is done.
+/// Embedded mode: no queue, so the flow runs here.
 async fn settle_now(
     app: &App,
     flow: &dyn NotificationFlow,
@@ -109,11 +108,11 @@ async fn settle_now(
     invocation: &Invocation,
     received_at: Timestamp,
     number: u32,
-) -> Option<Answer> {
+) -> Answer {
     let id = format!("{}/{number}", invocation.request_id);
     let delivery = Delivery { id, deadline: deadline(app, invocation), received_at, count: 1 };
     let verdict = flow.settle(&app.wired().world, gateway, &Verified::attest(item), &delivery).await;
-    Some(http_door::answer_verdict(app, verdict).await.with(RETRY_AFTER, "30"))
+    http_door::answer_verdict(app, verdict).await
 }
 
 #[cfg(test)]

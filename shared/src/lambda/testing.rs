@@ -24,7 +24,9 @@ use crate::cleeng::{
 };
 use crate::clock::{Clock, Timestamp};
 use crate::flow::{Billing, Delivery, Flow, Method, NoRequeue, NotificationFlow, Rules, SettleOn, Verdict, World};
-use crate::gateway::{GatewayName, GatewayNotification, Gateways};
+use crate::gateway::adyen::{AdyenEnvironment, AdyenSettings, CaptureMode};
+use crate::gateway::{Blueprint, Gateway, GatewayName, GatewayNotification, Gateways};
+use crate::http::{Request, Response, Transport, TransportError};
 use crate::ids::{OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, PublisherId, SubscriptionId};
 use crate::journal::memory::MemoryStore;
 use crate::metrics::Metrics;
@@ -38,6 +40,8 @@ pub(super) const PUBLISHER_TOKEN: &str = "publisher-token-for-the-tests";
 pub(super) const SIGNING_SECRET: &str = "signing-secret-first";
 pub(super) const NEXT_SIGNING_SECRET: &str = "signing-secret-second";
 pub(super) const API_KEY: &str = "adyen-api-key-for-the-tests";
+pub(super) const HMAC_KEY: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
+pub(super) const MERCHANT_ACCOUNT: &str = "StreamCoECOM";
 pub(super) const CARD_TOKEN: &str = "stored-card-token-8416";
 pub(super) const EMAIL: &str = "viewer.one@example.com";
 pub(super) const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
@@ -167,8 +171,29 @@ pub(super) fn secret_json(signing: &str) -> Value {
         "idempotency_salt": SALT,
         "webhook_path_keys": [PATH_KEY, "path-key-for-the-tests-0000"],
         "cleeng": { "publisher_token": [PUBLISHER_TOKEN], "webhook_secrets": [signing] },
-        "adyen": { "api_key": [API_KEY], "hmac_keys": [] }
+        "adyen": { "api_key": [API_KEY], "hmac_keys": [HMAC_KEY] }
     })
+}
+
+/// The adapter of the account that notifications are about; nobody can be reached.
+fn adyen_adapter(secrets: &Secrets) -> Result<Arc<dyn Gateway>, Problems> {
+    let settings = AdyenSettings {
+        environment: AdyenEnvironment::Test,
+        base_url: "http://adyen.test/v71".to_owned(),
+        merchant_account: MERCHANT_ACCOUNT.to_owned(),
+        capture_mode: CaptureMode::Manual,
+        return_url: "https://example.com".to_owned(),
+    };
+    settings.build(secrets.gateways.get(&GatewayName::Adyen).unwrap(), Arc::new(Nowhere))
+}
+
+struct Nowhere;
+
+#[async_trait]
+impl Transport for Nowhere {
+    async fn send(&self, _: Request) -> Result<Response, TransportError> {
+        Err(TransportError::NotSent(crate::http::Cause::Connect))
+    }
 }
 
 /// The header `x-signature` must be the secret itself: enough to tell a good one from a bad one.
@@ -210,7 +235,7 @@ impl Wiring for FakeWiring {
         let world = World {
             rules: Arc::new(rules),
             cleeng: Arc::new(NoCleeng),
-            gateways: Gateways::default(),
+            gateways: Gateways::default().with(adyen_adapter(secrets)?),
             store: Arc::new(MemoryStore::new(Arc::new(self.clock.clone()))),
             clock: Arc::new(self.clock.clone()),
             metrics: self.metrics.clone(),
@@ -224,6 +249,7 @@ impl Wiring for FakeWiring {
 pub(super) struct Bench {
     pub(super) app: App,
     pub(super) flow: Arc<FakeFlow>,
+    pub(super) notifications: Arc<FakeNotificationFlow>,
     pub(super) queue: Arc<CapturingQueue>,
     pub(super) clock: TestClock,
     pub(super) sink: Sink,
@@ -232,8 +258,16 @@ pub(super) struct Bench {
 }
 
 pub(super) async fn bench(mode: Mode) -> Bench {
-    let (flow, queue, clock, sink) =
-        (Arc::new(FakeFlow::default()), Arc::new(CapturingQueue::default()), TestClock::default(), Sink::default());
+    bench_for(mode, |flow, _| Task::Webhooks(flow)).await
+}
+
+pub(super) async fn notification_bench(mode: Mode) -> Bench {
+    bench_for(mode, |_, notifications| Task::Notifications(notifications)).await
+}
+
+async fn bench_for(mode: Mode, task: impl FnOnce(Arc<FakeFlow>, Arc<FakeNotificationFlow>) -> Task) -> Bench {
+    let (flow, notifications) = (Arc::new(FakeFlow::default()), Arc::new(FakeNotificationFlow::default()));
+    let (queue, clock, sink) = (Arc::new(CapturingQueue::default()), TestClock::default(), Sink::default());
     let redactor = Arc::new(Redactor::default());
     let output = Output::new(Box::new(sink.clone()), Arc::clone(&redactor));
     let secrets = Stored(Arc::new(Mutex::new(secret_json(SIGNING_SECRET))));
@@ -241,7 +275,7 @@ pub(super) async fn bench(mode: Mode) -> Bench {
     let keeper = SecretKeeper::open(source, [GatewayName::Adyen].into(), redactor, Arc::new(clock.clone())).await.ok().unwrap();
     let metrics = Metrics::new(Arc::new(EmfSink::new(output.clone(), "authorisation", Arc::new(clock.clone()))));
     let parts = Parts {
-        task: Task::Webhooks(flow.clone()),
+        task: task(flow.clone(), notifications.clone()),
         mode,
         max_body_bytes: 4096,
         keeper,
@@ -251,7 +285,7 @@ pub(super) async fn bench(mode: Mode) -> Bench {
         metrics,
     };
     let app = App::new(parts).ok().unwrap();
-    Bench { app, flow, queue, clock, sink, secrets, output }
+    Bench { app, flow, notifications, queue, clock, sink, secrets, output }
 }
 
 impl Bench {
