@@ -36,7 +36,7 @@ fn compare(ours: &PaymentRecord, theirs: Option<&Payment>) -> Option<String> {
             matches!(theirs.state, PaymentState::Refused | PaymentState::CaptureFailed | PaymentState::Expired | PaymentState::Cancelled)
         }
         PaymentStatus::Cancelled => matches!(theirs.state, PaymentState::Cancelled | PaymentState::Expired),
-        PaymentStatus::Refunded => theirs.refunded > 0 || theirs.state == PaymentState::ChargedBack,
+        PaymentStatus::Refunded => theirs.refunded > 0 || matches!(theirs.state, PaymentState::ChargedBack | PaymentState::CaptureFailed),
         PaymentStatus::Other(_) => false,
     };
     if !fits {

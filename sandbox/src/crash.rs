@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use connector::clock::Timestamp;
+use connector::flow::{Requeue, RequeueError};
 use connector::http::{Request, Response, Transport, TransportError};
 use connector::journal::store::{CommitError, Key, Put, Store, StoreError, Stored};
 use tokio::sync::Notify;
@@ -139,5 +140,49 @@ impl Store for MortalStore {
 
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
         self.inner.due(until, limit).await
+    }
+}
+
+/// The queues that waiting events are brought back to, where a worker can die, and which can be made to fail.
+#[derive(Default)]
+pub struct MortalRequeue {
+    switch: CrashSwitch,
+    events: Mutex<Vec<String>>,
+    failing: Mutex<Option<RequeueError>>,
+}
+
+impl MortalRequeue {
+    /// Under this switch.
+    #[must_use]
+    pub fn new(switch: CrashSwitch) -> Self {
+        Self { switch, ..Self::default() }
+    }
+
+    /// What was brought back since the last time.
+    #[must_use]
+    pub fn take(&self) -> Vec<String> {
+        std::mem::take(&mut self.events.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// Fails from now on, or works again.
+    pub fn fail_with(&self, error: Option<RequeueError>) {
+        *self.failing.lock().unwrap_or_else(PoisonError::into_inner) = error;
+    }
+}
+
+#[async_trait]
+impl Requeue for MortalRequeue {
+    async fn requeue(&self, event: &str) -> Result<(), RequeueError> {
+        tokio::task::yield_now().await;
+        let sending = async {
+            match *self.failing.lock().unwrap_or_else(PoisonError::into_inner) {
+                Some(error) => Err(error),
+                None => {
+                    self.events.lock().unwrap_or_else(PoisonError::into_inner).push(event.to_owned());
+                    Ok(())
+                }
+            }
+        };
+        self.switch.call(sending).await
     }
 }

@@ -7,6 +7,7 @@
 //! | [`crash`] | process death at a chosen point |
 //! | [`adyen`] | Adyen's Checkout API |
 //! | [`books`] | the balance of both sides |
+//! | [`notices`] | the gateways' notifications on a stage |
 //! | [`stage`] | all of it put together without sockets, for tests |
 //! | [`contract`] | what every gateway adapter has to keep, as checks that run against its simulator |
 //! | [`cleeng`] | Cleeng's Core API, dunning clock and signed webhooks |
@@ -17,5 +18,6 @@ pub mod cleeng;
 pub mod clock;
 pub mod contract;
 pub mod crash;
+pub mod notices;
 pub mod peer;
 pub mod stage;

@@ -9,7 +9,7 @@ use connector::cleeng::client::{CleengSettings, CoreApi, Environment};
 use connector::cleeng::signature::{SignatureSettings, Verifier};
 use connector::cleeng::webhook::{Topic, Verified, Webhook};
 use connector::clock::{Clock, Timestamp};
-use connector::flow::{Billing, Delivery, Flow, Method, Rules, SettleOn, Verdict, World};
+use connector::flow::{Billing, Delivery, Flow, Method, Requeue, Rules, SettleOn, Verdict, World};
 use connector::gateway::adyen::{Adyen, AdyenEnvironment, AdyenSecrets, AdyenSettings, CaptureMode};
 use connector::gateway::{GatewayName, Gateways};
 use connector::http::{HeaderMap, HeaderValue, Transport};
@@ -26,7 +26,7 @@ use subscription_ready_for_termination::Termination;
 use crate::adyen::{Adyen as AdyenSimulator, AdyenConfig};
 use crate::cleeng::{CleengSimulator, Cycle, DunningSettings, Publisher, SentWebhook, Subscriber};
 use crate::clock::VirtualClock;
-use crate::crash::{CrashSwitch, MortalStore, MortalTransport};
+use crate::crash::{CrashSwitch, MortalRequeue, MortalStore, MortalTransport};
 use crate::peer::{InProcess, Peer, Road};
 
 /// The publisher of the sandbox.
@@ -89,6 +89,8 @@ pub struct Stage {
     pub switch: CrashSwitch,
     /// The journal.
     pub store: Arc<MortalStore>,
+    /// Where waiting events are brought back to.
+    pub requeue: Arc<MortalRequeue>,
     /// The metrics.
     pub metrics: Arc<Recorder>,
     /// What flows are given.
@@ -134,6 +136,7 @@ impl Stage {
         let transport: Arc<dyn Transport> = Arc::new(MortalTransport::new(Arc::new(peers), switch.clone()));
         let memory: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
         let store = Arc::new(MortalStore::new(memory, switch.clone()));
+        let requeue = Arc::new(MortalRequeue::new(switch.clone()));
         let metrics = Arc::new(Recorder::default());
         let mut rules = rules();
         change(&mut rules);
@@ -144,9 +147,10 @@ impl Stage {
             store: Arc::clone(&store) as Arc<dyn Store>,
             clock: Arc::new(clock.clone()),
             metrics: Metrics::new(Arc::clone(&metrics) as Arc<dyn MetricSink>),
+            requeue: Arc::clone(&requeue) as Arc<dyn Requeue>,
         };
         let verifier = Arc::new(verifier());
-        Self { clock, cleeng, adyen, road, switch, store, metrics, world, verifier, deliveries: Mutex::new(0) }
+        Self { clock, cleeng, adyen, road, switch, store, requeue, metrics, world, verifier, deliveries: Mutex::new(0) }
     }
 
     /// A subscriber with stored details, whose paid period ends in a week.
@@ -220,17 +224,21 @@ impl Stage {
     /// One delivery of a webhook to its function.
     pub async fn deliver(&self, webhook: &SentWebhook) -> Verdict {
         let event = self.verified(webhook);
+        let delivery = self.next_delivery(webhook.at);
+        match flow(webhook.topic) {
+            Some(flow) => flow.settle(&self.world, &event, &delivery).await,
+            None => Verdict::NotOurs,
+        }
+    }
+
+    /// A delivery of its own of something that arrived then.
+    pub fn next_delivery(&self, received_at: Timestamp) -> Delivery {
         let number = {
             let mut deliveries = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
             *deliveries = deliveries.saturating_add(1);
             *deliveries
         };
-        let now = self.clock.now();
-        let delivery = Delivery { id: format!("delivery-{number}"), deadline: now.after(FUNCTION_TIME), received_at: webhook.at, count: 1 };
-        match flow(webhook.topic) {
-            Some(flow) => flow.settle(&self.world, &event, &delivery).await,
-            None => Verdict::NotOurs,
-        }
+        Delivery { id: format!("delivery-{number}"), deadline: self.clock.now().after(FUNCTION_TIME), received_at, count: 1 }
     }
 
     /// Delivers as the queue does until the event leaves it, letting time pass in between as the verdicts ask; Adyen processes what it
@@ -279,6 +287,17 @@ pub fn publisher() -> Publisher {
     Publisher { id: id(PUBLISHER), token: PUBLISHER_TOKEN.to_owned(), webhook_secret: WEBHOOK_SECRET.to_owned() }
 }
 
+/// The settings of the sandbox's Adyen adapter.
+pub(crate) fn adyen_settings(url: &str) -> AdyenSettings {
+    AdyenSettings {
+        environment: AdyenEnvironment::Test,
+        base_url: format!("{url}/v71"),
+        merchant_account: MERCHANT_ACCOUNT.to_owned(),
+        capture_mode: CaptureMode::Manual,
+        return_url: "https://example.com".to_owned(),
+    }
+}
+
 /// The sandbox's Adyen account.
 #[must_use]
 pub fn adyen_config() -> AdyenConfig {
@@ -314,13 +333,7 @@ fn core_api(url: &str, transport: Arc<dyn Transport>) -> CoreApi {
 }
 
 fn adyen_gateway(url: &str, transport: Arc<dyn Transport>) -> Adyen {
-    let settings = AdyenSettings {
-        environment: AdyenEnvironment::Test,
-        base_url: format!("{url}/v71"),
-        merchant_account: MERCHANT_ACCOUNT.to_owned(),
-        capture_mode: CaptureMode::Manual,
-        return_url: "https://example.com".to_owned(),
-    };
+    let settings = adyen_settings(url);
     let secrets = AdyenSecrets {
         api_key: SecretString::new(ADYEN_API_KEY),
         previous_api_key: None,
@@ -349,6 +362,6 @@ pub fn id<K>(text: &str) -> Id<K> {
 
 /// A publisher id, a customer id and so on are types of their own; this is for things that the sandbox itself put there.
 #[expect(clippy::expect_used, reason = "the sandbox's own props: without them there is no play")]
-fn known<T>(prop: Option<T>) -> T {
+pub(crate) fn known<T>(prop: Option<T>) -> T {
     prop.expect("a prop of the sandbox is missing")
 }

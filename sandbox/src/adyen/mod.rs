@@ -157,6 +157,25 @@ impl Adyen {
         modifications::charge_back(&mut self.lock(), psp_reference, now);
     }
 
+    /// A capture that the scheme had refused succeeds after all: CAPTURE, "Transaction Recaptured".
+    pub fn capture_again(&self, psp_reference: &str) {
+        let now = self.clock.now();
+        modifications::capture_again(&mut self.lock(), psp_reference, now);
+    }
+
+    /// The merchant wins a chargeback: CHARGEBACK_REVERSED.
+    pub fn reverse_chargeback(&self, psp_reference: &str) {
+        let now = self.clock.now();
+        modifications::reverse_chargeback(&mut self.lock(), psp_reference, now);
+    }
+
+    /// A tokenization webhook (`recurring.token.created` and so on) about stored details: the value of `HmacSignature`, and the body.
+    #[must_use]
+    pub fn tokenization(&self, event_type: &str, stored_payment_method_id: &str, shopper_reference: &str) -> (String, String) {
+        let now = self.clock.now();
+        notifications::tokenization(&mut self.lock(), event_type, stored_payment_method_id, shopper_reference, now)
+    }
+
     /// The authorisation lapses: EXPIRE. Does nothing for one that is not open.
     pub fn expire(&self, psp_reference: &str) {
         let now = self.clock.now();

@@ -189,6 +189,17 @@ pub(super) fn charge_back(state: &mut State, psp_reference: &str, now: Timestamp
     late(state, psp_reference, "CHARGEBACK", PaymentState::Captured, PaymentState::ChargedBack, now, |_| {});
 }
 
+/// See [`super::Adyen::capture_again`].
+pub(super) fn capture_again(state: &mut State, psp_reference: &str, now: Timestamp) {
+    let take = |payment: &mut Payment| payment.captured = payment.amount;
+    late(state, psp_reference, "CAPTURE", PaymentState::CaptureFailed, PaymentState::Captured, now, take);
+}
+
+/// See [`super::Adyen::reverse_chargeback`].
+pub(super) fn reverse_chargeback(state: &mut State, psp_reference: &str, now: Timestamp) {
+    late(state, psp_reference, "CHARGEBACK_REVERSED", PaymentState::ChargedBack, PaymentState::Captured, now, |_| {});
+}
+
 /// See [`super::Adyen::expire`].
 pub(super) fn expire(state: &mut State, psp_reference: &str, now: Timestamp) {
     let release = |payment: &mut Payment| payment.cancelled = payment.authorised;

@@ -7,7 +7,7 @@ use ring::hmac;
 use serde_json::{Value, json};
 
 use super::AdyenConfig;
-use super::state::Payment;
+use super::state::{Payment, State};
 
 /// What is told.
 pub(super) struct Event<'a> {
@@ -73,6 +73,22 @@ pub(super) fn item(config: &AdyenConfig, event: &Event<'_>, now: Timestamp) -> V
 /// The body that carries one item.
 pub(super) fn body(item: &Value) -> String {
     json!({ "live": "false", "notificationItems": [{ "NotificationRequestItem": item }] }).to_string()
+}
+
+/// A tokenization webhook (TokenizationNotification v1): the signature over the whole body, and the body.
+pub(super) fn tokenization(state: &mut State, event_type: &str, stored: &str, shopper: &str, now: Timestamp) -> (String, String) {
+    let mut data = json!({
+        "merchantAccount": state.config.merchant_account, "shopperReference": shopper, "storedPaymentMethodId": stored, "type": "visa",
+    });
+    if let (false, Some(data)) = (event_type.ends_with(".disabled"), data.as_object_mut()) {
+        data.insert("operation".to_owned(), json!(event_type.rsplit('.').next()));
+    }
+    let body = json!({
+        "createdAt": now.to_rfc3339(), "data": data, "environment": "test", "eventId": state.next_id(), "type": event_type,
+    })
+    .to_string();
+    let key = hmac::Key::new(hmac::HMAC_SHA256, &from_hex(&state.config.hmac_key));
+    (STANDARD.encode(hmac::sign(&key, body.as_bytes())), body)
 }
 
 fn from_hex(text: &str) -> Vec<u8> {

@@ -9,6 +9,7 @@
 //! | [`store`] | what is needed of a database; [`memory`] and [`dynamodb`] are two |
 //! | [`record`] | the obligation: attempts, steps, lease |
 //! | [`payment`] | the payment record and its legal transitions |
+//! | [`token`] | stored details that a gateway told about by itself |
 //! | [`work`] | documents read together and written together, each only if it is still the one that was read |
 //! | [`run`] | one worker at one obligation: lease, steps, deadline |
 
@@ -20,6 +21,7 @@ pub mod payment;
 pub mod record;
 pub mod run;
 pub mod store;
+pub mod token;
 pub mod work;
 
 use std::time::Duration;

@@ -1,0 +1,30 @@
+//! Stored details that came to be, or can no longer be used. Cleeng has no way to be told that details are dead: the next renewal is declined
+//! and dunning asks the customer, so it is counted and noted, and nothing more.
+
+use std::sync::Arc;
+
+use connector::billing::Story;
+use connector::flow::{Verdict, World};
+use connector::gateway::{GatewayName, GatewayNotification, NotificationKind};
+use connector::journal::PAYMENT_KEPT;
+use connector::journal::token::TokenRecord;
+use connector::journal::work::{Keep, Work};
+use connector::metrics::Metric;
+
+pub(crate) async fn note(world: &World, gateway: GatewayName, item: &GatewayNotification) -> Story<Verdict> {
+    let disabled = item.kind == NotificationKind::TokenDisabled;
+    let named = item.token.as_ref().and_then(|token| Some((TokenRecord::key(gateway, &token.shopper)?, token)));
+    // A word about details that does not name them, or whose customer cannot be one of Cleeng's.
+    let Some((key, token)) = named else { return Ok(Verdict::NotOurs) };
+    let mut work = Work::new(Arc::clone(&world.store));
+    work.load(std::slice::from_ref(&key)).await?;
+    let mut record: TokenRecord = work.read(&key)?.unwrap_or_default();
+    let now = world.clock.now();
+    record.note(&token.token, disabled, now);
+    if disabled {
+        world.metrics.count(Metric::Warning, &[("reason", "token_disabled")]);
+    }
+    work.stage(&key, &record, Keep { due_at: None, expires_at: Some(now.after(PAYMENT_KEPT)) })?;
+    work.commit().await?;
+    Ok(Verdict::Settled(item.kind.as_str()))
+}

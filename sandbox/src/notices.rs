@@ -1,0 +1,205 @@
+//! The gateways' notifications on a [`Stage`]: through the real door, over its queue, to the real flow; and the waiting events that come back.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use connector::clock::{Clock, Timestamp};
+use connector::flow::{NotificationFlow, Verdict, World};
+use connector::gateway::GatewayName;
+use connector::lambda::app::{App, Invocation, Parts, Task, Wired, Wiring};
+use connector::lambda::queue::{Envelope, NotificationEnvelope, Queue, QueueError};
+use connector::lambda::secrets::{SecretError, SecretKeeper, SecretSource, Secrets};
+use connector::lambda::settings::{DEFAULT_MAX_BODY_BYTES, Mode};
+use connector::lambda::telemetry::Redactor;
+use connector::lambda::wiring::NoWebhooks;
+use connector::secret::SecretString;
+use connector::settings::Problems;
+use gateway_notification::Notifications;
+use serde_json::{Value, json};
+
+use crate::stage::{ADYEN_API_KEY, ADYEN_HMAC_KEY, PUBLISHER_TOKEN, Stage, WEBHOOK_SECRET, flow, known};
+
+/// The address that the gateway posts to.
+pub const ADYEN_ROUTE: &str = "/gateways/adyen/notifications";
+
+/// What the door answered, and what lies on the queue now because of it.
+#[derive(Debug)]
+pub struct Posted {
+    /// The status.
+    pub status: u64,
+    /// The body.
+    pub body: String,
+    /// The messages.
+    pub messages: Vec<String>,
+}
+
+/// The messages that the door put on its queue.
+#[derive(Default)]
+struct Messages(Mutex<Vec<String>>);
+
+#[async_trait]
+impl Queue for Messages {
+    async fn send(&self, message: &str) -> Result<(), QueueError> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(message.to_owned());
+        Ok(())
+    }
+
+    async fn delay(&self, _receipt_handle: &str, _by: Duration) -> Result<(), QueueError> {
+        Ok(())
+    }
+}
+
+struct SandboxSecrets;
+
+#[async_trait]
+impl SecretSource for SandboxSecrets {
+    async fn fetch(&self) -> Result<SecretString, SecretError> {
+        let secrets = json!({
+            "idempotency_salt": "sandbox-idempotency-salt",
+            "webhook_path_keys": ["sandbox-path-key-0123456789"],
+            "cleeng": { "publisher_token": PUBLISHER_TOKEN, "webhook_secrets": WEBHOOK_SECRET },
+            "adyen": { "api_key": ADYEN_API_KEY, "hmac_keys": ADYEN_HMAC_KEY },
+        });
+        Ok(SecretString::new(secrets.to_string()))
+    }
+}
+
+struct OnStage(World);
+
+impl Wiring for OnStage {
+    fn wire(&self, _secrets: &Secrets) -> Result<Wired, Problems> {
+        Ok(Wired { world: self.0.clone(), verify: Arc::new(NoWebhooks) })
+    }
+}
+
+impl Stage {
+    /// Posts a body to the notification function's door, as a function that has just started.
+    ///
+    /// # Panics
+    /// If the function does not start.
+    pub async fn post_notification(&self, path: &str, headers: &Value, body: &[u8]) -> Posted {
+        let messages = Arc::new(Messages::default());
+        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        let gateways = BTreeSet::from([GatewayName::Adyen]);
+        let keeper = SecretKeeper::open(Box::new(SandboxSecrets), gateways, Arc::new(Redactor::default()), Arc::clone(&clock)).await;
+        let app = App::new(Parts {
+            task: Task::Notifications(Arc::new(Notifications)),
+            mode: Mode::Lambda,
+            max_body_bytes: DEFAULT_MAX_BODY_BYTES,
+            keeper: known(keeper.ok()),
+            wiring: Box::new(OnStage(self.world.clone())),
+            queue: Arc::clone(&messages) as Arc<dyn Queue>,
+            clock,
+            metrics: self.world.metrics.clone(),
+        });
+        let event = json!({
+            "version": "2.0", "rawPath": path, "headers": headers, "requestContext": { "http": { "method": "POST" } },
+            "body": STANDARD.encode(body), "isBase64Encoded": true,
+        });
+        let invocation = Invocation { request_id: "post".to_owned(), deadline: self.clock.now().after(Duration::from_secs(29)) };
+        let answer = known(known(app.ok()).handle(&event.to_string(), &invocation).await.ok());
+        let messages = std::mem::take(&mut *messages.0.lock().unwrap_or_else(PoisonError::into_inner));
+        Posted {
+            status: answer.get("statusCode").and_then(Value::as_u64).unwrap_or_default(),
+            body: answer.get("body").and_then(Value::as_str).unwrap_or_default().to_owned(),
+            messages,
+        }
+    }
+
+    /// Everything that Adyen tells since the last time, as messages on the function's queue.
+    ///
+    /// # Panics
+    /// If the door refuses what Adyen sends.
+    pub async fn take_notifications(&self) -> Vec<String> {
+        let mut messages = Vec::new();
+        for body in self.adyen.take_notifications() {
+            messages.extend(self.accepted(&json!({}), body.as_bytes()).await);
+        }
+        messages
+    }
+
+    /// Posts a body that has to be accepted, and returns what lies on the queue because of it.
+    ///
+    /// # Panics
+    /// If it is refused.
+    pub async fn accepted(&self, headers: &Value, body: &[u8]) -> Vec<String> {
+        let posted = self.post_notification(ADYEN_ROUTE, headers, body).await;
+        known((posted.status == 200 && posted.body == "[accepted]").then_some(posted.messages))
+    }
+
+    /// One delivery of a message of the notification function's queue.
+    ///
+    /// # Panics
+    /// If the message is none.
+    pub async fn settle(&self, message: &str) -> Verdict {
+        let envelope = known(NotificationEnvelope::from_text(message).ok());
+        let (gateway, delivery) = (envelope.gateway(), self.next_delivery(envelope.received_at()));
+        Notifications.settle(&self.world, gateway, &envelope.open(), &delivery).await
+    }
+
+    /// Delivers messages in this order, each again and again behind the others while it is put off. Returns the last verdict of each, in the
+    /// order in which they left the queue.
+    pub async fn settle_all(&self, messages: &[String]) -> Vec<Verdict> {
+        let mut queue: Vec<String> = messages.to_vec();
+        let mut verdicts = Vec::new();
+        for _ in 0..200 {
+            let mut put_off = Vec::new();
+            for message in std::mem::take(&mut queue) {
+                match self.settle(&message).await {
+                    Verdict::Later { .. } => put_off.push(message),
+                    verdict => verdicts.push(verdict),
+                }
+            }
+            if put_off.is_empty() {
+                break;
+            }
+            queue = put_off;
+            self.clock.advance(Duration::from_secs(600));
+        }
+        verdicts
+    }
+
+    /// Takes and settles everything that Adyen tells.
+    pub async fn hear_adyen(&self) -> Vec<Verdict> {
+        self.adyen.process();
+        let messages = self.take_notifications().await;
+        self.settle_all(&messages).await
+    }
+
+    /// Delivers the events that were brought back to their functions' queues, once each.
+    ///
+    /// # Panics
+    /// If one is no event.
+    pub async fn deliver_requeued(&self) -> Vec<Verdict> {
+        let mut verdicts = Vec::new();
+        for text in self.requeue.take() {
+            let envelope = known(Envelope::of_waiting(&text, self.clock.now()).ok());
+            let (event, delivery) = (known(envelope.open().ok()), self.next_delivery(envelope.received_at()));
+            let flow = known(flow(envelope.topic()));
+            verdicts.push(flow.settle(&self.world, &event, &delivery).await);
+        }
+        verdicts
+    }
+
+    /// The journal's record of the payment with this reference, as JSON without the times of its history.
+    pub async fn record_of(&self, reference: &str) -> Value {
+        let key = connector::journal::store::Key::new("payment", &[reference]);
+        let found = self.world.store.load(std::slice::from_ref(&key)).await.unwrap_or_default();
+        let body = found.into_iter().flatten().next().map(|stored| stored.body).unwrap_or_default();
+        let mut record: Value = serde_json::from_str(&body).unwrap_or_default();
+        if let Some(record) = record.as_object_mut() {
+            record.remove("history");
+        }
+        record
+    }
+
+    /// When the stage's clock stands.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+}
