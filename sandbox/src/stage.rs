@@ -9,7 +9,7 @@ use connector::cleeng::client::{CleengSettings, CoreApi, Environment};
 use connector::cleeng::signature::{SignatureSettings, Verifier};
 use connector::cleeng::webhook::{Topic, Verified, Webhook};
 use connector::clock::{Clock, Timestamp};
-use connector::flow::{Billing, Delivery, Flow, Method, Rules, SettleOn, Verdict, World};
+use connector::flow::{Billing, Delivery, Flow, Method, PartialRefunds, Rules, SettleOn, Verdict, World};
 use connector::gateway::adyen::{Adyen, AdyenEnvironment, AdyenSecrets, AdyenSettings, CaptureMode};
 use connector::gateway::{GatewayName, Gateways};
 use connector::http::{HeaderMap, HeaderValue, Transport};
@@ -304,6 +304,8 @@ pub fn rules() -> Rules {
         settle_on: SettleOn::Notification,
         settle_deadline: Duration::from_secs(45 * 60),
         unknown_deadline: Duration::from_secs(24 * 3600),
+        partial_refunds: PartialRefunds::Park,
+        delete_deactivated_details: false,
         salt: SecretString::new("sandbox-idempotency-salt"),
     }
 }

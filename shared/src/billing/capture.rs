@@ -4,6 +4,7 @@ use super::Story;
 use super::case::Case;
 use super::gateway_step::{self, Call, Fact};
 use super::head::LastCharge;
+use super::release::forget_live;
 use super::report::{self, Change};
 use crate::clock::Timestamp;
 use crate::flow::{SettleOn, Verdict};
@@ -112,10 +113,4 @@ async fn failed(case: &mut Case<'_>, reference: &Reference, decline: &Decline) -
     forget_live(case, reference);
     report::change(case, REPORT, reference, Change::Rejected(decline)).await?;
     case.finish(Finish::Declined { class: decline.class, code: decline.code.clone() }).await
-}
-
-fn forget_live(case: &mut Case<'_>, reference: &Reference) {
-    if case.head.live.as_ref().is_some_and(|live| live.reference == *reference) {
-        case.head.live = None;
-    }
 }

@@ -4,6 +4,9 @@
 //! Bytes become a [`Webhook`] by parsing, which proves nothing. Only a [`Verified`] one is taken by a flow, and only this crate makes one:
 //! from a signature that fits, and from an envelope of our own queue.
 
+mod money;
+
+pub use money::{CapturePaymentEvent, DeactivationEvent, NamedPayment, RefundEvent};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -135,7 +138,9 @@ impl Webhook {
                 BillingEvent::read(self).map(|_| ())
             }
             Topic::SubscriptionReadyForTermination => TerminationEvent::read(self).map(|_| ()),
-            Topic::PaymentDetailsDeactivated | Topic::RefundPayment | Topic::CapturePayment => Ok(()),
+            Topic::PaymentDetailsDeactivated => DeactivationEvent::read(self).map(|_| ()),
+            Topic::RefundPayment => RefundEvent::read(self).map(|_| ()),
+            Topic::CapturePayment => CapturePaymentEvent::read(self).map(|_| ()),
         }
     }
 }

@@ -47,6 +47,12 @@ pub enum AttemptKind {
     Charge,
     /// Terminate a subscription.
     Terminate,
+    /// Give money back.
+    Refund,
+    /// Release an authorisation whose payment details were deactivated.
+    Release,
+    /// Clean up after payment details that were deactivated.
+    Deactivate,
 }
 
 impl AttemptKind {
@@ -58,6 +64,9 @@ impl AttemptKind {
             Self::Capture => "capture",
             Self::Charge => "charge",
             Self::Terminate => "terminate",
+            Self::Refund => "refund",
+            Self::Release => "release",
+            Self::Deactivate => "deactivate",
         }
     }
 }
@@ -110,6 +119,12 @@ pub enum Finish {
     },
     /// The subscription has ended.
     Terminated,
+    /// The money was given back and Cleeng knows.
+    Refunded,
+    /// The held money was given up and Cleeng knows.
+    Released,
+    /// Nothing is held any more with details that were deactivated.
+    Deactivated,
     /// An operator has to look.
     Parked {
         /// Why, a stable word.
@@ -129,6 +144,9 @@ impl Finish {
             Self::Declined { .. } => "declined",
             Self::Stale { .. } => "stale",
             Self::Terminated => "terminated",
+            Self::Refunded => "refunded",
+            Self::Released => "released",
+            Self::Deactivated => "deactivated",
             Self::Parked { .. } => "parked",
         }
     }

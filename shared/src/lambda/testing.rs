@@ -190,6 +190,8 @@ impl Wiring for FakeWiring {
             settle_on: SettleOn::Notification,
             settle_deadline: Duration::from_secs(2700),
             unknown_deadline: Duration::from_secs(86_400),
+            partial_refunds: PartialRefunds::Park,
+            delete_deactivated_details: false,
             salt: secrets.idempotency_salt.clone(),
         };
         let world = World {
