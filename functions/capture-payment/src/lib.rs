@@ -13,7 +13,6 @@ use connector::billing::{Story, find, later, rules};
 use connector::cleeng::webhook::{CapturePaymentEvent, Topic, Verified, Webhook};
 use connector::clock::Timestamp;
 use connector::flow::{Delivery, Flow, Verdict, World};
-use connector::gateway::Reference;
 use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::{AttemptKind, Finish};
 use connector::journal::store::Key;
