@@ -180,7 +180,6 @@ async fn settle_now(app: &App, event: &Verified<Webhook>, delivery: &Delivery) -
             Answer::new(StatusCode::OK, json!({ "status": "ignored" }))
         }
         Verdict::Parked(reason) => {
-            app.parts.metrics.count(Metric::Parked, &[("reason", reason)]);
             Answer::new(StatusCode::OK, json!({ "status": "parked", "reason": reason }))
         }
         Verdict::Later { reason, .. } => {
