@@ -218,8 +218,8 @@ async fn a_posted_webhook_is_queued_and_its_message_authorises_once_however_ofte
 }
 
 #[tokio::test]
-async fn a_function_that_is_cut_off_by_its_timeout_leaves_work_that_the_next_delivery_finishes_once() {
-    if !enabled("a_function_that_is_cut_off_by_its_timeout_leaves_work_that_the_next_delivery_finishes_once") {
+async fn a_function_without_enough_time_gives_its_message_back_and_the_next_delivery_settles_it_once() {
+    if !enabled("a_function_without_enough_time_gives_its_message_back_and_the_next_delivery_settles_it_once") {
         return;
     }
     let function = "subscription-ready-for-payment-authorisation";
@@ -231,11 +231,11 @@ async fn a_function_that_is_cut_off_by_its_timeout_leaves_work_that_the_next_del
     let event = event(function, "queue.json");
     let mut environment = settings(&format!("http://127.0.0.1:{port}/3.1"), &nowhere());
     environment.extend(aws.environment(&queue));
-    let mut cut_off = Emulated::start(function, &binary(function), &environment, 4).await;
-    let answer = cut_off.invoke(&event).await;
+    let mut hurried = Emulated::start(function, &binary(function), &environment, 4).await;
+    let answer = hurried.invoke(&event).await;
     let given_back = answer.contains("timed out") || answer.contains("059f36b4-87a3-44ab-83d2-661975830a7d");
     assert!(given_back, "the message is neither given back nor kept by the timeout: {answer}");
-    drop((cut_off, hole));
+    drop((hurried, hole));
 
     let peers = Peers::start(port).await;
     let mut environment = settings(&peers.cleeng, &peers.adyen);
@@ -249,6 +249,34 @@ async fn a_function_that_is_cut_off_by_its_timeout_leaves_work_that_the_next_del
     })
     .await;
     assert_eq!(effects(&peers), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_function_that_its_timeout_kills_leaves_nothing_that_the_next_delivery_does_twice() {
+    if !enabled("a_function_that_its_timeout_kills_leaves_nothing_that_the_next_delivery_does_twice") {
+        return;
+    }
+    let function = "subscription-ready-for-payment-authorisation";
+    let (aws, peers) = (Aws::prepare().await, Peers::start(0).await);
+    let queue = aws.create_queue().await;
+    let event = event(function, "queue.json");
+    let mut environment = settings(&peers.cleeng, &peers.adyen);
+    environment.extend(aws.environment(&queue));
+    // A journal that takes connections and never says a word: its client is more patient than the function may be.
+    let hole = std::net::TcpListener::bind(local(0)).unwrap();
+    let mut stuck = environment.clone();
+    stuck.push(("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{}", hole.local_addr().unwrap())));
+    let mut killed = Emulated::start(function, &binary(function), &stuck, 10).await;
+    let answer = killed.invoke(&event).await;
+    assert!(answer.contains("timed out after 10.00 seconds"), "{answer}");
+    assert_eq!(effects(&peers), [0, 0, 0], "nothing is done that the journal does not know");
+
+    let mut next = Emulated::start(function, &binary(function), &environment, 90).await;
+    for _ in 0..2 {
+        let answer: Value = serde_json::from_str(&next.invoke(&event).await).unwrap();
+        assert_eq!(answer["batchItemFailures"], json!([]), "{answer}");
+        assert_eq!(effects(&peers), [1, 1, 1]);
+    }
 }
 
 /// What a binary needs to run without AWS.
