@@ -4,8 +4,9 @@ use std::io::{self, Write};
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use connector::clock::Clock;
 use connector::cleeng::SubscriptionStatus;
+use connector::clock::Clock;
+use connector::metrics::Metric;
 
 use crate::books::disagreements;
 use crate::cleeng::Subscriber;
@@ -62,7 +63,7 @@ impl<'a, W: Write> Play<'a, W> {
     }
 
     async fn live(&mut self) -> Result<(), DemoError> {
-        writeln!(self.out, "{:<20}  {:<9}  {:<52}  result", "virtual time", "who", "what")?;
+        writeln!(self.out, "{:<20}  {:<10}  {:<56}  result", "virtual time", "who", "what")?;
         for _ in 0..MAX_STEPS {
             self.next_act()?;
             let Some(next) = self.world.next_event() else { return Ok(()) };
@@ -112,7 +113,9 @@ impl<'a, W: Write> Play<'a, W> {
             let done = self.world.functions.work(&message).await;
             self.calls()?;
             let what = format!("{} delivery {}", connector::lambda::http_door::route_of(message.topic), message.receives);
-            self.row("queue", &what, if done { "settled" } else { "comes back later" })?;
+            let last = |metric| self.world.functions.metrics.last(metric);
+            let result = if done { last(Metric::Settled) } else { last(Metric::Deferred).map(|reason| format!("comes back: {reason}")) };
+            self.row("queue", &what, &result.unwrap_or_default())?;
         }
         Ok(())
     }
@@ -127,7 +130,7 @@ impl<'a, W: Write> Play<'a, W> {
 
     fn row(&mut self, who: &str, what: &str, result: &str) -> Result<(), DemoError> {
         let time = self.world.clock.now();
-        writeln!(self.out, "{:<20}  {who:<9}  {what:<52}  {result}", time.to_rfc3339())?;
+        writeln!(self.out, "{:<20}  {who:<10}  {what:<56}  {result}", time.to_rfc3339())?;
         Ok(())
     }
 }
@@ -138,13 +141,17 @@ fn shown(status: Option<u16>) -> String {
 
 fn balance(world: &LocalWorld, out: &mut impl Write) -> Result<bool, DemoError> {
     writeln!(out, "\nThe books")?;
-    writeln!(out, "{:<12}  {:<18}  {:>10}  {:<12}  {:<12}  taken at the gateway", "payment", "at the gateway", "amount", "Cleeng", "gateway")?;
+    writeln!(
+        out,
+        "{:<12}  {:<40}  {:>10}  {:<12}  {:<12}  taken at the gateway",
+        "payment", "at the gateway", "amount", "Cleeng", "gateway"
+    )?;
     for payment in world.cleeng.payments() {
         let there = world.adyen.payment(payment.external_payment_id.as_str());
         let (state, captured) = there.map_or_else(|| ("-".to_owned(), 0), |there| (format!("{:?}", there.state), there.captured));
         writeln!(
             out,
-            "{:<12}  {:<18}  {:>10}  {:<12}  {state:<12}  {captured}",
+            "{:<12}  {:<40}  {:>10}  {:<12}  {state:<12}  {captured}",
             payment.id.to_string(),
             payment.external_payment_id.to_string(),
             payment.total.to_string(),
@@ -153,7 +160,11 @@ fn balance(world: &LocalWorld, out: &mut impl Write) -> Result<bool, DemoError> 
     }
     let booked = world.cleeng.transactions().iter().fold(0_i64, |sum, transaction| sum.saturating_add(transaction.amount.minor));
     let taken = world.adyen.total_captured("USD").saturating_sub(world.adyen.total_refunded("USD"));
-    writeln!(out, "Cleeng booked {booked} minor units of USD, the gateway took {taken}; {} messages are left", world.functions.queues.len())?;
+    writeln!(
+        out,
+        "Cleeng booked {booked} minor units of USD, the gateway took {taken}; {} messages are left",
+        world.functions.queues.len()
+    )?;
     let found = disagreements(&world.cleeng, &world.adyen);
     for line in &found {
         writeln!(out, "DISAGREEMENT: {line}")?;

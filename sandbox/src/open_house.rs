@@ -9,7 +9,7 @@ use connector::clock::{Clock, SystemClock, Timestamp};
 
 use crate::demo::DemoError;
 use crate::local::{Addresses, LocalWorld};
-use crate::stage::{METHOD, OFFER, id, flow};
+use crate::stage::{METHOD, SAMPLE_OFFER, flow, id};
 
 /// How often time is passed on to the simulators.
 const TICK: Duration = Duration::from_millis(200);
@@ -57,7 +57,7 @@ fn seat_sample_subscriber(world: &LocalWorld) {
     let due = Timestamp::parse_rfc3339("2026-11-07T19:55:41Z").unwrap_or(SystemClock.now());
     world.cleeng.seat(
         crate::cleeng::Subscriber { customer: id("123321123"), details: id("665665665"), subscription: id(SAMPLE_SUBSCRIPTION) },
-        &id(OFFER),
+        &id(SAMPLE_OFFER),
         &id(METHOD),
         &format!("{stored}:{shopper}"),
         due,

@@ -17,7 +17,7 @@ use connector::lambda::secrets::{Environment, SecretError, SecretKeeper};
 use connector::lambda::settings::Settings;
 use connector::lambda::telemetry::Redactor;
 use connector::lambda::wiring::{Standard, read_peer_settings};
-use connector::metrics::{MetricSink, Metrics};
+use connector::metrics::Metrics;
 use connector::settings::{Problems, Reader};
 use serde_json::{Value, json};
 
@@ -57,10 +57,8 @@ pub struct Functions {
 }
 
 /// The environment that the template would give, with the simulators as peers.
-#[must_use]
-pub fn environment(cleeng_url: &str, adyen_url: &str) -> BTreeMap<&'static str, String> {
-    let methods =
-        format!("{}=adyen:authorise_then_capture,{}=adyen:capture_only", stage::METHOD, stage::CAPTURE_ONLY_METHOD);
+fn environment(cleeng_url: &str, adyen_url: &str) -> BTreeMap<&'static str, String> {
+    let methods = format!("{}=adyen:authorise_then_capture,{}=adyen:capture_only", stage::METHOD, stage::CAPTURE_ONLY_METHOD);
     let secrets = json!({
         "idempotency_salt": "sandbox-idempotency-salt",
         "webhook_path_keys": [PATH_KEY],
@@ -80,7 +78,7 @@ pub fn environment(cleeng_url: &str, adyen_url: &str) -> BTreeMap<&'static str, 
         ("CONNECTOR_EMBEDDED", "0".to_owned()),
         // Named by the template; here nobody looks there.
         ("JOURNAL_TABLE", "in-memory".to_owned()),
-        ("QUEUE_URL", "in-memory".to_owned()),
+        ("QUEUE_URL", "http://queue.invalid".to_owned()),
         ("CONNECTOR_SECRET_ID", "in-memory".to_owned()),
     ])
 }
@@ -163,7 +161,7 @@ async fn start_one(
     let clock: Arc<dyn Clock> = Arc::new(clock.clone());
     let source = Box::new(Environment::new(get("CONNECTOR_SECRETS")));
     let keeper = SecretKeeper::open(source, [GatewayName::Adyen].into(), Arc::new(Redactor::default()), Arc::clone(&clock)).await?;
-    let metrics = Metrics::new(Arc::clone(metrics) as Arc<dyn MetricSink>);
+    let metrics = Metrics::new(metrics.clone());
     let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
     let wiring = Standard {
         topic,

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use connector::cleeng::webhook::Topic;
 use connector::clock::{Clock, Timestamp};
-use connector::http::{HeaderName, Method, ReqwestTransport, Request, Transport, TransportError};
+use connector::http::{HeaderName, Method, Request, ReqwestTransport, Transport, TransportError};
 use connector::lambda::http_door::route_of;
 pub use functions::{Functions, StartError};
 pub use gate::Gate;
@@ -86,7 +86,7 @@ impl LocalWorld {
         let road = Road::default();
         let peer: Arc<dyn Peer> = Arc::new(cleeng.clone());
         let cleeng_server = serve(peer, road.clone(), addresses.cleeng).await?;
-        let adyen_server = serve(Arc::clone(&adyen) as Arc<dyn Peer>, road.clone(), addresses.adyen).await?;
+        let adyen_server = serve(adyen.clone(), road.clone(), addresses.adyen).await?;
         let functions = Arc::new(Functions::start(&clock, &cleeng_server.url(), &adyen_server.url()).await?);
         let gate = Gate::open(addresses.connector, Arc::clone(&functions)).await?;
         let sender = ReqwestTransport::new().map_err(|_| StartError::Http)?;

@@ -13,7 +13,7 @@ use connector::lambda::queue::{Envelope, Queue, QueueError};
 use crate::clock::VirtualClock;
 
 /// How long a received message is hidden, as the template sets it.
-pub const VISIBILITY: Duration = Duration::from_secs(540);
+const VISIBILITY: Duration = Duration::from_secs(540);
 
 /// A message.
 #[derive(Clone, Debug)]
@@ -90,7 +90,7 @@ impl QueueSet {
 }
 
 /// The queue of one function.
-pub struct FunctionQueue {
+pub(super) struct FunctionQueue {
     pub(super) topic: Topic,
     pub(super) queues: QueueSet,
 }

@@ -69,11 +69,11 @@ async fn an_authorisation_that_lapsed_is_not_captured_and_the_next_attempt_autho
 /// Adyen says no date; a gateway that does leaves it in the payment record. It is written there as that gateway's adapter would have it.
 async fn lapse(stage: &Stage) {
     use connector::journal::payment::PaymentRecord;
-    use connector::journal::store::{Key, Store};
+    use connector::journal::store::Key;
     use connector::journal::work::{Keep, Work};
     let reference = stage.adyen.payments()[0].reference.clone();
     let key = Key::new("payment", &[&reference]);
-    let mut work = Work::new(stage.store.clone() as std::sync::Arc<dyn Store>);
+    let mut work = Work::new(stage.store.clone());
     work.load(std::slice::from_ref(&key)).await.unwrap();
     let mut payment: PaymentRecord = work.read(&key).unwrap().unwrap();
     payment.expires_at = Some(connector::clock::Clock::now(&stage.clock));
