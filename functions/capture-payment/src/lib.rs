@@ -28,8 +28,6 @@ pub struct CapturePayment;
 struct Asked {
     event: CapturePaymentEvent,
     received_at: Timestamp,
-    /// The event, to be brought back by whoever learns what became of the capture.
-    envelope: String,
 }
 
 #[async_trait]
@@ -52,7 +50,8 @@ async fn story(world: &World, webhook: &Verified<Webhook>, delivery: &Delivery) 
     let key = Key::new("capture", &[event.payment.word()]);
     let mut case = Case::open_without_head(world, key, &lookups, delivery).await?;
     let received_at = delivery.received_at;
-    let asked = Asked { event, received_at, envelope: Envelope::reseal(webhook, received_at).to_text() };
+    case.event = Some(Envelope::reseal(webhook, received_at).to_text());
+    let asked = Asked { event, received_at };
     let verdict = take_money(&mut case, &asked).await;
     Ok(case.conclude(verdict).await)
 }
@@ -61,7 +60,7 @@ async fn take_money(case: &mut Case<'_>, asked: &Asked) -> Story<Verdict> {
     if let Some(attempt) = case.attempt() {
         let (reference, due) = (attempt.reference.clone(), attempt.due);
         let reference = reference.ok_or_else(|| later("nothing_to_resume"))?;
-        return capture(case, &reference, due, &asked.envelope).await;
+        return capture(case, &reference, due).await;
     }
     if let Some(last) = case.run.obligation.last_finished(KIND) {
         let outcome = last.finish.as_ref().map_or("finished", Finish::as_str);
@@ -86,7 +85,7 @@ async fn take_money(case: &mut Case<'_>, asked: &Asked) -> Story<Verdict> {
     if let Some(attempt) = case.run.obligation.open_mut() {
         attempt.reference = Some(reference.clone());
     }
-    capture(case, &reference, asked.received_at, &asked.envelope).await
+    capture(case, &reference, asked.received_at).await
 }
 
 enum Standing {

@@ -17,6 +17,7 @@ use connector::flow::{Delivery, Flow, Method, Verdict, World};
 use connector::ids::PaymentDetailsId;
 use connector::journal::record::{AttemptKind, Finish};
 use connector::journal::store::Key;
+use connector::lambda::queue::Envelope;
 use connector::metrics::Metric;
 
 use crate::release::Left;
@@ -42,16 +43,17 @@ impl Flow for DetailsDeactivated {
     }
 
     async fn settle(&self, world: &World, event: &Verified<Webhook>, delivery: &Delivery) -> Verdict {
-        story(world, event.get(), delivery).await.unwrap_or_else(|verdict| verdict)
+        story(world, event, delivery).await.unwrap_or_else(|verdict| verdict)
     }
 }
 
-async fn story(world: &World, webhook: &Webhook, delivery: &Delivery) -> Story<Verdict> {
-    let event = DeactivationEvent::read(webhook)?;
+async fn story(world: &World, webhook: &Verified<Webhook>, delivery: &Delivery) -> Story<Verdict> {
+    let event = DeactivationEvent::read(webhook.get())?;
     let method = event.method.as_ref().map(|method| rules::our_method(world, method)).transpose()?;
     let gone = Gone { event, method, received_at: delivery.received_at };
     let key = Key::new("deactivation", &[gone.event.details.as_str()]);
     let mut case = Case::open_without_head(world, key, &[], delivery).await?;
+    case.event = Some(Envelope::reseal(webhook, delivery.received_at).to_text());
     let verdict = clean_up(&mut case, &gone, delivery).await;
     Ok(case.conclude(verdict).await)
 }

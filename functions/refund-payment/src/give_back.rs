@@ -59,7 +59,7 @@ pub(crate) async fn go_on(case: &mut Case<'_>, asked: &Asked, payment: &Referenc
             let decline = Decline { class: DeclineClass::Soft, code: "refund_failed".to_owned() };
             failed(case, payment, decline, "refund_failed").await
         }
-        RefundState::Received | RefundState::Asked => wait(case, asked, &fact).await,
+        RefundState::Received | RefundState::Asked => wait(case, &fact).await,
     }
 }
 
@@ -107,10 +107,8 @@ fn end(case: &mut Case<'_>, payment: &Reference, success: bool) -> Story<()> {
 }
 
 /// The gateway took the order. The event leaves the queue and is kept in the attempt; the gateway's notification brings it back.
-async fn wait(case: &mut Case<'_>, asked: &Asked, fact: &Fact) -> Story<Verdict> {
-    if let Some(attempt) = case.run.obligation.open_mut() {
-        attempt.waiting_event.get_or_insert_with(|| asked.envelope.clone());
-    }
+async fn wait(case: &mut Case<'_>, fact: &Fact) -> Story<Verdict> {
+    case.keep_event();
     if taken_at(fact).is_some_and(|at| case.now().since(at) > case.world.rules.unknown_deadline) {
         case.world.metrics.count(Metric::Warning, &[("reason", "refund_not_settled")]);
     }

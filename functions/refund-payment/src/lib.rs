@@ -36,8 +36,6 @@ pub struct RefundPayment;
 struct Asked {
     event: RefundEvent,
     received_at: Timestamp,
-    /// The event, to be brought back by whoever learns what became of the refund.
-    envelope: String,
 }
 
 #[async_trait]
@@ -59,7 +57,8 @@ async fn story(world: &World, webhook: &Verified<Webhook>, delivery: &Delivery) 
     let lookups = find::lookups(world, event.payment.payment.as_ref(), event.payment.external.as_ref());
     let mut case = Case::open_without_head(world, obligation(&event), &lookups, delivery).await?;
     let received_at = delivery.received_at;
-    let asked = Asked { event, received_at, envelope: Envelope::reseal(webhook, received_at).to_text() };
+    case.event = Some(Envelope::reseal(webhook, received_at).to_text());
+    let asked = Asked { event, received_at };
     let verdict = refund(&mut case, &asked).await;
     Ok(case.conclude(verdict).await)
 }

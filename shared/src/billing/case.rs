@@ -31,6 +31,9 @@ pub struct Case<'w> {
     pub run: Run,
     /// The subscription's head.
     pub head: Head,
+    /// The event as an envelope's text, for whoever has to bring it back: kept in the journal while a result is awaited, and while an
+    /// operator is.
+    pub event: Option<String>,
     /// Nothing for an obligation that belongs to no subscription.
     head_key: Option<Key>,
     payments: BTreeMap<Reference, PaymentRecord>,
@@ -71,7 +74,7 @@ impl<'w> Case<'w> {
                 payments.insert(reference, payment);
             }
         }
-        Ok(Self { world, run, head, head_key, payments, lookups: BTreeMap::new(), operations: BTreeMap::new() })
+        Ok(Self { world, run, head, event: None, head_key, payments, lookups: BTreeMap::new(), operations: BTreeMap::new() })
     }
 
     /// Now.
@@ -306,10 +309,22 @@ impl<'w> Case<'w> {
         Ok(Verdict::Parked(reason))
     }
 
-    fn close(&mut self, finish: Finish) {
+    /// Keeps the event with the open attempt, in memory.
+    pub fn keep_event(&mut self) {
+        let event = self.event.clone();
         if let Some(attempt) = self.run.obligation.open_mut() {
+            attempt.waiting_event = event.or(attempt.waiting_event.take());
+        }
+    }
+
+    fn close(&mut self, finish: Finish) {
+        let parked = matches!(finish, Finish::Parked { .. });
+        if parked {
+            self.keep_event();
+        }
+        if let Some(attempt) = self.run.obligation.open_mut() {
+            attempt.waiting_event = attempt.waiting_event.take().filter(|_| parked);
             attempt.finish = Some(finish);
-            attempt.waiting_event = None;
         }
         self.head.in_flight = None;
     }

@@ -23,9 +23,9 @@ pub fn gateways(world: &World) -> BTreeSet<GatewayName> {
 /// The look-ups under which a payment with these ids can be.
 #[must_use]
 pub fn lookups(world: &World, payment: Option<&PaymentId>, external: Option<&ExternalPaymentId>) -> Vec<Key> {
-    let by_gateway = external.into_iter().flat_map(|external| {
-        gateways(world).into_iter().map(move |gateway| PaymentRecord::by_gateway(gateway, external))
-    });
+    let by_gateway = external
+        .into_iter()
+        .flat_map(|external| gateways(world).into_iter().map(move |gateway| PaymentRecord::by_gateway(gateway, external)));
     payment.map(PaymentRecord::by_cleeng).into_iter().chain(by_gateway).collect()
 }
 

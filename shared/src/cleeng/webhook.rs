@@ -145,7 +145,21 @@ impl Webhook {
     }
 }
 
-/// Something whose origin is proven. Cannot be made outside this crate.
+/// Something whose origin is proven. Cannot be made outside this crate, so no flow can be called with an unverified event:
+///
+/// ```compile_fail
+/// use connector::cleeng::webhook::{Verified, Webhook};
+/// fn forge(webhook: Webhook) -> Verified<Webhook> {
+///     Verified::attest(webhook)
+/// }
+/// ```
+///
+/// ```compile_fail
+/// use connector::cleeng::webhook::{Verified, Webhook};
+/// fn forge(webhook: Webhook) -> Verified<Webhook> {
+///     Verified(webhook)
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Verified<T>(T);
 

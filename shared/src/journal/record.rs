@@ -92,7 +92,8 @@ pub struct Attempt {
     /// What became of it; nothing while it is open.
     #[serde(default)]
     pub finish: Option<Finish>,
-    /// The event, kept only while a result is awaited from outside, so that whoever learns the result can bring the event back.
+    /// The event as an envelope's text, kept only while a result is awaited from outside or an operator has to look, so that whoever learns
+    /// the result or mends the cause can bring the event back.
     #[serde(default)]
     pub waiting_event: Option<String>,
 }

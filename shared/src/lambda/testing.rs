@@ -23,7 +23,7 @@ use crate::cleeng::{
     TerminationType,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::flow::{Billing, Delivery, Flow, Method, Rules, SettleOn, Verdict, World};
+use crate::flow::{Billing, Delivery, Flow, Method, PartialRefunds, Rules, SettleOn, Verdict, World};
 use crate::gateway::{GatewayName, Gateways};
 use crate::ids::{OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, PublisherId, SubscriptionId};
 use crate::journal::memory::MemoryStore;

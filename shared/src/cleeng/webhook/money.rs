@@ -154,13 +154,7 @@ impl DeactivationEvent {
 }
 
 /// A member of the data, else one of its `payment`.
-fn either<K>(
-    data: &Value,
-    name: &str,
-    field: &'static str,
-    inner: &str,
-    inner_field: &'static str,
-) -> Result<Option<Id<K>>, WebhookError> {
+fn either<K>(data: &Value, name: &str, field: &'static str, inner: &str, inner_field: &'static str) -> Result<Option<Id<K>>, WebhookError> {
     match optional_id(data, name, field)? {
         Some(id) => Ok(Some(id)),
         None => data.get("payment").map_or(Ok(None), |payment| optional_id(payment, inner, inner_field)),
