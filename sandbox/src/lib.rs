@@ -8,6 +8,8 @@
 //! | [`adyen`] | Adyen's Checkout API |
 //! | [`books`] | the balance of both sides |
 //! | [`notices`] | the gateways' notifications on a stage |
+//! | [`local`] | all of it put together with sockets |
+//! | [`demo`], [`open_house`] | what `cargo run` and `cargo run -- serve` do |
 //! | [`stage`] | all of it put together without sockets, for tests |
 //! | [`contract`] | what every gateway adapter has to keep, as checks that run against its simulator |
 //! | [`cleeng`] | Cleeng's Core API, dunning clock and signed webhooks |
@@ -18,6 +20,9 @@ pub mod cleeng;
 pub mod clock;
 pub mod contract;
 pub mod crash;
+pub mod demo;
+pub mod local;
 pub mod notices;
+pub mod open_house;
 pub mod peer;
 pub mod stage;

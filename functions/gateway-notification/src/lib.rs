@@ -25,6 +25,7 @@ use connector::cleeng::webhook::Verified;
 use connector::flow::{Delivery, NotificationFlow, Verdict, World};
 use connector::gateway::{GatewayName, GatewayNotification, NotificationKind};
 use connector::journal::JournalError;
+use connector::journal::refunds::RefundPart;
 
 use crate::desk::Desk;
 
@@ -91,6 +92,13 @@ fn apply(desk: &mut Desk<'_>) -> Result<Effect, JournalError> {
     };
     // By the gateway's id of the refund, else by our own name of it, which is known before that id is.
     let names = [item.operation_ref.as_deref(), item.reference.as_ref().map(connector::gateway::Reference::as_str)];
+    let named = |part: &&RefundPart| {
+        [Some(part.reference.as_str()), part.operation_ref.as_deref()].iter().flatten().any(|name| names.contains(&Some(name)))
+    };
+    let asked = desk.payment.refunds.iter().find(named).map(|part| part.amount);
+    if item.amount.is_some_and(|told| asked.is_some_and(|asked| asked != told)) {
+        return Ok(Effect::Odd("notification_names_another_amount"));
+    }
     for name in names.into_iter().flatten() {
         match settle_refund(&mut desk.payment, name, success, now)? {
             RefundSettlement::NotFound => {}

@@ -24,7 +24,7 @@ struct Sample {
     data: fn() -> Value,
 }
 
-const SAMPLES: [Sample; 3] = [
+const SAMPLES: [Sample; 6] = [
     Sample {
         function: "subscription-ready-for-payment-authorisation",
         topic: "subscriptionReadyForPaymentAuthorisation",
@@ -43,6 +43,38 @@ const SAMPLES: [Sample; 3] = [
             json!({
                 "subscriptionId": 332_332_332, "offerId": "S123123123_US", "customerId": 123_321_123,
                 "customerEmail": "subscriber@example.com", "expirationDate": "2026-11-07T19:55:41Z", "paymentMethodId": 123_123_123,
+            })
+        },
+    },
+    // The payloads of the next three are not published: ids as Cleeng names them elsewhere.
+    Sample {
+        function: "payment-details-deactivated",
+        topic: "paymentDetailsDeactivated",
+        data: || {
+            json!({
+                "paymentDetailsId": 665_665_665, "customerId": 123_321_123, "customerEmail": "subscriber@example.com", "active": false,
+                "paymentMethodId": 123_123_123, "token": "8415718415718415:123321123", "paymentGateway": "adyen",
+            })
+        },
+    },
+    Sample {
+        function: "refund-payment",
+        topic: "refundPayment",
+        data: || {
+            json!({
+                "paymentId": 1_536_331_075, "orderId": 123_456_789, "externalPaymentId": "D2RGHBT7PGNG5S82", "customerId": 123_321_123,
+                "currency": "USD", "amount": 9.99, "reason": "requested by the customer", "paymentMethodId": 123_123_123,
+                "paymentOperation": "recurring-payment",
+            })
+        },
+    },
+    Sample {
+        function: "capture-payment",
+        topic: "capturePayment",
+        data: || {
+            json!({
+                "paymentId": 1_536_331_076, "orderId": 123_456_790, "externalPaymentId": "D2RGHBT7PGNG5S83", "customerId": 123_321_123,
+                "paymentDetailsId": 665_665_665, "paymentMethodId": 123_123_123,
             })
         },
     },

@@ -12,7 +12,7 @@ use crate::clock::Timestamp;
 use crate::flow::Verdict;
 use crate::gateway::{
     CancelRequest, CaptureRequest, Decline, DeclineClass, Gateway, GatewayError, GatewayName, IdempotencyKey, InquiryRequest,
-    MerchantInitiated, Operation, OperationKind, Outcome, Reference,
+    MerchantInitiated, Operation, OperationKind, Outcome, Reference, RefundRequest,
 };
 use crate::ids::ExternalPaymentId;
 use crate::journal::record::Step;
@@ -56,6 +56,8 @@ pub enum Call {
     Capture(CaptureRequest),
     /// Cancel.
     Cancel(CancelRequest),
+    /// Refund.
+    Refund(RefundRequest),
 }
 
 impl Call {
@@ -65,6 +67,7 @@ impl Call {
             Self::Charge(_) => OperationKind::Charge,
             Self::Capture(_) => OperationKind::Capture,
             Self::Cancel(_) => OperationKind::Cancel,
+            Self::Refund(_) => OperationKind::Refund,
         }
     }
 
@@ -73,6 +76,7 @@ impl Call {
             Self::Authorise(request) | Self::Charge(request) => Some(request.amount),
             Self::Capture(request) => Some(request.amount),
             Self::Cancel(_) => None,
+            Self::Refund(request) => Some(request.amount),
         }
     }
 
@@ -81,6 +85,7 @@ impl Call {
             Self::Authorise(request) | Self::Charge(request) => (&request.key, &request.reference, None),
             Self::Capture(request) => (&request.key, &request.reference, Some(request.external_payment_id.clone())),
             Self::Cancel(request) => (&request.key, &request.reference, None),
+            Self::Refund(request) => (&request.key, &request.reference, Some(request.external_payment_id.clone())),
         };
         InquiryRequest {
             operation: self.operation(),
@@ -97,6 +102,7 @@ impl Call {
             Self::Charge(request) => gateway.charge(request).await,
             Self::Capture(request) => gateway.capture(request).await,
             Self::Cancel(request) => gateway.cancel(request).await,
+            Self::Refund(request) => gateway.refund(request).await,
         }
     }
 }
@@ -196,7 +202,7 @@ async fn record(case: &mut Case<'_>, name: &'static str, call: &Call, outcome: O
 /// An answer is believed only if it speaks of the amount that was asked for, and names the payment where it must.
 fn fits(call: &Call, operation: &Operation) -> bool {
     let amount_fits = operation.amount.is_none() || call.amount().is_none() || operation.amount == call.amount();
-    let named = matches!(call, Call::Capture(_) | Call::Cancel(_)) || operation.external_payment_id.is_some();
+    let named = matches!(call, Call::Capture(_) | Call::Cancel(_) | Call::Refund(_)) || operation.external_payment_id.is_some();
     amount_fits && named
 }
 

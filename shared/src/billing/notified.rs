@@ -162,8 +162,8 @@ fn take(payment: &mut PaymentRecord, now: Timestamp) -> Result<(), JournalError>
 }
 
 /// Cleeng hears once that the money of a payment is gone.
-const fn loss(payment: &mut PaymentRecord, reason: &'static str) -> Effect {
-    if payment.loss_reported || payment.refunded.minor > 0 {
+fn loss(payment: &mut PaymentRecord, reason: &'static str) -> Effect {
+    if payment.loss_reported || payment.refunded.minor > 0 || payment.has_refund_in_flight() {
         return Effect::Alarming(reason);
     }
     payment.loss_reported = true;

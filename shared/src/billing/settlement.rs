@@ -7,6 +7,7 @@ use crate::clock::Timestamp;
 use crate::gateway::{GatewayName, Reference};
 use crate::ids::ExternalPaymentId;
 use crate::journal::payment::PaymentRecord;
+use crate::journal::refunds::RefundState;
 use crate::journal::store::Key;
 use crate::journal::{JournalError, SCHEMA};
 
@@ -53,15 +54,23 @@ pub enum RefundSettlement {
 
 /// Settles a refund by the gateway's id of it, or by our own name of it.
 ///
-/// MINIMAL until payment records know their refunds: none is ever found.
-///
 /// # Errors
 /// [`JournalError`] for a record that does not add up; nothing is to be written then.
 pub fn settle_refund(
-    _payment: &mut PaymentRecord,
-    _operation_ref: &str,
-    _success: bool,
-    _now: Timestamp,
+    payment: &mut PaymentRecord,
+    operation_ref: &str,
+    success: bool,
+    now: Timestamp,
 ) -> Result<RefundSettlement, JournalError> {
-    Ok(RefundSettlement::NotFound)
+    let named = |part: &crate::journal::refunds::RefundPart| {
+        part.operation_ref.as_deref() == Some(operation_ref) || part.reference.as_str() == operation_ref
+    };
+    let Some((index, part)) = payment.refunds.iter().enumerate().find(|(_, part)| named(part)) else {
+        return Ok(RefundSettlement::NotFound);
+    };
+    let was_done = part.state == RefundState::Done;
+    if !payment.end_refund(index, success, now)? {
+        return Ok(RefundSettlement::NothingNew);
+    }
+    Ok(if was_done { RefundSettlement::FailedLater } else { RefundSettlement::Settled })
 }

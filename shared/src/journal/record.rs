@@ -49,6 +49,12 @@ pub enum AttemptKind {
     Terminate,
     /// Tell Cleeng what a gateway told by itself.
     Notification,
+    /// Give money back.
+    Refund,
+    /// Release an authorisation whose payment details were deactivated.
+    Release,
+    /// Clean up after payment details that were deactivated.
+    Deactivate,
 }
 
 impl AttemptKind {
@@ -61,6 +67,9 @@ impl AttemptKind {
             Self::Charge => "charge",
             Self::Terminate => "terminate",
             Self::Notification => "notification",
+            Self::Refund => "refund",
+            Self::Release => "release",
+            Self::Deactivate => "deactivate",
         }
     }
 }
@@ -86,7 +95,8 @@ pub struct Attempt {
     /// What became of it; nothing while it is open.
     #[serde(default)]
     pub finish: Option<Finish>,
-    /// The event, kept only while a result is awaited from outside, so that whoever learns the result can bring the event back.
+    /// The event as an envelope's text, kept only while a result is awaited from outside or an operator has to look, so that whoever learns
+    /// the result or mends the cause can bring the event back.
     #[serde(default)]
     pub waiting_event: Option<String>,
 }
@@ -115,6 +125,12 @@ pub enum Finish {
     Terminated,
     /// Captured money is gone, and Cleeng knows.
     LossReported,
+    /// The money was given back and Cleeng knows.
+    Refunded,
+    /// The held money was given up and Cleeng knows.
+    Released,
+    /// Nothing is held any more with details that were deactivated.
+    Deactivated,
     /// An operator has to look.
     Parked {
         /// Why, a stable word.
@@ -135,6 +151,9 @@ impl Finish {
             Self::Stale { .. } => "stale",
             Self::Terminated => "terminated",
             Self::LossReported => "loss_reported",
+            Self::Refunded => "refunded",
+            Self::Released => "released",
+            Self::Deactivated => "deactivated",
             Self::Parked { .. } => "parked",
         }
     }

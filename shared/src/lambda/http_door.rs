@@ -191,10 +191,7 @@ pub(super) async fn answer_verdict(app: &App, verdict: Verdict) -> Answer {
             app.parts.metrics.count(Metric::EventNotOurs, &[]);
             Answer::new(StatusCode::OK, json!({ "status": "ignored" }))
         }
-        Verdict::Parked(reason) => {
-            app.parts.metrics.count(Metric::Parked, &[("reason", reason)]);
-            Answer::new(StatusCode::OK, json!({ "status": "parked", "reason": reason }))
-        }
+        Verdict::Parked(reason) => Answer::new(StatusCode::OK, json!({ "status": "parked", "reason": reason })),
         Verdict::Later { reason, .. } => {
             app.parts.metrics.count(Metric::Deferred, &[("reason", reason)]);
             if is_about_credentials(reason) {

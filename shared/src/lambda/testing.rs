@@ -23,7 +23,7 @@ use crate::cleeng::{
     TerminationType,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::flow::{Billing, Delivery, Flow, Method, NoRequeue, NotificationFlow, Rules, SettleOn, Verdict, World};
+use crate::flow::{Billing, Delivery, Flow, Method, NoRequeue, NotificationFlow, PartialRefunds, Rules, SettleOn, Verdict, World};
 use crate::gateway::adyen::{AdyenEnvironment, AdyenSettings, CaptureMode};
 use crate::gateway::{Blueprint, Gateway, GatewayName, GatewayNotification, Gateways};
 use crate::http::{Request, Response, Transport, TransportError};
@@ -230,6 +230,8 @@ impl Wiring for FakeWiring {
             settle_on: SettleOn::Notification,
             settle_deadline: Duration::from_secs(2700),
             unknown_deadline: Duration::from_secs(86_400),
+            partial_refunds: PartialRefunds::Park,
+            delete_deactivated_details: false,
             salt: secrets.idempotency_salt.clone(),
         };
         let world = World {
