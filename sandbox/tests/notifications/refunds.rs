@@ -1,0 +1,1 @@
+//! Refunds, settled by what the gateway tells.
