@@ -150,6 +150,23 @@ impl Adyen {
         notifications::body(&notifications::item(&state.config, &event, now))
     }
 
+    /// The same about an amount in Adyen's minor units, and of a success.
+    #[must_use]
+    pub fn notification_of(&self, event_code: &str, own: &str, original: &str, reference: &str, amount: (&str, i64)) -> String {
+        let now = self.clock.now();
+        let state = self.lock();
+        let event = notifications::Event {
+            event_code,
+            success: true,
+            psp_reference: own,
+            original_reference: original,
+            reference,
+            amount: Some(amount),
+            reason: "",
+        };
+        notifications::body(&notifications::item(&state.config, &event, now))
+    }
+
     /// The scheme refuses a capture that had succeeded: CAPTURE_FAILED. Does nothing for a payment that is not captured.
     pub fn capture_fails_later(&self, psp_reference: &str) {
         let now = self.clock.now();

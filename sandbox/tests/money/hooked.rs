@@ -4,9 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use connector::gateway::{
-    CancelRequest, Capabilities, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, Gateway, GatewayError, GatewayName,
-    GatewayNotification, InquiryRequest, MerchantInitiated, NotificationError, Outcome, PurchaseRequest, RefundRequest,
-    StoreDetailsRequest,
+    CancelRequest, Capabilities, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, Gateway, GatewayError, GatewayName, InquiryRequest,
+    MerchantInitiated, NotificationError, NotificationItem, Outcome, PurchaseRequest, RefundRequest, StoreDetailsRequest,
 };
 use connector::http::HeaderMap;
 use sandbox::stage::Stage;
@@ -86,7 +85,7 @@ impl Gateway for Hooked {
         self.inner.store_details(request).await
     }
 
-    async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<GatewayNotification>, NotificationError> {
+    async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError> {
         self.inner.read_notification(headers, body).await
     }
 }

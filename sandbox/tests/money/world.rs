@@ -119,6 +119,7 @@ pub(crate) async fn settle_notifications(stage: &Stage) -> Vec<Envelope> {
     for body in stage.adyen.take_notifications() {
         assert!(!body.contains("Insufficient balance"), "the gateway was asked for more than was captured");
         for notification in adyen.read_notification(&HeaderMap::new(), body.as_bytes()).await.unwrap() {
+            let notification = notification.unwrap();
             let success = match notification.kind {
                 NotificationKind::Refunded => true,
                 NotificationKind::RefundFailed => false,
