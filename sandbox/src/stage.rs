@@ -312,7 +312,8 @@ pub fn publisher() -> Publisher {
 }
 
 /// The settings of the sandbox's Adyen adapter.
-pub(crate) fn adyen_settings(url: &str) -> AdyenSettings {
+#[must_use]
+pub fn adyen_settings(url: &str) -> AdyenSettings {
     AdyenSettings {
         environment: AdyenEnvironment::Test,
         base_url: format!("{url}/v71"),

@@ -18,8 +18,14 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
 use std::process::Command;
+use std::sync::Arc;
 
 use connector::cleeng::webhook::{Topic, Webhook};
+use connector::gateway::Blueprint as _;
+use connector::gateway::adyen::AdyenSettings;
+use connector::http::HeaderMap;
+use connector::lambda::queue::NotificationEnvelope;
+use connector::secret::{SecretString, SecretTexts};
 use ring::hmac;
 use serde_json::Value;
 use support::files::{camel_case, read, root};
@@ -45,6 +51,17 @@ fn functions() -> BTreeMap<String, (String, Entry)> {
 
 fn names() -> BTreeSet<String> {
     functions().into_keys().collect()
+}
+
+/// The function that gateways call. All others take a topic of Cleeng, which names them.
+const NOTIFICATION: &str = "gateway-notification";
+
+fn webhooks() -> BTreeSet<String> {
+    names().into_iter().filter(|name| name != NOTIFICATION).collect()
+}
+
+fn route(name: &str) -> String {
+    if name == NOTIFICATION { "/gateways/{gateway}/notifications".to_owned() } else { format!("/webhooks/{{key}}/{name}") }
 }
 
 /// The rows of the README's table whose first header is `header`: cells without backticks.
@@ -87,7 +104,7 @@ fn every_function_has_sample_events_and_every_sample_event_has_a_function() {
 fn every_function_has_one_route_with_its_name_and_one_row_in_the_readme() {
     let mut routes = BTreeSet::new();
     for (name, (_, entry)) in functions() {
-        assert_eq!(entry.items("Path"), [format!("/webhooks/{{key}}/{name}")], "{name}");
+        assert_eq!(entry.items("Path"), [route(&name)], "{name}");
         assert_eq!(entry.items("Method"), ["POST"], "{name}");
         assert_eq!(entry.value("PayloadFormatVersion"), Some("\"2.0\""), "{name}");
         routes.insert(entry.value("Path").unwrap().to_owned());
@@ -95,7 +112,7 @@ fn every_function_has_one_route_with_its_name_and_one_row_in_the_readme() {
     let rows = readme_table("route");
     assert_eq!(rows.iter().map(|row| row[0].clone()).collect::<BTreeSet<_>>(), routes);
     assert_eq!(rows.len(), routes.len(), "a route stands twice in the README");
-    for row in rows {
+    for row in rows.into_iter().filter(|row| row[0] != route(NOTIFICATION)) {
         let topic = Topic::parse(&row[1]).unwrap_or_else(|| panic!("{}: no topic of Cleeng", row[1]));
         let function = row[0].rsplit('/').next().unwrap();
         assert!(camel_case(function).eq_ignore_ascii_case(topic.as_str()), "{function} is not the function of {}", row[1]);
@@ -269,7 +286,7 @@ fn event(function: &str, file: &str) -> Value {
 #[test]
 fn a_sample_webhook_is_signed_and_is_of_its_functions_topic() {
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"sandbox-webhook-secret-0123456789abcdef");
-    for name in names() {
+    for name in webhooks() {
         let http = event(&name, "http.json");
         assert_eq!(http["routeKey"], format!("POST /webhooks/{{key}}/{name}"));
         assert_eq!(http["rawPath"], format!("/webhooks/sandbox-path-key-0123456789/{name}"));
@@ -283,6 +300,40 @@ fn a_sample_webhook_is_signed_and_is_of_its_functions_topic() {
         let envelope: Value = serde_json::from_str(event(&name, "queue.json")["Records"][0]["body"].as_str().unwrap()).unwrap();
         assert_eq!(envelope["body"].as_str(), Some(body), "{name}: the queue holds another webhook");
         assert_eq!(envelope["topic"], webhook.topic.as_str());
+    }
+}
+
+#[tokio::test]
+async fn the_sample_notification_is_signed_and_is_queued_as_its_sample_message_says() {
+    let stage = sandbox::stage::Stage::default();
+    let http = event(NOTIFICATION, "http.json");
+    assert_eq!(http["routeKey"], format!("POST {}", route(NOTIFICATION)));
+    let secrets = [("api_key", "sandbox-api-key-0123456789"), ("hmac_keys", sandbox::stage::ADYEN_HMAC_KEY)];
+    let secrets = secrets.map(|(name, value)| (name.to_owned(), vec![SecretString::new(value)]));
+    let settings = AdyenSettings { merchant_account: "SandboxMerchant".to_owned(), ..sandbox::stage::adyen_settings("http://adyen.test") };
+    let adapter = settings.build(&SecretTexts(secrets.into()), Arc::new(sandbox::peer::InProcess::new(stage.road))).unwrap();
+    let body = http["body"].as_str().unwrap();
+    let read = adapter.read_notification(&HeaderMap::new(), body.as_bytes()).await.unwrap().remove(0).unwrap();
+    let queued = event(NOTIFICATION, "queue.json");
+    let envelope = NotificationEnvelope::from_text(queued["Records"][0]["body"].as_str().unwrap()).ok().unwrap();
+    assert_eq!(*envelope.open().get(), read);
+}
+
+#[test]
+fn only_the_function_that_learns_a_gateways_word_may_bring_events_back_and_to_their_own_queues() {
+    let all = section("Resources");
+    let urls = variables(&functions()[NOTIFICATION].1)["EVENT_QUEUE_URLS"].clone();
+    for (name, (_, entry)) in functions() {
+        assert_eq!(variables(&entry).contains_key("EVENT_QUEUE_URLS"), name == NOTIFICATION, "{name}");
+    }
+    for entry in urls.trim_start_matches("!Sub ").trim_matches('"').split(',') {
+        let (topic, queue) = entry.split_once('=').unwrap();
+        let topic = Topic::parse(topic).unwrap_or_else(|| panic!("{topic}: no topic of Cleeng"));
+        let queue = queue.trim_start_matches("${").trim_end_matches('}');
+        assert!(queue.eq_ignore_ascii_case(&format!("{}Queue", topic.as_str())), "{queue} is not the queue of {}", topic.as_str());
+        let (role, policy) = (&all["GatewayNotificationRole"], &all[&format!("{queue}Policy")]);
+        assert!(role.0.iter().any(|line| line.trim() == format!("- !GetAtt {queue}.Arn")), "the role may not send to {queue}");
+        assert!(policy.0.iter().any(|line| line.trim() == "- !GetAtt GatewayNotificationRole.Arn"), "{queue} does not take it");
     }
 }
 

@@ -2,15 +2,21 @@
 //!
 //! Per function: `http.json`, the event that an HTTP API sends for a signed webhook (payload 2.0), and `queue.json`, the event that its
 //! queue sends for the same webhook. The bodies are Cleeng's documented payloads ("Webhook subscription topics"), signed with the
-//! secret of the sandbox. Never a real secret here.
+//! secret of the sandbox; the gateway's notification is one item of Adyen's standard webhook, signed with the key of Adyen's own test.
+//! Never a real secret here.
 
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
 use ring::hmac;
 use serde_json::{Value, json};
 
+const NOTIFICATION: &str = "gateway-notification";
+const MERCHANT_ACCOUNT: &str = "SandboxMerchant";
+const HMAC_KEY: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
 const WEBHOOK_SECRET: &str = "sandbox-webhook-secret-0123456789abcdef";
 const PATH_KEY: &str = "sandbox-path-key-0123456789";
 const SIGNATURE_HEADER: &str = "x-cleeng-signature";
@@ -98,7 +104,38 @@ fn main() -> Result<(), Box<dyn Error>> {
         write(&folder.join("http.json"), &http_event(sample, &body))?;
         write(&folder.join("queue.json"), &queue_event(sample, &body))?;
     }
-    Ok(())
+    write_notification(&folder.join(NOTIFICATION))
+}
+
+/// The gateway's notification of a capture.
+fn write_notification(folder: &Path) -> Result<(), Box<dyn Error>> {
+    let (own, payment, reference) = ("V4HZ4RBFJGXXGN82", "D2RGHBT7PGNG5S82", "clg-00112233-4455-8677-8899-aabbccddeeff");
+    let signed = format!("{own}:{payment}:{MERCHANT_ACCOUNT}:{reference}:999:USD:CAPTURE:true");
+    let key: Vec<u8> =
+        HMAC_KEY.as_bytes().chunks(2).filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
+    let signature = STANDARD.encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), signed.as_bytes()));
+    let body = json!({ "live": "false", "notificationItems": [{ "NotificationRequestItem": {
+        "eventCode": "CAPTURE", "success": "true", "pspReference": own, "originalReference": payment,
+        "merchantReference": reference, "merchantAccountCode": MERCHANT_ACCOUNT, "amount": { "currency": "USD", "value": 999 },
+        "eventDate": "2026-11-04T20:55:42+01:00", "reason": "", "additionalData": { "hmacSignature": signature },
+    }}]})
+    .to_string();
+    fs::create_dir_all(folder)?;
+    let route = Route {
+        key: "POST /gateways/{gateway}/notifications".to_owned(),
+        path: "/gateways/adyen/notifications".to_owned(),
+        parameters: json!({ "gateway": "adyen" }),
+        agent: "Adyen HttpClient 1.0",
+    };
+    write(&folder.join("http.json"), &http(&route, &[], &body))?;
+    // As the door reads it.
+    let item = json!({
+        "kind": "captured", "external_payment_id": payment, "reference": reference, "operation_ref": own,
+        "amount": { "minor": 999, "currency": "USD" }, "at": RECEIVED_AT_MILLIS, "dedupe_key": format!("CAPTURE:{own}:true"),
+        "reason": null, "token": null,
+    });
+    let envelope = json!({ "v": 1, "source": "gateway", "gateway": "adyen", "received_at": RECEIVED_AT_MILLIS, "item": item });
+    write(&folder.join("queue.json"), &sqs(NOTIFICATION, &envelope))
 }
 
 fn write(path: &Path, event: &Value) -> Result<(), Box<dyn Error>> {
@@ -107,31 +144,51 @@ fn write(path: &Path, event: &Value) -> Result<(), Box<dyn Error>> {
     Ok(fs::write(path, text)?)
 }
 
+/// Where a request goes.
+struct Route {
+    key: String,
+    path: String,
+    parameters: Value,
+    agent: &'static str,
+}
+
 fn http_event(sample: &Sample, body: &str) -> Value {
-    let route = format!("POST /webhooks/{{key}}/{}", sample.function);
-    let path = format!("/webhooks/{PATH_KEY}/{}", sample.function);
+    let route = Route {
+        key: format!("POST /webhooks/{{key}}/{}", sample.function),
+        path: format!("/webhooks/{PATH_KEY}/{}", sample.function),
+        parameters: json!({ "key": PATH_KEY }),
+        agent: "Cleeng",
+    };
+    http(&route, &[(SIGNATURE_HEADER, signature(body))], body)
+}
+
+fn http(route: &Route, signed: &[(&str, String)], body: &str) -> Value {
     let host = "abcdefghij.execute-api.eu-west-1.amazonaws.com";
     let mut headers = json!({
         "content-length": body.len().to_string(), "content-type": "application/json", "host": host,
         "x-forwarded-for": "192.0.2.1", "x-forwarded-port": "443", "x-forwarded-proto": "https",
     });
     if let Some(headers) = headers.as_object_mut() {
-        headers.insert(SIGNATURE_HEADER.to_owned(), Value::String(signature(body)));
+        headers.extend(signed.iter().map(|(name, value)| ((*name).to_owned(), Value::from(value.as_str()))));
     }
     json!({
-        "version": "2.0", "routeKey": route, "rawPath": path, "rawQueryString": "", "headers": headers,
+        "version": "2.0", "routeKey": route.key, "rawPath": route.path, "rawQueryString": "", "headers": headers,
         "requestContext": {
             "accountId": "123456789012", "apiId": "abcdefghij", "domainName": host, "domainPrefix": "abcdefghij",
-            "http": { "method": "POST", "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": "Cleeng" },
-            "requestId": "JKJaXmPLvHcESHA=", "routeKey": route, "stage": "$default",
+            "http": { "method": "POST", "path": route.path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.1", "userAgent": route.agent },
+            "requestId": "JKJaXmPLvHcESHA=", "routeKey": route.key, "stage": "$default",
             "time": "04/Nov/2026:19:55:42 +0000", "timeEpoch": RECEIVED_AT_MILLIS,
         },
-        "pathParameters": { "key": PATH_KEY }, "body": body, "isBase64Encoded": false,
+        "pathParameters": route.parameters, "body": body, "isBase64Encoded": false,
     })
 }
 
 fn queue_event(sample: &Sample, body: &str) -> Value {
     let envelope = json!({ "v": 1, "source": "cleeng", "topic": sample.topic, "received_at": RECEIVED_AT_MILLIS, "body": body });
+    sqs(sample.function, &envelope)
+}
+
+fn sqs(function: &str, envelope: &Value) -> Value {
     json!({
         "Records": [{
             "messageId": "059f36b4-87a3-44ab-83d2-661975830a7d", "receiptHandle": "AQEBwJnKyrHigUMZj6rYigCgxlaS3SLy0a",
@@ -141,7 +198,7 @@ fn queue_event(sample: &Sample, body: &str) -> Value {
                 "SenderId": "AIDAIENQZJOLO23YVJ4VO", "ApproximateFirstReceiveTimestamp": RECEIVED_AT_MILLIS.to_string(),
             },
             "messageAttributes": {}, "eventSource": "aws:sqs",
-            "eventSourceARN": format!("arn:aws:sqs:eu-west-1:123456789012:{}", sample.function), "awsRegion": "eu-west-1",
+            "eventSourceARN": format!("arn:aws:sqs:eu-west-1:123456789012:{function}"), "awsRegion": "eu-west-1",
         }],
     })
 }

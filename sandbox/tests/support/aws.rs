@@ -15,7 +15,7 @@ pub(crate) const SECRET: &str = r#"{
   "idempotency_salt": "sandbox-salt-0123456789abcdef0123456789",
   "webhook_path_keys": ["sandbox-path-key-0123456789"],
   "cleeng": { "publisher_token": "sandbox-publisher-token-0123456789", "webhook_secrets": ["sandbox-webhook-secret-0123456789abcdef"] },
-  "adyen": { "api_key": ["sandbox-adyen-api-key-0123456789"], "hmac_keys": ["44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"] }
+  "adyen": { "api_key": ["sandbox-adyen-api-key-0123456789"], "hmac_keys": ["DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00"] }
 }"#;
 
 /// A client of everything that the tests speak HTTP with.
