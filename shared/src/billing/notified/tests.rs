@@ -1,1 +1,159 @@
+use proptest::prelude::*;
 
+use super::*;
+use crate::gateway::{GatewayName, GatewayText, IdempotencyKey, OperationKind, Reference};
+use crate::ids::{CustomerId, ExternalPaymentId};
+use crate::journal::store::Key;
+use crate::money::{Currency, Money};
+use crate::secret::SecretString;
+
+const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
+const KINDS: [Kind; 14] = [
+    Kind::Authorised,
+    Kind::AuthorisationDeclined,
+    Kind::Captured,
+    Kind::CaptureFailed,
+    Kind::Cancelled,
+    Kind::CancelFailed,
+    Kind::Expired,
+    Kind::Refunded,
+    Kind::RefundFailed,
+    Kind::ChargedBack,
+    Kind::ChargebackReversed,
+    Kind::TokenCreated,
+    Kind::TokenDisabled,
+    Kind::Ignored,
+];
+
+fn usd(minor: i64) -> Money {
+    Money::new(minor, Currency::new("USD").unwrap())
+}
+
+fn payment(state: S) -> PaymentRecord {
+    let key = IdempotencyKey::derive(&SecretString::new("salt"), GatewayText("adyen"), OperationKind::Authorise, "period", "1");
+    let (obligation, customer) = (Key::new("period", &["1", "2"]), CustomerId::new("7").unwrap());
+    let mut payment = PaymentRecord::starting(Reference::from_key(&key), GatewayName::Adyen, &obligation, customer, usd(999), NOW);
+    payment.state = state;
+    if state != S::Starting {
+        payment.authorisation = ExternalPaymentId::new("AUTH").ok();
+        payment.external_payment_id = ExternalPaymentId::new("AUTH").ok();
+    }
+    if matches!(state, S::Captured | S::ChargedBack) {
+        payment.captured = usd(999);
+    }
+    payment
+}
+
+fn item(kind: Kind, number: usize) -> GatewayNotification {
+    GatewayNotification {
+        kind,
+        external_payment_id: ExternalPaymentId::new("AUTH").ok(),
+        reference: None,
+        operation_ref: Some(number.to_string()),
+        amount: Some(usd(999)),
+        at: None,
+        dedupe_key: format!("{}:{number}", kind.as_str()),
+        reason: None,
+        token: None,
+    }
+}
+
+#[test]
+fn whatever_is_told_in_whatever_state_moves_along_legal_transitions_or_not_at_all() {
+    for from in S::ALL {
+        for kind in KINDS {
+            for (in_flight, reporting) in [(false, false), (true, false), (true, true)] {
+                let before = payment(from);
+                let mut after = before.clone();
+                let effect = apply(&mut after, &item(kind, 1), Owner { in_flight, reporting }, NOW).unwrap();
+                assert!(after.state == from || from.may_become(after.state), "{kind:?}: {from:?} to {:?}", after.state);
+                let changed = matches!(effect, Effect::Changed | Effect::Alarming(_) | Effect::Loss(_));
+                assert_eq!(after != before, changed, "{kind:?} in {from:?}: {effect:?}");
+                let again = apply(&mut after.clone(), &item(kind, 1), Owner { in_flight, reporting }, NOW).unwrap();
+                let settles = !matches!(again, Effect::Alarming(_) | Effect::Loss(_));
+                assert!(!changed || settles, "{kind:?} in {from:?} said twice: {again:?}");
+            }
+        }
+    }
+}
+
+#[test]
+fn money_is_taken_only_where_a_capture_was_ordered() {
+    for from in S::ALL {
+        let mut after = payment(from);
+        after.captured = usd(0);
+        apply(&mut after, &item(Kind::Captured, 1), Owner::default(), NOW).unwrap();
+        let ordered = matches!(from, S::Capturing | S::Cancelling | S::CaptureFailed);
+        assert_eq!(after.captured == usd(999), ordered, "{from:?}");
+    }
+}
+
+#[test]
+fn another_amount_or_another_payment_changes_nothing() {
+    for kind in [Kind::Authorised, Kind::Captured, Kind::ChargedBack, Kind::ChargebackReversed] {
+        for from in S::ALL {
+            let mut after = payment(from);
+            let odd = apply(&mut after, &GatewayNotification { amount: Some(usd(998)), ..item(kind, 1) }, Owner::default(), NOW);
+            assert_eq!((odd, after), (Ok(Effect::Odd("notification_names_another_amount")), payment(from)));
+            let other = GatewayNotification { external_payment_id: ExternalPaymentId::new("OTHER").ok(), ..item(kind, 1) };
+            let mut after = payment(from);
+            let odd = apply(&mut after, &other, Owner::default(), NOW).unwrap();
+            assert!(from == S::Starting || odd == Effect::Odd("notification_names_another_payment"), "{kind:?} {from:?}: {odd:?}");
+        }
+    }
+}
+
+#[test]
+fn an_answer_is_left_to_the_flow_that_waits_for_it() {
+    let waiting = Owner { in_flight: true, reporting: false };
+    let mut pending = payment(S::Starting);
+    assert_eq!(apply(&mut pending, &item(Kind::Authorised, 1), waiting, NOW), Ok(Effect::Changed));
+    assert_eq!(pending.state, S::Starting);
+    assert_eq!(pending.answered, ExternalPaymentId::new("AUTH").ok().map(|external| Answered::Authorised { external }));
+    let contradiction = apply(&mut pending, &item(Kind::AuthorisationDeclined, 2), waiting, NOW);
+    assert_eq!(contradiction, Ok(Effect::Odd("contradicting_answers")));
+    let mut orphan = payment(S::Starting);
+    let effect = apply(&mut orphan, &item(Kind::Authorised, 1), Owner::default(), NOW);
+    assert_eq!((effect, orphan.state), (Ok(Effect::Alarming("authorised_and_nobody_goes_on")), S::Authorised));
+}
+
+#[test]
+fn a_record_takes_no_more_notifications_than_it_has_room_for() {
+    let mut disputed = payment(S::Captured);
+    let effects: Vec<_> =
+        (0..100).map(|n| apply(&mut disputed, &item(Kind::ChargebackReversed, n), Owner::default(), NOW).unwrap()).collect();
+    assert_eq!(effects.last(), Some(&Effect::Odd("too_many_notifications")));
+    assert!(serde_json::to_string(&disputed).unwrap().len() < 10_000);
+}
+
+/// Applies what can be applied until nothing is put off any more.
+fn settle(payment: &mut PaymentRecord, items: &[GatewayNotification]) {
+    let mut queue: Vec<&GatewayNotification> = items.iter().collect();
+    loop {
+        let before = queue.len();
+        queue.retain(|item| apply(payment, item, Owner::default(), NOW).unwrap() == Effect::Early);
+        if queue.is_empty() || queue.len() == before {
+            return;
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_captures_failures_and_disputes_does_not_matter(
+        kinds in prop::collection::vec(0_usize..4, 1..8), order in Just((0_usize..24).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let kind = |index: usize| [Kind::Captured, Kind::CaptureFailed, Kind::ChargedBack, Kind::ChargebackReversed][index];
+        // A gateway never disputes what it has not captured, and never fails what was disputed.
+        let disputes = kinds.iter().any(|index| *index > 1);
+        let kinds: Vec<Kind> = kinds.into_iter().map(kind).filter(|kind| !(disputes && *kind == Kind::CaptureFailed)).collect();
+        let first = item(Kind::Captured, 99);
+        let items: Vec<_> = std::iter::once(first).chain(kinds.iter().enumerate().map(|(n, kind)| item(*kind, n))).collect();
+        let mut expected = payment(S::Capturing);
+        settle(&mut expected, &items);
+        let shuffled: Vec<_> = order.iter().filter_map(|index| items.get(index % 8)).cloned().collect();
+        let mut other = payment(S::Capturing);
+        settle(&mut other, &shuffled);
+        prop_assert_eq!((other.state, other.captured, &other.told), (expected.state, expected.captured, &expected.told));
+    }
+}
