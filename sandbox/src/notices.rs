@@ -92,7 +92,7 @@ impl Stage {
             max_body_bytes: DEFAULT_MAX_BODY_BYTES,
             keeper: known(keeper.ok()),
             wiring: Box::new(OnStage(self.world.clone())),
-            queue: Arc::clone(&messages) as Arc<dyn Queue>,
+            queue: messages.clone(),
             clock,
             metrics: self.world.metrics.clone(),
         });

@@ -194,7 +194,7 @@ struct Backing {
 async fn in_aws(resources: &Resources, event_queues: BTreeMap<Topic, String>, clock: &Arc<dyn Clock>) -> Backing {
     let config = aws::load().await;
     let sqs = aws_sdk_sqs::Client::new(&config);
-    let queue_of = |url: String| Arc::new(SqsQueue::new(sqs.clone(), url)) as Arc<dyn Queue>;
+    let queue_of = |url: String| -> Arc<dyn Queue> { Arc::new(SqsQueue::new(sqs.clone(), url)) };
     let event_queues = event_queues.into_iter().map(|(topic, url)| (topic, queue_of(url))).collect();
     let Resources { table, queue_url, secret_id } = resources.clone();
     Backing {

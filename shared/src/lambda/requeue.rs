@@ -93,7 +93,8 @@ mod tests {
     async fn an_event_goes_back_to_its_own_queue_whether_it_was_kept_sealed_or_as_it_came() {
         let queue = Arc::new(CapturingQueue::default());
         let topic = Topic::SubscriptionReadyForPaymentAuthorisation;
-        let queues = EventQueues::new([(topic, Arc::clone(&queue) as Arc<dyn Queue>)].into(), Arc::new(TestClock::default()));
+        let of_topic: Arc<dyn Queue> = queue.clone();
+        let queues = EventQueues::new([(topic, of_topic)].into(), Arc::new(TestClock::default()));
         let raw = authorisation_event().to_string();
         queues.requeue(&raw).await.unwrap();
         let sealed = Envelope::seal(&verified(raw.as_bytes()), raw.as_bytes(), NOW).unwrap();

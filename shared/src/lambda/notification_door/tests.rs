@@ -16,7 +16,7 @@ const REFERENCE: &str = "clg-00112233-4455-8677-8899-aabbccddeeff";
 /// A signed item about a payment of ours.
 fn item(key: &str, event_code: &str, psp: &str) -> Value {
     let message = format!("{psp}:AUTH0R1SAT10N001:{MERCHANT_ACCOUNT}:{REFERENCE}:999:USD:{event_code}:true");
-    let bytes: Vec<u8> = (0..key.len()).step_by(2).map(|at| u8::from_str_radix(&key[at..at + 2], 16).unwrap()).collect();
+    let bytes: Vec<u8> = key.as_bytes().chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).unwrap(), 16).unwrap()).collect();
     let signature = STANDARD.encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &bytes), message.as_bytes()));
     json!({ "NotificationRequestItem": {
         "eventCode": event_code, "success": "true", "pspReference": psp, "originalReference": "AUTH0R1SAT10N001",
