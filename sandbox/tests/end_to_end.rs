@@ -334,6 +334,48 @@ async fn a_function_that_its_timeout_kills_leaves_nothing_that_the_next_delivery
     }
 }
 
+const NOTIFICATION: &str = "gateway-notification";
+
+/// The sample notification, posted as the gateway does: status and body.
+async fn notify(runtime: &mut Runtime, path: &str, body: &str) -> (u16, String) {
+    let answer = runtime.post(NOTIFICATION, path, &[("content-type", "application/json")], body).await;
+    (answer.status.as_u16(), String::from_utf8_lossy(&answer.body).into_owned())
+}
+
+#[tokio::test]
+async fn a_gateways_notification_is_on_the_queue_before_it_is_accepted_and_waits_there_for_its_payment() {
+    if !enabled("a_gateways_notification_is_on_the_queue_before_it_is_accepted_and_waits_there_for_its_payment") {
+        return;
+    }
+    let aws = Aws::prepare().await;
+    let (queue, captures) = (aws.create_queue().await, aws.create_queue().await);
+    let mut environment = settings(&nowhere(), &nowhere());
+    environment.extend(aws.environment(&queue));
+    environment.push(("EVENT_QUEUE_URLS", format!("subscriptionReadyForPaymentCapture={captures}")));
+    let mut runtime = Runtime::start().await;
+    runtime.attach(NOTIFICATION, &binary(NOTIFICATION), &environment);
+    let http = event(NOTIFICATION, "http.json");
+    let (path, body) = (http["rawPath"].as_str().unwrap(), http["body"].as_str().unwrap());
+
+    assert_eq!(notify(&mut runtime, path, &body.replace("999", "998")).await.0, 401);
+    assert_eq!(notify(&mut runtime, "/gateways/nobody/notifications", body).await.0, 404);
+    assert_eq!(notify(&mut runtime, path, "{").await.0, 400);
+    assert!(aws.take(&queue).await.is_empty(), "what was refused is on the queue");
+    assert_eq!(notify(&mut runtime, path, body).await, (200, "[accepted]".to_owned()));
+    let messages = aws.take(&queue).await;
+    assert_eq!(messages.len(), 1);
+    let envelope: Value = serde_json::from_str(messages[0]["Body"].as_str().unwrap()).unwrap();
+    assert_eq!(
+        (&envelope["source"], &envelope["gateway"], &envelope["item"]["kind"]),
+        (&json!("gateway"), &json!("adyen"), &json!("captured"))
+    );
+    // A payment of ours that nobody has recorded yet: it is not dropped.
+    let answer = runtime.invoke(NOTIFICATION, &sqs_event(&messages[0])).await;
+    assert_eq!(answer["batchItemFailures"][0]["itemIdentifier"], messages[0]["MessageId"], "{answer}");
+    assert!(aws.take(&captures).await.is_empty());
+    assert_eq!(aws.documents().await, 0);
+}
+
 /// What a binary needs to run without AWS.
 fn embedded(cleeng: &str, adyen: &str) -> Vec<(&'static str, String)> {
     let mut environment = settings(cleeng, adyen);
