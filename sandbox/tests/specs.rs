@@ -2,7 +2,6 @@
 //! and no part of the project: `CONNECTOR_TEST_SPECS` says where they are, and without them these tests say that they were skipped.
 #![expect(
     clippy::unwrap_used,
-    clippy::panic,
     clippy::indexing_slicing,
     clippy::print_stderr,
     reason = "a test fails by panicking and says what it skipped"
