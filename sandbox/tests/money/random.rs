@@ -116,7 +116,7 @@ async fn everything_ends(stage: &Stage, bought: &Bought, asked: &[SentWebhook]) 
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 150, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 150, failure_persistence: None, ..ProptestConfig::default() })]
     #[test]
     fn never_more_goes_back_than_was_captured(
         events in prop::collection::vec(event(), 1..30),
