@@ -73,7 +73,8 @@ async fn an_older_payment_of_which_anything_would_have_to_be_guessed_is_for_an_o
         nothing_moved(&stage);
     }
     let (stage, bought) = older().await;
-    let odd: [(fn(&mut Value), &str); 4] = [
+    type Change = fn(&mut Value);
+    let odd: [(Change, &str); 4] = [
         (|data| data["amount"] = json!("10.00"), "refund_above_captured"),
         (|data| data["amount"] = json!("9.999"), "refund_amount_unreadable"),
         (|data| data["currency"] = json!("EUR"), "refund_in_another_currency"),
