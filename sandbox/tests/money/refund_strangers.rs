@@ -11,6 +11,8 @@ use serde_json::{Value, json};
 
 use crate::world::{Bought, assert_balanced, parked, play, purchase_of_others, read_payment, refund_event, settled, usd, with_purchase};
 
+type Change = fn(&mut Value);
+
 /// A captured purchase that was made before this connector.
 async fn older() -> (Stage, Bought) {
     let stage = Stage::default();
@@ -73,7 +75,7 @@ async fn an_older_payment_of_which_anything_would_have_to_be_guessed_is_for_an_o
         nothing_moved(&stage);
     }
     let (stage, bought) = older().await;
-    let odd: [(fn(&mut Value), &str); 4] = [
+    let odd: [(Change, &str); 4] = [
         (|data| data["amount"] = json!("10.00"), "refund_above_captured"),
         (|data| data["amount"] = json!("9.999"), "refund_amount_unreadable"),
         (|data| data["currency"] = json!("EUR"), "refund_in_another_currency"),
@@ -165,4 +167,15 @@ async fn an_older_payment_is_taken_over_once_however_many_refunds_ask_for_it() {
     let record = read_payment(&stage, &lookup.reference).await;
     assert_eq!((record.state, record.refunded), (PaymentState::Refunded, usd(999)));
     assert_balanced(&stage);
+}
+
+#[tokio::test]
+async fn a_question_to_cleeng_that_goes_wrong_is_asked_again() {
+    for fault in crate::world::all_faults() {
+        let (stage, bought) = older().await;
+        stage.road.lay(fault, |peer, request| peer == "cleeng" && request.path.contains("/orders/"));
+        assert_eq!(play(&stage, &refund_event(&stage, &bought, Some(999), None)).await, settled("refunded"));
+        assert!(!stage.road.has_faults());
+        assert_balanced(&stage);
+    }
 }

@@ -125,22 +125,24 @@ pub(crate) async fn settle_notifications(stage: &Stage) -> Vec<Envelope> {
                 NotificationKind::RefundFailed => false,
                 _ => continue,
             };
-            let told = notification.operation_ref.unwrap();
-            waiting.extend(settle_one(stage, &told, success).await);
+            // The gateway's id of the refund, or our own name of it where the worker that asked died before it learnt the id.
+            let names = [notification.operation_ref.unwrap(), notification.reference.unwrap().as_str().to_owned()];
+            waiting.extend(settle_one(stage, &names, success).await);
         }
     }
     waiting
 }
 
-async fn settle_one(stage: &Stage, operation_ref: &str, success: bool) -> Option<Envelope> {
+async fn settle_one(stage: &Stage, names: &[String; 2], success: bool) -> Option<Envelope> {
     let mut work = Work::new(Arc::clone(&stage.world.store));
-    let key = GatewayOperation::key(GatewayName::Adyen, operation_ref).unwrap();
-    work.load(std::slice::from_ref(&key)).await.unwrap();
-    let operation: GatewayOperation = work.read(&key).unwrap().unwrap();
+    let keys = names.each_ref().map(|name| GatewayOperation::key(GatewayName::Adyen, name).unwrap());
+    work.load(&keys).await.unwrap();
+    let known = names.iter().zip(&keys).find_map(|(name, key)| Some((name, work.read::<GatewayOperation>(key).unwrap()?)));
+    let (name, operation) = known.unwrap();
     let (payment, obligation) = (PaymentRecord::key(&operation.reference), Key::from_stored(operation.obligation));
     work.load(&[payment.clone(), obligation.clone()]).await.unwrap();
     let mut record: PaymentRecord = work.read(&payment).unwrap().unwrap();
-    let settlement = settle_refund(&mut record, operation_ref, success, stage.clock.now()).unwrap();
+    let settlement = settle_refund(&mut record, name, success, stage.clock.now()).unwrap();
     assert_ne!(settlement, RefundSettlement::NotFound);
     work.stage(&payment, &record, Keep::default()).unwrap();
     work.commit().await.unwrap();
