@@ -30,7 +30,10 @@ pub struct Case<'w> {
     pub run: Run,
     /// The subscription's head.
     pub head: Head,
-    head_key: Key,
+    /// Nothing where the obligation belongs to no subscription.
+    head_key: Option<Key>,
+    /// The longest that one call to a gateway may take here, where somebody waits for the answer.
+    longest_call: Option<Duration>,
     payments: BTreeMap<Reference, PaymentRecord>,
     lookups: BTreeMap<Key, Reference>,
 }
@@ -48,13 +51,45 @@ impl<'w> Case<'w> {
         let open = run.obligation.open().and_then(|attempt| attempt.reference.clone());
         let spoken_of: Vec<Reference> = open.into_iter().chain(head.live.as_ref().map(|live| live.reference.clone())).collect();
         run.work.load(&spoken_of.iter().map(PaymentRecord::key).collect::<Vec<_>>()).await?;
-        let mut payments = BTreeMap::new();
-        for reference in spoken_of {
-            if let Some(payment) = run.work.read::<PaymentRecord>(&PaymentRecord::key(&reference))? {
-                payments.insert(reference, payment);
-            }
+        let payments = read_payments(&run, spoken_of)?;
+        Ok(Self { world, run, head, head_key: Some(head_key), longest_call: None, payments, lookups: BTreeMap::new() })
+    }
+
+    /// Reads an obligation that belongs to no subscription, the payments of all its attempts, and the documents `also` with it.
+    ///
+    /// # Errors
+    /// As [`Case::open`].
+    pub async fn open_alone(world: &'w World, key: Key, also: &[Key], delivery: &Delivery) -> Story<Self> {
+        let mut run = Run::open(Arc::clone(&world.store), Arc::clone(&world.clock), key, also, delivery).await?;
+        let spoken_of: Vec<Reference> = run.obligation.attempts.iter().filter_map(|attempt| attempt.reference.clone()).collect();
+        run.work.load(&spoken_of.iter().map(PaymentRecord::key).collect::<Vec<_>>()).await?;
+        let payments = read_payments(&run, spoken_of)?;
+        Ok(Self { world, run, head: Head::default(), head_key: None, longest_call: None, payments, lookups: BTreeMap::new() })
+    }
+
+    /// Reads one more payment.
+    ///
+    /// # Errors
+    /// Later, if the journal cannot be read.
+    pub async fn load_payment(&mut self, reference: &Reference) -> Story<()> {
+        let key = PaymentRecord::key(reference);
+        self.run.work.load(std::slice::from_ref(&key)).await?;
+        if let Some(payment) = self.run.work.read::<PaymentRecord>(&key)? {
+            self.payments.entry(reference.clone()).or_insert(payment);
         }
-        Ok(Self { world, run, head, head_key, payments, lookups: BTreeMap::new() })
+        Ok(())
+    }
+
+    /// Somebody waits for the answer: a call to a gateway may take this long at the most. The way out must be bound to the same.
+    pub const fn bound_calls(&mut self, longest: Duration) {
+        self.longest_call = Some(longest);
+    }
+
+    /// The longest time that one call to this gateway can take here.
+    #[must_use]
+    pub fn call_timeout(&self, gateway: &Arc<dyn Gateway>) -> Duration {
+        let own = gateway.capabilities().call_timeout;
+        self.longest_call.map_or(own, |longest| own.min(longest))
     }
 
     /// Now.
@@ -266,9 +301,11 @@ impl<'w> Case<'w> {
 
     async fn save(&mut self) -> Story<()> {
         let now = self.now();
-        let head_settled = self.head.in_flight.is_none() && self.head.live.is_none();
-        let head_keep = Keep { due_at: None, expires_at: head_settled.then(|| now.after(SETTLED_KEPT)) };
-        self.run.work.stage(&self.head_key, &self.head, head_keep)?;
+        if let Some(head_key) = &self.head_key {
+            let head_settled = self.head.in_flight.is_none() && self.head.live.is_none();
+            let head_keep = Keep { due_at: None, expires_at: head_settled.then(|| now.after(SETTLED_KEPT)) };
+            self.run.work.stage(head_key, &self.head, head_keep)?;
+        }
         let payment_keep = Keep { due_at: None, expires_at: Some(now.after(PAYMENT_KEPT)) };
         for (reference, payment) in &self.payments {
             let keep = if payment.state.is_open() { Keep::default() } else { payment_keep };
@@ -280,6 +317,16 @@ impl<'w> Case<'w> {
         }
         Ok(self.run.commit().await?)
     }
+}
+
+fn read_payments(run: &Run, references: Vec<Reference>) -> Story<BTreeMap<Reference, PaymentRecord>> {
+    let mut payments = BTreeMap::new();
+    for reference in references {
+        if let Some(payment) = run.work.read::<PaymentRecord>(&PaymentRecord::key(&reference))? {
+            payments.insert(reference, payment);
+        }
+    }
+    Ok(payments)
 }
 
 /// What a look-up document says.

@@ -123,6 +123,8 @@ pub enum UnknownCause {
     InProgress,
     /// The answer cannot be understood, or does not fit what was asked.
     Unreadable,
+    /// The answer speaks of another payment of ours than the one that was asked about.
+    AnotherPayment,
 }
 
 impl fmt::Display for UnknownCause {
@@ -132,6 +134,7 @@ impl fmt::Display for UnknownCause {
             Self::ServerError(status) => write!(f, "status {status}"),
             Self::InProgress => f.write_str("still in progress"),
             Self::Unreadable => f.write_str("answer not understood"),
+            Self::AnotherPayment => f.write_str("answer about another payment"),
         }
     }
 }

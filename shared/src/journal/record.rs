@@ -47,6 +47,12 @@ pub enum AttemptKind {
     Charge,
     /// Terminate a subscription.
     Terminate,
+    /// Pay an order with the customer present.
+    Purchase,
+    /// Store payment details with the customer present.
+    StoreDetails,
+    /// Give back what nobody is to be charged for.
+    GiveBack,
 }
 
 impl AttemptKind {
@@ -58,6 +64,9 @@ impl AttemptKind {
             Self::Capture => "capture",
             Self::Charge => "charge",
             Self::Terminate => "terminate",
+            Self::Purchase => "purchase",
+            Self::StoreDetails => "store_details",
+            Self::GiveBack => "give_back",
         }
     }
 }
@@ -110,6 +119,12 @@ pub enum Finish {
     },
     /// The subscription has ended.
     Terminated,
+    /// The payment details are stored and Cleeng has them.
+    Stored,
+    /// Another attempt took its place while it waited for the customer. If it succeeds after all, it is given back.
+    Superseded,
+    /// The gateway took the order to give the money back.
+    GivenBack,
     /// An operator has to look.
     Parked {
         /// Why, a stable word.
@@ -129,6 +144,9 @@ impl Finish {
             Self::Declined { .. } => "declined",
             Self::Stale { .. } => "stale",
             Self::Terminated => "terminated",
+            Self::Stored => "stored",
+            Self::Superseded => "superseded",
+            Self::GivenBack => "given_back",
             Self::Parked { .. } => "parked",
         }
     }

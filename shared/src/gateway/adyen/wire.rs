@@ -50,7 +50,9 @@ pub(super) fn read_payment(body: &Value, asked: &AskedPayment<'_>) -> Result<Out
     const UNREADABLE: Outcome = Outcome::Unknown(UnknownCause::Unreadable);
     let Some(result) = body.get("resultCode").and_then(Value::as_str) else { return Ok(UNREADABLE) };
     if !echoes(body, asked) {
-        return Ok(UNREADABLE);
+        let told = body.get("merchantReference").and_then(Value::as_str).and_then(Reference::parse);
+        let other = asked.reference_required && told.is_some_and(|told| told != *asked.reference);
+        return Ok(if other { Outcome::Unknown(UnknownCause::AnotherPayment) } else { UNREADABLE });
     }
     let operation = Operation {
         external_payment_id: read_psp_reference(body, "pspReference"),
