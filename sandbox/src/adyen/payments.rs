@@ -163,6 +163,8 @@ fn add_token(state: &mut State, payment: &mut Payment, answer: &mut Value) {
         "tokenization.storedPaymentMethodId": id,
         "tokenization.shopperReference": payment.shopper_reference,
         "tokenization.store.operationType": "created",
+        "cardSummary": "1111",
+        "expiryDate": "3/2030",
     });
     payment.stored_payment_method_id = Some(id);
     if let Some(answer) = answer.as_object_mut() {

@@ -66,10 +66,10 @@ pub struct Customer {
 /// Why nothing was read.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum MediaStoreError {
-    /// 401 or 403: the token is not taken.
+    /// 401: the token is not taken.
     #[error("MediaStore does not take the customer's token")]
     Refused,
-    /// 404: there is no such thing, or not for this customer.
+    /// 403 or 404: there is no such thing, or not for this customer.
     #[error("MediaStore knows no such resource of this customer")]
     NotFound,
     /// 429.

@@ -53,6 +53,9 @@ pub struct Operation {
     pub amount: Option<Money>,
     /// Stored details that came to be.
     pub token: Option<StoredToken>,
+    /// What "my account" may show of the stored details, in Cleeng's names (`variant`, `lastCardFourDigits`, `cardExpirationDate`,
+    /// `holderName`); null for nothing.
+    pub shown: serde_json::Value,
     /// When an authorisation lapses, where the gateway says so.
     pub expires_at: Option<Timestamp>,
 }

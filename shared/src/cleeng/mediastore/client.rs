@@ -3,13 +3,12 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use async_trait::async_trait;
 use http::Method;
 use http::header::{ACCEPT, AUTHORIZATION};
-use async_trait::async_trait;
 use serde_json::Value;
 
-use super::super::CleengError;
-use super::super::UnknownAnswer;
+use super::super::{CleengError, UnknownAnswer};
 use super::super::client::{Environment, read};
 use super::{Customer, CustomerOrder, CustomerToken, MediaStore, MediaStoreError};
 use crate::http::{Request, Response, Transport};
@@ -18,7 +17,7 @@ use crate::money::Currency;
 use crate::settings::Reader;
 
 /// How long one read may take: a customer waits.
-pub const TIMEOUT: Duration = Duration::from_secs(5);
+const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Where MediaStore is.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -72,8 +71,9 @@ impl MediaStoreApi {
 fn judge(answer: &Response) -> Result<Value, MediaStoreError> {
     match answer.status.as_u16() {
         200..=299 => {}
-        401 | 403 => return Err(MediaStoreError::Refused),
-        404 | 422 => return Err(MediaStoreError::NotFound),
+        401 => return Err(MediaStoreError::Refused),
+        // Somebody else's is as good as not there.
+        403 | 404 | 422 => return Err(MediaStoreError::NotFound),
         429 => return Err(MediaStoreError::Throttled),
         _ => return Err(MediaStoreError::Unavailable(None)),
     }
@@ -120,6 +120,10 @@ impl MediaStore for MediaStoreApi {
         let currency = customer.get("currency").and_then(Value::as_str).and_then(|code| Currency::new(code).ok());
         if id != *token.customer() {
             return Err(MediaStoreError::Unreadable("customer.id"));
+        }
+        let publisher = customer.get("publisherId").and_then(|id| PublisherId::from_json(id).ok());
+        if publisher.is_some_and(|publisher| publisher != *token.publisher()) {
+            return Err(MediaStoreError::Unreadable("customer.publisherId"));
         }
         Ok(Customer { id, currency: currency.ok_or(MediaStoreError::Unreadable("customer.currency"))? })
     }
