@@ -60,7 +60,11 @@ impl Run {
 
     fn ends_before(&self, next: char) -> bool {
         let whole = !self.glued && (self.parted || !is_part(next));
-        whole && LENGTHS.contains(&self.digits.len()) && !self.is_instant() && self.digits.iter().any(|digit| *digit != 0) && luhn(&self.digits)
+        whole
+            && LENGTHS.contains(&self.digits.len())
+            && !self.is_instant()
+            && self.digits.iter().any(|digit| *digit != 0)
+            && luhn(&self.digits)
     }
 }
 
@@ -133,7 +137,8 @@ mod tests {
             let number = with_check_digit(digits);
             prop_assert!(in_text(&number));
             let parted: Vec<String> = number.as_bytes().chunks(gap).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
-            prop_assert!(in_text(&format!("card: {}", parted.join(" "))));
+            let text = format!("card: {}", parted.join(" "));
+            prop_assert!(in_text(&text));
         }
 
         #[test]

@@ -108,7 +108,8 @@ pub const fn bad_request(message: &'static str) -> Refusal {
 }
 
 /// A path that leads nowhere.
-pub const BAD_PATH: Refusal = refusal(404, Code::Plain("REQ0003"), "there is nothing at this address: check the gateway's name", Next::CorrectRequest);
+pub const BAD_PATH: Refusal =
+    refusal(404, Code::Plain("REQ0003"), "there is nothing at this address: check the gateway's name", Next::CorrectRequest);
 /// A body with a card number.
 pub const CARD_NUMBER: Refusal = refusal(
     400,
@@ -153,7 +154,8 @@ pub const TOO_MANY_ATTEMPTS: Refusal = refusal(429, Code::Plain("ORDER0005"), "t
 pub const NOTHING_TO_PAY: Refusal =
     refusal(422, Code::Plain("ORDER0006"), "the order needs no payment details: have Cleeng finish it", Next::CorrectRequest);
 /// There is nothing that waits for the customer.
-pub const NOTHING_WAITS: Refusal = refusal(409, Code::Plain("ORDER0007"), "no payment waits to be finalized: start again", Next::StartAgain);
+pub const NOTHING_WAITS: Refusal =
+    refusal(409, Code::Plain("ORDER0007"), "no payment waits to be finalized: start again", Next::StartAgain);
 /// What came back belongs to an attempt that another one replaced.
 pub const EARLIER_ATTEMPT: Refusal = refusal(
     409,

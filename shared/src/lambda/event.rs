@@ -4,6 +4,7 @@
 //! (`into_api_gateway_v2_request`, `Body::from_maybe_encoded`): with `panic = "abort"` one odd request would end the process. Nothing here
 //! panics, whatever comes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use aws_lambda_events::sqs::SqsEvent;
@@ -35,6 +36,8 @@ pub struct HttpRequest {
     pub path: String,
     /// The headers; one that cannot be a header is left out.
     pub headers: HeaderMap,
+    /// The address on the network that it came from.
+    pub source_ip: Option<String>,
     /// The body; nothing if it is said to be base64 and is not.
     pub body: Option<Bytes>,
 }
@@ -45,7 +48,7 @@ pub struct Answer {
     /// The status.
     pub status: StatusCode,
     /// Headers beside the content type.
-    pub headers: Vec<(HeaderName, &'static str)>,
+    pub headers: Vec<(HeaderName, Cow<'static, str>)>,
     /// The body.
     pub body: Value,
 }
@@ -107,6 +110,8 @@ struct HttpContext {
 #[derive(Deserialize)]
 struct HttpLine {
     method: String,
+    #[serde(rename = "sourceIp")]
+    source_ip: Option<String>,
 }
 
 /// Reads an event.
@@ -141,7 +146,8 @@ impl From<HttpEvent> for HttpRequest {
             .headers
             .iter()
             .filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?)));
-        Self { method: event.context.http.method.to_ascii_uppercase(), path: event.raw_path, headers: headers.collect(), body }
+        let HttpLine { method, source_ip } = event.context.http;
+        Self { method: method.to_ascii_uppercase(), path: event.raw_path, headers: headers.collect(), source_ip, body }
     }
 }
 
@@ -160,8 +166,8 @@ impl Answer {
 
     /// Adds a header.
     #[must_use]
-    pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.push((name, value));
+    pub fn with(mut self, name: HeaderName, value: impl Into<Cow<'static, str>>) -> Self {
+        self.headers.push((name, value.into()));
         self
     }
 
@@ -171,7 +177,7 @@ impl Answer {
         let mut headers = serde_json::Map::new();
         headers.insert("content-type".to_owned(), Value::from("application/json"));
         headers.insert("cache-control".to_owned(), Value::from("no-store"));
-        headers.extend(self.headers.iter().map(|(name, value)| (name.as_str().to_owned(), Value::from(*value))));
+        headers.extend(self.headers.iter().map(|(name, value)| (name.as_str().to_owned(), Value::from(value.as_ref()))));
         let (status, body) = (self.status.as_u16(), self.body.to_string());
         // Local emulations of the HTTP API take no answer without its list of cookies.
         json!({ "statusCode": status, "headers": headers, "cookies": [], "body": body, "isBase64Encoded": false })

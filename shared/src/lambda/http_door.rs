@@ -96,7 +96,8 @@ async fn take(app: &App, request: &HttpRequest, invocation: &Invocation) -> Resu
         return Ok(Answer::new(StatusCode::OK, json!({ "status": "ignored" })));
     }
     if app.parts.mode == Mode::Embedded {
-        let delivery = Delivery { id: invocation.request_id.clone(), deadline: deadline(app, invocation), received_at, count: 1 };
+        let delivery =
+            Delivery { id: invocation.request_id.clone(), deadline: deadline(app.parts.clock.as_ref(), invocation), received_at, count: 1 };
         return Ok(settle_now(app, &event, &delivery).await);
     }
     let envelope = Envelope::seal(&event, body, received_at).map_err(|_| not_utf8())?;
@@ -117,7 +118,7 @@ fn not_utf8() -> Refused {
 fn check_request<'a>(app: &App, request: &'a HttpRequest) -> Result<&'a [u8], Refused> {
     let mut segments = request.path.rsplit('/');
     let (topic, key, room) = (segments.next().unwrap_or_default(), segments.next().unwrap_or_default(), segments.next());
-    let known = app.parts.keeper.current().is_path_key(key);
+    let known = app.live.secrets().is_path_key(key);
     if !known || room != Some("webhooks") || topic != route_of(app.parts.flow.topic()) {
         return Err(Refused::new(
             StatusCode::NOT_FOUND,

@@ -10,6 +10,7 @@
 //! | [`settings`], [`secrets`] | what the environment says, and what is kept secret |
 //! | [`event`] | the runtime's JSON, told apart by its shape |
 //! | [`http_door`], [`queue_door`] | the two doors |
+//! | [`front_door`] | the door of functions that customers' browsers call |
 //! | [`queue`] | the queue between them, and the envelope on it |
 //! | [`app`] | what both doors share |
 //! | [`wiring`] | which clients a deployed function has |
@@ -22,6 +23,7 @@
 pub mod app;
 pub mod aws;
 pub mod event;
+pub mod front_door;
 pub mod http_door;
 pub mod queue;
 pub mod queue_door;
@@ -35,20 +37,24 @@ pub mod wiring;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use thiserror::Error;
 use tracing::error;
 use tracing::level_filters::LevelFilter;
 
-use self::app::{App, Invocation, Parts};
+use self::app::{App, HandlerError, Invocation, Parts};
+use self::front_door::{FrontDoor, FrontSettings};
 use self::queue::{NoQueue, Queue, SqsQueue};
 use self::secrets::{Environment, SecretError, SecretKeeper, SecretSource, SecretsManager};
-use self::settings::{Resources, Settings};
+use self::settings::{Doors, Resources, Settings};
 use self::telemetry::{EmfSink, Output, Redactor};
-use self::wiring::{PeerSettings, Standard};
+use self::wiring::{Base, PeerSettings, Standard};
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::flow::Flow;
+use crate::front::FrontEnd;
 use crate::http::ReqwestTransport;
 use crate::journal::dynamodb::DynamoStore;
 use crate::journal::memory::MemoryStore;
@@ -78,16 +84,45 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`], before the first event is taken; every mistake is named in the log.
 pub async fn run(flow: impl Flow + 'static) -> Result<(), StartError> {
-    let redactor = Arc::new(Redactor::default());
-    let output = Output::new(Box::new(std::io::stdout()), Arc::clone(&redactor));
-    let started = start(Arc::new(flow), &output, redactor).await;
-    let app = started.inspect_err(tell)?;
+    serve(start(Arc::new(flow)).await).await
+}
+
+/// Runs a function for customers' browsers until the runtime ends it: the whole of a `main`.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_front_end(front_end: impl FrontEnd + 'static) -> Result<(), StartError> {
+    serve(start_front_end(Arc::new(front_end)).await).await
+}
+
+/// What the runtime's events are given to.
+#[async_trait]
+trait Serve: Send + Sync + 'static {
+    async fn serve(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError>;
+}
+
+#[async_trait]
+impl Serve for App {
+    async fn serve(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError> {
+        self.handle(raw, invocation).await
+    }
+}
+
+#[async_trait]
+impl Serve for FrontDoor {
+    async fn serve(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError> {
+        self.handle(raw, invocation).await
+    }
+}
+
+async fn serve(started: Result<Arc<dyn Serve>, StartError>) -> Result<(), StartError> {
+    let server = started.inspect_err(tell)?;
     let handler = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
-        let app = Arc::clone(&app);
+        let server = Arc::clone(&server);
         async move {
             let deadline = Timestamp::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
             let invocation = Invocation { request_id: event.context.request_id, deadline };
-            app.handle(event.payload.get(), &invocation).await
+            server.serve(event.payload.get(), &invocation).await
         }
     });
     lambda_runtime::run(handler).await.map_err(|_| StartError::Runtime).inspect_err(tell)
@@ -106,16 +141,40 @@ fn tell(failure: &StartError) {
     error!(cause = cause.lines().next().unwrap_or_default(), "function cannot start");
 }
 
-async fn start(flow: Arc<dyn Flow>, output: &Output, redactor: Arc<Redactor>) -> Result<Arc<App>, StartError> {
+async fn start(flow: Arc<dyn Flow>) -> Result<Arc<dyn Serve>, StartError> {
+    let Started { base, keeper, queue, .. } = prepare(Doors::Both).await?;
+    let (mode, max_body_bytes) = (base.settings.mode, base.settings.max_body_bytes);
+    let (clock, metrics) = (Arc::clone(&base.clock), base.metrics.clone());
+    let wiring = Box::new(Standard { topic: flow.topic(), base });
+    Ok(Arc::new(App::new(Parts { flow, mode, max_body_bytes, keeper, wiring, queue, clock, metrics })?))
+}
+
+async fn start_front_end(front_end: Arc<dyn FrontEnd>) -> Result<Arc<dyn Serve>, StartError> {
+    let Started { base, keeper, front, .. } = prepare(Doors::FrontOnly).await?;
+    let front = front.ok_or_else(|| Problems(Vec::new()))?;
+    Ok(Arc::new(FrontDoor::new(front_end, front, base, keeper)?))
+}
+
+/// What every function starts with.
+struct Started {
+    base: Base,
+    keeper: SecretKeeper,
+    queue: Arc<dyn Queue>,
+    front: Option<FrontSettings>,
+}
+
+async fn prepare(doors: Doors) -> Result<Started, StartError> {
+    let redactor = Arc::new(Redactor::default());
+    let output = Output::new(Box::new(std::io::stdout()), Arc::clone(&redactor));
     let get = |name: &str| std::env::var(name).ok();
-    let read = read_all(&get);
+    let read = read_all(&get, doors);
     let level = read.as_ref().map_or(LevelFilter::INFO, |start| start.settings.log_level);
     // A second subscriber in one process is a test's business; the first one stays.
     let _ = tracing::subscriber::set_global_default(telemetry::subscriber(output.clone(), level));
-    let StartSettings { settings, peers, function } = read?;
+    let StartSettings { settings, peers, function, front } = read?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let metrics = Metrics::new(Arc::new(EmfSink::new(output.clone(), function, Arc::clone(&clock))));
+    let metrics = Metrics::new(Arc::new(EmfSink::new(output, function, Arc::clone(&clock))));
     let Backing { source, store, queue } = match &settings.resources {
         Some(resources) => in_aws(resources, &clock).await,
         None => embedded(&get, &clock),
@@ -123,24 +182,27 @@ async fn start(flow: Arc<dyn Flow>, output: &Output, redactor: Arc<Redactor>) ->
     let gateways: BTreeSet<_> = settings.methods.values().map(|method| method.gateway).collect();
     let keeper = SecretKeeper::open(source, gateways, redactor, Arc::clone(&clock)).await?;
     let transport = Arc::new(ReqwestTransport::new().map_err(|_| StartError::HttpClient)?);
-    let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
-    let wiring = Standard { settings, peers, topic: flow.topic(), transport, store, clock: Arc::clone(&clock), metrics: metrics.clone() };
-    Ok(Arc::new(App::new(Parts { flow, mode, max_body_bytes, keeper, wiring: Box::new(wiring), queue, clock, metrics })?))
+    let base = Base { settings, peers, transport, store, clock, metrics };
+    Ok(Started { base, keeper, queue, front })
 }
 
 struct StartSettings {
     settings: Settings,
     peers: PeerSettings,
     function: String,
+    /// Only for a function with a front door.
+    front: Option<FrontSettings>,
 }
 
 /// All settings with one reader, so that one start shows every mistake.
-fn read_all(get: &dyn Fn(&str) -> Option<String>) -> Result<StartSettings, Problems> {
+fn read_all(get: &dyn Fn(&str) -> Option<String>, doors: Doors) -> Result<StartSettings, Problems> {
     let mut reader = Reader::new(get);
     let function = read_runtime(&mut reader);
-    let settings = Settings::read(&mut reader);
+    let settings = Settings::read_for(&mut reader, doors);
     let peers = settings.as_ref().and_then(|settings| wiring::read_peer_settings(&mut reader, settings));
-    let all = function.zip(settings).zip(peers).map(|((function, settings), peers)| StartSettings { settings, peers, function });
+    let front = (doors == Doors::FrontOnly).then(|| FrontSettings::read(&mut reader)).flatten();
+    let all = function.zip(settings).zip(peers);
+    let all = all.map(|((function, settings), peers)| StartSettings { settings, peers, function, front });
     reader.finish(all)
 }
 
@@ -185,7 +247,7 @@ mod tests {
 
     #[test]
     fn a_start_without_any_setting_names_them_all() {
-        let problems = read_all(&|_| None).err().unwrap().to_string();
+        let problems = read_all(&|_| None, Doors::Both).err().unwrap().to_string();
         for name in
             ["AWS_LAMBDA_RUNTIME_API", "JOURNAL_TABLE", "QUEUE_URL", "CONNECTOR_SECRET_ID", "CONNECTOR_PUBLISHER_ID", "PAYMENT_METHODS"]
         {
@@ -196,7 +258,7 @@ mod tests {
     #[test]
     fn a_memory_size_that_the_runtime_cannot_read_is_a_mistake_and_no_panic() {
         let get = |name: &str| name.starts_with("AWS_LAMBDA").then(|| "many".to_owned());
-        let problems = read_all(&get).err().unwrap().to_string();
+        let problems = read_all(&get, Doors::Both).err().unwrap().to_string();
         assert!(problems.contains("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"));
         assert!(!problems.contains("many"));
     }

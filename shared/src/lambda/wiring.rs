@@ -24,7 +24,7 @@ use crate::settings::{Problems, Reader};
 
 /// The settings of all peers.
 pub struct PeerSettings {
-    cleeng: CleengSettings,
+    pub(super) cleeng: CleengSettings,
     signature: SignatureSettings,
     gateways: Vec<Box<dyn Blueprint>>,
 }
@@ -70,10 +70,16 @@ impl Verify for ForUs {
     }
 }
 
-/// The wiring of a deployed function. Journal, connections and time outlive a change of secrets.
+/// The wiring of a deployed function with a webhook. Journal, connections and time outlive a change of secrets.
 pub struct Standard {
     /// The topic of the function.
     pub topic: Topic,
+    /// What every function has.
+    pub base: Base,
+}
+
+/// What every deployed function is wired from.
+pub struct Base {
     /// The settings that belong to no peer.
     pub settings: Settings,
     /// The peers' settings.
@@ -88,25 +94,32 @@ pub struct Standard {
     pub metrics: Metrics,
 }
 
-impl Wiring for Standard {
-    fn wire(&self, secrets: &Secrets) -> Result<Wired, Problems> {
-        let transport = || Arc::clone(&self.transport);
-        let cleeng = CoreApi::new(self.peers.cleeng.clone(), secrets.cleeng.publisher_tokens.clone(), transport())?;
+impl Base {
+    /// What flows are given. Gateways go by their own way out.
+    pub(super) fn world(&self, secrets: &Secrets, to_gateways: &Arc<dyn Transport>) -> Result<World, Problems> {
+        let transport = || Arc::clone(to_gateways);
+        let cleeng = CoreApi::new(self.peers.cleeng.clone(), secrets.cleeng.publisher_tokens.clone(), Arc::clone(&self.transport))?;
         let mut gateways = Gateways::default();
         for blueprint in &self.peers.gateways {
             let texts = secrets.gateways.get(&blueprint.name()).cloned().unwrap_or_default();
             gateways = gateways.with(blueprint.build(&texts, transport())?);
         }
-        let verifier = Verifier::new(self.peers.signature.clone(), &secrets.cleeng.webhook_secrets)?;
-        let world = World {
+        Ok(World {
             rules: Arc::new(self.settings.rules(secrets.idempotency_salt.clone())),
             cleeng: Arc::new(cleeng),
             gateways,
             store: Arc::clone(&self.store),
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
-        };
-        let verify = ForUs { verifier, publisher: self.settings.publisher.clone(), topic: self.topic };
+        })
+    }
+}
+
+impl Wiring for Standard {
+    fn wire(&self, secrets: &Secrets) -> Result<Wired, Problems> {
+        let world = self.base.world(secrets, &self.base.transport)?;
+        let verifier = Verifier::new(self.base.peers.signature.clone(), &secrets.cleeng.webhook_secrets)?;
+        let verify = ForUs { verifier, publisher: self.base.settings.publisher.clone(), topic: self.topic };
         Ok(Wired { world, verify: Arc::new(verify) })
     }
 }

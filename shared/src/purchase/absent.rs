@@ -88,7 +88,9 @@ async fn carry_on(case: &mut Case<'_>, news: &News<'_>) -> Story<Verdict> {
     let answered = match (known, news.authorised, news.external) {
         (Some(Answered::Done { external, at, shown, .. }), true, _) if token.is_some() => Answered::Done { external, token, shown, at },
         (Some(answered), ..) => return go_on(case, &kept, answered).await,
-        (None, true, Some(external)) => Answered::Done { external: external.clone(), token, shown: serde_json::Value::Null, at: case.now() },
+        (None, true, Some(external)) => {
+            Answered::Done { external: external.clone(), token, shown: serde_json::Value::Null, at: case.now() }
+        }
         (None, true, None) => return Err(later("notification_without_payment")),
         (None, false, _) => Answered::Declined(Decline { class: DeclineClass::Soft, code: "notified".to_owned() }),
     };

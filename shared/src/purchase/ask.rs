@@ -97,10 +97,10 @@ pub fn finalize_request(case: &Case<'_>, snapshot: &Snapshot, round: usize, refe
     let brought = snapshot.rounds.get(round).ok_or_else(|| later("nothing_brought_back"))?;
     let gateway = GatewayText(snapshot.gateway.as_str());
     let attempt = format!("finalize/{}", brought.fingerprint);
-    let whose = snapshot.order.as_ref().map_or_else(
-        || format!("details/{}", snapshot.customer.as_str()),
-        |order| format!("order/{}", order.as_str()),
-    );
+    let whose = snapshot
+        .order
+        .as_ref()
+        .map_or_else(|| format!("details/{}", snapshot.customer.as_str()), |order| format!("order/{}", order.as_str()));
     let key = IdempotencyKey::derive(&case.world.rules.salt, gateway, OperationKind::Purchase, &whose, &attempt);
     let external: Option<ExternalPaymentId> = case.payment(&reference).and_then(|payment| payment.external_payment_id.clone());
     Ok(FinalizeRequest {

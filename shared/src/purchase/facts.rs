@@ -141,7 +141,8 @@ pub fn canonical(value: &Value) -> String {
     fn sorted(value: &Value) -> Value {
         match value {
             Value::Object(members) => {
-                let ordered: std::collections::BTreeMap<_, _> = members.iter().map(|(name, member)| (name.clone(), sorted(member))).collect();
+                let ordered: std::collections::BTreeMap<_, _> =
+                    members.iter().map(|(name, member)| (name.clone(), sorted(member))).collect();
                 Value::Object(ordered.into_iter().collect())
             }
             Value::Array(items) => items.iter().map(sorted).collect(),

@@ -20,8 +20,8 @@ use self::call::{Call, Caller, NOT_SENT, segment};
 use self::read::unreadable;
 pub use self::settings::{AuthorisedList, CleengSettings, Environment, FreeStart, RefundFields, Spelling, Termination};
 use super::{
-    Cleeng, CleengError, LatestPayment, NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, Order, Payment, PaymentDetails, PaymentPatch,
-    PaymentStatus, Subscription, SubscriptionStatus, TerminationType,
+    Cleeng, CleengError, LatestPayment, NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, Order, Payment, PaymentDetails,
+    PaymentPatch, PaymentStatus, Subscription, SubscriptionStatus, TerminationType,
 };
 use crate::http::Transport;
 use crate::ids::{CustomerId, Id, OfferId, OrderId, PaymentDetailsId, PaymentId, SubscriptionId};
@@ -135,7 +135,8 @@ impl Cleeng for CoreApi {
             return Err(unreadable("X-Total-Count"));
         }
         let ours = |subscription: &&Subscription| {
-            subscription.customer.as_ref().is_none_or(|told| told == customer) && subscription.offer.as_ref().is_none_or(|told| told == offer)
+            subscription.customer.as_ref().is_none_or(|told| told == customer)
+                && subscription.offer.as_ref().is_none_or(|told| told == offer)
         };
         Ok(listed.iter().filter(ours).map(|subscription| subscription.latest_payment.clone()).collect())
     }

@@ -8,8 +8,8 @@ use http::Method;
 use http::header::{ACCEPT, AUTHORIZATION};
 use serde_json::Value;
 
-use super::super::{CleengError, UnknownAnswer};
 use super::super::client::{Environment, read};
+use super::super::{CleengError, UnknownAnswer};
 use super::{Customer, CustomerOrder, CustomerToken, MediaStore, MediaStoreError};
 use crate::http::{Request, Response, Transport};
 use crate::ids::{Id, OrderId, PublisherId};
