@@ -41,7 +41,7 @@ async fn open<'w>(world: &'w World, reference: &Reference, delivery: &Delivery) 
 
 async fn story(case: &mut Case<'_>, reference: &Reference, external: Option<&ExternalPaymentId>) -> Story<Verdict> {
     let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
-    if payment.cleeng_payment.is_some() {
+    if payment.cleeng_payment.is_some() && payment.state == PaymentState::Captured {
         return park(case, "reported_payment_to_be_given_back").await;
     }
     let external = external.or(payment.external_payment_id.as_ref()).cloned();
