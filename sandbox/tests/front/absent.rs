@@ -113,7 +113,10 @@ async fn an_order_that_lapses_while_the_customer_is_away_is_ended_and_cancelled(
     let key = order_key(&buyer.order);
     // It is looked at again and again, and left alone until its time is over.
     assert!(stage.world.store.due(stage.world.clock.now().after(Duration::from_secs(901)), 10).await.unwrap().contains(&key));
-    assert!(matches!(expire_purchase(&stage.world, &key, &stage.delivery()).await, Verdict::Later { reason: "waits_for_the_customer", .. }));
+    assert!(matches!(
+        expire_purchase(&stage.world, &key, &stage.delivery()).await,
+        Verdict::Later { reason: "waits_for_the_customer", .. }
+    ));
     stage.clock.advance(Duration::from_secs(24 * 3600));
     assert_eq!(expire_purchase(&stage.world, &key, &stage.delivery()).await, Verdict::Settled("order_expired"));
     assert_eq!(expire_purchase(&stage.world, &key, &stage.delivery()).await, Verdict::Settled("nothing_open"));

@@ -86,7 +86,10 @@ async fn what_another_customers_redirect_brought_finishes_nobody_elses_order() {
     assert_eq!(thief.start(&stage, &card(REDIRECTING, "T", "2")).await, thief_action);
     // The honest customer's payment was made, and his notification finishes his order.
     let payment = stage.adyen.payments().remove(0);
-    assert_eq!(authorised(&stage, &payment, Some(payment.stored_payment_method_id.as_deref().unwrap())).await, Verdict::Settled("captured"));
+    assert_eq!(
+        authorised(&stage, &payment, Some(payment.stored_payment_method_id.as_deref().unwrap())).await,
+        Verdict::Settled("captured")
+    );
     assert!(is_paid(&honest.start(&stage, &card(REDIRECTING, "J D", "1")).await));
     assert_paid_once(&stage, &honest);
 }
