@@ -38,12 +38,12 @@ fn compare(ours: &PaymentRecord, theirs: Option<&Payment>) -> Option<String> {
     }
     let fits = match ours.status {
         PaymentStatus::Authorised => theirs.state == PaymentState::Authorised,
-        PaymentStatus::Captured => matches!(theirs.state, PaymentState::Captured | PaymentState::ChargedBack),
+        PaymentStatus::Captured => theirs.refunded == 0 && matches!(theirs.state, PaymentState::Captured | PaymentState::ChargedBack),
         PaymentStatus::Rejected => {
             matches!(theirs.state, PaymentState::Refused | PaymentState::CaptureFailed | PaymentState::Expired | PaymentState::Cancelled)
         }
         PaymentStatus::Cancelled => matches!(theirs.state, PaymentState::Cancelled | PaymentState::Expired),
-        PaymentStatus::Refunded => theirs.refunded > 0 || theirs.state == PaymentState::ChargedBack,
+        PaymentStatus::Refunded => same_refund(ours, theirs) || theirs.state == PaymentState::ChargedBack,
         PaymentStatus::Other(_) => false,
     };
     if !fits {
@@ -53,6 +53,12 @@ fn compare(ours: &PaymentRecord, theirs: Option<&Payment>) -> Option<String> {
     let all_taken = ours.status != PaymentStatus::Captured || theirs.captured == ours.total.minor;
     (!same_amount || !all_taken)
         .then(|| format!("payment {id} is {} in Cleeng and {} {} at the gateway", ours.total, theirs.captured, theirs.currency))
+}
+
+/// As much was given back as Cleeng believes, and never more than was taken.
+fn same_refund(ours: &PaymentRecord, theirs: &Payment) -> bool {
+    let told = ours.refund.as_ref().map_or(0, |refund| refund.amount.minor);
+    theirs.refunded == told && theirs.refunded <= theirs.captured
 }
 
 /// Two payments that hold or took money for one period of one subscription.

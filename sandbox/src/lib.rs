@@ -7,6 +7,8 @@
 //! | [`crash`] | process death at a chosen point |
 //! | [`adyen`] | Adyen's Checkout API |
 //! | [`books`] | the balance of both sides |
+//! | [`local`] | all of it put together with sockets |
+//! | [`demo`], [`open_house`] | what `cargo run` and `cargo run -- serve` do |
 //! | [`stage`] | all of it put together without sockets, for tests |
 //! | [`contract`] | what every gateway adapter has to keep, as checks that run against its simulator |
 //! | [`cleeng`] | Cleeng's Core API, dunning clock and signed webhooks |
@@ -17,5 +19,8 @@ pub mod cleeng;
 pub mod clock;
 pub mod contract;
 pub mod crash;
+pub mod demo;
+pub mod local;
+pub mod open_house;
 pub mod peer;
 pub mod stage;

@@ -131,6 +131,10 @@ pub struct Call {
     pub status: Option<u16>,
     /// Whether the peer got to see it.
     pub reached: bool,
+    /// The body that was sent; null if it was no JSON.
+    pub sent: Value,
+    /// The body that came back; null if it was no JSON.
+    pub answered: Value,
 }
 
 type Chooser = Arc<dyn Fn(&str, &PeerRequest) -> bool + Send + Sync>;
@@ -189,11 +193,12 @@ impl Road {
             (Some(Fault::Mutate(mutate)), Some(answer)) => Travelled::Answer(mutated(answer, mutate.as_ref())),
             _ => Travelled::Nothing,
         };
-        let status = match &travelled {
-            Travelled::Answer(answer) => Some(answer.status.as_u16()),
-            Travelled::NotSent | Travelled::Nothing => None,
+        let (status, answered) = match &travelled {
+            Travelled::Answer(answer) => (Some(answer.status.as_u16()), serde_json::from_slice(&answer.body).unwrap_or_default()),
+            Travelled::NotSent | Travelled::Nothing => (None, Value::Null),
         };
-        let call = Call { peer: peer.name(), method: request.method.clone(), path: request.path.clone(), status, reached: reaches };
+        let (method, path, sent) = (request.method.clone(), request.path.clone(), request.json());
+        let call = Call { peer: peer.name(), method, path, status, reached: reaches, sent, answered };
         self.lock().calls.push(call);
         travelled
     }

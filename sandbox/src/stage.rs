@@ -6,12 +6,13 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use capture_payment::CapturePayment;
 use connector::cleeng::client::{CleengSettings, CoreApi, Environment};
 use connector::cleeng::mediastore::{MediaStoreApi, MediaStoreSettings};
 use connector::cleeng::signature::{SignatureSettings, Verifier};
 use connector::cleeng::webhook::{Topic, Verified, Webhook};
 use connector::clock::{Clock, Timestamp};
-use connector::flow::{Billing, Delivery, Flow, Method, Rules, SettleOn, Verdict, World};
+use connector::flow::{Billing, Delivery, Flow, Method, PartialRefunds, Rules, SettleOn, Verdict, World};
 use connector::front::{Desk, FrontEnd, NoCaptcha, Origins, Patience, Reply};
 use connector::gateway::adyen::{Adyen, AdyenEnvironment, AdyenSecrets, AdyenSettings, CaptureMode};
 use connector::gateway::{GatewayName, Gateways};
@@ -27,6 +28,8 @@ use connector::money::{Currency, Money};
 use connector::secret::SecretString;
 use initial_purchase::InitialPurchase;
 use payment_details::PaymentDetails;
+use payment_details_deactivated::DetailsDeactivated;
+use refund_payment::RefundPayment;
 use serde_json::Value;
 use subscription_ready_for_payment_authorisation::Authorisation;
 use subscription_ready_for_payment_capture::Capture;
@@ -36,7 +39,7 @@ use crate::adyen::{Adyen as AdyenSimulator, AdyenConfig};
 use crate::cleeng::{CleengSimulator, Cycle, DunningSettings, Publisher, SentWebhook, Subscriber};
 use crate::clock::VirtualClock;
 use crate::crash::{CrashSwitch, MortalStore, MortalTransport};
-use crate::peer::{InProcess, Peer, Road};
+use crate::peer::{InProcess, Road};
 
 /// The publisher of the sandbox.
 pub const PUBLISHER: &str = "558186818";
@@ -56,6 +59,8 @@ pub const ADYEN_API_KEY: &str = "AQEsandboxApiKey0123456789abcdefghijklmnopqrstu
 pub const ADYEN_HMAC_KEY: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
 /// The offer of the sandbox.
 pub const OFFER: &str = "S619117184_US";
+/// The offer of the sample events.
+pub const SAMPLE_OFFER: &str = "S123123123_US";
 /// When the sandbox starts: 2026-03-01T12:00:00Z.
 pub const START: Timestamp = Timestamp::from_secs(1_772_366_400);
 /// How long a function may take.
@@ -72,7 +77,10 @@ const ADYEN_URL: &str = "http://adyen.test";
 
 /// Metrics that can be looked at.
 #[derive(Default)]
-pub struct Recorder(Mutex<Vec<(Metric, u64, BTreeMap<&'static str, String>)>>);
+pub struct Recorder(Mutex<Vec<Seen>>);
+
+/// A metric, its value and its dimensions.
+type Seen = (Metric, u64, BTreeMap<&'static str, String>);
 
 impl Recorder {
     /// How often this metric was counted with this value of any dimension; with an empty value, how often at all.
@@ -80,6 +88,16 @@ impl Recorder {
     pub fn count(&self, metric: Metric, value: &str) -> usize {
         let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         seen.iter().filter(|(m, _, dims)| *m == metric && (value.is_empty() || dims.values().any(|v| v == value))).count()
+    }
+}
+
+impl Recorder {
+    /// The outcome or reason of the last value of this metric.
+    #[must_use]
+    pub fn last(&self, metric: Metric) -> Option<String> {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let (_, _, dimensions) = seen.iter().rev().find(|(m, ..)| *m == metric)?;
+        dimensions.values().next().cloned()
     }
 }
 
@@ -145,9 +163,7 @@ impl Stage {
         let adyen = Arc::new(AdyenSimulator::new(adyen_config(), Arc::new(clock.clone())));
         furnish(&cleeng);
         let (road, switch) = (Road::default(), CrashSwitch::default());
-        let peers = InProcess::new(road.clone())
-            .with("http://cleeng.test", Arc::new(cleeng.clone()) as Arc<dyn Peer>)
-            .with(ADYEN_URL, Arc::clone(&adyen) as Arc<dyn Peer>);
+        let peers = InProcess::new(road.clone()).with("http://cleeng.test", Arc::new(cleeng.clone())).with(ADYEN_URL, adyen.clone());
         let transport: Arc<dyn Transport> = Arc::new(MortalTransport::new(Arc::new(peers), switch.clone()));
         let memory: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
         let store = Arc::new(MortalStore::new(memory, switch.clone()));
@@ -160,7 +176,7 @@ impl Stage {
             gateways: Gateways::default().with(Arc::new(adyen_gateway(ADYEN_URL, Arc::clone(&transport)))),
             store: Arc::clone(&store) as Arc<dyn Store>,
             clock: Arc::new(clock.clone()),
-            metrics: Metrics::new(Arc::clone(&metrics) as Arc<dyn MetricSink>),
+            metrics: Metrics::new(metrics.clone()),
         };
         let verifier = Arc::new(verifier());
         let mediastore = MediaStoreSettings { url: MEDIASTORE_URL.to_owned() };
@@ -244,12 +260,16 @@ impl Stage {
 
     /// One delivery of a webhook to its function.
     pub async fn deliver(&self, webhook: &SentWebhook) -> Verdict {
-        let event = self.verified(webhook);
+        self.deliver_event(&self.verified(webhook), webhook.at).await
+    }
+
+    /// One delivery of an event that was verified before and lay in a queue or in the journal since.
+    pub async fn deliver_event(&self, event: &Verified<Webhook>, received_at: Timestamp) -> Verdict {
         let id = self.next_delivery();
         let now = self.clock.now();
-        let delivery = Delivery { id, deadline: now.after(FUNCTION_TIME), received_at: webhook.at, count: 1 };
-        match flow(webhook.topic) {
-            Some(flow) => flow.settle(&self.world, &event, &delivery).await,
+        let delivery = Delivery { id, deadline: now.after(FUNCTION_TIME), received_at, count: 1 };
+        match flow(event.get().topic) {
+            Some(flow) => flow.settle(&self.world, event, &delivery).await,
             None => Verdict::NotOurs,
         }
     }
@@ -325,7 +345,9 @@ pub fn flow(topic: Topic) -> Option<Box<dyn Flow>> {
         Topic::SubscriptionReadyForPaymentAuthorisation => Some(Box::new(Authorisation)),
         Topic::SubscriptionReadyForPaymentCapture => Some(Box::new(Capture)),
         Topic::SubscriptionReadyForTermination => Some(Box::new(Termination)),
-        Topic::PaymentDetailsDeactivated | Topic::RefundPayment | Topic::CapturePayment => None,
+        Topic::PaymentDetailsDeactivated => Some(Box::new(DetailsDeactivated)),
+        Topic::RefundPayment => Some(Box::new(RefundPayment)),
+        Topic::CapturePayment => Some(Box::new(CapturePayment)),
     }
 }
 
@@ -335,7 +357,9 @@ pub fn furnish(cleeng: &CleengSimulator) {
     let after_due = DunningSettings { authorised_first: false, attempts: vec![0, -24, -48], grace: 50 };
     cleeng.add_method(id(CAPTURE_ONLY_METHOD), "adyen", after_due);
     let price = Money::new(999, known(Currency::new("USD").ok()));
-    cleeng.add_offer(id(OFFER), price, Cycle::MONTHLY);
+    for offer in [OFFER, SAMPLE_OFFER] {
+        cleeng.add_offer(id(offer), price, Cycle::MONTHLY);
+    }
 }
 
 /// The sandbox's publisher.
@@ -369,6 +393,8 @@ pub fn rules() -> Rules {
         settle_on: SettleOn::Notification,
         settle_deadline: Duration::from_secs(45 * 60),
         unknown_deadline: Duration::from_secs(24 * 3600),
+        partial_refunds: PartialRefunds::Park,
+        delete_deactivated_details: false,
         salt: SecretString::new("sandbox-idempotency-salt"),
     }
 }

@@ -23,7 +23,7 @@ use connector::http::Method;
 use serde_json::{Value, json};
 use support::aws::{Aws, sqs_event};
 use support::files::{camel_case, read};
-use support::peers::{Peers, local};
+use support::peers::{MERCHANT_ACCOUNT, Peers, local, paid_until};
 use support::process::until;
 use support::runtime::{Emulated, Runtime};
 
@@ -59,7 +59,7 @@ fn settings(cleeng: &str, adyen: &str) -> Vec<(&'static str, String)> {
         ("CLEENG_API_URL", cleeng),
         ("ADYEN_ENVIRONMENT", "test"),
         ("ADYEN_BASE_URL", adyen),
-        ("ADYEN_MERCHANT_ACCOUNT", "SandboxMerchant"),
+        ("ADYEN_MERCHANT_ACCOUNT", MERCHANT_ACCOUNT),
         ("ADYEN_CAPTURE", "manual"),
         ("CLEENG_SIGNATURE_HEADER", "x-cleeng-signature"),
     ]
@@ -200,7 +200,7 @@ async fn a_posted_webhook_is_queued_and_its_message_authorises_once_however_ofte
     let function = "subscription-ready-for-payment-authorisation";
     let (aws, peers) = (Aws::prepare().await, Peers::start(0).await);
     let queue = aws.create_queue().await;
-    let mut environment = settings(&peers.cleeng, &peers.adyen);
+    let mut environment = settings(&peers.cleeng_url, &peers.adyen_url);
     environment.extend(aws.environment(&queue));
     let mut runtime = Runtime::start().await;
     runtime.attach(function, &binary(function), &environment);
@@ -214,12 +214,67 @@ async fn a_posted_webhook_is_queued_and_its_message_authorises_once_however_ofte
         assert_eq!(effects(&peers), [1, 1, 1], "delivery {delivery}");
     }
     assert!(aws.documents().await > 0, "the journal knows what was done");
+    peers.assert_balanced();
     assert!(!runtime.output().contains("subscriber@example.com"), "an e-mail address is in the log");
 }
 
+/// Posts the sample webhook of a function, takes what it put on the queue, and feeds it to the same binary so many times.
+async fn live_through(runtime: &mut Runtime, aws: &Aws, queue: &str, function: &str, deliveries: usize) {
+    assert_eq!(post(runtime, function, &sample(function)).await, 200, "{function}");
+    let message = aws.take(queue).await.remove(0);
+    for delivery in 1..=deliveries {
+        let answer = runtime.invoke(function, &sqs_event(&message)).await;
+        assert_eq!(answer["batchItemFailures"], json!([]), "{function}, delivery {delivery}: {answer}\n{}", runtime.output());
+    }
+}
+
 #[tokio::test]
-async fn a_function_that_is_cut_off_by_its_timeout_leaves_work_that_the_next_delivery_finishes_once() {
-    if !enabled("a_function_that_is_cut_off_by_its_timeout_leaves_work_that_the_next_delivery_finishes_once") {
+async fn a_renewal_that_the_binaries_live_through_ends_with_books_that_agree() {
+    if !enabled("a_renewal_that_the_binaries_live_through_ends_with_books_that_agree") {
+        return;
+    }
+    let (aws, peers) = (Aws::prepare().await, Peers::start(0).await);
+    let mut runtime = Runtime::start().await;
+    let mut queues = Vec::new();
+    for function in &FUNCTIONS[..2] {
+        let queue = aws.create_queue().await;
+        let mut environment = settings(&peers.cleeng_url, &peers.adyen_url);
+        environment.extend(aws.environment(&queue));
+        // The binaries have the machine's time, and nobody waits 45 minutes here.
+        environment.push(("SETTLE_ON", "receipt".to_owned()));
+        runtime.attach(function, &binary(function), &environment);
+        queues.push(queue);
+    }
+    live_through(&mut runtime, &aws, &queues[0], FUNCTIONS[0], 3).await;
+    peers.assert_balanced();
+    peers.clock.advance_to(paid_until());
+    live_through(&mut runtime, &aws, &queues[1], FUNCTIONS[1], 3).await;
+    peers.assert_balanced();
+    assert_eq!((peers.adyen.authorisations(), peers.adyen.total_captured("USD")), (1, 999));
+    let subscription = peers.cleeng.subscriptions().remove(0);
+    assert!(subscription.date_to > paid_until(), "Cleeng renewed the subscription");
+}
+
+#[tokio::test]
+async fn a_termination_that_a_binary_lives_through_ends_the_subscription() {
+    if !enabled("a_termination_that_a_binary_lives_through_ends_the_subscription") {
+        return;
+    }
+    let (aws, peers) = (Aws::prepare().await, Peers::start(0).await);
+    let mut runtime = Runtime::start().await;
+    let queue = aws.create_queue().await;
+    let mut environment = settings(&peers.cleeng_url, &peers.adyen_url);
+    environment.extend(aws.environment(&queue));
+    runtime.attach(FUNCTIONS[2], &binary(FUNCTIONS[2]), &environment);
+    live_through(&mut runtime, &aws, &queue, FUNCTIONS[2], 3).await;
+    assert_eq!(peers.cleeng.subscriptions().remove(0).terminated_as.as_deref(), Some("paymentCancel"));
+    assert_eq!(peers.road.reached("cleeng", &Method::POST, "/terminate"), 1);
+    peers.assert_balanced();
+}
+
+#[tokio::test]
+async fn a_function_without_enough_time_gives_its_message_back_and_the_next_delivery_settles_it_once() {
+    if !enabled("a_function_without_enough_time_gives_its_message_back_and_the_next_delivery_settles_it_once") {
         return;
     }
     let function = "subscription-ready-for-payment-authorisation";
@@ -231,14 +286,14 @@ async fn a_function_that_is_cut_off_by_its_timeout_leaves_work_that_the_next_del
     let event = event(function, "queue.json");
     let mut environment = settings(&format!("http://127.0.0.1:{port}/3.1"), &nowhere());
     environment.extend(aws.environment(&queue));
-    let mut cut_off = Emulated::start(function, &binary(function), &environment, 4).await;
-    let answer = cut_off.invoke(&event).await;
+    let mut hurried = Emulated::start(function, &binary(function), &environment, 4).await;
+    let answer = hurried.invoke(&event).await;
     let given_back = answer.contains("timed out") || answer.contains("059f36b4-87a3-44ab-83d2-661975830a7d");
     assert!(given_back, "the message is neither given back nor kept by the timeout: {answer}");
-    drop((cut_off, hole));
+    drop((hurried, hole));
 
     let peers = Peers::start(port).await;
-    let mut environment = settings(&peers.cleeng, &peers.adyen);
+    let mut environment = settings(&peers.cleeng_url, &peers.adyen_url);
     environment.extend(aws.environment(&queue));
     let function = Emulated::start(function, &binary(function), &environment, 90).await;
     let function = tokio::sync::Mutex::new(function);
@@ -249,6 +304,34 @@ async fn a_function_that_is_cut_off_by_its_timeout_leaves_work_that_the_next_del
     })
     .await;
     assert_eq!(effects(&peers), [1, 1, 1]);
+}
+
+#[tokio::test]
+async fn a_function_that_its_timeout_kills_leaves_nothing_that_the_next_delivery_does_twice() {
+    if !enabled("a_function_that_its_timeout_kills_leaves_nothing_that_the_next_delivery_does_twice") {
+        return;
+    }
+    let function = "subscription-ready-for-payment-authorisation";
+    let (aws, peers) = (Aws::prepare().await, Peers::start(0).await);
+    let queue = aws.create_queue().await;
+    let event = event(function, "queue.json");
+    let mut environment = settings(&peers.cleeng_url, &peers.adyen_url);
+    environment.extend(aws.environment(&queue));
+    // A journal that takes connections and never says a word: its client is more patient than the function may be.
+    let hole = std::net::TcpListener::bind(local(0)).unwrap();
+    let mut stuck = environment.clone();
+    stuck.push(("AWS_ENDPOINT_URL_DYNAMODB", format!("http://{}", hole.local_addr().unwrap())));
+    let mut killed = Emulated::start(function, &binary(function), &stuck, 10).await;
+    let answer = killed.invoke(&event).await;
+    assert!(answer.contains("timed out after 10.00 seconds"), "{answer}");
+    assert_eq!(effects(&peers), [0, 0, 0], "nothing is done that the journal does not know");
+
+    let mut next = Emulated::start(function, &binary(function), &environment, 90).await;
+    for _ in 0..2 {
+        let answer: Value = serde_json::from_str(&next.invoke(&event).await).unwrap();
+        assert_eq!(answer["batchItemFailures"], json!([]), "{answer}");
+        assert_eq!(effects(&peers), [1, 1, 1]);
+    }
 }
 
 /// What a binary needs to run without AWS.
@@ -267,7 +350,7 @@ async fn an_embedded_binary_answers_its_sample_events_without_aws() {
     let peers = Peers::start(0).await;
     let mut runtime = Runtime::start().await;
     for function in ["subscription-ready-for-payment-authorisation", "subscription-ready-for-termination"] {
-        runtime.attach(function, &binary(function), &embedded(&peers.cleeng, &peers.adyen));
+        runtime.attach(function, &binary(function), &embedded(&peers.cleeng_url, &peers.adyen_url));
         let answer = runtime.invoke(function, &event(function, "http.json")).await;
         assert_eq!(answer["statusCode"], 200, "{function}: {answer}\n{}", runtime.output());
     }

@@ -47,8 +47,22 @@ pub struct Rules {
     pub settle_deadline: Duration,
     /// How long an unknown outcome is asked about before it is parked. Default 24 h.
     pub unknown_deadline: Duration,
+    /// What becomes of a partial refund. Default park.
+    pub partial_refunds: PartialRefunds,
+    /// Whether details that were deactivated are deleted at the gateway and in Cleeng once nothing is held with them. Default no.
+    pub delete_deactivated_details: bool,
     /// Salts idempotency keys; never rotated.
     pub salt: SecretString,
+}
+
+/// What becomes of a partial refund.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum PartialRefunds {
+    /// An operator decides. Cleeng does not publish the name of the amount's field; if it ignores ours, it takes a partial refund for a full
+    /// one and ends the subscription.
+    Park,
+    /// Done and reported like a full one.
+    Send,
 }
 
 /// A payment method of ours.

@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use bytes::Bytes;
 pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
-pub use reqwest_transport::ReqwestTransport;
+pub use reqwest_transport::{ClientError, ReqwestTransport};
 use thiserror::Error;
 
 use crate::secret::SecretString;

@@ -35,6 +35,9 @@ pub mod kind {
     /// A publisher (`broadcasterId` in webhooks).
     #[derive(Debug)]
     pub enum Publisher {}
+    /// A refund that was asked for in Cleeng.
+    #[derive(Debug)]
+    pub enum Refund {}
     /// The id by which the gateway and Cleeng know a payment together (`externalPaymentId`).
     #[derive(Debug)]
     pub enum ExternalPayment {}
@@ -56,6 +59,8 @@ pub type PaymentDetailsId = Id<kind::PaymentDetails>;
 pub type PaymentMethodId = Id<kind::PaymentMethod>;
 /// A Cleeng publisher id.
 pub type PublisherId = Id<kind::Publisher>;
+/// The id of a refund that was asked for in Cleeng.
+pub type RefundId = Id<kind::Refund>;
 /// The gateway's own payment id as Cleeng stores it (`externalPaymentId`).
 pub type ExternalPaymentId = Id<kind::ExternalPayment>;
 

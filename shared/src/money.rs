@@ -341,9 +341,9 @@ mod tests {
     #[test]
     fn another_exponent_is_exact_or_refused() {
         assert_eq!(Money::new(500, currency("CLP")).in_exponent(2), Ok(50_000));
-        assert_eq!(Money::new(12_500_00, currency("IDR")).in_exponent(0), Ok(12_500));
+        assert_eq!(Money::new(1_250_000, currency("IDR")).in_exponent(0), Ok(12_500));
         assert_eq!(
-            Money::new(12_500_01, currency("IDR")).in_exponent(0),
+            Money::new(1_250_001, currency("IDR")).in_exponent(0),
             Err(MoneyError::TooPrecise { currency: currency("IDR"), allowed: 0 })
         );
     }

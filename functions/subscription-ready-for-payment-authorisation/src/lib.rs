@@ -3,16 +3,17 @@
 //! Cleeng's checklist: create the order, authorise at the gateway with the stored token, report the payment `authorized` or `rejected`.
 
 use async_trait::async_trait;
+use connector::billing::Story;
 use connector::billing::case::Case;
 use connector::billing::pay::{self, Paid};
 use connector::billing::release::release_live;
 use connector::billing::report::{self, New};
 use connector::billing::rules::{self, Asked, Standing};
-use connector::billing::{Story, later};
 use connector::cleeng::webhook::{BillingEvent, Topic, Verified, Webhook};
 use connector::flow::{Billing, Delivery, Flow, Method, Verdict, World};
 use connector::ids::PaymentMethodId;
 use connector::journal::record::{AttemptKind, Finish};
+use connector::lambda::queue::Envelope;
 use connector::metrics::Metric;
 
 const KIND: AttemptKind = AttemptKind::Authorise;
@@ -28,23 +29,33 @@ impl Flow for Authorisation {
     }
 
     async fn settle(&self, world: &World, event: &Verified<Webhook>, delivery: &Delivery) -> Verdict {
-        story(world, event.get(), delivery).await.unwrap_or_else(|verdict| verdict)
+        story(world, event, delivery).await.unwrap_or_else(|verdict| verdict)
     }
 }
 
-async fn story(world: &World, webhook: &Webhook, delivery: &Delivery) -> Story<Verdict> {
-    let event = BillingEvent::read(webhook)?;
-    // This payload is published in full: an event without a payment method is not one that Cleeng sends.
-    let method_id = event.payment_method.clone().ok_or_else(|| later("event_lacks_payment_method"))?;
-    let method = rules::our_method(world, &method_id)?;
-    if method.billing == Billing::CaptureOnly {
-        // Dunning asks for an authorisation, the setting for none: the money is taken when the capture event comes.
-        world.metrics.count(Metric::Warning, &[("reason", "authorisation_event_in_capture_only_billing")]);
-        return Ok(Verdict::Settled("billed_at_capture"));
+async fn story(world: &World, webhook: &Verified<Webhook>, delivery: &Delivery) -> Story<Verdict> {
+    let event = BillingEvent::read(webhook.get())?;
+    if let Some(method) = &event.payment_method {
+        rules::our_method(world, method)?;
     }
     let mut case = Case::open(world, rules::period_key(&event.subscription, event.expiration), &event.subscription, delivery).await?;
-    let verdict = authorise(&mut case, &event, &method_id, method).await;
+    case.event = Some(Envelope::reseal(webhook, delivery.received_at).to_text());
+    let verdict = hold_money(&mut case, &event).await;
     Ok(case.conclude(verdict).await)
+}
+
+async fn hold_money(case: &mut Case<'_>, event: &BillingEvent) -> Story<Verdict> {
+    let journaled = case.head.method.clone();
+    let whose = rules::whose(case.world, event.payment_method.as_ref(), journaled.as_ref(), &event.subscription).await?;
+    let Some((method_id, method)) = whose else {
+        return case.park_untried(KIND, event.attempt, "whose_event_is_unknown").await;
+    };
+    if method.billing == Billing::CaptureOnly {
+        // Dunning asks for an authorisation, the setting for none: the money is taken when the capture event comes.
+        case.world.metrics.count(Metric::Warning, &[("reason", "authorisation_event_in_capture_only_billing")]);
+        return Ok(Verdict::Settled("billed_at_capture"));
+    }
+    authorise(case, event, &method_id, method).await
 }
 
 async fn authorise(case: &mut Case<'_>, event: &BillingEvent, method_id: &PaymentMethodId, method: Method) -> Story<Verdict> {

@@ -19,6 +19,7 @@ use connector::flow::{Billing, Delivery, Flow, Method, Verdict, World};
 use connector::gateway::Reference;
 use connector::ids::PaymentMethodId;
 use connector::journal::record::{AttemptKind, Finish};
+use connector::lambda::queue::Envelope;
 
 use crate::adopt::{Adopted, adopt_authorisation};
 
@@ -33,29 +34,22 @@ impl Flow for Capture {
     }
 
     async fn settle(&self, world: &World, event: &Verified<Webhook>, delivery: &Delivery) -> Verdict {
-        story(world, event.get(), delivery).await.unwrap_or_else(|verdict| verdict)
+        story(world, event, delivery).await.unwrap_or_else(|verdict| verdict)
     }
 }
 
-async fn story(world: &World, webhook: &Webhook, delivery: &Delivery) -> Story<Verdict> {
-    let event = BillingEvent::read(webhook)?;
+async fn story(world: &World, webhook: &Verified<Webhook>, delivery: &Delivery) -> Story<Verdict> {
+    let event = BillingEvent::read(webhook.get())?;
     if let Some(method) = &event.payment_method {
         rules::our_method(world, method)?;
     }
     let mut case = Case::open(world, rules::period_key(&event.subscription, event.expiration), &event.subscription, delivery).await?;
-    let due = Due { as_sent: rules::as_sent(webhook), event };
-    let verdict = take_money(&mut case, &due).await;
+    case.event = Some(Envelope::reseal(webhook, delivery.received_at).to_text());
+    let verdict = take_money(&mut case, &event).await;
     Ok(case.conclude(verdict).await)
 }
 
-/// The event, and its text for the wait.
-struct Due {
-    event: BillingEvent,
-    as_sent: String,
-}
-
-async fn take_money(case: &mut Case<'_>, due: &Due) -> Story<Verdict> {
-    let event = &due.event;
+async fn take_money(case: &mut Case<'_>, event: &BillingEvent) -> Story<Verdict> {
     let standing = rules::standing(case, &[AttemptKind::Capture, AttemptKind::Charge], event)?;
     if let Standing::Finished(outcome) = standing {
         return Ok(rules::duplicate(case.world, outcome));
@@ -67,7 +61,7 @@ async fn take_money(case: &mut Case<'_>, due: &Due) -> Story<Verdict> {
         return case.park_untried(AttemptKind::Capture, event.attempt, "whose_event_is_unknown").await;
     };
     if standing == Standing::Resume {
-        return resume(case, due, &method_id, method).await;
+        return resume(case, event, &method_id, method).await;
     }
     rules::note_event(case, event, &method_id);
     let kind = if method.billing == Billing::CaptureOnly { AttemptKind::Charge } else { AttemptKind::Capture };
@@ -82,34 +76,34 @@ async fn take_money(case: &mut Case<'_>, due: &Due) -> Story<Verdict> {
         return case.park_untried(kind, event.attempt, "charged_recently").await;
     }
     if let Some(reference) = rules::usable_authorisation(case, event) {
-        return capture_live(case, due, reference).await;
+        return capture_live(case, event, reference).await;
     }
     match method.billing {
         Billing::CaptureOnly => {
             case.open_attempt(AttemptKind::Charge, event.attempt, Some(event.payment_details.clone()))?;
             charge(case, event, &method_id, method).await
         }
-        Billing::AuthoriseThenCapture => wait_for_authorisation(case, due, method).await,
+        Billing::AuthoriseThenCapture => wait_for_authorisation(case, event, method).await,
     }
 }
 
-async fn resume(case: &mut Case<'_>, due: &Due, method_id: &PaymentMethodId, method: Method) -> Story<Verdict> {
+async fn resume(case: &mut Case<'_>, event: &BillingEvent, method_id: &PaymentMethodId, method: Method) -> Story<Verdict> {
     let attempt = case.attempt().map(|attempt| (attempt.kind, attempt.due, attempt.reference.clone()));
     let Some((kind, resumed_due, reference)) = attempt else { return Err(later("nothing_to_resume")) };
     let verdict = match (kind, reference) {
-        (AttemptKind::Charge, _) => charge(case, &due.event, method_id, method).await?,
-        (_, Some(reference)) => capture(case, &reference, due.event.expiration, &due.as_sent).await?,
-        (_, None) => not_authorised(case, due, method).await?,
+        (AttemptKind::Charge, _) => charge(case, event, method_id, method).await?,
+        (_, Some(reference)) => capture(case, &reference, event.expiration).await?,
+        (_, None) => not_authorised(case, event, method).await?,
     };
-    Ok(rules::after_resuming(verdict, Some(resumed_due), &due.event))
+    Ok(rules::after_resuming(verdict, Some(resumed_due), event))
 }
 
-async fn capture_live(case: &mut Case<'_>, due: &Due, reference: Reference) -> Story<Verdict> {
-    case.open_attempt(AttemptKind::Capture, due.event.attempt, Some(due.event.payment_details.clone()))?;
+async fn capture_live(case: &mut Case<'_>, event: &BillingEvent, reference: Reference) -> Story<Verdict> {
+    case.open_attempt(AttemptKind::Capture, event.attempt, Some(event.payment_details.clone()))?;
     if let Some(attempt) = case.run.obligation.open_mut() {
         attempt.reference = Some(reference.clone());
     }
-    capture(case, &reference, due.event.expiration, &due.as_sent).await
+    capture(case, &reference, event.expiration).await
 }
 
 /// Order, charge, report.
@@ -129,20 +123,20 @@ async fn charge(case: &mut Case<'_>, event: &BillingEvent, method_id: &PaymentMe
 }
 
 /// Nothing is authorised (yet): the authorisation may still be on its way, in a queue or in another worker's hands.
-async fn wait_for_authorisation(case: &mut Case<'_>, due: &Due, method: Method) -> Story<Verdict> {
-    if case.now() < due.event.attempt.after(case.world.rules.capture_wait) {
+async fn wait_for_authorisation(case: &mut Case<'_>, event: &BillingEvent, method: Method) -> Story<Verdict> {
+    if case.now() < event.attempt.after(case.world.rules.capture_wait) {
         return Err(later("waiting_for_authorisation"));
     }
-    case.open_attempt(AttemptKind::Capture, due.event.attempt, Some(due.event.payment_details.clone()))?;
-    not_authorised(case, due, method).await
+    case.open_attempt(AttemptKind::Capture, event.attempt, Some(event.payment_details.clone()))?;
+    not_authorised(case, event, method).await
 }
 
 /// Nobody authorised it in time. What is held with other details is released; then Cleeng is asked for an authorisation that was made before
 /// this connector; then an operator has to look, because the next thing that happens is a termination.
-async fn not_authorised(case: &mut Case<'_>, due: &Due, method: Method) -> Story<Verdict> {
+async fn not_authorised(case: &mut Case<'_>, event: &BillingEvent, method: Method) -> Story<Verdict> {
     release_live(case).await?;
-    match adopt_authorisation(case, &due.event, method).await? {
-        Adopted::One(reference) => capture(case, &reference, due.event.expiration, &due.as_sent).await,
+    match adopt_authorisation(case, event, method).await? {
+        Adopted::One(reference) => capture(case, &reference, event.expiration).await,
         Adopted::None => case.park("capture_without_authorisation", false).await,
         Adopted::Several => case.park("several_authorisations_in_cleeng", false).await,
     }

@@ -14,6 +14,7 @@ use connector::cleeng::{CALL_TIMEOUT, CleengError, Subscription, SubscriptionSta
 use connector::flow::{Delivery, Flow, Verdict, World};
 use connector::journal::record::{AttemptKind, Finish};
 use connector::journal::store::Key;
+use connector::lambda::queue::Envelope;
 use connector::metrics::Metric;
 
 /// Terminates a subscription.
@@ -32,17 +33,18 @@ impl Flow for Termination {
     }
 
     async fn settle(&self, world: &World, event: &Verified<Webhook>, delivery: &Delivery) -> Verdict {
-        story(world, event.get(), delivery).await.unwrap_or_else(|verdict| verdict)
+        story(world, event, delivery).await.unwrap_or_else(|verdict| verdict)
     }
 }
 
-async fn story(world: &World, webhook: &Webhook, delivery: &Delivery) -> Story<Verdict> {
-    let event = TerminationEvent::read(webhook)?;
+async fn story(world: &World, webhook: &Verified<Webhook>, delivery: &Delivery) -> Story<Verdict> {
+    let event = TerminationEvent::read(webhook.get())?;
     if let Some(method) = &event.payment_method {
         rules::our_method(world, method)?;
     }
     let key = Key::new("termination", &[event.subscription.as_str()]);
     let mut case = Case::open(world, key, &event.subscription, delivery).await?;
+    case.event = Some(Envelope::reseal(webhook, delivery.received_at).to_text());
     let verdict = end(&mut case, &event).await;
     Ok(case.conclude(verdict).await)
 }

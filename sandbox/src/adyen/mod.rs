@@ -67,6 +67,11 @@ impl Adyen {
         self.lock().store_method(shopper_reference)
     }
 
+    /// Stores details under an id of the caller's choice, such as that of the sample events.
+    pub fn put_method(&self, stored_payment_method_id: &str, shopper_reference: &str) {
+        self.lock().put_method(stored_payment_method_id, shopper_reference);
+    }
+
     /// Whether these details are stored.
     #[must_use]
     pub fn has_method(&self, stored_payment_method_id: &str) -> bool {

@@ -187,9 +187,13 @@ impl State {
 
     pub(super) fn store_method(&mut self, shopper_reference: &str) -> String {
         let id = self.next_id();
-        let method = Method { shopper_reference: shopper_reference.to_owned(), next: VecDeque::new(), always: None };
-        self.methods.insert(id.clone(), method);
+        self.put_method(&id, shopper_reference);
         id
+    }
+
+    pub(super) fn put_method(&mut self, id: &str, shopper_reference: &str) {
+        let method = Method { shopper_reference: shopper_reference.to_owned(), next: VecDeque::new(), always: None };
+        self.methods.insert(id.to_owned(), method);
     }
 
     pub(super) fn payment_mut(&mut self, psp_reference: &str) -> Option<&mut Payment> {

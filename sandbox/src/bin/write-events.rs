@@ -1,13 +1,15 @@
 //! Writes the sample invocation events: `cargo run -p sandbox --bin write-events [FOLDER]` (default `events`).
 //!
 //! Per function: `http.json`, the event that an HTTP API sends for a signed webhook (payload 2.0), and `queue.json`, the event that its
-//! queue sends for the same webhook. The bodies are Cleeng's documented payloads ("Webhook subscription topics"), signed with the
+//! queue sends for the same webhook. For functions that pages call: `http.json` and `finalize.json`. The bodies are Cleeng's documented payloads ("Webhook subscription topics"), signed with the
 //! secret of the sandbox. Never a real secret here.
 
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use ring::hmac;
 use serde_json::{Value, json};
 
@@ -24,7 +26,7 @@ struct Sample {
     data: fn() -> Value,
 }
 
-const SAMPLES: [Sample; 3] = [
+const SAMPLES: [Sample; 6] = [
     Sample {
         function: "subscription-ready-for-payment-authorisation",
         topic: "subscriptionReadyForPaymentAuthorisation",
@@ -43,6 +45,38 @@ const SAMPLES: [Sample; 3] = [
             json!({
                 "subscriptionId": 332_332_332, "offerId": "S123123123_US", "customerId": 123_321_123,
                 "customerEmail": "subscriber@example.com", "expirationDate": "2026-11-07T19:55:41Z", "paymentMethodId": 123_123_123,
+            })
+        },
+    },
+    // The payloads of the next three are not published: ids as Cleeng names them elsewhere.
+    Sample {
+        function: "payment-details-deactivated",
+        topic: "paymentDetailsDeactivated",
+        data: || {
+            json!({
+                "paymentDetailsId": 665_665_665, "customerId": 123_321_123, "customerEmail": "subscriber@example.com", "active": false,
+                "paymentMethodId": 123_123_123, "token": "8415718415718415:123321123", "paymentGateway": "adyen",
+            })
+        },
+    },
+    Sample {
+        function: "refund-payment",
+        topic: "refundPayment",
+        data: || {
+            json!({
+                "paymentId": 1_536_331_075, "orderId": 123_456_789, "externalPaymentId": "D2RGHBT7PGNG5S82", "customerId": 123_321_123,
+                "currency": "USD", "amount": 9.99, "reason": "requested by the customer", "paymentMethodId": 123_123_123,
+                "paymentOperation": "recurring-payment",
+            })
+        },
+    },
+    Sample {
+        function: "capture-payment",
+        topic: "capturePayment",
+        data: || {
+            json!({
+                "paymentId": 1_536_331_076, "orderId": 123_456_790, "externalPaymentId": "D2RGHBT7PGNG5S83", "customerId": 123_321_123,
+                "paymentDetailsId": 665_665_665, "paymentMethodId": 123_123_123,
             })
         },
     },
@@ -66,7 +100,72 @@ fn main() -> Result<(), Box<dyn Error>> {
         write(&folder.join("http.json"), &http_event(sample, &body))?;
         write(&folder.join("queue.json"), &queue_event(sample, &body))?;
     }
+    for (function, route, subject) in front_samples() {
+        let (start, finalize) = front_bodies(&subject);
+        let folder = folder.join(function);
+        fs::create_dir_all(&folder)?;
+        write(&folder.join("http.json"), &front_event(route, false, &start))?;
+        write(&folder.join("finalize.json"), &front_event(route, true, &finalize))?;
+    }
     Ok(())
+}
+
+/// A pair of front-end calls (payload 2.0), as an allowed page makes them.
+fn front_event(route: &str, finalize: bool, body: &Value) -> Value {
+    let suffix = if finalize { "/finalize" } else { "" };
+    let key = format!("POST /connectors/{{gateway}}/{route}{suffix}");
+    let path = format!("/connectors/adyen/{route}{suffix}");
+    let host = "abcdefghij.execute-api.eu-west-1.amazonaws.com";
+    let body = body.to_string();
+    json!({
+        "version": "2.0", "routeKey": key, "rawPath": path, "rawQueryString": "",
+        "headers": {
+            "authorization": format!("Bearer {}", customer_token()), "content-length": body.len().to_string(),
+            "content-type": "application/json", "host": host, "origin": "http://localhost:3000",
+            "x-forwarded-for": "192.0.2.7", "x-forwarded-port": "443", "x-forwarded-proto": "https",
+        },
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "abcdefghij", "domainName": host, "domainPrefix": "abcdefghij",
+            "http": { "method": "POST", "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.7", "userAgent": "Mozilla/5.0" },
+            "requestId": "JKJaXmPLvHcESHA=", "routeKey": key, "stage": "$default",
+            "time": "04/Nov/2026:19:55:42 +0000", "timeEpoch": RECEIVED_AT_MILLIS,
+        },
+        "pathParameters": { "gateway": "adyen" }, "body": body, "isBase64Encoded": false,
+    })
+}
+
+/// A token that no Cleeng has signed: MediaStore refuses it.
+fn customer_token() -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let claims = json!({ "customerId": 123_321_123, "publisherId": 558_186_818, "exp": 4_102_444_800_u64 });
+    format!("{}.{}.{}", part(&json!({ "alg": "HS256" })), part(&claims), URL_SAFE_NO_PAD.encode("sample"))
+}
+
+/// What the sample page sends: the function, its route, and what its body names.
+fn front_samples() -> [(&'static str, &'static str, Value); 2] {
+    [
+        ("initial-purchase", "initial-payment", json!({ "orderId": 123_456_789 })),
+        ("payment-details", "payment-details", json!({ "paymentMethodId": 123_123_123 })),
+    ]
+}
+
+fn front_bodies(subject: &Value) -> (Value, Value) {
+    let (mut start, mut finalize) = (subject.clone(), subject.clone());
+    let page = "http://localhost:3000";
+    let more = json!({
+        "paymentMethod": {
+            "type": "scheme", "encryptedCardNumber": "test_4111111111111111", "encryptedExpiryMonth": "test_03",
+            "encryptedExpiryYear": "test_2030", "encryptedSecurityCode": "test_737", "holderName": "J. Smith",
+        },
+        "browserInfo": { "userAgent": "Mozilla/5.0", "language": "en-US" }, "origin": page, "returnUrl": format!("{page}/checkout"),
+    });
+    if let (Some(start), Value::Object(more)) = (start.as_object_mut(), more) {
+        start.extend(more);
+    }
+    if let Some(finalize) = finalize.as_object_mut() {
+        finalize.insert("details".to_owned(), json!({ "redirectResult": "X6XtfGC3!Y" }));
+    }
+    (start, finalize)
 }
 
 fn write(path: &Path, event: &Value) -> Result<(), Box<dyn Error>> {

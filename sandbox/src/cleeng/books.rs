@@ -187,7 +187,7 @@ pub struct OrderRecord {
 /// Money given back.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refund {
-    /// How much.
+    /// How much in all; each part is a transaction.
     pub amount: Money,
     /// Why.
     pub reason: String,

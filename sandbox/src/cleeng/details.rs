@@ -49,11 +49,7 @@ impl Desk<'_> {
         let now = self.now;
         for (id, old) in self.books.details.iter_mut().filter(|(_, old)| old.active && old.customer == successor.customer) {
             old.active = false;
-            let data = json!({
-                "paymentDetailsId": id.to_json_number(), "customerId": old.customer.to_json_number(),
-                "paymentMethodId": old.method.to_json_number(), "active": false, "token": old.token,
-            });
-            self.books.outbox.push((now, Topic::PaymentDetailsDeactivated, data));
+            self.books.outbox.push((now, Topic::PaymentDetailsDeactivated, deactivation_data(id, old)));
         }
     }
 
@@ -77,4 +73,12 @@ impl Desk<'_> {
         }
         Ok(Self::wrapped(Wrapper::Data, "data", Value::Null))
     }
+}
+
+/// What is told about details that were deactivated; the payload is unpublished.
+pub(super) fn deactivation_data(id: &PaymentDetailsId, details: &DetailsRecord) -> Value {
+    json!({
+        "paymentDetailsId": id.to_json_number(), "customerId": details.customer.to_json_number(),
+        "paymentMethodId": details.method.to_json_number(), "active": false, "token": details.token,
+    })
 }

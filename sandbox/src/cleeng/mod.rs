@@ -12,6 +12,7 @@ mod events;
 mod mediastore;
 mod orders;
 mod payments;
+mod staging;
 mod subscriptions;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,7 @@ use desk::{Desk, No, Served};
 pub use desk::{Quirks, Wrapper};
 pub use events::{SentWebhook, sign};
 use serde_json::{Value, json};
+pub use staging::{Purchase, RefundRequest};
 
 use crate::clock::VirtualClock;
 use crate::peer::{Peer, PeerAnswer, PeerRequest};
@@ -110,22 +112,31 @@ impl CleengSimulator {
     /// if the offer is not known.
     #[must_use]
     pub fn new_subscriber(&self, offer: &OfferId, method: &PaymentMethodId, token: &str, due: Timestamp) -> Option<Subscriber> {
+        let subscriber = {
+            let books = &mut self.lock().books;
+            Subscriber { customer: books.fresh()?, details: books.fresh()?, subscription: books.fresh()? }
+        };
+        self.seat(subscriber.clone(), offer, method, token, due).then_some(subscriber)
+    }
+
+    /// The same with ids of the caller's choice, such as those of the sample events. Tells whether the offer is known.
+    pub fn seat(&self, subscriber: Subscriber, offer: &OfferId, method: &PaymentMethodId, token: &str, due: Timestamp) -> bool {
         let now = self.clock.now();
         let mut state = self.lock();
         let books = &mut state.books;
-        let cycle = books.offers.get(offer)?.cycle;
-        let (customer, details, subscription) = (books.fresh()?, books.fresh()?, books.fresh()?);
+        let Some(cycle) = books.offers.get(offer).map(|offer| offer.cycle) else { return false };
+        let Subscriber { customer, details, subscription } = subscriber;
         let email = format!("customer-{customer}@example.com");
-        books.customers.insert(CustomerId::clone(&customer), CustomerRecord { email, country: "US".to_owned() });
+        books.customers.insert(customer.clone(), CustomerRecord { email, country: "US".to_owned() });
         let shown = json!({ "variant": "visa", "lastCardFourDigits": "1111", "holderName": "J D", "cardExpirationDate": "03/2030" });
         let record = DetailsRecord { customer: customer.clone(), method: method.clone(), token: token.to_owned(), shown, active: true };
-        books.details.insert(PaymentDetailsId::clone(&details), record);
+        books.details.insert(details.clone(), record);
         let record = SubscriptionRecord {
-            id: SubscriptionId::clone(&subscription),
-            customer: customer.clone(),
+            id: subscription.clone(),
+            customer,
             offer: offer.clone(),
             method: method.clone(),
-            details: Some(details.clone()),
+            details: Some(details),
             status: SubscriptionStatus::Active,
             date_from: now,
             date_to: due,
@@ -134,8 +145,8 @@ impl CleengSimulator {
             completed: 0,
             terminated_as: None,
         };
-        books.subscriptions.insert(subscription.clone(), record);
-        Some(Subscriber { customer, details, subscription })
+        books.subscriptions.insert(subscription, record);
+        true
     }
 
     /// The customer gets new active details, as after a change in "my account": renewals use them, the old ones are announced as

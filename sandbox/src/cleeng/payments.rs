@@ -169,6 +169,10 @@ impl Desk<'_> {
                 changed.refund = Some(refund(&body, &payment, self.quirks, [&reason, &sum, &kind])?);
                 changed.status = PaymentStatus::Refunded;
             }
+            // One more part of a payment that was given back in part.
+            ("refunded", PaymentStatus::Refunded) if body.contains_key(&sum) => {
+                changed.refund = Some(refund(&body, &payment, self.quirks, [&reason, &sum, &kind])?);
+            }
             ("captured", PaymentStatus::Captured) | ("rejected", PaymentStatus::Rejected) | ("refunded", PaymentStatus::Refunded) => {
                 return Err(against("repeated_change"));
             }
@@ -196,11 +200,12 @@ impl Desk<'_> {
         payment.history.push((self.now, payment.status.clone()));
         let (id, shown) = (payment.id.clone(), self.show_payment(&payment));
         if let Some(refund) = payment.refund.clone().filter(|_| payment.status == PaymentStatus::Refunded) {
+            let before = self.books.payments.get(&id).and_then(|before| before.refund.as_ref()).map_or(0, |before| before.amount.minor);
             self.books.transactions.push(Transaction {
                 payment: id.clone(),
                 subscription: payment.subscription.clone(),
                 external_payment_id: payment.external_payment_id.clone(),
-                amount: Money::new(refund.amount.minor.saturating_neg(), refund.amount.currency),
+                amount: Money::new(before.saturating_sub(refund.amount.minor), refund.amount.currency),
                 at: self.now,
             });
         }
@@ -276,9 +281,12 @@ fn refund(body: &Map<String, Value>, payment: &PaymentRecord, quirks: &Quirks, [
         Some(Value::Number(number)) => Money::parse(&number.to_string(), payment.total.currency).map_err(|_| malformed("refund_amount"))?,
         Some(_) => return Err(malformed("refund_amount")),
     };
-    if total.minor <= 0 || total.minor > payment.total.minor {
-        return Err(against("refund_amount"));
+    let before = payment.refund.as_ref().map_or(0, |refund| refund.amount.minor);
+    let sum_of_all = total.minor.saturating_add(before);
+    if total.minor <= 0 || sum_of_all > payment.total.minor {
+        return Err(against(if before > 0 { "refunds_above_payment" } else { "refund_amount" }));
     }
+    let total = Money::new(sum_of_all, total.currency);
     let kind = match body.get(kind) {
         None => "refund",
         Some(Value::String(kind)) if kind == "refund" || kind == "chargeback" => kind.as_str(),

@@ -69,11 +69,11 @@ async fn an_authorisation_that_lapsed_is_not_captured_and_the_next_attempt_autho
 /// Adyen says no date; a gateway that does leaves it in the payment record. It is written there as that gateway's adapter would have it.
 async fn lapse(stage: &Stage) {
     use connector::journal::payment::PaymentRecord;
-    use connector::journal::store::{Key, Store};
+    use connector::journal::store::Key;
     use connector::journal::work::{Keep, Work};
     let reference = stage.adyen.payments()[0].reference.clone();
     let key = Key::new("payment", &[&reference]);
-    let mut work = Work::new(stage.store.clone() as std::sync::Arc<dyn Store>);
+    let mut work = Work::new(stage.store.clone());
     work.load(std::slice::from_ref(&key)).await.unwrap();
     let mut payment: PaymentRecord = work.read(&key).unwrap().unwrap();
     payment.expires_at = Some(connector::clock::Clock::now(&stage.clock));
@@ -116,4 +116,44 @@ async fn an_event_without_a_payment_method_is_told_by_journal_or_by_cleeng() {
     let bare = stage.cleeng.event(Topic::SubscriptionReadyForPaymentCapture, &body["data"]);
     assert_eq!(stage.deliver_until_settled(&bare).await, settled("captured"));
     assert_balanced(&stage);
+}
+
+#[tokio::test]
+async fn a_parked_event_is_kept_until_an_operator_has_looked_and_a_settled_one_is_not() {
+    use connector::billing::rules::period_key;
+    use connector::journal::record::Obligation;
+    use connector::journal::store::Store;
+    use connector::lambda::queue::Envelope;
+    let waiting = async |stage: &Stage, cast: &sandbox::stage::Cast| {
+        let key = period_key(&cast.subscriber.subscription, cast.due);
+        let stored = stage.store.load(&[key]).await.unwrap().remove(0).unwrap();
+        serde_json::from_str::<Obligation>(&stored.body).unwrap().attempts.pop().unwrap().waiting_event
+    };
+    let (stage, cast) = at_first_attempt();
+    stage.clock.advance_to(cast.due.after(Duration::from_secs(3600)));
+    assert_eq!(stage.deliver(&stage.capture(&cast)).await, Verdict::Parked("capture_without_authorisation"));
+    let event = Envelope::from_text(&waiting(&stage, &cast).await.unwrap()).unwrap().open().unwrap();
+    assert_eq!(event.get().topic, connector::cleeng::webhook::Topic::SubscriptionReadyForPaymentCapture);
+
+    let (stage, cast) = at_due_date_authorised().await;
+    stage.deliver(&stage.capture(&cast)).await;
+    assert!(waiting(&stage, &cast).await.is_some(), "while the gateway's word is awaited");
+    stage.deliver_until_settled(&stage.capture(&cast)).await;
+    assert_eq!(waiting(&stage, &cast).await, None);
+}
+
+#[tokio::test]
+async fn an_event_that_nobody_can_place_is_for_an_operator() {
+    use connector::cleeng::webhook::Topic;
+    use sandbox::peer::Fault;
+    let (stage, cast) = at_first_attempt();
+    let mut body: serde_json::Value = serde_json::from_slice(&stage.authorisation(&cast, 72).body).unwrap();
+    body["data"].as_object_mut().unwrap().remove("paymentMethodId");
+    let bare = stage.cleeng.event(Topic::SubscriptionReadyForPaymentAuthorisation, &body["data"]);
+    let forget = |answer: &mut serde_json::Value| {
+        answer.as_object_mut().unwrap().remove("paymentMethodId");
+    };
+    stage.road.lay(Fault::Mutate(std::sync::Arc::new(forget)), |peer, _| peer == "cleeng");
+    assert_eq!(stage.deliver(&bare).await, Verdict::Parked("whose_event_is_unknown"));
+    assert_eq!(calls(&stage), (0, 0, 0));
 }

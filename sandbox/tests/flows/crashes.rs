@@ -13,7 +13,7 @@ use crate::{SETTLED, assert_balanced, at_due_date_authorised, at_first_attempt, 
 
 /// One authorisation, at most one capture, one payment in Cleeng, one order paid.
 fn assert_once(stage: &Stage, status: &PaymentStatus) {
-    assert_eq!(statuses(stage), [status.clone()]);
+    assert_eq!(statuses(stage), std::slice::from_ref(status));
     assert_eq!(stage.adyen.authorisations(), 1);
     if *status == PaymentStatus::Captured {
         assert_eq!(stage.adyen.total_captured("USD"), 999);

@@ -1,6 +1,8 @@
 //! The rules of billing, each with a test named after it: the real flows, client and adapter against the simulators, with the effects
 //! checked at both sides.
 
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
+
 mod capture_rules;
 mod crashes;
 mod dunning;

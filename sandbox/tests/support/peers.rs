@@ -1,89 +1,34 @@
-//! Cleeng and Adyen with one subscriber and one answer to each question: enough for a renewal to go well. What goes wrong with peers is told
-//! by the simulation tests; here it is about the binaries.
+//! Cleeng and Adyen on loopback, with the subscriber of `events/`, so that the binaries have somebody to talk to and their effects can be
+//! looked at.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use sandbox::peer::{Peer, PeerAnswer, PeerRequest, Road, Served, serve};
-use serde_json::{Value, json};
+use connector::clock::Timestamp;
+use sandbox::adyen::{Adyen, AdyenConfig};
+use sandbox::books::disagreements;
+use sandbox::cleeng::{CleengSimulator, Publisher, Subscriber};
+use sandbox::clock::VirtualClock;
+use sandbox::peer::{Road, Served, serve};
+use sandbox::stage::{self, METHOD, PUBLISHER, SAMPLE_OFFER, WEBHOOK_SECRET, id};
 
-/// 2026-11-07T19:55:41Z, the expiry in `events/`.
-const PAID_UNTIL: u64 = 1_794_081_341;
-
-struct Cleeng;
-
-impl Peer for Cleeng {
-    fn name(&self) -> &'static str {
-        "cleeng"
-    }
-
-    fn handle(&self, request: &PeerRequest) -> PeerAnswer {
-        let body = request.json();
-        match (request.method.as_str(), request.segments().as_slice()) {
-            ("GET", ["3.1", "subscriptions", "332332332"]) => PeerAnswer::json(200, &subscription("active")),
-            ("POST", ["3.1", "subscriptions", "332332332", "terminate"]) => PeerAnswer::json(200, &subscription("terminated")),
-            ("POST", ["3.1", "orders"]) => PeerAnswer::json(201, &order()),
-            ("POST", ["3.1", "payments"]) => PeerAnswer::json(201, &payment(&body)),
-            ("GET" | "POST", ["3.1", "payment_details", _, "authorised_payments"]) => PeerAnswer::json(200, &json!([])),
-            _ => PeerAnswer::json(404, &json!({ "success": false, "message": "not found" })),
-        }
-    }
-}
-
-fn subscription(status: &str) -> Value {
-    json!({
-        "subscriptionId": 332_332_332, "publisherId": 558_186_818, "customerId": 123_321_123, "status": status, "dateTo": PAID_UNTIL,
-        "nextPaymentAction": "authorise", "paymentDetailsId": 665_665_665, "paymentMethodId": 123_123_123, "offerId": "S123123123_US",
-        "paymentCountry": "US", "latestPaymentExternalId": null, "renewalCycle": { "completed": 1, "unit": "month", "amount": 1 },
-    })
-}
-
-fn order() -> Value {
-    // Parsed, so that the amount keeps its digits.
-    let price: Value = serde_json::from_str("10.99").unwrap();
-    json!({
-        "id": 778_877_887, "customerId": 123_321_123, "offerId": "S123123123_US", "totalPrice": price, "currency": "USD",
-        "paymentMethodId": 123_123_123, "expirationDate": 4_102_444_800_u64,
-    })
-}
-
-fn payment(asked: &Value) -> Value {
-    json!({
-        "id": 515_151_515, "orderId": asked["orderId"], "status": asked["status"], "externalPaymentId": asked["externalPaymentId"],
-        "customerId": 123_321_123, "offerId": "S123123123_US", "paymentDetailsId": 665_665_665,
-    })
-}
-
-struct Adyen;
-
-impl Peer for Adyen {
-    fn name(&self) -> &'static str {
-        "adyen"
-    }
-
-    fn handle(&self, request: &PeerRequest) -> PeerAnswer {
-        let body = request.json();
-        match (request.method.as_str(), request.segments().as_slice()) {
-            ("POST", ["v71", "payments"]) => PeerAnswer::json(
-                200,
-                &json!({
-                    "pspReference": "NC6HT9CRT65ZGN82", "resultCode": "Authorised", "merchantReference": body["reference"],
-                    "amount": body["amount"],
-                }),
-            ),
-            _ => PeerAnswer::json(404, &json!({ "status": 404, "errorCode": "000", "message": "not found" })),
-        }
-    }
-}
+/// The merchant account of the tests.
+pub(crate) const MERCHANT_ACCOUNT: &str = "SandboxMerchant";
 
 /// The served peers.
 pub(crate) struct Peers {
-    /// What happened.
+    /// What happened on the way to them.
     pub(crate) road: Road,
+    /// Cleeng.
+    pub(crate) cleeng: CleengSimulator,
+    /// Adyen.
+    pub(crate) adyen: Arc<Adyen>,
+    /// Their time; the binaries have the machine's.
+    pub(crate) clock: VirtualClock,
     /// Cleeng's base URL as the settings want it.
-    pub(crate) cleeng: String,
+    pub(crate) cleeng_url: String,
     /// Adyen's.
-    pub(crate) adyen: String,
+    pub(crate) adyen_url: String,
     _served: [Served; 2],
 }
 
@@ -92,12 +37,50 @@ pub(crate) fn local(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
+/// The end of the sample subscriber's paid period, as `events/` has it.
+pub(crate) fn paid_until() -> Timestamp {
+    Timestamp::parse_rfc3339("2026-11-07T19:55:41Z").unwrap()
+}
+
 impl Peers {
-    /// Serves them; Cleeng at this port.
+    /// Serves them at the time of the sample authorisation event; Cleeng at this port.
     pub(crate) async fn start(cleeng_port: u16) -> Self {
+        let clock = VirtualClock::starting_at(Timestamp::parse_rfc3339("2026-11-04T19:55:41Z").unwrap());
+        // The secrets are those of `support::aws::SECRET`, which the binaries read.
+        let publisher = Publisher {
+            id: id(PUBLISHER),
+            token: "sandbox-publisher-token-0123456789".to_owned(),
+            webhook_secret: WEBHOOK_SECRET.to_owned(),
+        };
+        let cleeng = CleengSimulator::new(publisher, clock.clone());
+        stage::furnish(&cleeng);
+        let account = AdyenConfig {
+            merchant_account: MERCHANT_ACCOUNT.to_owned(),
+            api_key: "sandbox-adyen-api-key-0123456789".to_owned(),
+            hmac_key: "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056".to_owned(),
+            manual_capture: true,
+        };
+        let adyen = Arc::new(Adyen::new(account, Arc::new(clock.clone())));
+        adyen.process_immediately(true);
+        adyen.put_method("8415718415718415", "123321123");
+        let subscriber = Subscriber { customer: id("123321123"), details: id("665665665"), subscription: id("332332332") };
+        assert!(cleeng.seat(subscriber, &id(SAMPLE_OFFER), &id(METHOD), "8415718415718415:123321123", paid_until()));
         let road = Road::default();
-        let cleeng = serve(Arc::new(Cleeng), road.clone(), local(cleeng_port)).await.unwrap();
-        let adyen = serve(Arc::new(Adyen), road.clone(), local(0)).await.unwrap();
-        Self { road, cleeng: format!("{}/3.1", cleeng.url()), adyen: adyen.url(), _served: [cleeng, adyen] }
+        let cleeng_server = serve(Arc::new(cleeng.clone()), road.clone(), local(cleeng_port)).await.unwrap();
+        let adyen_server = serve(adyen.clone(), road.clone(), local(0)).await.unwrap();
+        Self {
+            road,
+            cleeng,
+            adyen,
+            clock,
+            cleeng_url: format!("{}/3.1", cleeng_server.url()),
+            adyen_url: adyen_server.url(),
+            _served: [cleeng_server, adyen_server],
+        }
+    }
+
+    /// Both sides must agree.
+    pub(crate) fn assert_balanced(&self) {
+        assert_eq!(disagreements(&self.cleeng, &self.adyen), Vec::<String>::new());
     }
 }

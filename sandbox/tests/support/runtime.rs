@@ -3,6 +3,7 @@
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::time::Duration;
 
 use connector::http::{ReqwestTransport, Response};
 use serde_json::Value;
@@ -55,24 +56,32 @@ impl Runtime {
 
     /// Sends an HTTP request through the HTTP API's emulation.
     pub(crate) async fn post(&mut self, name: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
-        self.assert_alive();
-        send(&self.http, &format!("{}/lambda-url/{name}{path}", self.base), headers, body).await
+        let url = format!("{}/lambda-url/{name}{path}", self.base);
+        alive_during(&mut self.functions, send(&self.http, &url, headers, body)).await
     }
 
     /// Invokes a function with an event; its answer.
     pub(crate) async fn invoke(&mut self, name: &str, event: &Value) -> Value {
-        self.assert_alive();
         let url = format!("{}/2015-03-31/functions/{name}/invocations", self.base);
-        send(&self.http, &url, &[("content-type", "application/json")], &event.to_string()).await.json().unwrap_or(Value::Null)
+        let (headers, body) = ([("content-type", "application/json")], event.to_string());
+        let answer = alive_during(&mut self.functions, send(&self.http, &url, &headers, &body)).await;
+        answer.json().unwrap_or(Value::Null)
     }
 
     /// What all functions wrote.
     pub(crate) fn output(&self) -> String {
         self.functions.iter().map(Running::output).collect()
     }
+}
 
-    fn assert_alive(&mut self) {
-        self.functions.iter_mut().for_each(Running::assert_alive);
+/// Waits for an answer, and not in vain: a function that ends meanwhile fails the test at once.
+async fn alive_during<T>(functions: &mut [Running], work: impl Future<Output = T>) -> T {
+    tokio::pin!(work);
+    loop {
+        tokio::select! {
+            done = &mut work => return done,
+            () = tokio::time::sleep(Duration::from_millis(50)) => functions.iter_mut().for_each(Running::assert_alive),
+        }
     }
 }
 

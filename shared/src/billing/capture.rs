@@ -4,6 +4,7 @@ use super::Story;
 use super::case::Case;
 use super::gateway_step::{self, Call, Fact};
 use super::head::LastCharge;
+use super::release::forget_live;
 use super::report::{self, Change};
 use crate::clock::Timestamp;
 use crate::flow::{SettleOn, Verdict};
@@ -22,7 +23,7 @@ const REPORT: &str = "report";
 ///
 /// # Errors
 /// Later or parked.
-pub async fn capture(case: &mut Case<'_>, reference: &Reference, expiration: Timestamp, raw_event: &str) -> Story<Verdict> {
+pub async fn capture(case: &mut Case<'_>, reference: &Reference, expiration: Timestamp) -> Story<Verdict> {
     let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
     let (gateway, amount, free, authorisation) = (payment.gateway, payment.amount, payment.free, payment.authorisation.clone());
     if payment.state == PaymentState::Authorised {
@@ -40,7 +41,7 @@ pub async fn capture(case: &mut Case<'_>, reference: &Reference, expiration: Tim
     };
     match fact {
         Fact::Done { external, .. } => captured(case, reference, external, expiration).await,
-        Fact::Received { external, at, .. } => received(case, reference, external, at, expiration, raw_event).await,
+        Fact::Received { external, at, .. } => received(case, reference, external, at, expiration).await,
         Fact::Declined(decline) => failed(case, reference, &decline).await,
     }
 }
@@ -52,7 +53,6 @@ async fn received(
     external: Option<ExternalPaymentId>,
     at: Timestamp,
     expiration: Timestamp,
-    raw_event: &str,
 ) -> Story<Verdict> {
     let state = case.payment(reference).map(|payment| payment.state);
     let rules = &case.world.rules;
@@ -70,9 +70,7 @@ async fn received(
         }
         Some(PaymentState::Capturing) => {
             let remaining = rules.settle_deadline.saturating_sub(waited);
-            if let Some(attempt) = case.run.obligation.open_mut() {
-                attempt.waiting_event = Some(raw_event.to_owned());
-            }
+            case.keep_event();
             case.pause().await?;
             Ok(Verdict::Later { after: Some(remaining), reason: "capture_received" })
         }
@@ -112,10 +110,4 @@ async fn failed(case: &mut Case<'_>, reference: &Reference, decline: &Decline) -
     forget_live(case, reference);
     report::change(case, REPORT, reference, Change::Rejected(decline)).await?;
     case.finish(Finish::Declined { class: decline.class, code: decline.code.clone() }).await
-}
-
-fn forget_live(case: &mut Case<'_>, reference: &Reference) {
-    if case.head.live.as_ref().is_some_and(|live| live.reference == *reference) {
-        case.head.live = None;
-    }
 }

@@ -9,6 +9,7 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use super::head::{Head, LastCharge};
+use super::settlement::GatewayOperation;
 use super::{Story, later};
 use crate::clock::Timestamp;
 use crate::flow::{Delivery, Verdict, World};
@@ -30,12 +31,16 @@ pub struct Case<'w> {
     pub run: Run,
     /// The subscription's head.
     pub head: Head,
-    /// Nothing where the obligation belongs to no subscription.
+    /// The event as an envelope's text, for whoever has to bring it back: kept in the journal while a result is awaited, and while an
+    /// operator is.
+    pub event: Option<String>,
+    /// Nothing for an obligation that belongs to no subscription.
     head_key: Option<Key>,
     /// The longest that one call to a gateway may take here, where somebody waits for the answer.
     longest_call: Option<Duration>,
     payments: BTreeMap<Reference, PaymentRecord>,
     lookups: BTreeMap<Key, Reference>,
+    operations: BTreeMap<Key, GatewayOperation>,
 }
 
 impl<'w> Case<'w> {
@@ -44,15 +49,29 @@ impl<'w> Case<'w> {
     /// # Errors
     /// Later, if another worker is at it or the journal cannot be read.
     pub async fn open(world: &'w World, key: Key, subscription: &SubscriptionId, delivery: &Delivery) -> Story<Self> {
-        let head_key = Head::key(subscription);
-        let also = std::slice::from_ref(&head_key);
-        let mut run = Run::open(Arc::clone(&world.store), Arc::clone(&world.clock), key, also, delivery).await?;
-        let head: Head = run.work.read(&head_key)?.unwrap_or_default();
+        Self::open_with(world, key, Some(Head::key(subscription)), &[], delivery).await
+    }
+
+    /// Reads an obligation that belongs to no subscription, and the payments that these look-ups name.
+    ///
+    /// # Errors
+    /// As [`Case::open`].
+    pub async fn open_without_head(world: &'w World, key: Key, lookups: &[Key], delivery: &Delivery) -> Story<Self> {
+        Self::open_with(world, key, None, lookups, delivery).await
+    }
+
+    async fn open_with(world: &'w World, key: Key, head_key: Option<Key>, lookups: &[Key], delivery: &Delivery) -> Story<Self> {
+        let also: Vec<Key> = head_key.iter().chain(lookups).cloned().collect();
+        let mut run = Run::open(Arc::clone(&world.store), Arc::clone(&world.clock), key, &also, delivery).await?;
+        let head: Head = head_key.as_ref().map_or(Ok(None), |key| run.work.read(key))?.unwrap_or_default();
         let open = run.obligation.open().and_then(|attempt| attempt.reference.clone());
-        let spoken_of: Vec<Reference> = open.into_iter().chain(head.live.as_ref().map(|live| live.reference.clone())).collect();
+        let mut spoken_of: Vec<Reference> = open.into_iter().chain(head.live.as_ref().map(|live| live.reference.clone())).collect();
+        for lookup in lookups {
+            spoken_of.extend(run.work.read::<Lookup>(lookup)?.map(|found| found.reference));
+        }
         run.work.load(&spoken_of.iter().map(PaymentRecord::key).collect::<Vec<_>>()).await?;
         let payments = read_payments(&run, spoken_of)?;
-        Ok(Self { world, run, head, head_key: Some(head_key), longest_call: None, payments, lookups: BTreeMap::new() })
+        Ok(Self::of(world, run, head, head_key, payments))
     }
 
     /// Reads an obligation that belongs to no subscription, the payments of all its attempts, and the documents `also` with it.
@@ -64,20 +83,12 @@ impl<'w> Case<'w> {
         let spoken_of: Vec<Reference> = run.obligation.attempts.iter().filter_map(|attempt| attempt.reference.clone()).collect();
         run.work.load(&spoken_of.iter().map(PaymentRecord::key).collect::<Vec<_>>()).await?;
         let payments = read_payments(&run, spoken_of)?;
-        Ok(Self { world, run, head: Head::default(), head_key: None, longest_call: None, payments, lookups: BTreeMap::new() })
+        Ok(Self::of(world, run, Head::default(), None, payments))
     }
 
-    /// Reads one more payment.
-    ///
-    /// # Errors
-    /// Later, if the journal cannot be read.
-    pub async fn load_payment(&mut self, reference: &Reference) -> Story<()> {
-        let key = PaymentRecord::key(reference);
-        self.run.work.load(std::slice::from_ref(&key)).await?;
-        if let Some(payment) = self.run.work.read::<PaymentRecord>(&key)? {
-            self.payments.entry(reference.clone()).or_insert(payment);
-        }
-        Ok(())
+    fn of(world: &'w World, run: Run, head: Head, head_key: Option<Key>, payments: BTreeMap<Reference, PaymentRecord>) -> Self {
+        let (lookups, operations) = (BTreeMap::new(), BTreeMap::new());
+        Self { world, run, head, event: None, head_key, longest_call: None, payments, lookups, operations }
     }
 
     /// Somebody waits for the answer: a call to a gateway may take this long at the most. The way out must be bound to the same.
@@ -110,6 +121,29 @@ impl<'w> Case<'w> {
         self.payments.get(reference)
     }
 
+    /// The payment that a look-up names, among those that this case was opened with.
+    ///
+    /// # Errors
+    /// Later, if the look-up cannot be read.
+    pub fn looked_up(&self, key: &Key) -> Story<Option<Reference>> {
+        Ok(self.run.work.read::<Lookup>(key)?.map(|found| found.reference))
+    }
+
+    /// Reads a payment that is not in work yet, and tells whether there is one.
+    ///
+    /// # Errors
+    /// Later, if the journal cannot be read.
+    pub async fn load_payment(&mut self, reference: &Reference) -> Story<bool> {
+        if !self.payments.contains_key(reference) {
+            let key = PaymentRecord::key(reference);
+            self.run.work.load(std::slice::from_ref(&key)).await?;
+            if let Some(payment) = self.run.work.read::<PaymentRecord>(&key)? {
+                self.payments.insert(reference.clone(), payment);
+            }
+        }
+        Ok(self.payments.contains_key(reference))
+    }
+
     /// Changes a payment, in memory.
     ///
     /// # Errors
@@ -132,6 +166,12 @@ impl<'w> Case<'w> {
     /// Makes a payment findable under another key, in memory.
     pub fn add_lookup(&mut self, key: Key, reference: &Reference) {
         self.lookups.insert(key, reference.clone());
+    }
+
+    /// Makes the payment and this obligation findable by the gateway's id of an operation, in memory, so that its notification can settle it.
+    pub fn add_operation(&mut self, gateway: GatewayName, operation_ref: &str, reference: &Reference) {
+        let operation = GatewayOperation::new(reference.clone(), self.run.key());
+        self.operations.extend(GatewayOperation::key(gateway, operation_ref).map(|key| (key, operation)));
     }
 
     /// Opens an attempt and marks the head, in memory.
@@ -284,6 +324,10 @@ impl<'w> Case<'w> {
             // It may have been a charge, and counts like one: the next period must not be charged right after it.
             self.head.last_charge = Some(LastCharge { at: self.now(), expiration, certain: false });
         }
+        if !money_unknown {
+            let obligation = self.run.key().clone();
+            self.payments.values_mut().for_each(|payment| payment.free_refund(&obligation));
+        }
         self.close(Finish::Parked { reason: reason.to_owned(), money_unknown });
         self.pause().await?;
         self.world.metrics.count(Metric::Parked, &[("reason", reason)]);
@@ -291,29 +335,45 @@ impl<'w> Case<'w> {
         Ok(Verdict::Parked(reason))
     }
 
-    fn close(&mut self, finish: Finish) {
+    /// Keeps the event with the open attempt, in memory.
+    pub fn keep_event(&mut self) {
+        let event = self.event.clone();
         if let Some(attempt) = self.run.obligation.open_mut() {
+            attempt.waiting_event = event.or(attempt.waiting_event.take());
+        }
+    }
+
+    fn close(&mut self, finish: Finish) {
+        let parked = matches!(finish, Finish::Parked { .. });
+        if parked {
+            self.keep_event();
+        }
+        if let Some(attempt) = self.run.obligation.open_mut() {
+            attempt.waiting_event = attempt.waiting_event.take().filter(|_| parked);
             attempt.finish = Some(finish);
-            attempt.waiting_event = None;
         }
         self.head.in_flight = None;
     }
 
     async fn save(&mut self) -> Story<()> {
         let now = self.now();
+        let head_settled = self.head.in_flight.is_none() && self.head.live.is_none();
+        let head_keep = Keep { due_at: None, expires_at: head_settled.then(|| now.after(SETTLED_KEPT)) };
         if let Some(head_key) = &self.head_key {
-            let head_settled = self.head.in_flight.is_none() && self.head.live.is_none();
-            let head_keep = Keep { due_at: None, expires_at: head_settled.then(|| now.after(SETTLED_KEPT)) };
             self.run.work.stage(head_key, &self.head, head_keep)?;
         }
         let payment_keep = Keep { due_at: None, expires_at: Some(now.after(PAYMENT_KEPT)) };
         for (reference, payment) in &self.payments {
-            let keep = if payment.state.is_open() { Keep::default() } else { payment_keep };
+            let keep = if payment.state.is_open() || payment.has_refund_in_flight() { Keep::default() } else { payment_keep };
             self.run.work.stage(&PaymentRecord::key(reference), payment, keep)?;
         }
         for (key, reference) in std::mem::take(&mut self.lookups) {
             self.run.work.load(std::slice::from_ref(&key)).await?;
             self.run.work.stage(&key, &Lookup { reference }, payment_keep)?;
+        }
+        for (key, operation) in std::mem::take(&mut self.operations) {
+            self.run.work.load(std::slice::from_ref(&key)).await?;
+            self.run.work.stage(&key, &operation, payment_keep)?;
         }
         Ok(self.run.commit().await?)
     }

@@ -12,6 +12,9 @@
 //! | [`gateway_step`] | one call to the gateway, with everything that is done about an unknown outcome |
 //! | [`pay`] | the order, and the authorisation or charge of an attempt |
 //! | [`capture`] | the capture of a live authorisation, and when it counts as done |
+//! | [`settlement`] | what a gateway tells later about an operation that it took |
+//! | [`find`] | a payment that an event names, and one that was made before this connector |
+//! | [`tokens`] | which payment details use a stored token |
 //! | [`release`] | giving up an authorisation that nobody will capture |
 //! | [`report`] | telling Cleeng, with everything that is done when its answer is lost |
 //!
@@ -19,12 +22,15 @@
 
 pub mod capture;
 pub mod case;
+pub mod find;
 pub mod gateway_step;
 pub mod head;
 pub mod pay;
 pub mod release;
 pub mod report;
 pub mod rules;
+pub mod settlement;
+pub mod tokens;
 
 use crate::cleeng::CleengError;
 use crate::cleeng::webhook::WebhookError;

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::case::{Case, StepTurn};
 use super::gateway_step::{self, Call, Fact};
 use super::head::{LastCharge, Live};
-use super::{Story, later};
+use super::{Story, later, tokens};
 use crate::cleeng::webhook::BillingEvent;
 use crate::cleeng::{CALL_TIMEOUT, CleengError, NewOrder, Order};
 use crate::flow::{Method, Verdict};
@@ -99,6 +99,10 @@ pub async fn pay(case: &mut Case<'_>, event: &BillingEvent, method: Method, orde
     let Some(token) = event.token.clone() else {
         return Err(case.park("event_lacks_token", false).await?);
     };
+    // Before the token is used, so that nobody deletes it as unused.
+    let token_key = tokens::key(&case.world.rules.salt, method.gateway, &token);
+    let now = case.now();
+    tokens::note(&mut case.run.work, &token_key, &event.payment_details, None, now).await?;
     let make = |key| {
         let request = MerchantInitiated {
             key,

@@ -5,7 +5,7 @@ use super::Story;
 use super::case::Case;
 use super::gateway_step::{self, Call, Fact};
 use super::report::{self, Change};
-use crate::gateway::{CancelRequest, CancelTarget, OperationKind};
+use crate::gateway::{CancelRequest, CancelTarget, Decline, OperationKind, Reference};
 use crate::journal::JournalError;
 use crate::journal::payment::PaymentState;
 use crate::journal::store::StoreError;
@@ -24,29 +24,58 @@ pub async fn release_live(case: &mut Case<'_>) -> Story<()> {
         // The open attempt made it: this is a resumption, and there is nothing to give up.
         return Ok(());
     }
-    let payment = case.payment(&reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
-    let (gateway, free, authorisation) = (payment.gateway, payment.free, payment.authorisation.clone());
-    if payment.state == PaymentState::Authorised {
-        case.change(&reference, |payment, now| payment.become_state(PaymentState::Cancelling, now))?;
+    if let Released::Refused(_) = give_up(case, &reference).await? {
+        return Err(case.park("release_refused", true).await?);
     }
-    if !free {
+    Ok(())
+}
+
+/// What became of a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Released {
+    /// The gateway gave the money free or took the order to, and Cleeng knows.
+    Yes,
+    /// The gateway refuses, as it does for money that is captured already. Nothing was said to Cleeng.
+    Refused(Decline),
+}
+
+/// Releases an authorisation as steps of the open attempt: cancels it at the gateway, then in Cleeng, and forgets it where it was the
+/// subscription's live one.
+///
+/// # Errors
+/// Later or parked.
+pub async fn give_up(case: &mut Case<'_>, reference: &Reference) -> Story<Released> {
+    let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let (gateway, free, authorisation) = (payment.gateway, payment.free, payment.authorisation.clone());
+    let gone = matches!(payment.state, PaymentState::Cancelled | PaymentState::Expired);
+    if payment.state == PaymentState::Authorised {
+        case.change(reference, |payment, now| payment.become_state(PaymentState::Cancelling, now))?;
+    }
+    if !free && !gone {
         let target = authorisation.map_or_else(|| CancelTarget::Reference(reference.clone()), CancelTarget::Payment);
         let make = |key| Call::Cancel(CancelRequest { key, reference: reference.clone(), target });
         match gateway_step::run(case, RELEASE, gateway, OperationKind::Cancel, make).await? {
             // Accepted is enough to open a new attempt: the gateway has the order, and its notification says the rest.
             Fact::Received { .. } => {}
-            Fact::Done { .. } => cancelled(case, &reference)?,
-            Fact::Declined(_) => return Err(case.park("release_refused", true).await?),
+            Fact::Done { .. } => cancelled(case, reference)?,
+            Fact::Declined(decline) => return Ok(Released::Refused(decline)),
         }
     } else {
-        cancelled(case, &reference)?;
+        cancelled(case, reference)?;
     }
-    report::change(case, RELEASE_REPORT, &reference, Change::Cancelled).await?;
-    case.head.live = None;
-    Ok(())
+    report::change(case, RELEASE_REPORT, reference, Change::Cancelled).await?;
+    forget_live(case, reference);
+    Ok(Released::Yes)
 }
 
-fn cancelled(case: &mut Case<'_>, reference: &crate::gateway::Reference) -> Story<()> {
+/// Forgets a payment as the subscription's live authorisation.
+pub fn forget_live(case: &mut Case<'_>, reference: &Reference) {
+    if case.head.live.as_ref().is_some_and(|live| live.reference == *reference) {
+        case.head.live = None;
+    }
+}
+
+fn cancelled(case: &mut Case<'_>, reference: &Reference) -> Story<()> {
     case.change(reference, |payment, now| {
         if payment.state == PaymentState::Cancelling { payment.become_state(PaymentState::Cancelled, now) } else { Ok(()) }
     })

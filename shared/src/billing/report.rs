@@ -230,6 +230,10 @@ pub async fn change(case: &mut Case<'_>, step: &'static str, reference: &Referen
     let Some(payment) = payment else {
         return Err(case.park("payment_not_found_in_cleeng", true).await?);
     };
+    if unknown && case.payment(reference).is_some_and(|record| record.details.is_none()) {
+        // Without details there is no list to ask, and Cleeng is never told the same thing blindly twice.
+        return Err(case.park("report_unknown", false).await?);
+    }
     case.begin(step, None, CALL_TIMEOUT).await?;
     let result = match change {
         Change::Captured => {

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::case::Case;
 use super::{Story, later, read_failed};
-use crate::cleeng::webhook::{BillingEvent, Webhook};
+use crate::cleeng::webhook::BillingEvent;
 use crate::cleeng::{CleengError, Subscription, SubscriptionStatus};
 use crate::clock::Timestamp;
 use crate::flow::{Method, Verdict, World};
@@ -104,12 +104,6 @@ pub fn note_event(case: &mut Case<'_>, event: &BillingEvent, method: &PaymentMet
 pub fn after_resuming(verdict: Verdict, resumed_due: Option<Timestamp>, event: &BillingEvent) -> Verdict {
     let own = resumed_due.is_none_or(|due| due.secs() == event.attempt.secs());
     if own { verdict } else { Verdict::Later { after: Some(Duration::from_secs(1)), reason: "resumed_an_earlier_attempt" } }
-}
-
-/// The event as Cleeng sent it, to be brought back by whoever learns the result that it waits for.
-#[must_use]
-pub fn as_sent(webhook: &Webhook) -> String {
-    serde_json::json!({ "broadcasterId": webhook.publisher, "topic": webhook.topic.as_str(), "data": webhook.data }).to_string()
 }
 
 /// Counts an event that was dealt with before.

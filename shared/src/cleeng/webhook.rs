@@ -4,6 +4,9 @@
 //! Bytes become a [`Webhook`] by parsing, which proves nothing. Only a [`Verified`] one is taken by a flow, and only this crate makes one:
 //! from a signature that fits, and from an envelope of our own queue.
 
+mod money;
+
+pub use money::{CapturePaymentEvent, DeactivationEvent, NamedPayment, RefundEvent};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -135,12 +138,28 @@ impl Webhook {
                 BillingEvent::read(self).map(|_| ())
             }
             Topic::SubscriptionReadyForTermination => TerminationEvent::read(self).map(|_| ()),
-            Topic::PaymentDetailsDeactivated | Topic::RefundPayment | Topic::CapturePayment => Ok(()),
+            Topic::PaymentDetailsDeactivated => DeactivationEvent::read(self).map(|_| ()),
+            Topic::RefundPayment => RefundEvent::read(self).map(|_| ()),
+            Topic::CapturePayment => CapturePaymentEvent::read(self).map(|_| ()),
         }
     }
 }
 
-/// Something whose origin is proven. Cannot be made outside this crate.
+/// Something whose origin is proven. Cannot be made outside this crate, so no flow can be called with an unverified event:
+///
+/// ```compile_fail
+/// use connector::cleeng::webhook::{Verified, Webhook};
+/// fn forge(webhook: Webhook) -> Verified<Webhook> {
+///     Verified::attest(webhook)
+/// }
+/// ```
+///
+/// ```compile_fail
+/// use connector::cleeng::webhook::{Verified, Webhook};
+/// fn forge(webhook: Webhook) -> Verified<Webhook> {
+///     Verified(webhook)
+/// }
+/// ```
 #[derive(Clone)]
 pub struct Verified<T>(T);
 

@@ -35,7 +35,7 @@ impl GatewayName {
     #[must_use]
     pub fn read(self, reader: &mut Reader<'_>) -> Option<Box<dyn Blueprint>> {
         match self {
-            Self::Adyen => adyen::AdyenSettings::read(reader).map(|settings| Box::new(settings) as Box<dyn Blueprint>),
+            Self::Adyen => adyen::AdyenSettings::read(reader).map(|settings| -> Box<dyn Blueprint> { Box::new(settings) }),
         }
     }
 

@@ -9,6 +9,7 @@
 //! | [`store`] | what is needed of a database; [`memory`] and [`dynamodb`] are two |
 //! | [`record`] | the obligation: attempts, steps, lease |
 //! | [`payment`] | the payment record and its legal transitions |
+//! | [`refunds`] | what of a payment is given back or reserved for it |
 //! | [`work`] | documents read together and written together, each only if it is still the one that was read |
 //! | [`run`] | one worker at one obligation: lease, steps, deadline |
 
@@ -18,6 +19,7 @@ pub mod dynamodb;
 pub mod memory;
 pub mod payment;
 pub mod record;
+pub mod refunds;
 pub mod run;
 pub mod store;
 pub mod work;

@@ -2,6 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::refunds::RefundPart;
 use super::{JournalError, SCHEMA};
 use crate::clock::Timestamp;
 use crate::gateway::{GatewayName, Reference};
@@ -138,6 +139,9 @@ pub struct PaymentRecord {
     pub captured: Money,
     /// What was given back.
     pub refunded: Money,
+    /// Its refunds, in the order in which they were asked for; see [`super::refunds`].
+    #[serde(default)]
+    pub refunds: Vec<RefundPart>,
     /// Where it stands.
     pub state: PaymentState,
     /// When the authorisation lapses, if the gateway said so.
@@ -178,6 +182,7 @@ impl PaymentRecord {
             amount,
             captured: nothing,
             refunded: nothing,
+            refunds: Vec::new(),
             state: PaymentState::Starting,
             expires_at: None,
             free: false,

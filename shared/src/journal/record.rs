@@ -53,6 +53,12 @@ pub enum AttemptKind {
     StoreDetails,
     /// Give back what nobody is to be charged for.
     GiveBack,
+    /// Give money back.
+    Refund,
+    /// Release an authorisation whose payment details were deactivated.
+    Release,
+    /// Clean up after payment details that were deactivated.
+    Deactivate,
 }
 
 impl AttemptKind {
@@ -67,6 +73,9 @@ impl AttemptKind {
             Self::Purchase => "purchase",
             Self::StoreDetails => "store_details",
             Self::GiveBack => "give_back",
+            Self::Refund => "refund",
+            Self::Release => "release",
+            Self::Deactivate => "deactivate",
         }
     }
 }
@@ -92,7 +101,8 @@ pub struct Attempt {
     /// What became of it; nothing while it is open.
     #[serde(default)]
     pub finish: Option<Finish>,
-    /// The event, kept only while a result is awaited from outside, so that whoever learns the result can bring the event back.
+    /// The event as an envelope's text, kept only while a result is awaited from outside or an operator has to look, so that whoever learns
+    /// the result or mends the cause can bring the event back.
     #[serde(default)]
     pub waiting_event: Option<String>,
 }
@@ -125,6 +135,12 @@ pub enum Finish {
     Superseded,
     /// The gateway took the order to give the money back.
     GivenBack,
+    /// The money was given back and Cleeng knows.
+    Refunded,
+    /// The held money was given up and Cleeng knows.
+    Released,
+    /// Nothing is held any more with details that were deactivated.
+    Deactivated,
     /// An operator has to look.
     Parked {
         /// Why, a stable word.
@@ -147,6 +163,9 @@ impl Finish {
             Self::Stored => "stored",
             Self::Superseded => "superseded",
             Self::GivenBack => "given_back",
+            Self::Refunded => "refunded",
+            Self::Released => "released",
+            Self::Deactivated => "deactivated",
             Self::Parked { .. } => "parked",
         }
     }

@@ -162,7 +162,7 @@ mod tests {
     impl Bench {
         fn new() -> Self {
             let clock = Arc::new(Hand(Mutex::new(Timestamp::from_secs(1_000))));
-            let store = Arc::new(MemoryStore::new(Arc::clone(&clock) as Arc<dyn Clock>));
+            let store = Arc::new(MemoryStore::new(clock.clone()));
             Self { clock, store }
         }
 
@@ -173,8 +173,7 @@ mod tests {
         async fn worker(&self, id: &str) -> Result<Run, JournalError> {
             let now = self.clock.now();
             let delivery = Delivery { id: id.to_owned(), deadline: now.after(Duration::from_secs(90)), received_at: now, count: 1 };
-            let (store, clock) = (Arc::clone(&self.store) as Arc<dyn Store>, Arc::clone(&self.clock) as Arc<dyn Clock>);
-            Run::open(store, clock, Key::new("period", &["1", "2"]), &[], &delivery).await
+            Run::open(self.store.clone(), self.clock.clone(), Key::new("period", &["1", "2"]), &[], &delivery).await
         }
     }
 

@@ -180,10 +180,7 @@ async fn settle_now(app: &App, event: &Verified<Webhook>, delivery: &Delivery) -
             app.parts.metrics.count(Metric::EventNotOurs, &[]);
             Answer::new(StatusCode::OK, json!({ "status": "ignored" }))
         }
-        Verdict::Parked(reason) => {
-            app.parts.metrics.count(Metric::Parked, &[("reason", reason)]);
-            Answer::new(StatusCode::OK, json!({ "status": "parked", "reason": reason }))
-        }
+        Verdict::Parked(reason) => Answer::new(StatusCode::OK, json!({ "status": "parked", "reason": reason })),
         Verdict::Later { reason, .. } => {
             app.parts.metrics.count(Metric::Deferred, &[("reason", reason)]);
             if is_about_credentials(reason) {

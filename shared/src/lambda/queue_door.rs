@@ -91,7 +91,6 @@ async fn conclude(app: &App, message: &SqsMessage, id: &str, delivery: &Delivery
             true
         }
         Verdict::Parked(reason) => {
-            metrics.count(Metric::Parked, &[("reason", reason)]);
             warn!(delivery_id, reason, "event parked for an operator");
             true
         }

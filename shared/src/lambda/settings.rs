@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use crate::flow::{Billing, Method, Rules, SettleOn};
+use crate::flow::{Billing, Method, PartialRefunds, Rules, SettleOn};
 use crate::gateway::GatewayName;
 use crate::ids::{PaymentMethodId, PublisherId};
 use crate::secret::SecretString;
@@ -88,6 +88,10 @@ pub struct Settings {
     pub settle_deadline: Duration,
     /// How long an unknown outcome is asked about before it is parked.
     pub unknown_deadline: Duration,
+    /// What becomes of a partial refund.
+    pub partial_refunds: PartialRefunds,
+    /// Whether details that were deactivated are deleted.
+    pub delete_deactivated_details: bool,
     /// The largest webhook body, in bytes.
     pub max_body_bytes: usize,
     /// The least important log line that is written.
@@ -113,6 +117,12 @@ impl Settings {
         Some(Self {
             capture_wait: minutes(reader.number("CAPTURE_WAIT_MINUTES", 60, 1, 1440)),
             unknown_deadline: minutes(reader.number("UNKNOWN_DEADLINE_HOURS", 24_u64, 1, 144).saturating_mul(60)),
+            partial_refunds: read_partial_refunds(reader),
+            delete_deactivated_details: reader.parsed("DELETE_DEACTIVATED_DETAILS", false, "yes or no", |text| match text {
+                "yes" => Some(true),
+                "no" => Some(false),
+                _ => None,
+            }),
             max_body_bytes: reader.number("MAX_BODY_BYTES", DEFAULT_MAX_BODY_BYTES, 1024, LARGEST_MAX_BODY_BYTES),
             log_level: read_log_level(reader),
             mode,
@@ -134,6 +144,8 @@ impl Settings {
             settle_on: self.settle_on,
             settle_deadline: self.settle_deadline,
             unknown_deadline: self.unknown_deadline,
+            partial_refunds: self.partial_refunds,
+            delete_deactivated_details: self.delete_deactivated_details,
             salt,
         }
     }
@@ -189,6 +201,14 @@ fn read_settling(reader: &mut Reader<'_>) -> (SettleOn, Duration) {
         );
     }
     (settle_on, minutes(deadline))
+}
+
+fn read_partial_refunds(reader: &mut Reader<'_>) -> PartialRefunds {
+    reader.parsed("PARTIAL_REFUNDS", PartialRefunds::Park, "park or send", |text| match text {
+        "park" => Some(PartialRefunds::Park),
+        "send" => Some(PartialRefunds::Send),
+        _ => None,
+    })
 }
 
 fn read_log_level(reader: &mut Reader<'_>) -> LevelFilter {
@@ -274,6 +294,7 @@ mod tests {
         assert_eq!(settings.settle_on, SettleOn::Notification);
         assert_eq!(settings.settle_deadline, Duration::from_secs(2700));
         assert_eq!(settings.unknown_deadline, Duration::from_secs(86_400));
+        assert_eq!((settings.partial_refunds, settings.delete_deactivated_details), (PartialRefunds::Park, false));
         assert_eq!(settings.max_body_bytes, DEFAULT_MAX_BODY_BYTES);
         assert_eq!(settings.log_level, LevelFilter::INFO);
         let methods: Vec<_> = settings.methods.iter().map(|(id, method)| (id.as_str(), method.gateway, method.billing)).collect();
@@ -292,6 +313,8 @@ mod tests {
             ("SETTLE_ON", "whenever"),
             ("CAPTURE_WAIT_MINUTES", "0"),
             ("UNKNOWN_DEADLINE_HOURS", "145"),
+            ("PARTIAL_REFUNDS", "sometimes"),
+            ("DELETE_DEACTIVATED_DETAILS", "1"),
             ("MAX_BODY_BYTES", "1000000"),
             ("LOG_LEVEL", "trace"),
         ]);
@@ -304,6 +327,8 @@ mod tests {
             "SETTLE_ON",
             "CAPTURE_WAIT_MINUTES",
             "UNKNOWN_DEADLINE_HOURS",
+            "PARTIAL_REFUNDS",
+            "DELETE_DEACTIVATED_DETAILS",
             "MAX_BODY_BYTES",
             "LOG_LEVEL",
         ];

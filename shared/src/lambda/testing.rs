@@ -23,7 +23,7 @@ use crate::cleeng::{
     TerminationType,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::flow::{Billing, Delivery, Flow, Method, Rules, SettleOn, Verdict, World};
+use crate::flow::{Billing, Delivery, Flow, Method, PartialRefunds, Rules, SettleOn, Verdict, World};
 use crate::gateway::{GatewayName, Gateways};
 use crate::ids::{OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, PublisherId, SubscriptionId};
 use crate::journal::memory::MemoryStore;
@@ -190,6 +190,8 @@ impl Wiring for FakeWiring {
             settle_on: SettleOn::Notification,
             settle_deadline: Duration::from_secs(2700),
             unknown_deadline: Duration::from_secs(86_400),
+            partial_refunds: PartialRefunds::Park,
+            delete_deactivated_details: false,
             salt: secrets.idempotency_salt.clone(),
         };
         let world = World {

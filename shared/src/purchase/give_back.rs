@@ -10,6 +10,7 @@ use crate::ids::ExternalPaymentId;
 use crate::journal::JournalError;
 use crate::journal::payment::PaymentState;
 use crate::journal::record::{Attempt, AttemptKind, Finish};
+use crate::journal::refunds::CannotReserve;
 use crate::journal::store::{Key, StoreError};
 use crate::metrics::Metric;
 
@@ -102,14 +103,26 @@ async fn refund(case: &mut Case<'_>, reference: &Reference) -> Story<Verdict> {
         return case.finish(Finish::Stale { reason: "nothing_was_taken".to_owned() }).await;
     }
     let external = external.ok_or_else(|| later("payment_without_id"))?;
-    let make = |key: IdempotencyKey| {
-        let own = Reference::from_key(&key);
-        Call::Refund(RefundRequest { key, reference: own, external_payment_id: external, amount, captured })
-    };
+    let key = case.run.key().clone();
+    let own = gateway_step::reference_of(case, gateway, OperationKind::Refund);
+    if let Some(Err(cannot)) = reserve(case, reference, &key, &own) {
+        tracing::error!(obligation = %key, error = %cannot, "a replaced payment cannot be given back");
+        return case.park("give_back_above_captured", true).await;
+    }
+    // From the intent on, so that a notification finds the payment by our own name of the refund.
+    case.add_operation(gateway, own.as_str(), reference);
+    let make = |key: IdempotencyKey| Call::Refund(RefundRequest { key, reference: own, external_payment_id: external, amount, captured });
     let fact = match case.turn::<Fact>(REFUND)? {
         StepTurn::Done(fact) => fact,
         _ => gateway_step::run(case, REFUND, gateway, OperationKind::Refund, make).await?,
     };
+    if let Fact::Received { operation_ref: Some(operation), .. } = &fact {
+        case.add_operation(gateway, operation, reference);
+        case.change(reference, |payment, _| {
+            payment.refund_received(&key, Some(operation.clone()));
+            Ok(())
+        })?;
+    }
     match fact {
         Fact::Done { .. } | Fact::Received { .. } => {
             case.world.metrics.count(Metric::Warning, &[("reason", "replaced_payment_given_back")]);
@@ -117,6 +130,19 @@ async fn refund(case: &mut Case<'_>, reference: &Reference) -> Story<Verdict> {
         }
         Fact::Declined(_) => case.park("give_back_refused", true).await,
     }
+}
+
+/// Reserves all of the payment for this refund, in memory; nothing if that was done before.
+fn reserve(case: &mut Case<'_>, reference: &Reference, key: &Key, own: &Reference) -> Option<Result<(), CannotReserve>> {
+    if case.payment(reference)?.refund_of(key).is_some() {
+        return None;
+    }
+    let mut reserved = Ok(());
+    let changed = case.change(reference, |payment, _| {
+        reserved = payment.reserve_refund(key, own.clone(), payment.captured);
+        Ok(())
+    });
+    changed.ok().map(|()| reserved)
 }
 
 async fn cancel(case: &mut Case<'_>, reference: &Reference) -> Story<Verdict> {

@@ -10,8 +10,7 @@
 //! has the figures.
 #![expect(clippy::arithmetic_side_effects, reason = "figures of a harness, far from any bound")]
 
-#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "shared with the tests")]
-#[path = "../../../tests/support/peers.rs"]
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a harness may fail loudly")]
 mod peers;
 mod runtime_api;
 mod services;

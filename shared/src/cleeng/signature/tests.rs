@@ -141,8 +141,8 @@ fn a_signed_body_must_still_be_an_event_of_this_address() {
     assert_eq!(with(1, TOPIC.as_str(), data.clone()), Refusal::WrongPublisher);
     assert_eq!(with(558_186_818, Topic::RefundPayment.as_str(), data.clone()), Refusal::WrongTopic);
     assert_eq!(with(558_186_818, "transactionCreated", data), Refusal::Malformed(WebhookError::UnknownTopic));
-    let missing = with(558_186_818, TOPIC.as_str(), json!({}));
-    assert_eq!(missing, Refusal::Malformed(WebhookError::Missing("data.subscriptionId")));
+    let missing = with(558_186_818, TOPIC.as_str(), json!([]));
+    assert_eq!(missing, Refusal::Malformed(WebhookError::Invalid { field: "data", expected: "an object" }));
     assert_eq!((missing.status(), missing.code()), (400, "malformed"));
 }
 
@@ -154,12 +154,12 @@ fn a_secret_that_is_none_is_a_mistake_with_a_name() {
         problems.0.into_iter().map(|problem| problem.setting).collect::<Vec<_>>()
     };
     let (long, short) = ("0123456789abcdef".repeat(5), "0123456789abcde");
-    assert_eq!(wrong(&[]), ["cleeng.webhook_secret"]);
+    assert_eq!(wrong(&[]), ["cleeng.webhook_secrets"]);
     for bad in ["", "changeme-changeme-changeme", "aaaaaaaaaaaaaaaaaaaaaaaa", short, long.as_str()] {
-        assert_eq!(wrong(&[bad]), ["cleeng.webhook_secret"], "{bad}");
-        assert_eq!(wrong(&[CURRENT, bad]), ["cleeng.webhook_secret_previous"], "{bad}");
+        assert_eq!(wrong(&[bad]), ["cleeng.webhook_secrets"], "{bad}");
+        assert_eq!(wrong(&[CURRENT, bad]), ["cleeng.webhook_secrets[1]"], "{bad}");
     }
-    assert_eq!(wrong(&[CURRENT, PREVIOUS, CURRENT]), ["cleeng.webhook_secret"]);
+    assert_eq!(wrong(&[CURRENT, PREVIOUS, CURRENT]), ["cleeng.webhook_secrets"]);
 }
 
 fn read(pairs: &[(&str, &str)], environment: Option<Environment>) -> Result<SignatureSettings, Problems> {

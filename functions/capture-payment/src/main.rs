@@ -1,0 +1,9 @@
+//! Start-up of the function; its story is in the library beside this file.
+
+use capture_payment::CapturePayment;
+use connector::lambda::{StartError, run};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), StartError> {
+    run(CapturePayment).await
+}

@@ -1,0 +1,125 @@
+//! `paymentDetailsDeactivated`: the customer changed the card, and what is held with the old one has to go back.
+//!
+//! Cleeng's checklist: fetch the authorised payments of the details, cancel each at the gateway and then in Cleeng; after that, if it is
+//! wanted, delete the stored details at the gateway and in Cleeng. In that order, because an authorisation outlives its token and nobody
+//! would release it. A payment that is being captured or is captured is left alone: a cancel never gives captured money back.
+
+mod delete;
+mod release;
+
+use async_trait::async_trait;
+use connector::billing::case::Case;
+use connector::billing::{Story, later, read_failed, rules, tokens};
+use connector::cleeng::webhook::{DeactivationEvent, Topic, Verified, Webhook};
+use connector::cleeng::{CleengError, Payment};
+use connector::clock::Timestamp;
+use connector::flow::{Delivery, Flow, Method, Verdict, World};
+use connector::ids::PaymentDetailsId;
+use connector::journal::record::{AttemptKind, Finish};
+use connector::journal::store::Key;
+use connector::lambda::queue::Envelope;
+use connector::metrics::Metric;
+
+use crate::release::Left;
+
+const KIND: AttemptKind = AttemptKind::Deactivate;
+
+/// Cleans up after payment details.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct DetailsDeactivated;
+
+/// The event and whose it is.
+struct Gone {
+    event: DeactivationEvent,
+    /// Nothing where the event does not tell.
+    method: Option<Method>,
+    received_at: Timestamp,
+}
+
+#[async_trait]
+impl Flow for DetailsDeactivated {
+    fn topic(&self) -> Topic {
+        Topic::PaymentDetailsDeactivated
+    }
+
+    async fn settle(&self, world: &World, event: &Verified<Webhook>, delivery: &Delivery) -> Verdict {
+        story(world, event, delivery).await.unwrap_or_else(|verdict| verdict)
+    }
+}
+
+async fn story(world: &World, webhook: &Verified<Webhook>, delivery: &Delivery) -> Story<Verdict> {
+    let event = DeactivationEvent::read(webhook.get())?;
+    let method = event.method.as_ref().map(|method| rules::our_method(world, method)).transpose()?;
+    let gone = Gone { event, method, received_at: delivery.received_at };
+    let key = Key::new("deactivation", &[gone.event.details.as_str()]);
+    let mut case = Case::open_without_head(world, key, &[], delivery).await?;
+    case.event = Some(Envelope::reseal(webhook, delivery.received_at).to_text());
+    let verdict = clean_up(&mut case, &gone, delivery).await;
+    Ok(case.conclude(verdict).await)
+}
+
+async fn clean_up(case: &mut Case<'_>, gone: &Gone, delivery: &Delivery) -> Story<Verdict> {
+    let held = authorised(case.world, &gone.event.details).await?;
+    if case.attempt().is_none()
+        && let Some(last) = case.run.obligation.last_finished(KIND)
+        && (held.is_empty() || case.run.obligation.is_parked())
+    {
+        // Details can be made active again and be deactivated once more; what counts is whether something is held.
+        let outcome = last.finish.as_ref().map_or("finished", Finish::as_str);
+        return Ok(rules::duplicate(case.world, outcome));
+    }
+    let left = release_all(case.world, gone, &held, delivery).await?;
+    note_token(case, gone).await?;
+    if case.attempt().is_none() {
+        case.open_attempt(KIND, gone.received_at, Some(gone.event.details.clone()))?;
+    }
+    if left.contains(&Left::Parked) {
+        return case.park("authorisation_not_released", false).await;
+    }
+    if case.world.rules.delete_deactivated_details {
+        if left.contains(&Left::BeingCaptured) {
+            // Cleeng is asked about these details until the capture is reported.
+            return Err(later("capture_in_flight"));
+        }
+        delete::details(case, gone).await?;
+    }
+    case.finish(Finish::Deactivated).await
+}
+
+/// What Cleeng has as authorised with these details; nothing where the details are deleted.
+async fn authorised(world: &World, details: &PaymentDetailsId) -> Story<Vec<Payment>> {
+    match world.cleeng.authorised_payments(details).await {
+        Ok(payments) => Ok(payments),
+        Err(CleengError::NotFound) => Ok(Vec::new()),
+        Err(error) => Err(read_failed(&error)),
+    }
+}
+
+/// Releases every payment, each under an obligation of its own. One that has to wait does not hold back the others.
+async fn release_all(world: &World, gone: &Gone, held: &[Payment], delivery: &Delivery) -> Story<Vec<Left>> {
+    let (mut left, mut waits) = (Vec::new(), None);
+    for payment in held {
+        match release::one(world, gone, payment, delivery).await {
+            Ok(became) => left.push(became),
+            Err(Verdict::Parked(_)) => left.push(Left::Parked),
+            Err(verdict @ Verdict::Later { .. }) => waits = Some(verdict),
+            Err(verdict) => return Err(verdict),
+        }
+    }
+    for (became, reason) in [(Left::BeingCaptured, "capture_in_progress"), (Left::Captured, "already_captured")] {
+        for _ in left.iter().filter(|left| **left == became) {
+            world.metrics.count(Metric::Warning, &[("reason", reason)]);
+            tracing::warn!(details = %gone.event.details, reason, "a payment of deactivated details is left alone");
+        }
+    }
+    waits.map_or(Ok(left), Err)
+}
+
+/// The journal learns that the details do not use their token any more; needed later by other details that share it.
+async fn note_token(case: &mut Case<'_>, gone: &Gone) -> Story<()> {
+    let (Some(token), Some(method)) = (&gone.event.token, gone.method) else { return Ok(()) };
+    let key = tokens::key(&case.world.rules.salt, method.gateway, token);
+    let now = case.now();
+    tokens::deactivated(&mut case.run.work, &key, &gone.event.details, gone.received_at, now).await?;
+    Ok(())
+}

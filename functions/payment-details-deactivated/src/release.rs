@@ -1,0 +1,176 @@
+//! One authorised payment of the deactivated details: cancelled at the gateway, then in Cleeng. It has an obligation of its own, together with
+//! the head of its subscription, so that it cannot cross a capture or an authorisation of ours.
+
+use connector::billing::case::{Case, Lookup};
+use connector::billing::find::{self, Stranger};
+use connector::billing::release::{Released, forget_live, give_up};
+use connector::billing::{Story, later};
+use connector::cleeng::Payment;
+use connector::flow::{Delivery, World};
+use connector::gateway::Reference;
+use connector::ids::SubscriptionId;
+use connector::journal::payment::{PaymentRecord, PaymentState};
+use connector::journal::record::{AttemptKind, Finish};
+use connector::journal::store::Key;
+use connector::journal::work::Work;
+
+use crate::Gone;
+
+const KIND: AttemptKind = AttemptKind::Release;
+const CAPTURED: &str = "already_captured";
+
+/// What became of a payment.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Left {
+    /// It is released, or was.
+    Released,
+    /// A capture of ours is on its way: it is left alone.
+    BeingCaptured,
+    /// Its money is taken: it is left alone.
+    Captured,
+    /// An operator has to look.
+    Parked,
+}
+
+/// Releases one payment.
+pub(crate) async fn one(world: &World, gone: &Gone, payment: &Payment, delivery: &Delivery) -> Story<Left> {
+    if let Some(record) = journaled(world, payment).await? {
+        let (key, subscription) = (release_key(&record.reference), record.subscription.as_ref());
+        let mut case = open(world, key, subscription, delivery).await?;
+        let left = release(&mut case, gone, &record.reference).await;
+        return concluded(&mut case, left).await;
+    }
+    let Some(stranger) = stranger(world, gone, payment).await? else {
+        let key = Key::new("release", &["cleeng", payment.id.as_str()]);
+        let mut case = open(world, key, None, delivery).await?;
+        return park_once(&mut case, gone).await;
+    };
+    let mut case = open(world, release_key(&stranger.reference(world)), None, delivery).await?;
+    let left = match find::adopt(&mut case, stranger, PaymentState::Authorised).await {
+        Ok(reference) => release(&mut case, gone, &reference).await,
+        Err(verdict) => Err(verdict),
+    };
+    concluded(&mut case, left).await
+}
+
+fn release_key(reference: &Reference) -> Key {
+    Key::new("release", &[reference.as_str()])
+}
+
+async fn open<'w>(world: &'w World, key: Key, subscription: Option<&SubscriptionId>, delivery: &Delivery) -> Story<Case<'w>> {
+    match subscription {
+        Some(subscription) => Case::open(world, key, subscription, delivery).await,
+        None => Case::open_without_head(world, key, &[], delivery).await,
+    }
+}
+
+/// As [`Case::conclude`], for a story within a story.
+async fn concluded(case: &mut Case<'_>, left: Story<Left>) -> Story<Left> {
+    match left {
+        Ok(left) => Ok(left),
+        Err(verdict) => Err(case.conclude(Err(verdict)).await),
+    }
+}
+
+/// The payment as the journal has it.
+async fn journaled(world: &World, payment: &Payment) -> Story<Option<PaymentRecord>> {
+    let mut work = Work::new(std::sync::Arc::clone(&world.store));
+    let lookups = find::lookups(world, Some(&payment.id), payment.external_payment_id.as_ref());
+    work.load(&lookups).await?;
+    for lookup in &lookups {
+        if let Some(found) = work.read::<Lookup>(lookup)? {
+            let key = PaymentRecord::key(&found.reference);
+            work.load(std::slice::from_ref(&key)).await?;
+            return Ok(work.read(&key)?);
+        }
+    }
+    Ok(None)
+}
+
+/// A payment that the journal does not know, made before this connector. Nothing where its gateway, its id there, its amount or its owner
+/// would have to be guessed: a gateway's name alone does not tell whose connector speaks to it.
+async fn stranger(world: &World, gone: &Gone, payment: &Payment) -> Story<Option<Stranger>> {
+    let method = match (gone.method, &payment.order) {
+        (Some(method), _) => Some(method),
+        (None, Some(order)) => find::method_of_order(world, order).await?,
+        (None, None) => None,
+    };
+    let Some(gateway) = method.map(|method| method.gateway) else { return Ok(None) };
+    let (Some(external), Some(amount)) = (payment.external_payment_id.clone(), payment.total) else { return Ok(None) };
+    let Some(customer) = payment.customer.clone().or_else(|| gone.event.customer.clone()) else { return Ok(None) };
+    if gone.event.customer.as_ref().is_some_and(|told| *told != customer) {
+        return Ok(None);
+    }
+    let (payment, order, details) = (payment.id.clone(), payment.order.clone(), Some(gone.event.details.clone()));
+    Ok(Some(Stranger { gateway, payment, external, customer, order, details, subscription: None, amount }))
+}
+
+/// Parks a payment that cannot be told, unless that was done.
+async fn park_once(case: &mut Case<'_>, gone: &Gone) -> Story<Left> {
+    if !case.run.obligation.is_parked() {
+        let parked = case.park_untried(KIND, gone.received_at, "authorised_payment_cannot_be_told").await;
+        parked.map(drop)?;
+    }
+    Ok(Left::Parked)
+}
+
+async fn release(case: &mut Case<'_>, gone: &Gone, reference: &Reference) -> Story<Left> {
+    if let Some(left) = finished(case) {
+        return Ok(left);
+    }
+    if !case.load_payment(reference).await? {
+        return Err(later("payment_not_loaded"));
+    }
+    if case.attempt().is_none() {
+        match case.payment(reference).map(|payment| payment.state) {
+            Some(PaymentState::Capturing) => return Ok(Left::BeingCaptured),
+            Some(PaymentState::Captured | PaymentState::CaptureFailed | PaymentState::Refunded | PaymentState::ChargedBack) => {
+                return Ok(Left::Captured);
+            }
+            // Cleeng knows of it before the journal does only while its authorisation is being reported.
+            None | Some(PaymentState::Starting | PaymentState::Declined) => return Err(later("authorisation_in_flight")),
+            Some(PaymentState::Authorised | PaymentState::Cancelling | PaymentState::Cancelled | PaymentState::Expired) => {}
+        }
+        case.open_attempt(KIND, gone.received_at, Some(gone.event.details.clone()))?;
+        if let Some(attempt) = case.run.obligation.open_mut() {
+            attempt.reference = Some(reference.clone());
+        }
+        case.change(reference, |payment, _| {
+            payment.details.get_or_insert_with(|| gone.event.details.clone());
+            Ok(())
+        })?;
+    }
+    match give_up(case, reference).await? {
+        Released::Yes => {
+            case.finish(Finish::Released).await?;
+            Ok(Left::Released)
+        }
+        Released::Refused(_) => leave_alone(case, reference).await,
+    }
+}
+
+/// What became of it before.
+fn finished(case: &Case<'_>) -> Option<Left> {
+    let last = case.run.obligation.last_finished(KIND).filter(|_| case.attempt().is_none())?;
+    match last.finish {
+        Some(Finish::Parked { .. }) => Some(Left::Parked),
+        Some(Finish::Stale { .. }) => Some(Left::Captured),
+        _ => Some(Left::Released),
+    }
+}
+
+/// The gateway says that there is nothing left to cancel, because the money is taken: it stays taken, and whoever looks after refunds is
+/// told.
+async fn leave_alone(case: &mut Case<'_>, reference: &Reference) -> Story<Left> {
+    case.change(reference, |payment, now| {
+        if payment.state == PaymentState::Cancelling {
+            payment.become_state(PaymentState::Captured, now)?;
+            payment.captured = payment.amount;
+        }
+        Ok(())
+    })?;
+    forget_live(case, reference);
+    let finish = Finish::Stale { reason: CAPTURED.to_owned() };
+    case.finish(finish).await?;
+    Ok(Left::Captured)
+}

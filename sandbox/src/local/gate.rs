@@ -1,0 +1,67 @@
+//! The HTTP API in front of the functions.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::TcpListener;
+use tokio::task::JoinHandle;
+
+use super::Functions;
+
+/// The open gate. Dropping it closes it.
+pub struct Gate {
+    address: SocketAddr,
+    task: JoinHandle<()>,
+}
+
+impl Gate {
+    /// Opens the gate at this address.
+    ///
+    /// # Errors
+    /// If the address cannot be bound.
+    pub async fn open(address: SocketAddr, functions: Arc<Functions>) -> std::io::Result<Self> {
+        let listener = TcpListener::bind(address).await?;
+        let address = listener.local_addr()?;
+        let task = tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let functions = Arc::clone(&functions);
+                tokio::spawn(async move {
+                    let service = service_fn(move |request| answer(Arc::clone(&functions), request));
+                    // A caller who hangs up is no concern of the gate.
+                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+                });
+            }
+        });
+        Ok(Self { address, task })
+    }
+
+    /// Where it is.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+impl Drop for Gate {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn answer(functions: Arc<Functions>, request: hyper::Request<Incoming>) -> Result<hyper::Response<Full<Bytes>>, Infallible> {
+    let (parts, body) = request.into_parts();
+    let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
+    let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
+    let headers: BTreeMap<String, String> = parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
+    let (status, body) = functions.http(parts.method.as_str(), parts.uri.path(), &headers, &String::from_utf8_lossy(&body)).await;
+    let mut response = hyper::Response::new(Full::new(Bytes::from(body.to_string())));
+    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    Ok(response)
+}

@@ -1,0 +1,150 @@
+//! The local world with sockets: the simulators as HTTP servers on loopback, the functions behind their routes, a queue in memory, the
+//! journal in memory, and one clock for all. What `cargo run` lives in.
+//!
+//! The functions are the real ones with the real doors, settings, clients and adapters; only AWS is played.
+
+mod functions;
+mod gate;
+mod queue;
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+use std::time::Duration;
+
+use connector::cleeng::webhook::Topic;
+use connector::clock::{Clock, Timestamp};
+use connector::http::{HeaderName, Method, Request, ReqwestTransport, Transport, TransportError};
+use connector::lambda::http_door::route_of;
+pub use functions::{Functions, StartError};
+pub use gate::Gate;
+pub use queue::{Message, QueueSet};
+
+use crate::adyen::Adyen;
+use crate::cleeng::{CleengSimulator, SentWebhook};
+use crate::clock::VirtualClock;
+use crate::peer::{Call, Peer, Road, Served, serve};
+use crate::stage;
+
+/// The unguessable segment of the sandbox's routes.
+pub const PATH_KEY: &str = "sandbox-path-key-0123456789";
+
+/// Where everything listens. Port 0 is any free port.
+#[derive(Clone, Copy, Debug)]
+pub struct Addresses {
+    /// Cleeng's Core API.
+    pub cleeng: SocketAddr,
+    /// Adyen's Checkout API.
+    pub adyen: SocketAddr,
+    /// The connector's routes.
+    pub connector: SocketAddr,
+}
+
+impl Addresses {
+    /// Any free ports of this address.
+    #[must_use]
+    pub fn free(ip: IpAddr) -> Self {
+        let any = SocketAddr::new(ip, 0);
+        Self { cleeng: any, adyen: any, connector: any }
+    }
+
+    /// Three ports in a row.
+    #[must_use]
+    pub fn in_a_row(ip: IpAddr, first: u16) -> Self {
+        let port = |offset: u16| SocketAddr::new(ip, first.saturating_add(offset));
+        Self { cleeng: port(0), adyen: port(1), connector: port(2) }
+    }
+}
+
+/// The local world.
+pub struct LocalWorld {
+    /// The time.
+    pub clock: VirtualClock,
+    /// Cleeng.
+    pub cleeng: CleengSimulator,
+    /// Adyen.
+    pub adyen: Arc<Adyen>,
+    /// The calls that were made to both.
+    pub road: Road,
+    /// The functions.
+    pub functions: Arc<Functions>,
+    cleeng_server: Served,
+    adyen_server: Served,
+    gate: Gate,
+    sender: ReqwestTransport,
+}
+
+impl LocalWorld {
+    /// Opens the world at this time.
+    ///
+    /// # Errors
+    /// If an address cannot be bound, or the sandbox's own settings are refused.
+    pub async fn open(start: Timestamp, addresses: Addresses) -> Result<Self, StartError> {
+        let clock = VirtualClock::starting_at(start);
+        let cleeng = CleengSimulator::new(stage::publisher(), clock.clone());
+        stage::furnish(&cleeng);
+        let adyen = Arc::new(Adyen::new(stage::adyen_config(), Arc::new(clock.clone())));
+        let road = Road::default();
+        let peer: Arc<dyn Peer> = Arc::new(cleeng.clone());
+        let cleeng_server = serve(peer, road.clone(), addresses.cleeng).await?;
+        let adyen_server = serve(adyen.clone(), road.clone(), addresses.adyen).await?;
+        let functions = Arc::new(Functions::start(&clock, &cleeng_server.url(), &adyen_server.url()).await?);
+        let gate = Gate::open(addresses.connector, Arc::clone(&functions)).await?;
+        let sender = ReqwestTransport::new().map_err(|_| StartError::Http)?;
+        Ok(Self { clock, cleeng, adyen, road, functions, cleeng_server, adyen_server, gate, sender })
+    }
+
+    /// Where Cleeng listens, without `/3.1`.
+    #[must_use]
+    pub fn cleeng_url(&self) -> String {
+        self.cleeng_server.url()
+    }
+
+    /// Where Adyen listens, without the version.
+    #[must_use]
+    pub fn adyen_url(&self) -> String {
+        self.adyen_server.url()
+    }
+
+    /// Where the connector listens.
+    #[must_use]
+    pub fn connector_url(&self) -> String {
+        self.gate.url()
+    }
+
+    /// The URL of a topic, as it would be entered in Cleeng.
+    #[must_use]
+    pub fn webhook_url(&self, topic: Topic) -> String {
+        format!("{}/webhooks/{PATH_KEY}/{}", self.connector_url(), route_of(topic))
+    }
+
+    /// Posts a webhook over HTTP, as Cleeng does, and returns the status.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    pub async fn post(&self, webhook: &SentWebhook) -> Result<u16, TransportError> {
+        let mut request = Request::new(Method::POST, self.webhook_url(webhook.topic), Duration::from_secs(10))
+            .header(HeaderName::from_static("content-type"), "application/json")
+            .header(HeaderName::from_static("x-cleeng-signature"), &webhook.signature);
+        request.body = webhook.body.clone().into();
+        self.sender.send(request).await.map(|answer| answer.status.as_u16())
+    }
+
+    /// The webhooks that Cleeng sends now.
+    #[must_use]
+    pub fn due_webhooks(&self) -> Vec<SentWebhook> {
+        self.cleeng.due_webhooks()
+    }
+
+    /// When something happens next: a webhook, or a message that becomes visible again.
+    #[must_use]
+    pub fn next_event(&self) -> Option<Timestamp> {
+        let next_message = self.functions.queues.next_visible();
+        self.cleeng.next_due().into_iter().chain(next_message).min().map(|at| at.max(self.clock.now()))
+    }
+
+    /// The calls since the last so many.
+    #[must_use]
+    pub fn calls_since(&self, seen: usize) -> Vec<Call> {
+        self.road.calls().into_iter().skip(seen).collect()
+    }
+}

@@ -1,0 +1,112 @@
+//! Queues in memory that behave like SQS where it matters: a message that was received is hidden for a while, comes back unless it is
+//! deleted, and says how often it came.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use connector::cleeng::webhook::Topic;
+use connector::clock::{Clock, Timestamp};
+use connector::lambda::queue::{Envelope, Queue, QueueError};
+
+use crate::clock::VirtualClock;
+
+/// How long a received message is hidden, as the template sets it.
+const VISIBILITY: Duration = Duration::from_secs(540);
+
+/// A message.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// Its id, which is its receipt handle too.
+    pub id: String,
+    /// Whose queue it is on.
+    pub topic: Topic,
+    /// The envelope.
+    pub body: String,
+    /// How often it was received.
+    pub receives: u32,
+    visible_at: Timestamp,
+}
+
+/// The queues of all functions. Clones are the same ones.
+#[derive(Clone)]
+pub struct QueueSet {
+    clock: VirtualClock,
+    messages: Arc<Mutex<Vec<Message>>>,
+    sent: Arc<AtomicU64>,
+}
+
+impl QueueSet {
+    /// Empty queues.
+    #[must_use]
+    pub fn new(clock: VirtualClock) -> Self {
+        Self { clock, messages: Arc::default(), sent: Arc::default() }
+    }
+
+    /// Receives the message that has been visible longest, and hides it.
+    #[must_use]
+    pub fn receive(&self) -> Option<Message> {
+        let now = self.clock.now();
+        let mut messages = self.lock();
+        let message = messages.iter_mut().filter(|message| message.visible_at <= now).min_by_key(|message| message.visible_at)?;
+        message.receives = message.receives.saturating_add(1);
+        message.visible_at = now.after(VISIBILITY);
+        Some(message.clone())
+    }
+
+    /// Deletes a message.
+    pub fn delete(&self, id: &str) {
+        self.lock().retain(|message| message.id != id);
+    }
+
+    /// When the next message becomes visible.
+    #[must_use]
+    pub fn next_visible(&self) -> Option<Timestamp> {
+        self.lock().iter().map(|message| message.visible_at).min()
+    }
+
+    /// How many messages there are.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.lock().len()
+    }
+
+    /// Whether there is none.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    fn push(&self, topic: Topic, body: String) {
+        let serial = self.sent.fetch_add(1, Ordering::SeqCst);
+        let message = Message { id: format!("message-{serial}"), topic, body, receives: 0, visible_at: self.clock.now() };
+        self.lock().push(message);
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<Message>> {
+        self.messages.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The queue of one function.
+pub(super) struct FunctionQueue {
+    pub(super) topic: Topic,
+    pub(super) queues: QueueSet,
+}
+
+#[async_trait]
+impl Queue for FunctionQueue {
+    async fn send(&self, envelope: &Envelope) -> Result<(), QueueError> {
+        self.queues.push(self.topic, envelope.to_text());
+        Ok(())
+    }
+
+    async fn delay(&self, receipt_handle: &str, by: Duration) -> Result<(), QueueError> {
+        let visible_at = self.queues.clock.now().after(by);
+        for message in self.queues.lock().iter_mut().filter(|message| message.id == receipt_handle) {
+            message.visible_at = visible_at;
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,21 @@
+//! Money that goes back, and what is held and let go: refunds, deactivated payment details, captures of single purchases. The real flows,
+//! client and adapter against the simulators, with the effects checked at both sides.
+
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::panic,
+    clippy::arithmetic_side_effects,
+    reason = "a test fails by panicking"
+)]
+
+mod capture;
+mod deactivation;
+mod deletion;
+mod hooked;
+mod random;
+mod refund;
+mod refund_crashes;
+mod refund_strangers;
+mod release_races;
+mod world;

@@ -1,0 +1,248 @@
+//! What of a payment is given back, and what is reserved for it. A refund is reserved in the payment record in the transaction of its
+//! intent, so that two refunds at once never promise more than was captured. Must never free a reservation whose outcome is unknown.
+
+use serde::{Deserialize, Serialize};
+
+use super::JournalError;
+use super::payment::{PaymentRecord, PaymentState};
+use super::store::{Key, StoreError};
+use crate::clock::Timestamp;
+use crate::gateway::Reference;
+use crate::money::{Money, MoneyError};
+
+/// The most refunds of one payment that are kept; one more is refused. A record stays small.
+pub const MAX_REFUNDS: usize = 60;
+
+/// One refund of a payment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefundPart {
+    /// The obligation that asked for it.
+    pub obligation: String,
+    /// Our name of it at the gateway.
+    pub reference: Reference,
+    /// How much.
+    pub amount: Money,
+    /// The gateway's id of it.
+    #[serde(default)]
+    pub operation_ref: Option<String>,
+    /// Where it stands.
+    pub state: RefundState,
+}
+
+/// Where a refund stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RefundState {
+    /// The gateway is being asked; reserved.
+    Asked,
+    /// The gateway took the order and has not said what became of it; reserved.
+    Received,
+    /// The money went back.
+    Done,
+    /// It did not, or came back again. Frees the reservation.
+    Failed,
+}
+
+impl RefundState {
+    /// Whether the amount is reserved and not yet given back.
+    #[must_use]
+    pub const fn is_in_flight(self) -> bool {
+        matches!(self, Self::Asked | Self::Received)
+    }
+}
+
+/// Why a refund cannot be reserved.
+#[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
+pub enum CannotReserve {
+    /// More than was captured would be given back.
+    #[error("the refunds would be above what was captured")]
+    AboveCaptured,
+    /// The amount is not above zero, of another currency, or too large.
+    #[error("the amount is not one of this payment")]
+    Amount,
+    /// The payment has too many refunds.
+    #[error("the payment has {MAX_REFUNDS} refunds already")]
+    TooMany,
+}
+
+impl PaymentRecord {
+    /// What is given back or reserved for it.
+    ///
+    /// # Errors
+    /// [`MoneyError`] for a record that does not add up.
+    pub fn committed_refunds(&self) -> Result<Money, MoneyError> {
+        let in_flight = self.refunds.iter().filter(|part| part.state.is_in_flight());
+        in_flight.map(|part| part.amount).try_fold(self.refunded, Money::checked_add)
+    }
+
+    /// Whether a refund is asked for whose end is not known.
+    #[must_use]
+    pub fn has_refund_in_flight(&self) -> bool {
+        self.refunds.iter().any(|part| part.state.is_in_flight())
+    }
+
+    /// The refund of this obligation.
+    #[must_use]
+    pub fn refund_of(&self, obligation: &Key) -> Option<&RefundPart> {
+        self.refunds.iter().find(|part| part.obligation == obligation.as_str())
+    }
+
+    /// Reserves a refund, once per obligation.
+    ///
+    /// # Errors
+    /// [`CannotReserve`]; nothing is changed then.
+    pub fn reserve_refund(&mut self, obligation: &Key, reference: Reference, amount: Money) -> Result<(), CannotReserve> {
+        if self.refund_of(obligation).is_some() {
+            return Ok(());
+        }
+        if amount.minor <= 0 {
+            return Err(CannotReserve::Amount);
+        }
+        let sum = self.committed_refunds().and_then(|committed| committed.checked_add(amount)).map_err(|_| CannotReserve::Amount)?;
+        if self.captured.checked_sub(sum).map_err(|_| CannotReserve::Amount)?.minor < 0 {
+            return Err(CannotReserve::AboveCaptured);
+        }
+        if self.refunds.len() >= MAX_REFUNDS {
+            return Err(CannotReserve::TooMany);
+        }
+        let obligation = obligation.as_str().to_owned();
+        self.refunds.push(RefundPart { obligation, reference, amount, operation_ref: None, state: RefundState::Asked });
+        Ok(())
+    }
+
+    /// Notes that the gateway took the order of a refund.
+    pub fn refund_received(&mut self, obligation: &Key, operation_ref: Option<String>) {
+        let asked = |part: &&mut RefundPart| part.obligation == obligation.as_str() && part.state == RefundState::Asked;
+        if let Some(part) = self.refunds.iter_mut().find(asked) {
+            part.state = RefundState::Received;
+            part.operation_ref = operation_ref;
+        }
+    }
+
+    /// Frees the reservation of a refund that the gateway is known not to have taken.
+    pub fn free_refund(&mut self, obligation: &Key) {
+        let asked = |part: &&mut RefundPart| part.obligation == obligation.as_str() && part.state == RefundState::Asked;
+        if let Some(part) = self.refunds.iter_mut().find(asked) {
+            part.state = RefundState::Failed;
+        }
+    }
+
+    /// Moves the refund at `index` to its end and the payment with it. What ended well can still fail later; what failed stays so.
+    /// Tells whether anything changed.
+    ///
+    /// # Errors
+    /// [`JournalError::IllegalTransition`], or [`StoreError::Corrupt`] for a record that does not add up.
+    pub fn end_refund(&mut self, index: usize, success: bool, now: Timestamp) -> Result<bool, JournalError> {
+        let Some(part) = self.refunds.get_mut(index) else { return Ok(false) };
+        let corrupt = |_| JournalError::Store(StoreError::Corrupt);
+        match (part.state, success) {
+            (RefundState::Failed, _) | (RefundState::Done, true) => return Ok(false),
+            (RefundState::Asked | RefundState::Received, false) => part.state = RefundState::Failed,
+            (RefundState::Asked | RefundState::Received, true) => {
+                part.state = RefundState::Done;
+                self.refunded = self.refunded.checked_add(part.amount).map_err(corrupt)?;
+                if self.refunded == self.captured && self.state == PaymentState::Captured {
+                    self.become_state(PaymentState::Refunded, now)?;
+                }
+            }
+            (RefundState::Done, false) => {
+                part.state = RefundState::Failed;
+                self.refunded = self.refunded.checked_sub(part.amount).map_err(corrupt)?;
+                if self.state == PaymentState::Refunded {
+                    self.become_state(PaymentState::Captured, now)?;
+                }
+            }
+        }
+        Ok(true)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::gateway::{GatewayName, GatewayText, IdempotencyKey, OperationKind};
+    use crate::ids::CustomerId;
+    use crate::money::Currency;
+    use crate::secret::SecretString;
+
+    const NOW: Timestamp = Timestamp::from_secs(7);
+
+    fn usd(minor: i64) -> Money {
+        Money::new(minor, Currency::new("USD").unwrap())
+    }
+
+    fn reference(of: &str) -> Reference {
+        let salt = SecretString::new("salt");
+        Reference::from_key(&IdempotencyKey::derive(&salt, GatewayText("adyen"), OperationKind::Refund, of, "1"))
+    }
+
+    fn captured() -> PaymentRecord {
+        let (key, customer) = (Key::new("period", &["1", "2"]), CustomerId::new("7").unwrap());
+        let mut payment = PaymentRecord::starting(reference("payment"), GatewayName::Adyen, &key, customer, usd(999), NOW);
+        payment.become_state(PaymentState::Captured, NOW).unwrap();
+        payment.captured = usd(999);
+        payment
+    }
+
+    fn of(number: usize) -> Key {
+        Key::new("refund", &["1", &number.to_string()])
+    }
+
+    #[test]
+    fn a_reservation_is_made_once_and_never_above_what_was_captured() {
+        let mut payment = captured();
+        assert_eq!(payment.reserve_refund(&of(1), reference("1"), usd(600)), Ok(()));
+        assert_eq!(payment.reserve_refund(&of(1), reference("1"), usd(600)), Ok(()));
+        assert_eq!(payment.committed_refunds(), Ok(usd(600)));
+        assert_eq!(payment.reserve_refund(&of(2), reference("2"), usd(400)), Err(CannotReserve::AboveCaptured));
+        assert_eq!(payment.reserve_refund(&of(2), reference("2"), usd(0)), Err(CannotReserve::Amount));
+        let euro = Money::new(1, Currency::new("EUR").unwrap());
+        assert_eq!(payment.reserve_refund(&of(2), reference("2"), euro), Err(CannotReserve::Amount));
+        payment.free_refund(&of(1));
+        assert_eq!(payment.reserve_refund(&of(2), reference("2"), usd(999)), Ok(()));
+    }
+
+    #[test]
+    fn what_the_gateway_took_is_not_freed() {
+        let mut payment = captured();
+        payment.reserve_refund(&of(1), reference("1"), usd(600)).unwrap();
+        payment.refund_received(&of(1), Some("OP".to_owned()));
+        payment.free_refund(&of(1));
+        assert_eq!(payment.committed_refunds(), Ok(usd(600)));
+    }
+
+    #[test]
+    fn a_full_refund_that_fails_after_all_leaves_the_payment_captured() {
+        let mut payment = captured();
+        payment.reserve_refund(&of(1), reference("1"), usd(999)).unwrap();
+        assert_eq!(payment.end_refund(0, true, NOW), Ok(true));
+        assert_eq!((payment.state, payment.refunded), (PaymentState::Refunded, usd(999)));
+        assert_eq!(payment.end_refund(0, true, NOW), Ok(false));
+        assert_eq!(payment.end_refund(0, false, NOW), Ok(true));
+        assert_eq!((payment.state, payment.refunded), (PaymentState::Captured, usd(0)));
+        assert_eq!(payment.end_refund(0, true, NOW), Ok(false), "a success that comes after the failure is older");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_happens_to_refunds_their_sum_is_never_above_captured(steps in prop::collection::vec((0_u8..5, 0_usize..12, -5_i64..1200), 1..200)) {
+            let mut payment = captured();
+            for (step, number, amount) in steps {
+                match step {
+                    0 => drop(payment.reserve_refund(&of(number), reference("r"), usd(amount))),
+                    1 => payment.refund_received(&of(number), Some(number.to_string())),
+                    2 => payment.free_refund(&of(number)),
+                    3 => drop(payment.end_refund(number, true, NOW).unwrap()),
+                    _ => drop(payment.end_refund(number, false, NOW).unwrap()),
+                }
+                let committed = payment.committed_refunds().unwrap();
+                prop_assert!(committed.minor <= 999 && payment.refunded.minor >= 0);
+                let done: i64 = payment.refunds.iter().filter(|part| part.state == RefundState::Done).map(|part| part.amount.minor).sum();
+                prop_assert_eq!(payment.refunded.minor, done);
+                prop_assert_eq!(payment.state == PaymentState::Refunded, done == 999);
+            }
+        }
+    }
+}
