@@ -14,7 +14,9 @@ pub fn disagreements(cleeng: &CleengSimulator, adyen: &Adyen) -> Vec<String> {
     for payment in &ours {
         found.extend(compare(payment, theirs.iter().find(|other| other.psp_reference == payment.external_payment_id.as_str())));
     }
-    for payment in theirs.iter().filter(|payment| payment.authorised > 0) {
+    // What was given back in full was nobody's charge, and Cleeng need not know of it.
+    let kept = |payment: &&Payment| payment.authorised > payment.cancelled.saturating_add(payment.refunded);
+    for payment in theirs.iter().filter(kept) {
         if !ours.iter().any(|other| other.external_payment_id.as_str() == payment.psp_reference) {
             found.push(format!("{} at the gateway is unknown to Cleeng", payment.psp_reference));
         }
@@ -29,6 +31,11 @@ fn compare(ours: &PaymentRecord, theirs: Option<&Payment>) -> Option<String> {
         let needs_none = ours.status == PaymentStatus::Rejected || ours.total.is_zero();
         return (!needs_none).then(|| format!("payment {id} of Cleeng is unknown to the gateway"));
     };
+    if ours.total.is_zero() && theirs.amount == 0 {
+        // A verification: nothing was to be taken.
+        let refused = theirs.state == PaymentState::Refused;
+        return (refused != (ours.status == PaymentStatus::Rejected)).then(|| format!("verification {id} differs"));
+    }
     let fits = match ours.status {
         PaymentStatus::Authorised => theirs.state == PaymentState::Authorised,
         PaymentStatus::Captured => theirs.refunded == 0 && matches!(theirs.state, PaymentState::Captured | PaymentState::ChargedBack),
@@ -64,6 +71,11 @@ fn doubled(payments: &[PaymentRecord]) -> Vec<String> {
         .filter_map(|payment| Some((payment.subscription.as_ref()?, payment.period?.secs())))
         .collect();
     live.sort_unstable();
+    let mut orders: Vec<_> = payments.iter().filter(|payment| payment.is_live()).map(|payment| &payment.order).collect();
+    orders.sort_unstable();
+    let paid_twice = orders.iter().zip(orders.iter().skip(1)).filter(|(one, other)| one == other);
+    let paid_twice: Vec<String> = paid_twice.map(|(order, _)| format!("order {order} is paid twice")).collect();
     let pairs = live.iter().zip(live.iter().skip(1)).filter(|(one, other)| one == other);
-    pairs.map(|((subscription, period), _)| format!("subscription {subscription} pays twice for the period until {period}")).collect()
+    let pairs = pairs.map(|((subscription, period), _)| format!("subscription {subscription} pays twice for the period until {period}"));
+    pairs.chain(paid_twice).collect()
 }

@@ -5,23 +5,32 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use capture_payment::CapturePayment;
 use connector::cleeng::client::{CleengSettings, CoreApi, Environment};
+use connector::cleeng::mediastore::{MediaStoreApi, MediaStoreSettings};
 use connector::cleeng::signature::{SignatureSettings, Verifier};
 use connector::cleeng::webhook::{Topic, Verified, Webhook};
 use connector::clock::{Clock, Timestamp};
 use connector::flow::{Billing, Delivery, Flow, Method, PartialRefunds, Rules, SettleOn, Verdict, World};
+use connector::front::{Desk, FrontEnd, NoCaptcha, Origins, Patience, Reply};
 use connector::gateway::adyen::{Adyen, AdyenEnvironment, AdyenSecrets, AdyenSettings, CaptureMode};
 use connector::gateway::{GatewayName, Gateways};
 use connector::http::{HeaderMap, HeaderValue, Transport};
 use connector::ids::Id;
 use connector::journal::memory::MemoryStore;
 use connector::journal::store::Store;
+use connector::lambda::app::Invocation;
+use connector::lambda::event::HttpRequest;
+use connector::lambda::front_door::answer;
 use connector::metrics::{Metric, MetricSink, Metrics};
 use connector::money::{Currency, Money};
 use connector::secret::SecretString;
+use initial_purchase::InitialPurchase;
+use payment_details::PaymentDetails;
 use payment_details_deactivated::DetailsDeactivated;
 use refund_payment::RefundPayment;
+use serde_json::Value;
 use subscription_ready_for_payment_authorisation::Authorisation;
 use subscription_ready_for_payment_capture::Capture;
 use subscription_ready_for_termination::Termination;
@@ -57,7 +66,13 @@ pub const START: Timestamp = Timestamp::from_secs(1_772_366_400);
 /// How long a function may take.
 pub const FUNCTION_TIME: Duration = Duration::from_secs(90);
 
+/// The page of the sandbox.
+pub const ORIGIN: &str = "https://shop.example.com";
+/// How long a front-end function may take.
+pub const FRONT_TIME: Duration = Duration::from_secs(29);
+
 const CLEENG_URL: &str = "http://cleeng.test/3.1";
+const MEDIASTORE_URL: &str = "http://cleeng.test/mediastore";
 const ADYEN_URL: &str = "http://adyen.test";
 
 /// Metrics that can be looked at.
@@ -113,6 +128,8 @@ pub struct Stage {
     pub metrics: Arc<Recorder>,
     /// What flows are given.
     pub world: World,
+    /// What front-end functions are given.
+    pub desk: Desk,
     /// Checks webhooks as the HTTP door does.
     pub verifier: Arc<Verifier>,
     /// How many deliveries there were.
@@ -159,14 +176,22 @@ impl Stage {
         let world = World {
             rules: Arc::new(rules),
             cleeng: Arc::new(core_api(CLEENG_URL, Arc::clone(&transport))),
-            gateways: Gateways::default().with(Arc::new(adyen_gateway(ADYEN_URL, transport))),
+            gateways: Gateways::default().with(Arc::new(adyen_gateway(ADYEN_URL, Arc::clone(&transport)))),
             store: store.clone(),
             clock: Arc::new(clock.clone()),
             metrics: Metrics::new(metrics.clone()),
             requeue: requeue.clone(),
         };
         let verifier = Arc::new(verifier());
-        Self { clock, cleeng, adyen, road, switch, store, requeue, metrics, world, verifier, deliveries: Mutex::new(0) }
+        let mediastore = MediaStoreSettings { url: MEDIASTORE_URL.to_owned() };
+        let desk = Desk {
+            world: world.clone(),
+            mediastore: Arc::new(MediaStoreApi::new(mediastore, transport)),
+            origins: Arc::new(known(Origins::parse(ORIGIN, false))),
+            patience: Arc::new(Turns),
+            captcha: Arc::new(NoCaptcha),
+        };
+        Self { clock, cleeng, adyen, road, switch, store, requeue, metrics, world, desk, verifier, deliveries: Mutex::new(0) }
     }
 
     /// A subscriber with stored details, whose paid period ends in a week.
@@ -253,12 +278,7 @@ impl Stage {
 
     /// A delivery of its own of something that arrived then.
     pub fn next_delivery(&self, received_at: Timestamp) -> Delivery {
-        let number = {
-            let mut deliveries = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
-            *deliveries = deliveries.saturating_add(1);
-            *deliveries
-        };
-        Delivery { id: format!("delivery-{number}"), deadline: self.clock.now().after(FUNCTION_TIME), received_at, count: 1 }
+        Delivery { id: self.next_id(), deadline: self.clock.now().after(FUNCTION_TIME), received_at, count: 1 }
     }
 
     /// Delivers as the queue does until the event leaves it, letting time pass in between as the verdicts ask; Adyen processes what it
@@ -274,10 +294,54 @@ impl Stage {
         last
     }
 
+    /// A call of a page, through the front door as a browser makes it. `path` begins behind the gateway's name.
+    pub async fn call(&self, path: &str, token: &str, body: &Value) -> Reply {
+        let mut headers = HeaderMap::new();
+        headers.insert("origin", HeaderValue::from_static(ORIGIN));
+        if let Ok(bearer) = HeaderValue::from_str(&format!("Bearer {token}")) {
+            headers.insert("authorization", bearer);
+        }
+        self.send(&format!("/connectors/adyen/{path}"), headers, body.to_string()).await
+    }
+
+    /// Any request at the front door.
+    pub async fn send(&self, path: &str, headers: HeaderMap, body: String) -> Reply {
+        let function: &dyn FrontEnd = if path.contains("/payment-details") { &PaymentDetails } else { &InitialPurchase };
+        let source_ip = Some("192.0.2.7".to_owned());
+        let request = HttpRequest { method: "POST".to_owned(), path: path.to_owned(), headers, source_ip, body: Some(body.into()) };
+        let deadline = self.clock.now().after(FRONT_TIME);
+        let invocation = Invocation { request_id: self.next_id(), deadline };
+        answer(function, &self.desk, 32_768, &request, &invocation).await
+    }
+
+    /// A delivery to whatever is called without a webhook.
+    pub fn delivery(&self) -> Delivery {
+        let now = self.clock.now();
+        Delivery { id: self.next_id(), deadline: now.after(FUNCTION_TIME), received_at: now, count: 1 }
+    }
+
+    fn next_id(&self) -> String {
+        let mut deliveries = self.deliveries.lock().unwrap_or_else(PoisonError::into_inner);
+        *deliveries = deliveries.saturating_add(1);
+        format!("delivery-{deliveries}")
+    }
+
     /// What disagrees between the two sides and the journal's promises. Empty is good.
     #[must_use]
     pub fn disagreements(&self) -> Vec<String> {
         crate::books::disagreements(&self.cleeng, &self.adyen)
+    }
+}
+
+/// Lets other workers have their turns in place of time.
+struct Turns;
+
+#[async_trait]
+impl Patience for Turns {
+    async fn wait(&self, _moment: Duration) {
+        for _ in 0..3 {
+            tokio::task::yield_now().await;
+        }
     }
 }
 

@@ -53,15 +53,36 @@ fn names() -> BTreeSet<String> {
     functions().into_keys().collect()
 }
 
-/// The function that gateways call. All others take a topic of Cleeng, which names them.
+/// The function that gateways call.
 const NOTIFICATION: &str = "gateway-notification";
 
+/// The functions that take a topic of Cleeng, which names them.
 fn webhooks() -> BTreeSet<String> {
-    names().into_iter().filter(|name| name != NOTIFICATION).collect()
+    webhook_functions().into_keys().filter(|name| name != NOTIFICATION).collect()
 }
 
 fn route(name: &str) -> String {
     if name == NOTIFICATION { "/gateways/{gateway}/notifications".to_owned() } else { format!("/webhooks/{{key}}/{name}") }
+}
+
+/// Functions that pages call: they have no queue.
+fn is_front_end(entry: &Entry) -> bool {
+    entry.items("Path").iter().any(|path| path.starts_with("/connectors/"))
+}
+
+/// The functions that have a queue.
+fn webhook_functions() -> BTreeMap<String, (String, Entry)> {
+    functions().into_iter().filter(|(_, (_, entry))| !is_front_end(entry)).collect()
+}
+
+/// The names of the functions that pages call.
+fn front_ends() -> BTreeSet<String> {
+    functions().into_iter().filter(|(_, (_, entry))| is_front_end(entry)).map(|(name, _)| name).collect()
+}
+
+/// The sample events of a function.
+fn samples(name: &str) -> [&'static str; 2] {
+    if front_ends().contains(name) { ["http.json", "finalize.json"] } else { ["http.json", "queue.json"] }
 }
 
 /// The rows of the README's table whose first header is `header`: cells without backticks.
@@ -94,7 +115,7 @@ fn a_function_is_a_package_with_a_binary_of_its_folders_name() {
 fn every_function_has_sample_events_and_every_sample_event_has_a_function() {
     assert_eq!(folders("events"), names());
     for name in names() {
-        for file in ["http.json", "queue.json"] {
+        for file in samples(&name) {
             assert!(root().join("events").join(&name).join(file).is_file(), "{name}: no {file}");
         }
     }
@@ -103,7 +124,7 @@ fn every_function_has_sample_events_and_every_sample_event_has_a_function() {
 #[test]
 fn every_function_has_one_route_with_its_name_and_one_row_in_the_readme() {
     let mut routes = BTreeSet::new();
-    for (name, (_, entry)) in functions() {
+    for (name, (_, entry)) in webhook_functions() {
         assert_eq!(entry.items("Path"), [route(&name)], "{name}");
         assert_eq!(entry.items("Method"), ["POST"], "{name}");
         assert_eq!(entry.value("PayloadFormatVersion"), Some("\"2.0\""), "{name}");
@@ -120,9 +141,41 @@ fn every_function_has_one_route_with_its_name_and_one_row_in_the_readme() {
 }
 
 #[test]
+fn every_front_end_function_has_a_pair_of_routes_a_short_time_and_rows_in_the_readme() {
+    let mut routes = BTreeSet::new();
+    for (name, (_, entry)) in functions().into_iter().filter(|(_, (_, entry))| is_front_end(entry)) {
+        let paths = entry.items("Path");
+        assert_eq!(paths.len(), 2, "{name}");
+        assert_eq!(format!("{}/finalize", paths[0]), paths[1], "{name}");
+        assert_eq!(entry.items("Method"), ["POST", "POST"], "{name}");
+        assert_eq!(entry.value("Timeout"), Some("29"), "{name}: an HTTP API cuts after 30 s");
+        assert!(entry.value("QUEUE_URL").is_none(), "{name} has no queue");
+        routes.extend(paths.into_iter().map(|path| (path, name.clone())));
+    }
+    let rows = readme_table("front-end call").into_iter().map(|row| (row[0].clone(), row[1].clone()));
+    assert_eq!(rows.collect::<BTreeSet<_>>(), routes);
+    let api = &section("Resources")["Api"];
+    for (path, name) in &routes {
+        assert!(api.0.iter().any(|line| line.trim() == format!("POST {path}:")), "{name}: {path} has no limit of its own");
+        let http = event(name, if path.ends_with("/finalize") { "finalize.json" } else { "http.json" });
+        assert_eq!(http["routeKey"], format!("POST {path}"));
+        assert_eq!(http["rawPath"], path.replace("{gateway}", "adyen"));
+    }
+}
+
+#[test]
 fn everything_that_belongs_to_a_function_is_its_own() {
     let all = section("Resources");
-    for (name, (id, entry)) in functions() {
+    for (name, (id, entry)) in functions().into_iter().filter(|(_, (_, entry))| is_front_end(entry)) {
+        let base = camel_case(&name);
+        assert_eq!(id, format!("{base}Function"));
+        assert_eq!(entry.value("Role"), Some(format!("!GetAtt {base}Role.Arn").as_str()), "{name}");
+        assert_eq!(entry.value("LogGroup"), Some(format!("!Ref {base}Logs").as_str()), "{name}");
+        for part in ["Role", "Logs", "ParkedAlarm"] {
+            assert!(all.contains_key(&format!("{base}{part}")), "{name}: no {base}{part}");
+        }
+    }
+    for (name, (id, entry)) in webhook_functions() {
         let base = camel_case(&name);
         assert_eq!(id, format!("{base}Function"));
         assert_eq!(entry.value("Role"), Some(format!("!GetAtt {base}Role.Arn").as_str()), "{name}");
@@ -142,7 +195,7 @@ fn everything_that_belongs_to_a_function_is_its_own() {
 #[test]
 fn a_queue_outwaits_its_function_six_times_and_keeps_its_messages() {
     let timeout: u32 = section("Globals")["Function"].value("Timeout").unwrap().parse().unwrap();
-    for name in names() {
+    for name in webhook_functions().into_keys() {
         let queue = &section("Resources")[&format!("{}Queue", camel_case(&name))];
         let visibility: u32 = queue.value("VisibilityTimeout").unwrap().parse().unwrap();
         assert!(visibility >= timeout * 6, "{name}: {visibility} s is less than six times {timeout} s");
@@ -343,7 +396,7 @@ fn the_sample_events_are_what_their_generator_writes() {
     let status = Command::new(env!("CARGO_BIN_EXE_write-events")).arg(&folder).status().unwrap();
     assert!(status.success());
     for name in names() {
-        for file in ["http.json", "queue.json"] {
+        for file in samples(&name) {
             let written = fs::read_to_string(folder.join(&name).join(file)).unwrap();
             assert!(written == read(&format!("events/{name}/{file}")), "{name}/{file}: run `cargo run -p sandbox --bin write-events`");
         }

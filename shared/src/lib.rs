@@ -7,6 +7,7 @@
 //! | [`journal`] | durable steps, leases and payment records, and the stores that keep them |
 //! | [`billing`] | the rules of a billing period, used by every function that touches one |
 //! | [`flow`], [`metrics`] | what a flow is given, and what is counted |
+//! | [`front`], [`purchase`] | the front-end API, and what is done with the customer present |
 //! | [`lambda`] | the two doors of a function, start-up and telemetry |
 //! | [`settings`] | how settings are read and how their mistakes are told |
 //! | [`money`], [`ids`], [`secret`], [`clock`], [`http`] | the small types that everything else is made of |
@@ -17,6 +18,7 @@ pub mod billing;
 pub mod cleeng;
 pub mod clock;
 pub mod flow;
+pub mod front;
 pub mod gateway;
 pub mod http;
 pub mod ids;
@@ -24,5 +26,6 @@ pub mod journal;
 pub mod lambda;
 pub mod metrics;
 pub mod money;
+pub mod purchase;
 pub mod secret;
 pub mod settings;

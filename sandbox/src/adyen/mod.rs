@@ -115,6 +115,13 @@ impl Adyen {
         self.lock().fail_next_modification = Some(reason.to_owned());
     }
 
+    /// The shopper finishes at his bank what a redirect with this result asked of him, and does not come back to the page: the payment is
+    /// made, and a notification says so.
+    pub fn finish_away(&self, redirect_result: &str) {
+        let now = self.clock.now();
+        payments::finish_away(&mut self.lock(), redirect_result, now);
+    }
+
     /// Takes these API keys, and no others, from now on.
     pub fn accept_api_keys(&self, keys: &[&str]) {
         self.lock().api_keys = keys.iter().map(|key| (*key).to_owned()).collect();

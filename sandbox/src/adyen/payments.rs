@@ -9,6 +9,8 @@ use crate::peer::PeerAnswer;
 
 /// A card of Adyen's test list that always asks for authentication.
 const REDIRECTING_CARD: &str = "test_4917610000000000";
+/// A card of that list that is authenticated within the page: first a fingerprint of the device, then a challenge.
+const NATIVE_CARD: &str = "test_5201281505129736";
 
 fn text<'a>(body: &'a Value, name: &str) -> Option<&'a str> {
     body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
@@ -49,8 +51,10 @@ pub(super) fn pay(state: &mut State, body: &Value, now: Timestamp) -> Answer {
         automatic_capture: captures_at_once(state, body),
     };
     let store = body.get("storePaymentMethod").and_then(Value::as_bool) == Some(true) && shopper.is_some();
-    if text(method, "encryptedCardNumber") == Some(REDIRECTING_CARD) {
-        return Ok(redirect(state, payment, store));
+    match text(method, "encryptedCardNumber") {
+        Some(REDIRECTING_CARD) => return Ok(redirect(state, Waiting { payment, store, script, rounds: 0 })),
+        Some(NATIVE_CARD) => return Ok(authenticate(state, Waiting { payment, store, script, rounds: 1 })),
+        _ => {}
     }
     Ok(decide(state, payment, script, store, now))
 }
@@ -82,21 +86,47 @@ fn captures_at_once(state: &State, body: &Value) -> bool {
     manual.map_or(!state.config.manual_capture, |manual| manual != "true")
 }
 
-fn redirect(state: &mut State, payment: Payment, store: bool) -> PeerAnswer {
+fn redirect(state: &mut State, waiting: Waiting) -> PeerAnswer {
     let result = state.next_id();
     let url = format!("https://checkoutshopper-test.adyen.com/checkoutshopper/threeDS/redirect?result={result}");
     let action = json!({ "type": "redirect", "method": "GET", "paymentMethodType": "scheme", "url": url });
-    let answer = json!({ "resultCode": "RedirectShopper", "action": action, "merchantReference": payment.reference });
-    state.waiting.insert(result, Waiting { payment, store });
+    let answer = json!({ "resultCode": "RedirectShopper", "action": action, "merchantReference": waiting.payment.reference });
+    state.waiting.insert(result, waiting);
     PeerAnswer::json(200, &answer)
+}
+
+/// Authentication within the page: what the shopper's browser does is handed in as `threeDSResult`.
+fn authenticate(state: &mut State, waiting: Waiting) -> PeerAnswer {
+    let token = state.next_id();
+    let (code, subtype) = if waiting.rounds > 0 { ("IdentifyShopper", "fingerprint") } else { ("ChallengeShopper", "challenge") };
+    let action = json!({ "type": "threeDS2", "subtype": subtype, "token": token, "paymentMethodType": "scheme" });
+    let answer = json!({ "resultCode": code, "action": action, "merchantReference": waiting.payment.reference });
+    state.waiting.insert(token, waiting);
+    PeerAnswer::json(200, &answer)
+}
+
+/// The shopper finishes at his bank and does not come back.
+pub(super) fn finish_away(state: &mut State, result: &str, now: Timestamp) {
+    if let Some(Waiting { payment, store, script, .. }) = state.waiting.remove(result) {
+        let answer = decide(state, payment, script, store, now);
+        state.finished.insert(result.to_owned(), answer);
+    }
 }
 
 /// POST `/payments/details`: `redirectResult` is the text that the redirect's URL carries. It names no merchant account.
 pub(super) fn details(state: &mut State, body: &Value, now: Timestamp) -> Answer {
-    let result = body.get("details").and_then(|details| details.get("redirectResult")).and_then(Value::as_str);
+    let details = body.get("details");
+    let result = details.and_then(|details| details.get("redirectResult").or_else(|| details.get("threeDSResult"))).and_then(Value::as_str);
+    if let Some(answer) = result.and_then(|result| state.finished.remove(result)) {
+        return Ok(answer);
+    }
     let waiting = result.and_then(|result| state.waiting.remove(result));
-    let Waiting { payment, store } = waiting.ok_or_else(|| invalid("101_4", "Invalid redirect result"))?;
-    Ok(decide(state, payment, None, store, now))
+    let waiting = waiting.ok_or_else(|| invalid("101_4", "Invalid redirect result"))?;
+    if waiting.rounds > 0 {
+        let rounds = waiting.rounds.saturating_sub(1);
+        return Ok(authenticate(state, Waiting { rounds, ..waiting }));
+    }
+    Ok(decide(state, waiting.payment, waiting.script, waiting.store, now))
 }
 
 /// The bank's word.
@@ -163,6 +193,8 @@ fn add_token(state: &mut State, payment: &mut Payment, answer: &mut Value) {
         "tokenization.storedPaymentMethodId": id,
         "tokenization.shopperReference": payment.shopper_reference,
         "tokenization.store.operationType": "created",
+        "cardSummary": "1111",
+        "expiryDate": "3/2030",
     });
     payment.stored_payment_method_id = Some(id);
     if let Some(answer) = answer.as_object_mut() {

@@ -123,6 +123,10 @@ pub(super) struct Modification {
 pub(super) struct Waiting {
     pub(super) payment: Payment,
     pub(super) store: bool,
+    /// What the bank will say.
+    pub(super) script: Option<Script>,
+    /// How many more things the shopper has to do.
+    pub(super) rounds: u8,
 }
 
 /// Everything.
@@ -133,6 +137,8 @@ pub(super) struct State {
     pub(super) payments: Vec<Payment>,
     pub(super) pending: Vec<Modification>,
     pub(super) waiting: BTreeMap<String, Waiting>,
+    /// What the shopper finished at his bank, without having come back yet.
+    pub(super) finished: BTreeMap<String, PeerAnswer>,
     pub(super) outbox: Vec<Value>,
     pub(super) replays: BTreeMap<String, (PeerAnswer, Timestamp)>,
     pub(super) immediate: bool,
@@ -152,6 +158,7 @@ impl State {
             payments: Vec::new(),
             pending: Vec::new(),
             waiting: BTreeMap::new(),
+            finished: BTreeMap::new(),
             outbox: Vec::new(),
             replays: BTreeMap::new(),
             immediate: false,

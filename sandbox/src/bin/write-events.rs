@@ -1,16 +1,16 @@
 //! Writes the sample invocation events: `cargo run -p sandbox --bin write-events [FOLDER]` (default `events`).
 //!
 //! Per function: `http.json`, the event that an HTTP API sends for a signed webhook (payload 2.0), and `queue.json`, the event that its
-//! queue sends for the same webhook. The bodies are Cleeng's documented payloads ("Webhook subscription topics"), signed with the
-//! secret of the sandbox; the gateway's notification is one item of Adyen's standard webhook, signed with the key of Adyen's own test.
-//! Never a real secret here.
+//! queue sends for the same webhook. For functions that pages call: `http.json` and `finalize.json`. The bodies are Cleeng's documented
+//! payloads ("Webhook subscription topics"), signed with the secret of the sandbox; the gateway's notification is one item of Adyen's
+//! standard webhook, signed with the key of Adyen's own test. Never a real secret here.
 
 use std::error::Error;
 use std::fs;
 use std::path::{Path, PathBuf};
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
 use ring::hmac;
 use serde_json::{Value, json};
 
@@ -104,6 +104,13 @@ fn main() -> Result<(), Box<dyn Error>> {
         write(&folder.join("http.json"), &http_event(sample, &body))?;
         write(&folder.join("queue.json"), &queue_event(sample, &body))?;
     }
+    for (function, route, subject) in front_samples() {
+        let (start, finalize) = front_bodies(&subject);
+        let folder = folder.join(function);
+        fs::create_dir_all(&folder)?;
+        write(&folder.join("http.json"), &front_event(route, false, &start))?;
+        write(&folder.join("finalize.json"), &front_event(route, true, &finalize))?;
+    }
     write_notification(&folder.join(NOTIFICATION))
 }
 
@@ -136,6 +143,64 @@ fn write_notification(folder: &Path) -> Result<(), Box<dyn Error>> {
     });
     let envelope = json!({ "v": 1, "source": "gateway", "gateway": "adyen", "received_at": RECEIVED_AT_MILLIS, "item": item });
     write(&folder.join("queue.json"), &sqs(NOTIFICATION, &envelope))
+}
+
+/// A pair of front-end calls (payload 2.0), as an allowed page makes them.
+fn front_event(route: &str, finalize: bool, body: &Value) -> Value {
+    let suffix = if finalize { "/finalize" } else { "" };
+    let key = format!("POST /connectors/{{gateway}}/{route}{suffix}");
+    let path = format!("/connectors/adyen/{route}{suffix}");
+    let host = "abcdefghij.execute-api.eu-west-1.amazonaws.com";
+    let body = body.to_string();
+    json!({
+        "version": "2.0", "routeKey": key, "rawPath": path, "rawQueryString": "",
+        "headers": {
+            "authorization": format!("Bearer {}", customer_token()), "content-length": body.len().to_string(),
+            "content-type": "application/json", "host": host, "origin": "http://localhost:3000",
+            "x-forwarded-for": "192.0.2.7", "x-forwarded-port": "443", "x-forwarded-proto": "https",
+        },
+        "requestContext": {
+            "accountId": "123456789012", "apiId": "abcdefghij", "domainName": host, "domainPrefix": "abcdefghij",
+            "http": { "method": "POST", "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.7", "userAgent": "Mozilla/5.0" },
+            "requestId": "JKJaXmPLvHcESHA=", "routeKey": key, "stage": "$default",
+            "time": "04/Nov/2026:19:55:42 +0000", "timeEpoch": RECEIVED_AT_MILLIS,
+        },
+        "pathParameters": { "gateway": "adyen" }, "body": body, "isBase64Encoded": false,
+    })
+}
+
+/// A token that no Cleeng has signed: MediaStore refuses it.
+fn customer_token() -> String {
+    let part = |value: &Value| URL_SAFE_NO_PAD.encode(value.to_string());
+    let claims = json!({ "customerId": 123_321_123, "publisherId": 558_186_818, "exp": 4_102_444_800_u64 });
+    format!("{}.{}.{}", part(&json!({ "alg": "HS256" })), part(&claims), URL_SAFE_NO_PAD.encode("sample"))
+}
+
+/// What the sample page sends: the function, its route, and what its body names.
+fn front_samples() -> [(&'static str, &'static str, Value); 2] {
+    [
+        ("initial-purchase", "initial-payment", json!({ "orderId": 123_456_789 })),
+        ("payment-details", "payment-details", json!({ "paymentMethodId": 123_123_123 })),
+    ]
+}
+
+fn front_bodies(subject: &Value) -> (Value, Value) {
+    let (mut start, mut finalize) = (subject.clone(), subject.clone());
+    let page = "http://localhost:3000";
+    let more = json!({
+        "paymentMethod": {
+            "type": "scheme", "encryptedCardNumber": "test_4111111111111111", "encryptedExpiryMonth": "test_03",
+            "encryptedExpiryYear": "test_2030", "encryptedSecurityCode": "test_737", "holderName": "J. Smith",
+        },
+        "browserInfo": { "userAgent": "Mozilla/5.0", "language": "en-US" }, "origin": page, "returnUrl": format!("{page}/checkout"),
+    });
+    if let (Some(start), Value::Object(more)) = (start.as_object_mut(), more) {
+        start.extend(more);
+    }
+    if let Some(finalize) = finalize.as_object_mut() {
+        finalize.insert("details".to_owned(), json!({ "redirectResult": "X6XtfGC3!Y" }));
+    }
+    (start, finalize)
 }
 
 fn write(path: &Path, event: &Value) -> Result<(), Box<dyn Error>> {

@@ -180,6 +180,8 @@ pub struct OrderRecord {
     pub expires: Timestamp,
     /// The subscription that it renews.
     pub subscription: Option<SubscriptionId>,
+    /// Whether payment details are wanted even where nothing is to be paid.
+    pub needs_details: bool,
 }
 
 /// Money given back.

@@ -1,6 +1,6 @@
 //! The desk where one request is served: the books, the quirks and the time, and the tools that every endpoint needs.
 
-use connector::cleeng::client::{RefundFields, Spelling};
+use connector::cleeng::client::{FreeStart, RefundFields, Spelling};
 use connector::clock::Timestamp;
 use connector::ids::Id;
 use connector::money::Money;
@@ -66,6 +66,8 @@ pub struct Quirks {
     pub total_count: bool,
     /// How `authorized` is spelt in requests and answers.
     pub spelling: Spelling,
+    /// The operation of a first purchase of which nothing is charged.
+    pub free_start: FreeStart,
     /// The names of a refund's fields.
     pub refund_fields: RefundFields,
 }
@@ -85,6 +87,7 @@ impl Default for Quirks {
             heeds_offset: true,
             total_count: true,
             spelling: Spelling::Authorized,
+            free_start: FreeStart::InitialPayment,
             refund_fields: RefundFields::default(),
         }
     }

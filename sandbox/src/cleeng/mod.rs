@@ -9,6 +9,7 @@ mod desk;
 mod details;
 mod dunning;
 mod events;
+mod mediastore;
 mod orders;
 mod payments;
 mod staging;
@@ -281,6 +282,9 @@ impl Peer for CleengSimulator {
     fn handle(&self, request: &PeerRequest) -> PeerAnswer {
         let now = self.clock.now();
         let mut state = self.lock();
+        if request.segments().first() == Some(&"mediastore") {
+            return mediastore::serve(&mut state, request, now);
+        }
         if request.header("x-publisher-token") != Some(state.publisher.token.as_str()) {
             return message(401, "Access denied");
         }

@@ -11,7 +11,7 @@ use super::books::OrderRecord;
 use super::desk::{Desk, No, Served, against, amount, id, malformed, text, typed_id};
 
 /// An order lapses after this long unless it is paid (Cleeng, "Create an order").
-const LIFE: Duration = Duration::from_secs(24 * 3600);
+pub(super) const LIFE: Duration = Duration::from_secs(24 * 3600);
 const FIELDS: [&str; 11] = [
     "paymentMethodId",
     "customerId",
@@ -54,6 +54,7 @@ impl Desk<'_> {
             country: country.to_owned(),
             expires: self.now.after(LIFE),
             subscription,
+            needs_details: true,
         };
         let shown = self.show_order(&order);
         self.books.orders.insert(order.id.clone(), order);
@@ -83,14 +84,14 @@ impl Desk<'_> {
         Ok(Self::wrapped(self.quirks.order, "order", self.show_order(order)))
     }
 
-    fn show_order(&self, order: &OrderRecord) -> Value {
+    pub(super) fn show_order(&self, order: &OrderRecord) -> Value {
         json!({
             "id": self.id(&order.id), "customerId": self.id(&order.customer), "offerId": self.id(&order.offer),
             "offer": { "title": "Offer", "description": null, "price": amount(order.total), "currency": order.total.currency },
             "totalPrice": amount(order.total), "priceBreakdown": { "offerPrice": amount(order.total), "discountAmount": 0 },
             "taxRate": 0, "currency": order.total.currency, "country": order.country, "paymentMethodId": self.id(&order.method),
             "expirationDate": order.expires.secs(), "couponId": null, "discount": { "applied": false, "type": "", "periods": 0 },
-            "requiredPaymentDetails": true, "buyAsAGift": false,
+            "requiredPaymentDetails": order.needs_details, "buyAsAGift": false,
         })
     }
 }

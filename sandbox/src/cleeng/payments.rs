@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use connector::cleeng::client::FreeStart;
 use connector::cleeng::{PaymentOperation, PaymentStatus, SubscriptionStatus};
 use connector::clock::Timestamp;
 use connector::ids::{ExternalPaymentId, OrderId, PaymentDetailsId, PaymentId, SubscriptionId};
@@ -9,7 +10,7 @@ use connector::money::Money;
 use serde_json::{Map, Value, json};
 
 use super::books::{DetailsRecord, OrderRecord, PaymentRecord, Refund, Transaction};
-use super::desk::{Desk, No, Served, against, amount, id, malformed, text, typed_id};
+use super::desk::{Desk, No, Quirks, Served, against, amount, id, malformed, text, typed_id};
 
 const FIELDS: [&str; 8] = [
     "orderId",
@@ -29,7 +30,7 @@ impl Desk<'_> {
         let body = self.body(&FIELDS)?;
         let status = self.posted_status(&body)?;
         let order = self.payable_order(&body, &status)?;
-        let operation = operation(&body)?;
+        let operation = operation(&body, self.quirks)?;
         let external_payment_id: ExternalPaymentId = id(&body, "externalPaymentId", "payment_without_external_id")?;
         let live = matches!(status, PaymentStatus::Authorised | PaymentStatus::Captured);
         let (subscription, period) = self.payable_period(&body, &order, operation, live)?;
@@ -95,7 +96,7 @@ impl Desk<'_> {
         operation: PaymentOperation,
         live: bool,
     ) -> Result<(Option<SubscriptionId>, Option<Timestamp>), No> {
-        if operation == PaymentOperation::Initial {
+        if matches!(operation, PaymentOperation::Initial | PaymentOperation::FreeStart) {
             let mixed = order.subscription.is_some() || body.contains_key("subscriptionId");
             return if mixed { Err(malformed("payment_operation")) } else { Ok((None, None)) };
         }
@@ -165,12 +166,12 @@ impl Desk<'_> {
                 changed.status = PaymentStatus::Rejected;
             }
             ("refunded", PaymentStatus::Captured) => {
-                changed.refund = Some(refund(&body, &payment, [&reason, &sum, &kind])?);
+                changed.refund = Some(refund(&body, &payment, self.quirks, [&reason, &sum, &kind])?);
                 changed.status = PaymentStatus::Refunded;
             }
             // One more part of a payment that was given back in part.
             ("refunded", PaymentStatus::Refunded) if body.contains_key(&sum) => {
-                changed.refund = Some(refund(&body, &payment, [&reason, &sum, &kind])?);
+                changed.refund = Some(refund(&body, &payment, self.quirks, [&reason, &sum, &kind])?);
             }
             ("captured", PaymentStatus::Captured) | ("rejected", PaymentStatus::Rejected) | ("refunded", PaymentStatus::Refunded) => {
                 return Err(against("repeated_change"));
@@ -255,22 +256,24 @@ impl Desk<'_> {
 const fn operation_word(operation: PaymentOperation) -> &'static str {
     match operation {
         PaymentOperation::Initial => "initial-payment",
+        PaymentOperation::FreeStart => "initial-free-transaction",
         PaymentOperation::Recurring => "recurring-payment",
     }
 }
 
-fn operation(body: &Map<String, Value>) -> Result<PaymentOperation, No> {
+fn operation(body: &Map<String, Value>, quirks: &Quirks) -> Result<PaymentOperation, No> {
     match text(body, "paymentOperation", "payment_operation")? {
         "initial-payment" => Ok(PaymentOperation::Initial),
         "recurring-payment" => Ok(PaymentOperation::Recurring),
+        "initial-free-transaction" if quirks.free_start == FreeStart::InitialFreeTransaction => Ok(PaymentOperation::FreeStart),
         _ => Err(malformed("payment_operation")),
     }
 }
 
 /// A refund names order, operation and reason; its amount, if it has one, is a number above zero and not above the payment.
-fn refund(body: &Map<String, Value>, payment: &PaymentRecord, [reason, sum, kind]: [&String; 3]) -> Result<Refund, No> {
+fn refund(body: &Map<String, Value>, payment: &PaymentRecord, quirks: &Quirks, [reason, sum, kind]: [&String; 3]) -> Result<Refund, No> {
     let order: OrderId = typed_id(body, "orderId", true, "refund_order")?;
-    if order != payment.order || operation(body)? != payment.operation {
+    if order != payment.order || operation(body, quirks)? != payment.operation {
         return Err(against("refund_of_another_payment"));
     }
     let total = match body.get(sum) {

@@ -62,6 +62,7 @@ impl CleengSimulator {
             country: "US".to_owned(),
             expires: now.after(Duration::from_secs(24 * 3600)),
             subscription: None,
+            needs_details: true,
         };
         books.orders.insert(order.clone(), record);
         let record = PaymentRecord {
@@ -124,7 +125,7 @@ impl CleengSimulator {
             "orderId": record.order.to_json_number(), "customerId": record.customer.to_json_number(), "currency": record.total.currency,
             "paymentMethodId": method.to_json_number(),
             "paymentOperation": match record.operation {
-                PaymentOperation::Initial => "initial-payment",
+                PaymentOperation::Initial | PaymentOperation::FreeStart => "initial-payment",
                 PaymentOperation::Recurring => "recurring-payment",
             },
         }))

@@ -22,7 +22,8 @@ impl Desk<'_> {
         let wanted = |name: &str, actual: &str| self.request.query(name).is_none_or(|text| text == actual);
         let filtered = ["customerId", "paymentMethodId"].iter().any(|name| self.request.query(name).is_some());
         let matching = self.books.subscriptions.values().filter(|subscription| {
-            filtered && wanted("customerId", subscription.customer.as_str()) && wanted("paymentMethodId", subscription.method.as_str())
+            let whose = wanted("customerId", subscription.customer.as_str()) && wanted("offerId", subscription.offer.as_str());
+            filtered && whose && wanted("paymentMethodId", subscription.method.as_str())
         });
         let items = matching.map(|subscription| self.show_subscription(subscription)).collect();
         Ok(self.page(Wrapper::Data, "data", items))

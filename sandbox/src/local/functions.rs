@@ -17,7 +17,7 @@ use connector::lambda::http_door::route_of;
 use connector::lambda::secrets::{Environment, SecretError, SecretKeeper};
 use connector::lambda::settings::Settings;
 use connector::lambda::telemetry::Redactor;
-use connector::lambda::wiring::{Standard, read_peer_settings};
+use connector::lambda::wiring::{Base, Standard, read_peer_settings};
 use connector::metrics::Metrics;
 use connector::settings::{Problems, Reader};
 use serde_json::{Value, json};
@@ -164,8 +164,7 @@ async fn start_one(
     let keeper = SecretKeeper::open(source, [GatewayName::Adyen].into(), Arc::new(Redactor::default()), Arc::clone(&clock)).await?;
     let metrics = Metrics::new(metrics.clone());
     let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
-    let wiring = Standard {
-        topic: Some(topic),
+    let base = Base {
         settings,
         peers,
         transport: Arc::new(ReqwestTransport::new().map_err(|_| StartError::Http)?),
@@ -174,6 +173,7 @@ async fn start_one(
         metrics: metrics.clone(),
         requeue: Arc::new(NoRequeue),
     };
+    let wiring = Standard { topic: Some(topic), base };
     let queue = Arc::new(FunctionQueue { topic, queues: queues.clone() });
     let parts = Parts { task: Task::Webhooks(flow.into()), mode, max_body_bytes, keeper, wiring: Box::new(wiring), queue, clock, metrics };
     Ok(Some(App::new(parts)?))

@@ -36,6 +36,8 @@ pub struct Case<'w> {
     pub event: Option<String>,
     /// Nothing for an obligation that belongs to no subscription.
     head_key: Option<Key>,
+    /// The longest that one call to a gateway may take here, where somebody waits for the answer.
+    longest_call: Option<Duration>,
     payments: BTreeMap<Reference, PaymentRecord>,
     lookups: BTreeMap<Key, Reference>,
     operations: BTreeMap<Key, GatewayOperation>,
@@ -68,13 +70,37 @@ impl<'w> Case<'w> {
             spoken_of.extend(run.work.read::<Lookup>(lookup)?.map(|found| found.reference));
         }
         run.work.load(&spoken_of.iter().map(PaymentRecord::key).collect::<Vec<_>>()).await?;
-        let mut payments = BTreeMap::new();
-        for reference in spoken_of {
-            if let Some(payment) = run.work.read::<PaymentRecord>(&PaymentRecord::key(&reference))? {
-                payments.insert(reference, payment);
-            }
-        }
-        Ok(Self { world, run, head, event: None, head_key, payments, lookups: BTreeMap::new(), operations: BTreeMap::new() })
+        let payments = read_payments(&run, spoken_of)?;
+        Ok(Self::of(world, run, head, head_key, payments))
+    }
+
+    /// Reads an obligation that belongs to no subscription, the payments of all its attempts, and the documents `also` with it.
+    ///
+    /// # Errors
+    /// As [`Case::open`].
+    pub async fn open_alone(world: &'w World, key: Key, also: &[Key], delivery: &Delivery) -> Story<Self> {
+        let mut run = Run::open(Arc::clone(&world.store), Arc::clone(&world.clock), key, also, delivery).await?;
+        let spoken_of: Vec<Reference> = run.obligation.attempts.iter().filter_map(|attempt| attempt.reference.clone()).collect();
+        run.work.load(&spoken_of.iter().map(PaymentRecord::key).collect::<Vec<_>>()).await?;
+        let payments = read_payments(&run, spoken_of)?;
+        Ok(Self::of(world, run, Head::default(), None, payments))
+    }
+
+    fn of(world: &'w World, run: Run, head: Head, head_key: Option<Key>, payments: BTreeMap<Reference, PaymentRecord>) -> Self {
+        let (lookups, operations) = (BTreeMap::new(), BTreeMap::new());
+        Self { world, run, head, event: None, head_key, longest_call: None, payments, lookups, operations }
+    }
+
+    /// Somebody waits for the answer: a call to a gateway may take this long at the most. The way out must be bound to the same.
+    pub const fn bound_calls(&mut self, longest: Duration) {
+        self.longest_call = Some(longest);
+    }
+
+    /// The longest time that one call to this gateway can take here.
+    #[must_use]
+    pub fn call_timeout(&self, gateway: &Arc<dyn Gateway>) -> Duration {
+        let own = gateway.capabilities().call_timeout;
+        self.longest_call.map_or(own, |longest| own.min(longest))
     }
 
     /// Now.
@@ -351,6 +377,16 @@ impl<'w> Case<'w> {
         }
         Ok(self.run.commit().await?)
     }
+}
+
+fn read_payments(run: &Run, references: Vec<Reference>) -> Story<BTreeMap<Reference, PaymentRecord>> {
+    let mut payments = BTreeMap::new();
+    for reference in references {
+        if let Some(payment) = run.work.read::<PaymentRecord>(&PaymentRecord::key(&reference))? {
+            payments.insert(reference, payment);
+        }
+    }
+    Ok(payments)
 }
 
 /// What a look-up document says.

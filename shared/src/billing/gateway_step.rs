@@ -4,6 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 use super::Story;
@@ -11,8 +12,9 @@ use super::case::{Case, StepTurn};
 use crate::clock::Timestamp;
 use crate::flow::Verdict;
 use crate::gateway::{
-    CancelRequest, CaptureRequest, Decline, DeclineClass, Gateway, GatewayError, GatewayName, IdempotencyKey, InquiryRequest,
-    MerchantInitiated, Operation, OperationKind, Outcome, Reference, RefundRequest,
+    CancelRequest, CaptureRequest, Decline, DeclineClass, FinalizeRequest, Gateway, GatewayError, GatewayName, IdempotencyKey,
+    InquiryRequest, MerchantInitiated, Operation, OperationKind, Outcome, PurchaseRequest, Reference, RefundRequest, StoreDetailsRequest,
+    UnknownCause,
 };
 use crate::ids::ExternalPaymentId;
 use crate::journal::record::Step;
@@ -58,6 +60,35 @@ pub enum Call {
     Cancel(CancelRequest),
     /// Refund.
     Refund(RefundRequest),
+    /// Start a purchase with the customer present.
+    Purchase(PurchaseRequest),
+    /// Store details with the customer present.
+    Store(StoreDetailsRequest),
+    /// Finish what waited for the customer.
+    Finalize(FinalizeRequest),
+}
+
+/// What a kind of step keeps of an outcome.
+pub trait Finding: Serialize + DeserializeOwned + Send {
+    /// Reads an outcome that is known and fits the call. Nothing if this kind of step cannot come to it, which leaves it unknown.
+    fn read(outcome: Outcome, at: Timestamp) -> Option<Self>;
+}
+
+impl Finding for Fact {
+    fn read(outcome: Outcome, at: Timestamp) -> Option<Self> {
+        Some(match outcome {
+            Outcome::Done(operation) => Self::Done { external: operation.external_payment_id, expires_at: operation.expires_at },
+            Outcome::Received(operation) => {
+                Self::Received { external: operation.external_payment_id, operation_ref: operation.operation_ref, at }
+            }
+            Outcome::Declined(decline) => Self::Declined(decline),
+            // Nobody is there to act: without the customer the payment cannot go on.
+            Outcome::ActionRequired(..) => {
+                Self::Declined(Decline { class: DeclineClass::NeedsCustomer, code: "action_required".to_owned() })
+            }
+            Outcome::Unknown(_) => return None,
+        })
+    }
 }
 
 impl Call {
@@ -68,6 +99,8 @@ impl Call {
             Self::Capture(_) => OperationKind::Capture,
             Self::Cancel(_) => OperationKind::Cancel,
             Self::Refund(_) => OperationKind::Refund,
+            Self::Purchase(_) | Self::Finalize(_) => OperationKind::Purchase,
+            Self::Store(_) => OperationKind::Store,
         }
     }
 
@@ -75,8 +108,11 @@ impl Call {
         match self {
             Self::Authorise(request) | Self::Charge(request) => Some(request.amount),
             Self::Capture(request) => Some(request.amount),
-            Self::Cancel(_) => None,
             Self::Refund(request) => Some(request.amount),
+            Self::Purchase(request) => Some(request.amount),
+            Self::Store(request) => Some(request.purchase.amount),
+            Self::Finalize(request) => Some(request.amount),
+            Self::Cancel(_) => None,
         }
     }
 
@@ -86,6 +122,9 @@ impl Call {
             Self::Capture(request) => (&request.key, &request.reference, Some(request.external_payment_id.clone())),
             Self::Cancel(request) => (&request.key, &request.reference, None),
             Self::Refund(request) => (&request.key, &request.reference, Some(request.external_payment_id.clone())),
+            Self::Purchase(request) => (&request.key, &request.reference, None),
+            Self::Store(request) => (&request.purchase.key, &request.purchase.reference, None),
+            Self::Finalize(request) => (&request.key, &request.reference, request.external_payment_id.clone()),
         };
         InquiryRequest {
             operation: self.operation(),
@@ -103,6 +142,9 @@ impl Call {
             Self::Capture(request) => gateway.capture(request).await,
             Self::Cancel(request) => gateway.cancel(request).await,
             Self::Refund(request) => gateway.refund(request).await,
+            Self::Purchase(request) => gateway.start_purchase(request).await,
+            Self::Store(request) => gateway.store_details(request).await,
+            Self::Finalize(request) => gateway.finalize(request).await,
         }
     }
 }
@@ -119,6 +161,20 @@ pub async fn run(
     operation: OperationKind,
     make: impl FnOnce(IdempotencyKey) -> Call + Send,
 ) -> Story<Fact> {
+    run_as(case, name, gateway, operation, make).await
+}
+
+/// As [`run`], for steps that keep something else of an outcome.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_as<F: Finding>(
+    case: &mut Case<'_>,
+    name: &'static str,
+    gateway: GatewayName,
+    operation: OperationKind,
+    make: impl FnOnce(IdempotencyKey) -> Call + Send,
+) -> Story<F> {
     match case.turn(name)? {
         StepTurn::Done(fact) => Ok(fact),
         StepTurn::Fresh => {
@@ -132,10 +188,10 @@ pub async fn run(
     }
 }
 
-async fn first_call(case: &mut Case<'_>, name: &'static str, gateway: GatewayName, call: &Call) -> Story<Fact> {
+async fn first_call<F: Finding>(case: &mut Case<'_>, name: &'static str, gateway: GatewayName, call: &Call) -> Story<F> {
     let adapter = case.gateway(gateway)?;
     let key = call.inquiry().key;
-    case.begin(name, Some(key), adapter.capabilities().call_timeout).await?;
+    case.begin(name, Some(key), case.call_timeout(&adapter)).await?;
     match timed(case, &adapter, call).await {
         Ok(outcome) => record(case, name, call, outcome).await,
         Err(error) => Err(refused(case, name, &error).await?),
@@ -143,13 +199,15 @@ async fn first_call(case: &mut Case<'_>, name: &'static str, gateway: GatewayNam
 }
 
 /// The step was begun and its result is not recorded.
-async fn find_out(case: &mut Case<'_>, name: &'static str, gateway: GatewayName, call: &Call, step: &Step) -> Story<Fact> {
+async fn find_out<F: Finding>(case: &mut Case<'_>, name: &'static str, gateway: GatewayName, call: &Call, step: &Step) -> Story<F> {
     let adapter = case.gateway(gateway)?;
     let capabilities = adapter.capabilities();
     let patience = case.world.rules.unknown_deadline.min(capabilities.idempotency_memory.saturating_sub(MEMORY_MARGIN));
     // The last question is asked even after the deadline; only the repetition needs the gateway's memory of the key.
     let too_late = case.now().since(step.begun_at) > patience;
-    case.begin(name, step.key.clone(), capabilities.call_timeout.saturating_mul(2)).await?;
+    // Where there is nothing to ask, the repetition is the only call.
+    let calls = if capabilities.inquiry { 2 } else { 1 };
+    case.begin(name, step.key.clone(), case.call_timeout(&adapter).saturating_mul(calls)).await?;
     let outcome = match adapter.inquire(&call.inquiry()).await {
         Ok(Some(outcome)) => outcome,
         Ok(None) if too_late => return Err(case.park("outcome_unknown", true).await?),
@@ -177,27 +235,30 @@ async fn timed(case: &Case<'_>, adapter: &Arc<dyn Gateway>, call: &Call) -> Resu
     outcome
 }
 
-async fn record(case: &mut Case<'_>, name: &'static str, call: &Call, outcome: Outcome) -> Story<Fact> {
-    let at = case.now();
-    let fact = match outcome {
-        Outcome::Done(operation) if fits(call, &operation) => {
-            Fact::Done { external: operation.external_payment_id, expires_at: operation.expires_at }
+async fn record<F: Finding>(case: &mut Case<'_>, name: &'static str, call: &Call, outcome: Outcome) -> Story<F> {
+    match &outcome {
+        Outcome::Done(operation) | Outcome::Received(operation) if !fits(call, operation) => {
+            return Err(case.leave_unknown(name, "answer_does_not_fit").await);
         }
-        Outcome::Received(operation) if fits(call, &operation) => {
-            Fact::Received { external: operation.external_payment_id, operation_ref: operation.operation_ref, at }
+        // What the customer brought back belongs to another payment: this one still waits for him.
+        Outcome::Unknown(UnknownCause::AnotherPayment) if matches!(call, Call::Finalize(_)) => {
+            return Err(case.no_effect(name, None, ANOTHER_PAYMENT).await);
         }
-        Outcome::Declined(decline) => Fact::Declined(decline),
-        // Nobody is there to act: without the customer the payment cannot go on.
-        Outcome::ActionRequired(..) => Fact::Declined(Decline { class: DeclineClass::NeedsCustomer, code: "action_required".to_owned() }),
-        Outcome::Done(_) | Outcome::Received(_) => return Err(case.leave_unknown(name, "answer_does_not_fit").await),
         Outcome::Unknown(cause) => {
             tracing::warn!(step = name, cause = %cause, "gateway gave no usable answer");
             return Err(case.leave_unknown(name, "gateway_unknown").await);
         }
+        _ => {}
+    }
+    let Some(fact) = F::read(outcome, case.now()) else {
+        return Err(case.leave_unknown(name, "answer_does_not_fit").await);
     };
     case.done(name, &fact);
     Ok(fact)
 }
+
+/// The reason of "later" where what the customer brought back belongs to another payment than the one that was to be finished.
+pub const ANOTHER_PAYMENT: &str = "another_payment";
 
 /// An answer is believed only if it speaks of the amount that was asked for, and names the payment where it must.
 fn fits(call: &Call, operation: &Operation) -> bool {

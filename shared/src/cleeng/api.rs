@@ -54,6 +54,15 @@ pub trait Cleeng: Send + Sync {
     /// [`CleengError`].
     async fn cancel_payment(&self, id: &PaymentId) -> Result<(), CleengError>;
 
+    /// What the customer's subscriptions to an offer tell about their latest payments (`GET /3.1/subscriptions?customerId&offerId`). The one
+    /// way to find out whether a first purchase is known. A Cleeng that cannot be asked tells nothing.
+    ///
+    /// # Errors
+    /// [`CleengError`].
+    async fn latest_payments(&self, _customer: &CustomerId, _offer: &OfferId) -> Result<Vec<LatestPayment>, CleengError> {
+        Ok(vec![LatestPayment::NotTold])
+    }
+
     /// The authorised payments of a set of payment details (`GET` or `POST .../authorised_payments`, by setting), all pages.
     ///
     /// # Errors
@@ -254,6 +263,8 @@ pub enum NewPaymentStatus {
 pub enum PaymentOperation {
     /// A first purchase.
     Initial,
+    /// A first purchase of which nothing is charged: a trial, or a coupon of 100 %, with details on file.
+    FreeStart,
     /// A renewal.
     Recurring,
 }

@@ -5,6 +5,7 @@
 
 mod api;
 pub mod client;
+pub mod mediastore;
 mod placeholder;
 pub mod signature;
 pub mod webhook;

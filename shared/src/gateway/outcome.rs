@@ -53,6 +53,9 @@ pub struct Operation {
     pub amount: Option<Money>,
     /// Stored details that came to be.
     pub token: Option<StoredToken>,
+    /// What "my account" may show of the stored details, in Cleeng's names (`variant`, `lastCardFourDigits`, `cardExpirationDate`,
+    /// `holderName`); null for nothing.
+    pub shown: serde_json::Value,
     /// When an authorisation lapses, where the gateway says so.
     pub expires_at: Option<Timestamp>,
 }
@@ -123,6 +126,8 @@ pub enum UnknownCause {
     InProgress,
     /// The answer cannot be understood, or does not fit what was asked.
     Unreadable,
+    /// The answer speaks of another payment of ours than the one that was asked about.
+    AnotherPayment,
 }
 
 impl fmt::Display for UnknownCause {
@@ -132,6 +137,7 @@ impl fmt::Display for UnknownCause {
             Self::ServerError(status) => write!(f, "status {status}"),
             Self::InProgress => f.write_str("still in progress"),
             Self::Unreadable => f.write_str("answer not understood"),
+            Self::AnotherPayment => f.write_str("answer about another payment"),
         }
     }
 }

@@ -49,6 +49,12 @@ pub enum AttemptKind {
     Terminate,
     /// Tell Cleeng what a gateway told by itself.
     Notification,
+    /// Pay an order with the customer present.
+    Purchase,
+    /// Store payment details with the customer present.
+    StoreDetails,
+    /// Give back what nobody is to be charged for.
+    GiveBack,
     /// Give money back.
     Refund,
     /// Release an authorisation whose payment details were deactivated.
@@ -67,6 +73,9 @@ impl AttemptKind {
             Self::Charge => "charge",
             Self::Terminate => "terminate",
             Self::Notification => "notification",
+            Self::Purchase => "purchase",
+            Self::StoreDetails => "store_details",
+            Self::GiveBack => "give_back",
             Self::Refund => "refund",
             Self::Release => "release",
             Self::Deactivate => "deactivate",
@@ -125,6 +134,12 @@ pub enum Finish {
     Terminated,
     /// Captured money is gone, and Cleeng knows.
     LossReported,
+    /// The payment details are stored and Cleeng has them.
+    Stored,
+    /// Another attempt took its place while it waited for the customer. If it succeeds after all, it is given back.
+    Superseded,
+    /// The gateway took the order to give the money back.
+    GivenBack,
     /// The money was given back and Cleeng knows.
     Refunded,
     /// The held money was given up and Cleeng knows.
@@ -151,6 +166,9 @@ impl Finish {
             Self::Stale { .. } => "stale",
             Self::Terminated => "terminated",
             Self::LossReported => "loss_reported",
+            Self::Stored => "stored",
+            Self::Superseded => "superseded",
+            Self::GivenBack => "given_back",
             Self::Refunded => "refunded",
             Self::Released => "released",
             Self::Deactivated => "deactivated",

@@ -94,15 +94,21 @@ impl Run {
     /// # Errors
     /// [`JournalError::OutOfTime`] if the function could be stopped in the middle of the call. Then nothing is recorded.
     pub fn begin(&mut self, step: &str, key: Option<IdempotencyKey>, timeout: Duration) -> Result<(), JournalError> {
-        let now = self.now();
-        if now.after(timeout).after(SAFETY_MARGIN) > self.deadline {
+        if !self.covers(timeout) {
             return Err(JournalError::OutOfTime);
         }
+        let now = self.now();
         self.obligation.lease = Some(Lease { owner: self.owner.clone(), until: self.deadline });
         if let Some(attempt) = self.obligation.open_mut() {
             attempt.begin(step, key, now);
         }
         Ok(())
+    }
+
+    /// Whether a call that can take this long fits into what is left of the function's time.
+    #[must_use]
+    pub fn covers(&self, timeout: Duration) -> bool {
+        self.now().after(timeout).after(SAFETY_MARGIN) <= self.deadline
     }
 
     /// Whether this delivery holds the lease.

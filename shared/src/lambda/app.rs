@@ -66,8 +66,18 @@ pub struct Parts {
 
 /// A function at work.
 pub struct App {
-    pub(super) parts: Parts,
-    wired: Mutex<Arc<Wired>>,
+    pub(super) parts: Standing,
+    pub(super) live: Live<Wired>,
+}
+
+/// What of an [`App`] no change of secrets touches.
+pub(super) struct Standing {
+    pub(super) task: Task,
+    pub(super) mode: Mode,
+    pub(super) max_body_bytes: usize,
+    pub(super) queue: Arc<dyn Queue>,
+    pub(super) clock: Arc<dyn Clock>,
+    pub(super) metrics: Metrics,
 }
 
 /// What the runtime says about one invocation.
@@ -101,14 +111,15 @@ impl App {
     /// # Errors
     /// Every mistake in them.
     pub fn new(parts: Parts) -> Result<Self, Problems> {
-        let wired = parts.wiring.wire(&parts.keeper.current())?;
-        Ok(Self { parts, wired: Mutex::new(Arc::new(wired)) })
+        let Parts { task, mode, max_body_bytes, keeper, wiring, queue, clock, metrics } = parts;
+        let live = Live::new(keeper, Box::new(move |secrets| wiring.wire(secrets)))?;
+        Ok(Self { parts: Standing { task, mode, max_body_bytes, queue, clock, metrics }, live })
     }
 
     /// What depends on the secrets, as it is now.
     #[must_use]
     pub fn wired(&self) -> Arc<Wired> {
-        Arc::clone(&self.wired.lock().unwrap_or_else(PoisonError::into_inner))
+        self.live.wired()
     }
 
     /// Deals with one event.
@@ -129,9 +140,42 @@ impl App {
         }
     }
 
+    /// See [`Live::refresh`].
+    pub(super) async fn refresh(&self, why: &'static str) -> bool {
+        self.live.refresh(why).await
+    }
+}
+
+/// Makes something from secrets.
+type Make<W> = Box<dyn Fn(&Secrets) -> Result<W, Problems> + Send + Sync>;
+
+/// What is made from the secrets in force, and made again when they change.
+pub(super) struct Live<W> {
+    keeper: SecretKeeper,
+    make: Make<W>,
+    wired: Mutex<Arc<W>>,
+}
+
+impl<W> Live<W> {
+    /// Makes it for the first time.
+    pub(super) fn new(keeper: SecretKeeper, make: Make<W>) -> Result<Self, Problems> {
+        let wired = make(&keeper.current())?;
+        Ok(Self { keeper, make, wired: Mutex::new(Arc::new(wired)) })
+    }
+
+    /// The secrets in force.
+    pub(super) fn secrets(&self) -> Arc<Secrets> {
+        self.keeper.current()
+    }
+
+    /// What was made from them.
+    pub(super) fn wired(&self) -> Arc<W> {
+        Arc::clone(&self.wired.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
     /// Reads the secrets again, because a peer does not take them any more, and tells whether something changed.
     pub(super) async fn refresh(&self, why: &'static str) -> bool {
-        match self.parts.keeper.reload().await {
+        match self.keeper.reload().await {
             Ok(true) => {}
             Ok(false) => return false,
             Err(_) => {
@@ -139,7 +183,7 @@ impl App {
                 return false;
             }
         }
-        match self.parts.wiring.wire(&self.parts.keeper.current()) {
+        match (self.make)(&self.keeper.current()) {
             Ok(wired) => {
                 *self.wired.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(wired);
                 info!(why, "secrets changed and are in force");

@@ -4,6 +4,7 @@
 //! (`into_api_gateway_v2_request`, `Body::from_maybe_encoded`): with `panic = "abort"` one odd request would end the process. Nothing here
 //! panics, whatever comes.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
 use aws_lambda_events::sqs::SqsEvent;
@@ -36,6 +37,8 @@ pub struct HttpRequest {
     pub path: String,
     /// The headers; one that cannot be a header is left out.
     pub headers: HeaderMap,
+    /// The address on the network that it came from.
+    pub source_ip: Option<String>,
     /// The body; nothing if it is said to be base64 and is not.
     pub body: Option<Bytes>,
 }
@@ -46,7 +49,7 @@ pub struct Answer {
     /// The status.
     pub status: StatusCode,
     /// Headers beside the content type.
-    pub headers: Vec<(HeaderName, &'static str)>,
+    pub headers: Vec<(HeaderName, Cow<'static, str>)>,
     /// The body. A text goes out as it is, anything else as JSON.
     pub body: Value,
 }
@@ -108,6 +111,8 @@ struct HttpContext {
 #[derive(Deserialize)]
 struct HttpLine {
     method: String,
+    #[serde(rename = "sourceIp")]
+    source_ip: Option<String>,
 }
 
 /// Reads an event.
@@ -142,7 +147,8 @@ impl From<HttpEvent> for HttpRequest {
             .headers
             .iter()
             .filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?)));
-        Self { method: event.context.http.method.to_ascii_uppercase(), path: event.raw_path, headers: headers.collect(), body }
+        let HttpLine { method, source_ip } = event.context.http;
+        Self { method: method.to_ascii_uppercase(), path: event.raw_path, headers: headers.collect(), source_ip, body }
     }
 }
 
@@ -167,8 +173,8 @@ impl Answer {
 
     /// Adds a header.
     #[must_use]
-    pub fn with(mut self, name: HeaderName, value: &'static str) -> Self {
-        self.headers.push((name, value));
+    pub fn with(mut self, name: HeaderName, value: impl Into<Cow<'static, str>>) -> Self {
+        self.headers.push((name, value.into()));
         self
     }
 
@@ -178,7 +184,7 @@ impl Answer {
         let mut headers = serde_json::Map::new();
         headers.insert("content-type".to_owned(), Value::from("application/json"));
         headers.insert("cache-control".to_owned(), Value::from("no-store"));
-        headers.extend(self.headers.iter().map(|(name, value)| (name.as_str().to_owned(), Value::from(*value))));
+        headers.extend(self.headers.iter().map(|(name, value)| (name.as_str().to_owned(), Value::from(value.as_ref()))));
         let status = self.status.as_u16();
         let body = self.body.as_str().map_or_else(|| self.body.to_string(), str::to_owned);
         // Local emulations of the HTTP API take no answer without its list of cookies.

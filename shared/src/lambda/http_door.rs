@@ -97,7 +97,8 @@ async fn take(app: &App, flow: &dyn Flow, request: &HttpRequest, invocation: &In
         return Ok(Answer::new(StatusCode::OK, json!({ "status": "ignored" })));
     }
     if app.parts.mode == Mode::Embedded {
-        let delivery = Delivery { id: invocation.request_id.clone(), deadline: deadline(app, invocation), received_at, count: 1 };
+        let deadline = deadline(app.parts.clock.as_ref(), invocation);
+        let delivery = Delivery { id: invocation.request_id.clone(), deadline, received_at, count: 1 };
         return Ok(answer_verdict(app, flow.settle(&app.wired().world, &event, &delivery).await).await);
     }
     let envelope = Envelope::seal(&event, body, received_at).map_err(|_| not_utf8())?;
@@ -124,7 +125,7 @@ fn not_utf8() -> Refused {
 fn check_address(app: &App, flow: &dyn Flow, request: &HttpRequest) -> Result<(), Refused> {
     let mut segments = request.path.rsplit('/');
     let (topic, key, room) = (segments.next().unwrap_or_default(), segments.next().unwrap_or_default(), segments.next());
-    let known = app.parts.keeper.current().is_path_key(key);
+    let known = app.live.secrets().is_path_key(key);
     if !known || room != Some("webhooks") || topic != route_of(flow.topic()) {
         return Err(Refused::new(
             StatusCode::NOT_FOUND,

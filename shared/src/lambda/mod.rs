@@ -12,6 +12,7 @@
 //! | [`http_door`], [`queue_door`] | the two doors |
 //! | [`notification_door`] | the first door for the gateways' notifications |
 //! | [`requeue`] | the way back to the queues of events that wait for a gateway's word |
+//! | [`front_door`] | the door of functions that customers' browsers call |
 //! | [`queue`] | the queue between them, and the envelope on it |
 //! | [`app`] | what both doors share |
 //! | [`wiring`] | which clients a deployed function has |
@@ -24,6 +25,7 @@
 pub mod app;
 pub mod aws;
 pub mod event;
+pub mod front_door;
 pub mod http_door;
 pub mod notification_door;
 pub mod queue;
@@ -39,22 +41,26 @@ pub mod wiring;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use async_trait::async_trait;
 use lambda_runtime::{LambdaEvent, service_fn};
+use serde_json::Value;
 use serde_json::value::RawValue;
 use thiserror::Error;
 use tracing::error;
 use tracing::level_filters::LevelFilter;
 
-use self::app::{App, Invocation, Parts, Task};
+use self::app::{App, HandlerError, Invocation, Parts, Task};
+use self::front_door::{FrontDoor, FrontSettings};
 use self::queue::{NoQueue, Queue, SqsQueue};
 use self::requeue::EventQueues;
 use self::secrets::{Environment, SecretError, SecretKeeper, SecretSource, SecretsManager};
-use self::settings::{Resources, Settings};
+use self::settings::{Doors, Resources, Settings};
 use self::telemetry::{EmfSink, Output, Redactor};
-use self::wiring::{PeerSettings, Standard};
+use self::wiring::{Base, PeerSettings, Standard};
 use crate::cleeng::webhook::Topic;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::flow::{Flow, NoRequeue, NotificationFlow, Requeue};
+use crate::front::FrontEnd;
 use crate::http::ReqwestTransport;
 use crate::journal::dynamodb::DynamoStore;
 use crate::journal::memory::MemoryStore;
@@ -84,7 +90,7 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`], before the first event is taken; every mistake is named in the log.
 pub async fn run(flow: impl Flow + 'static) -> Result<(), StartError> {
-    run_task(Task::Webhooks(Arc::new(flow))).await
+    serve(start(Task::Webhooks(Arc::new(flow))).await).await
 }
 
 /// As [`run`], for the function that takes the gateways' notifications.
@@ -92,20 +98,45 @@ pub async fn run(flow: impl Flow + 'static) -> Result<(), StartError> {
 /// # Errors
 /// As [`run`].
 pub async fn run_notifications(flow: impl NotificationFlow + 'static) -> Result<(), StartError> {
-    run_task(Task::Notifications(Arc::new(flow))).await
+    serve(start(Task::Notifications(Arc::new(flow))).await).await
 }
 
-async fn run_task(task: Task) -> Result<(), StartError> {
-    let redactor = Arc::new(Redactor::default());
-    let output = Output::new(Box::new(std::io::stdout()), Arc::clone(&redactor));
-    let started = start(task, &output, redactor).await;
-    let app = started.inspect_err(tell)?;
+/// Runs a function for customers' browsers until the runtime ends it: the whole of a `main`.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_front_end(front_end: impl FrontEnd + 'static) -> Result<(), StartError> {
+    serve(start_front_end(Arc::new(front_end)).await).await
+}
+
+/// What the runtime's events are given to.
+#[async_trait]
+trait Serve: Send + Sync + 'static {
+    async fn serve(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError>;
+}
+
+#[async_trait]
+impl Serve for App {
+    async fn serve(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError> {
+        self.handle(raw, invocation).await
+    }
+}
+
+#[async_trait]
+impl Serve for FrontDoor {
+    async fn serve(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError> {
+        self.handle(raw, invocation).await
+    }
+}
+
+async fn serve(started: Result<Arc<dyn Serve>, StartError>) -> Result<(), StartError> {
+    let server = started.inspect_err(tell)?;
     let handler = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
-        let app = Arc::clone(&app);
+        let server = Arc::clone(&server);
         async move {
             let deadline = Timestamp::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
             let invocation = Invocation { request_id: event.context.request_id, deadline };
-            app.handle(event.payload.get(), &invocation).await
+            server.serve(event.payload.get(), &invocation).await
         }
     });
     lambda_runtime::run(handler).await.map_err(|_| StartError::Runtime).inspect_err(tell)
@@ -124,16 +155,48 @@ fn tell(failure: &StartError) {
     error!(cause = cause.lines().next().unwrap_or_default(), "function cannot start");
 }
 
-async fn start(task: Task, output: &Output, redactor: Arc<Redactor>) -> Result<Arc<App>, StartError> {
+async fn start(task: Task) -> Result<Arc<dyn Serve>, StartError> {
+    let doors = match &task {
+        Task::Webhooks(_) => Doors::Both,
+        Task::Notifications(_) => Doors::Notifications,
+    };
+    let Started { base, keeper, queue, .. } = prepare(doors).await?;
+    let (mode, max_body_bytes) = (base.settings.mode, base.settings.max_body_bytes);
+    let (clock, metrics) = (Arc::clone(&base.clock), base.metrics.clone());
+    let topic = match &task {
+        Task::Webhooks(flow) => Some(flow.topic()),
+        Task::Notifications(_) => None,
+    };
+    let wiring = Box::new(Standard { topic, base });
+    Ok(Arc::new(App::new(Parts { task, mode, max_body_bytes, keeper, wiring, queue, clock, metrics })?))
+}
+
+async fn start_front_end(front_end: Arc<dyn FrontEnd>) -> Result<Arc<dyn Serve>, StartError> {
+    let Started { base, keeper, front, .. } = prepare(Doors::FrontOnly).await?;
+    let front = front.ok_or_else(|| Problems(Vec::new()))?;
+    Ok(Arc::new(FrontDoor::new(front_end, front, base, keeper)?))
+}
+
+/// What every function starts with.
+struct Started {
+    base: Base,
+    keeper: SecretKeeper,
+    queue: Arc<dyn Queue>,
+    front: Option<FrontSettings>,
+}
+
+async fn prepare(doors: Doors) -> Result<Started, StartError> {
+    let redactor = Arc::new(Redactor::default());
+    let output = Output::new(Box::new(std::io::stdout()), Arc::clone(&redactor));
     let get = |name: &str| std::env::var(name).ok();
-    let read = read_all(&get, &task);
+    let read = read_all(&get, doors);
     let level = read.as_ref().map_or(LevelFilter::INFO, |start| start.settings.log_level);
     // A second subscriber in one process is a test's business; the first one stays.
     let _ = tracing::subscriber::set_global_default(telemetry::subscriber(output.clone(), level));
-    let StartSettings { settings, peers, function, event_queues } = read?;
+    let StartSettings { settings, peers, function, event_queues, front } = read?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
-    let metrics = Metrics::new(Arc::new(EmfSink::new(output.clone(), function, Arc::clone(&clock))));
+    let metrics = Metrics::new(Arc::new(EmfSink::new(output, function, Arc::clone(&clock))));
     let Backing { source, store, queue, requeue } = match &settings.resources {
         Some(resources) => in_aws(resources, event_queues, &clock).await,
         None => embedded(&get, &clock),
@@ -141,35 +204,31 @@ async fn start(task: Task, output: &Output, redactor: Arc<Redactor>) -> Result<A
     let gateways: BTreeSet<_> = settings.methods.values().map(|method| method.gateway).collect();
     let keeper = SecretKeeper::open(source, gateways, redactor, Arc::clone(&clock)).await?;
     let transport = Arc::new(ReqwestTransport::new().map_err(|_| StartError::HttpClient)?);
-    let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
-    let topic = match &task {
-        Task::Webhooks(flow) => Some(flow.topic()),
-        Task::Notifications(_) => None,
-    };
-    let wiring = Standard { settings, peers, topic, transport, store, clock: Arc::clone(&clock), metrics: metrics.clone(), requeue };
-    Ok(Arc::new(App::new(Parts { task, mode, max_body_bytes, keeper, wiring: Box::new(wiring), queue, clock, metrics })?))
+    let base = Base { settings, peers, transport, store, clock, metrics, requeue };
+    Ok(Started { base, keeper, queue, front })
 }
 
 struct StartSettings {
     settings: Settings,
     peers: PeerSettings,
     function: String,
+    /// Only for the function that brings waiting events back.
     event_queues: BTreeMap<Topic, String>,
+    /// Only for a function with a front door.
+    front: Option<FrontSettings>,
 }
 
 /// All settings with one reader, so that one start shows every mistake.
-fn read_all(get: &dyn Fn(&str) -> Option<String>, task: &Task) -> Result<StartSettings, Problems> {
+fn read_all(get: &dyn Fn(&str) -> Option<String>, doors: Doors) -> Result<StartSettings, Problems> {
     let mut reader = Reader::new(get);
     let function = read_runtime(&mut reader);
-    let settings = Settings::read(&mut reader);
+    let settings = Settings::read_for(&mut reader, doors);
     let peers = settings.as_ref().and_then(|settings| wiring::read_peer_settings(&mut reader, settings));
     let deployed = settings.as_ref().is_none_or(|settings| settings.resources.is_some());
-    let event_queues = match task {
-        Task::Notifications(_) if deployed => requeue::read_queues(&mut reader),
-        Task::Notifications(_) | Task::Webhooks(_) => BTreeMap::new(),
-    };
+    let event_queues = if deployed && doors == Doors::Notifications { requeue::read_queues(&mut reader) } else { BTreeMap::new() };
+    let front = (doors == Doors::FrontOnly).then(|| FrontSettings::read(&mut reader)).flatten();
     let all = function.zip(settings).zip(peers);
-    let all = all.map(|((function, settings), peers)| StartSettings { settings, peers, function, event_queues });
+    let all = all.map(|((function, settings), peers)| StartSettings { settings, peers, function, event_queues, front });
     reader.finish(all)
 }
 
@@ -216,23 +275,18 @@ fn embedded(get: &dyn Fn(&str) -> Option<String>, clock: &Arc<dyn Clock>) -> Bac
 
 #[cfg(test)]
 mod tests {
-    use super::testing::{FakeFlow, FakeNotificationFlow};
     use super::*;
-
-    fn task() -> Task {
-        Task::Webhooks(Arc::new(FakeFlow::default()))
-    }
 
     #[test]
     fn only_the_function_that_brings_events_back_needs_their_queues() {
-        let problems = |task| read_all(&|_| None, &task).err().unwrap().to_string();
-        assert!(problems(Task::Notifications(Arc::new(FakeNotificationFlow::default()))).contains("EVENT_QUEUE_URLS"));
-        assert!(!problems(task()).contains("EVENT_QUEUE_URLS"));
+        let problems = |doors| read_all(&|_| None, doors).err().unwrap().to_string();
+        assert!(problems(Doors::Notifications).contains("EVENT_QUEUE_URLS"));
+        assert!(!problems(Doors::Both).contains("EVENT_QUEUE_URLS"));
     }
 
     #[test]
     fn a_start_without_any_setting_names_them_all() {
-        let problems = read_all(&|_| None, &task()).err().unwrap().to_string();
+        let problems = read_all(&|_| None, Doors::Both).err().unwrap().to_string();
         for name in
             ["AWS_LAMBDA_RUNTIME_API", "JOURNAL_TABLE", "QUEUE_URL", "CONNECTOR_SECRET_ID", "CONNECTOR_PUBLISHER_ID", "PAYMENT_METHODS"]
         {
@@ -243,7 +297,7 @@ mod tests {
     #[test]
     fn a_memory_size_that_the_runtime_cannot_read_is_a_mistake_and_no_panic() {
         let get = |name: &str| name.starts_with("AWS_LAMBDA").then(|| "many".to_owned());
-        let problems = read_all(&get, &task()).err().unwrap().to_string();
+        let problems = read_all(&get, Doors::Both).err().unwrap().to_string();
         assert!(problems.contains("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"));
         assert!(!problems.contains("many"));
     }

@@ -110,7 +110,7 @@ async fn settle_now(
     number: u32,
 ) -> Answer {
     let id = format!("{}/{number}", invocation.request_id);
-    let delivery = Delivery { id, deadline: deadline(app, invocation), received_at, count: 1 };
+    let delivery = Delivery { id, deadline: deadline(app.parts.clock.as_ref(), invocation), received_at, count: 1 };
     let verdict = flow.settle(&app.wired().world, gateway, &Verified::attest(item), &delivery).await;
     http_door::answer_verdict(app, verdict).await
 }

@@ -12,7 +12,7 @@ use tracing::{error, info, warn};
 
 use super::app::{App, Invocation, Task, is_about_credentials};
 use super::queue::{Envelope, EnvelopeError, NotificationEnvelope};
-use crate::clock::Timestamp;
+use crate::clock::{Clock, Timestamp};
 use crate::flow::{Delivery, Verdict};
 use crate::metrics::Metric;
 
@@ -41,15 +41,15 @@ pub async fn settle_all(app: &App, batch: SqsEvent, invocation: &Invocation) -> 
 }
 
 /// When a flow has to be done, the reserve taken off.
-pub(super) fn deadline(app: &App, invocation: &Invocation) -> Timestamp {
+pub(super) fn deadline(clock: &dyn Clock, invocation: &Invocation) -> Timestamp {
     let told = invocation.deadline;
-    let end = if told < NO_DEADLINE_BEFORE { app.parts.clock.now().after(DEFAULT_TIME) } else { told };
+    let end = if told < NO_DEADLINE_BEFORE { clock.now().after(DEFAULT_TIME) } else { told };
     end.before(RESERVE)
 }
 
 /// Whether the message is dealt with and may leave the queue.
 async fn settle(app: &App, message: &SqsMessage, id: &str, invocation: &Invocation) -> bool {
-    let deadline = deadline(app, invocation);
+    let deadline = deadline(app.parts.clock.as_ref(), invocation);
     if deadline.since(app.parts.clock.now()) < SHORTEST_START {
         warn!(request_id = invocation.request_id, message_id = id, "message not started: too little time is left");
         return false;

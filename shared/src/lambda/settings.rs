@@ -49,12 +49,23 @@ impl Mode {
     }
 }
 
+/// Which doors a function has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Doors {
+    /// One for webhooks and one for its queue.
+    Both,
+    /// One for the gateways' notifications and one for its queue.
+    Notifications,
+    /// One for customers' browsers; it has no queue.
+    FrontOnly,
+}
+
 /// What a deployed function uses in AWS.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Resources {
     /// The journal's table.
     pub table: String,
-    /// The function's queue.
+    /// The function's queue; empty for one without.
     pub queue_url: String,
     /// The secret's name or ARN.
     pub secret_id: String,
@@ -92,9 +103,14 @@ pub struct Settings {
 impl Settings {
     /// Reads the settings; mistakes are noted in the reader, whose [`Reader::finish`] then refuses to go on.
     pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        Self::read_for(reader, Doors::Both)
+    }
+
+    /// As [`Settings::read`], for a function with these doors.
+    pub fn read_for(reader: &mut Reader<'_>, doors: Doors) -> Option<Self> {
         let mode = Mode::read(reader);
         let resources = match mode {
-            Mode::Lambda => read_resources(reader),
+            Mode::Lambda => read_resources(reader, doors),
             Mode::Embedded => None,
         };
         let publisher = read_publisher(reader);
@@ -147,11 +163,14 @@ const fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(minutes.saturating_mul(60))
 }
 
-fn read_resources(reader: &mut Reader<'_>) -> Option<Resources> {
+fn read_resources(reader: &mut Reader<'_>, doors: Doors) -> Option<Resources> {
     let table = reader.required("JOURNAL_TABLE", "set it to the name of the journal's DynamoDB table");
-    let queue_url = reader.required("QUEUE_URL", "set it to the URL of this function's SQS queue");
+    let queue_url = match doors {
+        Doors::Both | Doors::Notifications => reader.required("QUEUE_URL", "set it to the URL of this function's SQS queue"),
+        Doors::FrontOnly => Some(String::new()),
+    };
     let secret_id = reader.required("CONNECTOR_SECRET_ID", "set it to the name or ARN of the secret in AWS Secrets Manager");
-    if queue_url.as_deref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+    if doors != Doors::FrontOnly && queue_url.as_deref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
         reader.problem("QUEUE_URL", "is no URL", "set it to the queue's URL, not its name or ARN");
     }
     Some(Resources { table: table?, queue_url: queue_url?, secret_id: secret_id? })

@@ -24,7 +24,7 @@ use crate::settings::{Problems, Reader};
 
 /// The settings of all peers.
 pub struct PeerSettings {
-    cleeng: CleengSettings,
+    pub(super) cleeng: CleengSettings,
     signature: SignatureSettings,
     gateways: Vec<Box<dyn Blueprint>>,
 }
@@ -80,10 +80,16 @@ impl Verify for NoWebhooks {
     }
 }
 
-/// The wiring of a deployed function. Journal, connections and time outlive a change of secrets.
+/// The wiring of a deployed function with a queue. Journal, connections and time outlive a change of secrets.
 pub struct Standard {
     /// The topic of the function, if it takes webhooks of Cleeng.
     pub topic: Option<Topic>,
+    /// What every function has.
+    pub base: Base,
+}
+
+/// What every deployed function is wired from.
+pub struct Base {
     /// The settings that belong to no peer.
     pub settings: Settings,
     /// The peers' settings.
@@ -100,17 +106,17 @@ pub struct Standard {
     pub requeue: Arc<dyn Requeue>,
 }
 
-impl Wiring for Standard {
-    fn wire(&self, secrets: &Secrets) -> Result<Wired, Problems> {
-        let transport = || Arc::clone(&self.transport);
-        let cleeng = CoreApi::new(self.peers.cleeng.clone(), secrets.cleeng.publisher_tokens.clone(), transport())?;
+impl Base {
+    /// What flows are given. Gateways go by their own way out.
+    pub(super) fn world(&self, secrets: &Secrets, to_gateways: &Arc<dyn Transport>) -> Result<World, Problems> {
+        let transport = || Arc::clone(to_gateways);
+        let cleeng = CoreApi::new(self.peers.cleeng.clone(), secrets.cleeng.publisher_tokens.clone(), Arc::clone(&self.transport))?;
         let mut gateways = Gateways::default();
         for blueprint in &self.peers.gateways {
             let texts = secrets.gateways.get(&blueprint.name()).cloned().unwrap_or_default();
             gateways = gateways.with(blueprint.build(&texts, transport())?);
         }
-        let verifier = || Verifier::new(self.peers.signature.clone(), &secrets.cleeng.webhook_secrets);
-        let world = World {
+        Ok(World {
             rules: Arc::new(self.settings.rules(secrets.idempotency_salt.clone())),
             cleeng: Arc::new(cleeng),
             gateways,
@@ -118,9 +124,17 @@ impl Wiring for Standard {
             clock: Arc::clone(&self.clock),
             metrics: self.metrics.clone(),
             requeue: Arc::clone(&self.requeue),
-        };
+        })
+    }
+}
+
+impl Wiring for Standard {
+    fn wire(&self, secrets: &Secrets) -> Result<Wired, Problems> {
+        let world = self.base.world(secrets, &self.base.transport)?;
+        let verifier = || Verifier::new(self.base.peers.signature.clone(), &secrets.cleeng.webhook_secrets);
+        let publisher = self.base.settings.publisher.clone();
         let verify: Arc<dyn Verify> = match self.topic {
-            Some(topic) => Arc::new(ForUs { verifier: verifier()?, publisher: self.settings.publisher.clone(), topic }),
+            Some(topic) => Arc::new(ForUs { verifier: verifier()?, publisher, topic }),
             None => Arc::new(NoWebhooks),
         };
         Ok(Wired { world, verify })

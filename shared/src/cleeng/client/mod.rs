@@ -4,7 +4,7 @@
 //! send a payment twice on its own, or accept an answer that speaks of something else than what was asked.
 
 mod call;
-mod read;
+pub(super) mod read;
 mod settings;
 mod write;
 
@@ -18,13 +18,13 @@ use serde_json::{Value, json};
 pub use self::call::TIMEOUT;
 use self::call::{Call, Caller, NOT_SENT, segment};
 use self::read::unreadable;
-pub use self::settings::{AuthorisedList, CleengSettings, Environment, RefundFields, Spelling, Termination};
+pub use self::settings::{AuthorisedList, CleengSettings, Environment, FreeStart, RefundFields, Spelling, Termination};
 use super::{
-    Cleeng, CleengError, NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, Order, Payment, PaymentDetails, PaymentPatch,
-    PaymentStatus, Subscription, SubscriptionStatus, TerminationType,
+    Cleeng, CleengError, LatestPayment, NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, Order, Payment, PaymentDetails,
+    PaymentPatch, PaymentStatus, Subscription, SubscriptionStatus, TerminationType,
 };
 use crate::http::Transport;
-use crate::ids::{Id, OrderId, PaymentDetailsId, PaymentId, SubscriptionId};
+use crate::ids::{CustomerId, Id, OfferId, OrderId, PaymentDetailsId, PaymentId, SubscriptionId};
 use crate::secret::SecretString;
 use crate::settings::Problems;
 
@@ -96,7 +96,7 @@ impl Cleeng for CoreApi {
     }
 
     async fn create_payment(&self, payment: &NewPayment) -> Result<Payment, CleengError> {
-        let call = Call::new(Method::POST, "/payments".to_owned()).with_body(write::payment(payment, self.settings.spelling));
+        let call = Call::new(Method::POST, "/payments".to_owned()).with_body(write::payment(payment, &self.settings));
         let created = read::payment(&read::body(&self.caller.send(&call).await?)?)?;
         same(created.order.as_ref(), &payment.order, "payment.orderId")?;
         same(created.external_payment_id.as_ref(), &payment.external_payment_id, "payment.externalPaymentId")?;
@@ -109,7 +109,7 @@ impl Cleeng for CoreApi {
     }
 
     async fn update_payment(&self, id: &PaymentId, patch: &PaymentPatch) -> Result<(), CleengError> {
-        let body = write::patch(patch, &self.settings.refund_fields).ok_or(NOT_SENT)?;
+        let body = write::patch(patch, &self.settings).ok_or(NOT_SENT)?;
         let call = Call::new(Method::PATCH, format!("/payments/{}", segment(id)?)).with_body(body);
         let answer = read::body_or_nothing(&self.caller.send(&call).await?)?;
         let expected = match patch {
@@ -124,6 +124,21 @@ impl Cleeng for CoreApi {
         let call = Call::new(Method::PATCH, format!("/payments/{}/cancel", segment(id)?));
         let answer = read::body_or_nothing(&self.caller.send(&call).await?)?;
         confirmed(&answer, id, &PaymentStatus::Cancelled)
+    }
+
+    async fn latest_payments(&self, customer: &CustomerId, offer: &OfferId) -> Result<Vec<LatestPayment>, CleengError> {
+        let path = format!("/subscriptions?customerId={}&offerId={}&limit={PAGE}", segment(customer)?, segment(offer)?);
+        let answer = self.caller.send(&Call::get(path)).await?;
+        let whole = read::total_count(&answer)?;
+        let listed = read::subscriptions(&read::body(&answer)?)?;
+        if whole.is_some_and(|whole| whole > listed.len()) {
+            return Err(unreadable("X-Total-Count"));
+        }
+        let ours = |subscription: &&Subscription| {
+            subscription.customer.as_ref().is_none_or(|told| told == customer)
+                && subscription.offer.as_ref().is_none_or(|told| told == offer)
+        };
+        Ok(listed.iter().filter(ours).map(|subscription| subscription.latest_payment.clone()).collect())
     }
 
     async fn authorised_payments(&self, details: &PaymentDetailsId) -> Result<Vec<Payment>, CleengError> {

@@ -47,7 +47,7 @@ pub(super) fn body_or_nothing(answer: &Response) -> Result<Value, CleengError> {
 }
 
 /// An order, with what a charge needs: `id`, `totalPrice` and `currency`.
-pub(super) fn order(body: &Value) -> Result<Order, CleengError> {
+pub(in crate::cleeng) fn order(body: &Value) -> Result<Order, CleengError> {
     let order = unwrapped(body, &ORDER);
     let currency = currency(order.get("currency")).ok_or(unreadable("order.currency"))?;
     let total = money(order.get("totalPrice"), currency).filter(|total| total.minor >= 0).ok_or(unreadable("order.totalPrice"))?;
@@ -59,6 +59,11 @@ pub(super) fn order(body: &Value) -> Result<Order, CleengError> {
         payment_method: optional_id(order, "paymentMethodId", "order.paymentMethodId")?,
         expires_at: present(order, "expirationDate").map(|value| date(value).ok_or(unreadable("order.expirationDate"))).transpose()?,
     })
+}
+
+/// The order itself, out of its wrapper.
+pub(in crate::cleeng) fn unwrapped_order(body: &Value) -> &Value {
+    unwrapped(body, &ORDER)
 }
 
 /// The payment of an answer to a write.
@@ -131,7 +136,17 @@ pub(super) fn total_count(answer: &Response) -> Result<Option<usize>, CleengErro
 
 /// A subscription, with what decides about a charge: its id, status and `dateTo`.
 pub(super) fn subscription(body: &Value) -> Result<Subscription, CleengError> {
-    let subscription = unwrapped(body, &SUBSCRIPTION);
+    one_subscription(unwrapped(body, &SUBSCRIPTION))
+}
+
+/// A list of subscriptions: a bare array, or one in any of the known wrappers.
+pub(super) fn subscriptions(body: &Value) -> Result<Vec<Subscription>, CleengError> {
+    const WRAPPERS: [&[&str]; 5] = [&[], &["data"], &["subscriptions"], &["responseData", "items"], &["responseData"]];
+    let list = WRAPPERS.iter().find_map(|path| follow(body, path)?.as_array());
+    list.ok_or(unreadable("subscriptions"))?.iter().map(one_subscription).collect()
+}
+
+fn one_subscription(subscription: &Value) -> Result<Subscription, CleengError> {
     let status = present(subscription, "status").and_then(Value::as_str).filter(|word| !word.is_empty());
     let paid_until = present(subscription, "dateTo").and_then(date).ok_or(unreadable("subscription.dateTo"))?;
     Ok(Subscription {

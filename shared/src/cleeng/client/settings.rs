@@ -75,6 +75,27 @@ impl Spelling {
     }
 }
 
+/// How a first purchase of which nothing is charged is reported. The reference ("Update a payment") explains `initial-free-transaction` for it,
+/// but "Create a payment" does not list that word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FreeStart {
+    /// `initial-payment`, the default.
+    InitialPayment,
+    /// `initial-free-transaction`.
+    InitialFreeTransaction,
+}
+
+impl FreeStart {
+    /// The word itself.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::InitialPayment => "initial-payment",
+            Self::InitialFreeTransaction => "initial-free-transaction",
+        }
+    }
+}
+
 /// The names of fields that Cleeng describes without naming them where that could be read ("Update a payment": reason, amount and kind of
 /// a refund). This is the one place that maps them; verify them against a sandbox account before partial refunds are sent.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -129,6 +150,8 @@ pub struct CleengSettings {
     pub termination: Termination,
     /// How the status of a held payment is spelt.
     pub spelling: Spelling,
+    /// How a free start is reported.
+    pub free_start: FreeStart,
     /// The unverified field names of a refund.
     pub refund_fields: RefundFields,
 }
@@ -143,12 +166,13 @@ impl CleengSettings {
             authorised_list: AuthorisedList::Get,
             termination: Termination::Terminate,
             spelling: Spelling::Authorized,
+            free_start: FreeStart::InitialPayment,
             refund_fields: RefundFields::default(),
         }
     }
 
     /// Reads `CLEENG_ENVIRONMENT` (required), `CLEENG_API_URL`, `CLEENG_AUTHORISED_LIST`, `CLEENG_TERMINATION`,
-    /// `CLEENG_AUTHORISED_SPELLING`, `CLEENG_REFUND_REASON_FIELD`, `CLEENG_REFUND_AMOUNT_FIELD` and `CLEENG_REFUND_KIND_FIELD`. Mistakes
+    /// `CLEENG_AUTHORISED_SPELLING`, `CLEENG_FREE_START_OPERATION`, `CLEENG_REFUND_REASON_FIELD`, `CLEENG_REFUND_AMOUNT_FIELD` and `CLEENG_REFUND_KIND_FIELD`. Mistakes
     /// are noted in the reader; nothing comes back where the environment is missing.
     pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
         let environment = Environment::read(reader);
@@ -175,8 +199,14 @@ impl CleengSettings {
             "authorised" => Some(Spelling::Authorised),
             _ => None,
         });
+        let words = "initial-payment or initial-free-transaction";
+        let free_start = reader.parsed("CLEENG_FREE_START_OPERATION", FreeStart::InitialPayment, words, |text| match text {
+            "initial-payment" => Some(FreeStart::InitialPayment),
+            "initial-free-transaction" => Some(FreeStart::InitialFreeTransaction),
+            _ => None,
+        });
         let refund_fields = RefundFields::read(reader);
-        environment.map(|environment| Self { environment, api_url, authorised_list, termination, spelling, refund_fields })
+        environment.map(|environment| Self { environment, api_url, authorised_list, termination, spelling, free_start, refund_fields })
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::super::{
     NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, PaymentOperation, PaymentPatch, PaymentSource, TerminationType,
 };
-use super::settings::{RefundFields, Spelling};
+use super::settings::{CleengSettings, Spelling};
 use crate::money::Money;
 
 /// Cleeng, "Create an order": `customerId` and `paymentMethodId` are ints, `subscriptionId` is a string and comes with the operation.
@@ -17,17 +17,17 @@ pub(super) fn order(order: &NewOrder) -> Value {
         "currency": order.currency.as_str(),
         "country": order.country,
         "paymentMethodId": order.payment_method.to_json_number(),
-        "paymentOperation": operation(PaymentOperation::Recurring),
+        "paymentOperation": "recurring-payment",
         "subscriptionId": order.subscription.as_str(),
     })
 }
 
 /// Cleeng, "Create a payment": every id is a string.
-pub(super) fn payment(payment: &NewPayment, spelling: Spelling) -> Value {
+pub(super) fn payment(payment: &NewPayment, settings: &CleengSettings) -> Value {
     let mut body = Map::new();
     body.insert("orderId".to_owned(), payment.order.as_str().into());
-    body.insert("status".to_owned(), status(&payment.status, spelling).into());
-    body.insert("paymentOperation".to_owned(), operation(payment.operation).into());
+    body.insert("status".to_owned(), status(&payment.status, settings.spelling).into());
+    body.insert("paymentOperation".to_owned(), operation(payment.operation, settings).into());
     match &payment.source {
         PaymentSource::Existing(id) => {
             body.insert("paymentDetailsId".to_owned(), id.as_str().into());
@@ -48,7 +48,8 @@ pub(super) fn payment(payment: &NewPayment, spelling: Spelling) -> Value {
 }
 
 /// Cleeng, "Update a payment": `orderId` is an int here. Nothing for an amount that is not above zero, which Cleeng may take for none.
-pub(super) fn patch(patch: &PaymentPatch, fields: &RefundFields) -> Option<Value> {
+pub(super) fn patch(patch: &PaymentPatch, settings: &CleengSettings) -> Option<Value> {
+    let fields = &settings.refund_fields;
     Some(match patch {
         PaymentPatch::Captured { external_payment_id: None } => json!({ "status": "captured" }),
         PaymentPatch::Captured { external_payment_id: Some(id) } => json!({ "status": "captured", "externalPaymentId": id.as_str() }),
@@ -57,7 +58,7 @@ pub(super) fn patch(patch: &PaymentPatch, fields: &RefundFields) -> Option<Value
             let mut body = Map::new();
             body.insert("status".to_owned(), "refunded".into());
             body.insert("orderId".to_owned(), order.to_json_number());
-            body.insert("paymentOperation".to_owned(), operation(*which).into());
+            body.insert("paymentOperation".to_owned(), operation(*which, settings).into());
             body.insert(fields.reason.clone(), reason.as_str().into());
             body.insert(fields.kind.clone(), if *chargeback { "chargeback" } else { "refund" }.into());
             if let Some(amount) = amount {
@@ -97,8 +98,9 @@ pub(super) fn termination(why: TerminationType) -> Value {
     })
 }
 
-const fn operation(operation: PaymentOperation) -> &'static str {
+const fn operation(operation: PaymentOperation, settings: &CleengSettings) -> &'static str {
     match operation {
+        PaymentOperation::FreeStart => settings.free_start.as_str(),
         PaymentOperation::Initial => "initial-payment",
         PaymentOperation::Recurring => "recurring-payment",
     }

@@ -50,12 +50,15 @@ pub(super) fn read_payment(body: &Value, asked: &AskedPayment<'_>) -> Result<Out
     const UNREADABLE: Outcome = Outcome::Unknown(UnknownCause::Unreadable);
     let Some(result) = body.get("resultCode").and_then(Value::as_str) else { return Ok(UNREADABLE) };
     if !echoes(body, asked) {
-        return Ok(UNREADABLE);
+        let told = body.get("merchantReference").and_then(Value::as_str).and_then(Reference::parse);
+        let other = asked.reference_required && told.is_some_and(|told| told != *asked.reference);
+        return Ok(if other { Outcome::Unknown(UnknownCause::AnotherPayment) } else { UNREADABLE });
     }
     let operation = Operation {
         external_payment_id: read_psp_reference(body, "pspReference"),
         amount: body.get("amount").map(|_| asked.amount),
         token: read_token(body, asked.shopper_reference),
+        shown: read_shown(body),
         ..Operation::default()
     };
     match result {
@@ -110,6 +113,24 @@ fn read_token(body: &Value, shopper_reference: &str) -> Option<crate::gateway::S
     let id = text("tokenization.storedPaymentMethodId").or_else(|| text("recurring.recurringDetailReference"))?;
     let shopper = text("tokenization.shopperReference").or_else(|| text("recurring.shopperReference")).unwrap_or(shopper_reference);
     if shopper == shopper_reference { AdyenToken::write(id, shopper) } else { None }
+}
+
+/// What "my account" may show: only what is evidently harmless is taken over.
+fn read_shown(body: &Value) -> Value {
+    let data = |name: &str| body.get("additionalData").and_then(|data| data.get(name)).and_then(Value::as_str);
+    let brand = body.get("paymentMethod").and_then(|method| method.get("brand")).and_then(Value::as_str);
+    let digits = |text: &&str| (1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
+    let mut shown = serde_json::Map::new();
+    let mut put = |name: &str, text: Option<&str>| {
+        if let Some(text) = text.filter(|text| (1..=64).contains(&text.len())) {
+            shown.insert(name.to_owned(), Value::from(text));
+        }
+    };
+    put("variant", brand);
+    put("lastCardFourDigits", data("cardSummary").filter(digits));
+    put("cardExpirationDate", data("expiryDate"));
+    put("holderName", data("cardHolderName"));
+    if shown.is_empty() { Value::Null } else { Value::Object(shown) }
 }
 
 /// What the answer of a capture, cancel or refund is held against.

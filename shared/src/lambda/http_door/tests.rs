@@ -258,7 +258,7 @@ fn without_a_deadline_a_flow_gets_a_time_of_its_own() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let bench = runtime.block_on(bench(Mode::Lambda));
     let none = Invocation { request_id: String::new(), deadline: Timestamp::from_millis(600_000) };
-    assert_eq!(deadline(&bench.app, &none), NOW.after(Duration::from_secs(29)));
+    assert_eq!(deadline(&bench.clock, &none), NOW.after(Duration::from_secs(29)));
 }
 
 proptest! {

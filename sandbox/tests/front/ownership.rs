@@ -1,0 +1,103 @@
+//! Nobody can pay, read or change anything of another customer with his own token.
+
+use std::time::Duration;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use connector::flow::{Billing, Method};
+use connector::gateway::GatewayName;
+use sandbox::peer::Fault;
+use sandbox::stage::{CAPTURE_ONLY_METHOD, OFFER, Stage, id};
+use serde_json::{Value, json};
+
+use crate::{Buyer, GOOD, REDIRECTING, buyer, card, code, is_paid, redirect_result, statuses, writes};
+
+fn forged(claims: &Value) -> String {
+    format!(
+        "{}.{}.{}",
+        URL_SAFE_NO_PAD.encode("{\"alg\":\"none\"}"),
+        URL_SAFE_NO_PAD.encode(claims.to_string()),
+        URL_SAFE_NO_PAD.encode("x")
+    )
+}
+
+#[tokio::test]
+async fn another_customers_order_cannot_be_started_finalized_or_read() {
+    let stage = Stage::default();
+    let (owner, other) = (buyer(&stage), buyer(&stage));
+    let thief = Buyer { order: owner.order.clone(), ..other };
+    assert_eq!(code(&thief.start(&stage, &card(GOOD, "T", "1")).await), (404, "ADYEN0001"));
+    let back = redirect_result(&owner.start(&stage, &card(REDIRECTING, "J D", "1")).await);
+    // Not even with what the owner brought back, nor to learn the owner's action.
+    assert_eq!(code(&thief.finalize(&stage, &back).await), (404, "ADYEN0001"));
+    assert_eq!(code(&thief.start(&stage, &card(REDIRECTING, "J D", "1")).await), (404, "ADYEN0001"));
+    assert_eq!(writes(&stage), (1, 0));
+    assert!(is_paid(&owner.finalize(&stage, &back).await));
+    assert_eq!(code(&thief.start(&stage, &card(GOOD, "T", "1")).await), (404, "ADYEN0001"));
+    assert_eq!(statuses(&stage).len(), 1);
+}
+
+#[tokio::test]
+async fn a_mediastore_that_shows_another_customers_order_is_not_believed() {
+    for (field, value) in
+        [("customerId", json!(1)), ("publisherId", json!(1)), ("id", json!(1)), ("customerId", Value::Null), ("publisherId", Value::Null)]
+    {
+        let stage = Stage::default();
+        let buyer = buyer(&stage);
+        let told = value.clone();
+        let change = move |body: &mut Value| body["responseData"]["order"][field] = told.clone();
+        stage.road.lay(Fault::Mutate(std::sync::Arc::new(change)), |peer, request| peer == "cleeng" && request.path.contains("orders"));
+        let reply = buyer.start(&stage, &card(GOOD, "J D", "1")).await;
+        assert!(matches!(reply.status.as_u16(), 403 | 503), "{field} {value}: {}", reply.body);
+        assert_eq!(writes(&stage), (0, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_missing_forged_expired_or_foreign_token_pays_nothing() {
+    let stage = Stage::default();
+    let buyer = buyer(&stage);
+    let later = stage.world.clock.now().after(Duration::from_secs(3600)).secs();
+    let claims = json!({ "customerId": buyer.customer, "publisherId": sandbox::stage::PUBLISHER, "exp": later });
+    let expired = stage.cleeng.token_until(&buyer.customer, stage.world.clock.now());
+    let foreign = json!({ "customerId": buyer.customer, "publisherId": 1, "exp": later });
+    let (head, rest) = buyer.token.split_once('.').unwrap();
+    let (_, signature) = rest.split_once('.').unwrap();
+    let changed = format!("{head}.{}.{signature}", URL_SAFE_NO_PAD.encode(claims.to_string()));
+    for (token, expected) in [
+        (String::new(), (401, "AUTH0002")),
+        ("garbage".to_owned(), (401, "AUTH0002")),
+        (expired, (401, "AUTH0003")),
+        (forged(&claims), (401, "AUTH0002")),
+        (changed, (401, "AUTH0002")),
+        (forged(&foreign), (401, "AUTH0002")),
+    ] {
+        let anybody = Buyer { token, ..buyer.clone() };
+        assert_eq!(code(&anybody.start(&stage, &card(GOOD, "J D", "1")).await), expected);
+        assert_eq!(code(&anybody.finalize(&stage, &json!({ "redirectResult": "X" })).await), expected);
+    }
+    assert_eq!(writes(&stage), (0, 0));
+}
+
+#[tokio::test]
+async fn an_unknown_order_and_one_with_another_payment_method_have_their_own_errors() {
+    let stage = Stage::default();
+    let first = buyer(&stage);
+    let unknown = Buyer { order: id("999999999"), ..first.clone() };
+    assert_eq!(code(&unknown.start(&stage, &card(GOOD, "J D", "1")).await), (404, "ADYEN0001"));
+    let order = stage.cleeng.new_order(&first.customer, &id(OFFER), &id("777777777")).unwrap();
+    let other_method = Buyer { order, ..first };
+    assert_eq!(code(&other_method.start(&stage, &card(GOOD, "J D", "1")).await), (422, "ORDER0003"));
+    assert_eq!(writes(&stage), (0, 0));
+    // Any method of ours behind this gateway will do.
+    let customer = stage.cleeng.new_customer().unwrap();
+    let order = stage.cleeng.new_order(&customer, &id(OFFER), &id(CAPTURE_ONLY_METHOD)).unwrap();
+    let token = stage.cleeng.customer_token(&customer);
+    assert!(is_paid(&Buyer { customer, order, token }.start(&stage, &card(GOOD, "J D", "1")).await));
+    // A method that is ours no more is refused.
+    let gone = Stage::new(|rules| {
+        rules.methods = [(id(CAPTURE_ONLY_METHOD), Method { gateway: GatewayName::Adyen, billing: Billing::CaptureOnly })].into();
+    });
+    let order = crate::buyer(&gone);
+    assert_eq!(code(&order.start(&gone, &card(GOOD, "J D", "1")).await), (422, "ORDER0003"));
+}

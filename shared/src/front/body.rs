@@ -1,0 +1,95 @@
+//! Reading a request's body. What a field may be is said here once, for all front-end functions.
+
+use serde_json::Value;
+
+use super::reply::{self, Refusal};
+use super::{Desk, FrontRequest, Stage};
+use crate::ids::Id;
+
+/// Addresses that a body may name; each must be within the allowed origins.
+const ADDRESSES: [&str; 5] = ["origin", "returnUrl", "successUrl", "cancelUrl", "errorUrl"];
+/// The longest address, in bytes.
+const LONGEST_ADDRESS: usize = 2_048;
+
+/// The id under this name.
+///
+/// # Errors
+/// [`reply::bad_request`].
+pub fn id<K>(request: &FrontRequest, name: &str, message: &'static str) -> Result<Id<K>, Refusal> {
+    let value = request.body.get(name).ok_or(reply::bad_request(message))?;
+    Id::from_json(value).map_err(|_| reply::bad_request(message))
+}
+
+/// Checks every address, and the captcha at a start.
+///
+/// # Errors
+/// The refusal.
+pub async fn check(desk: &Desk, request: &FrontRequest) -> Result<(), Refusal> {
+    for name in ADDRESSES {
+        match request.body.get(name) {
+            None | Some(Value::Null) => {}
+            Some(Value::String(url)) if url.len() <= LONGEST_ADDRESS && desk.origins.holds(url) => {}
+            Some(_) => return Err(reply::BAD_RETURN),
+        }
+    }
+    if request.stage == Stage::Start {
+        let value = request.body.get("captchaValue").and_then(Value::as_str);
+        if !desk.captcha.passes(value, request.ip.as_deref()).await {
+            return Err(reply::CAPTCHA_FAILED);
+        }
+    }
+    Ok(())
+}
+
+/// What a start brings for the gateway.
+#[derive(Clone)]
+pub struct PaymentInput {
+    /// The whole body; the adapter takes from it what it passes on.
+    pub data: Value,
+    /// What the customer entered, for telling one attempt from another.
+    pub method: Value,
+    /// Where the customer comes back to.
+    pub return_url: String,
+    /// The page's origin.
+    pub origin: Option<String>,
+    /// The customer's address on the network.
+    pub ip: Option<String>,
+}
+
+impl PaymentInput {
+    /// Reads the body of a start.
+    ///
+    /// # Errors
+    /// [`reply::bad_request`].
+    pub fn read(request: &FrontRequest) -> Result<Self, Refusal> {
+        let method = request.body.get("paymentMethod").filter(|method| method.is_object());
+        let method = method.ok_or(reply::bad_request("paymentMethod must be the object of the gateway's component"))?;
+        // Details that are stored already are none of the customer's to name: they could be somebody else's.
+        if method.get("storedPaymentMethodId").is_some() || method.get("recurringDetailReference").is_some() {
+            return Err(reply::bad_request("stored payment details cannot be used here"));
+        }
+        let text = |name: &str| request.body.get(name).and_then(Value::as_str).map(str::to_owned);
+        Ok(Self {
+            data: request.body.clone(),
+            method: method.clone(),
+            return_url: text("returnUrl").ok_or(reply::bad_request("returnUrl is missing"))?,
+            origin: text("origin").or_else(|| request.origin.clone()),
+            ip: request.ip.clone(),
+        })
+    }
+}
+
+/// What the customer brought back: `details`, and `paymentData` beside it.
+///
+/// # Errors
+/// [`reply::bad_request`].
+pub fn brought_back(request: &FrontRequest) -> Result<Value, Refusal> {
+    let details = request.body.get("details").filter(|details| details.as_object().is_some_and(|members| !members.is_empty()));
+    let details = details.ok_or(reply::bad_request("details must be the object of the gateway's component or redirect"))?;
+    let mut back = serde_json::Map::new();
+    back.insert("details".to_owned(), details.clone());
+    if let Some(data @ Value::String(_)) = request.body.get("paymentData") {
+        back.insert("paymentData".to_owned(), data.clone());
+    }
+    Ok(Value::Object(back))
+}

@@ -1,0 +1,149 @@
+//! Finds card numbers where none may be. Encrypted fields of a gateway's component are far longer than a card number, or have letters in
+//! them; a number of 13 to 19 digits with a right check digit, in one field, is taken for a card number wherever it stands.
+
+use serde_json::Value;
+
+/// The shortest and the longest card number, in digits (ISO/IEC 7812).
+const LENGTHS: std::ops::RangeInclusive<usize> = 13..=19;
+
+/// Whether a card number is anywhere in it, in a name, a text or a number.
+#[must_use]
+pub fn holds_card_number(value: &Value) -> bool {
+    match value {
+        Value::Null | Value::Bool(_) => false,
+        Value::Number(number) => in_text(&number.to_string()),
+        Value::String(text) => in_text(text),
+        Value::Array(items) => items.iter().any(holds_card_number),
+        Value::Object(members) => members.iter().any(|(name, member)| in_text(name) || holds_card_number(member)),
+    }
+}
+
+/// Whether a run of digits, which may be parted by single spaces, dots or dashes, is a card number. A run that touches a letter or an
+/// underscore is a part of something else, such as an id or an encrypted field.
+#[must_use]
+pub fn in_text(text: &str) -> bool {
+    let mut run = Run::default();
+    for c in text.chars() {
+        if let Some(digit) = c.to_digit(10) {
+            run.digit(digit);
+        } else if matches!(c, ' ' | '-' | '.' | '\u{a0}' | '\u{2011}' | '\u{2013}') && !run.digits.is_empty() && !run.parted {
+            run.parted = true;
+        } else {
+            if run.ends_before(c) {
+                return true;
+            }
+            run = Run { glued: is_part(c), ..Run::default() };
+        }
+    }
+    run.ends_before(' ')
+}
+
+/// A character that makes a neighbouring run of digits a part of a longer word.
+fn is_part(c: char) -> bool {
+    c.is_alphanumeric() || matches!(c, '_' | '+' | '/' | '=' | '$')
+}
+
+#[derive(Default)]
+struct Run {
+    digits: Vec<u32>,
+    /// A separator came last.
+    parted: bool,
+    /// It began right behind a letter.
+    glued: bool,
+}
+
+impl Run {
+    fn digit(&mut self, digit: u32) {
+        self.parted = false;
+        self.digits.push(digit);
+    }
+
+    fn ends_before(&self, next: char) -> bool {
+        let whole = !self.glued && (self.parted || !is_part(next));
+        whole
+            && LENGTHS.contains(&self.digits.len())
+            && !self.is_instant()
+            && self.digits.iter().any(|digit| *digit != 0)
+            && luhn(&self.digits)
+    }
+}
+
+impl Run {
+    /// Milliseconds since 1970 have 13 digits and begin with 1 until 2033; no card number of 13 digits does.
+    fn is_instant(&self) -> bool {
+        self.digits.len() == 13 && self.digits.first() == Some(&1)
+    }
+}
+
+/// The check digit of ISO/IEC 7812.
+fn luhn(digits: &[u32]) -> bool {
+    let weigh = |(place, digit): (usize, &u32)| {
+        let doubled = if place % 2 == 1 { digit.saturating_mul(2) } else { *digit };
+        if doubled > 9 { doubled.saturating_sub(9) } else { doubled }
+    };
+    digits.iter().rev().enumerate().map(weigh).fold(0_u32, u32::saturating_add) % 10 == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn a_card_number_is_found_at_any_depth_and_in_any_writing() {
+        for body in [
+            json!({ "card": "4111111111111111" }),
+            json!({ "a": [{ "b": { "c": "4111 1111 1111 1111" } }] }),
+            json!({ "note": "my card is 4111-1111-1111-1111, thanks" }),
+            json!({ "number": 4_111_111_111_111_111_u64 }),
+            json!({ "4111111111111111": true }),
+            json!({ "amex": "3782 822463 10005" }),
+            json!({ "dotted": "5555.4444.3333.1111" }),
+            json!({ "nineteen": "6304000000000000000" }),
+        ] {
+            assert!(holds_card_number(&body), "{body}");
+        }
+    }
+
+    #[test]
+    fn what_a_gateways_component_sends_is_none() {
+        for body in [
+            json!({ "encryptedCardNumber": "test_4111111111111111", "encryptedExpiryMonth": "test_03" }),
+            json!({ "encryptedCardNumber": "eyJhbGciOiJSU0EtT0FFUCJ9.4111111111111111x.OKOawDo13gRp2ojaHV7LFpZcgV7T6" }),
+            json!({ "orderId": 123_456_789, "browserInfo": { "screenWidth": 1920, "userAgent": "Mozilla/5.0 (X11; Linux x86_64)" } }),
+            json!({ "id": "4111111111111112", "zeros": "0000000000000000", "long": "41111111111111111111111111" }),
+            json!({ "uuid": "7d444840-9dc0-11d1-b245-5ffdce74fad2" }),
+        ] {
+            assert!(!holds_card_number(&body), "{body}");
+        }
+    }
+
+    fn with_check_digit(mut digits: Vec<u32>) -> String {
+        let last = (0..10).find(|last| {
+            let mut all = digits.clone();
+            all.push(*last);
+            luhn(&all)
+        });
+        digits.push(last.unwrap());
+        digits.iter().map(u32::to_string).collect()
+    }
+
+    proptest! {
+        #[test]
+        fn every_number_with_a_right_check_digit_is_found(digits in proptest::collection::vec(1_u32..10, 12..=18), gap in 1_usize..6) {
+            prop_assume!(digits.len() > 12 || digits.first() != Some(&1));
+            let number = with_check_digit(digits);
+            prop_assert!(in_text(&number));
+            let parted: Vec<String> = number.as_bytes().chunks(gap).map(|part| String::from_utf8_lossy(part).into_owned()).collect();
+            let text = format!("card: {}", parted.join(" "));
+            prop_assert!(in_text(&text));
+        }
+
+        #[test]
+        fn no_text_makes_it_panic(text in ".*") {
+            let _ = in_text(&text);
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! The front-end API: what a customer's browser asks of the connector, and what it is told. Same paths, shapes and envelope as Cleeng's own
+//! connectors.
+//!
+//! | room | duty |
+//! |---|---|
+//! | [`reply`] | the envelope, its codes, and what the page can do next |
+//! | [`card_numbers`] | refusing what must never come here |
+//! | [`origins`] | where a page and its return addresses may be |
+//! | [`body`] | reading the request's body |
+//!
+//! Nothing that comes from a browser is believed: not the customer (MediaStore is asked with his token), not the amount (the order has it),
+//! not the addresses (they must be within the allowed origins). Bodies and tokens must never be logged.
+
+pub mod body;
+pub mod card_numbers;
+pub mod origins;
+pub mod reply;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+pub use self::origins::Origins;
+pub use self::reply::{Next, Refusal, Reply};
+use crate::cleeng::mediastore::{CustomerToken, MediaStore, TokenError};
+use crate::flow::{Delivery, World};
+use crate::gateway::GatewayName;
+use crate::secret::SecretString;
+
+/// The longest that one call to a gateway takes while a customer waits: an HTTP API cuts after 30 s.
+pub const GATEWAY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Everything that a front-end function works with.
+#[derive(Clone)]
+pub struct Desk {
+    /// What flows work with.
+    pub world: World,
+    /// Cleeng as the customer sees it.
+    pub mediastore: Arc<dyn MediaStore>,
+    /// Where pages may be.
+    pub origins: Arc<Origins>,
+    /// Waits for another request that is at the same thing.
+    pub patience: Arc<dyn Patience>,
+    /// Tells customers from machines.
+    pub captcha: Arc<dyn Captcha>,
+}
+
+/// Which of a pair of calls it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stage {
+    /// The first.
+    Start,
+    /// The customer came back (`/finalize`).
+    Finalize,
+}
+
+/// A request, as far as the door has checked it: its origin is allowed, its body is a JSON object without a card number.
+pub struct FrontRequest {
+    /// The gateway of the path.
+    pub gateway: GatewayName,
+    /// Which of the two calls.
+    pub stage: Stage,
+    /// The body.
+    pub body: Value,
+    /// The `Authorization` header.
+    pub authorization: Option<SecretString>,
+    /// The `Origin` header.
+    pub origin: Option<String>,
+    /// The customer's address on the network.
+    pub ip: Option<String>,
+}
+
+impl FrontRequest {
+    /// The customer's token, decoded for routing.
+    ///
+    /// # Errors
+    /// The answer for a token that is not even tried.
+    pub fn token(&self, desk: &Desk) -> Result<CustomerToken, Refusal> {
+        let header = self.authorization.as_ref().map(SecretString::expose);
+        CustomerToken::from_header(header, desk.world.clock.now()).map_err(|error| match error {
+            TokenError::Missing => reply::TOKEN_MISSING,
+            TokenError::Invalid => reply::TOKEN_INVALID,
+            TokenError::Expired => reply::TOKEN_EXPIRED,
+        })
+    }
+}
+
+/// The story of one pair of calls.
+#[async_trait]
+pub trait FrontEnd: Send + Sync {
+    /// The last segment of its path, without `/finalize`.
+    fn route(&self) -> &'static str;
+
+    /// Answers. May be called again and again with the same request, at the same time even, and must then have the effect of one call.
+    async fn answer(&self, desk: &Desk, request: &FrontRequest, delivery: &Delivery) -> Reply;
+}
+
+/// Lets a moment pass.
+#[async_trait]
+pub trait Patience: Send + Sync {
+    /// Waits about this long.
+    async fn wait(&self, moment: Duration);
+}
+
+/// Waits in real time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct RealPatience;
+
+#[async_trait]
+impl Patience for RealPatience {
+    async fn wait(&self, moment: Duration) {
+        tokio::time::sleep(moment).await;
+    }
+}
+
+/// Tells customers from machines, by what the page sends as `captchaValue`.
+#[async_trait]
+pub trait Captcha: Send + Sync {
+    /// Whether the request may go on.
+    async fn passes(&self, value: Option<&str>, ip: Option<&str>) -> bool;
+}
+
+/// Lets everybody pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCaptcha;
+
+#[async_trait]
+impl Captcha for NoCaptcha {
+    async fn passes(&self, _value: Option<&str>, _ip: Option<&str>) -> bool {
+        true
+    }
+}

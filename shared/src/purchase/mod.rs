@@ -1,0 +1,34 @@
+//! What is done with the customer present: paying an order, and storing payment details.
+//!
+//! Obligation = order, or customer + the payment data of the details to store. Attempt = one set of payment data. A snapshot of what is to
+//! be paid is written with the intent of the first gateway call; from then on the customer, his browser and his token are not needed:
+//! a notification of the gateway can finish the attempt as well, and one conditional write decides who of the two reports it.
+//!
+//! | room | duty |
+//! |---|---|
+//! | [`facts`] | the snapshot, and what the gateway said |
+//! | [`position`] | how far the open attempt is |
+//! | [`order`] | start and finalize of an order's payment |
+//! | [`details`] | start and finalize of storing details |
+//! | [`ask`] | the calls to the gateway |
+//! | [`settle`] | from the gateway's word to the report and the end |
+//! | [`report`] | telling Cleeng |
+//! | [`give_back`] | giving back what nobody is to be charged for |
+//! | [`absent`] | going on without the customer: notifications, expired orders |
+//! | [`tell`] | from the state of the obligation to the answer for the page |
+//!
+//! The amount comes from the order alone. An attempt whose outcome is unknown is never replaced; one that waits for the customer is, and
+//! if it succeeds after all it is given back and never reported.
+
+pub mod absent;
+pub mod ask;
+pub mod details;
+pub mod facts;
+pub mod give_back;
+pub mod order;
+pub mod position;
+pub mod report;
+pub mod settle;
+pub mod tell;
+
+pub use self::absent::{expire_purchase, is_purchase, settle_by_notification};
