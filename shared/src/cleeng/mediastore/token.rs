@@ -80,7 +80,7 @@ fn claims(text: &str) -> Option<Value> {
     let parts: Vec<&str> = text.split('.').collect();
     let plain = |part: &&str| !part.is_empty() && part.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'-' || b == b'_');
     let [_, payload, _] = parts.as_slice() else { return None };
-    if !parts.iter().all(|part| plain(part)) {
+    if !parts.iter().all(plain) {
         return None;
     }
     let bytes = URL_SAFE_NO_PAD.decode(payload).ok()?;
