@@ -6,7 +6,7 @@
 //!
 //! | what is told | the record | then |
 //! |---|---|---|
-//! | authorised, declined | the answer, for the flow that waits for it | |
+//! | authorised, declined | the answer, for the flow that waits for it | a purchase whose customer never came back is finished from here |
 //! | captured, capture failed | captured, failed; also later | the waiting capture reports it; a late failure is reported from here |
 //! | cancelled, expired, cancel failed | released, or held still | the next event of the subscription tells Cleeng |
 //! | refunded, refund failed | the refund's end | the waiting refund reports it |
@@ -23,9 +23,12 @@ use connector::billing::settlement::{RefundSettlement, settle_refund};
 use connector::billing::{Story, later, rules};
 use connector::cleeng::webhook::Verified;
 use connector::flow::{Delivery, NotificationFlow, Verdict, World};
-use connector::gateway::{GatewayName, GatewayNotification, NotificationKind};
+use connector::gateway::{GatewayName, GatewayNotification, NotificationKind, Reference, StoredToken};
 use connector::journal::JournalError;
+use connector::journal::payment::PaymentRecord;
 use connector::journal::refunds::RefundPart;
+use connector::purchase::absent::{is_purchase, settle_by_notification};
+use connector::secret::SecretString;
 
 use crate::desk::Desk;
 
@@ -50,6 +53,10 @@ async fn story(world: &World, gateway: GatewayName, item: &GatewayNotification, 
         // Our prefix and no record: the record is on its way, or this account serves another connector. Never dropped at once.
         return if item.reference.is_some() { Err(later("payment_not_recorded")) } else { Ok(Verdict::NotOurs) };
     };
+    if let (NotificationKind::Authorised | NotificationKind::AuthorisationDeclined, true) = (item.kind, is_purchase(&desk.payment)) {
+        // The customer may never come back: the purchase is finished from here.
+        return finish_purchase(world, &desk.payment, item, delivery).await;
+    }
     if desk.run.obligation.open().is_some() {
         return loss::report(&mut desk).await;
     }
@@ -83,6 +90,16 @@ async fn story(world: &World, gateway: GatewayName, item: &GatewayNotification, 
     Ok(Verdict::Settled(item.kind.as_str()))
 }
 
+async fn finish_purchase(world: &World, payment: &PaymentRecord, item: &GatewayNotification, delivery: &Delivery) -> Story<Verdict> {
+    let authorised = item.kind == NotificationKind::Authorised;
+    let token = match &item.token {
+        Some(told) => Some(StoredToken(SecretString::new(told.token.as_str()))),
+        None => tokens::of_payment(world, payment).await?,
+    };
+    let external = item.external_payment_id.as_ref();
+    Ok(settle_by_notification(world, &payment.reference, authorised, external, token, delivery).await)
+}
+
 fn apply(desk: &mut Desk<'_>) -> Result<Effect, JournalError> {
     let (item, owner, now) = (desk.item, desk.owner(), desk.run.now());
     let success = match item.kind {
@@ -91,7 +108,7 @@ fn apply(desk: &mut Desk<'_>) -> Result<Effect, JournalError> {
         _ => return notified::apply(&mut desk.payment, item, owner, now),
     };
     // By the gateway's id of the refund, else by our own name of it, which is known before that id is.
-    let names = [item.operation_ref.as_deref(), item.reference.as_ref().map(connector::gateway::Reference::as_str)];
+    let names = [item.operation_ref.as_deref(), item.reference.as_ref().map(Reference::as_str)];
     let named = |part: &&RefundPart| {
         [Some(part.reference.as_str()), part.operation_ref.as_deref()].iter().flatten().any(|name| names.contains(&Some(name)))
     };

@@ -5,11 +5,25 @@ use std::sync::Arc;
 
 use connector::billing::Story;
 use connector::flow::{Verdict, World};
-use connector::gateway::{GatewayName, GatewayNotification, NotificationKind};
+use connector::gateway::{GatewayName, GatewayNotification, NotificationKind, StoredToken};
 use connector::journal::PAYMENT_KEPT;
+use connector::journal::payment::PaymentRecord;
 use connector::journal::token::TokenRecord;
 use connector::journal::work::{Keep, Work};
 use connector::metrics::Metric;
+use connector::secret::SecretString;
+
+/// The details that came to be for a payment, where a notification of their own told about them: the customer's latest that were told after
+/// the payment began and can be used.
+pub(crate) async fn of_payment(world: &World, payment: &PaymentRecord) -> Story<Option<StoredToken>> {
+    let Some(key) = TokenRecord::key(payment.gateway, payment.customer.as_str()) else { return Ok(None) };
+    let mut work = Work::new(Arc::clone(&world.store));
+    work.load(std::slice::from_ref(&key)).await?;
+    let record: TokenRecord = work.read(&key)?.unwrap_or_default();
+    let begun = payment.history.first().map(|(at, _)| *at);
+    let usable = record.tokens.iter().filter(|token| !token.disabled && Some(token.at) >= begun);
+    Ok(usable.max_by_key(|token| token.at).map(|token| StoredToken(SecretString::new(token.token.as_str()))))
+}
 
 pub(crate) async fn note(world: &World, gateway: GatewayName, item: &GatewayNotification) -> Story<Verdict> {
     let disabled = item.kind == NotificationKind::TokenDisabled;

@@ -14,6 +14,7 @@ use connector::secret::SecretString;
 use sandbox::adyen::{Payment, PaymentState};
 use sandbox::peer::Fault;
 use sandbox::stage::Stage;
+use serde_json::json;
 
 use crate::{GOOD, REDIRECTING, assert_balanced, assert_paid_once, buyer, card, code, is_paid, redirect_result, statuses};
 
@@ -174,4 +175,24 @@ async fn a_refused_attempt_that_turns_out_to_be_paid_is_for_an_operator() {
     let payment = stage.adyen.payments().remove(0);
     assert_eq!(authorised(&stage, &payment, None).await, Verdict::Parked("closed_payment_succeeded"));
     assert_eq!(stage.metrics.count(Metric::Parked, "closed_payment_succeeded"), 1);
+}
+
+#[tokio::test]
+async fn what_adyen_tells_by_itself_finishes_the_purchase_of_a_customer_who_never_comes_back() {
+    let stage = Stage::default();
+    let buyer = buyer(&stage);
+    let back = redirect_result(&buyer.start(&stage, &card(REDIRECTING, "J D", "1")).await);
+    let payment = away(&stage, &back);
+    // The whole way: Adyen's notifications, signed, through the door and the queue of the function that takes them; the stored details
+    // come after the payment, and all of it comes twice.
+    let mut told = stage.take_notifications().await;
+    assert!(!told.is_empty());
+    let stored = payment.stored_payment_method_id.clone().unwrap();
+    let (signature, body) = stage.adyen.tokenization("recurring.token.created", &stored, &payment.shopper_reference);
+    told.extend(stage.accepted(&json!({ "HmacSignature": signature }), body.as_bytes()).await);
+    for _ in 0..2 {
+        let verdicts = stage.settle_all(&told).await;
+        assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Settled(_) | Verdict::NotOurs)), "{verdicts:?}");
+    }
+    assert_paid_once(&stage, &buyer);
 }

@@ -7,15 +7,15 @@ use std::time::Duration;
 use super::facts::{REPORT, Snapshot};
 use crate::billing::case::{Case, StepTurn};
 use crate::billing::report::Reported;
-use crate::billing::{Story, read_failed};
+use crate::billing::{Story, read_failed, tokens};
 use crate::cleeng::{CleengError, LatestPayment, NewPayment, NewPaymentStatus, PaymentOperation, PaymentSource};
 use crate::flow::Verdict;
 use crate::gateway::{Decline, Reference};
-use crate::ids::{ExternalPaymentId, OrderId, PaymentId};
+use crate::ids::{ExternalPaymentId, OrderId, PaymentDetailsId, PaymentId};
 use crate::journal::JournalError;
 use crate::journal::payment::PaymentRecord;
 use crate::journal::record::Step;
-use crate::journal::store::StoreError;
+use crate::journal::store::{Key, StoreError};
 use crate::metrics::Metric;
 
 /// One exchange of 10 s, and a quick refusal of the other publisher token while one is being rotated: somebody waits, and only a report that
@@ -43,6 +43,7 @@ pub async fn captured(case: &mut Case<'_>, snapshot: &Snapshot, reference: &Refe
             None => return Err(case.park("report_unknown", true).await?),
         }
     }
+    let token = claim_token(case, snapshot, &source).await?;
     let operation = if snapshot.amount.is_zero() { PaymentOperation::FreeStart } else { PaymentOperation::Initial };
     let payment = NewPayment {
         order: order(snapshot)?,
@@ -54,13 +55,39 @@ pub async fn captured(case: &mut Case<'_>, snapshot: &Snapshot, reference: &Refe
     };
     case.begin(REPORT, None, REPORT_TIMEOUT).await?;
     match case.world.cleeng.create_payment(&payment).await {
-        Ok(answer) => reported(case, reference, Some(answer.id)),
+        Ok(answer) => {
+            note_token(case, token.as_ref(), answer.payment_details.as_ref()).await?;
+            reported(case, reference, Some(answer.id))
+        }
         Err(error @ (CleengError::Refused { .. } | CleengError::NotFound)) => {
             tracing::error!(obligation = %case.run.key(), error = %error, "Cleeng refused a report");
             Err(case.park("cleeng_refused_report", true).await?)
         }
         Err(error) => Err(failed(case, &error).await),
     }
+}
+
+/// Notes that details with this token are about to come to be in Cleeng, so that the clean-up of older details does not delete a token that
+/// these share. Written with the report's intent.
+///
+/// # Errors
+/// Later, if the journal cannot be read.
+pub async fn claim_token(case: &mut Case<'_>, snapshot: &Snapshot, source: &PaymentSource) -> Story<Option<Key>> {
+    let PaymentSource::New { token, .. } = source else { return Ok(None) };
+    let key = tokens::key(&case.world.rules.salt, snapshot.gateway, token);
+    let (obligation, now) = (case.run.key().clone(), case.now());
+    tokens::claim(&mut case.run.work, &key, &obligation, now).await?;
+    Ok(Some(key))
+}
+
+/// Notes the details that came to be. Where Cleeng does not name them the claim stays, and with it the token.
+///
+/// # Errors
+/// Later, if the journal cannot be read.
+pub async fn note_token(case: &mut Case<'_>, token: Option<&Key>, details: Option<&PaymentDetailsId>) -> Story<()> {
+    let (Some(token), Some(details)) = (token, details) else { return Ok(()) };
+    let (obligation, now) = (case.run.key().clone(), case.now());
+    Ok(tokens::note(&mut case.run.work, token, details, Some(&obligation), now).await?)
 }
 
 /// Reports a refusal; it must not keep the customer from trying again, so what cannot be found out about it is only counted.
