@@ -182,6 +182,35 @@ pub const GATEWAY_CANNOT: Refusal =
 /// Something of ours is out of order.
 pub const UNAVAILABLE: Refusal = refusal(503, Code::Plain("S0001"), "try again in a moment", Next::Wait);
 
+/// Every refusal that does not quote the gateway's decline, each with its own code or message.
+pub const ALL: [Refusal; 25] = [
+    bad_request("the body is not what it should be"),
+    BAD_PATH,
+    CARD_NUMBER,
+    TOO_LARGE,
+    NOT_POST,
+    BAD_ORIGIN,
+    BAD_RETURN,
+    TOKEN_MISSING,
+    TOKEN_INVALID,
+    TOKEN_EXPIRED,
+    CAPTCHA_FAILED,
+    ORDER_NOT_FOUND,
+    ORDER_EXPIRED,
+    FOREIGN_ORDER,
+    OTHER_METHOD,
+    ORDER_CHANGED,
+    TOO_MANY_ATTEMPTS,
+    NOTHING_TO_PAY,
+    NOTHING_WAITS,
+    EARLIER_ATTEMPT,
+    NEEDS_OPERATOR,
+    GATEWAY_REFUSED_REQUEST,
+    GATEWAY_UNAVAILABLE,
+    GATEWAY_CANNOT,
+    UNAVAILABLE,
+];
+
 impl Refusal {
     /// The answer.
     #[must_use]
