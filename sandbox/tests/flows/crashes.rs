@@ -232,3 +232,21 @@ async fn two_deaths_in_a_row_anywhere_leave_one_capture() {
     }
     assert!(pairs > 200, "{pairs}");
 }
+
+#[tokio::test]
+async fn a_worker_that_dies_while_it_parks_never_loses_the_alarm() {
+    for when in [When::Before, When::After] {
+        for nth in 0..6 {
+            let (stage, cast) = at_first_attempt();
+            stage.clock.advance_to(cast.due.after(Duration::from_secs(3600)));
+            let capture = stage.capture(&cast);
+            stage.switch.arm(nth, when);
+            let _ = stage.switch.run(stage.deliver_until_settled(&capture)).await;
+            stage.switch.disarm();
+            stage.clock.advance(Duration::from_secs(100));
+            stage.deliver_until_settled(&capture).await;
+            let alarms = stage.metrics.count(connector::metrics::Metric::Parked, "capture_without_authorisation");
+            assert!(alarms >= 1, "death {when:?} call {nth}");
+        }
+    }
+}

@@ -329,9 +329,10 @@ impl<'w> Case<'w> {
             self.payments.values_mut().for_each(|payment| payment.free_refund(&obligation));
         }
         self.close(Finish::Parked { reason: reason.to_owned(), money_unknown });
-        self.pause().await?;
+        // The alarm before the write: a worker that dies in between rings it twice, never not at all.
         self.world.metrics.count(Metric::Parked, &[("reason", reason)]);
         tracing::error!(obligation = %self.run.key(), reason, money_unknown, "parked for an operator");
+        self.pause().await?;
         Ok(Verdict::Parked(reason))
     }
 
