@@ -54,6 +54,9 @@ async fn story(world: &World, gateway: GatewayName, item: &GatewayNotification, 
         return if item.reference.is_some() { Err(later("payment_not_recorded")) } else { Ok(Verdict::NotOurs) };
     };
     if let (NotificationKind::Authorised | NotificationKind::AuthorisationDeclined, true) = (item.kind, is_purchase(&desk.payment)) {
+        if item.amount.is_some_and(|told| told != desk.payment.amount) {
+            return desk.park("notification_names_another_amount").await;
+        }
         // The customer may never come back: the purchase is finished from here.
         return finish_purchase(world, &desk.payment, item, delivery).await;
     }
