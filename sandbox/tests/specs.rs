@@ -117,6 +117,7 @@ async fn exercise(stage: &Stage) {
             reference: reference.clone(),
             external_payment_id: external_payment_id.clone(),
             amount,
+            authorised_at: None,
         };
         let _ = gateway.capture(&capture).await;
         stage.adyen.process();
@@ -132,7 +133,10 @@ async fn exercise(stage: &Stage) {
     }
     for (name, target) in [
         ("by id", CancelTarget::Payment(ExternalPaymentId::new(&stage.adyen.payments()[2].psp_reference).unwrap())),
-        ("by reference", CancelTarget::Reference(Reference::parse(&stage.adyen.payments()[3].reference).unwrap())),
+        (
+            "by reference",
+            CancelTarget::Reference { reference: Reference::parse(&stage.adyen.payments()[3].reference).unwrap(), started: None },
+        ),
     ] {
         let reference = Reference::from_key(&key(name, OperationKind::Cancel));
         let _ = gateway.cancel(&CancelRequest { key: key(name, OperationKind::Cancel), reference, target }).await;

@@ -56,7 +56,7 @@ pub(crate) async fn go_on(case: &mut Case<'_>, asked: &Asked, payment: &Referenc
         RefundState::Done => report(case, asked, payment, part.amount).await,
         RefundState::Received if on_receipt => report(case, asked, payment, part.amount).await,
         RefundState::Failed => {
-            let decline = Decline { class: DeclineClass::Soft, code: "refund_failed".to_owned() };
+            let decline = Decline::new(DeclineClass::Soft, "refund_failed");
             failed(case, payment, decline, "refund_failed").await
         }
         RefundState::Received | RefundState::Asked => wait(case, &fact).await,

@@ -217,7 +217,13 @@ async fn authorise(world: &dyn GatewayUnderTest, number: u32) -> Result<LedgerEn
 fn capture_of(entry: &LedgerEntry, number: u32) -> Result<CaptureRequest, Violation> {
     let reference = Reference::parse(&entry.reference).ok_or_else(|| Violation("the ledger's reference is not ours".to_owned()))?;
     let external_payment_id = entry.external_payment_id.clone();
-    Ok(CaptureRequest { key: key(OperationKind::Capture, number), reference, external_payment_id, amount: entry.amount })
+    Ok(CaptureRequest {
+        key: key(OperationKind::Capture, number),
+        reference,
+        external_payment_id,
+        amount: entry.amount,
+        authorised_at: None,
+    })
 }
 
 /// Authorises, captures and lets the gateway do it; returns the ledger's word.

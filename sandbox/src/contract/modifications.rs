@@ -85,7 +85,7 @@ pub async fn a_payment_is_cancelled_by_reference_alone(make: Make) -> Checked {
     let request = CancelRequest {
         key: key(OperationKind::Cancel, 1),
         reference: lost.reference.clone(),
-        target: CancelTarget::Reference(lost.reference.clone()),
+        target: CancelTarget::Reference { reference: lost.reference.clone(), started: None },
     };
     done_or_received(world.gateway().cancel(&request).await)?;
     world.process();

@@ -153,7 +153,8 @@ async fn modifications_name_the_authorisation_and_keep_its_id() {
     let (payment, euros) = (psp("993617894903480A"), money(999, "EUR"));
 
     let bench = Bench::answering(201, receipt.clone());
-    let capture = CaptureRequest { key: key(), reference: reference(), external_payment_id: payment.clone(), amount: euros };
+    let capture =
+        CaptureRequest { key: key(), reference: reference(), external_payment_id: payment.clone(), amount: euros, authorised_at: None };
     let Ok(Outcome::Received(operation)) = bench.adapter.capture(&capture).await else { panic!("a receipt is received") };
     assert_eq!(operation.external_payment_id, Some(payment.clone()));
     assert_eq!(operation.operation_ref.as_deref(), Some("993617894906488A"));
@@ -176,7 +177,8 @@ async fn modifications_name_the_authorisation_and_keep_its_id() {
 async fn a_cancel_by_reference_names_no_payment_id() {
     let receipt = json!({ "status": "received", "pspReference": "993617894906488A", "paymentReference": reference().as_str() });
     let bench = Bench::answering(201, receipt);
-    let cancel = CancelRequest { key: key(), reference: reference(), target: CancelTarget::Reference(reference()) };
+    let cancel =
+        CancelRequest { key: key(), reference: reference(), target: CancelTarget::Reference { reference: reference(), started: None } };
     let Ok(Outcome::Received(operation)) = bench.adapter.cancel(&cancel).await else { panic!("a receipt is received") };
     assert_eq!(operation.external_payment_id, None);
     assert_eq!(bench.sent().url, "https://adyen.test/v71/cancels");
@@ -189,8 +191,13 @@ async fn a_receipt_about_something_else_is_unknown() {
         "status": "received", "pspReference": "993617894906488A", "paymentPspReference": "993617894903480A",
         "merchantAccount": MERCHANT, "amount": { "currency": "EUR", "value": 999 },
     });
-    let capture =
-        CaptureRequest { key: key(), reference: reference(), external_payment_id: psp("993617894903480A"), amount: money(999, "EUR") };
+    let capture = CaptureRequest {
+        key: key(),
+        reference: reference(),
+        external_payment_id: psp("993617894903480A"),
+        amount: money(999, "EUR"),
+        authorised_at: None,
+    };
     assert!(matches!(Bench::answering(201, receipt.clone()).adapter.capture(&capture).await, Ok(Outcome::Received(_))));
     for (field, value) in [
         ("status", json!("refused")),

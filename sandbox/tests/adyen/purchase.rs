@@ -26,6 +26,7 @@ fn purchase(amount: Money, payment_data: Value) -> PurchaseRequest {
         payment_data,
         store: true,
         return_url: "https://shop.test/back".to_owned(),
+        cancel_url: None,
         origin: Some("https://shop.test".to_owned()),
         customer_ip: None,
     }
@@ -70,6 +71,7 @@ async fn a_purchase_that_needs_the_customer_is_finished_when_he_is_back_and_only
         amount: world.amount,
         customer: CustomerId::new(SHOPPER).unwrap(),
         external_payment_id: None,
+        started: None,
         details: json!({ "details": { "redirectResult": result } }),
     };
     for _ in 0..2 {
@@ -91,6 +93,7 @@ async fn what_a_browser_brings_for_another_payment_is_never_done() {
         amount: world.amount,
         customer: CustomerId::new(SHOPPER).unwrap(),
         external_payment_id: None,
+        started: None,
         details: json!({ "redirectResult": result }),
     };
     assert!(matches!(world.adapter.finalize(&of_another_order).await, Ok(Outcome::Unknown(_))));

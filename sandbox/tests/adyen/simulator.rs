@@ -299,7 +299,7 @@ async fn half_an_authorisation_is_unknown_and_can_be_released_by_reference() {
     assert_eq!(world.simulator.payments()[0].authorised, 500);
     let reference = ours(&world).reference;
     let key = IdempotencyKey::derive(&SecretString::new("salt"), GatewayText("adyen"), OperationKind::Cancel, "period", "1");
-    let cancel = CancelRequest { key, reference: reference.clone(), target: CancelTarget::Reference(reference) };
+    let cancel = CancelRequest { key, reference: reference.clone(), target: CancelTarget::Reference { reference, started: None } };
     assert!(matches!(world.adapter.cancel(&cancel).await, Ok(Outcome::Received(_))));
     world.simulator.process();
     assert_eq!(world.simulator.payments()[0].state, PaymentState::Cancelled);

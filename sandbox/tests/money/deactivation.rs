@@ -243,7 +243,7 @@ async fn details_that_are_deactivated_a_second_time_are_cleaned_up_a_second_time
 async fn what_the_gateway_calls_captured_is_left_alone_and_reported() {
     let stage = Stage::default();
     let (cast, event) = changed_card(&stage, METHOD).await;
-    let captured = Outcome::Declined(Decline { class: DeclineClass::Hard, code: "already_captured".to_owned() });
+    let captured = Outcome::Declined(Decline::new(DeclineClass::Hard, "already_captured"));
     let (stage, _) = answering(stage, Some(Ok(captured)), None);
     assert_eq!(stage.deliver(&event).await, settled("deactivated"));
     assert_eq!(stage.metrics.count(Metric::Warning, "already_captured"), 1);

@@ -153,7 +153,7 @@ async fn a_gateway_that_refunds_at_once_needs_no_notification() {
 #[tokio::test]
 async fn a_refund_that_the_gateway_refuses_at_once_frees_its_reservation() {
     let (stage, bought) = with_purchase(Stage::default()).await;
-    let decline = Decline { class: DeclineClass::Hard, code: "too_old".to_owned() };
+    let decline = Decline::new(DeclineClass::Hard, "too_old");
     let (stage, _) = answering(stage, None, Some(Ok(Outcome::Declined(decline))));
     let event = refund_event(&stage, &bought, None, None);
     assert_eq!(stage.deliver(&event).await, parked("refund_declined"));

@@ -26,6 +26,7 @@ const REPORT: &str = "report";
 pub async fn capture(case: &mut Case<'_>, reference: &Reference, expiration: Timestamp) -> Story<Verdict> {
     let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
     let (gateway, amount, free, authorisation) = (payment.gateway, payment.amount, payment.free, payment.authorisation.clone());
+    let authorised_at = payment.reached_at(PaymentState::Authorised);
     if payment.state == PaymentState::Authorised {
         case.change(reference, |payment, now| payment.become_state(PaymentState::Capturing, now))?;
     }
@@ -34,8 +35,7 @@ pub async fn capture(case: &mut Case<'_>, reference: &Reference, expiration: Tim
         Fact::Done { external: Some(authorisation), expires_at: None }
     } else {
         let make = |key| {
-            let request = CaptureRequest { key, reference: reference.clone(), external_payment_id: authorisation, amount };
-            Call::Capture(request)
+            Call::Capture(CaptureRequest { key, reference: reference.clone(), external_payment_id: authorisation, amount, authorised_at })
         };
         gateway_step::run(case, CAPTURE, gateway, OperationKind::Capture, make).await?
     };
@@ -59,7 +59,7 @@ async fn received(
     let (cancelled, expired) = (told(NotificationKind::Cancelled), told(NotificationKind::Expired));
     let rules = &case.world.rules;
     let waited = case.now().since(at);
-    let soft = |code: &str| Decline { class: DeclineClass::Soft, code: code.to_owned() };
+    let soft = |code: &str| Decline::new(DeclineClass::Soft, code);
     match state {
         Some(PaymentState::CaptureFailed) => failed(case, reference, &soft("capture_failed")).await,
         // A cancel that crossed the capture has won: nothing is left to be taken.

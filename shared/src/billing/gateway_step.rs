@@ -83,9 +83,7 @@ impl Finding for Fact {
             }
             Outcome::Declined(decline) => Self::Declined(decline),
             // Nobody is there to act: without the customer the payment cannot go on.
-            Outcome::ActionRequired(..) => {
-                Self::Declined(Decline { class: DeclineClass::NeedsCustomer, code: "action_required".to_owned() })
-            }
+            Outcome::ActionRequired(..) => Self::Declined(Decline::new(DeclineClass::NeedsCustomer, "action_required")),
             Outcome::Unknown(_) => return None,
         })
     }

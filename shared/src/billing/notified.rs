@@ -56,7 +56,9 @@ pub fn apply(payment: &mut PaymentRecord, item: &GatewayNotification, owner: Own
         Kind::Captured | Kind::CaptureFailed => captured_or_not(payment, item, owner, now)?,
         Kind::Cancelled | Kind::CancelFailed | Kind::Expired => released_or_not(payment, item, now)?,
         Kind::ChargedBack | Kind::ChargebackReversed => disputed(payment, item, owner, now)?,
-        Kind::Refunded | Kind::RefundFailed | Kind::TokenCreated | Kind::TokenDisabled | Kind::Ignored => Effect::Nothing,
+        Kind::Refunded | Kind::RefundFailed | Kind::CustomerApproved | Kind::TokenCreated | Kind::TokenDisabled | Kind::Ignored => {
+            Effect::Nothing
+        }
     };
     if matches!(effect, Effect::Nothing | Effect::Early | Effect::Odd(_)) {
         *payment = before;
@@ -233,7 +235,7 @@ pub fn answered(case: &mut Case<'_>, step: &str, reference: &Reference) -> Story
     let fact = match answer {
         Answered::Authorised { external } => Fact::Done { external: Some(external), expires_at: None },
         // The notification's reason is not signed: it says nothing about what can be done.
-        Answered::Declined => Fact::Declined(Decline { class: DeclineClass::Soft, code: "refused".to_owned() }),
+        Answered::Declined => Fact::Declined(Decline::new(DeclineClass::Soft, "refused")),
     };
     case.done(step, &fact);
     Ok(Some(fact))

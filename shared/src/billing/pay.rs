@@ -128,7 +128,11 @@ pub async fn pay(case: &mut Case<'_>, event: &BillingEvent, method: Method, orde
         Fact::Done { external: None, .. } => Err(later("answer_does_not_fit")),
         Fact::Received { external, at, .. } => Err(pending(case, &reference, external, at).await?),
         Fact::Declined(decline) => {
-            case.change(&reference, |payment, now| payment.become_state(PaymentState::Declined, now))?;
+            let refused = decline.payment.clone();
+            case.change(&reference, |payment, now| {
+                payment.external_payment_id = payment.external_payment_id.take().or(refused);
+                payment.become_state(PaymentState::Declined, now)
+            })?;
             Ok(Paid::Declined(reference, decline))
         }
     }

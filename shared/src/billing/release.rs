@@ -52,7 +52,8 @@ pub async fn give_up(case: &mut Case<'_>, reference: &Reference) -> Story<Releas
         case.change(reference, |payment, now| payment.become_state(PaymentState::Cancelling, now))?;
     }
     if !free && !gone {
-        let target = authorisation.map_or_else(|| CancelTarget::Reference(reference.clone()), CancelTarget::Payment);
+        let target =
+            authorisation.map_or_else(|| CancelTarget::Reference { reference: reference.clone(), started: None }, CancelTarget::Payment);
         let make = |key| Call::Cancel(CancelRequest { key, reference: reference.clone(), target });
         match gateway_step::run(case, RELEASE, gateway, OperationKind::Cancel, make).await? {
             // Accepted is enough to open a new attempt: the gateway has the order, and its notification says the rest.

@@ -50,6 +50,8 @@ pub struct PaymentInput {
     pub method: Value,
     /// Where the customer comes back to.
     pub return_url: String,
+    /// Where the customer comes back to after he gave up, if that is another place.
+    pub cancel_url: Option<String>,
     /// The page's origin.
     pub origin: Option<String>,
     /// The customer's address on the network.
@@ -73,6 +75,7 @@ impl PaymentInput {
             data: request.body.clone(),
             method: method.clone(),
             return_url: text("returnUrl").ok_or(reply::bad_request("returnUrl is missing"))?,
+            cancel_url: text("cancelUrl"),
             origin: text("origin").or_else(|| request.origin.clone()),
             ip: request.ip.clone(),
         })

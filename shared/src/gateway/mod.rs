@@ -178,10 +178,12 @@ impl fmt::Debug for NotifiedToken {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum NotificationKind {
-    /// A payment was authorised.
+    /// A payment was authorised; or taken, where it was asked for in one go: then there is no [`NotificationKind::Captured`] of its own.
     Authorised,
     /// A payment was declined.
     AuthorisationDeclined,
+    /// The customer agreed to what waited for him, and the gateway waits for [`Gateway::finalize`]; he may never come back himself.
+    CustomerApproved,
     /// A capture succeeded.
     Captured,
     /// A capture failed, at once or later.
@@ -215,6 +217,7 @@ impl NotificationKind {
         match self {
             Self::Authorised => "authorised",
             Self::AuthorisationDeclined => "authorisation_declined",
+            Self::CustomerApproved => "customer_approved",
             Self::Captured => "captured",
             Self::CaptureFailed => "capture_failed",
             Self::Cancelled => "cancelled",

@@ -49,6 +49,8 @@ pub struct Operation {
     pub external_payment_id: Option<ExternalPaymentId>,
     /// The gateway's id of this very operation, to recognise its notification.
     pub operation_ref: Option<String>,
+    /// The gateway's id of what waits for the customer, with `ActionRequired`: an order, an intent. It is handed back to finalize and cancel.
+    pub started: Option<String>,
     /// The amount that the gateway says it acted on; flows compare it with what they asked for.
     pub amount: Option<Money>,
     /// Stored details that came to be.
@@ -74,6 +76,17 @@ pub struct Decline {
     pub class: DeclineClass,
     /// The gateway's own code, never free text of the shopper.
     pub code: String,
+    /// The payment that was refused, where the gateway has given it an id: Cleeng wants one on rejected payments too.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub payment: Option<ExternalPaymentId>,
+}
+
+impl Decline {
+    /// A decline of a payment that has no id, or none that is known.
+    #[must_use]
+    pub fn new(class: DeclineClass, code: impl Into<String>) -> Self {
+        Self { class, code: code.into(), payment: None }
+    }
 }
 
 impl fmt::Display for Decline {

@@ -5,6 +5,7 @@ use std::fmt;
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
+use crate::clock::Timestamp;
 use crate::ids::{CustomerId, ExternalPaymentId};
 use crate::money::Money;
 use crate::secret::SecretString;
@@ -162,6 +163,8 @@ pub struct CaptureRequest {
     pub external_payment_id: ExternalPaymentId,
     /// The authorised amount.
     pub amount: Money,
+    /// When it was authorised, where that is known: an old authorisation may have to be renewed first.
+    pub authorised_at: Option<Timestamp>,
 }
 
 /// What a cancel is aimed at.
@@ -170,7 +173,12 @@ pub enum CancelTarget {
     /// The payment with this gateway id.
     Payment(ExternalPaymentId),
     /// The payment that we named so, when its gateway id never reached us.
-    Reference(Reference),
+    Reference {
+        /// Our name of it.
+        reference: Reference,
+        /// What the gateway called it while it waited for the customer, if it got that far ([`super::Operation::started`]).
+        started: Option<String>,
+    },
 }
 
 /// A release of an authorised payment.
@@ -242,6 +250,8 @@ pub struct PurchaseRequest {
     pub store: bool,
     /// Where the customer comes back to.
     pub return_url: String,
+    /// Where the customer comes back to after he gave up, if that is another place.
+    pub cancel_url: Option<String>,
     /// The page's origin.
     pub origin: Option<String>,
     /// The customer's address on the network.
@@ -259,9 +269,11 @@ pub struct FinalizeRequest {
     pub amount: Money,
     /// Cleeng's customer.
     pub customer: CustomerId,
-    /// The gateway's id from the start, where it gave one.
+    /// The payment at the gateway, where the start told its id.
     pub external_payment_id: Option<ExternalPaymentId>,
-    /// What the gateway's front-end component or redirect brought back.
+    /// What the gateway called what waits for the customer ([`super::Operation::started`]).
+    pub started: Option<String>,
+    /// What the gateway's front-end component or redirect brought back; null where the gateway told by itself that the customer agreed.
     pub details: serde_json::Value,
 }
 

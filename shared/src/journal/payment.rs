@@ -157,6 +157,9 @@ pub struct PaymentRecord {
     /// The id by which Cleeng knows it now (`externalPaymentId`).
     #[serde(default)]
     pub external_payment_id: Option<ExternalPaymentId>,
+    /// What the gateway called it while it waited for the customer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub started: Option<String>,
     /// What was asked for.
     pub amount: Money,
     /// What was taken.
@@ -212,6 +215,7 @@ impl PaymentRecord {
             cleeng_payment: None,
             authorisation: None,
             external_payment_id: None,
+            started: None,
             amount,
             captured: nothing,
             refunded: nothing,
@@ -224,6 +228,12 @@ impl PaymentRecord {
             loss_reported: false,
             history: vec![(now, PaymentState::Starting)],
         }
+    }
+
+    /// When it first came to this state, as far back as the history goes.
+    #[must_use]
+    pub fn reached_at(&self, state: PaymentState) -> Option<Timestamp> {
+        self.history.iter().find(|(_, reached)| *reached == state).map(|(at, _)| *at)
     }
 
     /// Moves it along a legal transition; staying where it is changes nothing.

@@ -92,7 +92,7 @@ async fn carry_on(case: &mut Case<'_>, news: &News<'_>) -> Story<Verdict> {
             Answered::Done { external: external.clone(), token, shown: serde_json::Value::Null, at: case.now() }
         }
         (None, true, None) => return Err(later("notification_without_payment")),
-        (None, false, _) => Answered::Declined(Decline { class: DeclineClass::Soft, code: "notified".to_owned() }),
+        (None, false, _) => Answered::Declined(Decline::new(DeclineClass::Soft, "notified")),
     };
     note(case, NOTIFIED, &answered);
     go_on(case, &kept, answered).await

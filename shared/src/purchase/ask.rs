@@ -69,6 +69,7 @@ pub async fn start(case: &mut Case<'_>, snapshot: &Snapshot, input: &PaymentInpu
             payment_data: input.data.clone(),
             store: true,
             return_url: input.return_url.clone(),
+            cancel_url: input.cancel_url.clone(),
             origin: input.origin.clone(),
             customer_ip: input.ip.clone(),
         };
@@ -102,13 +103,16 @@ pub fn finalize_request(case: &Case<'_>, snapshot: &Snapshot, round: usize, refe
         .as_ref()
         .map_or_else(|| format!("details/{}", snapshot.customer.as_str()), |order| format!("order/{}", order.as_str()));
     let key = IdempotencyKey::derive(&case.world.rules.salt, gateway, OperationKind::Purchase, &whose, &attempt);
-    let external: Option<ExternalPaymentId> = case.payment(&reference).and_then(|payment| payment.external_payment_id.clone());
+    let payment = case.payment(&reference);
+    let external: Option<ExternalPaymentId> = payment.and_then(|payment| payment.external_payment_id.clone());
+    let started = payment.and_then(|payment| payment.started.clone());
     Ok(FinalizeRequest {
         key,
         reference,
         amount: snapshot.amount,
         customer: snapshot.customer.clone(),
         external_payment_id: external,
+        started,
         details: brought.details.clone(),
     })
 }

@@ -90,6 +90,9 @@ pub enum Answered {
     Action {
         /// For the gateway's component, unchanged.
         payload: Value,
+        /// What the gateway calls what waits.
+        #[serde(default)]
+        started: Option<String>,
     },
     /// It did not happen.
     Declined(Decline),
@@ -103,7 +106,7 @@ impl Finding for Answered {
                 Self::Done { external: operation.external_payment_id?, token, shown: operation.shown, at }
             }
             Outcome::Received(operation) => Self::Received { external: operation.external_payment_id, at },
-            Outcome::ActionRequired(action, _) => Self::Action { payload: action.payload },
+            Outcome::ActionRequired(action, operation) => Self::Action { payload: action.payload, started: operation.started },
             Outcome::Declined(decline) => Self::Declined(decline),
             Outcome::Unknown(_) => return None,
         })
@@ -116,7 +119,7 @@ impl Answered {
     pub fn forgetful(self) -> Self {
         match self {
             Self::Done { external, at, .. } => Self::Done { external, token: None, shown: Value::Null, at },
-            Self::Action { .. } => Self::Action { payload: Value::Null },
+            Self::Action { started, .. } => Self::Action { payload: Value::Null, started },
             other => other,
         }
     }
@@ -176,7 +179,7 @@ mod tests {
             shown: json!({ "holderName": "the shopper" }),
             at: Timestamp::from_secs(1),
         };
-        for answered in [done, Answered::Action { payload: json!({ "token": "secret" }) }] {
+        for answered in [done, Answered::Action { payload: json!({ "token": "secret" }), started: None }] {
             let text = serde_json::to_string(&answered.forgetful()).unwrap();
             assert!(!text.contains("shopper") && !text.contains("secret"), "{text}");
         }

@@ -147,14 +147,15 @@ fn reserve(case: &mut Case<'_>, reference: &Reference, key: &Key, own: &Referenc
 
 async fn cancel(case: &mut Case<'_>, reference: &Reference) -> Story<Verdict> {
     let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
-    let gateway = payment.gateway;
-    if !case.gateway(gateway)?.capabilities().cancel_by_reference {
+    let (gateway, started) = (payment.gateway, payment.started.clone());
+    if started.is_none() && !case.gateway(gateway)?.capabilities().cancel_by_reference {
         return case.finish(Finish::Stale { reason: "cannot_be_cancelled_by_reference".to_owned() }).await;
     }
     case.change(reference, |payment, now| {
         if payment.state == PaymentState::Starting { payment.become_state(PaymentState::Cancelling, now) } else { Ok(()) }
     })?;
-    let make = |key| Call::Cancel(CancelRequest { key, reference: reference.clone(), target: CancelTarget::Reference(reference.clone()) });
+    let target = CancelTarget::Reference { reference: reference.clone(), started };
+    let make = |key| Call::Cancel(CancelRequest { key, reference: reference.clone(), target });
     match gateway_step::run(case, CANCEL, gateway, OperationKind::Cancel, make).await? {
         Fact::Done { .. } | Fact::Received { .. } => case.finish(Finish::GivenBack).await,
         Fact::Declined(_) => case.finish(Finish::Stale { reason: "nothing_to_cancel".to_owned() }).await,

@@ -50,7 +50,7 @@ pub fn position(case: &Case<'_>) -> Story<Position> {
         }
     }
     Ok(match last {
-        Answered::Action { payload } => Position::Waiting { action: payload, round: next },
+        Answered::Action { payload, .. } => Position::Waiting { action: payload, round: next },
         Answered::Received { .. } => Position::Pending,
         decided => Position::Decided(decided),
     })

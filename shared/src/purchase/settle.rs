@@ -29,7 +29,12 @@ pub async fn go_on(case: &mut Case<'_>, snapshot: &Snapshot, answered: Answered)
             }
             Ok(case.put_back(None, "payment_pending").await)
         }
-        Answered::Action { .. } => {
+        Answered::Action { started, .. } => {
+            let reference = ask::reference(case)?;
+            case.change(&reference, |payment, _| {
+                payment.started = started.or(payment.started.take());
+                Ok(())
+            })?;
             case.pause().await?;
             Ok(Verdict::Settled("action"))
         }
@@ -103,7 +108,9 @@ fn stored(case: &Case<'_>) -> Story<Option<PaymentSource>> {
 
 async fn declined(case: &mut Case<'_>, snapshot: &Snapshot, decline: &Decline) -> Story<Verdict> {
     let reference = ask::reference(case)?;
+    let refused = decline.payment.clone();
     case.change(&reference, |payment, now| {
+        payment.external_payment_id = payment.external_payment_id.take().or(refused);
         if payment.state == PaymentState::Starting { payment.become_state(PaymentState::Declined, now) } else { Ok(()) }
     })?;
     if case.attempt().is_some_and(|attempt| attempt.kind == AttemptKind::StoreDetails) {

@@ -111,7 +111,7 @@ fn action(case: &Case<'_>) -> Option<Reply> {
 
 fn declined(case: &Case<'_>, gateway: GatewayName) -> Option<Reply> {
     case.run.obligation.attempts.iter().rev().find_map(|attempt| match &attempt.finish {
-        Some(Finish::Declined { class, code }) => Some(Reply::declined(gateway, &Decline { class: *class, code: code.clone() })),
+        Some(Finish::Declined { class, code }) => Some(Reply::declined(gateway, &Decline::new(*class, code.as_str()))),
         _ => None,
     })
 }

@@ -8,7 +8,7 @@ use crate::money::{Currency, Money};
 use crate::secret::SecretString;
 
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
-const KINDS: [Kind; 14] = [
+const KINDS: [Kind; 15] = [
     Kind::Authorised,
     Kind::AuthorisationDeclined,
     Kind::Captured,
@@ -20,6 +20,7 @@ const KINDS: [Kind; 14] = [
     Kind::RefundFailed,
     Kind::ChargedBack,
     Kind::ChargebackReversed,
+    Kind::CustomerApproved,
     Kind::TokenCreated,
     Kind::TokenDisabled,
     Kind::Ignored,

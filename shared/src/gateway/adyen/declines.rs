@@ -71,13 +71,13 @@ pub(super) enum Refusal {
 pub(super) fn classify(code: Option<&str>, advice: Option<&str>) -> Refusal {
     let code = code.filter(|code| is_code(code)).unwrap_or(UNSPECIFIED);
     if advice.is_some_and(never_again) {
-        return Refusal::Decline(Decline { class: DeclineClass::Hard, code: code.to_owned() });
+        return Refusal::Decline(Decline::new(DeclineClass::Hard, code));
     }
     let listed = CODES.iter().find(|(listed, _, _)| *listed == code).map(|(_, _, class)| *class);
     match listed {
         Some(None) => Refusal::Ours(code.to_owned()),
-        Some(Some(class)) => Refusal::Decline(Decline { class, code: code.to_owned() }),
-        None => Refusal::Decline(Decline { class: DeclineClass::Soft, code: code.to_owned() }),
+        Some(Some(class)) => Refusal::Decline(Decline::new(class, code)),
+        None => Refusal::Decline(Decline::new(DeclineClass::Soft, code)),
     }
 }
 
@@ -97,7 +97,7 @@ mod tests {
     use super::*;
 
     fn decline(class: DeclineClass, code: &str) -> Refusal {
-        Refusal::Decline(Decline { class, code: code.to_owned() })
+        Refusal::Decline(Decline::new(class, code))
     }
 
     #[test]

@@ -105,7 +105,7 @@ impl Adyen {
         self.capture_fields(capturing, &mut body);
         let reply = match self.client.post("/payments", &body, &request.key).await {
             Err(GatewayError::Malformed { code }) if NO_SUCH_DETAILS.contains(&code.as_str()) => {
-                return Ok(Outcome::Declined(Decline { class: DeclineClass::NeedsNewDetails, code }));
+                return Ok(Outcome::Declined(Decline::new(DeclineClass::NeedsNewDetails, code)));
             }
             other => other?,
         };
@@ -201,7 +201,7 @@ impl Gateway for Adyen {
                 let asked = AskedModification { payment: Some(payment), ..asked };
                 self.modify(&payment_path(payment, "cancels"), &body, &request.key, &asked).await
             }
-            CancelTarget::Reference(reference) => {
+            CancelTarget::Reference { reference, .. } => {
                 put(&mut body, "paymentReference", json!(reference.as_str()));
                 let asked = AskedModification { payment_reference: Some(reference), ..asked };
                 self.modify("/cancels", &body, &request.key, &asked).await

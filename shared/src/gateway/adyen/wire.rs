@@ -88,12 +88,13 @@ fn read_refused(body: &Value, result: &str) -> Result<Outcome, GatewayError> {
         _ => None,
     };
     let advice = body.get("additionalData").and_then(|data| data.get("merchantAdviceCode")).and_then(Value::as_str);
+    let payment = read_psp_reference(body, "pspReference");
     if result == "Cancelled" && code.is_none() {
-        let decline = Decline { class: DeclineClass::Cancelled, code: declines::UNSPECIFIED.to_owned() };
-        return Ok(Outcome::Declined(decline));
+        let decline = Decline::new(DeclineClass::Cancelled, declines::UNSPECIFIED);
+        return Ok(Outcome::Declined(Decline { payment, ..decline }));
     }
     match declines::classify(code.as_deref(), advice) {
-        Refusal::Decline(decline) => Ok(Outcome::Declined(decline)),
+        Refusal::Decline(decline) => Ok(Outcome::Declined(Decline { payment, ..decline })),
         Refusal::Ours(code) => Err(GatewayError::Malformed { code: format!("refusal_{code}") }),
     }
 }
