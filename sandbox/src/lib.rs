@@ -8,6 +8,7 @@
 //! | [`adyen`] | Adyen's Checkout API |
 //! | [`books`] | the balance of both sides |
 //! | [`notices`] | the gateways' notifications on a stage |
+//! | [`house`] | what all simulated gateways have in common |
 //! | [`local`] | all of it put together with sockets |
 //! | [`demo`], [`open_house`] | what `cargo run` and `cargo run -- serve` do |
 //! | [`stage`] | all of it put together without sockets, for tests |
@@ -21,6 +22,7 @@ pub mod clock;
 pub mod contract;
 pub mod crash;
 pub mod demo;
+pub mod house;
 pub mod local;
 pub mod notices;
 pub mod open_house;

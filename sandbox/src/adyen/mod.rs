@@ -14,6 +14,7 @@
 //! processed, and a reused idempotency key gets the first answer whatever its body says.
 
 mod details;
+mod house;
 mod modifications;
 mod notifications;
 mod payments;

@@ -9,13 +9,11 @@ mod mutations;
 mod notifications;
 mod payments;
 
-use bytes::Bytes;
 use connector::gateway::{
     CaptureRequest, DeclineClass, Gateway, GatewayError, GatewayText, IdempotencyKey, MerchantInitiated, Operation, OperationKind, Outcome,
     Reference, StoredToken,
 };
-use connector::http::HeaderMap;
-use connector::ids::{CustomerId, ExternalPaymentId};
+use connector::ids::CustomerId;
 use connector::money::Money;
 use connector::secret::SecretString;
 pub use errors::*;
@@ -24,6 +22,8 @@ pub use mutations::*;
 pub use notifications::*;
 pub use payments::*;
 
+use crate::house::House;
+pub use crate::house::{LedgerEntry, Posted};
 use crate::peer::{PeerRequest, Road};
 
 /// Picks calls by peer name and request, for [`Road::lay`].
@@ -32,38 +32,12 @@ pub type Chooser = fn(&str, &PeerRequest) -> bool;
 /// Makes a fresh world: an adapter, its simulator, and nothing in the ledger.
 pub type Make = fn() -> Box<dyn GatewayUnderTest>;
 
-/// What the simulator's ledger says of one payment.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct LedgerEntry {
-    /// The id by which Cleeng has to know the payment now.
-    pub external_payment_id: ExternalPaymentId,
-    /// The reference that it was made under.
-    pub reference: String,
-    /// What was asked for.
-    pub amount: Money,
-    /// Whether the bank ever agreed.
-    pub authorised: bool,
-    /// Whether the hold was released without taking the money.
-    pub released: bool,
-    /// What was taken in all.
-    pub captured: Money,
-    /// What was given back in all.
-    pub refunded: Money,
-}
-
-/// A notification as the gateway posts it.
-#[derive(Clone, Debug)]
-pub struct Posted {
-    /// Its headers.
-    pub headers: HeaderMap,
-    /// Its body.
-    pub body: Bytes,
-}
-
 /// An adapter together with its simulator.
 pub trait GatewayUnderTest: Send + Sync {
     /// The adapter.
     fn gateway(&self) -> &dyn Gateway;
+    /// The simulator.
+    fn house(&self) -> &dyn House;
     /// The road between the two.
     fn road(&self) -> &Road;
     /// Picks the calls that write. Reads in between, where a gateway needs them, are not picked.
@@ -77,13 +51,21 @@ pub trait GatewayUnderTest: Send + Sync {
     /// Stored details that always decline in this class; nothing if the gateway has no such decline.
     fn declining_token(&self, class: DeclineClass) -> Option<StoredToken>;
     /// Whether the gateway still has these details.
-    fn is_stored(&self, token: &StoredToken) -> bool;
+    fn is_stored(&self, token: &StoredToken) -> bool {
+        self.house().is_stored(token.0.expose())
+    }
     /// The ledger, oldest first, declined tries included or not.
-    fn ledger(&self) -> Vec<LedgerEntry>;
+    fn ledger(&self) -> Vec<LedgerEntry> {
+        self.house().ledger()
+    }
     /// Lets the gateway do what it has received.
-    fn process(&self);
+    fn process(&self) {
+        self.house().process();
+    }
     /// Takes the notifications since the last time.
-    fn take_notifications(&self) -> Vec<Posted>;
+    fn take_notifications(&self) -> Vec<Posted> {
+        self.house().take_notifications()
+    }
     /// A rightly signed notification of a kind that does not exist, about one of our payments.
     fn unknown_notification(&self) -> Posted;
     /// A rightly signed notification of a capture of a payment that another system made on the same account.

@@ -66,7 +66,7 @@ pub async fn a_cancel_releases_the_hold(make: Make) -> Checked {
     done_or_received(world.gateway().cancel(&request).await)?;
     world.process();
     let entry = only_payment(world.as_ref())?;
-    ensure(entry.released && entry.captured.is_zero(), "the hold was not released")
+    ensure(entry.released() && entry.captured.is_zero(), "the hold was not released")
 }
 
 /// Where the gateway can: a payment whose answer was lost is released by our reference.
@@ -91,7 +91,7 @@ pub async fn a_payment_is_cancelled_by_reference_alone(make: Make) -> Checked {
     world.process();
     for entry in world.ledger() {
         let aimed_at = entry.reference == lost.reference.as_str();
-        ensure(entry.released == aimed_at, "not exactly the payment of this reference was released")?;
+        ensure(entry.released() == aimed_at, "not exactly the payment of this reference was released")?;
     }
     Ok(())
 }
@@ -121,7 +121,7 @@ pub async fn a_cancel_after_the_capture_gives_nothing_back(make: Make) -> Checke
         _ => return Err(Violation(format!("expected declined or received, got {}", describe(&answered)))),
     }
     let entry = only_payment(world.as_ref())?;
-    ensure(entry.captured == entry.amount && entry.refunded.is_zero() && !entry.released, "a cancel moved captured money")
+    ensure(entry.captured == entry.amount && entry.refunded.is_zero() && !entry.released(), "a cancel moved captured money")
 }
 
 fn refund_of(entry: &LedgerEntry, amount: Money, number: u32) -> RefundRequest {

@@ -205,7 +205,7 @@ impl Scene for Modifying {
     fn happened(&self, entry: &LedgerEntry) -> bool {
         match self {
             Self::Capture => entry.captured == entry.amount,
-            Self::Cancel => entry.released,
+            Self::Cancel => entry.released(),
             Self::Refund => entry.refunded == entry.captured,
         }
     }

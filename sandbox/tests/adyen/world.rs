@@ -7,12 +7,13 @@ use connector::clock::Timestamp;
 use connector::gateway::adyen::{Adyen, AdyenEnvironment, AdyenSecrets, AdyenSettings, CaptureMode};
 use connector::gateway::{DeclineClass, Gateway, StoredToken};
 use connector::http::{HeaderMap, Method};
-use connector::ids::{CustomerId, ExternalPaymentId};
+use connector::ids::CustomerId;
 use connector::money::{Currency, Money};
 use connector::secret::SecretString;
-use sandbox::adyen::{Adyen as Simulator, AdyenConfig, PaymentState};
+use sandbox::adyen::{Adyen as Simulator, AdyenConfig};
 use sandbox::clock::VirtualClock;
-use sandbox::contract::{Chooser, GatewayUnderTest, LedgerEntry, Posted};
+use sandbox::contract::{Chooser, GatewayUnderTest, Posted};
+use sandbox::house::House;
 use sandbox::peer::{InProcess, Road};
 use serde_json::{Value, json};
 
@@ -86,11 +87,6 @@ pub(crate) fn automatic_world() -> Box<dyn GatewayUnderTest> {
     Box::new(World::new(CaptureMode::Automatic, money(999, "EUR")))
 }
 
-/// Adyen's digits of the currencies used here, said once more so that the adapter's table is not its own witness.
-fn exponent(currency: Currency) -> u8 {
-    if currency.as_str() == "CLP" { 2 } else { currency.exponent() }
-}
-
 fn post(body: String) -> Posted {
     Posted { headers: HeaderMap::new(), body: Bytes::from(body) }
 }
@@ -104,6 +100,10 @@ fn edit(posted: &Posted, change: impl FnOnce(&mut Value)) -> Posted {
 impl GatewayUnderTest for World {
     fn gateway(&self) -> &dyn Gateway {
         &self.adapter
+    }
+
+    fn house(&self) -> &dyn House {
+        self.simulator.as_ref()
     }
 
     fn road(&self) -> &Road {
@@ -138,36 +138,6 @@ impl GatewayUnderTest for World {
         let method = self.simulator.store_method(SHOPPER);
         self.simulator.refuse_always(&method, code);
         Some(self.token(&method))
-    }
-
-    fn is_stored(&self, token: &StoredToken) -> bool {
-        let id = token.0.expose().split(':').next().unwrap_or_default().to_owned();
-        self.simulator.has_method(&id)
-    }
-
-    fn ledger(&self) -> Vec<LedgerEntry> {
-        let entry = |payment: sandbox::adyen::Payment| {
-            let currency = Currency::new(&payment.currency).unwrap();
-            let money = |value| Money::from_exponent(value, exponent(currency), currency).unwrap();
-            LedgerEntry {
-                external_payment_id: ExternalPaymentId::new(&payment.psp_reference).unwrap(),
-                reference: payment.reference.clone(),
-                amount: money(payment.amount),
-                authorised: payment.authorised > 0,
-                released: payment.state == PaymentState::Cancelled,
-                captured: money(payment.captured),
-                refunded: money(payment.refunded),
-            }
-        };
-        self.simulator.payments().into_iter().map(entry).collect()
-    }
-
-    fn process(&self) {
-        self.simulator.process();
-    }
-
-    fn take_notifications(&self) -> Vec<Posted> {
-        self.simulator.take_notifications().into_iter().map(post).collect()
     }
 
     fn unknown_notification(&self) -> Posted {
