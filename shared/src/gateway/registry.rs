@@ -7,6 +7,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use super::{Gateway, adyen};
+use crate::clock::Clock;
 use crate::http::Transport;
 use crate::secret::SecretTexts;
 use crate::settings::{Problems, Reader};
@@ -60,11 +61,12 @@ pub trait Blueprint: Send + Sync {
     /// Whether real money moves: such a gateway is refused in embedded mode.
     fn is_live(&self) -> bool;
 
-    /// Builds the adapter with the gateway's part of the deployment's secret.
+    /// Builds the adapter with the gateway's part of the deployment's secret. `clock` is for what is only good for a time: signatures, access
+    /// tokens, certificates.
     ///
     /// # Errors
     /// Every mistake in the secrets, by its path, never its value.
-    fn build(&self, secrets: &SecretTexts, transport: Arc<dyn Transport>) -> Result<Arc<dyn Gateway>, Problems>;
+    fn build(&self, secrets: &SecretTexts, transport: Arc<dyn Transport>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Gateway>, Problems>;
 }
 
 /// The adapters that are configured, by name.

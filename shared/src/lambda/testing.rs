@@ -184,7 +184,7 @@ fn adyen_adapter(secrets: &Secrets) -> Result<Arc<dyn Gateway>, Problems> {
         capture_mode: CaptureMode::Manual,
         return_url: "https://example.com".to_owned(),
     };
-    settings.build(secrets.gateways.get(&GatewayName::Adyen).unwrap(), Arc::new(Nowhere))
+    settings.build(secrets.gateways.get(&GatewayName::Adyen).unwrap(), Arc::new(Nowhere), Arc::new(crate::clock::SystemClock))
 }
 
 struct Nowhere;

@@ -114,7 +114,7 @@ impl Base {
         let mut gateways = Gateways::default();
         for blueprint in &self.peers.gateways {
             let texts = secrets.gateways.get(&blueprint.name()).cloned().unwrap_or_default();
-            gateways = gateways.with(blueprint.build(&texts, transport())?);
+            gateways = gateways.with(blueprint.build(&texts, transport(), Arc::clone(&self.clock))?);
         }
         Ok(World {
             rules: Arc::new(self.settings.rules(secrets.idempotency_salt.clone())),

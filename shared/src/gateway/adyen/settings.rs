@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::Adyen;
+use crate::clock::Clock;
 use crate::gateway::{Blueprint, Gateway, GatewayName};
 use crate::http::Transport;
 use crate::secret::{SecretString, SecretTexts};
@@ -114,7 +115,7 @@ impl Blueprint for AdyenSettings {
         self.environment == AdyenEnvironment::Live
     }
 
-    fn build(&self, secrets: &SecretTexts, transport: Arc<dyn Transport>) -> Result<Arc<dyn Gateway>, Problems> {
+    fn build(&self, secrets: &SecretTexts, transport: Arc<dyn Transport>, _clock: Arc<dyn Clock>) -> Result<Arc<dyn Gateway>, Problems> {
         Ok(Arc::new(Adyen::new(self.clone(), AdyenSecrets::read(secrets), transport)?))
     }
 }
