@@ -364,7 +364,9 @@ async fn the_sample_notification_is_signed_and_is_queued_as_its_sample_message_s
     let secrets = [("api_key", "sandbox-api-key-0123456789"), ("hmac_keys", sandbox::stage::ADYEN_HMAC_KEY)];
     let secrets = secrets.map(|(name, value)| (name.to_owned(), vec![SecretString::new(value)]));
     let settings = AdyenSettings { merchant_account: "SandboxMerchant".to_owned(), ..sandbox::stage::adyen_settings("http://adyen.test") };
-    let adapter = settings.build(&SecretTexts(secrets.into()), Arc::new(sandbox::peer::InProcess::new(stage.road))).unwrap();
+    let adapter = settings
+        .build(&SecretTexts(secrets.into()), Arc::new(sandbox::peer::InProcess::new(stage.road.clone())), Arc::new(stage.clock.clone()))
+        .unwrap();
     let body = http["body"].as_str().unwrap();
     let read = adapter.read_notification(&HeaderMap::new(), body.as_bytes()).await.unwrap().remove(0).unwrap();
     let queued = event(NOTIFICATION, "queue.json");
