@@ -1,66 +1,68 @@
-//! The balance of both sides: what Cleeng believes and what the gateway holds must be the same.
+//! The balance of both sides: what Cleeng believes and what the gateways hold must be the same.
 
 use connector::cleeng::PaymentStatus;
 use connector::ids::SubscriptionId;
 
-use crate::adyen::{Adyen, Payment, PaymentState};
 use crate::cleeng::{CleengSimulator, PaymentRecord};
+use crate::house::{House, LedgerEntry, Standing};
 
 /// Everything that disagrees, a line each. Empty is good.
 #[must_use]
-pub fn disagreements(cleeng: &CleengSimulator, adyen: &Adyen) -> Vec<String> {
-    let (ours, theirs) = (cleeng.payments(), adyen.payments());
+pub fn disagreements(cleeng: &CleengSimulator, houses: &[&dyn House]) -> Vec<String> {
+    let ours = cleeng.payments();
+    let theirs: Vec<LedgerEntry> = houses.iter().flat_map(|house| house.ledger()).collect();
     let mut found: Vec<String> = cleeng.violations().iter().map(|v| format!("Cleeng's contract: {} by {}", v.rule, v.request)).collect();
     for payment in &ours {
-        found.extend(compare(payment, theirs.iter().find(|other| other.psp_reference == payment.external_payment_id.as_str())));
+        found.extend(compare(payment, theirs.iter().find(|other| other.external_payment_id == payment.external_payment_id)));
     }
-    // What was given back in full was nobody's charge, and Cleeng need not know of it.
-    let kept = |payment: &&Payment| payment.authorised > payment.cancelled.saturating_add(payment.refunded);
-    for payment in theirs.iter().filter(kept) {
-        if !ours.iter().any(|other| other.external_payment_id.as_str() == payment.psp_reference) {
-            found.push(format!("{} at the gateway is unknown to Cleeng", payment.psp_reference));
+    for payment in theirs.iter().filter(|payment| is_kept(payment)) {
+        if !ours.iter().any(|other| other.external_payment_id == payment.external_payment_id) {
+            found.push(format!("{} at the gateway is unknown to Cleeng", payment.external_payment_id));
         }
     }
     found.extend(doubled(&ours));
     found
 }
 
-fn compare(ours: &PaymentRecord, theirs: Option<&Payment>) -> Option<String> {
+/// Whether Cleeng has to know of it. What was released or given back in full was nobody's charge.
+fn is_kept(payment: &LedgerEntry) -> bool {
+    let given_back = payment.captured.minor > 0 && payment.refunded == payment.captured;
+    payment.authorised && payment.amount.minor > 0 && !payment.released() && !given_back
+}
+
+fn compare(ours: &PaymentRecord, theirs: Option<&LedgerEntry>) -> Option<String> {
     let id = &ours.id;
     let Some(theirs) = theirs else {
         let needs_none = ours.status == PaymentStatus::Rejected || ours.total.is_zero();
         return (!needs_none).then(|| format!("payment {id} of Cleeng is unknown to the gateway"));
     };
-    if ours.total.is_zero() && theirs.amount == 0 {
+    if ours.total.is_zero() && theirs.amount.is_zero() {
         // A verification: nothing was to be taken.
-        let refused = theirs.state == PaymentState::Refused;
+        let refused = theirs.standing == Standing::Refused;
         return (refused != (ours.status == PaymentStatus::Rejected)).then(|| format!("verification {id} differs"));
     }
     let fits = match ours.status {
-        PaymentStatus::Authorised => theirs.state == PaymentState::Authorised,
-        PaymentStatus::Captured => theirs.refunded == 0 && matches!(theirs.state, PaymentState::Captured | PaymentState::ChargedBack),
+        PaymentStatus::Authorised => theirs.standing == Standing::Authorised,
+        PaymentStatus::Captured => theirs.refunded.is_zero() && matches!(theirs.standing, Standing::Captured | Standing::ChargedBack),
         PaymentStatus::Rejected => {
-            matches!(theirs.state, PaymentState::Refused | PaymentState::CaptureFailed | PaymentState::Expired | PaymentState::Cancelled)
+            matches!(theirs.standing, Standing::Refused | Standing::CaptureFailed | Standing::Expired | Standing::Cancelled)
         }
-        PaymentStatus::Cancelled => matches!(theirs.state, PaymentState::Cancelled | PaymentState::Expired),
-        PaymentStatus::Refunded => {
-            same_refund(ours, theirs) || matches!(theirs.state, PaymentState::ChargedBack | PaymentState::CaptureFailed)
-        }
+        PaymentStatus::Cancelled => matches!(theirs.standing, Standing::Cancelled | Standing::Expired),
+        PaymentStatus::Refunded => same_refund(ours, theirs) || matches!(theirs.standing, Standing::ChargedBack | Standing::CaptureFailed),
         PaymentStatus::Other(_) => false,
     };
     if !fits {
-        return Some(format!("payment {id} is {:?} in Cleeng and {:?} at the gateway", ours.status, theirs.state));
+        return Some(format!("payment {id} is {:?} in Cleeng and {:?} at the gateway", ours.status, theirs.standing));
     }
-    let same_amount = ours.total.minor == theirs.amount && ours.total.currency.as_str() == theirs.currency;
-    let all_taken = ours.status != PaymentStatus::Captured || theirs.captured == ours.total.minor;
-    (!same_amount || !all_taken)
-        .then(|| format!("payment {id} is {} in Cleeng and {} {} at the gateway", ours.total, theirs.captured, theirs.currency))
+    let all_taken = ours.status != PaymentStatus::Captured || theirs.captured == ours.total;
+    (ours.total != theirs.amount || !all_taken)
+        .then(|| format!("payment {id} is {} in Cleeng and {} of {} at the gateway", ours.total, theirs.captured, theirs.amount))
 }
 
 /// As much was given back as Cleeng believes, and never more than was taken.
-fn same_refund(ours: &PaymentRecord, theirs: &Payment) -> bool {
+fn same_refund(ours: &PaymentRecord, theirs: &LedgerEntry) -> bool {
     let told = ours.refund.as_ref().map_or(0, |refund| refund.amount.minor);
-    theirs.refunded == told && theirs.refunded <= theirs.captured
+    theirs.refunded.minor == told && theirs.refunded.minor <= theirs.captured.minor
 }
 
 /// Two payments that hold or took money for one period of one subscription.

@@ -165,7 +165,7 @@ fn balance(world: &LocalWorld, out: &mut impl Write) -> Result<bool, DemoError> 
         "Cleeng booked {booked} minor units of USD, the gateway took {taken}; {} messages are left",
         world.functions.queues.len()
     )?;
-    let found = disagreements(&world.cleeng, &world.adyen);
+    let found = disagreements(&world.cleeng, &[world.adyen.as_ref()]);
     for line in &found {
         writeln!(out, "DISAGREEMENT: {line}")?;
     }

@@ -23,8 +23,13 @@ use serde_json::{Value, json};
 
 use crate::stage::{ADYEN_API_KEY, ADYEN_HMAC_KEY, PUBLISHER_TOKEN, Stage, WEBHOOK_SECRET, flow, known};
 
-/// The address that the gateway posts to.
+/// The address that Adyen posts to.
 pub const ADYEN_ROUTE: &str = "/gateways/adyen/notifications";
+
+/// The address that a gateway posts to.
+fn route(gateway: GatewayName) -> String {
+    format!("/gateways/{gateway}/notifications")
+}
 
 /// What the door answered, and what lies on the queue now because of it.
 #[derive(Debug)]
@@ -84,7 +89,7 @@ impl Stage {
     pub async fn post_notification(&self, path: &str, headers: &Value, body: &[u8]) -> Posted {
         let messages = Arc::new(Messages::default());
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
-        let gateways = BTreeSet::from([GatewayName::Adyen]);
+        let gateways: BTreeSet<_> = self.guests.iter().map(|guest| guest.house.gateway()).collect();
         let keeper = SecretKeeper::open(Box::new(SandboxSecrets), gateways, Arc::new(Redactor::default()), Arc::clone(&clock)).await;
         let app = App::new(Parts {
             task: Task::Notifications(Arc::new(Notifications)),
@@ -110,14 +115,18 @@ impl Stage {
         }
     }
 
-    /// Everything that Adyen tells since the last time, as messages on the function's queue.
+    /// Everything that the gateways tell since the last time, as messages on the function's queue.
     ///
     /// # Panics
-    /// If the door refuses what Adyen sends.
+    /// If the door refuses what a gateway sends.
     pub async fn take_notifications(&self) -> Vec<String> {
         let mut messages = Vec::new();
-        for body in self.adyen.take_notifications() {
-            messages.extend(self.accepted(&json!({}), body.as_bytes()).await);
+        for house in self.guests.iter().map(|guest| &guest.house) {
+            for told in house.take_notifications() {
+                let headers: Value = told.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default())).collect();
+                let posted = self.post_notification(&route(house.gateway()), &headers, &told.body).await;
+                messages.extend(known((posted.status == 200).then_some(posted.messages)));
+            }
         }
         messages
     }
@@ -163,9 +172,9 @@ impl Stage {
         verdicts
     }
 
-    /// Takes and settles everything that Adyen tells.
-    pub async fn hear_adyen(&self) -> Vec<Verdict> {
-        self.adyen.process();
+    /// Lets the gateways do what they received, and takes and settles everything that they tell.
+    pub async fn hear_gateways(&self) -> Vec<Verdict> {
+        self.process();
         let messages = self.take_notifications().await;
         self.settle_all(&messages).await
     }

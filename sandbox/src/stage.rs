@@ -39,6 +39,7 @@ use crate::adyen::{Adyen as AdyenSimulator, AdyenConfig};
 use crate::cleeng::{CleengSimulator, Cycle, DunningSettings, Publisher, SentWebhook, Subscriber};
 use crate::clock::VirtualClock;
 use crate::crash::{CrashSwitch, MortalRequeue, MortalStore, MortalTransport};
+use crate::house::House;
 use crate::peer::{InProcess, Road};
 
 /// The publisher of the sandbox.
@@ -108,6 +109,17 @@ impl MetricSink for Recorder {
     }
 }
 
+/// A gateway on the stage, with its payment methods in Cleeng.
+#[derive(Clone)]
+pub struct Guest {
+    /// Its simulator.
+    pub house: Arc<dyn House>,
+    /// The method that is authorised first.
+    pub method: &'static str,
+    /// The method that is charged at once.
+    pub capture_only: &'static str,
+}
+
 /// The whole world of one test.
 pub struct Stage {
     /// The time.
@@ -116,7 +128,9 @@ pub struct Stage {
     pub cleeng: CleengSimulator,
     /// Adyen.
     pub adyen: Arc<AdyenSimulator>,
-    /// The way to both, where faults are laid and calls are listed.
+    /// All gateways, Adyen first.
+    pub guests: Vec<Guest>,
+    /// The way to Cleeng and all of them, where faults are laid and calls are listed.
     pub road: Road,
     /// Where workers die.
     pub switch: CrashSwitch,
@@ -141,6 +155,8 @@ pub struct Stage {
 pub struct Cast {
     /// In Cleeng.
     pub subscriber: Subscriber,
+    /// The stored details as the adapter writes them.
+    pub token: String,
     /// At Adyen: `storedPaymentMethodId`.
     pub stored: String,
     /// When the paid period ends.
@@ -191,7 +207,8 @@ impl Stage {
             patience: Arc::new(Turns),
             captcha: Arc::new(NoCaptcha),
         };
-        Self { clock, cleeng, adyen, road, switch, store, requeue, metrics, world, desk, verifier, deliveries: Mutex::new(0) }
+        let guests = vec![Guest { house: adyen.clone(), method: METHOD, capture_only: CAPTURE_ONLY_METHOD }];
+        Self { clock, cleeng, adyen, guests, road, switch, store, requeue, metrics, world, desk, verifier, deliveries: Mutex::new(0) }
     }
 
     /// A subscriber with stored details, whose paid period ends in a week.
@@ -201,11 +218,35 @@ impl Stage {
     #[must_use]
     pub fn subscriber(&self, method: &str) -> Cast {
         let due = self.clock.now().after(Duration::from_secs(7 * 86_400));
-        // Adyen knows the shopper by a reference of ours, which the token carries.
-        let shopper = format!("shopper-{}", self.adyen.payments().len());
-        let stored = self.adyen.store_method(&shopper);
-        let subscriber = self.cleeng.new_subscriber(&id(OFFER), &id(method), &token(&stored, &shopper), due);
-        Cast { subscriber: known(subscriber), stored, due }
+        let house = &self.guest_of(method).house;
+        // The gateway knows the customer by a name from before, which the token carries.
+        let token = house.store(&format!("shopper-{}", house.ledger().len()));
+        let subscriber = known(self.cleeng.new_subscriber(&id(OFFER), &id(method), &token, due));
+        Cast { subscriber, stored: stored_part(&token), token, due }
+    }
+
+    /// The gateway of this name.
+    ///
+    /// # Panics
+    /// If it is not on the stage.
+    #[must_use]
+    pub fn guest(&self, gateway: GatewayName) -> &Guest {
+        known(self.guests.iter().find(|guest| guest.house.gateway() == gateway))
+    }
+
+    /// The gateway of this payment method; Adyen for a method of another connector.
+    ///
+    /// # Panics
+    /// If there is no gateway on the stage.
+    #[must_use]
+    pub fn guest_of(&self, method: &str) -> &Guest {
+        let mut of_method = self.guests.iter().filter(|guest| guest.method == method || guest.capture_only == method);
+        known(of_method.next().or(self.guests.first()))
+    }
+
+    /// All gateways do what they have received.
+    pub fn process(&self) {
+        self.guests.iter().for_each(|guest| guest.house.process());
     }
 
     /// The same customer with another card.
@@ -213,9 +254,9 @@ impl Stage {
     /// # Panics
     /// If the subscriber is unknown.
     pub fn change_card(&self, cast: &mut Cast, method: &str) {
-        let shopper = format!("shopper-of-{}", cast.subscriber.customer);
-        cast.stored = self.adyen.store_method(&shopper);
-        let details = self.cleeng.change_details(&cast.subscriber, &id(method), &token(&cast.stored, &shopper));
+        cast.token = self.guest_of(method).house.store(&format!("shopper-of-{}", cast.subscriber.customer));
+        cast.stored = stored_part(&cast.token);
+        let details = self.cleeng.change_details(&cast.subscriber, &id(method), &cast.token);
         cast.subscriber.details = known(details);
     }
 
@@ -281,14 +322,14 @@ impl Stage {
         Delivery { id: self.next_id(), deadline: self.clock.now().after(FUNCTION_TIME), received_at, count: 1 }
     }
 
-    /// Delivers as the queue does until the event leaves it, letting time pass in between as the verdicts ask; Adyen processes what it
+    /// Delivers as the queue does until the event leaves it, letting time pass in between as the verdicts ask; each gateway processes what it
     /// received meanwhile.
     pub async fn deliver_until_settled(&self, webhook: &SentWebhook) -> Verdict {
         let mut last = Verdict::NotOurs;
         for _ in 0..200 {
             last = self.deliver(webhook).await;
             let Verdict::Later { after, .. } = last else { break };
-            self.adyen.process();
+            self.process();
             self.clock.advance(after.unwrap_or(Duration::from_secs(100)).max(Duration::from_secs(1)));
         }
         last
@@ -296,12 +337,17 @@ impl Stage {
 
     /// A call of a page, through the front door as a browser makes it. `path` begins behind the gateway's name.
     pub async fn call(&self, path: &str, token: &str, body: &Value) -> Reply {
+        self.call_at(GatewayName::Adyen, path, token, body).await
+    }
+
+    /// The same with another gateway's name.
+    pub async fn call_at(&self, gateway: GatewayName, path: &str, token: &str, body: &Value) -> Reply {
         let mut headers = HeaderMap::new();
         headers.insert("origin", HeaderValue::from_static(ORIGIN));
         if let Ok(bearer) = HeaderValue::from_str(&format!("Bearer {token}")) {
             headers.insert("authorization", bearer);
         }
-        self.send(&format!("/connectors/adyen/{path}"), headers, body.to_string()).await
+        self.send(&format!("/connectors/{gateway}/{path}"), headers, body.to_string()).await
     }
 
     /// Any request at the front door.
@@ -329,7 +375,8 @@ impl Stage {
     /// What disagrees between the two sides and the journal's promises. Empty is good.
     #[must_use]
     pub fn disagreements(&self) -> Vec<String> {
-        crate::books::disagreements(&self.cleeng, &self.adyen)
+        let houses: Vec<_> = self.guests.iter().map(|guest| guest.house.as_ref()).collect();
+        crate::books::disagreements(&self.cleeng, &houses)
     }
 }
 
@@ -437,9 +484,9 @@ fn verifier() -> Verifier {
     known(Verifier::new(SignatureSettings::default(), &[SecretString::new(WEBHOOK_SECRET)]).ok())
 }
 
-/// The token of details as the adapter writes it.
-fn token(stored: &str, shopper: &str) -> String {
-    format!("{stored}:{shopper}")
+/// The gateway's own part of a token.
+fn stored_part(token: &str) -> String {
+    token.split(':').next().unwrap_or_default().to_owned()
 }
 
 /// An id of the sandbox's own making.

@@ -22,7 +22,7 @@ async fn a_pending_authorisation_goes_on_when_the_bank_has_decided() {
     let (stage, cast) = at_first_attempt();
     stage.adyen.answer_next(&cast.stored, "Received");
     assert_eq!(stage.deliver(&stage.authorisation(&cast, 72)).await, pending());
-    assert_eq!(stage.hear_adyen().await, [settled("authorised")]);
+    assert_eq!(stage.hear_gateways().await, [settled("authorised")]);
     assert_eq!(statuses(&stage), []);
     assert_eq!(stage.deliver_requeued().await, [settled("authorised")]);
     assert_eq!(statuses(&stage), [PaymentStatus::Authorised]);
@@ -53,7 +53,7 @@ async fn a_pending_charge_is_captured_when_the_bank_has_decided() {
     stage.clock.advance_to(cast.due);
     stage.adyen.answer_next(&cast.stored, "Received");
     assert_eq!(stage.deliver(&stage.capture(&cast)).await, pending());
-    assert_eq!(stage.hear_adyen().await, [settled("authorised")]);
+    assert_eq!(stage.hear_gateways().await, [settled("authorised")]);
     assert_eq!(stage.deliver_requeued().await, [settled("captured")]);
     assert_eq!((statuses(&stage), stage.adyen.total_captured("USD")), (vec![PaymentStatus::Captured], 999));
     assert_balanced(&stage);
@@ -65,7 +65,7 @@ async fn a_notification_answers_for_a_call_whose_answer_was_lost() {
     stage.road.lay(Fault::TimeoutAfter, |peer, request| peer == "adyen" && request.path.ends_with("/payments"));
     let event = stage.authorisation(&cast, 72);
     assert_eq!(stage.deliver(&event).await, Verdict::Later { after: None, reason: "gateway_unknown" });
-    assert_eq!(stage.hear_adyen().await, [settled("authorised")]);
+    assert_eq!(stage.hear_gateways().await, [settled("authorised")]);
     assert_eq!(stage.deliver(&event).await, settled("authorised"));
     let calls = stage.road.calls().into_iter().filter(|call| call.peer == "adyen").count();
     assert_eq!(calls, 1, "nothing had to be asked again");
@@ -93,7 +93,7 @@ async fn a_notification_that_comes_before_the_answer_does_not_disturb_the_worker
         let (first, (messages, _)) = tokio::join!(flow, notification);
         assert_eq!(first, settled("authorised"), "after {head_start} turns the worker lost its result");
         stage.settle_all(&messages).await;
-        stage.hear_adyen().await;
+        stage.hear_gateways().await;
         assert_eq!((statuses(&stage), state(&stage).await.as_str()), (vec![PaymentStatus::Authorised], "authorised"));
         assert_balanced(&stage);
     }
@@ -129,7 +129,7 @@ async fn money_that_turns_out_to_be_held_when_nobody_goes_on_any_more_is_alarmed
         stage.clock.advance(Duration::from_secs(3600));
     }
     assert_eq!(stage.metrics.count(Metric::Parked, "outcome_unknown"), 1);
-    assert_eq!(stage.hear_adyen().await, [settled("authorised")]);
+    assert_eq!(stage.hear_gateways().await, [settled("authorised")]);
     assert_eq!(stage.metrics.count(Metric::Alarm, "authorised_and_nobody_goes_on"), 1);
     assert_eq!((state(&stage).await.as_str(), statuses(&stage)), ("authorised", vec![]));
     assert_eq!(stage.requeue.take().len(), 0);

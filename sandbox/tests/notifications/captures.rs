@@ -13,7 +13,7 @@ use crate::{assert_balanced, authorised, captured, capturing, later_attempt, nam
 #[tokio::test]
 async fn a_capture_is_settled_by_its_notification_at_once_and_not_at_the_deadline() {
     let (stage, cast) = capturing().await;
-    assert_eq!(stage.hear_adyen().await, [settled("authorised"), settled("captured")]);
+    assert_eq!(stage.hear_gateways().await, [settled("authorised"), settled("captured")]);
     assert_eq!(statuses(&stage), [PaymentStatus::Authorised], "the owning flow alone tells Cleeng");
     assert_eq!(stage.deliver_requeued().await, [settled("captured")]);
     assert_eq!(stage.now(), cast.due, "nobody waited");
@@ -29,7 +29,7 @@ async fn a_capture_is_settled_by_its_notification_at_once_and_not_at_the_deadlin
 async fn a_notification_of_an_authorisation_that_is_known_writes_nothing() {
     let (stage, _) = authorised().await;
     let before = stage.store.writes();
-    assert_eq!(stage.hear_adyen().await, [settled("authorised")]);
+    assert_eq!(stage.hear_gateways().await, [settled("authorised")]);
     assert_eq!(stage.store.writes(), before, "a write would fence off the flow that is just reporting");
 }
 
@@ -37,7 +37,7 @@ async fn a_notification_of_an_authorisation_that_is_known_writes_nothing() {
 async fn a_failed_capture_is_rejected_and_the_next_attempt_authorises_anew() {
     let (stage, cast) = capturing().await;
     stage.adyen.fail_next_modification("Insufficient balance on payment");
-    assert_eq!(stage.hear_adyen().await, [settled("authorised"), settled("capture_failed")]);
+    assert_eq!(stage.hear_gateways().await, [settled("authorised"), settled("capture_failed")]);
     assert_eq!(stage.deliver_requeued().await, [settled("declined")]);
     assert_eq!(statuses(&stage), [PaymentStatus::Rejected]);
     stage.clock.advance(Duration::from_secs(24 * 3600));
@@ -45,7 +45,7 @@ async fn a_failed_capture_is_rejected_and_the_next_attempt_authorises_anew() {
     assert_eq!(stage.deliver(&authorisation).await, settled("authorised"));
     let capture = later_attempt(&stage, Topic::SubscriptionReadyForPaymentCapture, &cast, 24);
     assert!(matches!(stage.deliver(&capture).await, Verdict::Later { .. }));
-    stage.hear_adyen().await;
+    stage.hear_gateways().await;
     assert_eq!(stage.deliver_requeued().await, [settled("captured")]);
     assert_eq!(statuses(&stage), [PaymentStatus::Rejected, PaymentStatus::Captured]);
     assert_eq!(stage.adyen.total_captured("USD"), 999);
@@ -55,7 +55,7 @@ async fn a_failed_capture_is_rejected_and_the_next_attempt_authorises_anew() {
 async fn an_expired_authorisation_is_given_up_in_cleeng_and_authorised_anew() {
     let (stage, cast) = authorised().await;
     stage.adyen.expire(&names(&stage).0);
-    assert_eq!(stage.hear_adyen().await, [settled("authorised"), settled("expired")]);
+    assert_eq!(stage.hear_gateways().await, [settled("authorised"), settled("expired")]);
     assert_eq!(state(&stage).await, "expired");
     stage.clock.advance(Duration::from_secs(24 * 3600));
     assert_eq!(stage.deliver(&stage.authorisation(&cast, 48)).await, settled("authorised"));
@@ -107,7 +107,7 @@ async fn a_capture_that_fails_after_it_was_reported_is_told_to_cleeng_once_and_a
     assert_balanced(&stage);
     // Captured once more by the scheme: Cleeng cannot be told, an operator can.
     stage.adyen.capture_again(&names(&stage).0);
-    assert_eq!(stage.hear_adyen().await, [settled("captured")]);
+    assert_eq!(stage.hear_gateways().await, [settled("captured")]);
     assert_eq!((state(&stage).await.as_str(), stage.metrics.count(Metric::Alarm, "captured_after_a_failed_capture")), ("captured", 1));
     assert_eq!(statuses(&stage), [PaymentStatus::Refunded]);
 }
@@ -119,7 +119,7 @@ async fn a_release_that_failed_is_alarmed_and_the_money_counts_as_held() {
     stage.change_card(&mut cast, sandbox::stage::METHOD);
     assert_eq!(stage.deliver(&stage.authorisation(&cast, 48)).await, settled("authorised"));
     stage.adyen.fail_next_modification("Transaction cannot be cancelled");
-    let verdicts = stage.hear_adyen().await;
+    let verdicts = stage.hear_gateways().await;
     assert!(verdicts.contains(&settled("cancel_failed")), "{verdicts:?}");
     assert_eq!((state(&stage).await.as_str(), stage.metrics.count(Metric::Alarm, "cancel_failed")), ("authorised", 1));
 }
@@ -131,7 +131,7 @@ async fn a_release_is_final_when_the_gateway_says_so() {
     stage.change_card(&mut cast, sandbox::stage::METHOD);
     assert_eq!(stage.deliver(&stage.authorisation(&cast, 48)).await, settled("authorised"));
     assert_eq!(state(&stage).await, "cancelling");
-    stage.hear_adyen().await;
+    stage.hear_gateways().await;
     assert_eq!(state(&stage).await, "cancelled");
     assert_balanced(&stage);
 }

@@ -32,7 +32,7 @@ async fn die_everywhere<F: Future<Output = (Stage, Cast)>>(
     for when in [When::Before, When::After] {
         for nth in 0.. {
             let (stage, cast) = scene().await;
-            stage.hear_adyen().await;
+            stage.hear_gateways().await;
             stage.deliver_requeued().await;
             happens(&stage);
             stage.adyen.process();

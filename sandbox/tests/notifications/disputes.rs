@@ -37,13 +37,13 @@ async fn a_chargeback_that_is_won_is_alarmed_and_a_second_one_is_not_told_twice(
     let (stage, _) = captured().await;
     let psp = names(&stage).0;
     stage.adyen.charge_back(&psp);
-    stage.hear_adyen().await;
+    stage.hear_gateways().await;
     stage.adyen.reverse_chargeback(&psp);
-    assert_eq!(stage.hear_adyen().await, [settled("chargeback_reversed")]);
+    assert_eq!(stage.hear_gateways().await, [settled("chargeback_reversed")]);
     assert_eq!((state(&stage).await.as_str(), stage.metrics.count(Metric::Alarm, "chargeback_reversed")), ("captured", 1));
     let before = reports(&stage);
     stage.adyen.charge_back(&psp);
-    assert_eq!(stage.hear_adyen().await, [settled("charged_back")]);
+    assert_eq!(stage.hear_gateways().await, [settled("charged_back")]);
     assert_eq!((state(&stage).await.as_str(), reports(&stage)), ("charged_back", before));
     assert_eq!(stage.metrics.count(Metric::Alarm, "chargeback"), 2);
     assert_balanced(&stage);
@@ -73,7 +73,7 @@ async fn whatever_happens_to_the_report_of_a_chargeback_it_is_never_made_twice_b
         // The client tries the previous token where there is one; here is none.
         stage.road.lay(fault, is_report);
         stage.adyen.charge_back(&names(&stage).0);
-        assert_eq!(stage.hear_adyen().await, [settled("charged_back")]);
+        assert_eq!(stage.hear_gateways().await, [settled("charged_back")]);
         assert_eq!((statuses(&stage), reports(&stage) - before), (vec![PaymentStatus::Refunded], 1));
         assert_balanced(&stage);
     }
@@ -98,6 +98,6 @@ async fn a_loss_that_cleeng_refuses_to_hear_of_is_parked_with_the_money_where_it
     let (stage, _) = captured().await;
     stage.road.lay(Fault::StatusBefore(422), is_report);
     stage.adyen.charge_back(&names(&stage).0);
-    assert_eq!(stage.hear_adyen().await, [Verdict::Parked("cleeng_refused_loss")]);
+    assert_eq!(stage.hear_gateways().await, [Verdict::Parked("cleeng_refused_loss")]);
     assert_eq!((statuses(&stage), state(&stage).await.as_str()), (vec![PaymentStatus::Captured], "charged_back"));
 }

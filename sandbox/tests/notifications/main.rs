@@ -56,7 +56,7 @@ pub(crate) async fn capturing() -> (Stage, Cast) {
 /// The same, captured, and everybody knows.
 pub(crate) async fn captured() -> (Stage, Cast) {
     let (stage, cast) = capturing().await;
-    stage.hear_adyen().await;
+    stage.hear_gateways().await;
     assert_eq!(stage.deliver_requeued().await, [settled("captured")]);
     (stage, cast)
 }

@@ -38,7 +38,7 @@ async fn a_refund_that_fails_gives_nothing_back_and_calls_an_operator() {
     let (stage, _) = captured().await;
     stage.deliver(&refund(&stage)).await;
     stage.adyen.fail_next_modification("Insufficient balance on payment");
-    assert_eq!(stage.hear_adyen().await, [settled("refund_failed")]);
+    assert_eq!(stage.hear_gateways().await, [settled("refund_failed")]);
     assert_eq!(stage.deliver_requeued().await, [Verdict::Parked("refund_failed")]);
     assert_eq!((statuses(&stage), state(&stage).await.as_str()), (vec![PaymentStatus::Captured], "captured"));
     assert_balanced(&stage);
