@@ -7,6 +7,7 @@
 //! | [`crash`] | process death at a chosen point |
 //! | [`adyen`] | Adyen's Checkout API |
 //! | [`books`] | the balance of both sides |
+//! | [`mail`] | the queues of a stage, for whoever plays a flow to its end |
 //! | [`notices`] | the gateways' notifications on a stage |
 //! | [`house`] | what all simulated gateways have in common |
 //! | [`local`] | all of it put together with sockets |
@@ -24,6 +25,7 @@ pub mod crash;
 pub mod demo;
 pub mod house;
 pub mod local;
+pub mod mail;
 pub mod notices;
 pub mod open_house;
 pub mod peer;

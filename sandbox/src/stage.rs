@@ -40,6 +40,7 @@ use crate::cleeng::{CleengSimulator, Cycle, DunningSettings, Publisher, SentWebh
 use crate::clock::VirtualClock;
 use crate::crash::{CrashSwitch, MortalRequeue, MortalStore, MortalTransport};
 use crate::house::House;
+use crate::mail::Mail;
 use crate::peer::{InProcess, Road};
 
 /// The publisher of the sandbox.
@@ -148,6 +149,8 @@ pub struct Stage {
     pub verifier: Arc<Verifier>,
     /// How many deliveries there were.
     pub deliveries: Mutex<u64>,
+    /// The queues.
+    pub mail: Mail,
 }
 
 /// A subscriber, with the details at the gateway.
@@ -208,7 +211,22 @@ impl Stage {
             captcha: Arc::new(NoCaptcha),
         };
         let guests = vec![Guest { house: adyen.clone(), method: METHOD, capture_only: CAPTURE_ONLY_METHOD }];
-        Self { clock, cleeng, adyen, guests, road, switch, store, requeue, metrics, world, desk, verifier, deliveries: Mutex::new(0) }
+        Self {
+            clock,
+            cleeng,
+            adyen,
+            guests,
+            road,
+            switch,
+            store,
+            requeue,
+            metrics,
+            world,
+            desk,
+            verifier,
+            deliveries: Mutex::new(0),
+            mail: Mail::default(),
+        }
     }
 
     /// A subscriber with stored details, whose paid period ends in a week.

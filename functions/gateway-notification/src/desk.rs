@@ -133,9 +133,10 @@ impl<'w> Desk<'w> {
         if self.run.obligation.open().is_none() {
             self.open_attempt();
         }
-        self.close(Finish::Parked { reason: reason.to_owned(), money_unknown: false }).await?;
+        // The alarm before the write: a worker that dies in between rings it twice, never not at all.
         self.world.metrics.count(Metric::Parked, &[("reason", reason)]);
         tracing::error!(reference = %self.payment.reference, kind = self.item.kind.as_str(), reason, "parked for an operator");
+        self.close(Finish::Parked { reason: reason.to_owned(), money_unknown: false }).await?;
         Ok(Verdict::Parked(reason))
     }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use connector::gateway::{DeclineClass, GatewayName};
-use connector::http::HeaderMap;
+use connector::http::{HeaderMap, HeaderName, HeaderValue};
 use connector::ids::ExternalPaymentId;
 use connector::money::{Currency, Money};
 use serde_json::{Value, json};
@@ -79,8 +79,12 @@ impl House for Adyen {
     }
 
     fn take_notifications(&self) -> Vec<Posted> {
-        let post = |body| Posted { headers: HeaderMap::new(), body: Bytes::from(body) };
-        self.take_notifications().into_iter().map(post).collect()
+        let standard = self.take_notifications().into_iter().map(|body| Posted { headers: HeaderMap::new(), body: Bytes::from(body) });
+        let created = self.take_created().into_iter().map(|(signature, body)| {
+            let signature = known(HeaderValue::from_str(&signature).ok());
+            Posted { headers: HeaderMap::from_iter([(HeaderName::from_static("hmacsignature"), signature)]), body: Bytes::from(body) }
+        });
+        standard.chain(created).collect()
     }
 
     fn ledger(&self) -> Vec<LedgerEntry> {

@@ -206,6 +206,17 @@ impl Adyen {
         notifications::tokenization(&mut self.lock(), event_type, stored_payment_method_id, shopper_reference, now)
     }
 
+    /// The tokenization webhooks about details that purchases stored since the last time: signature and body each.
+    pub fn take_created(&self) -> Vec<(String, String)> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let created = std::mem::take(&mut state.created);
+        let told = |(stored, shopper): (String, String)| {
+            notifications::tokenization(&mut state, "recurring.token.created", &stored, &shopper, now)
+        };
+        created.into_iter().map(told).collect()
+    }
+
     /// The authorisation lapses: EXPIRE. Does nothing for one that is not open.
     pub fn expire(&self, psp_reference: &str) {
         let now = self.clock.now();

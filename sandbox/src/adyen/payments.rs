@@ -189,6 +189,7 @@ pub(super) fn authorise(state: &mut State, payment: &mut Payment, now: Timestamp
 
 fn add_token(state: &mut State, payment: &mut Payment, answer: &mut Value) {
     let id = state.store_method(&payment.shopper_reference);
+    state.created.push((id.clone(), payment.shopper_reference.clone()));
     let data = json!({
         "tokenization.storedPaymentMethodId": id,
         "tokenization.shopperReference": payment.shopper_reference,

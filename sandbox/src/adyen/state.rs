@@ -140,6 +140,8 @@ pub(super) struct State {
     /// What the shopper finished at his bank, without having come back yet.
     pub(super) finished: BTreeMap<String, PeerAnswer>,
     pub(super) outbox: Vec<Value>,
+    /// What the tokenization webhook would say: stored details and their shopper.
+    pub(super) created: Vec<(String, String)>,
     pub(super) replays: BTreeMap<String, (PeerAnswer, Timestamp)>,
     pub(super) immediate: bool,
     pub(super) in_progress_next: bool,
@@ -160,6 +162,7 @@ impl State {
             waiting: BTreeMap::new(),
             finished: BTreeMap::new(),
             outbox: Vec::new(),
+            created: Vec::new(),
             replays: BTreeMap::new(),
             immediate: false,
             in_progress_next: false,
