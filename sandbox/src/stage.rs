@@ -85,6 +85,14 @@ pub struct Recorder(Mutex<Vec<Seen>>);
 type Seen = (Metric, u64, BTreeMap<&'static str, String>);
 
 impl Recorder {
+    /// The sum of the values of a metric with this value of a dimension.
+    #[must_use]
+    pub fn total(&self, metric: Metric, value: &str) -> u64 {
+        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let of_it = seen.iter().filter(|(m, _, dimensions)| *m == metric && dimensions.values().any(|other| other == value));
+        of_it.fold(0, |sum, (_, by, _)| sum.saturating_add(*by))
+    }
+
     /// How often this metric was counted with this value of any dimension; with an empty value, how often at all.
     #[must_use]
     pub fn count(&self, metric: Metric, value: &str) -> usize {

@@ -28,6 +28,11 @@ pub enum Metric {
     Warning,
     /// Money went another way than it was reported, and the books say so now; dimension `reason`. Alarmed.
     Alarm,
+    /// Money that was authorised, captured, released, refunded or charged back, as the journal knows it now, in minor units; dimensions
+    /// `movement`, `gateway` and `currency`.
+    MoneyMoved,
+    /// A payment was declined; dimension `class`.
+    Declined,
     /// How long a call to a gateway took, in milliseconds; dimensions `gateway` and `operation`.
     GatewayLatency,
     /// How long ago an event that is being put back was received, in seconds. Its maximum is the age of unsettled work.
@@ -50,6 +55,8 @@ impl Metric {
             Self::Parked => "Parked",
             Self::Warning => "Warning",
             Self::Alarm => "Alarm",
+            Self::MoneyMoved => "MoneyMoved",
+            Self::Declined => "Declined",
             Self::GatewayLatency => "GatewayLatency",
             Self::UnsettledAge => "UnsettledAge",
         }
@@ -61,6 +68,7 @@ impl Metric {
         match self {
             Self::GatewayLatency => "Milliseconds",
             Self::UnsettledAge => "Seconds",
+            Self::MoneyMoved => "None",
             _ => "Count",
         }
     }
@@ -86,6 +94,11 @@ impl Metrics {
     /// Counts one.
     pub fn count(&self, metric: Metric, dimensions: &[(&'static str, &str)]) {
         self.0.emit(metric, 1, dimensions);
+    }
+
+    /// Records a number in the metric's unit.
+    pub fn value(&self, metric: Metric, value: u64, dimensions: &[(&'static str, &str)]) {
+        self.0.emit(metric, value, dimensions);
     }
 
     /// Records a duration in the metric's unit.

@@ -27,6 +27,29 @@ impl SecretString {
         &self.0
     }
 
+    /// Whether it is evidently none: empty, one character repeated, a word or a bracket left over from an example. Never quotes what it judges.
+    #[must_use]
+    pub fn is_placeholder(&self) -> bool {
+        const WORDS: [&str; 6] = ["todo", "tbd", "secret", "password", "none", "null"];
+        const MARKS: [&str; 11] = [
+            "changeme",
+            "change-me",
+            "change_me",
+            "placeholder",
+            "replaceme",
+            "replace-",
+            "replace_",
+            "your_",
+            "your-secret",
+            "insert-",
+            "insert_",
+        ];
+        let lower = self.0.to_ascii_lowercase();
+        let bracketed = (lower.starts_with('<') && lower.ends_with('>')) || lower.starts_with("${") || lower.starts_with("{{");
+        let monotonous = lower.chars().next().is_none_or(|first| lower.chars().all(|other| other == first));
+        bracketed || monotonous || WORDS.contains(&lower.as_str()) || MARKS.iter().any(|mark| lower.contains(mark))
+    }
+
     /// Compares without telling by its duration where the texts differ.
     #[must_use]
     pub fn matches(&self, candidate: &str) -> bool {
@@ -49,6 +72,25 @@ impl SecretTexts {
 #[cfg(test)]
 mod tests {
     use super::SecretString;
+
+    #[test]
+    fn what_stands_for_a_secret_is_none() {
+        for text in [
+            "",
+            "xxxxxxxxxxxxxxxxxxxx",
+            "<publisher token>",
+            "${TOKEN}",
+            "ChangeMe-ChangeMe-1234",
+            "your-secret-goes-here",
+            "{{resolve}}",
+            "todo",
+        ] {
+            assert!(SecretString::new(text).is_placeholder(), "{text}");
+        }
+        for text in ["0123456789abcdef0123456789abcdef", "kT9vQ2-mmZ81LwPq_00c"] {
+            assert!(!SecretString::new(text).is_placeholder(), "{text}");
+        }
+    }
 
     #[test]
     fn a_secret_matches_only_its_own_text() {

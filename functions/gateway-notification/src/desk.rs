@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector::billing::Story;
-use connector::billing::case::Lookup;
+use connector::billing::case::{Lookup, count_movements};
 use connector::billing::notified::Owner;
 use connector::billing::settlement::GatewayOperation;
 use connector::flow::{Delivery, Verdict, World};
@@ -31,6 +31,8 @@ pub(crate) struct Desk<'w> {
     /// The notification's own obligation.
     pub(crate) run: Run,
     pub(crate) payment: PaymentRecord,
+    /// The payment as the journal has it.
+    written: PaymentRecord,
     owners: Vec<Obligation>,
 }
 
@@ -54,7 +56,8 @@ impl<'w> Desk<'w> {
         for key in &owner_keys {
             owners.extend(run.work.read::<Obligation>(key)?);
         }
-        Ok(Some(Self { world, item, run, payment, owners }))
+        let written = payment.clone();
+        Ok(Some(Self { world, item, run, payment, written, owners }))
     }
 
     /// What the flow that makes the payment is doing.
@@ -100,7 +103,15 @@ impl<'w> Desk<'w> {
     /// Writes the payment, if it is still the one that was read.
     pub(crate) async fn write(&mut self) -> Story<()> {
         self.stage().await?;
-        Ok(self.run.work.commit().await?)
+        self.run.work.commit().await?;
+        self.count();
+        Ok(())
+    }
+
+    /// Counts what happened to the money, once it is written.
+    pub(crate) fn count(&mut self) {
+        count_movements(self.world, &self.written, &self.payment);
+        self.written.clone_from(&self.payment);
     }
 
     /// Brings the events that wait for this word back to their functions.

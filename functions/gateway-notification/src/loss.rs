@@ -34,6 +34,7 @@ pub(crate) async fn report(desk: &mut Desk<'_>) -> Story<Verdict> {
     };
     desk.run.begin(REPORT, None, CALL_TIMEOUT)?;
     desk.run.commit().await?;
+    desk.count();
     match desk.world.cleeng.update_payment(&payment, &patch).await {
         Ok(()) => finish(desk).await,
         Err(CleengError::Refused { .. } | CleengError::NotFound) => desk.park("cleeng_refused_loss").await,

@@ -10,7 +10,7 @@ use connector::billing::case::{Case, StepTurn};
 use connector::billing::release::release_live;
 use connector::billing::{Story, later, read_failed, rules};
 use connector::cleeng::webhook::{TerminationEvent, Topic, Verified, Webhook};
-use connector::cleeng::{CALL_TIMEOUT, CleengError, Subscription, SubscriptionStatus, TerminationType};
+use connector::cleeng::{CleengError, Subscription, SubscriptionStatus, TWO_WAYS_TIMEOUT, TerminationType};
 use connector::flow::{Delivery, Flow, Verdict, World};
 use connector::journal::record::{AttemptKind, Finish};
 use connector::journal::store::Key;
@@ -109,7 +109,7 @@ async fn terminate(case: &mut Case<'_>, event: &TerminationEvent, why: Terminati
     if matches!(case.turn::<()>(TERMINATE)?, StepTurn::Done(())) {
         return case.finish(Finish::Terminated).await;
     }
-    case.begin(TERMINATE, None, CALL_TIMEOUT).await?;
+    case.begin(TERMINATE, None, TWO_WAYS_TIMEOUT).await?;
     match case.world.cleeng.terminate(&event.subscription, why).await {
         Ok(()) => {
             case.done(TERMINATE, &());

@@ -45,7 +45,7 @@ macro_rules! every_rule {
             }
             every_rule! { @refunds:
                 a_whole_refund_goes_back_once, refunds_in_parts_go_back_each_once_and_never_more_than_was_taken,
-                a_chargeback_is_told_once,
+                a_chargeback_is_told_once, every_movement_of_money_is_counted_once,
             }
             every_rule! { @singles: an_authorised_single_purchase_is_captured_when_cleeng_asks }
             every_rule! { @deaths:

@@ -4,8 +4,9 @@ use connector::cleeng::PaymentStatus;
 use connector::flow::Verdict;
 use connector::gateway::GatewayName;
 use connector::http::Method;
+use connector::metrics::Metric;
 
-use crate::scenes::{agreed, assert_balanced, charged, only_id, refund, statuses, usd};
+use crate::scenes::{agreed, assert_balanced, authorised_and_due, charged, only_id, refund, statuses, usd};
 
 pub(crate) async fn a_whole_refund_goes_back_once(gateway: GatewayName) {
     let (stage, _, payment) = charged(gateway).await;
@@ -37,4 +38,14 @@ pub(crate) async fn a_chargeback_is_told_once(gateway: GatewayName) {
     assert_eq!(statuses(&stage), [PaymentStatus::Refunded]);
     assert_eq!(stage.road.reached("cleeng", &Method::PATCH, "/payments/"), 1);
     assert_balanced(&stage, "charged back");
+}
+
+pub(crate) async fn every_movement_of_money_is_counted_once(gateway: GatewayName) {
+    let (stage, cast) = authorised_and_due(gateway).await;
+    stage.play(&stage.capture(&cast)).await;
+    stage.play(&stage.capture(&cast)).await;
+    let payment = stage.cleeng.payments()[0].id.clone();
+    stage.play(&refund(&stage, &payment, Some(400), 1)).await;
+    let moved = |word| stage.metrics.total(Metric::MoneyMoved, word);
+    assert_eq!((moved("authorised"), moved("captured"), moved("refunded"), moved("released")), (999, 999, 400, 0));
 }

@@ -41,6 +41,8 @@ pub struct Case<'w> {
     payments: BTreeMap<Reference, PaymentRecord>,
     lookups: BTreeMap<Key, Reference>,
     operations: BTreeMap<Key, GatewayOperation>,
+    /// The payments as the journal has them, for what is counted once they are written.
+    written: BTreeMap<Reference, PaymentRecord>,
 }
 
 impl<'w> Case<'w> {
@@ -87,8 +89,8 @@ impl<'w> Case<'w> {
     }
 
     fn of(world: &'w World, run: Run, head: Head, head_key: Option<Key>, payments: BTreeMap<Reference, PaymentRecord>) -> Self {
-        let (lookups, operations) = (BTreeMap::new(), BTreeMap::new());
-        Self { world, run, head, event: None, head_key, longest_call: None, payments, lookups, operations }
+        let (lookups, operations, written) = (BTreeMap::new(), BTreeMap::new(), payments.clone());
+        Self { world, run, head, event: None, head_key, longest_call: None, payments, lookups, operations, written }
     }
 
     /// Somebody waits for the answer: a call to a gateway may take this long at the most. The way out must be bound to the same.
@@ -310,8 +312,12 @@ impl<'w> Case<'w> {
     pub async fn finish(&mut self, finish: Finish) -> Story<Verdict> {
         let word = finish.as_str();
         tracing::info!(obligation = %self.run.key(), outcome = word, "settled");
+        let class = if let Finish::Declined { class, .. } = &finish { Some(class.as_str()) } else { None };
         self.close(finish);
         self.pause().await?;
+        if let Some(class) = class {
+            self.world.metrics.count(Metric::Declined, &[("class", class)]);
+        }
         Ok(Verdict::Settled(word))
     }
 
@@ -376,7 +382,23 @@ impl<'w> Case<'w> {
             self.run.work.load(std::slice::from_ref(&key)).await?;
             self.run.work.stage(&key, &operation, payment_keep)?;
         }
-        Ok(self.run.commit().await?)
+        self.run.commit().await?;
+        for (reference, payment) in &self.payments {
+            if let Some(before) = self.written.get(reference).filter(|before| *before != payment) {
+                count_movements(self.world, before, payment);
+            }
+        }
+        self.written.clone_from(&self.payments);
+        Ok(())
+    }
+}
+
+/// Counts what happened to a payment's money between two writes. A worker that dies in between counts nothing: these numbers are for looking
+/// at, never for accounting.
+pub fn count_movements(world: &World, before: &PaymentRecord, after: &PaymentRecord) {
+    for (movement, money) in after.movements_since(before) {
+        let dimensions = [("movement", movement), ("gateway", after.gateway.as_str()), ("currency", money.currency.as_str())];
+        world.metrics.value(Metric::MoneyMoved, u64::try_from(money.minor).unwrap_or(0), &dimensions);
     }
 }
 

@@ -11,9 +11,14 @@ use crate::ids::{CustomerId, ExternalPaymentId, OfferId, OrderId, PaymentDetails
 use crate::money::{Currency, Money};
 use crate::secret::SecretString;
 
-/// The longest time that one write to Cleeng is expected to take: two exchanges of 10 s, the second under the other publisher token while
-/// one is being rotated.
-pub const CALL_TIMEOUT: Duration = Duration::from_secs(20);
+/// How long one exchange with Cleeng may take.
+pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The longest time that one write to Cleeng can take: two exchanges, the second under the other publisher token while one is being rotated.
+pub const CALL_TIMEOUT: Duration = EXCHANGE_TIMEOUT.saturating_mul(2);
+
+/// The longest time of a write for which Cleeng documents two ways (terminating a subscription): the other way is tried after the first.
+pub const TWO_WAYS_TIMEOUT: Duration = CALL_TIMEOUT.saturating_mul(2);
 
 /// Cleeng's Core API, as far as a connector needs it.
 #[async_trait]

@@ -6,12 +6,11 @@
 mod api;
 pub mod client;
 pub mod mediastore;
-mod placeholder;
 pub mod signature;
 pub mod webhook;
 
 pub use api::{
-    CALL_TIMEOUT, Cleeng, CleengError, LatestPayment, NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, Order, Payment,
-    PaymentDetails, PaymentOperation, PaymentPatch, PaymentSource, PaymentStatus, RenewalCycle, Subscription, SubscriptionStatus,
-    TerminationType, UnknownAnswer,
+    CALL_TIMEOUT, Cleeng, CleengError, EXCHANGE_TIMEOUT, LatestPayment, NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, Order,
+    Payment, PaymentDetails, PaymentOperation, PaymentPatch, PaymentSource, PaymentStatus, RenewalCycle, Subscription, SubscriptionStatus,
+    TWO_WAYS_TIMEOUT, TerminationType, UnknownAnswer,
 };

@@ -10,7 +10,6 @@ use ring::hmac;
 use thiserror::Error;
 
 use super::client::Environment;
-use super::placeholder::is_placeholder;
 use super::webhook::{Topic, Verified, Webhook, WebhookError};
 use crate::ids::PublisherId;
 use crate::secret::SecretString;
@@ -163,7 +162,7 @@ impl Verifier {
             note("cleeng.webhook_secrets", "has more than two values", "keep the current and the previous one");
         }
         for (secret, name) in secrets.iter().zip(["cleeng.webhook_secrets", "cleeng.webhook_secrets[1]"]) {
-            if is_placeholder(secret.expose()) {
+            if secret.is_placeholder() {
                 note(name, "is empty or a placeholder", "set a random secret of 32 bytes, the same in Cleeng");
             } else if !SECRET_LENGTH.contains(&secret.expose().len()) {
                 note(name, "has not 16 to 64 bytes", "set a random secret of 32 bytes, the same in Cleeng");

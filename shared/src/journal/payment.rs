@@ -230,6 +230,25 @@ impl PaymentRecord {
         }
     }
 
+    /// What happened to the money since the record looked like `before`: a stable word for each kind of movement, and how much.
+    #[must_use]
+    pub fn movements_since(&self, before: &Self) -> Vec<(&'static str, Money)> {
+        let grown = |now: Money, then: Money| now.checked_sub(then).ok().filter(|by| by.minor > 0);
+        let mut moved = Vec::new();
+        moved.extend(grown(self.captured, before.captured).map(|by| ("captured", by)));
+        moved.extend(grown(self.refunded, before.refunded).map(|by| ("refunded", by)));
+        if self.state != before.state && self.amount.minor > 0 {
+            let word = match self.state {
+                PaymentState::Authorised if before.state == PaymentState::Starting => Some("authorised"),
+                PaymentState::Cancelled | PaymentState::Expired => Some("released"),
+                PaymentState::ChargedBack => Some("charged_back"),
+                _ => None,
+            };
+            moved.extend(word.map(|word| (word, self.amount)));
+        }
+        moved
+    }
+
     /// When it first came to this state, as far back as the history goes.
     #[must_use]
     pub fn reached_at(&self, state: PaymentState) -> Option<Timestamp> {

@@ -153,13 +153,13 @@ impl Reading<'_> {
             self.note(&path, "is not a text", "write it as a JSON string");
             return None;
         };
-        let text = text.trim();
-        if is_placeholder(text) {
+        let secret = SecretString::new(text.trim());
+        if secret.is_placeholder() {
             self.note(&path, "is empty or a placeholder", "put the real value there");
-        } else if text.chars().count() < shortest {
+        } else if secret.expose().chars().count() < shortest {
             self.note(&path, "is too short", &format!("use at least {shortest} characters"));
         } else {
-            return Some(SecretString::new(text));
+            return Some(secret);
         }
         None
     }
@@ -187,19 +187,6 @@ impl Reading<'_> {
             self.note("webhook_path_keys", "cannot stand in a URL path", "use letters, digits, '-' and '_' only");
         }
     }
-}
-
-/// Texts that people leave behind when they copy an example.
-fn is_placeholder(text: &str) -> bool {
-    const MARKS: [&str; 8] = ["changeme", "change-me", "change_me", "placeholder", "replaceme", "replace-me", "replace_me", "your_"];
-    let lower = text.to_ascii_lowercase();
-    let one_character = text.chars().next().is_some_and(|first| text.chars().all(|other| other == first));
-    text.is_empty()
-        || one_character
-        || (text.starts_with('<') && text.ends_with('>'))
-        || (text.starts_with("${") || text.starts_with("{{"))
-        || matches!(lower.as_str(), "todo" | "tbd" | "secret" | "password" | "none" | "null")
-        || MARKS.iter().any(|mark| lower.contains(mark))
 }
 
 #[cfg(test)]

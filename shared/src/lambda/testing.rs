@@ -275,7 +275,7 @@ async fn bench_for(mode: Mode, task: impl FnOnce(Arc<FakeFlow>, Arc<FakeNotifica
     let secrets = Stored(Arc::new(Mutex::new(secret_json(SIGNING_SECRET))));
     let source = Box::new(secrets.clone());
     let keeper = SecretKeeper::open(source, [GatewayName::Adyen].into(), redactor, Arc::new(clock.clone())).await.ok().unwrap();
-    let metrics = Metrics::new(Arc::new(EmfSink::new(output.clone(), "authorisation", Arc::new(clock.clone()))));
+    let metrics = Metrics::new(Arc::new(EmfSink::new(output.clone(), "stack", "authorisation", Arc::new(clock.clone()))));
     let parts = Parts {
         task: task(flow.clone(), notifications.clone()),
         mode,

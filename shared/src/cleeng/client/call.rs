@@ -3,21 +3,16 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::time::Duration;
 
 use http::{HeaderName, Method};
 use serde_json::Value;
 
-use super::super::placeholder::is_placeholder;
+use super::super::api::EXCHANGE_TIMEOUT;
 use super::super::{CleengError, UnknownAnswer};
 use crate::http::{Cause, Request, Response, Transport, TransportError};
 use crate::ids::Id;
 use crate::secret::SecretString;
 use crate::settings::{Problem, Problems};
-
-/// How long one exchange with Cleeng may take. A call makes at most two of them for a token that is being rotated, and twice as many where
-/// the other way of listing or terminating has to be tried.
-pub const TIMEOUT: Duration = Duration::from_secs(10);
 
 const TOKEN_HEADER: HeaderName = HeaderName::from_static("x-publisher-token");
 const TOKEN_SETTING: &str = "cleeng.publisher_token";
@@ -77,7 +72,7 @@ impl Caller {
         if tokens.is_empty() {
             return Err(problem("is missing", "put the publisher token of the Cleeng dashboard into the secret"));
         }
-        let usable = |token: &SecretString| !is_placeholder(token.expose()) && token.expose().bytes().all(|b| b.is_ascii_graphic());
+        let usable = |token: &SecretString| !token.is_placeholder() && token.expose().bytes().all(|b| b.is_ascii_graphic());
         if !tokens.iter().all(usable) {
             return Err(problem(
                 "is empty, a placeholder, or not plain text",
@@ -120,7 +115,7 @@ impl Caller {
 
     async fn send_with(&self, call: &Call, token: usize) -> Result<Response, CleengError> {
         let token = self.tokens.get(token).ok_or(NOT_SENT)?;
-        let mut request = Request::new(call.method.clone(), format!("{}{}", self.base, call.path), TIMEOUT)
+        let mut request = Request::new(call.method.clone(), format!("{}{}", self.base, call.path), EXCHANGE_TIMEOUT)
             .header(http::header::ACCEPT, "application/json")
             .header(http::header::CONTENT_TYPE, "application/json")
             .secret_header(TOKEN_HEADER, token.clone());

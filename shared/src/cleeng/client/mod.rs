@@ -15,7 +15,6 @@ use async_trait::async_trait;
 use http::Method;
 use serde_json::{Value, json};
 
-pub use self::call::TIMEOUT;
 use self::call::{Call, Caller, NOT_SENT, segment};
 use self::read::unreadable;
 pub use self::settings::{AuthorisedList, CleengSettings, Environment, FreeStart, RefundFields, Spelling, Termination};

@@ -36,11 +36,12 @@ use wire::{AskedModification, AskedPayment};
 
 use super::{
     CancelRequest, CancelTarget, Capabilities, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, FinalizeRequest, Gateway,
-    GatewayError, GatewayName, InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Operation, Outcome, PurchaseRequest,
-    RefundRequest, StoreDetailsRequest,
+    GatewayError, GatewayName, IdempotencyKey, InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Operation, Outcome,
+    PurchaseRequest, Reference, RefundRequest, StoreDetailsRequest,
 };
 use crate::http::{HeaderMap, Transport};
 use crate::ids::ExternalPaymentId;
+use crate::money::Money;
 use crate::settings::Problems;
 
 /// Adyen promises at least seven days (docs.adyen.com, "API idempotency"); an hour is left for clocks and queues.
@@ -121,13 +122,22 @@ impl Adyen {
         }
     }
 
-    async fn modify(
+    /// Captures or refunds an amount of a payment.
+    async fn move_money(
         &self,
-        path: &str,
-        body: &Value,
-        key: &super::IdempotencyKey,
-        asked: &AskedModification<'_>,
+        kind: &str,
+        payment: &ExternalPaymentId,
+        amount: Money,
+        reference: &Reference,
+        key: &IdempotencyKey,
     ) -> Result<Outcome, GatewayError> {
+        let merchant_account = self.settings.merchant_account.as_str();
+        let body = json!({ "merchantAccount": merchant_account, "amount": wire::amount(amount)?, "reference": reference.as_str() });
+        let asked = AskedModification { payment: Some(payment), merchant_account, amount: Some(amount), payment_reference: None };
+        self.modify(&payment_path(payment, kind), &body, key, &asked).await
+    }
+
+    async fn modify(&self, path: &str, body: &Value, key: &IdempotencyKey, asked: &AskedModification<'_>) -> Result<Outcome, GatewayError> {
         match self.client.post(path, body, key).await? {
             Reply::Settled(outcome) => Ok(outcome),
             Reply::Body(answer) => Ok(wire::read_modification(&answer, asked)),
@@ -146,7 +156,7 @@ fn payment_path(payment: &ExternalPaymentId, operation: &str) -> String {
     format!("/payments/{}/{operation}", escape(payment.as_str()))
 }
 
-fn must_be_positive(amount: crate::money::Money) -> Result<(), GatewayError> {
+fn must_be_positive(amount: Money) -> Result<(), GatewayError> {
     if amount.minor > 0 { Ok(()) } else { Err(GatewayError::Malformed { code: "amount_not_positive".to_owned() }) }
 }
 
@@ -178,18 +188,7 @@ impl Gateway for Adyen {
 
     async fn capture(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
         must_be_positive(request.amount)?;
-        let body = json!({
-            "merchantAccount": self.settings.merchant_account,
-            "amount": wire::amount(request.amount)?,
-            "reference": request.reference.as_str(),
-        });
-        let asked = AskedModification {
-            payment: Some(&request.external_payment_id),
-            merchant_account: &self.settings.merchant_account,
-            amount: Some(request.amount),
-            payment_reference: None,
-        };
-        self.modify(&payment_path(&request.external_payment_id, "captures"), &body, &request.key, &asked).await
+        self.move_money("captures", &request.external_payment_id, request.amount, &request.reference, &request.key).await
     }
 
     async fn cancel(&self, request: &CancelRequest) -> Result<Outcome, GatewayError> {
@@ -214,18 +213,7 @@ impl Gateway for Adyen {
         if request.captured.checked_sub(request.amount)?.minor < 0 {
             return Err(GatewayError::Malformed { code: "refund_above_capture".to_owned() });
         }
-        let body = json!({
-            "merchantAccount": self.settings.merchant_account,
-            "amount": wire::amount(request.amount)?,
-            "reference": request.reference.as_str(),
-        });
-        let asked = AskedModification {
-            payment: Some(&request.external_payment_id),
-            merchant_account: &self.settings.merchant_account,
-            amount: Some(request.amount),
-            payment_reference: None,
-        };
-        self.modify(&payment_path(&request.external_payment_id, "refunds"), &body, &request.key, &asked).await
+        self.move_money("refunds", &request.external_payment_id, request.amount, &request.reference, &request.key).await
     }
 
     /// Adyen's Checkout API has no way to read a payment: what became of it comes by notification, or by the same call under the same key.

@@ -11,26 +11,27 @@ use crate::metrics::{Metric, MetricSink};
 /// The namespace of all metrics.
 pub const NAMESPACE: &str = "CleengPaymentConnector";
 
-/// Writes each value as one line: once per function, and, where there are dimensions, once more with them.
+/// Writes each value as one line: per function, per deployment, and, where there are dimensions, per deployment with them.
 pub struct EmfSink {
     output: Output,
+    deployment: String,
     function: String,
     clock: Arc<dyn Clock>,
 }
 
 impl EmfSink {
-    /// Metrics of this function.
+    /// Metrics of this function of this deployment, which is the stack.
     #[must_use]
-    pub fn new(output: Output, function: impl Into<String>, clock: Arc<dyn Clock>) -> Self {
-        Self { output, function: function.into(), clock }
+    pub fn new(output: Output, deployment: impl Into<String>, function: impl Into<String>, clock: Arc<dyn Clock>) -> Self {
+        Self { output, deployment: deployment.into(), function: function.into(), clock }
     }
 }
 
 impl MetricSink for EmfSink {
     fn emit(&self, metric: Metric, value: u64, dimensions: &[(&'static str, &str)]) {
-        let mut sets = vec![json!(["function"])];
+        let mut sets = vec![json!(["function"]), json!(["deployment"])];
         if !dimensions.is_empty() {
-            sets.push(std::iter::once("function").chain(dimensions.iter().map(|(name, _)| *name)).collect());
+            sets.push(std::iter::once("deployment").chain(dimensions.iter().map(|(name, _)| *name)).collect());
         }
         let directive = json!({
             "Namespace": NAMESPACE,
@@ -39,6 +40,7 @@ impl MetricSink for EmfSink {
         });
         let mut line = Map::new();
         line.insert("_aws".to_owned(), json!({ "Timestamp": self.clock.now().millis(), "CloudWatchMetrics": [directive] }));
+        line.insert("deployment".to_owned(), Value::from(self.deployment.as_str()));
         line.insert("function".to_owned(), Value::from(self.function.as_str()));
         for (name, text) in dimensions {
             line.insert((*name).to_owned(), Value::from(*text));

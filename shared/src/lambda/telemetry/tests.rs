@@ -47,25 +47,25 @@ fn a_log_line_is_one_json_object_with_a_constant_message_and_fields() {
 #[test]
 fn a_metric_is_written_in_the_embedded_format() {
     let (output, sink) = output();
-    let metrics = Metrics::new(Arc::new(EmfSink::new(output, "capture", Arc::new(TestClock::default()))));
+    let metrics = Metrics::new(Arc::new(EmfSink::new(output, "stack", "capture", Arc::new(TestClock::default()))));
     metrics.count(Metric::Settled, &[("outcome", "captured")]);
     metrics.duration(Metric::UnsettledAge, Duration::from_millis(61_500), &[]);
     let expected = [
         json!({
             "_aws": { "Timestamp": NOW.millis(), "CloudWatchMetrics": [{
                 "Namespace": "CleengPaymentConnector",
-                "Dimensions": [["function"], ["function", "outcome"]],
+                "Dimensions": [["function"], ["deployment"], ["deployment", "outcome"]],
                 "Metrics": [{ "Name": "Settled", "Unit": "Count" }]
             }] },
-            "function": "capture", "outcome": "captured", "Settled": 1
+            "deployment": "stack", "function": "capture", "outcome": "captured", "Settled": 1
         }),
         json!({
             "_aws": { "Timestamp": NOW.millis(), "CloudWatchMetrics": [{
                 "Namespace": "CleengPaymentConnector",
-                "Dimensions": [["function"]],
+                "Dimensions": [["function"], ["deployment"]],
                 "Metrics": [{ "Name": "UnsettledAge", "Unit": "Seconds" }]
             }] },
-            "function": "capture", "UnsettledAge": 61
+            "deployment": "stack", "function": "capture", "UnsettledAge": 61
         }),
     ];
     assert_eq!(lines(&sink), expected);
