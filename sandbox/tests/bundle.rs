@@ -450,3 +450,25 @@ fn no_committed_file_names_a_machine_or_a_registry() {
         }
     }
 }
+
+#[test]
+fn every_reason_for_calling_an_operator_is_in_the_runbook() {
+    let runbook = read("docs/runbook.md");
+    let (mut seen, mut unexplained) = (0, BTreeSet::new());
+    let mut visit = |source: &str| {
+        let product = source.split("#[cfg(test)]").next().unwrap_or_default();
+        for call in ["park(\"", "park_untried(KIND, asked.received_at, \"", "call_operator(case, reference, \"", "Odd(\""] {
+            for rest in product.split(call).skip(1) {
+                let reason = rest.split('"').next().unwrap_or_default();
+                seen += 1;
+                if !runbook.contains(&format!("`{reason}`")) {
+                    unexplained.insert(reason.to_owned());
+                }
+            }
+        }
+    };
+    sources(&root().join("shared/src"), &mut visit);
+    sources(&root().join("functions"), &mut visit);
+    assert!(seen > 30, "only {seen} places found");
+    assert_eq!(unexplained, BTreeSet::new());
+}
