@@ -210,11 +210,6 @@ impl Deployment {
         *failures == json!([])
     }
 
-    /// Delivers a message that the function does not survive.
-    pub(crate) async fn die_of(&mut self, function: &str, message: &Value) {
-        self.runtime.invoke_dying(function, &sqs_event(message)).await;
-    }
-
     /// Delivers a message that has to be dealt with.
     pub(crate) async fn settle(&mut self, function: &str, message: &Value) {
         assert!(self.deliver(function, message).await, "{function} gives its message back\n{}", self.runtime.output());

@@ -9,6 +9,7 @@ use crate::deployment::Deployment;
 use crate::enabled;
 use crate::page::{Page, REDIRECTING, Told};
 use crate::support::peers::Peers;
+use crate::support::process::kill;
 
 pub(crate) const FUNCTION: &str = "initial-purchase";
 
@@ -82,7 +83,8 @@ async fn a_binary_that_is_killed_before_it_hears_that_the_order_is_paid_does_not
         return;
     }
     let (peers, mut deployment, page) = shop().await;
-    peers.kill_on(deployment.runtime.process(FUNCTION), |peer, request| peer == "adyen" && request.path.ends_with("/payments"));
+    let process = deployment.runtime.process(FUNCTION);
+    peers.kill_on(|peer, request| peer == "adyen" && request.path.ends_with("/payments"), move || kill(process));
     page.start_and_kill(&mut deployment).await;
     assert_eq!((peers.adyen.total_captured("USD"), peers.statuses().len()), (999, 0), "it is paid and nobody here knows it");
     deployment.start(FUNCTION);

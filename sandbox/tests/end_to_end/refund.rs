@@ -2,12 +2,15 @@
 
 use connector::cleeng::{PaymentOperation, PaymentStatus};
 use connector::http::Method;
-use serde_json::json;
+use serde_json::{Value, json};
+use tokio::sync::Mutex;
 
-use crate::deployment::{Deployment, sample, sample_about};
+use crate::deployment::{Deployment, binary, sample, sample_about};
 use crate::page::Page;
+use crate::support::aws::sqs_event;
 use crate::support::peers::Peers;
-use crate::support::process::until;
+use crate::support::process::{kill_children, until};
+use crate::support::runtime::Emulated;
 use crate::{NOTIFICATION, enabled};
 
 pub(crate) const FUNCTION: &str = "refund-payment";
@@ -90,18 +93,26 @@ async fn a_worker_that_is_killed_before_it_hears_that_the_gateway_took_the_refun
     }
     let (peers, mut deployment) = paid().await;
     let message = deployment.accepted(FUNCTION, &sample(FUNCTION)).await;
-    peers.kill_on(deployment.runtime.process(FUNCTION), |peer, request| peer == "adyen" && request.path.ends_with("/refunds"));
-    deployment.die_of(FUNCTION, &message).await;
+    // A function has a lease for as long as it may run; here it may run just long enough for its longest call.
+    let mut worker = Emulated::start(FUNCTION, &binary(FUNCTION), &deployment.environment(FUNCTION), 30).await;
+    let emulator = worker.process();
+    peers.kill_on(|peer, request| peer == "adyen" && request.path.ends_with("/refunds"), move || kill_children(emulator));
+    let answer = worker.invoke(&sqs_event(&message)).await;
+    assert!(answer.contains("errorType"), "the worker is not dead: {answer}");
     assert_eq!((writes(&peers), peers.adyen.total_refunded("USD")), ((1, 0), 999), "the money is back and nobody here knows it");
-    deployment.start(FUNCTION);
-    // The notification is faster than the next delivery, which the dead worker's lease keeps waiting.
-    let deployment = tokio::sync::Mutex::new(deployment);
+    // The notification is faster than the next worker, whom the dead one's lease keeps waiting.
     let told = peers.adyen.take_notifications();
-    assert_eq!(deployment.lock().await.notify("/gateways/adyen/notifications", &told[0]).await.status, 200);
-    let heard = deployment.lock().await.take(NOTIFICATION).await;
+    assert_eq!(deployment.notify("/gateways/adyen/notifications", &told[0]).await.status, 200);
+    let heard = deployment.take(NOTIFICATION).await;
+    let deployment = Mutex::new(deployment);
     until("the notification to be settled", || async { deployment.lock().await.deliver(NOTIFICATION, &heard[0]).await.then_some(()) })
         .await;
-    until("the refund to be settled", || async { deployment.lock().await.deliver(FUNCTION, &message).await.then_some(()) }).await;
+    let worker = Mutex::new(worker);
+    until("the refund to be settled", || async {
+        let answer: Value = serde_json::from_str(&worker.lock().await.invoke(&sqs_event(&message)).await).unwrap();
+        (answer["batchItemFailures"] == json!([])).then_some(())
+    })
+    .await;
     // Asked for a second time under the same key, the gateway gives the first answer again.
     assert_eq!((peers.adyen.total_refunded("USD"), peers.adyen.unprocessed()), (999, 0));
     assert_eq!((peers.statuses(), deployment.lock().await.states().await), (vec![PaymentStatus::Refunded], vec!["refunded".to_owned()]));

@@ -14,8 +14,6 @@ use sandbox::clock::VirtualClock;
 use sandbox::peer::{Fault, PeerRequest, Road, Served, serve};
 use sandbox::stage::{self, ADYEN_HMAC_KEY, METHOD, PUBLISHER, SAMPLE_OFFER, WEBHOOK_SECRET, id};
 
-use super::process::kill;
-
 /// The merchant account of the tests.
 pub(crate) const MERCHANT_ACCOUNT: &str = "SandboxMerchant";
 
@@ -120,9 +118,13 @@ impl Peers {
         self.cleeng.put_paid(&id(payment), &id(order), operation, purchase);
     }
 
-    /// The next call that is picked is done, and kills this process before it hears the answer.
-    pub(crate) fn kill_on(&self, process: u32, chooser: impl Fn(&str, &PeerRequest) -> bool + Send + Sync + 'static) {
-        self.road.lay(Fault::Mutate(Arc::new(move |_| kill(process))), chooser);
+    /// The next call that is picked is done, and its caller is killed before it hears the answer.
+    pub(crate) fn kill_on(
+        &self,
+        chooser: impl Fn(&str, &PeerRequest) -> bool + Send + Sync + 'static,
+        kill: impl Fn() + Send + Sync + 'static,
+    ) {
+        self.road.lay(Fault::Mutate(Arc::new(move |_| kill())), chooser);
     }
 
     /// The statuses of all payments in Cleeng, in the order of their ids.

@@ -90,6 +90,20 @@ pub(crate) fn kill(process: u32) {
     assert!(status.success(), "process {process} is not killed");
 }
 
+/// Kills what a process of the test's own has started, with no warning.
+pub(crate) fn kill_children(parent: u32) {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let is_child = |process: &u32| {
+        // Behind the name in brackets: the state, and the parent's id (proc(5), "/proc/pid/stat").
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        let parent_of = |text: &str| text.split_whitespace().nth(1)?.parse::<u32>().ok();
+        stat.rsplit_once(')').and_then(|(_, rest)| parent_of(rest)) == Some(parent)
+    };
+    let children: Vec<u32> = processes.filter(is_child).collect();
+    assert!(!children.is_empty(), "process {parent} has no children");
+    children.into_iter().for_each(kill);
+}
+
 /// Asks again and again until there is an answer, at most [`PATIENCE`].
 pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
     let deadline = Instant::now() + PATIENCE;

@@ -84,23 +84,13 @@ impl Runtime {
         answer.json().unwrap_or(Value::Null)
     }
 
-    /// Invokes a function with an event that it does not survive.
-    pub(crate) async fn invoke_dying(&mut self, name: &str, event: &Value) {
-        let url = format!("{}/2015-03-31/functions/{name}/invocations", self.base);
-        self.dying(name, &url, &[("content-type", "application/json")], &event.to_string()).await;
-    }
-
     /// Sends an HTTP request that a function does not survive.
     pub(crate) async fn post_dying(&mut self, name: &str, path: &str, headers: &[(&str, &str)], body: &str) {
         let url = format!("{}/lambda-url/{name}{path}", self.base);
-        self.dying(name, &url, headers, body).await;
-    }
-
-    async fn dying(&mut self, name: &str, url: &str, headers: &[(&str, &str)], body: &str) {
         let function = self.functions.iter_mut().find(|function| function.name() == name).unwrap();
         let death = until("the function to die", || std::future::ready(function.is_over().then_some(())));
         let call = async {
-            let _ = send(&self.http, url, headers, body).await;
+            let _ = send(&self.http, &url, headers, body).await;
             // Nobody is there to answer; whatever the emulator says in his place comes too early.
             std::future::pending::<()>().await;
         };
@@ -146,6 +136,11 @@ impl Emulated {
         let mut running = Running::start(&format!("emulated-{name}"), &mut command);
         until_listening(port, &mut running).await;
         Self { url: format!("http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"), http: http(), running }
+    }
+
+    /// The emulator's process, whose child is the function.
+    pub(crate) fn process(&self) -> u32 {
+        self.running.id()
     }
 
     /// Invokes the function; the text that comes back, which for a timeout is no JSON.
