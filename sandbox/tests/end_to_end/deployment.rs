@@ -5,15 +5,16 @@ use std::path::{Path, PathBuf};
 
 use connector::http::Response;
 use sandbox::cleeng::sign;
+use sandbox::house::House;
 use sandbox::stage::WEBHOOK_SECRET;
 use serde_json::{Value, json};
 
-use crate::NOTIFICATION;
 use crate::support::aws::{Aws, SECRET, sqs_event};
 use crate::support::files::{camel_case, read};
 use crate::support::peers::{MERCHANT_ACCOUNT, Peers};
 use crate::support::process::free_port;
 use crate::support::runtime::Runtime;
+use crate::{NOTIFICATION, WEBHOOKS};
 
 /// The functions that pages call; they have no queue.
 const FRONT_END: [&str; 2] = [crate::purchase::FUNCTION, crate::details::FUNCTION];
@@ -127,18 +128,21 @@ impl Deployment {
         self.settings.push((name, value.to_owned()));
     }
 
-    /// Makes a function's queue and starts its binary. The one that takes notifications comes last: it has to know all queues.
+    /// Makes a function's queue, if it has one, and starts its binary. The one that takes notifications has to know all queues.
     pub(crate) async fn deploy(&mut self, function: &'static str) {
-        if !FRONT_END.contains(&function) {
+        let known = if function == NOTIFICATION { WEBHOOKS.as_slice() } else { &[] };
+        for function in known.iter().chain([&function]).filter(|function| !FRONT_END.contains(function)) {
             self.make_queue(function).await;
         }
         self.start(function);
     }
 
-    /// Makes a function's queue alone.
+    /// Makes a function's queue alone, if there is none.
     pub(crate) async fn make_queue(&mut self, function: &'static str) {
-        let queue = self.aws.create_queue().await;
-        self.queues.insert(function, queue);
+        if !self.queues.contains_key(function) {
+            let queue = self.aws.create_queue().await;
+            self.queues.insert(function, queue);
+        }
     }
 
     /// Other upstreams for what is started from now on.
@@ -215,18 +219,32 @@ impl Deployment {
         assert!(self.deliver(function, message).await, "{function} gives its message back\n{}", self.runtime.output());
     }
 
-    /// What the gateway tells goes through the function for it: in by the HTTP door, over the queue, each message delivered so many times.
-    /// How many notifications there were.
+    /// What the gateway tells goes through the function for it: in by the HTTP door, over the queue, each message settled and then delivered
+    /// again until it was dealt with so many times. How many notifications there were.
     pub(crate) async fn hear(&mut self, peers: &Peers, deliveries: usize) -> usize {
-        let told = peers.adyen.take_notifications();
-        for body in &told {
-            let answer = self.notify("/gateways/adyen/notifications", body).await;
+        let told = House::take_notifications(peers.adyen.as_ref());
+        for posted in &told {
+            let signature = posted.headers.get("hmacsignature").map_or("", |signature| signature.to_str().unwrap());
+            let headers = [("content-type", "application/json"), ("hmacsignature", signature)];
+            let body = std::str::from_utf8(&posted.body).unwrap();
+            // Standard notifications are signed within their body.
+            let headers = if signature.is_empty() { &headers[..1] } else { &headers };
+            let answer = self.runtime.post(NOTIFICATION, "/gateways/adyen/notifications", headers, body).await;
             assert_eq!((answer.status.as_u16(), answer.body.as_ref()), (200, b"[accepted]".as_slice()), "{}", self.runtime.output());
         }
-        for message in self.take(NOTIFICATION).await {
-            for _ in 0..deliveries {
-                self.settle(NOTIFICATION, &message).await;
+        let messages = self.take(NOTIFICATION).await;
+        // One can wait for what another of them tells.
+        let mut lying = messages.clone();
+        for _ in &messages {
+            for message in std::mem::take(&mut lying) {
+                if !self.deliver(NOTIFICATION, &message).await {
+                    lying.push(message);
+                }
             }
+        }
+        assert!(lying.is_empty(), "{} notifications are never settled\n{}", lying.len(), self.runtime.output());
+        for message in messages.iter().cycle().take(messages.len() * (deliveries - 1)) {
+            self.settle(NOTIFICATION, message).await;
         }
         told.len()
     }

@@ -53,9 +53,6 @@ async fn a_gateways_notification_is_on_the_queue_before_it_is_accepted_and_waits
         return;
     }
     let mut deployment = Deployment::cut_off().await;
-    for function in WEBHOOKS {
-        deployment.make_queue(function).await;
-    }
     deployment.deploy(NOTIFICATION).await;
     let http = event(NOTIFICATION, "http.json");
     let (path, body) = (http["rawPath"].as_str().unwrap(), http["body"].as_str().unwrap());

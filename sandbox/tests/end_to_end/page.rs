@@ -12,6 +12,8 @@ use crate::support::process::until;
 
 /// A card of Adyen's test list that asks for authentication at the bank.
 pub(crate) const REDIRECTING: &str = "test_4917610000000000";
+/// One that is authenticated within the page: a fingerprint of the device, then a challenge.
+pub(crate) const NATIVE: &str = "test_5201281505129736";
 
 /// An answer to a page.
 #[derive(Clone, Debug, PartialEq)]
@@ -112,5 +114,11 @@ impl Page {
     /// The customer is back from his bank.
     pub(crate) async fn finalize(&self, deployment: &mut Deployment, redirect_result: &str) -> Told {
         self.call(deployment, "finalize.json", |body| body["details"]["redirectResult"] = json!(redirect_result)).await
+    }
+
+    /// The customer's browser has done what this answer asks for.
+    pub(crate) async fn authenticate(&self, deployment: &mut Deployment, asked: &Told) -> Told {
+        let result = &asked.body["responseData"]["action"]["token"];
+        self.call(deployment, "finalize.json", |body| body["details"] = json!({ "threeDSResult": result })).await
     }
 }

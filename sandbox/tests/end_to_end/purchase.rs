@@ -6,10 +6,10 @@ use sandbox::stage::id;
 use serde_json::json;
 
 use crate::deployment::Deployment;
-use crate::enabled;
-use crate::page::{Page, REDIRECTING, Told};
+use crate::page::{NATIVE, Page, REDIRECTING, Told};
 use crate::support::peers::Peers;
 use crate::support::process::kill;
+use crate::{NOTIFICATION, enabled};
 
 pub(crate) const FUNCTION: &str = "initial-purchase";
 
@@ -75,6 +75,60 @@ async fn a_customer_who_was_sent_to_his_bank_by_one_binary_is_met_by_another() {
     assert_eq!(page.start_with(&mut deployment, "encryptedCardNumber", REDIRECTING).await, paid);
     assert_eq!(writes(&peers), (2, 1));
     assert_paid_once(&peers, &deployment, &paid).await;
+}
+
+#[tokio::test]
+async fn authentication_within_the_page_is_carried_on_by_one_binary_after_another() {
+    if !enabled("authentication_within_the_page_is_carried_on_by_one_binary_after_another") {
+        return;
+    }
+    let (peers, mut deployment, page) = shop().await;
+    let first = page.start_with(&mut deployment, "encryptedCardNumber", NATIVE).await;
+    assert_eq!(first.body["responseData"]["action"]["subtype"], "fingerprint", "{}", first.body);
+    deployment.restart(FUNCTION);
+    let second = page.authenticate(&mut deployment, &first).await;
+    assert_eq!(second.body["responseData"]["action"]["subtype"], "challenge", "{}", second.body);
+    deployment.restart(FUNCTION);
+    assert_eq!(page.authenticate(&mut deployment, &first).await, second, "the same click again");
+    let paid = page.authenticate(&mut deployment, &second).await;
+    assert_paid_once(&peers, &deployment, &paid).await;
+}
+
+#[tokio::test]
+async fn a_purchase_whose_customer_does_not_come_back_is_finished_by_the_binary_that_takes_notifications() {
+    if !enabled("a_purchase_whose_customer_does_not_come_back_is_finished_by_the_binary_that_takes_notifications") {
+        return;
+    }
+    let (peers, mut deployment, page) = shop().await;
+    deployment.deploy(NOTIFICATION).await;
+    let action = page.start_with(&mut deployment, "encryptedCardNumber", REDIRECTING).await;
+    peers.adyen.finish_away(action.redirect_result());
+    assert_eq!(peers.statuses(), []);
+    // The payment is told, and the details that it stored.
+    assert_eq!(deployment.hear(&peers, 3).await, 2);
+    assert_eq!((writes(&peers), peers.statuses()), ((1, 1), vec![PaymentStatus::Captured]));
+    let paid = page.start_with(&mut deployment, "encryptedCardNumber", REDIRECTING).await;
+    assert_paid_once(&peers, &deployment, &paid).await;
+    assert_eq!(writes(&peers), (1, 1));
+}
+
+#[tokio::test]
+async fn a_chargeback_is_reported_once_by_the_binary_that_takes_notifications() {
+    if !enabled("a_chargeback_is_reported_once_by_the_binary_that_takes_notifications") {
+        return;
+    }
+    let (peers, mut deployment, page) = shop().await;
+    deployment.deploy(NOTIFICATION).await;
+    let paid = page.start(&mut deployment).await;
+    assert_paid_once(&peers, &deployment, &paid).await;
+    deployment.hear(&peers, 1).await;
+    peers.adyen.charge_back(&peers.adyen.payments()[0].psp_reference);
+    assert_eq!(deployment.hear(&peers, 3).await, 1);
+    let payment = peers.cleeng.payments().remove(0);
+    assert_eq!((payment.status, payment.refund.unwrap().kind.as_str()), (PaymentStatus::Refunded, "chargeback"));
+    assert_eq!(peers.road.reached("cleeng", &Method::PATCH, "/payments/"), 1);
+    assert_eq!(deployment.states().await, ["charged_back"]);
+    peers.assert_balanced();
 }
 
 #[tokio::test]

@@ -134,8 +134,8 @@ async fn what_one_binary_sold_another_gives_back() {
     assert_eq!(sold.status, 200, "{}", sold.body);
     let payment = peers.cleeng.payments().remove(0);
     assert_eq!(deployment.states().await, ["captured"]);
-    // The gateway tells of the authorisation as well, which changes nothing.
-    assert_eq!(deployment.hear(&peers, 2).await, 1);
+    // The gateway tells of the authorisation and of the stored details as well, which changes nothing.
+    assert_eq!(deployment.hear(&peers, 2).await, 2);
     assert_eq!((peers.statuses(), deployment.states().await), (vec![PaymentStatus::Captured], vec!["captured".to_owned()]));
 
     let refund = sample_about(FUNCTION, |data| {
