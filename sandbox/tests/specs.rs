@@ -90,17 +90,17 @@ async fn purchases(stage: &Stage, gateway: &dyn Gateway) {
 
 /// The customer does what he is asked to, and in the end brings back something that nobody gave him.
 async fn finish(gateway: &dyn Gateway, mut outcome: Outcome, mut finalize: FinalizeRequest) {
-    let mut round = 0;
-    while let Outcome::ActionRequired(action, _) = outcome {
+    let was_asked = matches!(outcome, Outcome::ActionRequired(..));
+    for round in 1.. {
+        let Outcome::ActionRequired(action, _) = outcome else { break };
         finalize.details = match action.payload["url"].as_str() {
             Some(url) => json!({ "details": { "redirectResult": url.split_once("result=").unwrap().1 } }),
             None => json!({ "details": { "threeDSResult": action.payload["token"] } }),
         };
-        round += 1;
         finalize.key = key(&format!("{} {round}", finalize.reference), OperationKind::Purchase);
         outcome = gateway.finalize(&finalize).await.unwrap();
     }
-    if round > 0 {
+    if was_asked {
         finalize.details = json!({ "details": { "redirectResult": "nobody's" } });
         finalize.key = key(&format!("{} once more", finalize.reference), OperationKind::Purchase);
         let _ = gateway.finalize(&finalize).await;
