@@ -19,7 +19,7 @@ use crate::{NOTIFICATION, WEBHOOKS};
 /// The functions that pages call; they have no queue.
 const FRONT_END: [&str; 2] = [crate::purchase::FUNCTION, crate::details::FUNCTION];
 /// The page of the sample events.
-const ORIGIN: &str = "http://localhost:3000";
+pub(crate) const ORIGIN: &str = "http://localhost:3000";
 /// What is never to be read in a log: secrets, and what tells who somebody is.
 const SECRETS: [&str; 7] = [
     "sandbox-path-key-0123456789",

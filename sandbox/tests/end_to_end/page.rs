@@ -63,6 +63,11 @@ impl Page {
         Self { function, token: bearer.strip_prefix("Bearer ").unwrap().to_owned() }
     }
 
+    /// The header that says who he is.
+    pub(crate) fn bearer(&self) -> String {
+        format!("Bearer {}", self.token)
+    }
+
     /// Makes the sample call of this file, with a changed body.
     pub(crate) async fn call(&self, deployment: &mut Deployment, file: &str, change: impl FnOnce(&mut Value)) -> Told {
         let Call { path, headers, body } = self.prepare(file, change);
@@ -96,7 +101,7 @@ impl Page {
         let headers = [
             ("content-type", "application/json".to_owned()),
             ("origin", text(&event["headers"]["origin"])),
-            ("authorization", format!("Bearer {}", self.token)),
+            ("authorization", self.bearer()),
         ];
         Call { path: text(&event["rawPath"]), headers, body: body.to_string() }
     }
