@@ -95,6 +95,9 @@ def every_resource(expanded):
         check(properties["Runtime"] == "provided.al2023", f"{name}: runtime")
         check(properties["LoggingConfig"].get("LogGroup"), f"{name}: no log group of its own")
         check("ReservedConcurrentExecutions" not in properties, f"{name}: both doors share the concurrency, so none is reserved")
+    for name, version in of_type(expanded, "AWS::Lambda::Version").items():
+        # A version does not notice a changed parameter (aws/serverless-application-model#1640); a changed description replaces it.
+        check(version["Properties"].get("Description") == {"Ref": "Release"}, f"{name}: new settings alone never take over")
     groups = of_type(expanded, "AWS::CodeDeploy::DeploymentGroup")
     check(len(groups) == len(functions), "a function takes over without a deployment group")
     for name, group in groups.items():

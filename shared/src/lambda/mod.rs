@@ -193,9 +193,10 @@ async fn prepare(doors: Doors) -> Result<Started, StartError> {
     let level = read.as_ref().map_or(LevelFilter::INFO, |start| start.settings.log_level);
     // A second subscriber in one process is a test's business; the first one stays.
     let _ = tracing::subscriber::set_global_default(telemetry::subscriber(output.clone(), level));
-    let StartSettings { settings, peers, function, deployment, event_queues, front } = read?;
+    let StartSettings { settings, peers, function, deployment, release, event_queues, front } = read?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), release, "started");
     let metrics = Metrics::new(Arc::new(EmfSink::new(output, deployment, function, Arc::clone(&clock))));
     let Backing { source, store, queue, requeue } = match &settings.resources {
         Some(resources) => in_aws(resources, event_queues, &clock).await,
@@ -214,6 +215,8 @@ struct StartSettings {
     function: String,
     /// The stack, for the metrics.
     deployment: String,
+    /// What the operator calls this state of the settings, for the log.
+    release: String,
     /// Only for the function that brings waiting events back.
     event_queues: BTreeMap<Topic, String>,
     /// Only for a function with a front door.
@@ -230,8 +233,10 @@ fn read_all(get: &dyn Fn(&str) -> Option<String>, doors: Doors) -> Result<StartS
     let event_queues = if deployed && doors == Doors::Notifications { requeue::read_queues(&mut reader) } else { BTreeMap::new() };
     let front = (doors == Doors::FrontOnly).then(|| FrontSettings::read(&mut reader)).flatten();
     let deployment = reader.text("CONNECTOR_DEPLOYMENT").unwrap_or_else(|| "local".to_owned());
+    let release = reader.text("CONNECTOR_RELEASE").unwrap_or_default();
     let all = function.zip(settings).zip(peers);
-    let all = all.map(|((function, settings), peers)| StartSettings { settings, peers, function, deployment, event_queues, front });
+    let all =
+        all.map(|((function, settings), peers)| StartSettings { settings, peers, function, deployment, release, event_queues, front });
     reader.finish(all)
 }
 
