@@ -192,7 +192,12 @@ fn front_bodies(subject: &Value) -> (Value, Value) {
             "type": "scheme", "encryptedCardNumber": "test_4111111111111111", "encryptedExpiryMonth": "test_03",
             "encryptedExpiryYear": "test_2030", "encryptedSecurityCode": "test_737", "holderName": "J. Smith",
         },
-        "browserInfo": { "userAgent": "Mozilla/5.0", "language": "en-US" }, "origin": page, "returnUrl": format!("{page}/checkout"),
+        // All that Adyen wants to know of a browser (CheckoutService v71, `BrowserInfo`), as its component collects it.
+        "browserInfo": {
+            "acceptHeader": "*/*", "colorDepth": 24, "javaEnabled": false, "language": "en-US", "screenHeight": 1080, "screenWidth": 1920,
+            "timeZoneOffset": -60, "userAgent": "Mozilla/5.0",
+        },
+        "origin": page, "returnUrl": format!("{page}/checkout"),
     });
     if let (Some(start), Value::Object(more)) = (start.as_object_mut(), more) {
         start.extend(more);
