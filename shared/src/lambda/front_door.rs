@@ -106,7 +106,7 @@ impl FrontDoor {
                 }
                 Ok(to_answer(reply, &request.headers, &desk).to_event())
             }
-            Ok(Event::Sqs(_)) => Err(HandlerError::Event(EventError::Shape)),
+            Ok(Event::Sqs(_) | Event::Schedule) => Err(HandlerError::Event(EventError::Shape)),
             Err(error) => {
                 warn!(request_id = invocation.request_id, "event is not for this function");
                 Err(HandlerError::Event(error))

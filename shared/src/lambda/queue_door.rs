@@ -88,6 +88,8 @@ async fn tell(app: &App, text: &str, delivery: impl FnOnce(Timestamp) -> Deliver
             let verdict = flow.settle(&wired.world, gateway, &envelope.open(), &delivery).await;
             Ok((delivery, verdict))
         }
+        // It has no queue.
+        Task::Rounds(_) => Err(EnvelopeError::WrongQueue),
     }
 }
 
