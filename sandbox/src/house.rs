@@ -60,7 +60,8 @@ impl LedgerEntry {
     #[must_use]
     pub fn holds_money(&self) -> bool {
         match self.standing {
-            Standing::Authorised => true,
+            // A verification holds nothing.
+            Standing::Authorised => self.amount.minor > 0,
             Standing::Captured => self.captured.minor > self.refunded.minor,
             _ => false,
         }

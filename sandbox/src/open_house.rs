@@ -13,6 +13,8 @@ use crate::stage::{METHOD, SAMPLE_OFFER, flow, id};
 
 /// How often time is passed on to the simulators.
 const TICK: Duration = Duration::from_millis(200);
+/// How often reconciliation's schedule strikes, in ticks: five minutes.
+const ROUND: u32 = 1_500;
 /// The subscriber of `events/`.
 const SAMPLE_SUBSCRIPTION: &str = "332332332";
 
@@ -28,11 +30,20 @@ pub async fn keep_open(out: &mut impl Write, bind: IpAddr, port: u16) -> Result<
     for topic in Topic::ALL.into_iter().filter(|topic| flow(*topic).is_some()) {
         writeln!(out, "connector  {}", world.webhook_url(topic))?;
     }
+    writeln!(out, "pages      {}/connectors/adyen/initial-payment, .../payment-details, each with /finalize", world.connector_url())?;
+    writeln!(out, "gateways   {}/gateways/adyen/notifications", world.connector_url())?;
     writeln!(out, "The sample subscriber of events/ is subscription {SAMPLE_SUBSCRIPTION}. Ctrl-C ends it.")?;
     let mut tick = tokio::time::interval(TICK);
+    let mut ticks = 0_u32;
     loop {
         tokio::select! {
-            _ = tick.tick() => pass_time(&world).await,
+            _ = tick.tick() => {
+                pass_time(&world).await;
+                ticks = ticks.wrapping_add(1);
+                if ticks.is_multiple_of(ROUND) {
+                    world.functions.go_round().await;
+                }
+            }
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
     }
@@ -47,7 +58,11 @@ async fn pass_time(world: &LocalWorld) {
     while let Some(message) = world.functions.queues.receive() {
         world.functions.work(&message).await;
     }
-    world.adyen.process();
+    for house in world.houses() {
+        house.process();
+        // A gateway sends again what was not taken; here it is seen in the function's log.
+        let _ = world.notify(house.as_ref()).await;
+    }
 }
 
 /// The subscriber whom the sample events speak of, so that a function in embedded mode can answer them.

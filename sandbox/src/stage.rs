@@ -61,6 +61,8 @@ pub const ADYEN_API_KEY: &str = "AQEsandboxApiKey0123456789abcdefghijklmnopqrstu
 pub const ADYEN_HMAC_KEY: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
 /// The offer of the sandbox.
 pub const OFFER: &str = "S619117184_US";
+/// What the sandbox sells once, without a renewal.
+pub const PASS: &str = "P619117185_US";
 /// The offer of the sample events.
 pub const SAMPLE_OFFER: &str = "S123123123_US";
 /// When the sandbox starts: 2026-03-01T12:00:00Z.
@@ -431,13 +433,21 @@ pub fn flow(topic: Topic) -> Option<Box<dyn Flow>> {
     }
 }
 
+/// The payment method of the sandbox that is authorised first, by gateway.
+#[must_use]
+pub const fn method_of(gateway: GatewayName) -> &'static str {
+    match gateway {
+        GatewayName::Adyen => METHOD,
+    }
+}
+
 /// Fills Cleeng with the sandbox's methods and its offer.
 pub fn furnish(cleeng: &CleengSimulator) {
     cleeng.add_method(id(METHOD), "adyen", DunningSettings::default());
     let after_due = DunningSettings { authorised_first: false, attempts: vec![0, -24, -48], grace: 50 };
     cleeng.add_method(id(CAPTURE_ONLY_METHOD), "adyen", after_due);
     let price = Money::new(999, known(Currency::new("USD").ok()));
-    for offer in [OFFER, SAMPLE_OFFER] {
+    for offer in [OFFER, SAMPLE_OFFER, PASS] {
         cleeng.add_offer(id(offer), price, Cycle::MONTHLY);
     }
 }

@@ -320,6 +320,10 @@ impl Books {
 
     /// Cleeng makes the subscription of a first purchase itself.
     fn start_subscription(&mut self, payment: &PaymentRecord, now: Timestamp) {
+        // Ids of offers begin with their kind; a pass is bought once.
+        if !payment.offer.as_str().starts_with('S') {
+            return;
+        }
         let order = self.orders.get(&payment.order).cloned();
         let cycle = self.offers.get(&payment.offer).map(|offer| offer.cycle);
         let (Some(order), Some(cycle), Some(id)) = (order, cycle, self.fresh()) else { return };

@@ -96,6 +96,19 @@ impl CleengSimulator {
     /// The webhook of a refund of this payment. Nothing if the payment is not known.
     #[must_use]
     pub fn refund_event(&self, payment: &PaymentId, asked: &RefundRequest) -> Option<SentWebhook> {
+        Some(self.event(Topic::RefundPayment, &self.refund_data(payment, asked)?))
+    }
+
+    /// An operator asks for a refund: its webhook is among the due ones. Tells whether the payment is known.
+    #[must_use]
+    pub fn ask_refund(&self, payment: &PaymentId, asked: &RefundRequest) -> bool {
+        let Some(data) = self.refund_data(payment, asked) else { return false };
+        let now = self.clock.now();
+        self.lock().books.outbox.push((now, Topic::RefundPayment, data));
+        true
+    }
+
+    fn refund_data(&self, payment: &PaymentId, asked: &RefundRequest) -> Option<Value> {
         let mut data = self.payment_data(payment)?;
         let members = data.as_object_mut()?;
         if let Some(money) = asked.amount {
@@ -105,7 +118,7 @@ impl CleengSimulator {
             members.insert("refundId".to_owned(), id.to_json_number());
         }
         members.insert("reason".to_owned(), Value::from(asked.reason.as_deref().unwrap_or("customer request")));
-        Some(self.event(Topic::RefundPayment, &data))
+        Some(data)
     }
 
     /// The webhook that asks for the capture of this payment. Nothing if the payment is not known.

@@ -7,27 +7,37 @@ use std::time::Duration;
 
 use connector::cleeng::webhook::Topic;
 use connector::clock::{Clock, Timestamp};
-use connector::flow::NoRequeue;
+use connector::front::FrontEnd;
 use connector::gateway::GatewayName;
 use connector::http::ReqwestTransport;
 use connector::journal::memory::MemoryStore;
 use connector::journal::store::Store;
 use connector::lambda::app::{App, Invocation, Parts, Task};
+use connector::lambda::front_door::{FrontDoor, FrontSettings};
 use connector::lambda::http_door::route_of;
+use connector::lambda::queue::{NoQueue, Queue};
 use connector::lambda::secrets::{Environment, SecretError, SecretKeeper};
-use connector::lambda::settings::Settings;
+use connector::lambda::settings::{Doors, Settings};
 use connector::lambda::telemetry::Redactor;
 use connector::lambda::wiring::{Base, Standard, read_peer_settings};
 use connector::metrics::Metrics;
 use connector::settings::{Problems, Reader};
+use gateway_notification::Notifications;
+use initial_purchase::InitialPurchase;
+use payment_details::PaymentDetails;
+use reconciliation::Reconciliation;
 use serde_json::{Value, json};
 
-use super::queue::{FunctionQueue, Message};
+use super::queue::{FunctionQueue, LocalRequeue, Message};
 use super::{PATH_KEY, QueueSet};
 use crate::clock::VirtualClock;
 use crate::stage::{self, Recorder};
 
 const FUNCTION_TIME: Duration = Duration::from_secs(90);
+const NOTIFICATIONS: &str = "gateway-notification";
+const ROUNDS: &str = "reconciliation";
+/// The functions that pages call, each under the first part of its routes behind the gateway's name.
+const PAGES: [(&str, &str); 2] = [("initial-payment", "initial-purchase"), ("payment-details", "payment-details")];
 
 /// Why the local world does not open.
 #[derive(Debug, thiserror::Error)]
@@ -46,6 +56,23 @@ pub enum StartError {
     Http,
 }
 
+enum Function {
+    /// With two doors, or a schedule.
+    App(App),
+    /// For pages.
+    Front(FrontDoor),
+}
+
+impl Function {
+    async fn handle(&self, event: &Value, invocation: &Invocation) -> Value {
+        let answer = match self {
+            Self::App(app) => app.handle(&event.to_string(), invocation).await,
+            Self::Front(door) => door.handle(&event.to_string(), invocation).await,
+        };
+        answer.unwrap_or(Value::Null)
+    }
+}
+
 /// All functions.
 pub struct Functions {
     /// Their queues.
@@ -53,12 +80,23 @@ pub struct Functions {
     /// What they counted.
     pub metrics: Arc<Recorder>,
     clock: VirtualClock,
-    apps: BTreeMap<Topic, App>,
+    functions: BTreeMap<String, Function>,
     requests: AtomicU64,
 }
 
+/// What a function answered to a request.
+#[derive(Clone, Debug)]
+pub struct Answered {
+    /// The status.
+    pub status: u16,
+    /// The headers.
+    pub headers: BTreeMap<String, String>,
+    /// The body.
+    pub body: String,
+}
+
 /// The environment that the template would give, with the simulators as peers.
-fn environment(cleeng_url: &str, adyen_url: &str) -> BTreeMap<&'static str, String> {
+fn environment(cleeng_url: &str, gateways: &[(&'static str, String)]) -> BTreeMap<&'static str, String> {
     let methods = format!("{}=adyen:authorise_then_capture,{}=adyen:capture_only", stage::METHOD, stage::CAPTURE_ONLY_METHOD);
     let secrets = json!({
         "idempotency_salt": "sandbox-idempotency-salt",
@@ -66,13 +104,15 @@ fn environment(cleeng_url: &str, adyen_url: &str) -> BTreeMap<&'static str, Stri
         "cleeng": { "publisher_token": [stage::PUBLISHER_TOKEN], "webhook_secrets": [stage::WEBHOOK_SECRET] },
         "adyen": { "api_key": [stage::ADYEN_API_KEY], "hmac_keys": [stage::ADYEN_HMAC_KEY] },
     });
-    BTreeMap::from([
+    let fixed = [
         ("CONNECTOR_PUBLISHER_ID", stage::PUBLISHER.to_owned()),
         ("PAYMENT_METHODS", methods),
         ("CLEENG_ENVIRONMENT", "sandbox".to_owned()),
         ("CLEENG_API_URL", format!("{cleeng_url}/3.1")),
+        ("CLEENG_MEDIASTORE_URL", format!("{cleeng_url}/mediastore")),
+        ("ALLOWED_ORIGINS", format!("{},http://localhost:3000", stage::ORIGIN)),
+        ("PARTIAL_REFUNDS", "send".to_owned()),
         ("ADYEN_ENVIRONMENT", "test".to_owned()),
-        ("ADYEN_BASE_URL", adyen_url.to_owned()),
         ("ADYEN_MERCHANT_ACCOUNT", stage::MERCHANT_ACCOUNT.to_owned()),
         ("ADYEN_CAPTURE", "manual".to_owned()),
         ("CONNECTOR_SECRETS", secrets.to_string()),
@@ -81,58 +121,84 @@ fn environment(cleeng_url: &str, adyen_url: &str) -> BTreeMap<&'static str, Stri
         ("JOURNAL_TABLE", "in-memory".to_owned()),
         ("QUEUE_URL", "http://queue.invalid".to_owned()),
         ("CONNECTOR_SECRET_ID", "in-memory".to_owned()),
-    ])
+    ];
+    fixed.into_iter().chain(gateways.iter().cloned()).collect()
 }
 
 impl Functions {
-    /// Starts every function that there is.
+    /// Starts every function that there is. `gateways` are the settings of their base URLs.
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start(clock: &VirtualClock, cleeng_url: &str, adyen_url: &str) -> Result<Self, StartError> {
-        let environment = environment(cleeng_url, adyen_url);
+    pub async fn start(clock: &VirtualClock, cleeng_url: &str, gateways: &[(&'static str, String)]) -> Result<Self, StartError> {
         let queues = QueueSet::new(clock.clone());
         let metrics = Arc::new(Recorder::default());
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
-        let mut apps = BTreeMap::new();
-        for topic in Topic::ALL {
-            if let Some(app) = start_one(topic, &environment, clock, &queues, &metrics, &store).await? {
-                apps.insert(topic, app);
-            }
+        let starter = Starter { environment: environment(cleeng_url, gateways), clock, queues: &queues, metrics: &metrics, store: &store };
+        let mut functions = BTreeMap::new();
+        for (topic, flow) in Topic::ALL.into_iter().filter_map(|topic| Some((topic, stage::flow(topic)?))) {
+            let app = starter.app(Task::Webhooks(flow.into()), Doors::Both, Some(topic), &route_of(topic)).await?;
+            functions.insert(route_of(topic), app);
         }
-        Ok(Self { queues, metrics, clock: clock.clone(), apps, requests: AtomicU64::new(0) })
+        let task = Task::Notifications(Arc::new(Notifications));
+        functions.insert(NOTIFICATIONS.to_owned(), starter.app(task, Doors::Notifications, None, NOTIFICATIONS).await?);
+        functions.insert(ROUNDS.to_owned(), starter.app(Task::Rounds(Arc::new(Reconciliation)), Doors::Schedule, None, ROUNDS).await?);
+        functions.insert("initial-purchase".to_owned(), starter.front(Arc::new(InitialPurchase)).await?);
+        functions.insert("payment-details".to_owned(), starter.front(Arc::new(PaymentDetails)).await?);
+        Ok(Self { queues, metrics, clock: clock.clone(), functions, requests: AtomicU64::new(0) })
+    }
+
+    /// The function of a path, as the template routes it.
+    fn of_path(&self, path: &str) -> Option<&Function> {
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        let name = match segments.as_slice() {
+            ["webhooks", _, name] => *name,
+            ["gateways", _, "notifications"] => NOTIFICATIONS,
+            ["connectors", _, route, ..] => PAGES.iter().find(|(first, _)| first == route).map(|(_, function)| *function)?,
+            _ => return None,
+        };
+        self.functions.get(name)
     }
 
     /// Answers a request of the outside as the HTTP API and the function would.
-    pub async fn http(&self, method: &str, path: &str, headers: &BTreeMap<String, String>, body: &str) -> (u16, Value) {
-        let Some(app) = self.apps.iter().find(|(topic, _)| path.ends_with(&format!("/{}", route_of(**topic)))).map(|(_, app)| app) else {
-            return (404, json!({ "message": "Not Found" }));
+    pub async fn http(&self, method: &str, path: &str, query: &str, headers: &BTreeMap<String, String>, body: &str) -> Answered {
+        let Some(function) = self.of_path(path) else {
+            return Answered { status: 404, headers: BTreeMap::new(), body: json!({ "message": "Not Found" }).to_string() };
         };
         let event = json!({
-            "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": "", "headers": headers, "body": body,
+            "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query, "headers": headers, "body": body,
             "isBase64Encoded": false,
             "requestContext": { "http": { "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "127.0.0.1" } },
         });
-        let answer = app.handle(&event.to_string(), &self.invocation()).await.unwrap_or(Value::Null);
-        let status = answer.get("statusCode").and_then(Value::as_u64).and_then(|status| u16::try_from(status).ok()).unwrap_or(500);
-        let body = answer.get("body").and_then(Value::as_str).and_then(|body| serde_json::from_str(body).ok()).unwrap_or(Value::Null);
-        (status, body)
+        let answer = function.handle(&event, &self.invocation()).await;
+        let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
+        let headers = answer.get("headers").and_then(Value::as_object).into_iter().flatten();
+        Answered {
+            status: answer.get("statusCode").and_then(Value::as_u64).and_then(|status| u16::try_from(status).ok()).unwrap_or(500),
+            headers: headers.map(|(name, value)| (name.clone(), text(value))).collect(),
+            body: answer.get("body").map(text).unwrap_or_default(),
+        }
     }
 
     /// Hands a message to its function, and deletes it unless the function says that it failed. Tells whether it was dealt with.
     pub async fn work(&self, message: &Message) -> bool {
-        let Some(app) = self.apps.get(&message.topic) else { return false };
+        let Some(function) = self.functions.get(&message.function) else { return false };
         let event = json!({ "Records": [{
             "messageId": message.id, "receiptHandle": message.id, "body": message.body, "eventSource": "aws:sqs",
             "attributes": { "ApproximateReceiveCount": message.receives.to_string() }, "messageAttributes": {}, "awsRegion": "local",
         }]});
-        let answer = app.handle(&event.to_string(), &self.invocation()).await.unwrap_or(Value::Null);
-        let failed = answer.get("batchItemFailures").and_then(Value::as_array);
-        let done = failed.is_some_and(Vec::is_empty);
+        let answer = function.handle(&event, &self.invocation()).await;
+        let done = answer.get("batchItemFailures").and_then(Value::as_array).is_some_and(Vec::is_empty);
         if done {
             self.queues.delete(&message.id);
         }
         done
+    }
+
+    /// The schedule of reconciliation strikes. What it answers.
+    pub async fn go_round(&self) -> Value {
+        let Some(function) = self.functions.get(ROUNDS) else { return Value::Null };
+        function.handle(&json!({ "detail-type": "Scheduled Event", "source": "aws.events" }), &self.invocation()).await
     }
 
     fn invocation(&self) -> Invocation {
@@ -145,36 +211,54 @@ fn deadline(clock: &VirtualClock) -> Timestamp {
     clock.now().after(FUNCTION_TIME)
 }
 
-async fn start_one(
-    topic: Topic,
-    environment: &BTreeMap<&'static str, String>,
-    clock: &VirtualClock,
-    queues: &QueueSet,
-    metrics: &Arc<Recorder>,
-    store: &Arc<dyn Store>,
-) -> Result<Option<App>, StartError> {
-    let Some(flow) = stage::flow(topic) else { return Ok(None) };
-    let get = |name: &str| environment.get(name).cloned();
-    let mut reader = Reader::new(&get);
-    let settings = Settings::read(&mut reader);
-    let peers = settings.as_ref().and_then(|settings| read_peer_settings(&mut reader, settings));
-    let (settings, peers) = reader.finish(settings.zip(peers))?;
-    let clock: Arc<dyn Clock> = Arc::new(clock.clone());
-    let source = Box::new(Environment::new(get("CONNECTOR_SECRETS")));
-    let keeper = SecretKeeper::open(source, [GatewayName::Adyen].into(), Arc::new(Redactor::default()), Arc::clone(&clock)).await?;
-    let metrics = Metrics::new(metrics.clone());
-    let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
-    let base = Base {
-        settings,
-        peers,
-        transport: Arc::new(ReqwestTransport::new().map_err(|_| StartError::Http)?),
-        store: Arc::clone(store),
-        clock: Arc::clone(&clock),
-        metrics: metrics.clone(),
-        requeue: Arc::new(NoRequeue),
-    };
-    let wiring = Standard { topic: Some(topic), base };
-    let queue = Arc::new(FunctionQueue { topic, queues: queues.clone() });
-    let parts = Parts { task: Task::Webhooks(flow.into()), mode, max_body_bytes, keeper, wiring: Box::new(wiring), queue, clock, metrics };
-    Ok(Some(App::new(parts)?))
+/// What every function is started with.
+struct Starter<'a> {
+    environment: BTreeMap<&'static str, String>,
+    clock: &'a VirtualClock,
+    queues: &'a QueueSet,
+    metrics: &'a Arc<Recorder>,
+    store: &'a Arc<dyn Store>,
+}
+
+impl Starter<'_> {
+    async fn app(&self, task: Task, doors: Doors, topic: Option<Topic>, name: &str) -> Result<Function, StartError> {
+        let (base, keeper, _) = self.base(doors).await?;
+        let (mode, max_body_bytes) = (base.settings.mode, base.settings.max_body_bytes);
+        let (clock, metrics) = (Arc::clone(&base.clock), base.metrics.clone());
+        let queue: Arc<dyn Queue> = match doors {
+            Doors::Both | Doors::Notifications => Arc::new(FunctionQueue { function: name.to_owned(), queues: self.queues.clone() }),
+            Doors::FrontOnly | Doors::Schedule => Arc::new(NoQueue),
+        };
+        let wiring = Box::new(Standard { topic, base });
+        Ok(Function::App(App::new(Parts { task, mode, max_body_bytes, keeper, wiring, queue, clock, metrics })?))
+    }
+
+    async fn front(&self, front_end: Arc<dyn FrontEnd>) -> Result<Function, StartError> {
+        let (base, keeper, settings) = self.base(Doors::FrontOnly).await?;
+        let settings = settings.ok_or_else(|| Problems(Vec::new()))?;
+        Ok(Function::Front(FrontDoor::new(front_end, settings, base, keeper)?))
+    }
+
+    async fn base(&self, doors: Doors) -> Result<(Base, SecretKeeper, Option<FrontSettings>), StartError> {
+        let get = |name: &str| self.environment.get(name).cloned();
+        let mut reader = Reader::new(&get);
+        let settings = Settings::read_for(&mut reader, doors);
+        let peers = settings.as_ref().and_then(|settings| read_peer_settings(&mut reader, settings));
+        let front = (doors == Doors::FrontOnly).then(|| FrontSettings::read(&mut reader)).flatten();
+        let (settings, peers) = reader.finish(settings.zip(peers))?;
+        let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
+        let source = Box::new(Environment::new(get("CONNECTOR_SECRETS")));
+        let gateways: std::collections::BTreeSet<GatewayName> = settings.methods.values().map(|method| method.gateway).collect();
+        let keeper = SecretKeeper::open(source, gateways, Arc::new(Redactor::default()), Arc::clone(&clock)).await?;
+        let base = Base {
+            settings,
+            peers,
+            transport: Arc::new(ReqwestTransport::new().map_err(|_| StartError::Http)?),
+            store: Arc::clone(self.store),
+            clock,
+            metrics: Metrics::new(self.metrics.clone()),
+            requeue: Arc::new(LocalRequeue(self.queues.clone())),
+        };
+        Ok((base, keeper, front))
+    }
 }

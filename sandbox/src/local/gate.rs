@@ -60,8 +60,15 @@ async fn answer(functions: Arc<Functions>, request: hyper::Request<Incoming>) ->
     let body = body.collect().await.map(http_body_util::Collected::to_bytes).unwrap_or_default();
     let text = |value: &http::HeaderValue| value.to_str().unwrap_or_default().to_owned();
     let headers: BTreeMap<String, String> = parts.headers.iter().map(|(name, value)| (name.as_str().to_owned(), text(value))).collect();
-    let (status, body) = functions.http(parts.method.as_str(), parts.uri.path(), &headers, &String::from_utf8_lossy(&body)).await;
-    let mut response = hyper::Response::new(Full::new(Bytes::from(body.to_string())));
-    *response.status_mut() = http::StatusCode::from_u16(status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    let query = parts.uri.query().unwrap_or_default();
+    let body = String::from_utf8_lossy(&body);
+    let answered = functions.http(parts.method.as_str(), parts.uri.path(), query, &headers, &body).await;
+    let mut response = hyper::Response::new(Full::new(Bytes::from(answered.body)));
+    *response.status_mut() = http::StatusCode::from_u16(answered.status).unwrap_or(http::StatusCode::INTERNAL_SERVER_ERROR);
+    for (name, value) in &answered.headers {
+        if let (Ok(name), Ok(value)) = (http::HeaderName::from_bytes(name.as_bytes()), http::HeaderValue::from_str(value)) {
+            response.headers_mut().insert(name, value);
+        }
+    }
     Ok(response)
 }

@@ -13,15 +13,18 @@ use std::time::Duration;
 
 use connector::cleeng::webhook::Topic;
 use connector::clock::{Clock, Timestamp};
+use connector::gateway::GatewayName;
 use connector::http::{HeaderName, Method, Request, ReqwestTransport, Transport, TransportError};
 use connector::lambda::http_door::route_of;
-pub use functions::{Functions, StartError};
+pub use functions::{Answered, Functions, StartError};
 pub use gate::Gate;
 pub use queue::{Message, QueueSet};
+use serde_json::Value;
 
 use crate::adyen::Adyen;
 use crate::cleeng::{CleengSimulator, SentWebhook};
 use crate::clock::VirtualClock;
+use crate::house::House;
 use crate::peer::{Call, Peer, Road, Served, serve};
 use crate::stage;
 
@@ -87,7 +90,8 @@ impl LocalWorld {
         let peer: Arc<dyn Peer> = Arc::new(cleeng.clone());
         let cleeng_server = serve(peer, road.clone(), addresses.cleeng).await?;
         let adyen_server = serve(adyen.clone(), road.clone(), addresses.adyen).await?;
-        let functions = Arc::new(Functions::start(&clock, &cleeng_server.url(), &adyen_server.url()).await?);
+        let gateways = [("ADYEN_BASE_URL", adyen_server.url())];
+        let functions = Arc::new(Functions::start(&clock, &cleeng_server.url(), &gateways).await?);
         let gate = Gate::open(addresses.connector, Arc::clone(&functions)).await?;
         let sender = ReqwestTransport::new().map_err(|_| StartError::Http)?;
         Ok(Self { clock, cleeng, adyen, road, functions, cleeng_server, adyen_server, gate, sender })
@@ -115,6 +119,43 @@ impl LocalWorld {
     #[must_use]
     pub fn webhook_url(&self, topic: Topic) -> String {
         format!("{}/webhooks/{PATH_KEY}/{}", self.connector_url(), route_of(topic))
+    }
+
+    /// Every simulated gateway.
+    #[must_use]
+    pub fn houses(&self) -> Vec<Arc<dyn House>> {
+        vec![self.adyen.clone()]
+    }
+
+    /// A page's call over HTTP, with the customer's token. `path` begins behind the gateway's name.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    pub async fn call(&self, gateway: GatewayName, path: &str, token: &str, body: &Value) -> Result<(u16, Value), TransportError> {
+        let url = format!("{}/connectors/{gateway}/{path}", self.connector_url());
+        let mut request = Request::new(Method::POST, url, Duration::from_secs(30))
+            .header(HeaderName::from_static("content-type"), "application/json")
+            .header(HeaderName::from_static("origin"), stage::ORIGIN)
+            .header(HeaderName::from_static("authorization"), &format!("Bearer {token}"));
+        request.body = body.to_string().into();
+        let answer = self.sender.send(request).await?;
+        Ok((answer.status.as_u16(), answer.json().unwrap_or_default()))
+    }
+
+    /// Posts over HTTP what a gateway tells since the last time; the statuses.
+    ///
+    /// # Errors
+    /// If nobody answers.
+    pub async fn notify(&self, house: &dyn House) -> Result<Vec<u16>, TransportError> {
+        let url = format!("{}/gateways/{}/notifications", self.connector_url(), house.gateway());
+        let mut statuses = Vec::new();
+        for told in house.take_notifications() {
+            let mut request = Request::new(Method::POST, url.clone(), Duration::from_secs(10));
+            request.headers.extend(told.headers);
+            request.body = told.body;
+            statuses.push(self.sender.send(request).await?.status.as_u16());
+        }
+        Ok(statuses)
     }
 
     /// Posts a webhook over HTTP, as Cleeng does, and returns the status.

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use connector::cleeng::webhook::Topic;
 use connector::clock::{Clock, Timestamp};
-use connector::lambda::queue::{Queue, QueueError};
+use connector::flow::{Requeue, RequeueError};
+use connector::lambda::http_door::route_of;
+use connector::lambda::queue::{Envelope, Queue, QueueError};
 
 use crate::clock::VirtualClock;
 
@@ -21,7 +22,7 @@ pub struct Message {
     /// Its id, which is its receipt handle too.
     pub id: String,
     /// Whose queue it is on.
-    pub topic: Topic,
+    pub function: String,
     /// The envelope.
     pub body: String,
     /// How often it was received.
@@ -78,9 +79,10 @@ impl QueueSet {
         self.len() == 0
     }
 
-    fn push(&self, topic: Topic, body: String) {
+    fn push(&self, function: &str, body: String) {
         let serial = self.sent.fetch_add(1, Ordering::SeqCst);
-        let message = Message { id: format!("message-{serial}"), topic, body, receives: 0, visible_at: self.clock.now() };
+        let message =
+            Message { id: format!("message-{serial}"), function: function.to_owned(), body, receives: 0, visible_at: self.clock.now() };
         self.lock().push(message);
     }
 
@@ -91,14 +93,14 @@ impl QueueSet {
 
 /// The queue of one function.
 pub(super) struct FunctionQueue {
-    pub(super) topic: Topic,
+    pub(super) function: String,
     pub(super) queues: QueueSet,
 }
 
 #[async_trait]
 impl Queue for FunctionQueue {
     async fn send(&self, message: &str) -> Result<(), QueueError> {
-        self.queues.push(self.topic, message.to_owned());
+        self.queues.push(&self.function, message.to_owned());
         Ok(())
     }
 
@@ -107,6 +109,18 @@ impl Queue for FunctionQueue {
         for message in self.queues.lock().iter_mut().filter(|message| message.id == receipt_handle) {
             message.visible_at = visible_at;
         }
+        Ok(())
+    }
+}
+
+/// The way back to the queues of events that wait.
+pub(super) struct LocalRequeue(pub(super) QueueSet);
+
+#[async_trait]
+impl Requeue for LocalRequeue {
+    async fn requeue(&self, event: &str) -> Result<(), RequeueError> {
+        let envelope = Envelope::of_waiting(event, self.0.clock.now()).map_err(|_| RequeueError::NoEvent)?;
+        self.0.push(&route_of(envelope.topic()), envelope.to_text());
         Ok(())
     }
 }
