@@ -1,0 +1,16 @@
+//! The PayPal adapter and its simulator: the contract of gateways, and what is PayPal's own.
+
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what tests stand on may fail loudly")]
+mod paypal {
+    pub(crate) mod world;
+}
+
+sandbox::gateway_contract!(paypal::world::contract_world);
+
+mod without_decimals {
+    sandbox::gateway_contract!(super::paypal::world::world_without_decimals);
+}
+
+mod in_two_steps {
+    sandbox::gateway_contract!(super::paypal::world::two_step_world);
+}
