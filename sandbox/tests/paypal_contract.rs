@@ -2,6 +2,14 @@
 
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what tests stand on may fail loudly")]
 mod paypal {
+    mod access;
+    mod adapter;
+    mod events;
+    mod payments;
+    mod purchase;
+    pub(crate) mod requests;
+    mod signatures;
+    mod simulator;
     pub(crate) mod world;
 }
 

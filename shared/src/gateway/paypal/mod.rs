@@ -58,6 +58,9 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 /// turned into stored details once. Ten minutes are left for clocks and queues.
 const IDEMPOTENCY_MEMORY: Duration = Duration::from_secs(6 * 3_600 - 600);
 
+/// What PayPal says of a resource that does not exist, or not any more (the specifications' 404).
+const NO_SUCH_RESOURCE: &[&str] = &["INVALID_RESOURCE_ID", "RESOURCE_NOT_FOUND"];
+
 /// The adapter.
 pub struct PayPal {
     client: Client,

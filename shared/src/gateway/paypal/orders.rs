@@ -7,13 +7,10 @@ use super::access::Budget;
 use super::client::Answer;
 use super::token::PayPalToken;
 use super::wire::{self, Asked, Intent, Open, Order, UNREADABLE};
-use super::{CALL_TIMEOUT, Decline, DeclineClass, GatewayError, MerchantInitiated, Outcome, PayPal, after_a_write, currency, declines, refused};
+use super::{CALL_TIMEOUT, Decline, DeclineClass, GatewayError, MerchantInitiated, NO_SUCH_RESOURCE, Outcome, PayPal, after_a_write, currency, declines, refused};
 use declines::Refusal;
 
 const ORDERS: &str = "/v2/checkout/orders";
-
-/// What the vault answers about details that it does not have, besides the issues that say so (Vault 3.1, 404).
-const NO_SUCH_DETAILS: &[&str] = &["INVALID_RESOURCE_ID", "RESOURCE_NOT_FOUND"];
 
 /// The one purchase unit of an order: our reference in `custom_id`, which PayPal echoes, and in `invoice_id`, under which an account can refuse
 /// a second payment long after the request id is forgotten.
@@ -41,7 +38,8 @@ impl PayPal {
         let budget = Budget::new(CALL_TIMEOUT);
         let order = match self.client.post(&budget, ORDERS, Some(&body), request.key.as_str()).await? {
             Answer::Body(order) => order,
-            Answer::Refused { status: 404, issue } if NO_SUCH_DETAILS.contains(&issue.as_str()) => {
+            // Nothing but the stored details is named in the call.
+            Answer::Refused { status: 404, issue } if NO_SUCH_RESOURCE.contains(&issue.as_str()) => {
                 return Ok(Outcome::Declined(Decline::new(DeclineClass::NeedsNewDetails, issue)));
             }
             Answer::Refused { status, issue } => return refused(status, &issue),

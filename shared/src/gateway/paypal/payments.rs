@@ -11,8 +11,8 @@ use super::declines::{self, Refusal};
 use super::token::PayPalToken;
 use super::wire::{self, Asked, Intent, Order, UNREADABLE};
 use super::{
-    CALL_TIMEOUT, CancelRequest, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, GatewayError, Operation, Outcome, PayPal,
-    RefundRequest, after_a_write, currency, refused,
+    CALL_TIMEOUT, CancelRequest, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, GatewayError, NO_SUCH_RESOURCE, Operation,
+    Outcome, PayPal, RefundRequest, after_a_write, currency, refused,
 };
 use crate::gateway::Reference;
 use crate::ids::ExternalPaymentId;
@@ -23,10 +23,6 @@ const HONOURED: Duration = Duration::from_secs(3 * 24 * 3_600);
 const NO_RENEWAL: &[&str] = &["AUTHORIZATION_ALREADY_CAPTURED", "REAUTHORIZATION_NOT_SUPPORTED", "REAUTHORIZATION_TOO_SOON"];
 /// Issues under which nothing is held any more.
 const RELEASED: &[&str] = &["AUTHORIZATION_EXPIRED", "AUTHORIZATION_VOIDED", "PREVIOUSLY_VOIDED"];
-/// What PayPal says of a resource that does not exist (Payments 2.5, 404).
-const NO_SUCH_RESOURCE: &[&str] = &["INVALID_RESOURCE_ID", "RESOURCE_NOT_FOUND"];
-/// What it says of stored details that do not exist.
-const NO_SUCH_DETAILS: &[&str] = &["INVALID_RESOURCE_ID", "RESOURCE_NOT_FOUND", "TOKEN_ID_NOT_FOUND"];
 
 fn path_of(payment: &ExternalPaymentId) -> Result<&str, GatewayError> {
     let id = payment.as_str();
@@ -239,7 +235,7 @@ impl PayPal {
         let path = format!("/v3/vault/payment-tokens/{}", token.vault_id.expose());
         match self.client.delete(&Budget::new(CALL_TIMEOUT), &path).await? {
             Answer::Empty | Answer::Body(_) => Ok(Outcome::Done(Operation::default())),
-            Answer::Refused { issue, .. } if NO_SUCH_DETAILS.contains(&issue.as_str()) => Ok(Outcome::Done(Operation::default())),
+            Answer::Refused { issue, .. } if issue == "TOKEN_ID_NOT_FOUND" || NO_SUCH_RESOURCE.contains(&issue.as_str()) => Ok(Outcome::Done(Operation::default())),
             Answer::Refused { issue, .. } => Err(GatewayError::Malformed { code: issue }),
             Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }

@@ -8,7 +8,10 @@ use super::client::Answer;
 use super::orders::{purchase_unit, put, put_pattern};
 use super::token::PayPalToken;
 use super::wire::{self, Asked, Intent, Open, Order, UNREADABLE};
-use super::{CALL_TIMEOUT, Decline, DeclineClass, FinalizeRequest, GatewayError, Operation, Outcome, PayPal, PurchaseRequest, UnknownCause, refused};
+use super::{
+    CALL_TIMEOUT, Decline, DeclineClass, FinalizeRequest, GatewayError, NO_SUCH_RESOURCE, Operation, Outcome, PayPal, PurchaseRequest,
+    UnknownCause, refused,
+};
 use crate::ids::ExternalPaymentId;
 
 const SETUP_TOKENS: &str = "/v3/vault/setup-tokens";
@@ -92,7 +95,13 @@ impl PayPal {
         }
         let asked = Asked { reference: &request.reference, amount: request.amount, intent: Intent::Capture };
         let request_id = format!("{}-capture", request.reference.as_str());
-        self.second_step(&budget, started, &asked, &request_id).await
+        match self.second_step(&budget, started, &asked, &request_id).await {
+            // It was there when it was started, so it has lapsed: the customer was too long about it.
+            Err(GatewayError::Malformed { code }) if NO_SUCH_RESOURCE.contains(&code.as_str()) => {
+                Ok(Outcome::Declined(Decline::new(DeclineClass::NeedsCustomer, code)))
+            }
+            other => other,
+        }
     }
 
     async fn finish_storing(&self, budget: &Budget, request: &FinalizeRequest, setup: &str) -> Result<Outcome, GatewayError> {
