@@ -21,7 +21,8 @@ fn text<'a>(body: &'a Value, name: &str) -> Option<&'a str> {
 /// Reads `{"currency_code", "value"}` by PayPal's rules.
 pub(super) fn read_amount(body: Option<&Value>) -> Result<Money, Refused> {
     let amount = body.ok_or_else(|| refusal(400, "MISSING_REQUIRED_PARAMETER"))?;
-    let code = text(amount, "currency_code").filter(|code| CURRENCIES.contains(code)).ok_or_else(|| refusal(422, "INVALID_CURRENCY_CODE"))?;
+    let code =
+        text(amount, "currency_code").filter(|code| CURRENCIES.contains(code)).ok_or_else(|| refusal(422, "INVALID_CURRENCY_CODE"))?;
     let value = text(amount, "value").ok_or_else(|| refusal(400, "INVALID_PARAMETER_SYNTAX"))?;
     let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
     let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
@@ -177,16 +178,35 @@ fn pay(state: &mut State, id: &str, now: Timestamp) {
     let payment = state.next_id();
     let (declined, pending) = (matches!(order.script, Some(Script::Declined)), matches!(order.script, Some(Script::Pending)));
     if order.intent == "AUTHORIZE" {
-        let status = if declined { "DENIED" } else if pending { "PENDING" } else { "CREATED" };
+        let status = if declined {
+            "DENIED"
+        } else if pending {
+            "PENDING"
+        } else {
+            "CREATED"
+        };
         let expires_at = now.after(AUTHORISED);
-        let authorisation =
-            Authorisation { id: payment.clone(), order: id.to_owned(), amount: order.amount, status, created_at: now, expires_at, renews: None };
+        let authorisation = Authorisation {
+            id: payment.clone(),
+            order: id.to_owned(),
+            amount: order.amount,
+            status,
+            created_at: now,
+            expires_at,
+            renews: None,
+        };
         state.authorisations.push(authorisation);
         if status == "CREATED" {
             notifications::about_authorisation(state, "PAYMENT.AUTHORIZATION.CREATED", &payment, now);
         }
     } else {
-        let status = if declined { "DECLINED" } else if pending { "PENDING" } else { "COMPLETED" };
+        let status = if declined {
+            "DECLINED"
+        } else if pending {
+            "PENDING"
+        } else {
+            "COMPLETED"
+        };
         payments::push_capture(state, &payment, id, None, order.amount, status);
         payments::tell_capture(state, &payment, now);
     }

@@ -198,7 +198,8 @@ pub(super) fn process(state: &mut State, now: Timestamp) {
     for id in refunds {
         settle(state, &id, now);
     }
-    let late: Vec<_> = state.orders.iter().filter(|order| matches!(order.vaulted, Some((_, false)))).map(|order| order.id.clone()).collect();
+    let late: Vec<_> =
+        state.orders.iter().filter(|order| matches!(order.vaulted, Some((_, false)))).map(|order| order.id.clone()).collect();
     for id in late {
         let Some(vaulted) = state.order_mut(&id).and_then(|order| order.vaulted.as_mut()) else { continue };
         vaulted.1 = true;

@@ -11,11 +11,8 @@ const API: &str = "https://api-m.sandbox.paypal.com";
 pub(super) fn money(money: Money) -> Value {
     let code = money.currency.as_str();
     // Said once more, so that the adapter's table is not its own witness.
-    let value = if NO_DECIMALS.contains(&code) {
-        money.to_decimal().split('.').next().unwrap_or_default().to_owned()
-    } else {
-        money.to_decimal()
-    };
+    let value =
+        if NO_DECIMALS.contains(&code) { money.to_decimal().split('.').next().unwrap_or_default().to_owned() } else { money.to_decimal() };
     json!({ "currency_code": code, "value": value })
 }
 
@@ -49,7 +46,7 @@ pub(super) fn order(state: &State, order: &Order, whole: bool) -> Value {
     let authorisations: Vec<_> = authorisations.map(|one| authorisation(state, one)).collect();
     let captures: Vec<&Capture> = state.captures.iter().filter(|one| one.order == order.id).collect();
     let refunds = state.refunds.iter().filter(|one| captures.iter().any(|capture| capture.id == one.capture));
-    let refunds: Vec<_> = refunds.map(|one| refund(one)).collect();
+    let refunds: Vec<_> = refunds.map(refund).collect();
     let captures: Vec<_> = captures.into_iter().map(|one| capture(state, one)).collect();
     let mut payments = serde_json::Map::new();
     for (name, list) in [("authorizations", authorisations), ("captures", captures), ("refunds", refunds)] {

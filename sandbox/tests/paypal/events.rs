@@ -182,7 +182,8 @@ async fn a_dispute_that_is_open_or_took_nothing_is_no_chargeback() {
 async fn a_refund_that_was_made_by_hand_is_found_by_its_capture() {
     let world = world();
     let links = json!([{ "rel": "up", "href": "https://api.sandbox.paypal.com/v2/payments/captures/2GG279541U471931P" }]);
-    let refund = json!({ "id": "1JU08902781691411", "status": "COMPLETED", "amount": { "currency_code": "EUR", "value": "9.99" }, "links": links });
+    let refund =
+        json!({ "id": "1JU08902781691411", "status": "COMPLETED", "amount": { "currency_code": "EUR", "value": "9.99" }, "links": links });
     let told = tell(&world, "PAYMENT.CAPTURE.REFUNDED", refund.clone()).await;
     assert_eq!((told.kind, told.external_payment_id, told.reference), (Kind::Refunded, Some(id("2GG279541U471931P")), None));
     let mut others = refund;

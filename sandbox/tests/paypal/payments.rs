@@ -138,7 +138,10 @@ async fn a_capture_that_was_made_under_another_key_is_found() {
     let world = world();
     let authorisation = authorise(&world, "1").await;
     let first = done(world.adapter.capture(&capture(world.amount, &authorisation, "1")).await);
-    let other_key = CaptureRequest { key: super::requests::key(connector::gateway::OperationKind::Capture, "x"), ..capture(world.amount, &authorisation, "1") };
+    let other_key = CaptureRequest {
+        key: super::requests::key(connector::gateway::OperationKind::Capture, "x"),
+        ..capture(world.amount, &authorisation, "1")
+    };
     let again = done(world.adapter.capture(&other_key).await);
     assert_eq!(again.external_payment_id, first.external_payment_id);
     assert_eq!(taken(&world), 999);

@@ -187,7 +187,9 @@ async fn an_answer_that_does_not_fit_what_was_asked_is_unknown() {
 
 #[tokio::test]
 async fn a_customer_is_sent_nowhere_but_over_https() {
-    for url in [json!("http://www.sandbox.paypal.com/checkoutnow"), json!("javascript:alert(1)"), json!(null), json!("https://".repeat(500))] {
+    for url in
+        [json!("http://www.sandbox.paypal.com/checkoutnow"), json!("javascript:alert(1)"), json!(null), json!("https://".repeat(500))]
+    {
         let world = world();
         world.road.lay(set("/links/1/href", url.clone()), |_, request| request.path == "/v2/checkout/orders");
         let answered = world.adapter.start_purchase(&purchase(world.amount, "1")).await;

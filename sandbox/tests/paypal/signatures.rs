@@ -158,7 +158,15 @@ async fn forgeries_cannot_use_up_our_calls() {
 #[tokio::test]
 async fn what_is_signed_and_no_event_is_refused_as_such() {
     let world = world();
-    for body in [json!(null), json!([]), json!("text"), json!({}), json!({ "id": "", "event_type": "X" }), json!({ "id": "WH-1" }), json!({ "id": 1, "event_type": "X" })] {
+    for body in [
+        json!(null),
+        json!([]),
+        json!("text"),
+        json!({}),
+        json!({ "id": "", "event_type": "X" }),
+        json!({ "id": "WH-1" }),
+        json!({ "id": 1, "event_type": "X" }),
+    ] {
         let posted = world.simulator.sign_event(&body);
         assert_eq!(read(&world, &posted).await, Err(NotificationError::Malformed), "{body}");
     }

@@ -153,6 +153,12 @@ fn access_is_given_for_the_right_secret_only() {
     let (path, body) = ("/v1/oauth2/token".to_owned(), "grant_type=client_credentials".into());
     let answer = world.simulator.handle(&PeerRequest { method: Method::POST, path, query: Vec::new(), headers, body });
     assert_eq!(answer.status.as_u16(), 401);
-    let bare = PeerRequest { method: Method::GET, path: "/v2/checkout/orders/1".to_owned(), query: Vec::new(), headers: HeaderMap::new(), body: bytes::Bytes::new() };
+    let bare = PeerRequest {
+        method: Method::GET,
+        path: "/v2/checkout/orders/1".to_owned(),
+        query: Vec::new(),
+        headers: HeaderMap::new(),
+        body: bytes::Bytes::new(),
+    };
     assert_eq!(world.simulator.handle(&bare).status.as_u16(), 401);
 }

@@ -78,8 +78,7 @@ mod tests {
     use super::*;
 
     /// PayPal's page once more, so that the table above is not its own witness.
-    const WITH_DECIMALS: &str =
-        "AUD BRL CAD CNY CZK DKK EUR HKD ILS MYR MXN NZD NOK PHP PLN GBP RUB SGD SEK CHF THB USD";
+    const WITH_DECIMALS: &str = "AUD BRL CAD CNY CZK DKK EUR HKD ILS MYR MXN NZD NOK PHP PLN GBP RUB SGD SEK CHF THB USD";
     const WITHOUT_DECIMALS: &str = "HUF JPY TWD";
 
     fn money(minor: i64, code: &str) -> Money {

@@ -107,11 +107,11 @@ fn refused(status: u16, issue: &str) -> Result<Outcome, GatewayError> {
 }
 
 /// A read after a write: whatever goes wrong with it, what the write did is unknown, not undone.
-fn after_a_write(read: Result<Answer, GatewayError>) -> Result<Value, Outcome> {
+fn after_a_write(read: Result<Answer, GatewayError>) -> Result<Value, UnknownCause> {
     match read {
         Ok(Answer::Body(body)) => Ok(body),
-        Ok(Answer::Unknown(cause)) => Err(Outcome::Unknown(cause)),
-        Ok(Answer::Empty | Answer::Refused { .. }) | Err(_) => Err(wire::UNREADABLE),
+        Ok(Answer::Unknown(cause)) => Err(cause),
+        Ok(Answer::Empty | Answer::Refused { .. }) | Err(_) => Err(UnknownCause::Unreadable),
     }
 }
 

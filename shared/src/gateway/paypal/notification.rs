@@ -140,7 +140,13 @@ fn authorisation(event_type: &str, authorisation: &Value, at: Option<Timestamp>)
         Some("CREATED" | "CAPTURED" | "PARTIALLY_CAPTURED") if created => Kind::Authorised,
         None if created => Kind::Authorised,
         Some("DENIED") => Kind::AuthorisationDeclined,
-        Some("VOIDED" | "EXPIRED") | None => if lapsed { Kind::Expired } else { Kind::Cancelled },
+        Some("VOIDED" | "EXPIRED") | None => {
+            if lapsed {
+                Kind::Expired
+            } else {
+                Kind::Cancelled
+            }
+        }
         Some(_) => return None,
     };
     let told = Told::about(kind, Some(ours(authorisation)?), authorisation);

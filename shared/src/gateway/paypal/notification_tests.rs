@@ -81,9 +81,7 @@ fn an_authorisation_means_what_its_status_and_its_dates_say() {
 
 #[test]
 fn only_an_order_that_waits_for_being_taken_is_approved() {
-    let order = |intent: &str, status: &str, custom: &str| {
-        json!({ "id": "5O190127TN364715T", "intent": intent, "status": status, "purchase_units": [{ "custom_id": custom }] })
-    };
+    let order = |intent: &str, status: &str, custom: &str| json!({ "id": "5O190127TN364715T", "intent": intent, "status": status, "purchase_units": [{ "custom_id": custom }] });
     assert_eq!(event("CHECKOUT.ORDER.APPROVED", order("CAPTURE", "APPROVED", OURS)).kind, Kind::CustomerApproved);
     for (intent, status, custom) in [("AUTHORIZE", "APPROVED", OURS), ("CAPTURE", "COMPLETED", OURS), ("CAPTURE", "APPROVED", "order-17")] {
         assert_eq!(event("CHECKOUT.ORDER.APPROVED", order(intent, status, custom)).kind, Kind::Ignored);
@@ -98,7 +96,10 @@ fn details_without_our_name_of_their_customer_are_nobodys() {
     for customer in [json!({ "id": "208743798" }), json!({ "merchant_customer_id": "927751142" }), json!(null)] {
         assert_eq!(event("VAULT.PAYMENT-TOKEN.CREATED", token(customer)).kind, Kind::Ignored);
     }
-    assert_eq!(event("VAULT.PAYMENT-TOKEN.DELETION-INITIATED", token(json!({ "id": "1", "merchant_customer_id": "9" }))).kind, Kind::Ignored);
+    assert_eq!(
+        event("VAULT.PAYMENT-TOKEN.DELETION-INITIATED", token(json!({ "id": "1", "merchant_customer_id": "9" }))).kind,
+        Kind::Ignored
+    );
 }
 
 #[test]
@@ -114,12 +115,15 @@ fn a_reversal_names_the_capture_whether_it_is_the_resource_or_behind_it() {
 
 #[test]
 fn what_is_no_event_is_malformed_and_what_is_of_another_form_is_ignored() {
-    for body in ["", "null", "[]", "{}", "\"x\"", "{\"id\":\"WH-1\"}", "{\"id\":\"WH 1\",\"event_type\":\"X\"}", "{\"id\":1,\"event_type\":\"X\"}"] {
+    for body in
+        ["", "null", "[]", "{}", "\"x\"", "{\"id\":\"WH-1\"}", "{\"id\":\"WH 1\",\"event_type\":\"X\"}", "{\"id\":1,\"event_type\":\"X\"}"]
+    {
         assert_eq!(read(body.as_bytes()).err(), Some(NotificationError::Malformed), "{body}");
     }
     let long = json!({ "id": "W".repeat(200), "event_type": "X" });
     assert_eq!(read(long.to_string().as_bytes()).err(), Some(NotificationError::Malformed));
-    for resource in [json!(null), json!([]), json!("text"), json!({}), json!({ "custom_id": OURS }), json!({ "id": 7, "custom_id": OURS })] {
+    for resource in [json!(null), json!([]), json!("text"), json!({}), json!({ "custom_id": OURS }), json!({ "id": 7, "custom_id": OURS })]
+    {
         for event_type in [
             "CHECKOUT.ORDER.APPROVED",
             "PAYMENT.AUTHORIZATION.CREATED",

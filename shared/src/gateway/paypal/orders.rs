@@ -7,7 +7,10 @@ use super::access::Budget;
 use super::client::Answer;
 use super::token::PayPalToken;
 use super::wire::{self, Asked, Intent, Open, Order, UNREADABLE};
-use super::{CALL_TIMEOUT, Decline, DeclineClass, GatewayError, MerchantInitiated, NO_SUCH_RESOURCE, Outcome, PayPal, after_a_write, currency, declines, refused};
+use super::{
+    CALL_TIMEOUT, Decline, DeclineClass, GatewayError, MerchantInitiated, NO_SUCH_RESOURCE, Outcome, PayPal, UnknownCause, after_a_write,
+    currency, declines, refused,
+};
 use declines::Refusal;
 
 const ORDERS: &str = "/v2/checkout/orders";
@@ -95,12 +98,12 @@ impl PayPal {
                 Order::Settled(outcome) => outcome,
                 Order::Open(_) => UNREADABLE,
             },
-            Err(unknown) => unknown,
+            Err(cause) => Outcome::Unknown(cause),
         }
     }
 
     /// Reads an order after a write.
-    pub(super) async fn read(&self, budget: &Budget, order: &str) -> Result<Value, Outcome> {
+    pub(super) async fn read(&self, budget: &Budget, order: &str) -> Result<Value, UnknownCause> {
         after_a_write(self.client.get(budget, &format!("{ORDERS}/{order}")).await)
     }
 

@@ -12,7 +12,7 @@ use super::token::PayPalToken;
 use super::wire::{self, Asked, Intent, Order, UNREADABLE};
 use super::{
     CALL_TIMEOUT, CancelRequest, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, GatewayError, NO_SUCH_RESOURCE, Operation,
-    Outcome, PayPal, RefundRequest, after_a_write, currency, refused,
+    Outcome, PayPal, RefundRequest, UnknownCause, after_a_write, currency, refused,
 };
 use crate::gateway::Reference;
 use crate::ids::ExternalPaymentId;
@@ -45,10 +45,11 @@ impl PayPal {
         let asked = Asked { reference: &request.reference, amount: request.amount, intent: Intent::Capture };
         let budget = Budget::new(CALL_TIMEOUT);
         let old = request.authorised_at.is_some_and(|at| self.clock.now().since(at) > HONOURED);
-        let authorisation = match if old { self.renew(&budget, request, original, &amount).await? } else { Renewal::Capture(original.to_owned()) } {
-            Renewal::Capture(authorisation) => authorisation,
-            Renewal::Ends(outcome) => return Ok(outcome),
-        };
+        let authorisation =
+            match if old { self.renew(&budget, request, original, &amount).await? } else { Renewal::Capture(original.to_owned()) } {
+                Renewal::Capture(authorisation) => authorisation,
+                Renewal::Ends(outcome) => return Ok(outcome),
+            };
         let path = format!("/v2/payments/authorizations/{authorisation}/capture");
         let body = json!({ "amount": amount, "final_capture": true });
         match self.client.post(&budget, &path, Some(&body), request.key.as_str()).await? {
@@ -74,7 +75,7 @@ impl PayPal {
             Answer::Body(renewed) => match wire::read_authorisation(&renewed, &asked) {
                 Outcome::Done(Operation { external_payment_id: Some(id), .. }) => Ok(Renewal::Capture(id.as_str().to_owned())),
                 // Nothing was captured, and nothing can be until PayPal has made up its mind.
-                Outcome::Received(_) => Ok(Renewal::Ends(Outcome::Unknown(super::UnknownCause::InProgress))),
+                Outcome::Received(_) => Ok(Renewal::Ends(Outcome::Unknown(UnknownCause::InProgress))),
                 other => Ok(Renewal::Ends(other)),
             },
             Answer::Refused { issue, .. } if NO_RENEWAL.contains(&issue.as_str()) => Ok(Renewal::Capture(original.to_owned())),
@@ -89,11 +90,11 @@ impl PayPal {
         let read = self.client.get(budget, &format!("/v2/payments/authorizations/{authorisation}")).await;
         let held = match after_a_write(read) {
             Ok(held) => held,
-            Err(unknown) => return unknown,
+            Err(cause) => return Outcome::Unknown(cause),
         };
         let order = match self.order_behind(budget, &held).await {
             Ok(order) => order,
-            Err(unknown) => return unknown,
+            Err(cause) => return Outcome::Unknown(cause),
         };
         // The order was made to hold the money, whatever is asked for now.
         let listed = Value::Object(order.as_object().into_iter().flatten().filter(|(name, _)| *name != "intent").map(own).collect());
@@ -104,9 +105,9 @@ impl PayPal {
     }
 
     /// The order that an authorisation or a capture belongs to.
-    async fn order_behind(&self, budget: &Budget, payment: &Value) -> Result<Value, Outcome> {
+    async fn order_behind(&self, budget: &Budget, payment: &Value) -> Result<Value, UnknownCause> {
         let order = wire::related(payment, "order_id").or_else(|| wire::id_in_link(payment, "up", "/orders"));
-        self.read(budget, order.ok_or(UNREADABLE)?).await
+        self.read(budget, order.ok_or(UnknownCause::Unreadable)?).await
     }
 
     /// Releases an authorisation.
@@ -160,7 +161,7 @@ impl PayPal {
         };
         let unit = order.get("purchase_units").and_then(|units| units.get(0));
         if unit.and_then(|unit| unit.get("custom_id")).is_some_and(|custom| custom.as_str() != Some(reference.as_str())) {
-            return Ok(Outcome::Unknown(super::UnknownCause::AnotherPayment));
+            return Ok(Outcome::Unknown(UnknownCause::AnotherPayment));
         }
         let captures = unit.and_then(|unit| unit.get("payments")).and_then(|payments| payments.get("captures"));
         let refused = |capture: &Value| matches!(capture.get("status").and_then(Value::as_str), Some("DECLINED" | "FAILED"));
@@ -214,11 +215,11 @@ impl PayPal {
     ) -> Result<Outcome, GatewayError> {
         let taken = match after_a_write(self.client.get(budget, &format!("/v2/payments/captures/{}", capture.as_str())).await) {
             Ok(taken) => taken,
-            Err(unknown) => return Ok(unknown),
+            Err(cause) => return Ok(Outcome::Unknown(cause)),
         };
         let order = match self.order_behind(budget, &taken).await {
             Ok(order) => order,
-            Err(unknown) => return Ok(unknown),
+            Err(cause) => return Ok(Outcome::Unknown(cause)),
         };
         let refunds = order.pointer("/purchase_units/0/payments/refunds").and_then(Value::as_array);
         let Some(refunds) = refunds else { return Ok(UNREADABLE) };
@@ -235,7 +236,9 @@ impl PayPal {
         let path = format!("/v3/vault/payment-tokens/{}", token.vault_id.expose());
         match self.client.delete(&Budget::new(CALL_TIMEOUT), &path).await? {
             Answer::Empty | Answer::Body(_) => Ok(Outcome::Done(Operation::default())),
-            Answer::Refused { issue, .. } if issue == "TOKEN_ID_NOT_FOUND" || NO_SUCH_RESOURCE.contains(&issue.as_str()) => Ok(Outcome::Done(Operation::default())),
+            Answer::Refused { issue, .. } if issue == "TOKEN_ID_NOT_FOUND" || NO_SUCH_RESOURCE.contains(&issue.as_str()) => {
+                Ok(Outcome::Done(Operation::default()))
+            }
             Answer::Refused { issue, .. } => Err(GatewayError::Malformed { code: issue }),
             Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }

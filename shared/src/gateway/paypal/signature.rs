@@ -157,7 +157,10 @@ mod tests {
         assert_eq!(crc32(b""), 0);
         let headers = headers();
         let transmission = Transmission::read(&headers).unwrap();
-        assert_eq!(transmission.message("8PT597110X687430LKGECATA", 2_325_436_976), "69cd13f0|2026-11-21T10:00:00Z|8PT597110X687430LKGECATA|2325436976");
+        assert_eq!(
+            transmission.message("8PT597110X687430LKGECATA", 2_325_436_976),
+            "69cd13f0|2026-11-21T10:00:00Z|8PT597110X687430LKGECATA|2325436976"
+        );
     }
 
     fn headers() -> HeaderMap {

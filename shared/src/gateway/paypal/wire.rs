@@ -173,7 +173,8 @@ pub(super) fn redirect(url: &str, started: &str, external_payment_id: Option<Ext
 /// Adds the stored details of an order's payment source.
 fn with_details(outcome: Outcome, order: &Value) -> Outcome {
     let paypal = order.get("payment_source").and_then(|source| source.get("paypal"));
-    let add = |operation: Operation| Operation { token: paypal.and_then(read_vaulted), shown: paypal.map_or(Value::Null, shown), ..operation };
+    let add =
+        |operation: Operation| Operation { token: paypal.and_then(read_vaulted), shown: paypal.map_or(Value::Null, shown), ..operation };
     match outcome {
         Outcome::Done(operation) => Outcome::Done(add(operation)),
         Outcome::Received(operation) => Outcome::Received(add(operation)),
