@@ -11,7 +11,7 @@ use connector::gateway::{DeclineClass, DeleteDetailsRequest, Gateway, GatewayErr
 use connector::http::{HeaderMap, Method, Request, Response, StatusCode, Transport, TransportError};
 use serde_json::{Value, json};
 
-use super::requests::{capture, customer, declined, done, id, key, payment, refund};
+use super::requests::{capture, customer, declined, done, finalize, id, key, payment, purchase, refund, unknown};
 use super::world::{API, money, secrets, settings, token};
 
 const AUTHORISATION: &str = "0AW2184448108334S";
@@ -157,6 +157,21 @@ async fn every_further_call_has_a_request_id_of_its_own_made_of_the_same_key() {
     let own = key(OperationKind::Capture, "1");
     assert_eq!(ids, [format!("{}-reauthorize", own.as_str()), own.as_str().to_owned()]);
     assert_eq!(bench.body(0), json!({ "amount": euros("9.99") }));
+}
+
+#[tokio::test]
+async fn whoever_brings_a_return_it_is_the_same_capture_to_paypal() {
+    let bench = Bench::answering(&[(500, Value::Null), (500, Value::Null)]);
+    let request = purchase(money(999, "EUR"), "1");
+    for details in [Value::Null, json!({ "token": ORDER, "PayerID": "QYR5Z8XDVJNXQ" })] {
+        unknown(bench.adapter.finalize(&finalize(&request, Some(ORDER), details)).await);
+    }
+    let expected = format!("{}-capture", request.reference.as_str());
+    for sent in bench.sent() {
+        assert_eq!(sent.url, format!("{API}/v2/checkout/orders/{ORDER}/capture"));
+        assert_eq!(sent.headers.get("paypal-request-id").unwrap(), expected.as_str());
+    }
+    assert_eq!(bench.sent().len(), 2);
 }
 
 #[tokio::test]
