@@ -106,13 +106,25 @@ pub struct MortalStore {
     inner: Arc<dyn Store>,
     switch: CrashSwitch,
     writes: AtomicUsize,
+    write_units: AtomicUsize,
+    read_units: AtomicUsize,
 }
+
+/// What DynamoDB adds to a document for its key, its version and the attributes' names, in bytes, at the most.
+const ITEM_OVERHEAD: usize = 100;
 
 impl MortalStore {
     /// Calls of `inner`, under this switch.
     #[must_use]
     pub const fn new(inner: Arc<dyn Store>, switch: CrashSwitch) -> Self {
-        Self { inner, switch, writes: AtomicUsize::new(0) }
+        Self { inner, switch, writes: AtomicUsize::new(0), write_units: AtomicUsize::new(0), read_units: AtomicUsize::new(0) }
+    }
+
+    /// What DynamoDB would have charged: write request units (two per document of a transaction and started kilobyte), and read request units
+    /// of strongly consistent reads (one per document and started 4 KB), after "Amazon DynamoDB on-demand pricing".
+    #[must_use]
+    pub fn request_units(&self) -> (usize, usize) {
+        (self.write_units.load(Ordering::SeqCst), self.read_units.load(Ordering::SeqCst))
     }
 
     /// How many transactions were written.
@@ -126,7 +138,10 @@ impl MortalStore {
 impl Store for MortalStore {
     async fn load(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
         tokio::task::yield_now().await;
-        self.inner.load(keys).await
+        let loaded = self.inner.load(keys).await?;
+        let bytes = |stored: &Option<Stored>| stored.as_ref().map_or(1, |stored| stored.body.len().saturating_add(ITEM_OVERHEAD));
+        self.read_units.fetch_add(loaded.iter().map(|stored| bytes(stored).div_ceil(4_096)).sum(), Ordering::SeqCst);
+        Ok(loaded)
     }
 
     async fn commit(&self, puts: &[Put]) -> Result<(), CommitError> {
@@ -134,6 +149,8 @@ impl Store for MortalStore {
         let result = self.switch.call(self.inner.commit(puts)).await;
         if result.is_ok() {
             self.writes.fetch_add(1, Ordering::SeqCst);
+            let units = |put: &Put| put.body.len().saturating_add(ITEM_OVERHEAD).div_ceil(1_024).saturating_mul(2);
+            self.write_units.fetch_add(puts.iter().map(units).sum(), Ordering::SeqCst);
         }
         result
     }

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use connector::cleeng::webhook::{Verified, Webhook};
 use connector::clock::{Clock as _, Timestamp};
-use connector::flow::Verdict;
+use connector::flow::{Rounds as _, Tally, Verdict};
 use connector::lambda::queue::Envelope;
+use reconciliation::Reconciliation;
 
 use crate::cleeng::SentWebhook;
 use crate::stage::{Stage, known};
@@ -93,6 +94,12 @@ impl Stage {
         }
         known::<()>(None);
         verdicts
+    }
+
+    /// Reconciliation goes round once, as its schedule has it.
+    pub async fn go_round(&self) -> Tally {
+        let delivery = self.delivery();
+        Reconciliation.go(&self.world, &delivery).await
     }
 
     /// Puts an event on its queue and plays it to its end, with everything that follows from it. The last of its verdicts.

@@ -127,6 +127,8 @@ pub struct Call {
     pub method: Method,
     /// The path without the query.
     pub path: String,
+    /// The query, decoded.
+    pub query: Vec<(String, String)>,
     /// What the caller saw: a status, or nothing.
     pub status: Option<u16>,
     /// Whether the peer got to see it.
@@ -197,8 +199,8 @@ impl Road {
             Travelled::Answer(answer) => (Some(answer.status.as_u16()), serde_json::from_slice(&answer.body).unwrap_or_default()),
             Travelled::NotSent | Travelled::Nothing => (None, Value::Null),
         };
-        let (method, path, sent) = (request.method.clone(), request.path.clone(), request.json());
-        let call = Call { peer: peer.name(), method, path, status, reached: reaches, sent, answered };
+        let (method, path, query) = (request.method.clone(), request.path.clone(), request.query.clone());
+        let call = Call { peer: peer.name(), method, path, query, status, reached: reaches, sent: request.json(), answered };
         self.lock().calls.push(call);
         travelled
     }

@@ -70,9 +70,12 @@ fn is_front_end(entry: &Entry) -> bool {
     entry.items("Path").iter().any(|path| path.starts_with("/connectors/"))
 }
 
+/// The function that a schedule starts: it has no route and no queue.
+const ROUNDS: &str = "reconciliation";
+
 /// The functions that have a queue.
 fn webhook_functions() -> BTreeMap<String, (String, Entry)> {
-    functions().into_iter().filter(|(_, (_, entry))| !is_front_end(entry)).collect()
+    functions().into_iter().filter(|(name, (_, entry))| !is_front_end(entry) && name != ROUNDS).collect()
 }
 
 /// The names of the functions that pages call.
@@ -81,8 +84,12 @@ fn front_ends() -> BTreeSet<String> {
 }
 
 /// The sample events of a function.
-fn samples(name: &str) -> [&'static str; 2] {
-    if front_ends().contains(name) { ["http.json", "finalize.json"] } else { ["http.json", "queue.json"] }
+fn samples(name: &str) -> &'static [&'static str] {
+    match name {
+        ROUNDS => &["schedule.json"],
+        _ if front_ends().contains(name) => &["http.json", "finalize.json"],
+        _ => &["http.json", "queue.json"],
+    }
 }
 
 /// The rows of the README's table whose first header is `header`: cells without backticks.
@@ -166,7 +173,7 @@ fn every_front_end_function_has_a_pair_of_routes_a_short_time_and_rows_in_the_re
 #[test]
 fn everything_that_belongs_to_a_function_is_its_own() {
     let all = section("Resources");
-    for (name, (id, entry)) in functions().into_iter().filter(|(_, (_, entry))| is_front_end(entry)) {
+    for (name, (id, entry)) in functions().into_iter().filter(|(name, (_, entry))| is_front_end(entry) || name == ROUNDS) {
         let base = camel_case(&name);
         assert_eq!(id, format!("{base}Function"));
         assert_eq!(entry.value("Role"), Some(format!("!GetAtt {base}Role.Arn").as_str()), "{name}");
@@ -375,20 +382,23 @@ async fn the_sample_notification_is_signed_and_is_queued_as_its_sample_message_s
 }
 
 #[test]
-fn only_the_function_that_learns_a_gateways_word_may_bring_events_back_and_to_their_own_queues() {
+fn only_who_learns_a_gateways_word_and_who_goes_round_may_bring_events_back_and_to_their_own_queues() {
     let all = section("Resources");
-    let urls = variables(&functions()[NOTIFICATION].1)["EVENT_QUEUE_URLS"].clone();
+    let bring_back = [NOTIFICATION, ROUNDS];
     for (name, (_, entry)) in functions() {
-        assert_eq!(variables(&entry).contains_key("EVENT_QUEUE_URLS"), name == NOTIFICATION, "{name}");
+        assert_eq!(variables(&entry).contains_key("EVENT_QUEUE_URLS"), bring_back.contains(&name.as_str()), "{name}");
     }
-    for entry in urls.trim_start_matches("!Sub ").trim_matches('"').split(',') {
-        let (topic, queue) = entry.split_once('=').unwrap();
-        let topic = Topic::parse(topic).unwrap_or_else(|| panic!("{topic}: no topic of Cleeng"));
-        let queue = queue.trim_start_matches("${").trim_end_matches('}');
-        assert!(queue.eq_ignore_ascii_case(&format!("{}Queue", topic.as_str())), "{queue} is not the queue of {}", topic.as_str());
-        let (role, policy) = (&all["GatewayNotificationRole"], &all[&format!("{queue}Policy")]);
-        assert!(role.0.iter().any(|line| line.trim() == format!("- !GetAtt {queue}.Arn")), "the role may not send to {queue}");
-        assert!(policy.0.iter().any(|line| line.trim() == "- !GetAtt GatewayNotificationRole.Arn"), "{queue} does not take it");
+    for function in bring_back {
+        let (urls, base) = (variables(&functions()[function].1)["EVENT_QUEUE_URLS"].clone(), camel_case(function));
+        for entry in urls.trim_start_matches("!Sub ").trim_matches('"').split(',') {
+            let (topic, queue) = entry.split_once('=').unwrap();
+            let topic = Topic::parse(topic).unwrap_or_else(|| panic!("{topic}: no topic of Cleeng"));
+            let queue = queue.trim_start_matches("${").trim_end_matches('}');
+            assert!(queue.eq_ignore_ascii_case(&format!("{}Queue", topic.as_str())), "{queue} is not the queue of {}", topic.as_str());
+            let (role, policy) = (&all[&format!("{base}Role")], &all[&format!("{queue}Policy")]);
+            assert!(role.0.iter().any(|line| line.trim() == format!("- !GetAtt {queue}.Arn")), "{function} may not send to {queue}");
+            assert!(policy.0.iter().any(|line| line.trim() == format!("- !GetAtt {base}Role.Arn")), "{queue} does not take {function}");
+        }
     }
 }
 
@@ -449,4 +459,26 @@ fn no_committed_file_names_a_machine_or_a_registry() {
             assert!(!text.contains(word.as_str()), "{file} contains {word}");
         }
     }
+}
+
+#[test]
+fn every_reason_for_calling_an_operator_is_in_the_runbook() {
+    let runbook = read("docs/runbook.md");
+    let (mut seen, mut unexplained) = (0, BTreeSet::new());
+    let mut visit = |source: &str| {
+        let product = source.split("#[cfg(test)]").next().unwrap_or_default();
+        for call in ["park(\"", "park_untried(KIND, asked.received_at, \"", "call_operator(case, reference, \"", "Odd(\""] {
+            for rest in product.split(call).skip(1) {
+                let reason = rest.split('"').next().unwrap_or_default();
+                seen += 1;
+                if !runbook.contains(&format!("`{reason}`")) {
+                    unexplained.insert(reason.to_owned());
+                }
+            }
+        }
+    };
+    sources(&root().join("shared/src"), &mut visit);
+    sources(&root().join("functions"), &mut visit);
+    assert!(seen > 30, "only {seen} places found");
+    assert_eq!(unexplained, BTreeSet::new());
 }

@@ -1,77 +1,110 @@
-//! What the adapters send, and what their simulators answer and notify, against the gateways' own OpenAPI files. Those are third-party data
-//! and no part of the project: `CONNECTOR_TEST_SPECS` says where they are, and without them these tests say that they were skipped.
+//! What the adapter of Adyen sends, and what the simulator answers and notifies, against Adyen's own OpenAPI files. Those are third-party
+//! data and no part of the project: `CONNECTOR_TEST_SPECS` says where they are, and without them these tests say that they were skipped.
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
+    clippy::panic,
     clippy::print_stderr,
     reason = "a test fails by panicking and says what it skipped"
 )]
 
-use std::collections::BTreeMap;
-use std::path::PathBuf;
+mod support {
+    pub(crate) mod spec;
+}
+
+use std::collections::{BTreeMap, BTreeSet};
 
 use connector::gateway::{
-    CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, Gateway, GatewayName, GatewayText, IdempotencyKey,
-    MerchantInitiated, OperationKind, Reference, RefundRequest, StoredToken,
+    CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, Gateway, GatewayName, GatewayText, IdempotencyKey,
+    MerchantInitiated, OperationKind, Outcome, PurchaseRequest, Reference, RefundRequest, StoreDetailsRequest, StoredToken,
 };
+use connector::http::Method;
 use connector::ids::{CustomerId, ExternalPaymentId};
 use connector::money::{Currency, Money};
 use connector::secret::SecretString;
-use sandbox::peer::Call;
-use sandbox::stage::Stage;
+use sandbox::adyen::Adyen;
+use sandbox::peer::{Peer, PeerRequest};
+use sandbox::stage::{ADYEN_API_KEY, MERCHANT_ACCOUNT, Stage};
 use serde_json::{Value, json};
+use support::spec::{Spec, specs};
 
-/// The folder with the specs; says so if there is none.
-fn specs(test: &str) -> Option<PathBuf> {
-    let folder = std::env::var_os("CONNECTOR_TEST_SPECS").map(PathBuf::from);
-    if folder.is_none() {
-        eprintln!("SKIPPED {test}: set CONNECTOR_TEST_SPECS to a folder with the gateways' OpenAPI files");
-    }
-    folder
-}
+/// A card, a name on it that asks for an outcome, an amount.
+const PURCHASES: [(&str, &str, i64, &str); 11] = [
+    (GOOD, "J. Smith", 999, "USD"),
+    (GOOD, "J. Smith", 1200, "JPY"),
+    (GOOD, "J. Smith", 0, "EUR"),
+    (GOOD, "NOT_ENOUGH_BALANCE", 999, "USD"),
+    (GOOD, "FRAUD", 0, "USD"),
+    (GOOD, "ISSUER_UNAVAILABLE", 999, "USD"),
+    (GOOD, "PENDING", 999, "USD"),
+    (REDIRECTING, "J. Smith", 999, "USD"),
+    (REDIRECTING, "NOT_3D_AUTHENTICATED", 0, "USD"),
+    (NATIVE, "J. Smith", 999, "USD"),
+    (NATIVE, "CARD_EXPIRED", 999, "USD"),
+];
+const GOOD: &str = "test_4111111111111111";
+const REDIRECTING: &str = "test_4917610000000000";
+const NATIVE: &str = "test_5201281505129736";
 
-fn read(folder: &std::path::Path, file: &str) -> Value {
-    serde_json::from_str(&std::fs::read_to_string(folder.join(file)).unwrap()).unwrap()
-}
-
-/// Validators of one OpenAPI file, made once per schema.
-struct Spec {
-    file: Value,
-    validators: BTreeMap<String, jsonschema::Validator>,
-}
-
-impl Spec {
-    fn new(file: Value) -> Self {
-        Self { file, validators: BTreeMap::new() }
-    }
-
-    /// What is wrong with an instance of a schema of this file.
-    fn errors(&mut self, schema: &Value, instance: &Value) -> Vec<String> {
-        let key = schema.to_string();
-        if !self.validators.contains_key(&key) {
-            let mut root = schema.clone();
-            root["components"] = self.file["components"].clone();
-            self.validators.insert(key.clone(), jsonschema::validator_for(&root).unwrap());
-        }
-        self.validators[&key].iter_errors(instance).map(|error| format!("{} at {}", error, error.instance_path())).collect()
-    }
-
-    fn operation(&self, call: &Call) -> Option<Value> {
-        let path = call.path.strip_prefix("/v71")?;
-        let segments: Vec<&str> = path.split('/').collect();
-        let paths = self.file["paths"].as_object().unwrap();
-        let fits = |template: &str| {
-            let parts: Vec<&str> = template.split('/').collect();
-            parts.len() == segments.len() && parts.iter().zip(&segments).all(|(part, segment)| part.starts_with('{') || part == segment)
+/// Purchases and storing as the page of the sample event begins them, each to its end.
+async fn purchases(stage: &Stage, gateway: &dyn Gateway) {
+    let event: Value = serde_json::from_str(include_str!("../../events/initial-purchase/http.json")).unwrap();
+    let page: Value = serde_json::from_str(event["body"].as_str().unwrap()).unwrap();
+    let customer = CustomerId::new("927751142").unwrap();
+    for (index, (card, holder, minor, currency)) in PURCHASES.into_iter().enumerate() {
+        let mut payment_data = page.clone();
+        payment_data["paymentMethod"]["encryptedCardNumber"] = json!(card);
+        payment_data["paymentMethod"]["holderName"] = json!(holder);
+        let key = key(&format!("purchase {index}"), OperationKind::Purchase);
+        let reference = Reference::from_key(&key);
+        let amount = Money::new(minor, Currency::new(currency).unwrap());
+        let request = PurchaseRequest {
+            key,
+            reference: reference.clone(),
+            amount,
+            customer: customer.clone(),
+            payment_data,
+            store: true,
+            return_url: page["returnUrl"].as_str().unwrap().to_owned(),
+            cancel_url: None,
+            origin: page["origin"].as_str().map(str::to_owned),
+            customer_ip: Some("192.0.2.7".to_owned()),
         };
-        // A literal path wins over a template.
-        let template = paths.keys().find(|template| *template == path).or_else(|| paths.keys().find(|template| fits(template)))?;
-        self.file["paths"][template].get(call.method.as_str().to_ascii_lowercase()).cloned()
+        let outcome = match minor {
+            0 => gateway.store_details(&StoreDetailsRequest { purchase: request }).await,
+            _ => gateway.start_purchase(&request).await,
+        };
+        let finalize = FinalizeRequest {
+            key: self::key(&format!("finalize {index}"), OperationKind::Purchase),
+            reference,
+            amount,
+            customer: customer.clone(),
+            external_payment_id: None,
+            started: None,
+            details: Value::Null,
+        };
+        finish(gateway, outcome.unwrap(), finalize).await;
     }
+    stage.adyen.process();
 }
 
-fn schema(content: &Value) -> Option<Value> {
-    content.pointer("/content/application~1json/schema").cloned()
+/// The customer does what he is asked to, and in the end brings back something that nobody gave him.
+async fn finish(gateway: &dyn Gateway, mut outcome: Outcome, mut finalize: FinalizeRequest) {
+    let was_asked = matches!(outcome, Outcome::ActionRequired(..));
+    for round in 1.. {
+        let Outcome::ActionRequired(action, _) = outcome else { break };
+        finalize.details = match action.payload["url"].as_str() {
+            Some(url) => json!({ "details": { "redirectResult": url.split_once("result=").unwrap().1 } }),
+            None => json!({ "details": { "threeDSResult": action.payload["token"] } }),
+        };
+        finalize.key = key(&format!("{} {round}", finalize.reference), OperationKind::Purchase);
+        outcome = gateway.finalize(&finalize).await.unwrap();
+    }
+    if was_asked {
+        finalize.details = json!({ "details": { "redirectResult": "nobody's" } });
+        finalize.key = key(&format!("{} once more", finalize.reference), OperationKind::Purchase);
+        let _ = gateway.finalize(&finalize).await;
+    }
 }
 
 fn key(name: &str, operation: OperationKind) -> IdempotencyKey {
@@ -144,6 +177,8 @@ async fn exercise(stage: &Stage) {
     stage.adyen.process();
     let delete = DeleteDetailsRequest { key: key("delete", OperationKind::Delete), token: token(&stored), customer: customer.clone() };
     let _ = gateway.delete_details(&delete).await;
+    let _ = gateway.authorise(&pay("with deleted details", money(999, "USD"))).await;
+    purchases(stage, gateway.as_ref()).await;
     stage.adyen.accept_api_keys(&["another"]);
     let _ = gateway.authorise(&pay("without credentials", money(999, "USD"))).await;
 }
@@ -151,54 +186,139 @@ async fn exercise(stage: &Stage) {
 #[tokio::test]
 async fn everything_that_is_sent_to_adyen_and_simulated_of_it_keeps_to_its_checkout_spec() {
     let Some(folder) = specs("everything_that_is_sent_to_adyen_and_simulated_of_it_keeps_to_its_checkout_spec") else { return };
-    let mut spec = Spec::new(read(&folder, "adyen/CheckoutService-v71.json"));
+    let mut spec = Spec::read(&folder, "adyen/CheckoutService-v71.json");
     let stage = Stage::default();
     exercise(&stage).await;
-    let mut checked = BTreeMap::new();
+    let mut checked = BTreeSet::new();
     for call in stage.road.calls() {
-        let operation = spec.operation(&call).unwrap_or_else(|| panic!("{} {} is no operation of Adyen's", call.method, call.path));
-        let what = format!("{} {} {:?}", call.method, call.path, call.status);
-        if let Some(schema) = operation.get("requestBody").and_then(schema) {
-            assert_eq!(spec.errors(&schema, &call.sent), Vec::<String>::new(), "request of {what}: {}", call.sent);
-        }
-        let status = call.status.unwrap().to_string();
-        let answer = operation["responses"].get(&status).unwrap_or_else(|| panic!("{what}: Adyen never answers {status}"));
-        if let Some(schema) = schema(answer) {
-            assert_eq!(spec.errors(&schema, &call.answered), Vec::<String>::new(), "answer of {what}: {}", call.answered);
-        }
-        *checked.entry(operation["operationId"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+        checked.insert(spec.check("/v71", &call));
     }
-    assert!(checked.len() >= 6, "{checked:?}");
+    for (operation, statuses) in [
+        ("post-payments", [200, 401, 422].as_slice()),
+        ("post-payments-details", &[200, 422]),
+        ("post-payments-paymentPspReference-captures", &[201]),
+        ("post-payments-paymentPspReference-cancels", &[201]),
+        ("post-payments-paymentPspReference-refunds", &[201]),
+        ("post-cancels", &[201]),
+        ("delete-storedPaymentMethods-storedPaymentMethodId", &[204]),
+    ] {
+        for status in statuses {
+            assert!(checked.contains(&(operation.to_owned(), *status)), "{operation} {status} is not among {checked:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn everything_that_a_purchase_can_come_to_is_among_what_is_checked() {
+    let stage = Stage::default();
+    exercise(&stage).await;
+    let calls = stage.road.calls();
+    let results: BTreeSet<&str> = calls.iter().filter_map(|call| call.answered["resultCode"].as_str()).collect();
+    for result in
+        ["Authorised", "Refused", "Error", "Cancelled", "Pending", "Received", "RedirectShopper", "IdentifyShopper", "ChallengeShopper"]
+    {
+        assert!(results.contains(result), "{result} is not among {results:?}");
+    }
+    let stored = calls.iter().filter(|call| !call.answered["additionalData"]["tokenization.storedPaymentMethodId"].is_null()).count();
+    assert!(stored >= 4, "purchases and storings that left a token: {stored}");
+}
+
+/// A reversal, which the adapter never asks for and the simulator can do.
+fn reverse(adyen: &Adyen, psp_reference: &str) {
+    adyen.accept_api_keys(&[ADYEN_API_KEY]);
+    let headers = [("x-api-key", ADYEN_API_KEY)].map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
+    let answer = adyen.handle(&PeerRequest {
+        method: Method::POST,
+        path: format!("/v71/payments/{psp_reference}/reversals"),
+        query: Vec::new(),
+        headers: headers.into_iter().collect(),
+        body: json!({ "merchantAccount": MERCHANT_ACCOUNT, "reference": "reversal" }).to_string().into(),
+    });
+    assert_eq!(answer.status, 201);
+    adyen.process();
 }
 
 #[tokio::test]
 async fn every_notification_that_is_simulated_keeps_to_adyens_webhook_spec() {
     let Some(folder) = specs("every_notification_that_is_simulated_keeps_to_adyens_webhook_spec") else { return };
-    let mut spec = Spec::new(read(&folder, "adyen/Webhooks-v1.json"));
+    let mut spec = Spec::read(&folder, "adyen/Webhooks-v1.json");
     let stage = Stage::default();
     exercise(&stage).await;
-    let captured = stage.adyen.payments()[0].psp_reference.clone();
-    stage.adyen.capture_fails_later(&captured);
-    stage.adyen.charge_back(&stage.adyen.payments()[1].psp_reference.clone());
-    stage.adyen.expire(&stage.adyen.payments()[4].psp_reference.clone());
+    let adyen = &stage.adyen;
+    let of = |index: usize| adyen.payments()[index].psp_reference.clone();
+    adyen.capture_fails_later(&of(0));
+    adyen.capture_again(&of(0));
+    adyen.charge_back(&of(1));
+    adyen.reverse_chargeback(&of(1));
+    adyen.expire(&of(4));
+    let held = adyen.payments().into_iter().find(|payment| payment.state == sandbox::adyen::PaymentState::Authorised).unwrap();
+    reverse(adyen, &held.psp_reference);
+    let mut bodies = adyen.take_notifications();
+    for code in ["REFUND", "CAPTURE", "CANCELLATION"] {
+        bodies.push(adyen.notification(code, false, "0PERAT0R00000001", &of(0), &adyen.payments()[0].reference));
+    }
+    bodies.push(adyen.notification_of("REFUND_FAILED", "0PERAT0R00000002", &of(0), &adyen.payments()[0].reference, ("USD", 999)));
     let mut kinds = BTreeMap::new();
-    for body in stage.adyen.take_notifications() {
+    for body in bodies {
         let body: Value = serde_json::from_str(&body).unwrap();
-        let code = body["notificationItems"][0]["NotificationRequestItem"]["eventCode"].as_str().unwrap().to_owned();
-        let webhook = &spec.file["webhooks"][format!("/{code}")]["post"]["requestBody"];
-        let schema = schema(webhook).unwrap_or_else(|| panic!("{code} is no notification of Adyen's"));
+        let item = &body["notificationItems"][0]["NotificationRequestItem"];
+        let code = item["eventCode"].as_str().unwrap().to_owned();
+        let schema = spec.webhook(&format!("/{code}")).unwrap_or_else(|| panic!("{code} is no notification of Adyen's"));
         assert_eq!(spec.errors(&schema, &body), Vec::<String>::new(), "{code}: {body}");
-        *kinds.entry(code).or_insert(0) += 1;
+        *kinds.entry((code, item["success"] == "true")).or_insert(0) += 1;
     }
-    for kind in ["AUTHORISATION", "CAPTURE", "REFUND", "CANCELLATION", "TECHNICAL_CANCEL"] {
-        assert!(kinds.contains_key(kind), "{kind} is not among {kinds:?}");
+    for kind in [
+        "AUTHORISATION",
+        "CAPTURE",
+        "CAPTURE_FAILED",
+        "REFUND",
+        "REFUND_FAILED",
+        "CANCELLATION",
+        "TECHNICAL_CANCEL",
+        "CANCEL_OR_REFUND",
+        "EXPIRE",
+        "CHARGEBACK",
+        "CHARGEBACK_REVERSED",
+    ] {
+        assert!(kinds.contains_key(&(kind.to_owned(), true)), "{kind} is not among {kinds:?}");
     }
+    for kind in ["AUTHORISATION", "CAPTURE", "REFUND", "CANCELLATION"] {
+        assert!(kinds.contains_key(&(kind.to_owned(), false)), "a failed {kind} is not among {kinds:?}");
+    }
+}
+
+#[tokio::test]
+async fn every_notification_about_stored_details_keeps_to_adyens_tokenization_spec() {
+    let Some(folder) = specs("every_notification_about_stored_details_keeps_to_adyens_tokenization_spec") else { return };
+    let mut spec = Spec::read(&folder, "adyen/TokenizationNotification-v1.json");
+    let stage = Stage::default();
+    exercise(&stage).await;
+    let mut bodies: Vec<String> = stage.adyen.take_created().into_iter().map(|(_, body)| body).collect();
+    assert!(bodies.len() >= 4, "every purchase that stored details is told: {}", bodies.len());
+    let kinds = ["created", "updated", "alreadyExisting", "disabled"].map(|kind| format!("recurring.token.{kind}"));
+    bodies.extend(kinds.iter().map(|kind| stage.adyen.tokenization(kind, "8415718415718415", "927751142").1));
+    for body in bodies {
+        let body: Value = serde_json::from_str(&body).unwrap();
+        let kind = body["type"].as_str().unwrap();
+        let schema = spec.webhook(kind).unwrap_or_else(|| panic!("{kind} is no notification of Adyen's"));
+        assert_eq!(spec.errors(&schema, &body), Vec::<String>::new(), "{kind}: {body}");
+    }
+}
+
+#[test]
+fn the_sample_notification_keeps_to_adyens_webhook_spec() {
+    let Some(folder) = specs("the_sample_notification_keeps_to_adyens_webhook_spec") else { return };
+    let mut spec = Spec::read(&folder, "adyen/Webhooks-v1.json");
+    let event: Value = serde_json::from_str(include_str!("../../events/gateway-notification/http.json")).unwrap();
+    let body: Value = serde_json::from_str(event["body"].as_str().unwrap()).unwrap();
+    let schema = spec.webhook("/CAPTURE").unwrap();
+    assert_eq!(spec.errors(&schema, &body), Vec::<String>::new());
 }
 
 #[test]
 fn a_request_that_breaks_the_spec_would_be_found() {
     let Some(folder) = specs("a_request_that_breaks_the_spec_would_be_found") else { return };
-    let mut spec = Spec::new(read(&folder, "adyen/CheckoutService-v71.json"));
+    let mut spec = Spec::read(&folder, "adyen/CheckoutService-v71.json");
     let schema = json!({ "$ref": "#/components/schemas/PaymentRequest" });
     let good = json!({
         "merchantAccount": "StreamCoECOM", "reference": "r", "amount": { "currency": "USD", "value": 999 }, "returnUrl": "https://x.test",

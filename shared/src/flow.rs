@@ -191,3 +191,25 @@ pub trait NotificationFlow: Send + Sync {
     /// even, and must then have the effect of one call of each.
     async fn settle(&self, world: &World, gateway: GatewayName, item: &Verified<GatewayNotification>, delivery: &Delivery) -> Verdict;
 }
+
+/// Work that no event asks for: whatever is due is looked at, again and again.
+#[async_trait]
+pub trait Rounds: Send + Sync {
+    /// Goes round once, as far as the time allows; the next round goes on where this one stopped. May run at the same time as another one.
+    async fn go(&self, world: &World, delivery: &Delivery) -> Tally;
+}
+
+/// What a round came to.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Tally {
+    /// Documents that were due.
+    pub due: u32,
+    /// Events that were brought back to their queues.
+    pub brought_back: u32,
+    /// Purchases that came to an end.
+    pub ended: u32,
+    /// What has to be looked at again later.
+    pub put_off: u32,
+    /// What could not be looked at; the next round tries again.
+    pub failed: u32,
+}

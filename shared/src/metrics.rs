@@ -35,6 +35,8 @@ pub enum Metric {
     Declined,
     /// How long a call to a gateway took, in milliseconds; dimensions `gateway` and `operation`.
     GatewayLatency,
+    /// How long ago unsettled work was begun that is looked at because it is due, in seconds.
+    DueAge,
     /// How long ago an event that is being put back was received, in seconds. Its maximum is the age of unsettled work.
     UnsettledAge,
 }
@@ -58,6 +60,7 @@ impl Metric {
             Self::MoneyMoved => "MoneyMoved",
             Self::Declined => "Declined",
             Self::GatewayLatency => "GatewayLatency",
+            Self::DueAge => "DueAge",
             Self::UnsettledAge => "UnsettledAge",
         }
     }
@@ -67,7 +70,7 @@ impl Metric {
     pub const fn unit(self) -> &'static str {
         match self {
             Self::GatewayLatency => "Milliseconds",
-            Self::UnsettledAge => "Seconds",
+            Self::UnsettledAge | Self::DueAge => "Seconds",
             Self::MoneyMoved => "None",
             _ => "Count",
         }

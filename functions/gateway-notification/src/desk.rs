@@ -87,8 +87,7 @@ impl<'w> Desk<'w> {
     pub(crate) async fn stage(&mut self) -> Story<()> {
         let now = self.run.now();
         let kept = Keep { due_at: None, expires_at: Some(now.after(PAYMENT_KEPT)) };
-        let unsettled = self.payment.state.is_open() || self.payment.has_refund_in_flight();
-        let keep = if unsettled { Keep::default() } else { kept };
+        let keep = if self.payment.is_unsettled() { Keep::default() } else { kept };
         self.run.work.stage(&PaymentRecord::key(&self.payment.reference), &self.payment, keep)?;
         if let Some(external) = &self.payment.external_payment_id {
             let lookup = PaymentRecord::by_gateway(self.payment.gateway, external);

@@ -27,7 +27,7 @@ use connector::gateway::{GatewayName, GatewayNotification, NotificationKind, Ref
 use connector::journal::JournalError;
 use connector::journal::payment::PaymentRecord;
 use connector::journal::refunds::RefundPart;
-use connector::purchase::absent::{is_purchase, settle_by_notification};
+use connector::purchase::settle_by_notification;
 use connector::secret::SecretString;
 
 use crate::desk::Desk;
@@ -53,7 +53,7 @@ async fn story(world: &World, gateway: GatewayName, item: &GatewayNotification, 
         // Our prefix and no record: the record is on its way, or this account serves another connector. Never dropped at once.
         return if item.reference.is_some() { Err(later("payment_not_recorded")) } else { Ok(Verdict::NotOurs) };
     };
-    if let (NotificationKind::Authorised | NotificationKind::AuthorisationDeclined, true) = (item.kind, is_purchase(&desk.payment)) {
+    if let (NotificationKind::Authorised | NotificationKind::AuthorisationDeclined, true) = (item.kind, desk.payment.is_purchase()) {
         if item.amount.is_some_and(|told| told != desk.payment.amount) {
             return desk.park("notification_names_another_amount").await;
         }

@@ -73,6 +73,11 @@ impl Adyen {
         self.lock().put_method(stored_payment_method_id, shopper_reference);
     }
 
+    /// Puts a payment into the ledger that was made before, such as that of the sample events.
+    pub fn put_payment(&self, payment: Payment) {
+        self.lock().payments.push(payment);
+    }
+
     /// Whether these details are stored.
     #[must_use]
     pub fn has_method(&self, stored_payment_method_id: &str) -> bool {

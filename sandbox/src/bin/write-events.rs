@@ -111,6 +111,7 @@ fn main() -> Result<(), Box<dyn Error>> {
         write(&folder.join("http.json"), &front_event(route, false, &start))?;
         write(&folder.join("finalize.json"), &front_event(route, true, &finalize))?;
     }
+    write_schedule(&folder.join("reconciliation"))?;
     write_notification(&folder.join(NOTIFICATION))
 }
 
@@ -143,6 +144,17 @@ fn write_notification(folder: &Path) -> Result<(), Box<dyn Error>> {
     });
     let envelope = json!({ "v": 1, "source": "gateway", "gateway": "adyen", "received_at": RECEIVED_AT_MILLIS, "item": item });
     write(&folder.join("queue.json"), &sqs(NOTIFICATION, &envelope))
+}
+
+/// What EventBridge sends when the time of the schedule has come.
+fn write_schedule(folder: &Path) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(folder)?;
+    let event = json!({
+        "version": "0", "id": "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa", "detail-type": "Scheduled Event", "source": "aws.events",
+        "account": "123456789012", "time": "2026-11-04T19:55:00Z", "region": "eu-west-1",
+        "resources": ["arn:aws:events:eu-west-1:123456789012:rule/rounds"], "detail": {},
+    });
+    write(&folder.join("schedule.json"), &event)
 }
 
 /// A pair of front-end calls (payload 2.0), as an allowed page makes them.
@@ -192,7 +204,12 @@ fn front_bodies(subject: &Value) -> (Value, Value) {
             "type": "scheme", "encryptedCardNumber": "test_4111111111111111", "encryptedExpiryMonth": "test_03",
             "encryptedExpiryYear": "test_2030", "encryptedSecurityCode": "test_737", "holderName": "J. Smith",
         },
-        "browserInfo": { "userAgent": "Mozilla/5.0", "language": "en-US" }, "origin": page, "returnUrl": format!("{page}/checkout"),
+        // All that Adyen wants to know of a browser (CheckoutService v71, `BrowserInfo`), as its component collects it.
+        "browserInfo": {
+            "acceptHeader": "*/*", "colorDepth": 24, "javaEnabled": false, "language": "en-US", "screenHeight": 1080, "screenWidth": 1920,
+            "timeZoneOffset": -60, "userAgent": "Mozilla/5.0",
+        },
+        "origin": page, "returnUrl": format!("{page}/checkout"),
     });
     if let (Some(start), Value::Object(more)) = (start.as_object_mut(), more) {
         start.extend(more);

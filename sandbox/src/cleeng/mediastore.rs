@@ -53,11 +53,17 @@ impl CleengSimulator {
     /// The customer makes an order. Nothing if the offer is unknown.
     #[must_use]
     pub fn new_order(&self, customer: &CustomerId, offer: &OfferId, method: &PaymentMethodId) -> Option<OrderId> {
+        let id = self.lock().books.fresh()?;
+        self.put_order(&id, customer, offer, method).then_some(id)
+    }
+
+    /// The same with an id of the caller's choice, such as that of the sample events. Tells whether the offer is known.
+    pub fn put_order(&self, id: &OrderId, customer: &CustomerId, offer: &OfferId, method: &PaymentMethodId) -> bool {
         let now = self.clock.now();
         let mut state = self.lock();
-        let total = state.books.offers.get(offer)?.price;
+        let Some(total) = state.books.offers.get(offer).map(|offer| offer.price) else { return false };
         let order = OrderRecord {
-            id: state.books.fresh()?,
+            id: id.clone(),
             customer: customer.clone(),
             offer: offer.clone(),
             method: method.clone(),
@@ -67,9 +73,8 @@ impl CleengSimulator {
             subscription: None,
             needs_details: true,
         };
-        let id = order.id.clone();
         state.books.orders.insert(id.clone(), order);
-        Some(id)
+        true
     }
 
     /// A coupon or a trial changes what an order costs, and whether details are wanted.

@@ -48,10 +48,19 @@ impl CleengSimulator {
     /// Puts a purchase into the books, as if it had been reported. Unlike one that is reported it starts no subscription.
     #[must_use]
     pub fn put_purchase(&self, purchase: Purchase) -> Option<(PaymentId, OrderId)> {
+        let (order, payment): (OrderId, PaymentId) = {
+            let books = &mut self.lock().books;
+            (books.fresh()?, books.fresh()?)
+        };
+        self.put_paid(&payment, &order, PaymentOperation::Initial, purchase);
+        Some((payment, order))
+    }
+
+    /// The same with ids of the caller's choice, such as those of the sample events, and with the operation that Cleeng knows it by.
+    pub fn put_paid(&self, payment: &PaymentId, order: &OrderId, operation: PaymentOperation, purchase: Purchase) {
         let now = self.clock.now();
         let mut state = self.lock();
         let books = &mut state.books;
-        let (order, payment): (OrderId, PaymentId) = (books.fresh()?, books.fresh()?);
         let Purchase { customer, offer, method, details, total, external, status } = purchase;
         let record = OrderRecord {
             id: order.clone(),
@@ -69,7 +78,7 @@ impl CleengSimulator {
             id: payment.clone(),
             order: order.clone(),
             status: status.clone(),
-            operation: PaymentOperation::Initial,
+            operation,
             total,
             customer,
             offer,
@@ -82,7 +91,6 @@ impl CleengSimulator {
             history: vec![(now, status)],
         };
         books.payments.insert(payment.clone(), record);
-        Some((payment, order))
     }
 
     /// The webhook of a refund of this payment. Nothing if the payment is not known.

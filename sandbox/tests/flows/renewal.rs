@@ -98,3 +98,18 @@ async fn the_same_period_written_with_z_and_with_an_offset_is_one_period() {
     assert_eq!(stage.deliver_until_settled(&capture).await, settled("captured"));
     assert_eq!(calls(&stage), (1, 1, 1));
 }
+
+#[tokio::test]
+async fn a_renewal_costs_no_more_of_the_journal_than_the_cost_page_says() {
+    let (stage, cast) = at_first_attempt();
+    stage.deliver(&stage.authorisation(&cast, 72)).await;
+    let authorisation = stage.store.request_units();
+    stage.clock.advance_to(cast.due);
+    stage.run_until_quiet().await;
+    let before = stage.store.request_units();
+    stage.play(&stage.capture(&cast)).await;
+    let after = stage.store.request_units();
+    let capture = (after.0 - before.0, after.1 - before.1);
+    // Write and read request units, in docs/cost.md.
+    assert_eq!((authorisation, capture), ((26, 5), (30, 15)));
+}

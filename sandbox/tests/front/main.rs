@@ -14,6 +14,7 @@ mod crashes;
 mod details;
 mod door;
 mod faults;
+mod heard;
 mod openapi;
 mod ownership;
 mod purchase;

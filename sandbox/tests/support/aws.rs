@@ -115,8 +115,17 @@ impl Aws {
         answer["Count"].as_u64().unwrap()
     }
 
-    /// The environment of a function that uses these services.
-    pub(crate) fn environment(&self, queue_url: &str) -> Vec<(&'static str, String)> {
+    /// The bodies of all documents of the journal of this kind.
+    pub(crate) async fn journal(&self, kind: &str) -> Vec<Value> {
+        let answer = self.call("dynamodb", "DynamoDB_20120810.Scan", &json!({ "TableName": self.table, "ConsistentRead": true })).await;
+        let text = |item: &Value, name: &str| item[name]["S"].as_str().unwrap().to_owned();
+        let items = answer["Items"].as_array().unwrap().iter();
+        let items = items.filter(|item| text(item, "pk").split('#').next() == Some(kind));
+        items.map(|item| serde_json::from_str(&text(item, "body")).unwrap()).collect()
+    }
+
+    /// The environment of a function that uses these services, but for its queue.
+    pub(crate) fn environment(&self) -> Vec<(&'static str, String)> {
         vec![
             ("AWS_ACCESS_KEY_ID", "test".to_owned()),
             ("AWS_SECRET_ACCESS_KEY", "test".to_owned()),
@@ -126,7 +135,6 @@ impl Aws {
             ("AWS_ENDPOINT_URL_DYNAMODB", self.dynamodb.clone()),
             ("JOURNAL_TABLE", self.table.clone()),
             ("CONNECTOR_SECRET_ID", self.secret_id.clone()),
-            ("QUEUE_URL", queue_url.to_owned()),
         ]
     }
 }

@@ -4,13 +4,15 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use connector::clock::Timestamp;
-use sandbox::adyen::{Adyen, AdyenConfig};
+use connector::cleeng::{PaymentOperation, PaymentStatus};
+use connector::clock::{Clock as _, SystemClock, Timestamp};
+use connector::money::{Currency, Money};
+use sandbox::adyen::{Adyen, AdyenConfig, Payment, PaymentState};
 use sandbox::books::disagreements;
-use sandbox::cleeng::{CleengSimulator, Publisher, Subscriber};
+use sandbox::cleeng::{CleengSimulator, Publisher, Purchase, Subscriber};
 use sandbox::clock::VirtualClock;
-use sandbox::peer::{Road, Served, serve};
-use sandbox::stage::{self, METHOD, PUBLISHER, SAMPLE_OFFER, WEBHOOK_SECRET, id};
+use sandbox::peer::{Fault, PeerRequest, Road, Served, serve};
+use sandbox::stage::{self, ADYEN_HMAC_KEY, METHOD, PUBLISHER, SAMPLE_OFFER, WEBHOOK_SECRET, id};
 
 /// The merchant account of the tests.
 pub(crate) const MERCHANT_ACCOUNT: &str = "SandboxMerchant";
@@ -27,6 +29,8 @@ pub(crate) struct Peers {
     pub(crate) clock: VirtualClock,
     /// Cleeng's base URL as the settings want it.
     pub(crate) cleeng_url: String,
+    /// The base URL of Cleeng's MediaStore.
+    pub(crate) mediastore_url: String,
     /// Adyen's.
     pub(crate) adyen_url: String,
     _served: [Served; 2],
@@ -45,7 +49,18 @@ pub(crate) fn paid_until() -> Timestamp {
 impl Peers {
     /// Serves them at the time of the sample authorisation event; Cleeng at this port.
     pub(crate) async fn start(cleeng_port: u16) -> Self {
-        let clock = VirtualClock::starting_at(Timestamp::parse_rfc3339("2026-11-04T19:55:41Z").unwrap());
+        Self::start_at(Timestamp::parse_rfc3339("2026-11-04T19:55:41Z").unwrap(), cleeng_port).await
+    }
+
+    /// Serves them at the time that the binaries have, with the order of the sample purchase.
+    pub(crate) async fn today() -> Self {
+        let peers = Self::start_at(SystemClock.now(), 0).await;
+        assert!(peers.cleeng.put_order(&id("123456789"), &id("123321123"), &id(SAMPLE_OFFER), &id(METHOD)));
+        peers
+    }
+
+    async fn start_at(now: Timestamp, cleeng_port: u16) -> Self {
+        let clock = VirtualClock::starting_at(now);
         // The secrets are those of `support::aws::SECRET`, which the binaries read.
         let publisher = Publisher {
             id: id(PUBLISHER),
@@ -57,7 +72,7 @@ impl Peers {
         let account = AdyenConfig {
             merchant_account: MERCHANT_ACCOUNT.to_owned(),
             api_key: "sandbox-adyen-api-key-0123456789".to_owned(),
-            hmac_key: "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056".to_owned(),
+            hmac_key: ADYEN_HMAC_KEY.to_owned(),
             manual_capture: true,
         };
         let adyen = Arc::new(Adyen::new(account, Arc::new(clock.clone())));
@@ -74,9 +89,47 @@ impl Peers {
             adyen,
             clock,
             cleeng_url: format!("{}/3.1", cleeng_server.url()),
+            mediastore_url: format!("{}/mediastore", cleeng_server.url()),
             adyen_url: adyen_server.url(),
             _served: [cleeng_server, adyen_server],
         }
+    }
+
+    /// The sample subscriber's payment of 9.99 by these ids of the sample events, made before there was a connector.
+    pub(crate) fn made_before(&self, payment: &str, order: &str, external: &str, operation: PaymentOperation, status: PaymentStatus) {
+        let captured = status == PaymentStatus::Captured;
+        let total = Money::new(999, Currency::new("USD").unwrap());
+        self.adyen.put_payment(Payment {
+            psp_reference: external.to_owned(),
+            reference: format!("order-{order}"),
+            shopper_reference: "123321123".to_owned(),
+            stored_payment_method_id: Some("8415718415718415".to_owned()),
+            currency: "USD".to_owned(),
+            amount: total.minor,
+            authorised: total.minor,
+            captured: if captured { total.minor } else { 0 },
+            cancelled: 0,
+            refunded: 0,
+            state: if captured { PaymentState::Captured } else { PaymentState::Authorised },
+            automatic_capture: captured,
+        });
+        let (customer, offer, method, details) = (id("123321123"), id(SAMPLE_OFFER), id(METHOD), Some(id("665665665")));
+        let purchase = Purchase { customer, offer, method, details, total, external: id(external), status };
+        self.cleeng.put_paid(&id(payment), &id(order), operation, purchase);
+    }
+
+    /// The next call that is picked is done, and its caller is killed before it hears the answer.
+    pub(crate) fn kill_on(
+        &self,
+        chooser: impl Fn(&str, &PeerRequest) -> bool + Send + Sync + 'static,
+        kill: impl Fn() + Send + Sync + 'static,
+    ) {
+        self.road.lay(Fault::Mutate(Arc::new(move |_| kill())), chooser);
+    }
+
+    /// The statuses of all payments in Cleeng, in the order of their ids.
+    pub(crate) fn statuses(&self) -> Vec<PaymentStatus> {
+        self.cleeng.payments().into_iter().map(|payment| payment.status).collect()
     }
 
     /// Both sides must agree.

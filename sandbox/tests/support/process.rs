@@ -40,6 +40,27 @@ impl Running {
         Self { name: name.to_owned(), child, log }
     }
 
+    /// The name that it was started under.
+    pub(crate) fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The process's id.
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Kills it, with no warning.
+    pub(crate) fn end(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+
+    /// Whether it has ended.
+    pub(crate) fn is_over(&mut self) -> bool {
+        self.child.try_wait().unwrap().is_some()
+    }
+
     /// What it wrote so far.
     pub(crate) fn output(&self) -> String {
         String::from_utf8_lossy(&std::fs::read(&self.log).unwrap_or_default()).into_owned()
@@ -55,13 +76,32 @@ impl Running {
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        self.end();
         if std::thread::panicking() {
             eprintln!("--- output of {}:\n{}", self.name, self.output());
         }
         let _ = std::fs::remove_file(&self.log);
     }
+}
+
+/// Kills a process of the test's own, with no warning.
+pub(crate) fn kill(process: u32) {
+    let status = Command::new("kill").args(["-KILL", &process.to_string()]).status().unwrap();
+    assert!(status.success(), "process {process} is not killed");
+}
+
+/// Kills what a process of the test's own has started, with no warning.
+pub(crate) fn kill_children(parent: u32) {
+    let processes = std::fs::read_dir("/proc").unwrap().filter_map(|entry| entry.unwrap().file_name().to_str()?.parse().ok());
+    let is_child = |process: &u32| {
+        // Behind the name in brackets: the state, and the parent's id (proc(5), "/proc/pid/stat").
+        let stat = std::fs::read_to_string(format!("/proc/{process}/stat")).unwrap_or_default();
+        let parent_of = |text: &str| text.split_whitespace().nth(1)?.parse::<u32>().ok();
+        stat.rsplit_once(')').and_then(|(_, rest)| parent_of(rest)) == Some(parent)
+    };
+    let children: Vec<u32> = processes.filter(is_child).collect();
+    assert!(!children.is_empty(), "process {parent} has no children");
+    children.into_iter().for_each(kill);
 }
 
 /// Asks again and again until there is an answer, at most [`PATIENCE`].

@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::aws::{http, send};
 use super::files::root;
-use super::process::{Running, free_port, until_listening};
+use super::process::{Running, free_port, until, until_listening};
 
 fn command(program: &Path, environment: &[(&'static str, String)]) -> Command {
     let mut command = Command::new(program);
@@ -31,6 +31,8 @@ pub(crate) struct Runtime {
     http: ReqwestTransport,
     // Dropped in this order: functions first, so that they do not complain about a runtime that is gone.
     functions: Vec<Running>,
+    /// What those wrote that were killed.
+    past: String,
     _watch: Running,
 }
 
@@ -41,7 +43,7 @@ impl Runtime {
         let arguments = ["lambda", "watch", "--only-lambda-apis", "-A", "127.0.0.1", "-P", &port.to_string()].map(str::to_owned);
         let mut watch = Running::start("watch", Command::new("cargo-lambda").args(arguments).current_dir(root()));
         until_listening(port, &mut watch).await;
-        Self { base: format!("http://127.0.0.1:{port}"), http: http(), functions: Vec::new(), _watch: watch }
+        Self { base: format!("http://127.0.0.1:{port}"), http: http(), functions: Vec::new(), past: String::new(), _watch: watch }
     }
 
     /// Attaches a binary as a function, whose name must be that of a binary of the workspace.
@@ -52,6 +54,20 @@ impl Runtime {
             command.env(format!("AWS_LAMBDA_FUNCTION_{key}"), value);
         }
         self.functions.push(Running::start(name, &mut command));
+    }
+
+    /// Kills a function, with no warning.
+    pub(crate) fn kill(&mut self, name: &str) {
+        let index = self.functions.iter().position(|function| function.name() == name);
+        let mut killed = self.functions.remove(index.unwrap_or_else(|| panic!("{name} is not attached")));
+        killed.end();
+        self.past.push_str(&killed.output());
+    }
+
+    /// The process of a function.
+    pub(crate) fn process(&self, name: &str) -> u32 {
+        let function = self.functions.iter().find(|function| function.name() == name);
+        function.unwrap_or_else(|| panic!("{name} is not attached")).id()
     }
 
     /// Sends an HTTP request through the HTTP API's emulation.
@@ -68,9 +84,26 @@ impl Runtime {
         answer.json().unwrap_or(Value::Null)
     }
 
-    /// What all functions wrote.
+    /// Sends an HTTP request that a function does not survive.
+    pub(crate) async fn post_dying(&mut self, name: &str, path: &str, headers: &[(&str, &str)], body: &str) {
+        let url = format!("{}/lambda-url/{name}{path}", self.base);
+        let function = self.functions.iter_mut().find(|function| function.name() == name).unwrap();
+        let death = until("the function to die", || std::future::ready(function.is_over().then_some(())));
+        let call = async {
+            let _ = send(&self.http, &url, headers, body).await;
+            // Nobody is there to answer; whatever the emulator says in his place comes too early.
+            std::future::pending::<()>().await;
+        };
+        tokio::select! {
+            () = death => {}
+            () = call => {}
+        }
+        self.kill(name);
+    }
+
+    /// What all functions wrote, also those that were killed.
     pub(crate) fn output(&self) -> String {
-        self.functions.iter().map(Running::output).collect()
+        std::iter::once(self.past.clone()).chain(self.functions.iter().map(Running::output)).collect()
     }
 }
 
@@ -103,6 +136,11 @@ impl Emulated {
         let mut running = Running::start(&format!("emulated-{name}"), &mut command);
         until_listening(port, &mut running).await;
         Self { url: format!("http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"), http: http(), running }
+    }
+
+    /// The emulator's process, whose child is the function.
+    pub(crate) fn process(&self) -> u32 {
+        self.running.id()
     }
 
     /// Invokes the function; the text that comes back, which for a timeout is no JSON.

@@ -371,7 +371,7 @@ impl<'w> Case<'w> {
         }
         let payment_keep = Keep { due_at: None, expires_at: Some(now.after(PAYMENT_KEPT)) };
         for (reference, payment) in &self.payments {
-            let keep = if payment.state.is_open() || payment.has_refund_in_flight() { Keep::default() } else { payment_keep };
+            let keep = if payment.is_unsettled() { Keep::default() } else { payment_keep };
             self.run.work.stage(&PaymentRecord::key(reference), payment, keep)?;
         }
         for (key, reference) in std::mem::take(&mut self.lookups) {

@@ -187,6 +187,8 @@ fn released_or_not(payment: &mut PaymentRecord, item: &GatewayNotification, now:
             payment.become_state(to, now)?;
             Ok(Effect::Changed)
         }
+        // Nothing was there to be called off: the customer never finished. If he does after all, it is given back.
+        (S::Cancelling, Kind::CancelFailed) if payment.is_called_off() => Ok(count(payment, item).unwrap_or(Effect::Changed)),
         (S::Cancelling, Kind::CancelFailed) => {
             payment.become_state(to, now)?;
             Ok(Effect::Alarming("cancel_failed"))

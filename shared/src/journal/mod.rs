@@ -44,6 +44,8 @@ pub const PAYMENT_KEPT: Duration = Duration::from_secs(25 * 31 * 24 * 3600);
 
 /// How soon reconciliation looks at unsettled work.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(15 * 60);
+/// How long it leaves unsettled work alone at the most.
+pub const LOOK_AGAIN_AT_LAST: Duration = Duration::from_secs(6 * 3600);
 
 /// Why the journal could not be used. The worker stops at once; the next delivery finds the last state that was written.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]

@@ -230,6 +230,24 @@ impl PaymentRecord {
         }
     }
 
+    /// Whether it belongs to a purchase, or to the storing of details, with the customer present.
+    #[must_use]
+    pub fn is_purchase(&self) -> bool {
+        self.obligation.starts_with("order#") || self.obligation.starts_with("details#")
+    }
+
+    /// Whether it belongs to a purchase that was called off before anybody learnt an id of it: there may never have been anything to call off.
+    #[must_use]
+    pub fn is_called_off(&self) -> bool {
+        self.is_purchase() && self.state == PaymentState::Cancelling && self.external_payment_id.is_none()
+    }
+
+    /// Whether somebody still has to do something about it, so that it must be kept whatever its age.
+    #[must_use]
+    pub fn is_unsettled(&self) -> bool {
+        (self.state.is_open() && !self.is_called_off()) || self.has_refund_in_flight()
+    }
+
     /// What happened to the money since the record looked like `before`: a stable word for each kind of movement, and how much.
     #[must_use]
     pub fn movements_since(&self, before: &Self) -> Vec<(&'static str, Money)> {

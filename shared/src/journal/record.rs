@@ -24,6 +24,12 @@ pub struct Obligation {
     /// Who is at it.
     #[serde(default)]
     pub lease: Option<Lease>,
+    /// An attempt that is finished left something at the gateway that has to be ended when its time is over.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub left_over: bool,
+    /// When reconciliation last took it in hand.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub looked_at: Option<Timestamp>,
 }
 
 /// Keeps two workers apart. The version of the document fences off a worker whose lease ran out.
@@ -224,7 +230,7 @@ impl Obligation {
     /// One that nobody has tried yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { schema: SCHEMA, attempts: Vec::new(), forgotten: 0, lease: None }
+        Self { schema: SCHEMA, attempts: Vec::new(), forgotten: 0, lease: None, left_over: false, looked_at: None }
     }
 
     /// The attempt that is open.

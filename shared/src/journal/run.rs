@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::record::{Attempt, AttemptKind, Obligation, Turn};
 use super::store::{Key, Store};
 use super::work::{Keep, Work};
-use super::{JournalError, LOOK_AGAIN, SETTLED_KEPT};
+use super::{JournalError, LOOK_AGAIN, LOOK_AGAIN_AT_LAST, SETTLED_KEPT};
 use crate::clock::{Clock, Timestamp};
 use crate::flow::Delivery;
 use crate::gateway::IdempotencyKey;
@@ -17,6 +17,13 @@ use crate::journal::record::Lease;
 
 /// What must remain of the function's time when a call has used up all of its own.
 pub const SAFETY_MARGIN: Duration = Duration::from_secs(3);
+
+/// Unsettled work is looked at soon at first, then the more seldom the older it is: a refund takes days.
+#[must_use]
+pub fn look_again_after(obligation: &Obligation, now: Timestamp) -> Duration {
+    let age = obligation.attempts.last().map_or(Duration::ZERO, |attempt| now.since(attempt.opened_at));
+    age.checked_div(4).unwrap_or(LOOK_AGAIN).clamp(LOOK_AGAIN, LOOK_AGAIN_AT_LAST)
+}
 
 /// One worker at one obligation.
 pub struct Run {
@@ -128,9 +135,9 @@ impl Run {
     /// As [`Work::commit`].
     pub async fn commit(&mut self) -> Result<(), JournalError> {
         let now = self.now();
-        let unsettled = self.obligation.open().is_some();
+        let unsettled = self.obligation.open().is_some() || self.obligation.left_over;
         let keep = Keep {
-            due_at: unsettled.then(|| now.after(LOOK_AGAIN)),
+            due_at: unsettled.then(|| now.after(look_again_after(&self.obligation, now))),
             expires_at: (!unsettled && !self.obligation.is_parked()).then(|| now.after(SETTLED_KEPT)),
         };
         let Self { work, obligation, key, .. } = self;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use lambda_runtime::Diagnostic;
-use serde_json::Value;
+use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::event::{self, Event, EventError};
@@ -14,7 +14,7 @@ use super::queue_door;
 use super::secrets::{SecretKeeper, Secrets};
 use super::settings::Mode;
 use crate::clock::{Clock, Timestamp};
-use crate::flow::{Flow, NotificationFlow, World};
+use crate::flow::{Delivery, Flow, NotificationFlow, Rounds, World};
 use crate::metrics::Metrics;
 use crate::settings::Problems;
 
@@ -42,6 +42,8 @@ pub enum Task {
     Webhooks(Arc<dyn Flow>),
     /// The notifications of the gateways.
     Notifications(Arc<dyn NotificationFlow>),
+    /// What is due, by a schedule.
+    Rounds(Arc<dyn Rounds>),
 }
 
 /// What an [`App`] is made of.
@@ -127,17 +129,46 @@ impl App {
     /// # Errors
     /// [`HandlerError`] for an event that is not for this function.
     pub async fn handle(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError> {
-        match event::read(raw) {
-            Ok(Event::Http(request)) => Ok(match &self.parts.task {
-                Task::Webhooks(flow) => http_door::answer(self, flow.as_ref(), &request, invocation).await.to_event(),
-                Task::Notifications(flow) => notification_door::answer(self, flow.as_ref(), &request, invocation).await.to_event(),
-            }),
-            Ok(Event::Sqs(batch)) => Ok(queue_door::settle_all(self, batch, invocation).await),
-            Err(error) => {
-                warn!(request_id = invocation.request_id, "event is not for this function");
-                Err(HandlerError::Event(error))
+        let refused = |error| {
+            warn!(request_id = invocation.request_id, "event is not for this function");
+            Err(HandlerError::Event(error))
+        };
+        match (event::read(raw), &self.parts.task) {
+            (Ok(Event::Http(request)), Task::Webhooks(flow)) => {
+                Ok(http_door::answer(self, flow.as_ref(), &request, invocation).await.to_event())
             }
+            (Ok(Event::Http(request)), Task::Notifications(flow)) => {
+                Ok(notification_door::answer(self, flow.as_ref(), &request, invocation).await.to_event())
+            }
+            (Ok(Event::Sqs(batch)), Task::Webhooks(_) | Task::Notifications(_)) => {
+                Ok(queue_door::settle_all(self, batch, invocation).await)
+            }
+            (Ok(Event::Schedule), Task::Rounds(rounds)) => Ok(self.go_round(rounds.as_ref(), invocation).await),
+            (Ok(_), _) => refused(EventError::Schedule),
+            (Err(error), _) => refused(error),
         }
+    }
+
+    async fn go_round(&self, rounds: &dyn Rounds, invocation: &Invocation) -> Value {
+        let now = self.parts.clock.now();
+        let deadline = queue_door::deadline(self.parts.clock.as_ref(), invocation, queue_door::DEPLOYED_TIME);
+        let delivery = Delivery { id: invocation.request_id.clone(), deadline, received_at: now, count: 1 };
+        let tally = rounds.go(&self.wired().world, &delivery).await;
+        info!(
+            due = tally.due,
+            brought_back = tally.brought_back,
+            ended = tally.ended,
+            put_off = tally.put_off,
+            failed = tally.failed,
+            "went round"
+        );
+        if tally.failed > 0 {
+            // It may be for credentials that were rotated: the next round finds the new ones.
+            self.refresh("rounds_failed").await;
+        }
+        json!({
+            "due": tally.due, "broughtBack": tally.brought_back, "ended": tally.ended, "putOff": tally.put_off, "failed": tally.failed,
+        })
     }
 
     /// See [`Live::refresh`].

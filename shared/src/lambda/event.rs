@@ -20,6 +20,8 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 const SQS: &str = "aws:sqs";
+/// What EventBridge calls the event of a schedule (Amazon EventBridge, "Creating a rule that runs on a schedule").
+const SCHEDULED: &str = "Scheduled Event";
 
 /// An event.
 pub enum Event {
@@ -27,6 +29,8 @@ pub enum Event {
     Http(HttpRequest),
     /// A batch of messages.
     Sqs(SqsEvent),
+    /// The time of a schedule has come.
+    Schedule,
 }
 
 /// A request as the HTTP API hands it over. It has no `Debug`: headers and body hold what must not be seen.
@@ -63,6 +67,9 @@ pub enum EventError {
     /// A batch of something else than SQS messages.
     #[error("this function takes records of SQS only")]
     Records,
+    /// Something else than a schedule, or a schedule for a function that has none.
+    #[error("this event is for another function: only reconciliation is started by a schedule, and by nothing else")]
+    Schedule,
 }
 
 impl From<EventError> for Diagnostic {
@@ -77,6 +84,8 @@ struct Shape {
     records: Option<Vec<Source>>,
     #[serde(rename = "requestContext")]
     context: Option<RequestContext>,
+    #[serde(rename = "detail-type")]
+    detail_type: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -132,6 +141,7 @@ pub fn read(raw: &str) -> Result<Event, EventError> {
             let event: HttpEvent = serde_json::from_str(raw).map_err(|_| EventError::Shape)?;
             Ok(Event::Http(event.into()))
         }
+        Shape { detail_type: Some(kind), .. } if kind == SCHEDULED => Ok(Event::Schedule),
         Shape { .. } => Err(EventError::Shape),
     }
 }

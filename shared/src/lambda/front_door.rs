@@ -31,6 +31,10 @@ use crate::metrics::{Metric, Metrics};
 use crate::secret::SecretString;
 use crate::settings::{Problems, Reader};
 
+/// The time of a function with this door where the runtime tells none: the `Timeout` that `template.yaml` gives it, which is all that API
+/// Gateway waits for.
+const DEPLOYED_TIME: Duration = Duration::from_secs(29);
+
 /// The settings that only functions with this door have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrontSettings {
@@ -102,7 +106,7 @@ impl FrontDoor {
                 }
                 Ok(to_answer(reply, &request.headers, &desk).to_event())
             }
-            Ok(Event::Sqs(_)) => Err(HandlerError::Event(EventError::Shape)),
+            Ok(Event::Sqs(_) | Event::Schedule) => Err(HandlerError::Event(EventError::Shape)),
             Err(error) => {
                 warn!(request_id = invocation.request_id, "event is not for this function");
                 Err(HandlerError::Event(error))
@@ -119,7 +123,7 @@ pub async fn answer(front_end: &dyn FrontEnd, desk: &Desk, max_body_bytes: usize
         Ok(None) => Reply { status: StatusCode::NO_CONTENT, body: Value::Null, retry_after: None },
         Ok(Some(checked)) => {
             let clock = desk.world.clock.as_ref();
-            let (deadline, received_at) = (deadline(clock, invocation), clock.now());
+            let (deadline, received_at) = (deadline(clock, invocation, DEPLOYED_TIME), clock.now());
             let delivery = Delivery { id: invocation.request_id.clone(), deadline, received_at, count: 1 };
             front_end.answer(desk, &checked, &delivery).await
         }

@@ -11,7 +11,7 @@ use tracing::{error, info, warn};
 use super::app::{App, Invocation, is_about_credentials};
 use super::event::{Answer, HttpRequest};
 use super::queue::Envelope;
-use super::queue_door::deadline;
+use super::queue_door::{DEPLOYED_TIME, deadline};
 use super::settings::Mode;
 use crate::cleeng::webhook::{Topic, Verified, Webhook};
 use crate::flow::{Delivery, Flow, Verdict};
@@ -97,7 +97,7 @@ async fn take(app: &App, flow: &dyn Flow, request: &HttpRequest, invocation: &In
         return Ok(Answer::new(StatusCode::OK, json!({ "status": "ignored" })));
     }
     if app.parts.mode == Mode::Embedded {
-        let deadline = deadline(app.parts.clock.as_ref(), invocation);
+        let deadline = deadline(app.parts.clock.as_ref(), invocation, DEPLOYED_TIME);
         let delivery = Delivery { id: invocation.request_id.clone(), deadline, received_at, count: 1 };
         return Ok(answer_verdict(app, flow.settle(&app.wired().world, &event, &delivery).await).await);
     }

@@ -59,7 +59,7 @@ use self::telemetry::{EmfSink, Output, Redactor};
 use self::wiring::{Base, PeerSettings, Standard};
 use crate::cleeng::webhook::Topic;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::flow::{Flow, NoRequeue, NotificationFlow, Requeue};
+use crate::flow::{Flow, NoRequeue, NotificationFlow, Requeue, Rounds};
 use crate::front::FrontEnd;
 use crate::http::ReqwestTransport;
 use crate::journal::dynamodb::DynamoStore;
@@ -99,6 +99,14 @@ pub async fn run(flow: impl Flow + 'static) -> Result<(), StartError> {
 /// As [`run`].
 pub async fn run_notifications(flow: impl NotificationFlow + 'static) -> Result<(), StartError> {
     serve(start(Task::Notifications(Arc::new(flow))).await).await
+}
+
+/// As [`run`], for the function that a schedule starts.
+///
+/// # Errors
+/// As [`run`].
+pub async fn run_rounds(rounds: impl Rounds + 'static) -> Result<(), StartError> {
+    serve(start(Task::Rounds(Arc::new(rounds))).await).await
 }
 
 /// Runs a function for customers' browsers until the runtime ends it: the whole of a `main`.
@@ -159,13 +167,14 @@ async fn start(task: Task) -> Result<Arc<dyn Serve>, StartError> {
     let doors = match &task {
         Task::Webhooks(_) => Doors::Both,
         Task::Notifications(_) => Doors::Notifications,
+        Task::Rounds(_) => Doors::Schedule,
     };
     let Started { base, keeper, queue, .. } = prepare(doors).await?;
     let (mode, max_body_bytes) = (base.settings.mode, base.settings.max_body_bytes);
     let (clock, metrics) = (Arc::clone(&base.clock), base.metrics.clone());
     let topic = match &task {
         Task::Webhooks(flow) => Some(flow.topic()),
-        Task::Notifications(_) => None,
+        Task::Notifications(_) | Task::Rounds(_) => None,
     };
     let wiring = Box::new(Standard { topic, base });
     Ok(Arc::new(App::new(Parts { task, mode, max_body_bytes, keeper, wiring, queue, clock, metrics })?))
@@ -193,9 +202,10 @@ async fn prepare(doors: Doors) -> Result<Started, StartError> {
     let level = read.as_ref().map_or(LevelFilter::INFO, |start| start.settings.log_level);
     // A second subscriber in one process is a test's business; the first one stays.
     let _ = tracing::subscriber::set_global_default(telemetry::subscriber(output.clone(), level));
-    let StartSettings { settings, peers, function, deployment, event_queues, front } = read?;
+    let StartSettings { settings, peers, function, deployment, release, event_queues, front } = read?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    tracing::info!(version = env!("CARGO_PKG_VERSION"), release, "started");
     let metrics = Metrics::new(Arc::new(EmfSink::new(output, deployment, function, Arc::clone(&clock))));
     let Backing { source, store, queue, requeue } = match &settings.resources {
         Some(resources) => in_aws(resources, event_queues, &clock).await,
@@ -214,6 +224,8 @@ struct StartSettings {
     function: String,
     /// The stack, for the metrics.
     deployment: String,
+    /// What the operator calls this state of the settings, for the log.
+    release: String,
     /// Only for the function that brings waiting events back.
     event_queues: BTreeMap<Topic, String>,
     /// Only for a function with a front door.
@@ -227,11 +239,14 @@ fn read_all(get: &dyn Fn(&str) -> Option<String>, doors: Doors) -> Result<StartS
     let settings = Settings::read_for(&mut reader, doors);
     let peers = settings.as_ref().and_then(|settings| wiring::read_peer_settings(&mut reader, settings));
     let deployed = settings.as_ref().is_none_or(|settings| settings.resources.is_some());
-    let event_queues = if deployed && doors == Doors::Notifications { requeue::read_queues(&mut reader) } else { BTreeMap::new() };
+    let brings_back = matches!(doors, Doors::Notifications | Doors::Schedule);
+    let event_queues = if deployed && brings_back { requeue::read_queues(&mut reader) } else { BTreeMap::new() };
     let front = (doors == Doors::FrontOnly).then(|| FrontSettings::read(&mut reader)).flatten();
     let deployment = reader.text("CONNECTOR_DEPLOYMENT").unwrap_or_else(|| "local".to_owned());
+    let release = reader.text("CONNECTOR_RELEASE").unwrap_or_default();
     let all = function.zip(settings).zip(peers);
-    let all = all.map(|((function, settings), peers)| StartSettings { settings, peers, function, deployment, event_queues, front });
+    let all =
+        all.map(|((function, settings), peers)| StartSettings { settings, peers, function, deployment, release, event_queues, front });
     reader.finish(all)
 }
 

@@ -11,7 +11,7 @@ use super::app::{App, Invocation};
 use super::event::{Answer, HttpRequest};
 use super::http_door::{self, Refused};
 use super::queue::NotificationEnvelope;
-use super::queue_door::deadline;
+use super::queue_door::{DEPLOYED_TIME, deadline};
 use super::settings::Mode;
 use crate::cleeng::webhook::Verified;
 use crate::clock::Timestamp;
@@ -110,7 +110,7 @@ async fn settle_now(
     number: u32,
 ) -> Answer {
     let id = format!("{}/{number}", invocation.request_id);
-    let delivery = Delivery { id, deadline: deadline(app.parts.clock.as_ref(), invocation), received_at, count: 1 };
+    let delivery = Delivery { id, deadline: deadline(app.parts.clock.as_ref(), invocation, DEPLOYED_TIME), received_at, count: 1 };
     let verdict = flow.settle(&app.wired().world, gateway, &Verified::attest(item), &delivery).await;
     http_door::answer_verdict(app, verdict).await
 }

@@ -26,7 +26,9 @@ const FIRST_DELAY: Duration = Duration::from_secs(30);
 const MAX_DELAY: Duration = Duration::from_secs(900);
 /// A deadline before the year 2020 is none: local runtimes do not tell one.
 const NO_DEADLINE_BEFORE: Timestamp = Timestamp::from_secs(1_577_836_800);
-const DEFAULT_TIME: Duration = Duration::from_secs(30);
+/// The time of a function with a queue where the runtime tells none: the `Timeout` that `template.yaml` gives it. The longest call of a flow
+/// has to fit into it.
+pub(super) const DEPLOYED_TIME: Duration = Duration::from_secs(90);
 
 /// Deals with a batch, one message after the other, and names those that stay on the queue (Lambda, "Reporting batch item failures").
 pub async fn settle_all(app: &App, batch: SqsEvent, invocation: &Invocation) -> Value {
@@ -40,16 +42,16 @@ pub async fn settle_all(app: &App, batch: SqsEvent, invocation: &Invocation) -> 
     json!({ "batchItemFailures": failed })
 }
 
-/// When a flow has to be done, the reserve taken off.
-pub(super) fn deadline(clock: &dyn Clock, invocation: &Invocation) -> Timestamp {
+/// When a flow has to be done, the reserve taken off; `deployed_time` counts where the runtime does not tell.
+pub(super) fn deadline(clock: &dyn Clock, invocation: &Invocation, deployed_time: Duration) -> Timestamp {
     let told = invocation.deadline;
-    let end = if told < NO_DEADLINE_BEFORE { clock.now().after(DEFAULT_TIME) } else { told };
+    let end = if told < NO_DEADLINE_BEFORE { clock.now().after(deployed_time) } else { told };
     end.before(RESERVE)
 }
 
 /// Whether the message is dealt with and may leave the queue.
 async fn settle(app: &App, message: &SqsMessage, id: &str, invocation: &Invocation) -> bool {
-    let deadline = deadline(app.parts.clock.as_ref(), invocation);
+    let deadline = deadline(app.parts.clock.as_ref(), invocation, DEPLOYED_TIME);
     if deadline.since(app.parts.clock.now()) < SHORTEST_START {
         warn!(request_id = invocation.request_id, message_id = id, "message not started: too little time is left");
         return false;
@@ -86,6 +88,8 @@ async fn tell(app: &App, text: &str, delivery: impl FnOnce(Timestamp) -> Deliver
             let verdict = flow.settle(&wired.world, gateway, &envelope.open(), &delivery).await;
             Ok((delivery, verdict))
         }
+        // It has no queue.
+        Task::Rounds(_) => Err(EnvelopeError::WrongQueue),
     }
 }
 

@@ -58,6 +58,8 @@ pub enum Doors {
     Notifications,
     /// One for customers' browsers; it has no queue.
     FrontOnly,
+    /// None: a schedule starts it, and it has no queue of its own.
+    Schedule,
 }
 
 /// What a deployed function uses in AWS.
@@ -167,10 +169,11 @@ fn read_resources(reader: &mut Reader<'_>, doors: Doors) -> Option<Resources> {
     let table = reader.required("JOURNAL_TABLE", "set it to the name of the journal's DynamoDB table");
     let queue_url = match doors {
         Doors::Both | Doors::Notifications => reader.required("QUEUE_URL", "set it to the URL of this function's SQS queue"),
-        Doors::FrontOnly => Some(String::new()),
+        Doors::FrontOnly | Doors::Schedule => Some(String::new()),
     };
     let secret_id = reader.required("CONNECTOR_SECRET_ID", "set it to the name or ARN of the secret in AWS Secrets Manager");
-    if doors != Doors::FrontOnly && queue_url.as_deref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+    let queue_needed = matches!(doors, Doors::Both | Doors::Notifications);
+    if queue_needed && queue_url.as_deref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
         reader.problem("QUEUE_URL", "is no URL", "set it to the queue's URL, not its name or ARN");
     }
     Some(Resources { table: table?, queue_url: queue_url?, secret_id: secret_id? })

@@ -1,11 +1,13 @@
 //! Going on without the customer: a notification says what became of a payment, or the order's time is over.
 
 use super::facts::{Answered, NOTIFIED};
+use super::order::kept;
 use super::position::{Position, note, position, snapshot};
 use super::settle::{close, go_on};
 use super::{ask, give_back};
 use crate::billing::case::Case;
 use crate::billing::{Story, later};
+use crate::clock::Timestamp;
 use crate::flow::{Delivery, Verdict, World};
 use crate::gateway::{Decline, DeclineClass, Reference, StoredToken};
 use crate::ids::ExternalPaymentId;
@@ -13,13 +15,6 @@ use crate::journal::payment::{PaymentRecord, PaymentState};
 use crate::journal::record::Finish;
 use crate::journal::store::Key;
 use crate::journal::work::Work;
-
-/// Whether a payment belongs to a purchase or to the storing of details, so that [`settle_by_notification`] is the one to be told of its
-/// authorisation.
-#[must_use]
-pub fn is_purchase(payment: &PaymentRecord) -> bool {
-    payment.obligation.starts_with("order#") || payment.obligation.starts_with("details#")
-}
 
 /// A notification says whether a payment of a purchase was authorised. Finishes the attempt if nobody has: the customer may never come back.
 /// A payment that nobody is to be charged for any more is given back. May be called again and again.
@@ -56,7 +51,7 @@ async fn notified(world: &World, news: &News<'_>, delivery: &Delivery) -> Story<
     work.load(std::slice::from_ref(&key)).await?;
     // The intent is written before the gateway is called, so that it can only be late.
     let Some(payment) = work.read::<PaymentRecord>(&key)? else { return Err(later("payment_not_known_yet")) };
-    if !is_purchase(&payment) {
+    if !payment.is_purchase() {
         return Ok(Verdict::NotOurs);
     }
     let mut case = Case::open_alone(world, Key::from_stored(payment.obligation), &[], delivery).await?;
@@ -126,7 +121,11 @@ async fn cancel(world: &World, reference: &Reference, delivery: &Delivery, ended
 
 async fn look_after(case: &mut Case<'_>) -> (Story<Verdict>, Option<Reference>) {
     if case.attempt().is_none() {
-        return (Ok(Verdict::Settled("nothing_open")), lapsed(case));
+        return match left_over(case) {
+            LeftOver::Over(reference) => (Ok(Verdict::Settled("nothing_open")), Some(reference)),
+            LeftOver::Until(expires_at) => (Err(waits_until(case, expires_at)), None),
+            LeftOver::Nothing => (settle_down(case).await, None),
+        };
     }
     let (kept, at, reference) = match (snapshot(case), position(case), ask::reference(case)) {
         (Ok(kept), Ok(at), Ok(reference)) => (kept, at, reference),
@@ -142,8 +141,12 @@ async fn look_after(case: &mut Case<'_>) -> (Story<Verdict>, Option<Reference>) 
         },
         Position::NotStarted if over => (end(case).await, None),
         _ if over => (end(case).await, Some(reference)),
-        _ => (Err(Verdict::Later { after: Some(kept.expires_at.since(case.now())), reason: "waits_for_the_customer" }), None),
+        _ => (Err(waits_until(case, kept.expires_at)), None),
     }
+}
+
+fn waits_until(case: &Case<'_>, expires_at: Timestamp) -> Verdict {
+    Verdict::Later { after: Some(expires_at.since(case.now())), reason: "waits_for_the_customer" }
 }
 
 async fn end(case: &mut Case<'_>) -> Story<Verdict> {
@@ -152,10 +155,37 @@ async fn end(case: &mut Case<'_>) -> Story<Verdict> {
     Ok(Verdict::Settled("order_expired"))
 }
 
-/// A payment whose order lapsed and whose cancel was not begun before its worker died.
-fn lapsed(case: &Case<'_>) -> Option<Reference> {
-    let last = case.run.obligation.attempts.last()?;
-    let reference = last.reference.clone()?;
-    let open = case.payment(&reference).is_some_and(|payment| payment.state == PaymentState::Starting);
-    (open && matches!(last.finish, Some(Finish::Stale { .. }))).then_some(reference)
+/// What finished attempts left at the gateway: a page that the customer may still finish, in another tab or hours later.
+enum LeftOver {
+    /// Its order's time is over: it can be called off.
+    Over(Reference),
+    /// Until then it is left alone: it may be finished, and is given back then.
+    Until(Timestamp),
+    /// Nothing.
+    Nothing,
+}
+
+fn left_over(case: &Case<'_>) -> LeftOver {
+    let mut until: Option<Timestamp> = None;
+    for attempt in &case.run.obligation.attempts {
+        let replaced = matches!(attempt.finish, Some(Finish::Stale { .. } | Finish::Superseded));
+        let (true, Some(reference), Some(kept)) = (replaced, &attempt.reference, kept(attempt)) else { continue };
+        if case.payment(reference).is_none_or(|payment| payment.state != PaymentState::Starting) {
+            continue;
+        }
+        if kept.expires_at <= case.now() {
+            return LeftOver::Over(reference.clone());
+        }
+        until = Some(until.map_or(kept.expires_at, |until| until.min(kept.expires_at)));
+    }
+    until.map_or(LeftOver::Nothing, LeftOver::Until)
+}
+
+/// Nothing is left: nobody has to look at it any more.
+async fn settle_down(case: &mut Case<'_>) -> Story<Verdict> {
+    if case.run.obligation.left_over {
+        case.run.obligation.left_over = false;
+        case.pause().await?;
+    }
+    Ok(Verdict::Settled("nothing_open"))
 }

@@ -31,4 +31,4 @@ pub mod report;
 pub mod settle;
 pub mod tell;
 
-pub use self::absent::{expire_purchase, is_purchase, settle_by_notification};
+pub use self::absent::{expire_purchase, settle_by_notification};

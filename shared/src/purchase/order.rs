@@ -201,7 +201,8 @@ pub fn brought(attempt: &Attempt, print: &str) -> bool {
 }
 
 /// The snapshot of any attempt.
-fn kept(attempt: &Attempt) -> Option<Snapshot> {
+#[must_use]
+pub fn kept(attempt: &Attempt) -> Option<Snapshot> {
     match attempt.turn(SNAPSHOT) {
         Turn::Done(value) => serde_json::from_value(value).ok(),
         Turn::Fresh | Turn::Unknown(_) => None,

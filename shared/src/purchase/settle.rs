@@ -131,6 +131,8 @@ pub fn close(case: &mut Case<'_>, finish: Finish) -> Story<()> {
     if matches!(position::position(case)?, position::Position::NotStarted) {
         let reference = ask::reference(case)?;
         case.change(&reference, |payment, now| payment.become_state(PaymentState::Declined, now))?;
+    } else {
+        case.run.obligation.left_over = true;
     }
     position::forget(case)?;
     if let Some(attempt) = case.run.obligation.open_mut() {

@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use serde_json::Value;
 
 use super::*;
+use crate::cleeng::{CALL_TIMEOUT, TWO_WAYS_TIMEOUT};
 use crate::clock::Timestamp;
+use crate::journal::run::SAFETY_MARGIN;
 use crate::lambda::queue::QueueError;
 use crate::lambda::testing::*;
 
@@ -254,11 +256,15 @@ fn every_topic_has_a_route_of_its_own() {
 }
 
 #[test]
-fn without_a_deadline_a_flow_gets_a_time_of_its_own() {
+fn without_a_deadline_a_flow_gets_the_time_that_it_is_deployed_with_and_every_call_fits_into_it() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let bench = runtime.block_on(bench(Mode::Lambda));
     let none = Invocation { request_id: String::new(), deadline: Timestamp::from_millis(600_000) };
-    assert_eq!(deadline(&bench.clock, &none), NOW.after(Duration::from_secs(29)));
+    let deadline = deadline(&bench.clock, &none, DEPLOYED_TIME);
+    assert_eq!(deadline, NOW.after(Duration::from_secs(89)));
+    // A termination, after it has read the subscription.
+    let longest = CALL_TIMEOUT.saturating_add(TWO_WAYS_TIMEOUT).saturating_add(SAFETY_MARGIN);
+    assert!(NOW.after(longest) <= deadline);
 }
 
 proptest! {

@@ -1,0 +1,164 @@
+//! Whatever is due, one after the other, the longest due first.
+//!
+//! Before anything is done about a document its time to look again is moved on, under the condition that nobody wrote it meanwhile: so two rounds
+//! at once never do the same, a round that dies does not begin with the same document for ever, and one that cannot be helped does not keep the
+//! others from being looked at.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use connector::clock::Timestamp;
+use connector::flow::{Delivery, Tally, Verdict, World};
+use connector::gateway::Reference;
+use connector::journal::record::Obligation;
+use connector::journal::run::look_again_after;
+use connector::journal::store::{CommitError, Key, Put, Store, Stored};
+use connector::metrics::Metric;
+use connector::purchase::expire_purchase;
+use connector::purchase::give_back::give_back;
+
+/// So many documents are asked for at a time.
+const PAGE: usize = 25;
+/// A document is not begun unless so much time is left: the longest call to a gateway and back, twice.
+const TIME_FOR_ONE: Duration = Duration::from_secs(45);
+
+/// The index of what is due lags behind the writes by this much at the most (usually by less than a second).
+const INDEX_LAG: Duration = Duration::from_secs(60);
+
+/// One round. Ends when nothing more is due, or when the time is used up; the rest is still due then.
+pub(crate) async fn go_round(world: &World, delivery: &Delivery) -> Tally {
+    let mut tally = Tally::default();
+    let mut seen = BTreeSet::new();
+    loop {
+        let now = world.clock.now();
+        let found = match world.store.due(now, PAGE).await {
+            Ok(found) => found,
+            Err(error) => {
+                tracing::warn!(%error, "what is due cannot be asked");
+                tally.failed = tally.failed.saturating_add(1);
+                return tally;
+            }
+        };
+        // The index may lag behind the writes and show again what was done.
+        let fresh: Vec<Key> = found.into_iter().filter(|key| seen.insert(key.clone())).collect();
+        if fresh.is_empty() {
+            return tally;
+        }
+        for key in fresh {
+            if world.clock.now().after(TIME_FOR_ONE) > delivery.deadline {
+                tracing::info!("the round's time is used up; the next one goes on");
+                return tally;
+            }
+            tally.due = tally.due.saturating_add(1);
+            let one = match take(world, &key).await {
+                Taken::Yes(obligation) => look_at(world, &key, &obligation, delivery).await,
+                Taken::NotNow => Looked::PutOff,
+                Taken::Gone => continue,
+                Taken::Failed => Looked::Failed,
+            };
+            count(&mut tally, &key, one);
+        }
+    }
+}
+
+enum Taken {
+    /// It is ours until it is due again.
+    Yes(Box<Obligation>),
+    /// Somebody is at it, or was in the meantime.
+    NotNow,
+    /// It is settled, or not there any more.
+    Gone,
+    /// The journal cannot be read or written.
+    Failed,
+}
+
+/// Moves the document's time on.
+async fn take(world: &World, key: &Key) -> Taken {
+    let store: &dyn Store = world.store.as_ref();
+    let stored: Stored = match store.load(std::slice::from_ref(key)).await.map(|mut found| found.pop().flatten()) {
+        Ok(Some(stored)) => stored,
+        Ok(None) => return Taken::Gone,
+        Err(_) => return Taken::Failed,
+    };
+    let Ok(mut obligation) = serde_json::from_str::<Obligation>(&stored.body) else {
+        tracing::error!(obligation = %key, "a due document cannot be read");
+        world.metrics.count(Metric::Alarm, &[("reason", "due_document_unreadable")]);
+        return Taken::NotNow;
+    };
+    let now = world.clock.now();
+    // The index may lag behind another round, which has it in hand.
+    let in_hand = obligation.looked_at.is_some_and(|at| now.since(at) < INDEX_LAG);
+    if in_hand || obligation.lease.as_ref().is_some_and(|lease| lease.until > now) {
+        return Taken::NotNow;
+    }
+    if obligation.open().is_none() && !obligation.left_over {
+        return Taken::Gone;
+    }
+    note_age(world, &obligation, now);
+    obligation.looked_at = Some(now);
+    let Ok(body) = serde_json::to_string(&obligation) else { return Taken::Failed };
+    let due_at = Some(now.after(look_again_after(&obligation, now)));
+    let put = Put { key: key.clone(), expected: Some(stored.version), body, due_at, expires_at: None };
+    match store.commit(&[put]).await {
+        Ok(()) => Taken::Yes(Box::new(obligation)),
+        Err(CommitError::Conflict) => Taken::NotNow,
+        Err(CommitError::NotWritten(_) | CommitError::Unknown) => Taken::Failed,
+    }
+}
+
+fn note_age(world: &World, obligation: &Obligation, now: Timestamp) {
+    let opened = obligation.open().map(|attempt| attempt.opened_at);
+    if let Some(opened) = opened {
+        world.metrics.duration(Metric::DueAge, now.since(opened), &[]);
+    }
+}
+
+enum Looked {
+    BroughtBack,
+    Ended,
+    PutOff,
+    Failed,
+}
+
+async fn look_at(world: &World, key: &Key, obligation: &Obligation, delivery: &Delivery) -> Looked {
+    let (kind, rest) = key.as_str().split_once('#').unwrap_or((key.as_str(), ""));
+    let own = Delivery { id: format!("{}/{key}", delivery.id), ..delivery.clone() };
+    match kind {
+        "order" | "details" => after(expire_purchase(world, key, &own).await),
+        "give-back" => match Reference::parse(rest) {
+            Some(reference) => after(give_back(world, &reference, None, &own).await),
+            None => Looked::PutOff,
+        },
+        _ => bring_back(world, key, obligation).await,
+    }
+}
+
+fn after(verdict: Verdict) -> Looked {
+    match verdict {
+        Verdict::Settled(_) | Verdict::Parked(_) | Verdict::NotOurs => Looked::Ended,
+        Verdict::Later { .. } => Looked::PutOff,
+    }
+}
+
+/// The event that waits goes back to its queue. A copy too many is harmless.
+async fn bring_back(world: &World, key: &Key, obligation: &Obligation) -> Looked {
+    let Some(event) = obligation.open().and_then(|attempt| attempt.waiting_event.as_deref()) else { return Looked::PutOff };
+    match world.requeue.requeue(event).await {
+        Ok(()) => Looked::BroughtBack,
+        Err(error) => {
+            tracing::error!(obligation = %key, %error, "a waiting event could not be brought back");
+            Looked::Failed
+        }
+    }
+}
+
+fn count(tally: &mut Tally, key: &Key, looked: Looked) {
+    let (counter, word) = match looked {
+        Looked::BroughtBack => (&mut tally.brought_back, "brought_back"),
+        Looked::Ended => (&mut tally.ended, "ended"),
+        Looked::PutOff => (&mut tally.put_off, "put_off"),
+        Looked::Failed => (&mut tally.failed, "failed"),
+    };
+    *counter = counter.saturating_add(1);
+    tracing::info!(obligation = %key, outcome = word, "looked at what was due");
+}

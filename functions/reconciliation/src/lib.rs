@@ -1,0 +1,30 @@
+//! Work that no event asks for, on a schedule: what the journal says is due.
+//!
+//! Every obligation with something unsettled is due a quarter of an hour after it was last written, the more seldom the older it is. It has no
+//! second copy of any flow:
+//!
+//! | what is due | what is done |
+//! |---|---|
+//! | an order or a storing of details whose customer is away | what can be done without him; after its time it is ended and called off at the gateway, so that nothing is left hanging |
+//! | a payment that is being given back | the giving back goes on |
+//! | an event that waits in the journal for a gateway's word | it goes back to its own queue: its function looks whether the word came, or its deadline did |
+//! | anything else unsettled | its event is on its queue; only its age is counted |
+//!
+//! Parked obligations are not due: an operator has them. Lost webhooks about refunds and deactivated details cannot be found by asking Cleeng, which
+//! has no list of them.
+
+mod due;
+
+use async_trait::async_trait;
+use connector::flow::{Delivery, Rounds, Tally, World};
+
+/// Goes round.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Reconciliation;
+
+#[async_trait]
+impl Rounds for Reconciliation {
+    async fn go(&self, world: &World, delivery: &Delivery) -> Tally {
+        due::go_round(world, delivery).await
+    }
+}

@@ -1,0 +1,61 @@
+//! End to end: the built binaries on an emulated Lambda Runtime API, with real AWS clients against moto and DynamoDB Local. `./test` starts
+//! what is needed and sets `CONNECTOR_E2E=1`; without it these tests say that they were skipped.
+//!
+//! | room | what it is about |
+//! |---|---|
+//! | `emulators` | the emulators themselves |
+//! | `deployment` | functions deployed together, their queues and the way to them |
+//! | `doors` | what webhooks and notifications meet at the doors, with and without upstreams |
+//! | `billing` | authorisation, renewal, termination |
+//! | `clean_up` | payment details that are deactivated |
+//! | `refund`, `capture` | single payments, and the gateway's word that settles them |
+//! | `purchase`, `details` | what pages call |
+//! | `time` | timeouts |
+//! | `embedded` | binaries without AWS |
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::arithmetic_side_effects,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skipped"
+)]
+
+#[path = "../support"]
+mod support {
+    pub(crate) mod aws;
+    pub(crate) mod files;
+    pub(crate) mod peers;
+    pub(crate) mod process;
+    pub(crate) mod runtime;
+}
+
+mod billing;
+mod capture;
+mod clean_up;
+mod deployment;
+mod details;
+mod doors;
+mod embedded;
+mod emulators;
+mod page;
+mod purchase;
+mod refund;
+mod time;
+
+/// The functions of the billing webhooks.
+pub(crate) const BILLING: [&str; 3] =
+    ["subscription-ready-for-payment-authorisation", "subscription-ready-for-payment-capture", "subscription-ready-for-termination"];
+/// The functions of all webhooks.
+pub(crate) const WEBHOOKS: [&str; 6] = [BILLING[0], BILLING[1], BILLING[2], clean_up::FUNCTION, refund::FUNCTION, capture::FUNCTION];
+/// The function that the gateways' notifications go to.
+pub(crate) const NOTIFICATION: &str = "gateway-notification";
+
+/// Whether to run; says so if not.
+pub(crate) fn enabled(test: &str) -> bool {
+    let enabled = std::env::var("CONNECTOR_E2E").is_ok_and(|value| value == "1");
+    if !enabled {
+        eprintln!("SKIPPED {test}: run ./test, or set CONNECTOR_E2E=1 with what it sets");
+    }
+    enabled
+}
