@@ -49,7 +49,7 @@ impl House for PayPal {
     /// Nothing that the page sends gets to PayPal, so what the customer has is noted here: his next order is refused, or it is not.
     fn entered(&self, entry: Entry, number: u32) -> Value {
         self.lock().broke = entry == Entry::Refused;
-        json!({ "paymentMethod": { "type": "paypal" }, "entry": number })
+        json!({ "paymentMethod": { "type": "paypal", "entry": number } })
     }
 
     fn agree(&self, action: &Value) -> Value {

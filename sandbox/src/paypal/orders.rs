@@ -92,8 +92,9 @@ fn with_stored_details(
     request_id: Option<&str>,
     now: Timestamp,
 ) -> Result<Made, Refused> {
-    if request_id.is_none() {
-        return Err(refusal(400, "PAYPAL_REQUEST_ID_REQUIRED"));
+    let request_id = request_id.ok_or_else(|| refusal(400, "PAYPAL_REQUEST_ID_REQUIRED"))?;
+    if let Some(issue) = state.refused.get(request_id) {
+        return Err(refusal(422, issue));
     }
     if let Some(credential) = paypal.get("stored_credential") {
         let merchant = text(credential, "payment_initiator") == Some("MERCHANT");
@@ -105,6 +106,7 @@ fn with_stored_details(
     let script = token.next.pop_front().or_else(|| token.always.clone());
     order.customer = Some(token.customer.clone());
     if let Some(Script::Refuse(issue)) = &script {
+        state.refused.insert(request_id.to_owned(), issue.clone());
         return Err(refusal(422, issue));
     }
     if taken_before(state, &order) {

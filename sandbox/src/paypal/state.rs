@@ -183,6 +183,8 @@ pub(super) struct State {
     pub(super) tokens: BTreeMap<String, Token>,
     pub(super) setups: BTreeMap<String, Setup>,
     pub(super) replays: BTreeMap<String, (Made, Timestamp)>,
+    /// Payments with stored details that were refused: the request id gets the same refusal again.
+    pub(super) refused: BTreeMap<String, String>,
     pub(super) outbox: Vec<News>,
     /// What the customer at the page has: his next order is refused when it is captured.
     pub(super) broke: bool,
@@ -213,6 +215,7 @@ impl State {
             tokens: BTreeMap::new(),
             setups: BTreeMap::new(),
             replays: BTreeMap::new(),
+            refused: BTreeMap::new(),
             outbox: Vec::new(),
             broke: false,
             vault_later: false,
