@@ -6,6 +6,7 @@
 //! | [`clock`] | virtual time |
 //! | [`crash`] | process death at a chosen point |
 //! | [`adyen`] | Adyen's Checkout API |
+//! | [`paypal`] | PayPal's Orders, Payments and Vault APIs |
 //! | [`books`] | the balance of both sides |
 //! | [`mail`] | the queues of a stage, for whoever plays a flow to its end |
 //! | [`notices`] | the gateways' notifications on a stage |
@@ -28,5 +29,6 @@ pub mod local;
 pub mod mail;
 pub mod notices;
 pub mod open_house;
+pub mod paypal;
 pub mod peer;
 pub mod stage;

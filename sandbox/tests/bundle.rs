@@ -257,7 +257,7 @@ fn settings_read(source: &str) -> BTreeSet<String> {
     let code: String =
         code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(str::chars).filter(|c| !c.is_whitespace()).collect();
     let calls = [".text(", ".required(", ".parsed(", ".number(", ".base_url(", "env::var(", "env::var_os(", "get)(", "get("];
-    let families = ["CONNECTOR_", "CLEENG_", "ADYEN_"];
+    let families = ["CONNECTOR_", "CLEENG_", "ADYEN_", "PAYPAL_"];
     let mut names = BTreeSet::new();
     let pieces: Vec<&str> = code.split('"').collect();
     for pair in pieces.windows(2) {

@@ -9,6 +9,7 @@ mod registry;
 mod requests;
 
 pub mod adyen;
+pub mod paypal;
 
 use std::fmt;
 use std::time::Duration;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gateway, adyen};
+use super::{Gateway, adyen, paypal};
 use crate::clock::Clock;
 use crate::http::Transport;
 use crate::secret::SecretTexts;
@@ -18,17 +18,21 @@ use crate::settings::{Problems, Reader};
 pub enum GatewayName {
     /// Adyen, Checkout API v71.
     Adyen,
+    /// PayPal, Orders v2 with Payment Method Tokens v3.
+    #[serde(rename = "paypal")]
+    PayPal,
 }
 
 impl GatewayName {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Adyen];
+    pub const ALL: &'static [Self] = &[Self::Adyen, Self::PayPal];
 
     /// The name in settings and routes.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Adyen => "adyen",
+            Self::PayPal => "paypal",
         }
     }
 
@@ -37,6 +41,7 @@ impl GatewayName {
     pub fn read(self, reader: &mut Reader<'_>) -> Option<Box<dyn Blueprint>> {
         match self {
             Self::Adyen => adyen::AdyenSettings::read(reader).map(|settings| -> Box<dyn Blueprint> { Box::new(settings) }),
+            Self::PayPal => paypal::PayPalSettings::read(reader).map(|settings| -> Box<dyn Blueprint> { Box::new(settings) }),
         }
     }
 

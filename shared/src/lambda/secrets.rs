@@ -6,7 +6,8 @@
 //!   "idempotency_salt": "at least 16 characters, never changed",
 //!   "webhook_path_keys": ["current, at least 16 of A-Z a-z 0-9 _ -", "previous"],
 //!   "cleeng": { "publisher_token": ["current", "previous"], "webhook_secrets": ["current", "previous"] },
-//!   "adyen": { "api_key": ["current", "previous"], "hmac_keys": ["current", "previous"] }
+//!   "adyen": { "api_key": ["current", "previous"], "hmac_keys": ["current", "previous"] },
+//!   "paypal": { "client_secret": ["current", "previous"] }
 //! }
 //! ```
 //!

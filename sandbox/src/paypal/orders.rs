@@ -1,0 +1,237 @@
+//! `/v2/checkout/orders`.
+
+use std::time::Duration;
+
+use connector::clock::Timestamp;
+use connector::money::{Currency, Money};
+use serde_json::Value;
+
+use super::state::{Answer, Authorisation, Capture, Made, Order, Refused, Script, State, not_found, refusal};
+use super::{CURRENCIES, NO_DECIMALS, notifications, payments, render};
+
+/// How long an order waits for its payer and then for us (Orders 2.13, `links`: three hours each).
+const WAITS: Duration = Duration::from_secs(6 * 3_600);
+/// How long an authorisation can be captured (Payments 2.5, `reauthorize`).
+pub(super) const AUTHORISED: Duration = Duration::from_secs(29 * 24 * 3_600);
+
+fn text<'a>(body: &'a Value, name: &str) -> Option<&'a str> {
+    body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
+}
+
+/// Reads `{"currency_code", "value"}` by PayPal's rules.
+pub(super) fn read_amount(body: Option<&Value>) -> Result<Money, Refused> {
+    let amount = body.ok_or_else(|| refusal(400, "MISSING_REQUIRED_PARAMETER"))?;
+    let code =
+        text(amount, "currency_code").filter(|code| CURRENCIES.contains(code)).ok_or_else(|| refusal(422, "INVALID_CURRENCY_CODE"))?;
+    let value = text(amount, "value").ok_or_else(|| refusal(400, "INVALID_PARAMETER_SYNTAX"))?;
+    let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
+    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
+    if whole.is_empty() || !digits(whole) || !digits(fraction) || value.ends_with('.') {
+        return Err(refusal(400, "INVALID_PARAMETER_SYNTAX"));
+    }
+    if NO_DECIMALS.contains(&code) && value.contains('.') {
+        return Err(refusal(422, "DECIMALS_NOT_SUPPORTED"));
+    }
+    if fraction.len() > 2 {
+        return Err(refusal(422, "DECIMAL_PRECISION"));
+    }
+    let currency = Currency::new(code).map_err(|_| refusal(422, "INVALID_CURRENCY_CODE"))?;
+    let money = Money::parse(value, currency).map_err(|_| refusal(400, "INVALID_PARAMETER_SYNTAX"))?;
+    if money.minor <= 0 { Err(refusal(422, "CANNOT_BE_ZERO_OR_NEGATIVE")) } else { Ok(money) }
+}
+
+/// POST `/v2/checkout/orders`.
+pub(super) fn create(state: &mut State, body: &Value, request_id: Option<&str>, now: Timestamp) -> Result<Made, Refused> {
+    let intent = text(body, "intent").filter(|intent| matches!(*intent, "CAPTURE" | "AUTHORIZE"));
+    let intent = intent.ok_or_else(|| refusal(400, "INVALID_PARAMETER_VALUE"))?.to_owned();
+    let units = body.get("purchase_units").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let [unit] = units else { return Err(refusal(400, "INVALID_ARRAY_MIN_ITEMS")) };
+    let amount = read_amount(unit.get("amount"))?;
+    let name = |name: &str| text(unit, name).filter(|text| text.len() <= 127).map(str::to_owned);
+    let paypal = body.get("payment_source").and_then(|source| source.get("paypal"));
+    let paypal = paypal.filter(|paypal| paypal.is_object()).ok_or_else(|| refusal(400, "NO_PAYMENT_SOURCE_PROVIDED"))?;
+    let mut order = Order {
+        id: state.next_id(),
+        intent,
+        status: "PAYER_ACTION_REQUIRED",
+        reference: name("custom_id").unwrap_or_default(),
+        invoice_id: name("invoice_id"),
+        amount,
+        customer: None,
+        store: false,
+        script: None,
+        vaulted: None,
+        created_at: now,
+    };
+    match text(paypal, "vault_id") {
+        Some(vault_id) => with_stored_details(state, order, paypal, vault_id, request_id, now),
+        None => {
+            let experience = paypal.get("experience_context").cloned().unwrap_or_default();
+            if text(&experience, "return_url").is_none() || text(&experience, "cancel_url").is_none() {
+                return Err(refusal(422, "RETURN_URL_REQUIRED"));
+            }
+            let attributes = paypal.get("attributes");
+            let vault = attributes.and_then(|attributes| attributes.get("vault"));
+            order.store = vault.and_then(|vault| text(vault, "store_in_vault")) == Some("ON_SUCCESS");
+            let customer = attributes.and_then(|attributes| attributes.get("customer"));
+            order.customer = customer.and_then(|customer| text(customer, "merchant_customer_id")).map(str::to_owned);
+            order.script = std::mem::take(&mut state.broke).then(|| Script::Refuse("INSTRUMENT_DECLINED".to_owned()));
+            let made = Made::Order(order.id.clone());
+            state.orders.push(order);
+            Ok(made)
+        }
+    }
+}
+
+/// The merchant pays with stored details, and the payer is not there.
+fn with_stored_details(
+    state: &mut State,
+    mut order: Order,
+    paypal: &Value,
+    vault_id: &str,
+    request_id: Option<&str>,
+    now: Timestamp,
+) -> Result<Made, Refused> {
+    let request_id = request_id.ok_or_else(|| refusal(400, "PAYPAL_REQUEST_ID_REQUIRED"))?;
+    if let Some(issue) = state.refused.get(request_id) {
+        return Err(refusal(422, issue));
+    }
+    if let Some(credential) = paypal.get("stored_credential") {
+        let merchant = text(credential, "payment_initiator") == Some("MERCHANT");
+        if !merchant || text(credential, "usage") != Some("SUBSEQUENT") {
+            return Err(refusal(422, "INCOMPATIBLE_PARAMETER_VALUE"));
+        }
+    }
+    let token = state.tokens.get_mut(vault_id).ok_or_else(|| refusal(422, "TOKEN_ID_NOT_FOUND"))?;
+    let script = token.next.pop_front().or_else(|| token.always.clone());
+    order.customer = Some(token.customer.clone());
+    if let Some(Script::Refuse(issue)) = &script {
+        state.refused.insert(request_id.to_owned(), issue.clone());
+        return Err(refusal(422, issue));
+    }
+    if taken_before(state, &order) {
+        return Err(refusal(422, "DUPLICATE_INVOICE_ID"));
+    }
+    let made = Made::Order(order.id.clone());
+    order.status = if matches!(script, Some(Script::PayerAction)) { "PAYER_ACTION_REQUIRED" } else { "CREATED" };
+    order.script = script;
+    let id = order.id.clone();
+    let waits = matches!(order.script, Some(Script::PayerAction | Script::TwoSteps));
+    state.orders.push(order);
+    if !waits {
+        pay(state, &id, now);
+    }
+    Ok(made)
+}
+
+/// Whether the account blocks a second payment under an invoice id that was captured.
+fn taken_before(state: &State, order: &Order) -> bool {
+    let same = |capture: &&Capture| state.order(&capture.order).is_some_and(|other| other.invoice_id == order.invoice_id);
+    state.block_duplicates && order.invoice_id.is_some() && state.captures.iter().any(|capture| same(&capture))
+}
+
+/// The payer agrees. An order that lapsed is gone.
+pub(super) fn approve(state: &mut State, id: &str, now: Timestamp) -> bool {
+    if find(state, id, now).is_err() {
+        return false;
+    }
+    let Some(order) = state.order_mut(id).filter(|order| order.status == "PAYER_ACTION_REQUIRED") else { return false };
+    order.status = "APPROVED";
+    let resource = state.order(id).map(|order| render::order(state, order, true)).unwrap_or_default();
+    notifications::tell(state, "CHECKOUT.ORDER.APPROVED", "checkout-order", resource, now);
+    true
+}
+
+pub(super) fn find<'a>(state: &'a State, id: &str, now: Timestamp) -> Result<&'a Order, Refused> {
+    let order = state.order(id).ok_or_else(not_found)?;
+    let lapsed = order.status != "COMPLETED" && now.since(order.created_at) >= WAITS;
+    if lapsed { Err(not_found()) } else { Ok(order) }
+}
+
+/// POST `/v2/checkout/orders/{id}/{authorize|capture}`.
+pub(super) fn second_step(state: &mut State, id: &str, step: &str, now: Timestamp) -> Result<Made, Refused> {
+    let order = find(state, id, now)?;
+    let (intent, done) = match step {
+        "authorize" => ("AUTHORIZE", "ORDER_ALREADY_AUTHORIZED"),
+        "capture" => ("CAPTURE", "ORDER_ALREADY_CAPTURED"),
+        _ => return Err(not_found()),
+    };
+    if order.intent != intent {
+        return Err(refusal(422, "ACTION_DOES_NOT_MATCH_INTENT"));
+    }
+    match order.status {
+        "CREATED" | "APPROVED" => {}
+        "COMPLETED" => return Err(refusal(422, done)),
+        _ => return Err(refusal(422, "ORDER_NOT_APPROVED")),
+    }
+    if let Some(Script::Refuse(issue)) = &order.script {
+        return Err(refusal(422, issue));
+    }
+    if taken_before(state, order) {
+        return Err(refusal(422, "DUPLICATE_INVOICE_ID"));
+    }
+    pay(state, id, now);
+    Ok(Made::Order(id.to_owned()))
+}
+
+/// The order's payment is made, whatever comes of it.
+fn pay(state: &mut State, id: &str, now: Timestamp) {
+    let Some(order) = state.order(id).cloned() else { return };
+    let payment = state.next_id();
+    let (declined, pending) = (matches!(order.script, Some(Script::Declined)), matches!(order.script, Some(Script::Pending)));
+    if order.intent == "AUTHORIZE" {
+        let status = if declined {
+            "DENIED"
+        } else if pending {
+            "PENDING"
+        } else {
+            "CREATED"
+        };
+        let expires_at = now.after(AUTHORISED);
+        let authorisation = Authorisation {
+            id: payment.clone(),
+            order: id.to_owned(),
+            amount: order.amount,
+            status,
+            created_at: now,
+            expires_at,
+            renews: None,
+        };
+        state.authorisations.push(authorisation);
+        if status == "CREATED" {
+            notifications::about_authorisation(state, "PAYMENT.AUTHORIZATION.CREATED", &payment, now);
+        }
+    } else {
+        let status = if declined {
+            "DECLINED"
+        } else if pending {
+            "PENDING"
+        } else {
+            "COMPLETED"
+        };
+        payments::push_capture(state, &payment, id, None, order.amount, status);
+        payments::tell_capture(state, &payment, now);
+    }
+    let vaulted = (order.store && !declined).then(|| {
+        let customer = order.customer.clone().unwrap_or_default();
+        (state.store(&customer), !state.vault_later)
+    });
+    if let Some(order) = state.order_mut(id) {
+        order.status = "COMPLETED";
+        order.vaulted = vaulted.clone();
+    }
+    if let Some((vault_id, true)) = vaulted {
+        let resource = render::token(state, &vault_id);
+        notifications::tell(state, "VAULT.PAYMENT-TOKEN.CREATED", "payment_token", resource, now);
+    }
+}
+
+/// An order as an answer.
+pub(super) fn answer(state: &State, id: &str, whole: bool) -> Answer {
+    let order = state.order(id).ok_or_else(not_found)?;
+    let mut body = render::order(state, order, whole);
+    if let (Some(Script::Silent), Some(unit)) = (&order.script, body.pointer_mut("/purchase_units/0").and_then(Value::as_object_mut)) {
+        unit.remove("payments");
+    }
+    Ok(crate::peer::PeerAnswer::json(201, &body))
+}

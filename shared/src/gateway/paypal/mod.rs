@@ -1,0 +1,189 @@
+//! PayPal: Orders v2, Payments v2, Payment Method Tokens v3.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `mod.rs` | the [`Gateway`] and what every operation needs |
+//! | `orders.rs` | payments with stored details, and orders whose payment comes in a second step |
+//! | `payments.rs` | capture (with reauthorisation), void, refund, deletion |
+//! | `purchase.rs` | purchases and storing with the customer present, by redirect |
+//! | `access.rs`, `client.rs` | access tokens; one call: request id, statuses |
+//! | `wire.rs` | answers, read by hand |
+//! | `declines.rs`, `currency.rs`, `token.rs` | issues, decimals, stored tokens |
+//! | `signature.rs`, `certificates.rs`, `notification.rs` | whether a webhook is PayPal's, and what it says |
+//! | `settings.rs` | settings and secrets |
+//!
+//! A payment's id is that of its authorisation until it is captured, and that of its capture from then on: refunds want the latter. An order
+//! that is COMPLETED can hold a capture that is pending or declined, so this module must never read the order's own status as a result.
+
+mod access;
+mod certificates;
+mod client;
+pub mod currency;
+mod declines;
+mod notification;
+mod orders;
+mod payments;
+mod purchase;
+mod settings;
+mod signature;
+mod token;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use access::Access;
+use async_trait::async_trait;
+use certificates::Certificates;
+use client::{Answer, Client};
+use declines::Refusal;
+use serde_json::Value;
+pub use settings::{PayPalEnvironment, PayPalSecrets, PayPalSettings};
+use wire::Intent;
+
+use super::{
+    CancelRequest, CancelTarget, Capabilities, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, FinalizeRequest, Gateway,
+    GatewayError, GatewayName, InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Operation, Outcome, PurchaseRequest,
+    RefundRequest, StoreDetailsRequest, UnknownCause,
+};
+use crate::clock::Clock;
+use crate::http::{HeaderMap, Transport};
+use crate::settings::Problems;
+
+/// The longest time that one operation takes, all its calls included: an access token, the write, its second step, and reading what there is.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// PayPal keeps the request ids of orders for 6 hours, of payments for 45 days and of the vault for 3 hours (the specifications'
+/// `PayPal-Request-Id`). The vault's do not count here: a setup token that is made twice moves no money and lapses, and a setup token is
+/// turned into stored details once. Ten minutes are left for clocks and queues.
+const IDEMPOTENCY_MEMORY: Duration = Duration::from_secs(6 * 3_600 - 600);
+
+/// What PayPal says of a resource that does not exist, or not any more (the specifications' 404).
+const NO_SUCH_RESOURCE: &[&str] = &["INVALID_RESOURCE_ID", "RESOURCE_NOT_FOUND"];
+
+/// The adapter.
+pub struct PayPal {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    settings: PayPalSettings,
+    verifier: signature::Verifier,
+}
+
+impl PayPal {
+    /// Builds the adapter. `clock` is for the life of access tokens and certificates, and for the age of authorisations.
+    ///
+    /// # Errors
+    /// What is wrong with the secrets.
+    pub fn new(
+        settings: PayPalSettings,
+        secrets: PayPalSecrets,
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Problems> {
+        secrets.validate()?;
+        let texts = [Some(secrets.client_secret), secrets.previous_client_secret].into_iter().flatten().collect();
+        let id = settings.client_id.clone();
+        let access = Access::new(Arc::clone(&transport), Arc::clone(&clock), &settings.base_url, id, texts);
+        let client = Client::new(Arc::clone(&transport), settings.base_url.clone(), access);
+        let elsewhere = (settings.environment == PayPalEnvironment::Sandbox).then(|| settings.base_url.clone());
+        let root = settings.trust_root.clone().filter(|_| settings.environment == PayPalEnvironment::Sandbox);
+        let certificates = Certificates::new(transport, Arc::clone(&clock), settings.environment, elsewhere, root);
+        let verifier = signature::Verifier::new(certificates, settings.webhook_ids.clone());
+        Ok(Self { client, clock, settings, verifier })
+    }
+}
+
+/// What a refusal comes to where nobody has a better idea.
+///
+/// # Errors
+/// A mistake of ours.
+fn refused(status: u16, issue: &str) -> Result<Outcome, GatewayError> {
+    match declines::classify(status, issue) {
+        Refusal::Decline(decline) => Ok(Outcome::Declined(decline)),
+        Refusal::InProgress => Ok(Outcome::Unknown(UnknownCause::InProgress)),
+        Refusal::DoneBefore => Ok(wire::UNREADABLE),
+        Refusal::Ours(code) => Err(GatewayError::Malformed { code }),
+    }
+}
+
+/// A read after a write: whatever goes wrong with it, what the write did is unknown, not undone.
+fn after_a_write(read: Result<Answer, GatewayError>) -> Result<Value, UnknownCause> {
+    match read {
+        Ok(Answer::Body(body)) => Ok(body),
+        Ok(Answer::Unknown(cause)) => Err(cause),
+        Ok(Answer::Empty | Answer::Refused { .. }) | Err(_) => Err(UnknownCause::Unreadable),
+    }
+}
+
+#[async_trait]
+impl Gateway for PayPal {
+    fn name(&self) -> GatewayName {
+        GatewayName::PayPal
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            separate_capture: true,
+            settles_by_notification: false,
+            inquiry: false,
+            cancel_by_reference: false,
+            idempotency_memory: IDEMPOTENCY_MEMORY,
+            call_timeout: CALL_TIMEOUT,
+        }
+    }
+
+    async fn authorise(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
+        self.pay(request, Intent::Authorize).await
+    }
+
+    async fn charge(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
+        self.pay(request, Intent::Capture).await
+    }
+
+    async fn capture(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
+        self.take(request).await
+    }
+
+    async fn cancel(&self, request: &CancelRequest) -> Result<Outcome, GatewayError> {
+        match &request.target {
+            CancelTarget::Payment(payment) => self.release(request, payment).await,
+            CancelTarget::Reference { started: Some(started), reference } => self.abandon(started, reference).await,
+            // PayPal finds nothing by our reference, and what never started has no id.
+            CancelTarget::Reference { started: None, .. } => Err(GatewayError::Unsupported),
+        }
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError> {
+        self.give_back(request).await
+    }
+
+    /// What is to be asked about has no id yet: PayPal finds no order by our reference. The same call under the same key tells the order's
+    /// state of now, which is better than any question.
+    async fn inquire(&self, _request: &InquiryRequest) -> Result<Option<Outcome>, GatewayError> {
+        Ok(None)
+    }
+
+    async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
+        self.forget(request).await
+    }
+
+    async fn start_purchase(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
+        if request.amount.is_zero() { self.start_storing(request).await } else { self.start_order(request).await }
+    }
+
+    async fn finalize(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
+        self.finish(request).await
+    }
+
+    async fn store_details(&self, request: &StoreDetailsRequest) -> Result<Outcome, GatewayError> {
+        if !request.purchase.amount.is_zero() {
+            return Err(GatewayError::Malformed { code: "amount_not_zero".to_owned() });
+        }
+        self.start_storing(&request.purchase).await
+    }
+
+    async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError> {
+        self.verifier.verify(&self.client, headers, body).await?;
+        Ok(vec![Ok(notification::read(body)?)])
+    }
+}

@@ -1,0 +1,281 @@
+//! What PayPal's webhooks say, after they are known to be PayPal's. Must never read an event's name where the status inside says something
+//! else.
+
+use serde_json::Value;
+
+use super::token::PayPalToken;
+use super::{currency, declines, wire};
+use crate::clock::Timestamp;
+use crate::gateway::{GatewayNotification, NotificationError, NotificationKind as Kind, NotifiedToken, Reference};
+use crate::ids::ExternalPaymentId;
+
+/// The longest id of an event, in characters.
+const LONGEST_ID: usize = 128;
+
+/// Reads a verified body.
+///
+/// # Errors
+/// [`NotificationError::Malformed`] if it is no event.
+pub(super) fn read(body: &[u8]) -> Result<GatewayNotification, NotificationError> {
+    let event: Value = serde_json::from_slice(body).map_err(|_| NotificationError::Malformed)?;
+    let text = |name: &str| event.get(name).and_then(Value::as_str).filter(|text| is_word(text)).ok_or(NotificationError::Malformed);
+    let (id, event_type) = (text("id")?, text("event_type")?);
+    let at = event.get("create_time").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok());
+    let told = event.get("resource").filter(|resource| resource.is_object()).and_then(|resource| interpret(event_type, resource, at));
+    let told = told.unwrap_or(Told::ignored());
+    Ok(GatewayNotification {
+        kind: told.kind,
+        external_payment_id: told.payment.and_then(|id| ExternalPaymentId::new(id).ok()),
+        reference: told.reference,
+        operation_ref: told.operation_ref,
+        amount: told.amount,
+        at,
+        dedupe_key: told.dedupe_key.unwrap_or_else(|| format!("event:{id}")),
+        reason: told.reason,
+        token: told.token,
+    })
+}
+
+fn is_word(text: &str) -> bool {
+    (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
+}
+
+/// What an event comes to.
+struct Told {
+    kind: Kind,
+    payment: Option<String>,
+    reference: Option<Reference>,
+    operation_ref: Option<String>,
+    amount: Option<crate::money::Money>,
+    dedupe_key: Option<String>,
+    reason: Option<String>,
+    token: Option<NotifiedToken>,
+}
+
+impl Told {
+    const fn ignored() -> Self {
+        Self {
+            kind: Kind::Ignored,
+            payment: None,
+            reference: None,
+            operation_ref: None,
+            amount: None,
+            dedupe_key: None,
+            reason: None,
+            token: None,
+        }
+    }
+
+    /// What every event about money of ours has.
+    fn about(kind: Kind, reference: Option<Reference>, resource: &Value) -> Self {
+        let reason = resource.get("status_details").and_then(|details| details.get("reason")).and_then(Value::as_str);
+        let reason = reason.filter(|reason| declines::is_code(reason)).map(str::to_owned);
+        Self { kind, reference, amount: resource.get("amount").and_then(currency::read_amount), reason, ..Self::ignored() }
+    }
+}
+
+/// What an event means (developer.paypal.com, "Webhook event names"); nothing for those that have nothing to tell the connector.
+fn interpret(event_type: &str, resource: &Value, at: Option<Timestamp>) -> Option<Told> {
+    match event_type {
+        "CHECKOUT.ORDER.APPROVED" => order_approved(resource),
+        "PAYMENT.AUTHORIZATION.CREATED" | "PAYMENT.AUTHORIZATION.VOIDED" => authorisation(event_type, resource, at),
+        "PAYMENT.CAPTURE.COMPLETED" | "PAYMENT.CAPTURE.DENIED" | "PAYMENT.CAPTURE.DECLINED" => capture(event_type, resource),
+        "PAYMENT.CAPTURE.REFUNDED" | "PAYMENT.REFUND.COMPLETED" | "PAYMENT.REFUND.FAILED" => refund(event_type, resource),
+        "PAYMENT.CAPTURE.REVERSED" => reversal(resource),
+        "CUSTOMER.DISPUTE.RESOLVED" => dispute(resource),
+        "VAULT.PAYMENT-TOKEN.CREATED" => token(Kind::TokenCreated, resource),
+        "VAULT.PAYMENT-TOKEN.DELETED" => token(Kind::TokenDisabled, resource),
+        _ => None,
+    }
+}
+
+/// Whose resource it is, by our reference in `custom_id` or `invoice_id`.
+enum Owner {
+    Ours(Reference),
+    /// It names another system's.
+    Others,
+    /// It names none.
+    Nobody,
+}
+
+fn owner(resource: &Value, names: [&str; 2]) -> Owner {
+    let texts: Vec<&str> = names.into_iter().filter_map(|name| resource.get(name)?.as_str()).filter(|text| !text.is_empty()).collect();
+    match texts.iter().find_map(|text| Reference::parse(text)) {
+        Some(reference) => Owner::Ours(reference),
+        None if texts.is_empty() => Owner::Nobody,
+        None => Owner::Others,
+    }
+}
+
+fn ours(resource: &Value) -> Option<Reference> {
+    match owner(resource, ["custom_id", "invoice_id"]) {
+        Owner::Ours(reference) => Some(reference),
+        Owner::Others | Owner::Nobody => None,
+    }
+}
+
+fn status(resource: &Value) -> Option<&str> {
+    resource.get("status").and_then(Value::as_str)
+}
+
+/// The payer agreed and waits for nobody: a purchase that is taken at once can be finished without him. The operation is the order.
+fn order_approved(order: &Value) -> Option<Told> {
+    let unit = order.get("purchase_units")?.get(0)?;
+    let waits = status(order).is_none_or(|status| status == "APPROVED");
+    let purchase = order.get("intent").is_none_or(|intent| intent.as_str() == Some("CAPTURE"));
+    if !waits || !purchase {
+        return None;
+    }
+    let told = Told::about(Kind::CustomerApproved, Some(ours(unit)?), unit);
+    Some(Told { operation_ref: wire::read_id(order, "id").map(str::to_owned), ..told })
+}
+
+/// An authorisation that was made, refused, released, or that lapsed, which its own dates say: its status is VOIDED either way.
+fn authorisation(event_type: &str, authorisation: &Value, at: Option<Timestamp>) -> Option<Told> {
+    let lapses = authorisation.get("expiration_time").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok());
+    let reason = authorisation.get("status_details").and_then(|details| details.get("reason")).and_then(Value::as_str);
+    let lapsed = reason.is_some_and(|reason| reason.contains("EXPIRED")) || lapses.zip(at).is_some_and(|(lapses, at)| lapses <= at);
+    let created = event_type.ends_with("CREATED");
+    let kind = match status(authorisation) {
+        Some("CREATED" | "CAPTURED" | "PARTIALLY_CAPTURED") if created => Kind::Authorised,
+        None if created => Kind::Authorised,
+        Some("DENIED") => Kind::AuthorisationDeclined,
+        Some("VOIDED" | "EXPIRED") | None => {
+            if lapsed {
+                Kind::Expired
+            } else {
+                Kind::Cancelled
+            }
+        }
+        Some(_) => return None,
+    };
+    let told = Told::about(kind, Some(ours(authorisation)?), authorisation);
+    Some(Told { payment: Some(wire::read_id(authorisation, "id")?.to_owned()), ..told })
+}
+
+/// The authorisation that a capture was made of; nothing for one that was taken at once.
+enum Taken {
+    Later,
+    AtOnce,
+    Untold,
+}
+
+fn taken(capture: &Value) -> Taken {
+    let up = |segment| wire::id_in_link(capture, "up", segment).is_some();
+    if wire::related(capture, "authorization_id").is_some() || up("/authorizations") {
+        Taken::Later
+    } else if wire::related(capture, "order_id").is_some() || up("/orders") {
+        Taken::AtOnce
+    } else {
+        Taken::Untold
+    }
+}
+
+/// A capture that succeeded or failed. One of an authorisation settles that one's capture, and names no payment id: the authorisation may have
+/// been renewed before, and its new id is known to PayPal alone; our reference and the amount say what it is about. One that was taken at
+/// once is the authorisation itself.
+fn capture(event_type: &str, capture: &Value) -> Option<Told> {
+    let good = match (status(capture), event_type) {
+        (Some("COMPLETED" | "PARTIALLY_REFUNDED" | "REFUNDED"), "PAYMENT.CAPTURE.COMPLETED") => true,
+        (None, event_type) => event_type == "PAYMENT.CAPTURE.COMPLETED",
+        (Some("DECLINED" | "FAILED" | "DENIED"), _) => false,
+        // A failure that is told of a capture in another state, or the other way round, says nothing for certain.
+        (Some(_), _) => return None,
+    };
+    let id = wire::read_id(capture, "id")?.to_owned();
+    let (kind, payment) = match (taken(capture), good) {
+        (Taken::AtOnce, true) => (Kind::Authorised, Some(id.clone())),
+        (Taken::AtOnce, false) => (Kind::AuthorisationDeclined, Some(id.clone())),
+        (Taken::Later | Taken::Untold, true) => (Kind::Captured, None),
+        (Taken::Later | Taken::Untold, false) => (Kind::CaptureFailed, None),
+    };
+    Some(Told { payment, operation_ref: Some(id), ..Told::about(kind, Some(ours(capture)?), capture) })
+}
+
+/// The capture that a refund or a reversal gave back.
+fn capture_behind(resource: &Value) -> Option<&str> {
+    wire::id_in_link(resource, "up", "/captures").or_else(|| wire::related(resource, "capture_id"))
+}
+
+/// A refund, whoever asked for it: one that was made by hand at PayPal carries no reference of ours and is found by its capture.
+fn refund(event_type: &str, refund: &Value) -> Option<Told> {
+    let kind = match status(refund) {
+        Some("COMPLETED") => Kind::Refunded,
+        Some("FAILED" | "CANCELLED") => Kind::RefundFailed,
+        None if event_type.ends_with("FAILED") => Kind::RefundFailed,
+        None => Kind::Refunded,
+        Some(_) => return None,
+    };
+    let reference = match owner(refund, ["invoice_id", "custom_id"]) {
+        Owner::Ours(reference) => Some(reference),
+        Owner::Others => return None,
+        Owner::Nobody => None,
+    };
+    let payment = capture_behind(refund)?.to_owned();
+    let told = Told::about(kind, reference, refund);
+    Some(Told { payment: Some(payment), operation_ref: Some(wire::read_id(refund, "id")?.to_owned()), ..told })
+}
+
+/// PayPal took a captured payment back. Whether the resource is the reversal or the capture itself is told differently at different times.
+fn reversal(resource: &Value) -> Option<Told> {
+    let reference = match owner(resource, ["custom_id", "invoice_id"]) {
+        Owner::Ours(reference) => Some(reference),
+        Owner::Others => return None,
+        Owner::Nobody => None,
+    };
+    let own = wire::read_id(resource, "id")?;
+    let capture = capture_behind(resource).unwrap_or(own).to_owned();
+    // A dispute that is lost says the same once more.
+    let dedupe_key = Some(format!("charged_back:{capture}"));
+    let told = Told::about(Kind::ChargedBack, reference, resource);
+    Some(Told { payment: Some(capture), operation_ref: Some(own.to_owned()), dedupe_key, ..told })
+}
+
+/// A dispute that is over. While it is open PayPal holds the money, which is neither here nor there. One that is lost took it; one that is won
+/// gives it back only where it had been taken, which a movement of money to the seller shows.
+fn dispute(dispute: &Value) -> Option<Told> {
+    let outcome = dispute.get("dispute_outcome")?.get("outcome_code")?.as_str()?;
+    let transaction = dispute.get("disputed_transactions")?.get(0)?;
+    let capture = wire::read_id(transaction, "seller_transaction_id")?.to_owned();
+    let reference = match owner(transaction, ["custom", "invoice_number"]) {
+        Owner::Ours(reference) => Some(reference),
+        Owner::Others => return None,
+        Owner::Nobody => None,
+    };
+    let kind = match outcome {
+        "RESOLVED_BUYER_FAVOUR" | "ACCEPTED" => Kind::ChargedBack,
+        "RESOLVED_SELLER_FAVOUR" if given_back(dispute) => Kind::ChargebackReversed,
+        _ => return None,
+    };
+    let dedupe_key = match kind {
+        Kind::ChargedBack => format!("charged_back:{capture}"),
+        _ => format!("chargeback_reversed:{capture}"),
+    };
+    Some(Told {
+        payment: Some(capture),
+        operation_ref: dispute.get("dispute_id").and_then(Value::as_str).filter(|id| is_word(id)).map(str::to_owned),
+        amount: dispute.get("dispute_amount").and_then(currency::read_amount),
+        reason: declines::is_code(outcome).then(|| outcome.to_owned()),
+        dedupe_key: Some(dedupe_key),
+        ..Told::about(kind, reference, dispute)
+    })
+}
+
+fn given_back(dispute: &Value) -> bool {
+    let movements = dispute.get("money_movements").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+    let is = |movement: &Value, name: &str, value: &str| movement.get(name).and_then(Value::as_str) == Some(value);
+    movements.iter().any(|movement| is(movement, "affected_party", "SELLER") && is(movement, "type", "CREDIT"))
+}
+
+/// Stored details that came to be or are gone; the shopper is Cleeng's customer, whom we named at the start. Without that name nobody could
+/// tell whose they are.
+fn token(kind: Kind, resource: &Value) -> Option<Told> {
+    let shopper = resource.get("customer")?.get("merchant_customer_id")?.as_str().filter(|shopper| is_word(shopper))?;
+    let token = PayPalToken::of(resource)?;
+    let token = Some(NotifiedToken { shopper: shopper.to_owned(), token: token.0.expose().to_owned() });
+    Some(Told { kind, token, ..Told::ignored() })
+}
+
+#[cfg(test)]
+#[path = "notification_tests.rs"]
+mod tests;
