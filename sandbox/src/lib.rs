@@ -10,6 +10,7 @@
 //! | [`books`] | the balance of both sides |
 //! | [`mail`] | the queues of a stage, for whoever plays a flow to its end |
 //! | [`notices`] | the gateways' notifications on a stage |
+//! | [`guests`] | every gateway as the stage and the local world set it up |
 //! | [`house`] | what all simulated gateways have in common |
 //! | [`local`] | all of it put together with sockets |
 //! | [`demo`], [`open_house`] | what `cargo run` and `cargo run -- serve` do |
@@ -24,6 +25,7 @@ pub mod clock;
 pub mod contract;
 pub mod crash;
 pub mod demo;
+pub mod guests;
 pub mod house;
 pub mod local;
 pub mod mail;

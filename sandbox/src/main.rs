@@ -24,7 +24,7 @@ enum Command {
         /// The address to listen on. A container reaches the host at the bridge's address.
         #[arg(long, default_value = "127.0.0.1")]
         bind: IpAddr,
-        /// The first of three ports: Cleeng, Adyen, the connector.
+        /// The first port of a row: Cleeng, the connector, then each gateway.
         #[arg(long, default_value_t = 4010)]
         port: u16,
     },

@@ -21,7 +21,7 @@ use connector::settings::Problems;
 use gateway_notification::Notifications;
 use serde_json::{Value, json};
 
-use crate::stage::{ADYEN_API_KEY, ADYEN_HMAC_KEY, PUBLISHER_TOKEN, Stage, WEBHOOK_SECRET, flow, known};
+use crate::stage::{PUBLISHER_TOKEN, Stage, WEBHOOK_SECRET, flow, known};
 
 /// The address that Adyen posts to.
 pub const ADYEN_ROUTE: &str = "/gateways/adyen/notifications";
@@ -63,12 +63,15 @@ struct SandboxSecrets;
 #[async_trait]
 impl SecretSource for SandboxSecrets {
     async fn fetch(&self) -> Result<SecretString, SecretError> {
-        let secrets = json!({
+        let mut secrets = crate::guests::secrets();
+        let others = json!({
             "idempotency_salt": "sandbox-idempotency-salt",
             "webhook_path_keys": ["sandbox-path-key-0123456789"],
             "cleeng": { "publisher_token": PUBLISHER_TOKEN, "webhook_secrets": WEBHOOK_SECRET },
-            "adyen": { "api_key": ADYEN_API_KEY, "hmac_keys": ADYEN_HMAC_KEY },
         });
+        if let (Some(secrets), Value::Object(others)) = (secrets.as_object_mut(), others) {
+            secrets.extend(others);
+        }
         Ok(SecretString::new(secrets.to_string()))
     }
 }

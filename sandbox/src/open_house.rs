@@ -26,7 +26,9 @@ pub async fn keep_open(out: &mut impl Write, bind: IpAddr, port: u16) -> Result<
     let world = LocalWorld::open(SystemClock.now(), Addresses::in_a_row(bind, port)).await?;
     seat_sample_subscriber(&world);
     writeln!(out, "Cleeng     {}/3.1   (CLEENG_API_URL)", world.cleeng_url())?;
-    writeln!(out, "Adyen      {}       (ADYEN_BASE_URL)", world.adyen_url())?;
+    for (gateway, url) in world.gateway_urls() {
+        writeln!(out, "{:<10} {url}       ({}_BASE_URL)", gateway.as_str(), gateway.as_str().to_ascii_uppercase())?;
+    }
     for topic in Topic::ALL.into_iter().filter(|topic| flow(*topic).is_some()) {
         writeln!(out, "connector  {}", world.webhook_url(topic))?;
     }

@@ -14,7 +14,7 @@ use connector::cleeng::webhook::{Topic, Verified, Webhook};
 use connector::clock::{Clock, Timestamp};
 use connector::flow::{Billing, Delivery, Flow, Method, PartialRefunds, Rules, SettleOn, Verdict, World};
 use connector::front::{Desk, FrontEnd, NoCaptcha, Origins, Patience, Reply};
-use connector::gateway::adyen::{Adyen, AdyenEnvironment, AdyenSecrets, AdyenSettings, CaptureMode};
+use connector::gateway::adyen::{AdyenEnvironment, AdyenSettings, CaptureMode};
 use connector::gateway::{GatewayName, Gateways};
 use connector::http::{HeaderMap, HeaderValue, Transport};
 use connector::ids::Id;
@@ -39,8 +39,10 @@ use crate::adyen::{Adyen as AdyenSimulator, AdyenConfig};
 use crate::cleeng::{CleengSimulator, Cycle, DunningSettings, Publisher, SentWebhook, Subscriber};
 use crate::clock::VirtualClock;
 use crate::crash::{CrashSwitch, MortalRequeue, MortalStore, MortalTransport};
-use crate::house::House;
+pub use crate::guests::Guest;
+use crate::guests::{self, Houses, methods_of};
 use crate::mail::Mail;
+use crate::paypal::PayPal as PayPalSimulator;
 use crate::peer::{InProcess, Road};
 
 /// The publisher of the sandbox.
@@ -77,7 +79,6 @@ pub const FRONT_TIME: Duration = Duration::from_secs(29);
 
 const CLEENG_URL: &str = "http://cleeng.test/3.1";
 const MEDIASTORE_URL: &str = "http://cleeng.test/mediastore";
-const ADYEN_URL: &str = "http://adyen.test";
 
 /// Metrics that can be looked at.
 #[derive(Default)]
@@ -120,17 +121,6 @@ impl MetricSink for Recorder {
     }
 }
 
-/// A gateway on the stage, with its payment methods in Cleeng.
-#[derive(Clone)]
-pub struct Guest {
-    /// Its simulator.
-    pub house: Arc<dyn House>,
-    /// The method that is authorised first.
-    pub method: &'static str,
-    /// The method that is charged at once.
-    pub capture_only: &'static str,
-}
-
 /// The whole world of one test.
 pub struct Stage {
     /// The time.
@@ -139,6 +129,8 @@ pub struct Stage {
     pub cleeng: CleengSimulator,
     /// Adyen.
     pub adyen: Arc<AdyenSimulator>,
+    /// PayPal.
+    pub paypal: Arc<PayPalSimulator>,
     /// All gateways, Adyen first.
     pub guests: Vec<Guest>,
     /// The way to Cleeng and all of them, where faults are laid and calls are listed.
@@ -191,10 +183,15 @@ impl Stage {
     pub fn new(change: impl FnOnce(&mut Rules)) -> Self {
         let clock = VirtualClock::starting_at(START);
         let cleeng = CleengSimulator::new(publisher(), clock.clone());
-        let adyen = Arc::new(AdyenSimulator::new(adyen_config(), Arc::new(clock.clone())));
+        let houses = Houses::open(&clock);
         furnish(&cleeng);
         let (road, switch) = (Road::default(), CrashSwitch::default());
-        let peers = InProcess::new(road.clone()).with("http://cleeng.test", Arc::new(cleeng.clone())).with(ADYEN_URL, adyen.clone());
+        let mut peers = InProcess::new(road.clone()).with("http://cleeng.test", Arc::new(cleeng.clone()));
+        for (gateway, peer) in houses.peers() {
+            for address in guests::addresses_of(gateway) {
+                peers = peers.with(address, Arc::clone(&peer));
+            }
+        }
         let transport: Arc<dyn Transport> = Arc::new(MortalTransport::new(Arc::new(peers), switch.clone()));
         let memory: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
         let store = Arc::new(MortalStore::new(memory, switch.clone()));
@@ -205,7 +202,10 @@ impl Stage {
         let world = World {
             rules: Arc::new(rules),
             cleeng: Arc::new(core_api(CLEENG_URL, Arc::clone(&transport))),
-            gateways: Gateways::default().with(Arc::new(adyen_gateway(ADYEN_URL, Arc::clone(&transport)))),
+            gateways: GatewayName::ALL
+                .iter()
+                .map(|name| guests::adapter(*name, Arc::clone(&transport), &clock))
+                .fold(Gateways::default(), Gateways::with),
             store: store.clone(),
             clock: Arc::new(clock.clone()),
             metrics: Metrics::new(metrics.clone()),
@@ -220,11 +220,12 @@ impl Stage {
             patience: Arc::new(Turns),
             captcha: Arc::new(NoCaptcha),
         };
-        let guests = vec![Guest { house: adyen.clone(), method: METHOD, capture_only: CAPTURE_ONLY_METHOD }];
+        let (guests, Houses { adyen, paypal }) = (houses.guests(), houses);
         Self {
             clock,
             cleeng,
             adyen,
+            paypal,
             guests,
             road,
             switch,
@@ -433,19 +434,14 @@ pub fn flow(topic: Topic) -> Option<Box<dyn Flow>> {
     }
 }
 
-/// The payment method of the sandbox that is authorised first, by gateway.
-#[must_use]
-pub const fn method_of(gateway: GatewayName) -> &'static str {
-    match gateway {
-        GatewayName::Adyen => METHOD,
-    }
-}
-
 /// Fills Cleeng with the sandbox's methods and its offer.
 pub fn furnish(cleeng: &CleengSimulator) {
-    cleeng.add_method(id(METHOD), "adyen", DunningSettings::default());
     let after_due = DunningSettings { authorised_first: false, attempts: vec![0, -24, -48], grace: 50 };
-    cleeng.add_method(id(CAPTURE_ONLY_METHOD), "adyen", after_due);
+    for gateway in GatewayName::ALL {
+        let (method, capture_only) = methods_of(*gateway);
+        cleeng.add_method(id(method), gateway.as_str(), DunningSettings::default());
+        cleeng.add_method(id(capture_only), gateway.as_str(), after_due.clone());
+    }
     let price = Money::new(999, known(Currency::new("USD").ok()));
     for offer in [OFFER, SAMPLE_OFFER, PASS] {
         cleeng.add_offer(id(offer), price, Cycle::MONTHLY);
@@ -484,13 +480,14 @@ pub fn adyen_config() -> AdyenConfig {
 /// The sandbox's rules: every default.
 #[must_use]
 pub fn rules() -> Rules {
-    let adyen = |billing| Method { gateway: GatewayName::Adyen, billing };
+    let of_gateway = |gateway: &GatewayName| {
+        let (method, capture_only) = methods_of(*gateway);
+        [(id(method), Billing::AuthoriseThenCapture), (id(capture_only), Billing::CaptureOnly)]
+            .map(|(id, billing)| (id, Method { gateway: *gateway, billing }))
+    };
     Rules {
         publisher: id::<connector::ids::kind::Publisher>(PUBLISHER),
-        methods: BTreeMap::from([
-            (id::<connector::ids::kind::PaymentMethod>(METHOD), adyen(Billing::AuthoriseThenCapture)),
-            (id(CAPTURE_ONLY_METHOD), adyen(Billing::CaptureOnly)),
-        ]),
+        methods: GatewayName::ALL.iter().flat_map(of_gateway).collect(),
         capture_wait: Duration::from_secs(3600),
         settle_on: SettleOn::Notification,
         settle_deadline: Duration::from_secs(45 * 60),
@@ -504,16 +501,6 @@ pub fn rules() -> Rules {
 fn core_api(url: &str, transport: Arc<dyn Transport>) -> CoreApi {
     let settings = CleengSettings { api_url: url.to_owned(), ..CleengSettings::defaults(Environment::Sandbox) };
     known(CoreApi::new(settings, vec![SecretString::new(PUBLISHER_TOKEN)], transport).ok())
-}
-
-fn adyen_gateway(url: &str, transport: Arc<dyn Transport>) -> Adyen {
-    let settings = adyen_settings(url);
-    let secrets = AdyenSecrets {
-        api_key: SecretString::new(ADYEN_API_KEY),
-        previous_api_key: None,
-        hmac_keys: vec![SecretString::new(ADYEN_HMAC_KEY)],
-    };
-    known(Adyen::new(settings, secrets, transport).ok())
 }
 
 fn verifier() -> Verifier {

@@ -15,8 +15,9 @@ use serde_json::{Value, json};
 use super::DemoError;
 use super::telling::Telling;
 use crate::cleeng::{PaymentRecord, RefundRequest, SubscriptionRecord};
+use crate::guests::methods_of;
 use crate::house::{Entry, House, LedgerEntry, Standing};
-use crate::stage::{OFFER, ORIGIN, PASS, id, method_of};
+use crate::stage::{OFFER, ORIGIN, PASS, id};
 
 /// More refusals than dunning has attempts.
 const FOR_GOOD: usize = 12;
@@ -82,10 +83,10 @@ impl Life {
         telling.until(due.before(hours(60))).await?;
         let old = self.token(telling, customer)?;
         let token = telling.world.cleeng.customer_token(customer);
-        let facts = json!({ "paymentMethodId": method_of(self.gateway), "returnUrl": format!("{ORIGIN}/account") });
+        let facts = json!({ "paymentMethodId": methods_of(self.gateway).0, "returnUrl": format!("{ORIGIN}/account") });
         let mut answer = telling.call(self.gateway, "payment-details", &token, &self.body(&facts, Entry::Good)).await?;
         while let Some(details) = self.does(&answer) {
-            let facts = json!({ "paymentMethodId": method_of(self.gateway), "details": details });
+            let facts = json!({ "paymentMethodId": methods_of(self.gateway).0, "details": details });
             answer = telling.call(self.gateway, "payment-details/finalize", &token, &facts).await?;
         }
         telling.until(due.after(hours(3))).await?;
@@ -146,7 +147,7 @@ impl Life {
     }
 
     fn order<W: Write>(&self, telling: &Telling<'_, W>, customer: &CustomerId, offer: &str) -> Result<OrderId, DemoError> {
-        let order = telling.world.cleeng.new_order(customer, &id(offer), &id(method_of(self.gateway)));
+        let order = telling.world.cleeng.new_order(customer, &id(offer), &id(methods_of(self.gateway).0));
         order.ok_or(DemoError::Broken("an order cannot be made"))
     }
 

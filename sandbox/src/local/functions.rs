@@ -31,6 +31,7 @@ use serde_json::{Value, json};
 use super::queue::{FunctionQueue, LocalRequeue, Message};
 use super::{PATH_KEY, QueueSet};
 use crate::clock::VirtualClock;
+use crate::guests::{self, methods_of};
 use crate::stage::{self, Recorder};
 
 const FUNCTION_TIME: Duration = Duration::from_secs(90);
@@ -97,13 +98,20 @@ pub struct Answered {
 
 /// The environment that the template would give, with the simulators as peers.
 fn environment(cleeng_url: &str, gateways: &[(&'static str, String)]) -> BTreeMap<&'static str, String> {
-    let methods = format!("{}=adyen:authorise_then_capture,{}=adyen:capture_only", stage::METHOD, stage::CAPTURE_ONLY_METHOD);
-    let secrets = json!({
+    let of_gateway = |gateway: &GatewayName| {
+        let (method, capture_only) = methods_of(*gateway);
+        format!("{method}={gateway}:authorise_then_capture,{capture_only}={gateway}:capture_only")
+    };
+    let methods = GatewayName::ALL.iter().map(of_gateway).collect::<Vec<_>>().join(",");
+    let mut secrets = guests::secrets();
+    let others = json!({
         "idempotency_salt": "sandbox-idempotency-salt",
         "webhook_path_keys": [PATH_KEY],
         "cleeng": { "publisher_token": [stage::PUBLISHER_TOKEN], "webhook_secrets": [stage::WEBHOOK_SECRET] },
-        "adyen": { "api_key": [stage::ADYEN_API_KEY], "hmac_keys": [stage::ADYEN_HMAC_KEY] },
     });
+    if let (Some(secrets), Value::Object(others)) = (secrets.as_object_mut(), others) {
+        secrets.extend(others);
+    }
     let fixed = [
         ("CONNECTOR_PUBLISHER_ID", stage::PUBLISHER.to_owned()),
         ("PAYMENT_METHODS", methods),
@@ -112,9 +120,6 @@ fn environment(cleeng_url: &str, gateways: &[(&'static str, String)]) -> BTreeMa
         ("CLEENG_MEDIASTORE_URL", format!("{cleeng_url}/mediastore")),
         ("ALLOWED_ORIGINS", format!("{},http://localhost:3000", stage::ORIGIN)),
         ("PARTIAL_REFUNDS", "send".to_owned()),
-        ("ADYEN_ENVIRONMENT", "test".to_owned()),
-        ("ADYEN_MERCHANT_ACCOUNT", stage::MERCHANT_ACCOUNT.to_owned()),
-        ("ADYEN_CAPTURE", "manual".to_owned()),
         ("CONNECTOR_SECRETS", secrets.to_string()),
         ("CONNECTOR_EMBEDDED", "0".to_owned()),
         // Named by the template; here nobody looks there.
@@ -126,7 +131,7 @@ fn environment(cleeng_url: &str, gateways: &[(&'static str, String)]) -> BTreeMa
 }
 
 impl Functions {
-    /// Starts every function that there is. `gateways` are the settings of their base URLs.
+    /// Starts every function that there is. `gateways` are the settings of all gateways.
     ///
     /// # Errors
     /// [`StartError`].

@@ -24,6 +24,7 @@ use serde_json::Value;
 use crate::adyen::Adyen;
 use crate::cleeng::{CleengSimulator, SentWebhook};
 use crate::clock::VirtualClock;
+use crate::guests::{self, Guest, Houses};
 use crate::house::House;
 use crate::peer::{Call, Peer, Road, Served, serve};
 use crate::stage;
@@ -36,10 +37,10 @@ pub const PATH_KEY: &str = "sandbox-path-key-0123456789";
 pub struct Addresses {
     /// Cleeng's Core API.
     pub cleeng: SocketAddr,
-    /// Adyen's Checkout API.
-    pub adyen: SocketAddr,
     /// The connector's routes.
     pub connector: SocketAddr,
+    /// The first gateway; the others are in a row behind it.
+    pub gateways: SocketAddr,
 }
 
 impl Addresses {
@@ -47,14 +48,14 @@ impl Addresses {
     #[must_use]
     pub fn free(ip: IpAddr) -> Self {
         let any = SocketAddr::new(ip, 0);
-        Self { cleeng: any, adyen: any, connector: any }
+        Self { cleeng: any, connector: any, gateways: any }
     }
 
-    /// Three ports in a row.
+    /// Ports in a row: Cleeng, the connector, then each gateway.
     #[must_use]
     pub fn in_a_row(ip: IpAddr, first: u16) -> Self {
         let port = |offset: u16| SocketAddr::new(ip, first.saturating_add(offset));
-        Self { cleeng: port(0), adyen: port(1), connector: port(2) }
+        Self { cleeng: port(0), connector: port(1), gateways: port(2) }
     }
 }
 
@@ -66,12 +67,14 @@ pub struct LocalWorld {
     pub cleeng: CleengSimulator,
     /// Adyen.
     pub adyen: Arc<Adyen>,
-    /// The calls that were made to both.
+    /// All gateways, Adyen first.
+    pub guests: Vec<Guest>,
+    /// The calls that were made to all of them.
     pub road: Road,
     /// The functions.
     pub functions: Arc<Functions>,
     cleeng_server: Served,
-    adyen_server: Served,
+    servers: Vec<(GatewayName, Served)>,
     gate: Gate,
     sender: ReqwestTransport,
 }
@@ -85,16 +88,28 @@ impl LocalWorld {
         let clock = VirtualClock::starting_at(start);
         let cleeng = CleengSimulator::new(stage::publisher(), clock.clone());
         stage::furnish(&cleeng);
-        let adyen = Arc::new(Adyen::new(stage::adyen_config(), Arc::new(clock.clone())));
+        let houses = Houses::open(&clock);
         let road = Road::default();
         let peer: Arc<dyn Peer> = Arc::new(cleeng.clone());
         let cleeng_server = serve(peer, road.clone(), addresses.cleeng).await?;
-        let adyen_server = serve(adyen.clone(), road.clone(), addresses.adyen).await?;
-        let gateways = [("ADYEN_BASE_URL", adyen_server.url())];
+        let (mut gateways, mut servers) = (Vec::new(), Vec::new());
+        for (offset, (gateway, peer)) in (0_u16..).zip(houses.peers()) {
+            let mut address = addresses.gateways;
+            if address.port() != 0 {
+                address.set_port(address.port().saturating_add(offset));
+            }
+            let server = serve(peer, road.clone(), address).await?;
+            gateways.extend(guests::settings_of(gateway, Some(&server.url())));
+            servers.push((gateway, server));
+        }
+        if let Some((_, server)) = servers.iter().find(|(gateway, _)| *gateway == GatewayName::PayPal) {
+            houses.paypal.lie_at(&server.url());
+        }
         let functions = Arc::new(Functions::start(&clock, &cleeng_server.url(), &gateways).await?);
         let gate = Gate::open(addresses.connector, Arc::clone(&functions)).await?;
         let sender = ReqwestTransport::new().map_err(|_| StartError::Http)?;
-        Ok(Self { clock, cleeng, adyen, road, functions, cleeng_server, adyen_server, gate, sender })
+        let (guests, adyen) = (houses.guests(), houses.adyen);
+        Ok(Self { clock, cleeng, adyen, guests, road, functions, cleeng_server, servers, gate, sender })
     }
 
     /// Where Cleeng listens, without `/3.1`.
@@ -103,10 +118,10 @@ impl LocalWorld {
         self.cleeng_server.url()
     }
 
-    /// Where Adyen listens, without the version.
+    /// Where each gateway listens.
     #[must_use]
-    pub fn adyen_url(&self) -> String {
-        self.adyen_server.url()
+    pub fn gateway_urls(&self) -> Vec<(GatewayName, String)> {
+        self.servers.iter().map(|(gateway, server)| (*gateway, server.url())).collect()
     }
 
     /// Where the connector listens.
@@ -124,7 +139,7 @@ impl LocalWorld {
     /// Every simulated gateway.
     #[must_use]
     pub fn houses(&self) -> Vec<Arc<dyn House>> {
-        vec![self.adyen.clone()]
+        self.guests.iter().map(|guest| Arc::clone(&guest.house)).collect()
     }
 
     /// A page's call over HTTP, with the customer's token. `path` begins behind the gateway's name.

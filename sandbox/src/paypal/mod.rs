@@ -89,6 +89,11 @@ impl PayPal {
         notifications::der(material::TEST_CA)
     }
 
+    /// Its certificate lies here from now on.
+    pub fn lie_at(&self, certificate_host: &str) {
+        self.lock().config.certificate_host = certificate_host.to_owned();
+    }
+
     /// Stores details for Cleeng's customer and returns the token as the adapter writes it.
     pub fn store_details(&self, customer: &str) -> String {
         let mut state = self.lock();

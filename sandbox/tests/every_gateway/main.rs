@@ -71,3 +71,4 @@ macro_rules! every_rule {
 }
 
 every_rule!(adyen, Adyen);
+every_rule!(paypal, PayPal);

@@ -1,0 +1,155 @@
+//! The gateways as the stage and the local world set them up: accounts, settings, secrets, payment methods in Cleeng. A gateway joins with one
+//! more [`Account`].
+
+use std::sync::Arc;
+
+use connector::gateway::{Gateway, GatewayName};
+use connector::http::Transport;
+use connector::secret::{SecretString, SecretTexts};
+use connector::settings::Reader;
+use serde_json::{Value, json};
+
+use crate::adyen::Adyen;
+use crate::clock::VirtualClock;
+use crate::house::House;
+use crate::paypal::{PayPal, PayPalConfig};
+use crate::peer::Peer;
+use crate::stage::{self, CAPTURE_ONLY_METHOD, METHOD, known};
+
+/// The PayPal payment method of the sandbox that is authorised first.
+pub const PAYPAL_METHOD: &str = "125125125";
+/// The PayPal payment method of the sandbox that is charged at once.
+pub const PAYPAL_CAPTURE_ONLY_METHOD: &str = "126126126";
+/// The client id of the sandbox at PayPal.
+pub const PAYPAL_CLIENT_ID: &str = "AZDxjDScFpQtjWTOUtWKbyN_bDt4OgqaF4eYXlewfBP4";
+/// The client secret of the sandbox at PayPal.
+pub const PAYPAL_SECRET: &str = "EGnHDxD_qRPdaLdZz8iCr8N7_MzF-YHPTkjs6NKYQvQSBngp4PTTVWkPZRbL";
+/// The webhook of the sandbox at PayPal.
+pub const PAYPAL_WEBHOOK_ID: &str = "8PT597110X687430LKGECATA";
+
+/// A gateway on the stage, with its payment methods in Cleeng.
+#[derive(Clone)]
+pub struct Guest {
+    /// Its simulator.
+    pub house: Arc<dyn House>,
+    /// The method that is authorised first.
+    pub method: &'static str,
+    /// The method that is charged at once.
+    pub capture_only: &'static str,
+}
+
+/// The payment methods of a gateway in Cleeng: the one that is authorised first, the one that is charged at once.
+#[must_use]
+pub const fn methods_of(gateway: GatewayName) -> (&'static str, &'static str) {
+    match gateway {
+        GatewayName::Adyen => (METHOD, CAPTURE_ONLY_METHOD),
+        GatewayName::PayPal => (PAYPAL_METHOD, PAYPAL_CAPTURE_ONLY_METHOD),
+    }
+}
+
+/// Where a gateway is without sockets: every address that its adapter calls.
+#[must_use]
+pub const fn addresses_of(gateway: GatewayName) -> &'static [&'static str] {
+    match gateway {
+        GatewayName::Adyen => &["http://adyen.test"],
+        GatewayName::PayPal => &["https://api-m.sandbox.paypal.com", "https://api.sandbox.paypal.com"],
+    }
+}
+
+/// All simulators, opened.
+pub struct Houses {
+    /// Adyen.
+    pub adyen: Arc<Adyen>,
+    /// PayPal.
+    pub paypal: Arc<PayPal>,
+}
+
+impl Houses {
+    /// Opens every account.
+    #[must_use]
+    pub fn open(clock: &VirtualClock) -> Self {
+        let config = PayPalConfig {
+            client_id: PAYPAL_CLIENT_ID.to_owned(),
+            client_secret: PAYPAL_SECRET.to_owned(),
+            webhook_id: PAYPAL_WEBHOOK_ID.to_owned(),
+            certificate_host: "https://api.sandbox.paypal.com".to_owned(),
+        };
+        Self {
+            adyen: Arc::new(Adyen::new(stage::adyen_config(), Arc::new(clock.clone()))),
+            paypal: Arc::new(PayPal::new(config, Arc::new(clock.clone()))),
+        }
+    }
+
+    /// All of them as guests, Adyen first.
+    #[must_use]
+    pub fn guests(&self) -> Vec<Guest> {
+        let houses: [Arc<dyn House>; 2] = [self.adyen.clone(), self.paypal.clone()];
+        let guest = |house: Arc<dyn House>| {
+            let (method, capture_only) = methods_of(house.gateway());
+            Guest { house, method, capture_only }
+        };
+        houses.into_iter().map(guest).collect()
+    }
+
+    /// All of them as peers.
+    #[must_use]
+    pub fn peers(&self) -> Vec<(GatewayName, Arc<dyn Peer>)> {
+        vec![(GatewayName::Adyen, self.adyen.clone()), (GatewayName::PayPal, self.paypal.clone())]
+    }
+}
+
+/// The settings of a gateway, as the template would give them; `url` replaces its base URL, where it has sockets.
+#[must_use]
+pub fn settings_of(gateway: GatewayName, url: Option<&str>) -> Vec<(&'static str, String)> {
+    match gateway {
+        GatewayName::Adyen => vec![
+            ("ADYEN_ENVIRONMENT", "test".to_owned()),
+            ("ADYEN_MERCHANT_ACCOUNT", stage::MERCHANT_ACCOUNT.to_owned()),
+            ("ADYEN_CAPTURE", "manual".to_owned()),
+            ("ADYEN_BASE_URL", url.unwrap_or("http://adyen.test").to_owned()),
+        ],
+        GatewayName::PayPal => {
+            let mut settings = vec![
+                ("PAYPAL_ENVIRONMENT", "sandbox".to_owned()),
+                ("PAYPAL_CLIENT_ID", PAYPAL_CLIENT_ID.to_owned()),
+                ("PAYPAL_WEBHOOK_ID", PAYPAL_WEBHOOK_ID.to_owned()),
+                ("PAYPAL_TRUST_ROOT", trust_root()),
+            ];
+            settings.extend(url.map(|url| ("PAYPAL_BASE_URL", url.to_owned())));
+            settings
+        }
+    }
+}
+
+/// The test CA of the simulator, as the setting has it.
+fn trust_root() -> String {
+    use base64::Engine as _;
+    base64::engine::general_purpose::STANDARD.encode(PayPal::trust_root())
+}
+
+/// The gateways' part of the deployment's secret.
+#[must_use]
+pub fn secrets() -> Value {
+    json!({
+        "adyen": { "api_key": [stage::ADYEN_API_KEY], "hmac_keys": [stage::ADYEN_HMAC_KEY] },
+        "paypal": { "client_secret": [PAYPAL_SECRET] },
+    })
+}
+
+/// The adapter of a gateway, built as a function builds it.
+///
+/// # Panics
+/// If the sandbox's own settings or secrets are wrong.
+#[must_use]
+pub fn adapter(gateway: GatewayName, transport: Arc<dyn Transport>, clock: &VirtualClock) -> Arc<dyn Gateway> {
+    let settings = settings_of(gateway, None);
+    let get = |name: &str| settings.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
+    let mut reader = Reader::new(&get);
+    let blueprint = gateway.read(&mut reader);
+    let blueprint = known(reader.finish(blueprint).ok());
+    let all = secrets();
+    let own = all.get(gateway.as_str()).and_then(Value::as_object).into_iter().flatten();
+    let texts = |value: &Value| value.as_array().into_iter().flatten().filter_map(Value::as_str).map(SecretString::new).collect();
+    let secrets = SecretTexts(own.map(|(name, values)| (name.clone(), texts(values))).collect());
+    known(blueprint.build(&secrets, transport, Arc::new(clock.clone())).ok())
+}
