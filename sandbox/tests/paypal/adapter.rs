@@ -170,6 +170,7 @@ async fn whoever_brings_a_return_it_is_the_same_capture_to_paypal() {
     for sent in bench.sent() {
         assert_eq!(sent.url, format!("{API}/v2/checkout/orders/{ORDER}/capture"));
         assert_eq!(sent.headers.get("paypal-request-id").unwrap(), expected.as_str());
+        assert!(sent.timeout <= connector::front::GATEWAY_TIMEOUT, "a customer waits for it");
     }
     assert_eq!(bench.sent().len(), 2);
 }

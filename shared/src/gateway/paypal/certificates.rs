@@ -24,8 +24,10 @@ const MOST_KEPT: usize = 8;
 /// How many certificates a chain may have.
 const LONGEST_CHAIN: usize = 6;
 /// How many calls notifications may cause in [`WINDOW`]: whoever posts forgeries must not use up our calls at PayPal.
-const MOST_CALLS: u32 = 30;
+const MOST_CALLS: u32 = 120;
 const WINDOW: Duration = Duration::from_secs(60);
+/// A certificate that is of no use is not fetched again for this long: each notification then costs one question, not two calls.
+const GIVEN_UP: Duration = Duration::from_secs(60);
 
 /// Why there is no certificate to check a signature with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,6 +48,8 @@ pub(super) struct Certificates {
     trust_root: Option<Vec<u8>>,
     roots: OnceLock<Vec<TrustAnchor<'static>>>,
     kept: Mutex<BTreeMap<String, Arc<Chain>>>,
+    /// Where there was none, and when.
+    useless: Mutex<BTreeMap<String, Timestamp>>,
     calls: Mutex<(Timestamp, u32)>,
 }
 
@@ -72,7 +76,17 @@ impl Certificates {
         trust_root: Option<Vec<u8>>,
     ) -> Self {
         let calls = Mutex::new((Timestamp::from_millis(0), 0));
-        Self { transport, clock, environment, elsewhere, trust_root, roots: OnceLock::new(), kept: Mutex::default(), calls }
+        Self {
+            transport,
+            clock,
+            environment,
+            elsewhere,
+            trust_root,
+            roots: OnceLock::new(),
+            kept: Mutex::default(),
+            useless: Mutex::default(),
+            calls,
+        }
     }
 
     /// The certificate at this URL.
@@ -88,13 +102,20 @@ impl Certificates {
         if let Some(chain) = known.filter(|chain| self.is_trusted(chain)) {
             return Ok(Trusted(chain));
         }
-        let chain = self.fetch(url).await.map(Arc::new).filter(|chain| self.is_trusted(chain)).ok_or(Trouble::Unusable)?;
-        let mut kept = lock(&self.kept);
-        if kept.len() >= MOST_KEPT {
-            kept.clear();
+        let now = self.clock.now();
+        if lock(&self.useless).get(url).is_some_and(|since| now.since(*since) < GIVEN_UP) {
+            return Err(Trouble::Unusable);
         }
-        kept.insert(url.to_owned(), Arc::clone(&chain));
-        Ok(Trusted(chain))
+        match self.fetch(url).await.map(Arc::new).filter(|chain| self.is_trusted(chain)) {
+            Some(chain) => {
+                remember(&self.kept, url, Arc::clone(&chain));
+                Ok(Trusted(chain))
+            }
+            None => {
+                remember(&self.useless, url, now);
+                Err(Trouble::Unusable)
+            }
+        }
     }
 
     /// Takes one of the calls that notifications may cause for now; false if there is none left.
@@ -176,6 +197,15 @@ impl Certificates {
             None => rustls_native_certs::load_native_certs().certs.iter().filter_map(anchor).collect(),
         })
     }
+}
+
+/// Keeps something by its URL; when there is too much of it, everything before is forgotten.
+fn remember<T>(kept: &Mutex<BTreeMap<String, T>>, url: &str, what: T) {
+    let mut kept = lock(kept);
+    if kept.len() >= MOST_KEPT {
+        kept.clear();
+    }
+    kept.insert(url.to_owned(), what);
 }
 
 fn anchor(der: &CertificateDer<'_>) -> Option<TrustAnchor<'static>> {

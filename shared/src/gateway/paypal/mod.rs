@@ -53,6 +53,10 @@ use crate::settings::Problems;
 /// The longest time that one operation takes, all its calls included: an access token, the write, its second step, and reading what there is.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 
+/// The same for what a customer waits for at a page: whoever answers him has that long for the gateway (`front::GATEWAY_TIMEOUT`), and only
+/// one call of several can be bound from outside.
+const CUSTOMER_WAITS: Duration = Duration::from_secs(20);
+
 /// PayPal keeps the request ids of orders for 6 hours, of payments for 45 days and of the vault for 3 hours (the specifications'
 /// `PayPal-Request-Id`). The vault's do not count here: a setup token that is made twice moves no money and lapses, and a setup token is
 /// turned into stored details once. Ten minutes are left for clocks and queues.

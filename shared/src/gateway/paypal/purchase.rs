@@ -9,7 +9,7 @@ use super::orders::{purchase_unit, put, put_pattern};
 use super::token::PayPalToken;
 use super::wire::{self, Asked, Intent, Open, Order, UNREADABLE};
 use super::{
-    CALL_TIMEOUT, Decline, DeclineClass, FinalizeRequest, GatewayError, NO_SUCH_RESOURCE, Operation, Outcome, PayPal, PurchaseRequest,
+    CUSTOMER_WAITS, Decline, DeclineClass, FinalizeRequest, GatewayError, NO_SUCH_RESOURCE, Operation, Outcome, PayPal, PurchaseRequest,
     UnknownCause, refused,
 };
 use crate::ids::ExternalPaymentId;
@@ -49,7 +49,7 @@ impl PayPal {
             "purchase_units": [purchase_unit(&asked)?],
             "payment_source": { "paypal": paypal },
         });
-        match self.create(&Budget::new(CALL_TIMEOUT), &body, request.key.as_str()).await? {
+        match self.create(&Budget::new(CUSTOMER_WAITS), &body, request.key.as_str()).await? {
             Answer::Body(order) => Ok(started(&order, &asked)),
             Answer::Refused { status, issue } => refused(status, &issue),
             Answer::Empty => Ok(UNREADABLE),
@@ -68,7 +68,7 @@ impl PayPal {
         put_pattern(&mut paypal, self.settings.usage_pattern.as_deref());
         let customer = json!({ "merchant_customer_id": request.customer.as_str() });
         let body = json!({ "customer": customer, "payment_source": { "paypal": paypal } });
-        let answer = self.client.post(&Budget::new(CALL_TIMEOUT), SETUP_TOKENS, Some(&body), request.key.as_str()).await?;
+        let answer = self.client.post(&Budget::new(CUSTOMER_WAITS), SETUP_TOKENS, Some(&body), request.key.as_str()).await?;
         match answer {
             Answer::Body(setup) => Ok(storing(&setup)),
             Answer::Refused { status, issue } => refused(status, &issue),
@@ -89,7 +89,7 @@ impl PayPal {
         if !wire::is_id(started) {
             return Err(GatewayError::Malformed { code: "started_id".to_owned() });
         }
-        let budget = Budget::new(CALL_TIMEOUT);
+        let budget = Budget::new(CUSTOMER_WAITS);
         if request.amount.is_zero() {
             return self.finish_storing(&budget, request, started).await;
         }

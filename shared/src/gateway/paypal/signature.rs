@@ -1,18 +1,21 @@
 //! Whether a notification is PayPal's: by its signature, and where that cannot be checked here, by asking PayPal. Must never look into a body
 //! before that, nor write it anew: the signature is over the bytes as they came.
 
+use std::time::Duration;
+
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::CALL_TIMEOUT;
 use super::access::Budget;
 use super::certificates::{Certificates, Trouble};
 use super::client::{Answer, Client};
 use crate::gateway::NotificationError;
 use crate::http::HeaderMap;
 
+/// How long PayPal may be asked about one notification: its sender waits for the answer.
+const ASKING: Duration = Duration::from_secs(10);
 /// The only algorithm that PayPal names.
 const ALGORITHM: &str = "SHA256withRSA";
 /// The longest value of a header that is looked at, in bytes: above the specification's (Webhooks 1.11, `verify_webhook_signature`).
@@ -98,7 +101,7 @@ impl Verifier {
         if !event.is_object() {
             return Err(NotificationError::Malformed);
         }
-        let budget = Budget::new(CALL_TIMEOUT);
+        let budget = Budget::new(ASKING);
         for webhook in &self.webhook_ids {
             if !self.certificates.may_call() {
                 return Ok(false);
