@@ -6,6 +6,7 @@
 //!
 //! | what is told | the record | then |
 //! |---|---|---|
+//! | the customer agreed | nothing | what waited for him is finished from here |
 //! | authorised, declined | the answer, for the flow that waits for it | a purchase whose customer never came back is finished from here |
 //! | captured, capture failed | captured, failed; also later | the waiting capture reports it; a late failure is reported from here |
 //! | cancelled, expired, cancel failed | released, or held still | the next event of the subscription tells Cleeng |
@@ -27,7 +28,7 @@ use connector::gateway::{GatewayName, GatewayNotification, NotificationKind, Ref
 use connector::journal::JournalError;
 use connector::journal::payment::PaymentRecord;
 use connector::journal::refunds::RefundPart;
-use connector::purchase::settle_by_notification;
+use connector::purchase::{finish_approved, settle_by_notification};
 use connector::secret::SecretString;
 
 use crate::desk::Desk;
@@ -59,6 +60,9 @@ async fn story(world: &World, gateway: GatewayName, item: &GatewayNotification, 
         }
         // The customer may never come back: the purchase is finished from here.
         return finish_purchase(world, &desk.payment, item, delivery).await;
+    }
+    if item.kind == NotificationKind::CustomerApproved {
+        return Ok(finish_approved(world, &desk.payment.reference, delivery).await);
     }
     if desk.run.obligation.open().is_some() {
         return loss::report(&mut desk).await;

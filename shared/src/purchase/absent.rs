@@ -1,8 +1,8 @@
 //! Going on without the customer: a notification says what became of a payment, or the order's time is over.
 
-use super::facts::{Answered, NOTIFIED};
+use super::facts::{Answered, NOTIFIED, Round};
 use super::order::kept;
-use super::position::{Position, note, position, snapshot};
+use super::position::{Position, keep_snapshot, note, position, snapshot};
 use super::settle::{close, go_on};
 use super::{ask, give_back};
 use crate::billing::case::Case;
@@ -90,6 +90,55 @@ async fn carry_on(case: &mut Case<'_>, news: &News<'_>) -> Story<Verdict> {
         (None, false, _) => Answered::Declined(Decline::new(DeclineClass::Soft, "notified")),
     };
     note(case, NOTIFIED, &answered);
+    go_on(case, &kept, answered).await
+}
+
+/// The gateway says that the customer agreed to what waited for him, and waits for us to finish it: he may never come back himself. Whatever
+/// he brings back later finds it finished. May be called again and again.
+///
+/// # Errors
+/// None: what is left to be done is in the verdict.
+pub async fn finish_approved(world: &World, reference: &Reference, delivery: &Delivery) -> Verdict {
+    match approved(world, reference, delivery).await {
+        Ok(verdict) | Err(verdict) => verdict,
+    }
+}
+
+async fn approved(world: &World, reference: &Reference, delivery: &Delivery) -> Story<Verdict> {
+    let mut work = Work::new(std::sync::Arc::clone(&world.store));
+    let key = PaymentRecord::key(reference);
+    work.load(std::slice::from_ref(&key)).await?;
+    let Some(payment) = work.read::<PaymentRecord>(&key)? else { return Err(later("payment_not_known_yet")) };
+    if !payment.is_purchase() {
+        return Ok(Verdict::NotOurs);
+    }
+    let mut case = Case::open_alone(world, Key::from_stored(payment.obligation), &[], delivery).await?;
+    if case.attempt().and_then(|attempt| attempt.reference.as_ref()) != Some(reference) {
+        // Replaced, lapsed or finished: what nobody finishes holds nothing.
+        return Ok(Verdict::Settled("nothing_waits"));
+    }
+    let story = finish(&mut case).await;
+    Ok(case.conclude(story).await)
+}
+
+async fn finish(case: &mut Case<'_>) -> Story<Verdict> {
+    let mut kept = snapshot(case)?;
+    let answered = match position(case)? {
+        Position::NotStarted => return Ok(Verdict::Settled("nothing_waits")),
+        // The answer that says what waits is on its way to the journal.
+        Position::StartUnknown => return Err(later("start_unknown")),
+        Position::Pending => return Err(later("payment_pending")),
+        Position::Decided(answered) => answered,
+        Position::RoundUnknown(round) => ask::finish(case, &kept, round).await?,
+        Position::Waiting { .. } if kept.expires_at <= case.now() => return Ok(Verdict::Settled("order_expired")),
+        Position::Waiting { round, .. } => {
+            kept.rounds.truncate(round);
+            let nothing = serde_json::Value::Null;
+            kept.rounds.push(Round { fingerprint: ask::fingerprint_of(case, &nothing), details: nothing });
+            keep_snapshot(case, &kept);
+            ask::finish(case, &kept, round).await?
+        }
+    };
     go_on(case, &kept, answered).await
 }
 

@@ -5,7 +5,7 @@ use crate::billing::case::{Case, StepTurn};
 use crate::billing::gateway_step::{self, Call, Fact};
 use crate::billing::{Story, later};
 use crate::flow::{Delivery, Verdict, World};
-use crate::gateway::{CancelRequest, CancelTarget, IdempotencyKey, OperationKind, Reference, RefundRequest};
+use crate::gateway::{CancelRequest, CancelTarget, Decline, IdempotencyKey, OperationKind, Reference, RefundRequest};
 use crate::ids::ExternalPaymentId;
 use crate::journal::JournalError;
 use crate::journal::payment::PaymentState;
@@ -158,6 +158,15 @@ async fn cancel(case: &mut Case<'_>, reference: &Reference) -> Story<Verdict> {
     let make = |key| Call::Cancel(CancelRequest { key, reference: reference.clone(), target });
     match gateway_step::run(case, CANCEL, gateway, OperationKind::Cancel, make).await? {
         Fact::Done { .. } | Fact::Received { .. } => case.finish(Finish::GivenBack).await,
+        // It is taken already, and the gateway says under which id: the other way gives it back.
+        Fact::Declined(Decline { payment: Some(external), .. }) => {
+            if let Some(attempt) = case.run.obligation.open_mut() {
+                attempt.finish = Some(Finish::Superseded);
+            }
+            take_note(case, reference, &external).await?;
+            begin(case, 2)?;
+            refund(case, reference).await
+        }
         Fact::Declined(_) => case.finish(Finish::Stale { reason: "nothing_to_cancel".to_owned() }).await,
     }
 }

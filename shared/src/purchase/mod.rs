@@ -31,4 +31,4 @@ pub mod report;
 pub mod settle;
 pub mod tell;
 
-pub use self::absent::{expire_purchase, settle_by_notification};
+pub use self::absent::{expire_purchase, finish_approved, settle_by_notification};
