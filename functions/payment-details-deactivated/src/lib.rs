@@ -2,19 +2,21 @@
 //!
 //! Cleeng's checklist: fetch the authorised payments of the details, cancel each at the gateway and then in Cleeng; after that, if it is
 //! wanted, delete the stored details at the gateway and in Cleeng. In that order, because an authorisation outlives its token and nobody
-//! would release it. A payment that is being captured or is captured is left alone: a cancel never gives captured money back.
+//! would release it; a cancel that the gateway only took is waited for. A payment that is being captured or is captured is left alone: a cancel never gives captured money back.
 
 mod delete;
 mod release;
 
 use async_trait::async_trait;
-use connector::billing::case::Case;
+use connector::billing::case::{Case, StepTurn};
 use connector::billing::{Story, later, read_failed, rules, tokens};
 use connector::cleeng::webhook::{DeactivationEvent, Topic, Verified, Webhook};
 use connector::cleeng::{CleengError, Payment};
 use connector::clock::Timestamp;
 use connector::flow::{Delivery, Flow, Method, Verdict, World};
+use connector::gateway::Reference;
 use connector::ids::PaymentDetailsId;
+use connector::journal::payment::PaymentState;
 use connector::journal::record::{AttemptKind, Finish};
 use connector::journal::store::Key;
 use connector::lambda::queue::Envelope;
@@ -23,6 +25,8 @@ use connector::metrics::Metric;
 use crate::release::Left;
 
 const KIND: AttemptKind = AttemptKind::Deactivate;
+/// The step that holds which payments were released. It is no call: it is done as soon as it is begun.
+const RELEASED: &str = "released";
 
 /// Cleans up after payment details.
 #[derive(Clone, Copy, Debug, Default)]
@@ -68,7 +72,7 @@ async fn clean_up(case: &mut Case<'_>, gone: &Gone, delivery: &Delivery) -> Stor
         let outcome = last.finish.as_ref().map_or("finished", Finish::as_str);
         return Ok(rules::duplicate(case.world, outcome));
     }
-    let left = release_all(case.world, gone, &held, delivery).await?;
+    let (left, released) = release_all(case.world, gone, &held, delivery).await?;
     note_token(case, gone).await?;
     if case.attempt().is_none() {
         case.open_attempt(KIND, gone.received_at, Some(gone.event.details.clone()))?;
@@ -81,6 +85,7 @@ async fn clean_up(case: &mut Case<'_>, gone: &Gone, delivery: &Delivery) -> Stor
             // Cleeng is asked about these details until the capture is reported.
             return Err(later("capture_in_flight"));
         }
+        all_final(case, released).await?;
         delete::details(case, gone).await?;
     }
     case.finish(Finish::Deactivated).await
@@ -96,11 +101,14 @@ async fn authorised(world: &World, details: &PaymentDetailsId) -> Story<Vec<Paym
 }
 
 /// Releases every payment, each under an obligation of its own. One that has to wait does not hold back the others.
-async fn release_all(world: &World, gone: &Gone, held: &[Payment], delivery: &Delivery) -> Story<Vec<Left>> {
-    let (mut left, mut waits) = (Vec::new(), None);
+async fn release_all(world: &World, gone: &Gone, held: &[Payment], delivery: &Delivery) -> Story<(Vec<Left>, Vec<Reference>)> {
+    let (mut left, mut released, mut waits) = (Vec::new(), Vec::new(), None);
     for payment in held {
         match release::one(world, gone, payment, delivery).await {
-            Ok(became) => left.push(became),
+            Ok((became, reference)) => {
+                released.extend(reference.filter(|_| became == Left::Released));
+                left.push(became);
+            }
             Err(Verdict::Parked(_)) => left.push(Left::Parked),
             Err(verdict @ Verdict::Later { .. }) => waits = Some(verdict),
             Err(verdict) => return Err(verdict),
@@ -112,7 +120,37 @@ async fn release_all(world: &World, gone: &Gone, held: &[Payment], delivery: &De
             tracing::warn!(details = %gone.event.details, reason, "a payment of deactivated details is left alone");
         }
     }
-    waits.map_or(Ok(left), Err)
+    waits.map_or(Ok((left, released)), Err)
+}
+
+/// Nothing is deleted before the gateway has said that every hold is gone: a cancel that it only took can still fail, and a hold outlives its
+/// token. Cleeng does not list these payments any more, so they are kept with the attempt.
+async fn all_final(case: &mut Case<'_>, released: Vec<Reference>) -> Story<()> {
+    let mut all: Vec<Reference> = match case.turn(RELEASED)? {
+        StepTurn::Done(known) => known,
+        StepTurn::Fresh | StepTurn::Unknown(_) => Vec::new(),
+    };
+    all.extend(released);
+    all.sort_unstable();
+    all.dedup();
+    case.note(RELEASED, &all);
+    let mut states = Vec::new();
+    for reference in &all {
+        case.load_payment(reference).await?;
+        states.extend(case.payment(reference).map(|payment| payment.state));
+    }
+    if states.contains(&PaymentState::Authorised) {
+        return Err(case.park("authorisation_not_released", false).await?);
+    }
+    if !states.contains(&PaymentState::Cancelling) {
+        return Ok(());
+    }
+    let opened = case.attempt().map_or(case.now(), |attempt| attempt.opened_at);
+    if case.now().since(opened) > case.world.rules.unknown_deadline {
+        return Err(case.park("cancel_not_final", false).await?);
+    }
+    case.keep_event();
+    Err(case.put_back(None, "cancel_not_final").await)
 }
 
 /// The journal learns that the details do not use their token any more; needed later by other details that share it.

@@ -32,25 +32,26 @@ pub(crate) enum Left {
     Parked,
 }
 
-/// Releases one payment.
-pub(crate) async fn one(world: &World, gone: &Gone, payment: &Payment, delivery: &Delivery) -> Story<Left> {
+/// Releases one payment. Tells also which one the journal has it as.
+pub(crate) async fn one(world: &World, gone: &Gone, payment: &Payment, delivery: &Delivery) -> Story<(Left, Option<Reference>)> {
     if let Some(record) = journaled(world, payment).await? {
         let (key, subscription) = (release_key(&record.reference), record.subscription.as_ref());
         let mut case = open(world, key, subscription, delivery).await?;
         let left = release(&mut case, gone, &record.reference).await;
-        return concluded(&mut case, left).await;
+        return Ok((concluded(&mut case, left).await?, Some(record.reference)));
     }
     let Some(stranger) = stranger(world, gone, payment).await? else {
         let key = Key::new("release", &["cleeng", payment.id.as_str()]);
         let mut case = open(world, key, None, delivery).await?;
-        return park_once(&mut case, gone).await;
+        return Ok((park_once(&mut case, gone).await?, None));
     };
-    let mut case = open(world, release_key(&stranger.reference(world)), None, delivery).await?;
+    let reference = stranger.reference(world);
+    let mut case = open(world, release_key(&reference), None, delivery).await?;
     let left = match find::adopt(&mut case, stranger, PaymentState::Authorised).await {
         Ok(reference) => release(&mut case, gone, &reference).await,
         Err(verdict) => Err(verdict),
     };
-    concluded(&mut case, left).await
+    Ok((concluded(&mut case, left).await?, Some(reference)))
 }
 
 fn release_key(reference: &Reference) -> Key {

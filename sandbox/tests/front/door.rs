@@ -65,7 +65,7 @@ async fn what_is_no_request_is_refused() {
     without_method["paymentMethod"] = json!({ "type": "scheme", "storedPaymentMethodId": "8415718415718415X" });
     assert_eq!(code(&send(PATH, without_method.to_string()).await), (400, "REQ0001"));
     assert_eq!(code(&send(PATH, "x".repeat(40_000)).await), (413, "REQ0005"));
-    assert_eq!(code(&send("/connectors/paypal/initial-payment", "{}".to_owned()).await), (404, "REQ0003"));
+    assert_eq!(code(&send("/connectors/nobody/initial-payment", "{}".to_owned()).await), (404, "REQ0003"));
     assert_eq!(code(&send("/connectors/adyen/refunds", "{}".to_owned()).await), (404, "REQ0003"));
     assert!(stage.road.calls().is_empty());
 }

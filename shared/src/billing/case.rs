@@ -342,6 +342,17 @@ impl<'w> Case<'w> {
         Ok(Verdict::Parked(reason))
     }
 
+    /// Records something that is no call as a step that is done, in memory.
+    pub fn note<T: Serialize>(&mut self, step: &str, value: &T) {
+        let now = self.now();
+        if let Some(attempt) = self.run.obligation.open_mut()
+            && attempt.step(step).is_none()
+        {
+            attempt.begin(step, None, now);
+        }
+        self.done(step, value);
+    }
+
     /// Keeps the event with the open attempt, in memory.
     pub fn keep_event(&mut self) {
         let event = self.event.clone();

@@ -2,7 +2,7 @@
 
 use super::facts::{Answered, NOTIFIED, Round};
 use super::order::kept;
-use super::position::{Position, keep_snapshot, note, position, snapshot};
+use super::position::{Position, keep_snapshot, position, snapshot};
 use super::settle::{close, go_on};
 use super::{ask, give_back};
 use crate::billing::case::Case;
@@ -89,7 +89,7 @@ async fn carry_on(case: &mut Case<'_>, news: &News<'_>) -> Story<Verdict> {
         (None, true, None) => return Err(later("notification_without_payment")),
         (None, false, _) => Answered::Declined(Decline::new(DeclineClass::Soft, "notified")),
     };
-    note(case, NOTIFIED, &answered);
+    case.note(NOTIFIED, &answered);
     go_on(case, &kept, answered).await
 }
 

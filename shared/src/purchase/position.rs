@@ -69,18 +69,7 @@ pub fn snapshot(case: &Case<'_>) -> Story<Snapshot> {
 
 /// Writes the snapshot of the open attempt, in memory.
 pub fn keep_snapshot(case: &mut Case<'_>, snapshot: &Snapshot) {
-    note(case, SNAPSHOT, snapshot);
-}
-
-/// Records something that is no call as a step that is done, in memory.
-pub fn note<T: serde::Serialize>(case: &mut Case<'_>, step: &str, value: &T) {
-    let now = case.now();
-    if let Some(attempt) = case.run.obligation.open_mut()
-        && attempt.step(step).is_none()
-    {
-        attempt.begin(step, None, now);
-    }
-    case.done(step, value);
+    case.note(SNAPSHOT, snapshot);
 }
 
 /// Forgets everything about the open attempt that must not outlive it, in memory.
