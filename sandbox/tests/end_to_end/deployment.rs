@@ -14,7 +14,7 @@ use crate::support::files::{camel_case, read};
 use crate::support::peers::{MERCHANT_ACCOUNT, Peers};
 use crate::support::process::free_port;
 use crate::support::runtime::Runtime;
-use crate::{NOTIFICATION, WEBHOOKS};
+use crate::{NOTIFICATION, ROUNDS, WEBHOOKS};
 
 /// The functions that pages call; they have no queue.
 const FRONT_END: [&str; 2] = [crate::purchase::FUNCTION, crate::details::FUNCTION];
@@ -130,8 +130,9 @@ impl Deployment {
 
     /// Makes a function's queue, if it has one, and starts its binary. The one that takes notifications has to know all queues.
     pub(crate) async fn deploy(&mut self, function: &'static str) {
-        let known = if function == NOTIFICATION { WEBHOOKS.as_slice() } else { &[] };
-        for function in known.iter().chain([&function]).filter(|function| !FRONT_END.contains(function)) {
+        let known = if [NOTIFICATION, ROUNDS].contains(&function) { WEBHOOKS.as_slice() } else { &[] };
+        let without = |function: &&&'static str| !FRONT_END.contains(function) && **function != ROUNDS;
+        for function in known.iter().chain([&function]).filter(without) {
             self.make_queue(function).await;
         }
         self.start(function);
@@ -170,10 +171,10 @@ impl Deployment {
         if FRONT_END.contains(&function) {
             environment.push(("ALLOWED_ORIGINS", ORIGIN.to_owned()));
             environment.push(("CLEENG_MEDIASTORE_URL", self.mediastore.clone()));
-        } else {
+        } else if function != ROUNDS {
             environment.push(("QUEUE_URL", self.queues[function].clone()));
         }
-        if function == NOTIFICATION {
+        if [NOTIFICATION, ROUNDS].contains(&function) {
             let queues = self.queues.iter().filter(|(function, _)| **function != NOTIFICATION);
             let queues: Vec<String> = queues.map(|(function, url)| format!("{}={url}", topic(function))).collect();
             environment.push(("EVENT_QUEUE_URLS", queues.join(",")));
@@ -247,6 +248,19 @@ impl Deployment {
             self.settle(NOTIFICATION, message).await;
         }
         told.len()
+    }
+
+    /// Whatever will be due is due now.
+    pub(crate) async fn make_due(&self) {
+        let scan = json!({ "TableName": self.aws.table, "ConsistentRead": true });
+        let all = self.aws.call("dynamodb", "DynamoDB_20120810.Scan", &scan).await;
+        for item in all["Items"].as_array().unwrap().iter().filter(|item| item["due_at"].is_object()) {
+            let update = json!({
+                "TableName": self.aws.table, "Key": { "pk": item["pk"] }, "UpdateExpression": "SET due_at = :then",
+                "ExpressionAttributeValues": { ":then": { "N": "1" } },
+            });
+            self.aws.call("dynamodb", "DynamoDB_20120810.UpdateItem", &update).await;
+        }
     }
 
     /// The states of all payments in the journal.

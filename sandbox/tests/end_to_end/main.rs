@@ -10,6 +10,7 @@
 //! | `clean_up` | payment details that are deactivated |
 //! | `refund`, `capture` | single payments, and the gateway's word that settles them |
 //! | `purchase`, `details` | what pages call |
+//! | `rounds` | reconciliation |
 //! | `time` | timeouts |
 //! | `embedded` | binaries without AWS |
 #![expect(
@@ -41,6 +42,7 @@ mod emulators;
 mod page;
 mod purchase;
 mod refund;
+mod rounds;
 mod time;
 
 /// The functions of the billing webhooks.
@@ -50,6 +52,9 @@ pub(crate) const BILLING: [&str; 3] =
 pub(crate) const WEBHOOKS: [&str; 6] = [BILLING[0], BILLING[1], BILLING[2], clean_up::FUNCTION, refund::FUNCTION, capture::FUNCTION];
 /// The function that the gateways' notifications go to.
 pub(crate) const NOTIFICATION: &str = "gateway-notification";
+
+/// The function that a schedule starts.
+pub(crate) const ROUNDS: &str = "reconciliation";
 
 /// Whether to run; says so if not.
 pub(crate) fn enabled(test: &str) -> bool {
