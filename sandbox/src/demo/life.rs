@@ -33,6 +33,25 @@ pub(super) struct Life {
     entries: u32,
 }
 
+/// A customer who moves from one gateway to another in the middle of an authorised period.
+pub(super) async fn moves<W: Write>(telling: &mut Telling<'_, W>, from: Arc<dyn House>, to: Arc<dyn House>) -> Result<(), DemoError> {
+    let (mut old, mut new) = (Life::new(from), Life::new(to));
+    telling.scene(&format!("a customer who moves from {} to {}", old.gateway, new.gateway))?;
+    let customer = telling.world.cleeng.new_customer().ok_or(DemoError::Broken("no customer"))?;
+    old.subscribes(telling, &customer).await?;
+    telling.scene("authorised with the old gateway, then he stores details at the new one")?;
+    let due = old.due(telling, &customer)?;
+    telling.until(due.before(hours(60))).await?;
+    new.stores(telling, &customer).await?;
+    telling.until(due.after(hours(3))).await?;
+    let payments = new.payments(telling, &customer);
+    let statuses: Vec<_> = payments.iter().map(|payment| payment.status.clone()).collect();
+    let paid_there =
+        payments.last().is_some_and(|payment| new.ledger_of(payment).is_some_and(|entry| entry.standing == Standing::Captured));
+    let as_told = statuses == [PaymentStatus::Captured, PaymentStatus::Cancelled, PaymentStatus::Captured];
+    telling.expect(as_told && paid_there, "what the old gateway held is released, the next period is paid through the new one")
+}
+
 impl Life {
     pub(super) fn new(house: Arc<dyn House>) -> Self {
         Self { gateway: house.gateway(), house, entries: 0 }
@@ -82,6 +101,15 @@ impl Life {
         let due = self.due(telling, customer)?;
         telling.until(due.before(hours(60))).await?;
         let old = self.token(telling, customer)?;
+        self.stores(telling, customer).await?;
+        telling.until(due.after(hours(3))).await?;
+        let cancelled = self.payments(telling, customer).iter().filter(|payment| payment.status == PaymentStatus::Cancelled).count();
+        let good = cancelled == 1 && old != self.token(telling, customer)? && self.due(telling, customer)? > due;
+        telling.expect(good, "what was held with the old details is released, and the new ones paid the next period")
+    }
+
+    /// Stores details without a charge, as a page and its customer do.
+    async fn stores<W: Write>(&mut self, telling: &mut Telling<'_, W>, customer: &CustomerId) -> Result<(), DemoError> {
         let token = telling.world.cleeng.customer_token(customer);
         let facts = json!({ "paymentMethodId": methods_of(self.gateway).0, "returnUrl": format!("{ORIGIN}/account") });
         let mut answer = telling.call(self.gateway, "payment-details", &token, &self.body(&facts, Entry::Good)).await?;
@@ -89,10 +117,7 @@ impl Life {
             let facts = json!({ "paymentMethodId": methods_of(self.gateway).0, "details": details });
             answer = telling.call(self.gateway, "payment-details/finalize", &token, &facts).await?;
         }
-        telling.until(due.after(hours(3))).await?;
-        let cancelled = self.payments(telling, customer).iter().filter(|payment| payment.status == PaymentStatus::Cancelled).count();
-        let good = cancelled == 1 && old != self.token(telling, customer)? && self.due(telling, customer)? > due;
-        telling.expect(good, "what was held with the old details is released, and the new ones paid the next period")
+        Ok(())
     }
 
     async fn buys_something_besides<W: Write>(&mut self, telling: &mut Telling<'_, W>, customer: &CustomerId) -> Result<(), DemoError> {

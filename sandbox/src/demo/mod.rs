@@ -11,6 +11,7 @@ mod telling;
 
 use std::io::{self, Write};
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use connector::http::TransportError;
 
@@ -49,6 +50,10 @@ pub async fn play(out: &mut impl Write) -> Result<bool, DemoError> {
     let mut telling = Telling::new(&world, out);
     for house in world.houses() {
         Life::new(house).live(&mut telling).await?;
+    }
+    let houses = world.houses();
+    for (from, to) in houses.iter().zip(houses.iter().skip(1)) {
+        life::moves(&mut telling, Arc::clone(from), Arc::clone(to)).await?;
     }
     let as_expected = telling.unexpected == 0;
     Ok(balance(&world, out)? && as_expected)

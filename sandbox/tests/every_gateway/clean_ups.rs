@@ -32,3 +32,28 @@ pub(crate) async fn old_details_are_deleted_at_both_sides_where_that_is_set(gate
     assert!(agreed(&stage, gateway).iter().all(LedgerEntry::released));
     assert_balanced(&stage, "deleted");
 }
+
+pub(crate) async fn a_customer_moves_to_any_other_gateway_in_the_middle_of_an_authorised_period(gateway: GatewayName) {
+    let others: Vec<GatewayName> = GatewayName::ALL.iter().copied().filter(|other| *other != gateway).collect();
+    assert!(!others.is_empty());
+    for other in others {
+        let stage = Stage::new(|rules| rules.delete_deactivated_details = true);
+        let mut cast = stage.subscriber(stage.guest(gateway).method);
+        stage.clock.advance_to(cast.due.before(72 * HOUR));
+        assert_eq!(stage.play(&stage.authorisation(&cast, 72)).await, Verdict::Settled("authorised"));
+        let old = cast.token.clone();
+        stage.change_card(&mut cast, stage.guest(other).method);
+        for announced in stage.cleeng.due_webhooks() {
+            stage.play(&announced).await;
+        }
+        assert!(agreed(&stage, gateway).iter().all(LedgerEntry::released), "something is held at {gateway}");
+        assert!(!stage.guest(gateway).house.is_stored(&old));
+        stage.clock.advance_to(cast.due.before(48 * HOUR));
+        assert_eq!(stage.play(&stage.authorisation(&cast, 48)).await, Verdict::Settled("authorised"));
+        stage.clock.advance_to(cast.due);
+        assert_eq!(stage.play(&stage.capture(&cast)).await, Verdict::Settled("captured"));
+        assert_eq!(statuses(&stage), [PaymentStatus::Cancelled, PaymentStatus::Captured]);
+        assert_eq!((agreed(&stage, gateway).len(), agreed(&stage, other).len()), (1, 1), "one at each");
+        assert_balanced(&stage, &format!("from {gateway} to {other}"));
+    }
+}

@@ -42,6 +42,7 @@ macro_rules! every_rule {
             }
             every_rule! { @clean_ups:
                 what_is_held_with_old_details_is_released_and_the_new_ones_renew, old_details_are_deleted_at_both_sides_where_that_is_set,
+                a_customer_moves_to_any_other_gateway_in_the_middle_of_an_authorised_period,
             }
             every_rule! { @refunds:
                 a_whole_refund_goes_back_once, refunds_in_parts_go_back_each_once_and_never_more_than_was_taken,
