@@ -44,7 +44,9 @@ async fn what_is_not_rightly_signed_has_no_effect() {
         let posted = stage.post_notification(ADYEN_ROUTE, &json!({}), &body).await;
         assert_eq!((posted.status, posted.messages.len()), (status, 0), "{}", posted.body);
     }
-    assert_eq!(stage.post_notification("/gateways/paypal/notifications", &json!({}), body.as_bytes()).await.status, 404);
+    for (route, status) in [("/gateways/paypal/notifications", 401), ("/gateways/nobody/notifications", 404)] {
+        assert_eq!(stage.post_notification(route, &json!({}), body.as_bytes()).await.status, status, "{route}");
+    }
     assert_eq!((stage.store.writes(), record(&stage).await), (writes, before));
 }
 
