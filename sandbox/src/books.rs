@@ -25,12 +25,13 @@ pub fn disagreements(cleeng: &CleengSimulator, houses: &[&dyn House]) -> Vec<Str
 }
 
 /// Whether Cleeng has to know of it. What was released or given back in full was nobody's charge.
-fn is_kept(payment: &LedgerEntry) -> bool {
+pub(crate) fn is_kept(payment: &LedgerEntry) -> bool {
     let given_back = payment.captured.minor > 0 && payment.refunded == payment.captured;
     payment.authorised && payment.amount.minor > 0 && !payment.released() && !given_back
 }
 
-fn compare(ours: &PaymentRecord, theirs: Option<&LedgerEntry>) -> Option<String> {
+/// What disagrees about one payment, if anything does.
+pub(crate) fn compare(ours: &PaymentRecord, theirs: Option<&LedgerEntry>) -> Option<String> {
     let id = &ours.id;
     let Some(theirs) = theirs else {
         let needs_none = ours.status == PaymentStatus::Rejected || ours.total.is_zero();
@@ -66,7 +67,7 @@ fn same_refund(ours: &PaymentRecord, theirs: &LedgerEntry) -> bool {
 }
 
 /// Two payments that hold or took money for one period of one subscription.
-fn doubled(payments: &[PaymentRecord]) -> Vec<String> {
+pub(crate) fn doubled(payments: &[PaymentRecord]) -> Vec<String> {
     let mut live: Vec<(&SubscriptionId, i64)> = payments
         .iter()
         .filter(|payment| payment.is_live())

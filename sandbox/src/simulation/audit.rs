@@ -1,0 +1,154 @@
+//! What must be true: after every step, and in the end.
+
+use std::collections::BTreeMap;
+
+use connector::flow::Verdict;
+use connector::front::Reply;
+
+use super::agenda::Content;
+use super::sky::Sky;
+use super::watch::{Unsettled, Watch};
+use crate::books::{compare, doubled, is_kept};
+use crate::cleeng::PaymentRecord;
+use crate::house::{LedgerEntry, Standing};
+use crate::stage::Stage;
+
+/// Looks at both sides' books, again and again.
+pub(super) struct Audit {
+    /// Webhooks of Cleeng that never came.
+    pub(super) lost_webhooks: u32,
+    violations: usize,
+}
+
+impl Audit {
+    pub(super) fn of(stage: &Stage) -> Self {
+        Self { lost_webhooks: 0, violations: stage.cleeng.violations().len() }
+    }
+
+    /// What must be true at any time.
+    pub(super) fn after_a_step(&mut self, stage: &Stage, watch: &Watch, sky: &Sky) {
+        let violations = stage.cleeng.violations();
+        for violation in violations.iter().skip(self.violations) {
+            sky.find(format!("Cleeng's contract: {} by {}", violation.rule, violation.request));
+        }
+        self.violations = violations.len();
+        let mut periods: BTreeMap<String, Vec<LedgerEntry>> = BTreeMap::new();
+        for entry in ledger(stage) {
+            if entry.captured.minor > entry.amount.minor {
+                sky.find(format!("{} of {} taken at the gateway of {}", entry.captured, entry.amount, entry.reference));
+            }
+            if entry.refunded.minor > entry.captured.minor {
+                sky.find(format!("{} of {} given back at the gateway of {}", entry.refunded, entry.captured, entry.reference));
+            }
+            if entry.holds_money()
+                && let Some(obligation) = watch.obligation_of(&entry.reference).filter(|key| key.starts_with("period#"))
+            {
+                periods.entry(obligation).or_default().push(entry);
+            }
+        }
+        for (obligation, entries) in periods {
+            let taken = entries.iter().filter(|entry| entry.standing == Standing::Captured).count();
+            if taken > 1 {
+                sky.find(format!("{obligation} is charged {taken} times"));
+            }
+            if entries.len() > 1 {
+                sky.find(format!("{} payments hold money for {obligation} at once", entries.len()));
+            }
+        }
+        for line in doubled(&stage.cleeng.payments()) {
+            sky.find(line);
+        }
+    }
+
+    /// A message left its queue for good.
+    pub(super) fn left_the_queue(&self, content: &Content, verdict: &Verdict, watch: &Watch, sky: &Sky) {
+        let Content::Event(event, _) = content else { return };
+        if *verdict == Verdict::NotOurs {
+            sky.find(format!("{:?} of ours was taken for another connector's", event.get().topic));
+            return;
+        }
+        let data = &event.get().data;
+        let ids = ["subscriptionId", "paymentId", "paymentDetailsId"].iter().filter_map(|name| data.get(*name));
+        let known = ids.map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned)).any(|id| watch.names(&id));
+        if !known {
+            sky.find(format!("{:?} left its queue as {verdict:?}, and the journal knows nothing of it", event.get().topic));
+        }
+    }
+
+    /// A message was delivered so often that its queue gives it up.
+    pub(super) fn dead_letter(&self, sky: &Sky, content: &Content) {
+        let what = match content {
+            Content::Event(event, _) => format!("{:?}", event.get().topic),
+            Content::Notification(_) => "a notification".to_owned(),
+        };
+        sky.find(format!("{what} ends among the dead letters"));
+    }
+
+    /// The door did not take what a gateway posted.
+    pub(super) fn refused_at_the_door(&self, status: u64, sky: &Sky) {
+        if status != 503 && status != 500 {
+            sky.find(format!("the door answers {status} to a true notification"));
+        }
+    }
+
+    /// A customer is told something.
+    pub(super) fn told_the_customer(&self, reply: &Reply, sky: &Sky) {
+        let text = reply.body.to_string();
+        if super::secrets::found_in(&text).is_some_and(|what| what != super::secrets::PERSONAL) {
+            sky.find("a customer is told a secret".to_owned());
+        }
+    }
+
+    /// What must be true when everything has come to its end.
+    pub(super) fn at_the_end(&mut self, stage: &Stage, watch: &Watch, sky: &Sky, unfinished: usize) {
+        self.after_a_step(stage, watch, sky);
+        if unfinished > 0 {
+            sky.find(format!("{unfinished} messages never leave their queue"));
+        }
+        let unsettled = watch.unsettled();
+        for open in unsettled.iter().filter(|one| !one.parked) {
+            sky.find(format!("{} is never settled", open.key));
+        }
+        let (ours, theirs) = (stage.cleeng.payments(), ledger(stage));
+        for payment in &ours {
+            let entry = theirs.iter().find(|other| other.external_payment_id == payment.external_payment_id);
+            if let Some(line) = compare(payment, entry)
+                && !excused(&unsettled, watch, Some(payment), entry)
+            {
+                sky.find(line);
+            }
+        }
+        for entry in &theirs {
+            let payment = ours.iter().find(|payment| payment.external_payment_id == entry.external_payment_id);
+            let excused = || excused(&unsettled, watch, payment, Some(entry));
+            if payment.is_none() && is_kept(entry) && !excused() {
+                sky.find(format!("{} ({}) at the gateway is unknown to Cleeng", entry.external_payment_id, entry.reference));
+            }
+            let held = entry.standing == Standing::Authorised && entry.amount.minor > 0;
+            // Whoever loses the event of a capture or a termination leaves the hold to lapse by itself.
+            if held && self.lost_webhooks == 0 && !excused() {
+                sky.find(format!("{} ({}) is held for ever", entry.external_payment_id, entry.reference));
+            }
+        }
+    }
+}
+
+fn ledger(stage: &Stage) -> Vec<LedgerEntry> {
+    stage.guests.iter().flat_map(|guest| guest.house.ledger()).collect()
+}
+
+/// Whether an operator was told of this payment.
+fn excused(unsettled: &[Unsettled], watch: &Watch, ours: Option<&PaymentRecord>, theirs: Option<&LedgerEntry>) -> bool {
+    let mut words: Vec<String> = Vec::new();
+    if let Some(payment) = ours {
+        words.extend([payment.id.to_string(), payment.order.to_string(), payment.external_payment_id.to_string()]);
+        // All periods of a subscription wait for whoever looks after one of them.
+        words.extend(payment.subscription.as_ref().map(ToString::to_string));
+    }
+    if let Some(entry) = theirs {
+        words.extend([entry.external_payment_id.to_string(), entry.reference.clone()]);
+        words.extend(watch.obligation_of(&entry.reference));
+    }
+    let named = |one: &Unsettled| words.iter().any(|word| one.key.as_str().contains(word.as_str()) || one.body.contains(word.as_str()));
+    unsettled.iter().filter(|one| one.parked).any(named)
+}
