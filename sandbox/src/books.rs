@@ -49,7 +49,11 @@ pub(crate) fn compare(ours: &PaymentRecord, theirs: Option<&LedgerEntry>) -> Opt
             matches!(theirs.standing, Standing::Refused | Standing::CaptureFailed | Standing::Expired | Standing::Cancelled)
         }
         PaymentStatus::Cancelled => matches!(theirs.standing, Standing::Cancelled | Standing::Expired),
-        PaymentStatus::Refunded => same_refund(ours, theirs) || matches!(theirs.standing, Standing::ChargedBack | Standing::CaptureFailed),
+        // Captured money that is gone, or that never came although the capture was accepted, is told as given back.
+        PaymentStatus::Refunded => {
+            let never_came = theirs.captured.is_zero() && matches!(theirs.standing, Standing::Expired | Standing::Cancelled);
+            same_refund(ours, theirs) || never_came || matches!(theirs.standing, Standing::ChargedBack | Standing::CaptureFailed)
+        }
         PaymentStatus::Other(_) => false,
     };
     if !fits {

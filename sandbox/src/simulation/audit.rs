@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use connector::flow::Verdict;
 use connector::front::Reply;
+use connector::gateway::GatewayName;
 
 use super::agenda::Content;
 use super::sky::Sky;
@@ -84,9 +85,10 @@ impl Audit {
         sky.find(format!("{what} ends among the dead letters"));
     }
 
-    /// The door did not take what a gateway posted.
-    pub(super) fn refused_at_the_door(&self, status: u64, sky: &Sky) {
-        if status != 503 && status != 500 {
+    /// The door did not take what a gateway posted. 401 is for PayPal's alone, when nobody can tell whether it is its: it comes again for days.
+    pub(super) fn refused_at_the_door(&self, gateway: GatewayName, status: u64, sky: &Sky) {
+        let undecided = gateway == GatewayName::PayPal && status == 401 && !sky.is_fair();
+        if status != 503 && status != 500 && !undecided {
             sky.find(format!("the door answers {status} to a true notification"));
         }
     }

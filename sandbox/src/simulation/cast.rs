@@ -1,5 +1,7 @@
 //! Who plays: subscribers whose period ends within the play, and customers at a page.
 
+use std::time::Duration;
+
 use connector::gateway::GatewayName;
 use connector::http::{HeaderMap, HeaderValue};
 use connector::ids::OrderId;
@@ -8,8 +10,10 @@ use serde_json::{Value, json};
 use super::dice::Dice;
 use crate::guests::Guest;
 use crate::house::Entry;
-use crate::stage::{Cast, OFFER, ORIGIN, Stage, id, known};
+use crate::stage::{Cast, OFFER, ORIGIN, START, Stage, id, known};
 
+/// A page keeps its customer's token fresh; here it lasts as long as any play.
+const TOKEN: Duration = Duration::from_secs(40 * 86_400);
 /// How often a customer tries another time before he gives up.
 const MOST_ENTRIES: u32 = 3;
 
@@ -63,7 +67,7 @@ impl Visitor {
         let method = if dice.happens(700) { guest.method } else { guest.capture_only };
         let customer = known(stage.cleeng.new_customer());
         let order = dice.happens(700).then(|| known(stage.cleeng.new_order(&customer, &id(OFFER), &id(method))));
-        let token = stage.cleeng.customer_token(&customer);
+        let token = stage.cleeng.token_until(&customer, START.after(TOKEN));
         let standing = Standing::Enters(dice.pick(Entry::Good, &[Entry::Asked, Entry::Asked, Entry::Refused]));
         Self { gateway: guest.house.gateway(), method, order, token, standing, entries: 0, comes_back: dice.happens(750), calls: 0 }
     }

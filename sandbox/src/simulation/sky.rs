@@ -82,6 +82,12 @@ impl Sky {
         self.lock().climate = Climate::fair();
     }
 
+    /// Whether nothing goes wrong any more.
+    #[must_use]
+    pub fn is_fair(&self) -> bool {
+        self.lock().climate == Climate::fair()
+    }
+
     /// Time passes.
     pub fn pass(&self, time: Duration) {
         self.clock.advance(time);

@@ -1,0 +1,49 @@
+//! What was found by seeds, each reduced to a story of its own.
+
+use std::time::Duration;
+
+use connector::cleeng::webhook::Topic;
+use connector::flow::Verdict;
+use connector::gateway::GatewayName;
+use sandbox::cleeng::SentWebhook;
+use sandbox::crash::When;
+use sandbox::stage::{Cast, Stage};
+
+const HOUR: Duration = Duration::from_secs(3_600);
+
+/// A subscriber whose next period is authorised, and who got other details then; with the announcement about the old ones.
+async fn with_other_details(gateway: GatewayName) -> (Stage, Cast, SentWebhook) {
+    let stage = Stage::default();
+    let method = stage.guest(gateway).method;
+    let mut cast = stage.subscriber(method);
+    stage.clock.advance_to(cast.due.before(72 * HOUR));
+    assert_eq!(stage.play(&stage.authorisation(&cast, 72)).await, Verdict::Settled("authorised"));
+    stage.change_card(&mut cast, method);
+    let announced = stage.cleeng.due_webhooks().into_iter().find(|webhook| webhook.topic == Topic::PaymentDetailsDeactivated);
+    (stage, cast, announced.unwrap())
+}
+
+/// Seed 174. Cleeng does not list a payment any more once it took its cancel, and the release of it was never finished: no other period of the
+/// subscription could be authorised after it.
+#[tokio::test]
+async fn a_release_whose_worker_dies_anywhere_is_finished_and_the_next_authorisation_is_made() {
+    for gateway in GatewayName::ALL {
+        for when in [When::Before, When::After] {
+            for nth in 0.. {
+                let (stage, cast, gone) = with_other_details(*gateway).await;
+                stage.post(&gone);
+                stage.switch.arm(nth, when);
+                let survived = stage.switch.run(stage.run_until_quiet()).await.is_some();
+                stage.switch.disarm();
+                stage.clock.advance(Duration::from_secs(100));
+                stage.run_until_quiet().await;
+                stage.clock.advance_to(cast.due.before(48 * HOUR));
+                let next = stage.deliver(&stage.authorisation(&cast, 48)).await;
+                assert_eq!(next, Verdict::Settled("authorised"), "{gateway}: death {when:?} call {nth}");
+                if survived {
+                    break;
+                }
+            }
+        }
+    }
+}
