@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use connector::clock::Timestamp;
-use connector::journal::payment::PaymentRecord;
+use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::{Finish, Obligation};
 use connector::journal::store::{Key, Put};
 
@@ -113,11 +113,11 @@ impl Watch {
         documents.values().filter_map(of).collect()
     }
 
-    /// The obligation that the payment with this reference belongs to.
+    /// The obligation that the payment with this reference belongs to, and where it stands.
     #[must_use]
-    pub fn obligation_of(&self, reference: &str) -> Option<String> {
+    pub fn standing_of(&self, reference: &str) -> Option<(String, PaymentState)> {
         match &self.lock().get(&Key::new("payment", &[reference]))?.content {
-            Content::Payment(record) => Some(record.obligation.clone()),
+            Content::Payment(record) => Some((record.obligation.clone(), record.state)),
             _ => None,
         }
     }
