@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use connector::clock::Timestamp;
 use connector::flow::{Delivery, NotificationFlow as _, Rounds as _, Verdict};
-use connector::front::Reply;
 use connector::gateway::{DeclineClass, GatewayName};
 use connector::http::{HeaderMap, HeaderValue};
 use connector::lambda::queue::{Envelope, NotificationEnvelope};
@@ -13,12 +12,14 @@ use gateway_notification::Notifications;
 use reconciliation::Reconciliation;
 use serde_json::Value;
 
-use super::agenda::{Content, Happening, Letter, Life};
-use super::cast::{Member, Standing, Visitor};
+use super::agenda::{Content, Happening, Letter, Life, Rotated};
+use super::cast::{self, Member, Visitor};
+use super::climate::Climate;
+use super::pages::PAGE_WAITS;
 use super::theatre::{Came, Errand, Theatre};
 use crate::cleeng::SentWebhook;
 use crate::guests::addresses_of;
-use crate::house::{Entry, Posted};
+use crate::house::Posted;
 use crate::notices::route;
 use crate::stage::{FRONT_TIME, FUNCTION_TIME, PUBLISHER, flow, id, known};
 
@@ -28,19 +29,35 @@ const VISIBILITY: u64 = 540;
 const MOST_RECEIVES: u32 = 100;
 /// A message is put back for this long where its function does not say how long: the queue door's own backoff at its longest.
 const BACKOFF: Duration = Duration::from_secs(900);
-/// A page asks again after this long.
-const PAGE_WAITS: Duration = Duration::from_secs(15);
 
 impl Theatre<'_> {
-    /// Who plays, and what will happen in their lives.
-    pub(super) fn prepare(&mut self) {
-        let (members, visitors) = (self.dice.time(1, 3).as_secs(), self.dice.below(3));
+    /// Who plays, and what will happen in their lives until the storm is over.
+    pub(super) fn prepare(&mut self, climate: &Climate, storm: Timestamp) {
+        // What was there before it began.
+        if self.dice.happens(250) {
+            let (payment, asked) = (cast::single_purchase(&self.stage, &mut self.dice), self.dice.time(3_600, 5 * 86_400));
+            self.agenda.put(self.sky.now().after(asked), Happening::Single(payment));
+        }
+        self.sky.become_climate(climate.clone());
+        let mut day = self.sky.now();
+        while day < storm {
+            if self.sky.happens(|climate| climate.rotation) {
+                let (whose, at) = (self.dice.pick(Rotated::Cleeng, &[Rotated::Gateway]), day.after(self.dice.time(0, 86_400)));
+                self.agenda.put(at, Happening::Rotation(whose, true));
+                self.agenda.put(at.after(self.dice.time(60, 7_200)), Happening::Rotation(whose, false));
+            }
+            day = day.after(Duration::from_secs(86_400));
+        }
+        let (members, visitors) = (self.dice.time(1, 4).as_secs(), self.dice.below(4));
         for _ in 0..members {
             let member = Member::joins(&self.stage, &mut self.dice);
             let (who, due) = (self.members.len(), member.cast.due);
             self.sky.note(|| format!("member {who} joins at {}: subscription {}", member.gateway, member.cast.subscriber.subscription));
             self.members.push(member);
             self.fate(who, due);
+            if storm > due.after(Duration::from_secs(31 * 86_400)) {
+                self.fate(who, due.after(Duration::from_secs(31 * 86_400)));
+            }
         }
         for _ in 0..visitors {
             let visitor = Visitor::comes(&self.stage, &mut self.dice);
@@ -67,13 +84,15 @@ impl Theatre<'_> {
                 Life::Chargeback,
                 Life::Refund(None),
                 Life::Refund(Some(part)),
+                Life::Refund(Some(part)),
+                Life::Failure,
                 Life::Stop,
                 Life::Deactivation,
             ];
             let elsewhere = Life::NewDetails(self.dice.index(guests));
             let life = self.dice.pick(elsewhere, &others);
             let at = match life {
-                Life::Refusal(_) | Life::NewDetails(_) | Life::Expiry | Life::Stop | Life::Deactivation => {
+                Life::Refusal(_) | Life::NewDetails(_) | Life::Expiry | Life::Failure | Life::Stop | Life::Deactivation => {
                     due.before(Duration::from_secs(80 * 3600)).after(self.dice.time(0, 110 * 3600))
                 }
                 Life::Chargeback | Life::Refund(_) => due.after(self.dice.time(0, 72 * 3600)),
@@ -92,6 +111,9 @@ impl Theatre<'_> {
                 continue;
             }
             let times = if self.sky.happens(|climate| climate.twice) { 2 } else { 1 };
+            if self.sky.happens(|climate| climate.forgery) {
+                self.agenda.put(now.after(self.dice.time(0, 60)), Happening::ForgedWebhook(webhook.clone()));
+            }
             for _ in 0..times {
                 let at = if self.sky.happens(|climate| climate.delayed) { now.after(self.dice.time(1, 2 * 3600)) } else { now };
                 self.agenda.put(at, Happening::Webhook(webhook.clone()));
@@ -119,6 +141,14 @@ impl Theatre<'_> {
                 at_once(async move { transport.arrive_late(request).await });
             }
             Happening::Life(who, life) => self.live(who, life),
+            Happening::Single(payment) => {
+                if let Some(webhook) = self.stage.cleeng.capture_payment_event(&payment) {
+                    self.webhook(&webhook);
+                }
+            }
+            Happening::Rotation(whose, refused) => self.rotate(whose, refused),
+            Happening::ForgedWebhook(webhook) => self.forged_webhook(&webhook),
+            Happening::ForgedNotice(gateway, posted) => self.forged_notice(gateway, posted),
         }
     }
 
@@ -128,6 +158,9 @@ impl Theatre<'_> {
         headers.insert("x-cleeng-signature", known(HeaderValue::from_str(&webhook.signature).ok()));
         let (now, topic) = (self.sky.now(), webhook.topic);
         if self.sky.happens(|climate| climate.queue) {
+            if self.tricks.answers_too_early() {
+                return;
+            }
             // 503: whether Cleeng sends it again is not documented; here it does.
             self.sky.note(|| format!("the door does not take a {topic:?}"));
             self.agenda.put(now.after(self.dice.time(60, 900)), Happening::Webhook(webhook.clone()));
@@ -154,8 +187,10 @@ impl Theatre<'_> {
         let Some(letter) = self.letters.get_mut(&number) else { return };
         letter.receives = letter.receives.saturating_add(1);
         let Letter { content, receives } = letter.clone();
-        if receives == MOST_RECEIVES {
-            self.audit.dead_letter(&self.sky, &content);
+        if receives > MOST_RECEIVES {
+            self.audit.dead_letter(&self.sky, &self.watch, &content);
+            self.letters.remove(&number);
+            return;
         }
         let world = self.stage.world.clone();
         let worker = self.next_worker();
@@ -174,7 +209,6 @@ impl Theatre<'_> {
                     let (kind, reference) = (item.get().kind.as_str(), item.get().reference.as_ref().map_or("", |it| it.as_str()));
                     format!("w{worker} is told {kind} of {reference} by {gateway}, message {number} for the {receives}. time")
                 });
-                let item = self.tricks.notification(item);
                 Box::pin(async move { Came::Delivered(number, Notifications.settle(&world, gateway, &item, &delivery).await) })
             }
         };
@@ -196,21 +230,6 @@ impl Theatre<'_> {
         self.hire(Errand::Notice(gateway, kept), FRONT_TIME, Box::pin(come));
     }
 
-    fn page(&mut self, who: usize) {
-        let Some(visitor) = self.visitors.get_mut(who) else { return };
-        let Some((path, headers, body)) = visitor.next_call(&self.stage) else { return };
-        visitor.calls = visitor.calls.saturating_add(1);
-        if visitor.calls > 40 {
-            // Even the most patient customer goes.
-            visitor.standing = Standing::Gone;
-            return;
-        }
-        let stage = Arc::clone(&self.stage);
-        self.sky.note(|| format!("w{} is called by visitor {who}: {path}", self.next_worker()));
-        let come = async move { Came::Answered(who, stage.send(&path, headers, body).await) };
-        self.hire(Errand::Page(who), FRONT_TIME, Box::pin(come));
-    }
-
     /// A gateway does what it has received, and tells it: at least once, in whatever order.
     fn gateway_acts(&mut self, gateway: GatewayName) {
         let stage = Arc::clone(&self.stage);
@@ -219,6 +238,10 @@ impl Theatre<'_> {
         self.audit.after_a_step(&stage, &self.watch, &self.sky);
         for told in house.take_notifications() {
             let times = if self.sky.happens(|climate| climate.twice) { 2 } else { 1 };
+            if self.sky.happens(|climate| climate.forgery) {
+                let wait = self.dice.time(0, 60);
+                self.agenda.put(self.sky.now().after(wait), Happening::ForgedNotice(gateway, told.clone()));
+            }
             for _ in 0..times {
                 let late = self.sky.happens(|climate| climate.delayed);
                 let wait = if late { self.dice.time(1, 6 * 3600) } else { self.dice.time(0, 2) };
@@ -264,7 +287,7 @@ impl Theatre<'_> {
             Errand::Letter(number) => self.agenda.put(now.after(Duration::from_secs(VISIBILITY)), Happening::Delivery(number)),
             Errand::Notice(gateway, posted) => self.agenda.put(now.after(self.dice.time(60, 900)), Happening::Posted(gateway, posted)),
             Errand::Page(who) => self.agenda.put(now.after(PAGE_WAITS), Happening::Page(who)),
-            Errand::Round => {}
+            Errand::Round | Errand::Forgery => {}
         }
     }
 
@@ -288,60 +311,14 @@ impl Theatre<'_> {
                     self.audit.refused_at_the_door(gateway, status, &self.sky);
                 }
             }
-            Came::Answered(who, reply) => self.answered(who, &reply),
-            Came::Round(tally) => self.sky.note(|| format!("went round: {tally:?}")),
-        }
-    }
-
-    fn answered(&mut self, who: usize, reply: &Reply) {
-        let now = self.sky.now();
-        let stage = Arc::clone(&self.stage);
-        let Some(visitor) = self.visitors.get_mut(who) else { return };
-        let (status, code) = (reply.status.as_u16(), reply.body.get("code").cloned().unwrap_or_default());
-        self.sky.note(|| format!("visitor {who} is answered {status} {code}"));
-        let action = reply.body.pointer("/responseData/action").filter(|action| action.is_object());
-        let next = if let Some(action) = action {
-            let house = &stage.guest(visitor.gateway).house;
-            if visitor.comes_back {
-                visitor.standing = Standing::HandsIn(house.agree(action));
-                Some(self.dice.time(5, 900))
-            } else {
-                // He agrees and never comes back, or never agrees, or begins anew with something else.
-                match self.dice.below(3) {
-                    0 => {
-                        house.agree(action);
-                        visitor.standing = Standing::Gone;
-                        let wait = self.dice.time(0, 3_600);
-                        self.agenda.put(now.after(wait), Happening::Acts(visitor.gateway));
-                        None
-                    }
-                    1 => {
-                        visitor.standing = Standing::Gone;
-                        None
-                    }
-                    _ => {
-                        if self.dice.happens(500) {
-                            house.agree(action);
-                        }
-                        visitor.entries = visitor.entries.saturating_add(1);
-                        visitor.standing = Standing::Enters(Entry::Asked);
-                        visitor.comes_back = self.dice.happens(500);
-                        Some(self.dice.time(1, 600))
-                    }
+            Came::Forged(status) => {
+                self.sky.note(|| format!("the door answers {status}"));
+                if status < 400 {
+                    self.sky.find(format!("the door answers {status} to a forged notification"));
                 }
             }
-        } else if matches!(status, 202 | 429 | 500..) {
-            Some(PAGE_WAITS)
-        } else if status == 200 {
-            visitor.standing = Standing::Gone;
-            None
-        } else {
-            visitor.tries_again(&mut self.dice);
-            Some(self.dice.time(5, 120))
-        };
-        self.audit.told_the_customer(reply, &self.sky);
-        if let Some(wait) = next {
-            self.agenda.put(now.after(wait), Happening::Page(who));
+            Came::Answered(who, reply) => self.answered(who, &reply),
+            Came::Round(tally) => self.sky.note(|| format!("went round: {tally:?}")),
         }
     }
 }

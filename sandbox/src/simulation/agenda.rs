@@ -7,6 +7,7 @@ use connector::cleeng::webhook::{Verified, Webhook};
 use connector::clock::Timestamp;
 use connector::gateway::{DeclineClass, GatewayName};
 use connector::http::Request;
+use connector::ids::PaymentId;
 
 use crate::cleeng::SentWebhook;
 use crate::house::Posted;
@@ -27,6 +28,23 @@ pub(super) enum Happening {
     Late(Request),
     /// Something in the life of a subscriber.
     Life(usize, Life),
+    /// Cleeng asks for the capture of a single purchase.
+    Single(PaymentId),
+    /// A peer changes its credentials, or ours are changed after it.
+    Rotation(Rotated, bool),
+    /// Somebody posts what nobody signed.
+    ForgedWebhook(SentWebhook),
+    /// The same at the gateways' door.
+    ForgedNotice(GatewayName, Posted),
+}
+
+/// Whose credentials are changed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Rotated {
+    /// Our token at Cleeng.
+    Cleeng,
+    /// Our keys at the gateway that can do it.
+    Gateway,
 }
 
 /// Something in the life of a subscriber.
@@ -42,6 +60,8 @@ pub(super) enum Life {
     Chargeback,
     /// Whoever looks after him asks for a refund: of everything, or of so much.
     Refund(Option<i64>),
+    /// What his gateway takes next it will not be able to do.
+    Failure,
     /// He ends his subscription.
     Stop,
     /// Everything that was announced about his details is announced again.

@@ -32,9 +32,10 @@ impl Audit {
     pub(super) fn after_a_step(&mut self, stage: &Stage, watch: &Watch, sky: &Sky) {
         let violations = stage.cleeng.violations();
         for violation in violations.iter().skip(self.violations) {
-            // A report whose answer was lost can only be made once more; where the order lapsed or the details were
-            // deleted meanwhile, Cleeng does not take it, and what was held is given back or an operator's.
-            let in_between = ["payment_for_expired_order", "payment_with_unknown_details"].contains(&violation.rule);
+            // A report whose answer was lost can only be made once more, and an attempt that was begun is gone on with: where the order lapsed,
+            // the details were deleted or the subscription ended meanwhile, Cleeng says no. What comes of it is seen in the end.
+            let in_between =
+                ["payment_for_expired_order", "payment_with_unknown_details", "order_for_ended_subscription"].contains(&violation.rule);
             if !in_between || sky.is_fair() {
                 sky.find(format!("Cleeng's contract: {} by {}", violation.rule, violation.request));
             }
@@ -52,6 +53,7 @@ impl Audit {
             if entry.holds_money()
                 && let Some((obligation, state)) = watch.standing_of(&entry.reference)
                 && obligation.starts_with("period#")
+                && !(entry.standing == Standing::Authorised && watch.has_failed(&entry.reference))
                 && (entry.standing == Standing::Captured || !matches!(state, PaymentState::Cancelling | PaymentState::Cancelled))
             {
                 periods.entry(obligation).or_default().push(entry);
@@ -86,10 +88,19 @@ impl Audit {
         }
     }
 
-    /// A message was delivered so often that its queue gives it up.
-    pub(super) fn dead_letter(&self, sky: &Sky, content: &Content) {
+    /// A message was delivered so often that its queue gives it up. That is for technical failures alone; where an operator has the subscription
+    /// anyway, he has this as well.
+    pub(super) fn dead_letter(&self, sky: &Sky, watch: &Watch, content: &Content) {
         let what = match content {
-            Content::Event(event, _) => format!("{:?}", event.get().topic),
+            Content::Event(event, _) => {
+                let subscription =
+                    event.get().data.get("subscriptionId").map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
+                let has_it = |id: &String| watch.unsettled().iter().any(|one| one.parked && one.key.as_str().contains(id.as_str()));
+                if subscription.as_ref().is_some_and(has_it) {
+                    return;
+                }
+                format!("{:?}", event.get().topic)
+            }
             Content::Notification(_) => "a notification".to_owned(),
         };
         sky.find(format!("{what} ends among the dead letters"));
@@ -156,6 +167,10 @@ fn ledger(stage: &Stage) -> Vec<LedgerEntry> {
 
 /// Whether an operator was told of this payment.
 fn excused(unsettled: &[Unsettled], watch: &Watch, ours: Option<&PaymentRecord>, theirs: Option<&LedgerEntry>) -> bool {
+    // What a gateway could not release or capture after all is alarmed, and lapses by itself.
+    if theirs.is_some_and(|entry| entry.standing == Standing::Authorised && watch.has_failed(&entry.reference)) {
+        return true;
+    }
     let mut words: Vec<String> = Vec::new();
     if let Some(payment) = ours {
         words.extend([payment.id.to_string(), payment.order.to_string(), payment.external_payment_id.to_string()]);

@@ -1,13 +1,23 @@
 //! Who plays: subscribers whose period ends within the play, and customers at a page.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use connector::gateway::GatewayName;
+use connector::billing::case::Lookup;
+use connector::cleeng::{PaymentStatus, SubscriptionStatus};
+use connector::gateway::{GatewayName, GatewayText, IdempotencyKey, MerchantInitiated, OperationKind, Outcome, Reference, StoredToken};
 use connector::http::{HeaderMap, HeaderValue};
-use connector::ids::OrderId;
+use connector::ids::{OrderId, PaymentId};
+use connector::journal::payment::{PaymentRecord, PaymentState};
+use connector::journal::store::Key;
+use connector::journal::work::{Keep, Work};
+use connector::money::{Currency, Money};
+use connector::secret::SecretString;
 use serde_json::{Value, json};
 
+use super::acts::at_once;
 use super::dice::Dice;
+use crate::cleeng::Purchase;
 use crate::guests::Guest;
 use crate::house::Entry;
 use crate::stage::{Cast, OFFER, ORIGIN, START, Stage, id, known};
@@ -103,4 +113,50 @@ impl Visitor {
         self.standing =
             if self.entries < MOST_ENTRIES { Standing::Enters(dice.pick(Entry::Good, &[Entry::Asked])) } else { Standing::Gone };
     }
+}
+
+/// A single purchase from before the play that is authorised at both sides, and in the journal as its purchase left it.
+pub(super) fn single_purchase(stage: &Stage, dice: &mut Dice) -> PaymentId {
+    let guest = one_of(stage, dice);
+    let gateway = guest.house.gateway();
+    let cast = stage.subscriber(guest.method);
+    // Nothing is renewed: what is bought once is no subscription.
+    stage.cleeng.set_status(&cast.subscriber.subscription, SubscriptionStatus::Terminated);
+    let price = Money::new(999, known(Currency::new("USD").ok()));
+    let number = dice.roll().to_string();
+    let key =
+        IdempotencyKey::derive(&SecretString::new("single"), GatewayText(gateway.as_str()), OperationKind::Authorise, "single", &number);
+    let (customer, token) = (cast.subscriber.customer.clone(), StoredToken(SecretString::new(cast.token.clone())));
+    let request = MerchantInitiated { reference: Reference::from_key(&key), key, amount: price, token, customer: customer.clone() };
+    let adapter = known(stage.world.gateways.get(gateway)).clone();
+    let authorised = known(at_once(async { adapter.authorise(&request).await.ok() }).flatten());
+    let Outcome::Done(operation) = authorised else { return known(None) };
+    let external = known(operation.external_payment_id);
+    let purchase = Purchase {
+        customer,
+        offer: id(OFFER),
+        method: id(guest.method),
+        details: Some(cast.subscriber.details.clone()),
+        total: price,
+        external: external.clone(),
+        status: PaymentStatus::Authorised,
+    };
+    let (payment, order) = known(stage.cleeng.put_purchase(purchase));
+    let (now, reference) = (stage.now(), request.reference);
+    let obligation = Key::new("order", &[order.as_str()]);
+    let mut record = PaymentRecord::starting(reference.clone(), gateway, &obligation, request.customer, price, now);
+    known(record.become_state(PaymentState::Authorised, now).ok());
+    (record.order, record.details) = (Some(order), Some(cast.subscriber.details));
+    record.cleeng_payment = Some(payment.clone());
+    (record.authorisation, record.external_payment_id) = (Some(external.clone()), Some(external.clone()));
+    let mut work = Work::new(Arc::clone(&stage.world.store));
+    known(work.stage(&PaymentRecord::key(&reference), &record, Keep::default()).ok());
+    for key in [PaymentRecord::by_cleeng(&payment), PaymentRecord::by_gateway(gateway, &external)] {
+        known(work.stage(&key, &Lookup { reference: reference.clone() }, Keep::default()).ok());
+    }
+    known(at_once(async { work.commit().await.ok() }).flatten());
+    // It is long ago: the gateway has told it.
+    stage.process();
+    guest.house.take_notifications();
+    payment
 }

@@ -43,6 +43,10 @@ pub struct Climate {
     pub dropped: u16,
     /// A queue does not take a message; a queue delivers one twice.
     pub queue: u16,
+    /// A peer does not take our credentials for some minutes, because they were changed there first: per day.
+    pub rotation: u16,
+    /// Somebody posts what nobody signed: per webhook or notification.
+    pub forgery: u16,
     /// Something happens to a customer's payment: a decline, a card change, an expiry, a chargeback, a refund.
     pub life: u16,
 }
@@ -81,6 +85,8 @@ impl Climate {
             delayed: often(&[0, 100, 500]),
             dropped: often(&[0, 0, 0, 0, 0, 100]),
             queue: often(&[0, 10, 50]),
+            rotation: often(&[0, 0, 200]),
+            forgery: often(&[0, 20, 200]),
             life: often(&[300, 700, 1_000]),
         }
     }

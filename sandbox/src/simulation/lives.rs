@@ -32,6 +32,9 @@ impl Theatre<'_> {
                 stage.change_card(&mut member.cast, method);
                 member.gateway = guest.house.gateway();
             }
+            Life::Failure => {
+                house.fail_next();
+            }
             Life::Stop => stage.cleeng.set_status(&member.cast.subscriber.subscription, SubscriptionStatus::Stopped),
             Life::Deactivation => {
                 // Of details that are still in use it is never told.

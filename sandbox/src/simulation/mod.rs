@@ -11,7 +11,7 @@
 //! | [`climate`] | what goes wrong, and how often |
 //! | [`sky`] | what everybody shares: dice, climate, trace, what was found |
 //! | `weather` | calls that get lost, answers that come broken, a journal that fails |
-//! | `cast`, `lives` | who plays, and what happens to them |
+//! | `cast`, `lives`, `pages`, `crimes` | who plays, and what happens to them; what nobody signed |
 //! | `agenda`, `acts` | what is still to come, and what follows from it |
 //! | `theatre` | whose turn it is, and how time passes |
 //! | [`watch`] | reads every document that the journal takes |
@@ -22,8 +22,10 @@ mod agenda;
 mod audit;
 mod cast;
 pub mod climate;
+mod crimes;
 pub mod dice;
 mod lives;
+mod pages;
 mod secrets;
 pub mod sky;
 mod theatre;
@@ -32,9 +34,8 @@ mod weather;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use connector::cleeng::webhook::Verified;
 use connector::flow::{Flow, PartialRefunds, SettleOn};
-use connector::gateway::{Gateway, GatewayNotification};
+use connector::gateway::Gateway;
 use connector::http::Transport;
 use connector::journal::store::Store;
 use connector::metrics::MetricSink;
@@ -68,14 +69,17 @@ pub trait Tricks: Sync {
         adapter
     }
 
+    /// A play begins.
+    fn begins(&self) {}
+
+    /// Whether a door acknowledges a webhook that its queue does not take.
+    fn answers_too_early(&self) -> bool {
+        false
+    }
+
     /// A function.
     fn flow(&self, flow: Box<dyn Flow>) -> Box<dyn Flow> {
         flow
-    }
-
-    /// What a gateway tells.
-    fn notification(&self, item: Verified<GatewayNotification>) -> Verified<GatewayNotification> {
-        item
     }
 }
 
@@ -132,11 +136,12 @@ pub struct Played {
 /// If the sandbox's own props are missing.
 #[must_use]
 pub fn play(seed: u64, plan: &Plan<'_>) -> Played {
+    plan.tricks.begins();
     let mut dice = Dice::of(seed);
     let climate = Climate::of(&mut dice);
     let climate = plan.climate.cloned().unwrap_or(climate);
     let clock = VirtualClock::starting_at(START);
-    let sky = Sky::new(clock.clone(), dice.fork(), climate.clone(), plan.trace);
+    let sky = Sky::new(clock.clone(), dice.fork(), plan.trace);
     sky.note(|| format!("seed {seed}: {climate:?}"));
     let behind = Behind { sky: sky.clone(), watch: Watch::default(), tricks: plan.tricks, transport: Mutex::new(None) };
     let (partly, delete, receipt) = (dice.happens(700), dice.happens(500), dice.happens(200));
@@ -156,7 +161,7 @@ pub fn play(seed: u64, plan: &Plan<'_>) -> Played {
     let watch = behind.watch.clone();
     let opening = Opening { stage: Arc::new(stage), tricks: plan.tricks, sky: sky.clone(), dice, watch, transport, door, queue };
     let mut theatre = Theatre::open(opening);
-    theatre.play();
+    theatre.play(&climate);
     let counts = theatre.counts;
     drop(theatre);
     let (found, trace) = sky.end();

@@ -36,12 +36,12 @@ struct State {
 }
 
 impl Sky {
-    /// Over a play with this climate. A trace is kept only where it is wanted.
+    /// Over a play, fair for now. A trace is kept only where it is wanted.
     #[must_use]
-    pub fn new(clock: VirtualClock, dice: Dice, climate: Climate, trace: bool) -> Self {
+    pub fn new(clock: VirtualClock, dice: Dice, trace: bool) -> Self {
         let state = State {
             dice,
-            climate,
+            climate: Climate::fair(),
             worker: 0,
             lines: trace.then(Vec::new),
             found: Vec::new(),
@@ -77,9 +77,9 @@ impl Sky {
         state.dice.happens(per_mille)
     }
 
-    /// From now on nothing goes wrong.
-    pub fn clear_up(&self) {
-        self.lock().climate = Climate::fair();
+    /// From now on it is like this.
+    pub fn become_climate(&self, climate: Climate) {
+        self.lock().climate = climate;
     }
 
     /// Whether nothing goes wrong any more.

@@ -18,6 +18,7 @@ use connector::gateway::GatewayName;
 use super::agenda::{Agenda, Letter};
 use super::audit::Audit;
 use super::cast::{Member, Visitor};
+use super::climate::Climate;
 use super::dice::Dice;
 use super::sky::Sky;
 use super::watch::Watch;
@@ -27,8 +28,9 @@ use crate::house::Posted as Notice;
 use crate::notices::Door;
 use crate::stage::{START, Stage};
 
-/// Trouble ends when the last subscriber's period and his grace are over, whichever way he is billed.
+/// Trouble ends when the last subscriber's period and his grace are over, whichever way he is billed; in some plays that of the next month.
 const STORM: Duration = Duration::from_secs(11 * 86_400);
+const LONG_STORM: Duration = Duration::from_secs(42 * 86_400);
 /// So much later everything has come to its end: a bank's time, a day of asking about unknown outcomes, and what follows from them.
 const CALM: Duration = Duration::from_secs(6 * 86_400);
 /// More turns than any play needs.
@@ -42,6 +44,8 @@ pub(super) enum Came {
     Delivered(u64, Verdict),
     /// A notification at its door, kept for the case that it has to come again, and the door's answer.
     Noticed(GatewayName, Notice, u64),
+    /// A forged notification at the door, and the door's answer.
+    Forged(u64),
     /// A call of this visitor's page.
     Answered(usize, Reply),
     /// A round.
@@ -52,6 +56,7 @@ pub(super) enum Came {
 pub(super) enum Errand {
     Letter(u64),
     Notice(GatewayName, Notice),
+    Forgery,
     Page(usize),
     Round,
 }
@@ -125,9 +130,10 @@ impl<'a> Theatre<'a> {
     }
 
     /// Plays until everything has come to its end, or something is found wrong.
-    pub(super) fn play(&mut self) {
-        let (storm, end) = (START.after(STORM), START.after(STORM).after(CALM));
-        self.prepare();
+    pub(super) fn play(&mut self, climate: &Climate) {
+        let lasts = self.dice.pick(STORM, &[STORM, STORM, STORM, LONG_STORM]);
+        let (storm, end) = (START.after(lasts), START.after(lasts).after(CALM));
+        self.prepare(climate, storm);
         loop {
             self.counts.turns = self.counts.turns.saturating_add(1);
             if self.counts.turns > MOST_TURNS {
@@ -140,7 +146,7 @@ impl<'a> Theatre<'a> {
                 self.calm = true;
                 self.sky.turn_of(0);
                 self.sky.note(|| "nothing goes wrong from here on".to_owned());
-                self.sky.clear_up();
+                self.sky.become_climate(Climate::fair());
             }
             if !self.workers.is_empty() && self.dice.happens(850) {
                 self.give_turn();

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use connector::clock::Timestamp;
+use connector::gateway::NotificationKind;
 use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::{Finish, Obligation};
 use connector::journal::store::{Key, Put};
@@ -120,6 +121,21 @@ impl Watch {
             Content::Payment(record) => Some((record.obligation.clone(), record.state)),
             _ => None,
         }
+    }
+
+    /// Whether the gateway said of the payment with this reference that it could not do what it had taken, which is alarmed.
+    #[must_use]
+    pub fn has_failed(&self, reference: &str) -> bool {
+        let documents = self.lock();
+        let found = documents.get(&Key::new("payment", &[reference])).map(|document| &document.content);
+        let Some(Content::Payment(record)) = found else { return false };
+        let came_back = |((_, from), (_, to)): (&(Timestamp, PaymentState), &(Timestamp, PaymentState))| {
+            matches!(from, PaymentState::Cancelling | PaymentState::Capturing) && *to == PaymentState::Authorised
+        };
+        let refund_failed = record.times_told(NotificationKind::RefundFailed) > 0;
+        record.history.iter().zip(record.history.iter().skip(1)).any(came_back)
+            || record.reached_at(PaymentState::CaptureFailed).is_some()
+            || refund_failed
     }
 
     /// Whether some document names this.

@@ -157,7 +157,7 @@ fn maimed(mut answer: Response, sky: &Sky) -> Response {
     let Ok(mut body) = serde_json::from_slice::<Value>(&answer.body) else { return answer };
     let members = count(&body);
     let (mut nth, null) = sky.draw(|dice| (dice.index(members), dice.happens(500)));
-    maim(&mut body, &mut nth, null);
+    maim(&mut body, &mut nth, null, sky);
     answer.body = Bytes::from(body.to_string());
     answer
 }
@@ -170,12 +170,13 @@ fn count(value: &Value) -> usize {
     }
 }
 
-fn maim(value: &mut Value, nth: &mut usize, null: bool) -> bool {
+fn maim(value: &mut Value, nth: &mut usize, null: bool, sky: &Sky) -> bool {
     match value {
         Value::Object(members) => {
             let names: Vec<String> = members.keys().cloned().collect();
             for name in names {
                 let Some(left) = nth.checked_sub(1) else {
+                    sky.note(|| format!("what is missing is {name}"));
                     if null {
                         members.insert(name, Value::Null);
                     } else {
@@ -184,13 +185,13 @@ fn maim(value: &mut Value, nth: &mut usize, null: bool) -> bool {
                     return true;
                 };
                 *nth = left;
-                if members.get_mut(&name).is_some_and(|member| maim(member, nth, null)) {
+                if members.get_mut(&name).is_some_and(|member| maim(member, nth, null, sky)) {
                     return true;
                 }
             }
             false
         }
-        Value::Array(items) => items.iter_mut().any(|item| maim(item, nth, null)),
+        Value::Array(items) => items.iter_mut().any(|item| maim(item, nth, null, sky)),
         _ => false,
     }
 }
