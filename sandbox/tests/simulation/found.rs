@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use connector::cleeng::webhook::Topic;
-use connector::flow::Verdict;
+use connector::flow::{SettleOn, Verdict};
 use connector::gateway::GatewayName;
-use sandbox::cleeng::SentWebhook;
+use connector::metrics::Metric;
+use sandbox::cleeng::{RefundRequest, SentWebhook};
 use sandbox::crash::When;
 use sandbox::stage::{Cast, Stage};
 
@@ -46,4 +47,28 @@ async fn a_release_whose_worker_dies_anywhere_is_finished_and_the_next_authorisa
             }
         }
     }
+}
+
+/// Seed 606. A refund that is told on receipt and fails afterwards was written as failed and nobody was called: Cleeng kept it as given back.
+#[tokio::test]
+async fn a_refund_that_was_told_on_receipt_and_fails_afterwards_is_alarmed() {
+    let mut fail = 0;
+    for gateway in GatewayName::ALL {
+        let stage = Stage::new(|rules| rules.settle_on = SettleOn::Receipt);
+        let cast = stage.subscriber(stage.guest(*gateway).capture_only);
+        stage.clock.advance_to(cast.due);
+        assert_eq!(stage.play(&stage.capture(&cast)).await, Verdict::Settled("captured"));
+        if !stage.guest(*gateway).house.fail_next() {
+            continue;
+        }
+        let payment = stage.cleeng.payments().first().unwrap().id.clone();
+        stage.cleeng.ask_refund(&payment, &RefundRequest::default()).then_some(()).unwrap();
+        for event in stage.cleeng.due_webhooks().iter().filter(|event| event.topic == Topic::RefundPayment) {
+            assert_eq!(stage.play(event).await, Verdict::Settled("refunded"));
+        }
+        stage.hear_gateways().await;
+        assert_eq!(stage.metrics.count(Metric::Alarm, "refund_failed_later"), 1, "{gateway}");
+        fail += 1;
+    }
+    assert!(fail > 0);
 }
