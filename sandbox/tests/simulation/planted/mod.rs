@@ -14,7 +14,7 @@ const MOST_SEEDS: u64 = 10_000;
 fn caught(tricks: &dyn Tricks) -> (u64, Vec<String>) {
     for seed in 0..MOST_SEEDS {
         let played = play(seed, &Plan { tricks, ..Plan::default() });
-        if !played.found.is_empty() {
+        if !played.found.is_empty() && play(seed, &Plan::default()).found.is_empty() {
             return (seed, played.found);
         }
     }
