@@ -1,11 +1,14 @@
 //! What must be true: after every step, and in the end.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
+use connector::clock::Timestamp;
 use connector::flow::Verdict;
 use connector::front::Reply;
 use connector::gateway::GatewayName;
+use connector::ids::PaymentDetailsId;
 use connector::journal::payment::PaymentState;
 
 use super::agenda::Content;
@@ -16,16 +19,22 @@ use crate::cleeng::PaymentRecord;
 use crate::house::{LedgerEntry, Standing};
 use crate::stage::Stage;
 
+/// An event that was sent before something changed comes later than this only if it never comes.
+const OLD_EVENTS: Duration = Duration::from_secs(24 * 3_600);
+
 /// Looks at both sides' books, again and again.
 pub(super) struct Audit {
     /// Webhooks of Cleeng that never came.
     pub(super) lost_webhooks: u32,
+    /// Details that others took the place of, and when.
+    pub(super) replaced: BTreeMap<PaymentDetailsId, Timestamp>,
+    captured: BTreeSet<String>,
     violations: usize,
 }
 
 impl Audit {
     pub(super) fn of(stage: &Stage) -> Self {
-        Self { lost_webhooks: 0, violations: stage.cleeng.violations().len() }
+        Self { lost_webhooks: 0, replaced: BTreeMap::new(), captured: BTreeSet::new(), violations: stage.cleeng.violations().len() }
     }
 
     /// What must be true at any time.
@@ -49,6 +58,9 @@ impl Audit {
             if entry.refunded.minor > entry.captured.minor {
                 sky.find(format!("{} of {} given back at the gateway of {}", entry.refunded, entry.captured, entry.reference));
             }
+            if entry.standing == Standing::Captured && self.captured.insert(entry.reference.clone()) {
+                self.newly_captured(&entry, watch, sky);
+            }
             // A hold whose cancel the gateway has taken is as good as gone: the next authorisation need not wait for it.
             if entry.holds_money()
                 && let Some((obligation, state)) = watch.standing_of(&entry.reference)
@@ -70,6 +82,15 @@ impl Audit {
         }
         for line in doubled(&stage.cleeng.payments()) {
             sky.find(line);
+        }
+    }
+
+    /// Money of a period was taken: with the details that its subscription has, or had until a moment ago.
+    fn newly_captured(&self, entry: &LedgerEntry, watch: &Watch, sky: &Sky) {
+        let Some(record) = watch.payment(&entry.reference).filter(|record| record.obligation.starts_with("period#")) else { return };
+        let replaced = record.details.as_ref().and_then(|details| self.replaced.get(details));
+        if replaced.is_some_and(|at| sky.now().since(*at) > OLD_EVENTS) {
+            sky.find(format!("{} is captured with details that were replaced", entry.reference));
         }
     }
 

@@ -29,6 +29,7 @@ impl Theatre<'_> {
                 let now_at = stage.cleeng.subscription(&member.cast.subscriber.subscription).map(|one| one.method);
                 let capture_only = now_at.is_some_and(|method| stage.guest_of(method.as_str()).capture_only == method.as_str());
                 let method = if capture_only { guest.capture_only } else { guest.method };
+                self.audit.replaced.insert(member.cast.subscriber.details.clone(), self.sky.now());
                 stage.change_card(&mut member.cast, method);
                 member.gateway = guest.house.gateway();
             }

@@ -103,15 +103,13 @@ impl Watch {
         documents.iter().filter_map(of).collect()
     }
 
-    /// Every payment record.
+    /// The record of the payment with this reference.
     #[must_use]
-    pub fn payments(&self) -> Vec<PaymentRecord> {
-        let documents = self.lock();
-        let of = |document: &Document| match &document.content {
+    pub fn payment(&self, reference: &str) -> Option<PaymentRecord> {
+        match &self.lock().get(&Key::new("payment", &[reference]))?.content {
             Content::Payment(record) => Some(record.as_ref().clone()),
             _ => None,
-        };
-        documents.values().filter_map(of).collect()
+        }
     }
 
     /// The obligation that the payment with this reference belongs to, and where it stands.

@@ -1,10 +1,12 @@
 //! Mistakes in how the journal is read and written.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
+use connector::cleeng::webhook::{Topic, Verified, Webhook};
 use connector::clock::Timestamp;
+use connector::flow::{Delivery, Flow, Verdict, World};
 use connector::journal::store::{CommitError, Key, Put, Store, StoreError, Stored};
 use sandbox::simulation::Tricks;
 use serde_json::{Value, json};
@@ -21,8 +23,8 @@ enum Mistake {
     LostWrites,
     /// Nobody remembers what of a payment was given back, or is about to be.
     RefundsForgotten,
-    /// Nobody remembers with which details a payment was made.
-    DetailsForgotten,
+    /// Nobody looks with which details a payment was made.
+    DetailsIgnored,
     /// What was begun and has no result is taken for not begun.
     IntentsForgotten,
 }
@@ -31,6 +33,8 @@ struct Mistaken {
     inner: Arc<dyn Store>,
     mistake: Mistake,
     writes: AtomicU64,
+    /// The details that the last event named.
+    asked: Arc<Mutex<Value>>,
 }
 
 impl Mistaken {
@@ -44,18 +48,25 @@ impl Mistaken {
                 }
             }
             Mistake::RefundsForgotten if payment => {
-                body["refunds"] = json!([]);
+                for part in body.get_mut("refunds").and_then(Value::as_array_mut).into_iter().flatten() {
+                    if part["state"] == "done" {
+                        part["state"] = json!("failed");
+                    }
+                }
                 if let Some(minor) = body.pointer_mut("/refunded/minor") {
                     *minor = json!(0);
                 }
             }
-            Mistake::DetailsForgotten => {
-                // The payment belongs to whoever asks for it.
-                if payment {
-                    body["details"] = Value::Null;
-                }
-                if let Some(live) = body.pointer_mut("/live/details") {
-                    *live = Value::Null;
+            Mistake::DetailsIgnored => {
+                // Whatever is held fits whatever is asked for.
+                let asked = self.asked.lock().unwrap_or_else(PoisonError::into_inner).clone();
+                let places = [payment.then_some("/details"), Some("/live/details")];
+                for place in places.into_iter().flatten() {
+                    if let Some(details) = body.pointer_mut(place).filter(|details| !details.is_null())
+                        && !asked.is_null()
+                    {
+                        *details = asked.clone();
+                    }
                 }
             }
             Mistake::IntentsForgotten => {
@@ -99,38 +110,85 @@ impl Store for Mistaken {
     }
 }
 
-impl Tricks for Mistake {
+/// A mistake, with what it has to know of the events.
+struct Planted {
+    mistake: Mistake,
+    asked: Arc<Mutex<Value>>,
+}
+
+impl Planted {
+    fn new(mistake: Mistake) -> Self {
+        Self { mistake, asked: Arc::default() }
+    }
+}
+
+struct Listening {
+    inner: Box<dyn Flow>,
+    asked: Arc<Mutex<Value>>,
+}
+
+#[async_trait]
+impl Flow for Listening {
+    fn topic(&self) -> Topic {
+        self.inner.topic()
+    }
+
+    async fn settle(&self, world: &World, event: &Verified<Webhook>, delivery: &Delivery) -> Verdict {
+        if event.get().topic == Topic::SubscriptionReadyForPaymentCapture {
+            let details = event.get().data.get("paymentDetailsId").cloned().unwrap_or_default();
+            let details = details.as_str().map_or_else(|| details.to_string(), str::to_owned);
+            *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = json!(details);
+        }
+        self.inner.settle(world, event, delivery).await
+    }
+}
+
+impl Tricks for Planted {
     fn store(&self, journal: Arc<dyn Store>) -> Arc<dyn Store> {
-        Arc::new(Mistaken { inner: journal, mistake: *self, writes: AtomicU64::new(0) })
+        Arc::new(Mistaken { inner: journal, mistake: self.mistake, writes: AtomicU64::new(0), asked: Arc::clone(&self.asked) })
+    }
+
+    fn flow(&self, flow: Box<dyn Flow>) -> Box<dyn Flow> {
+        Box::new(Listening { inner: flow, asked: Arc::clone(&self.asked) })
+    }
+
+    fn begins(&self) {
+        *self.asked.lock().unwrap_or_else(PoisonError::into_inner) = Value::Null;
     }
 }
 
 #[test]
 fn a_journal_that_whoever_comes_last_writes_over_is_found() {
-    assert_caught(&Mistake::NoFencing, &["open again", "rewritten", "a payment went", "twice", "hold money", "charged", "at the gateway"]);
+    assert_caught(
+        &Planted::new(Mistake::NoFencing),
+        &["open again", "rewritten", "a payment went", "twice", "hold money", "charged", "at the gateway"],
+    );
 }
 
 #[test]
 fn a_lease_that_is_never_over_is_found() {
-    assert_caught(&Mistake::LeaseForEver, &["dead letters", "never settled", "never leave"]);
+    assert_caught(&Planted::new(Mistake::LeaseForEver), &["dead letters", "never settled", "never leave"]);
 }
 
 #[test]
 fn a_write_that_is_said_to_be_done_and_is_not_is_found() {
-    assert_caught(&Mistake::LostWrites, &[""]);
+    assert_caught(&Planted::new(Mistake::LostWrites), &[""]);
 }
 
 #[test]
 fn refunds_whose_sum_nobody_knows_are_found() {
-    assert_caught(&Mistake::RefundsForgotten, &["refunded", "given back", "Cleeng's contract", "rewritten", "at the gateway"]);
+    assert_caught(
+        &Planted::new(Mistake::RefundsForgotten),
+        &["refunded", "given back", "Cleeng's contract", "rewritten", "at the gateway"],
+    );
 }
 
 #[test]
 fn the_capture_of_what_was_held_with_other_details_is_found() {
-    assert_caught(&Mistake::DetailsForgotten, &["hold money", "charged", "Cleeng's contract", "at the gateway", "held for ever"]);
+    assert_caught(&Planted::new(Mistake::DetailsIgnored), &["captured with details that were replaced"]);
 }
 
 #[test]
 fn an_intent_that_is_forgotten_is_found() {
-    assert_caught(&Mistake::IntentsForgotten, &[""]);
+    assert_caught(&Planted::new(Mistake::IntentsForgotten), &[""]);
 }
