@@ -65,7 +65,7 @@ impl Audit {
             if entry.holds_money()
                 && let Some((obligation, state)) = watch.standing_of(&entry.reference)
                 && obligation.starts_with("period#")
-                && !(entry.standing == Standing::Authorised && watch.has_failed(&entry.reference))
+                && !(entry.standing == Standing::Authorised && watch.has_failed(&entry.reference, sky))
                 && (entry.standing == Standing::Captured || !matches!(state, PaymentState::Cancelling | PaymentState::Cancelled))
             {
                 periods.entry(obligation).or_default().push(entry);
@@ -162,14 +162,14 @@ impl Audit {
                 && entry.is_some_and(|entry| entry.standing == Standing::Expired);
             if let Some(line) = compare(payment, entry)
                 && !untold
-                && !excused(&unsettled, watch, Some(payment), entry)
+                && !excused(&unsettled, (watch, sky), Some(payment), entry)
             {
                 sky.find(line);
             }
         }
         for entry in &theirs {
             let payment = ours.iter().find(|payment| payment.external_payment_id == entry.external_payment_id);
-            let excused = || excused(&unsettled, watch, payment, Some(entry));
+            let excused = || excused(&unsettled, (watch, sky), payment, Some(entry));
             if payment.is_none() && is_kept(entry) && !excused() {
                 sky.find(format!("{} ({}) at the gateway is unknown to Cleeng", entry.external_payment_id, entry.reference));
             }
@@ -187,9 +187,10 @@ fn ledger(stage: &Stage) -> Vec<LedgerEntry> {
 }
 
 /// Whether an operator was told of this payment.
-fn excused(unsettled: &[Unsettled], watch: &Watch, ours: Option<&PaymentRecord>, theirs: Option<&LedgerEntry>) -> bool {
+fn excused(unsettled: &[Unsettled], (watch, sky): (&Watch, &Sky), ours: Option<&PaymentRecord>, theirs: Option<&LedgerEntry>) -> bool {
     // What a gateway could not release or capture after all is alarmed, and lapses by itself.
-    if theirs.is_some_and(|entry| entry.standing == Standing::Authorised && watch.has_failed(&entry.reference)) {
+    let takes_back = |entry: &LedgerEntry| matches!(entry.standing, Standing::Authorised | Standing::Captured);
+    if theirs.is_some_and(|entry| takes_back(entry) && watch.has_failed(&entry.reference, sky)) {
         return true;
     }
     let mut words: Vec<String> = Vec::new();

@@ -114,6 +114,9 @@ impl MetricSink for CensoredMetrics {
                 self.sky.find(format!("a metric has a dimension {name} that is no stable word"));
             }
         }
+        if matches!(metric, Metric::Parked | Metric::Alarm) {
+            dimensions.iter().for_each(|(_, reason)| self.sky.alarm(reason));
+        }
         if matches!(metric, Metric::Parked | Metric::Alarm | Metric::Warning) {
             self.sky.note(|| format!("{} {dimensions:?}", metric.as_str()));
         }

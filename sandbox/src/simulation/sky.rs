@@ -1,5 +1,6 @@
 //! What everybody in a play shares: the dice, the climate, the trace and what was found wrong.
 
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -33,6 +34,8 @@ struct State {
     reached: Vec<String>,
     /// Whether the journal was written since the last time.
     written: bool,
+    /// What operators were called for.
+    alarms: BTreeSet<String>,
 }
 
 impl Sky {
@@ -48,6 +51,7 @@ impl Sky {
             late: Vec::new(),
             reached: Vec::new(),
             written: false,
+            alarms: BTreeSet::new(),
         };
         Self { clock, state: Arc::new(Mutex::new(state)) }
     }
@@ -117,6 +121,17 @@ impl Sky {
             let who = if worker == 0 { String::from("-") } else { format!("w{worker}") };
             lines.push(format!("day {days} {hours:02}:{minutes:02}:{seconds:02}.{millis:03} {who:>5} {}", line()));
         }
+    }
+
+    /// An operator is called.
+    pub(super) fn alarm(&self, reason: &str) {
+        self.lock().alarms.insert(reason.to_owned());
+    }
+
+    /// Whether an operator was called for this reason.
+    #[must_use]
+    pub fn was_alarmed(&self, reason: &str) -> bool {
+        self.lock().alarms.contains(reason)
     }
 
     /// Something is wrong that must never be.

@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use connector::clock::Timestamp;
-use connector::gateway::NotificationKind;
 use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::{Finish, Obligation};
+use connector::journal::refunds::RefundState;
 use connector::journal::store::{Key, Put};
 
 use super::sky::Sky;
@@ -121,19 +121,20 @@ impl Watch {
         }
     }
 
-    /// Whether the gateway said of the payment with this reference that it could not do what it had taken, which is alarmed.
+    /// Whether the gateway said of the payment with this reference that it could not do what it had taken, and an operator was called for it.
     #[must_use]
-    pub fn has_failed(&self, reference: &str) -> bool {
-        let documents = self.lock();
-        let found = documents.get(&Key::new("payment", &[reference])).map(|document| &document.content);
-        let Some(Content::Payment(record)) = found else { return false };
-        let came_back = |((_, from), (_, to)): (&(Timestamp, PaymentState), &(Timestamp, PaymentState))| {
-            matches!(from, PaymentState::Cancelling | PaymentState::Capturing) && *to == PaymentState::Authorised
+    pub fn has_failed(&self, reference: &str, sky: &Sky) -> bool {
+        let Some(record) = self.payment(reference) else { return false };
+        let came_back = |from: PaymentState| {
+            let steps = record.history.iter().zip(record.history.iter().skip(1));
+            steps.map(|((_, one), (_, other))| (*one, *other)).any(|step| step == (from, PaymentState::Authorised))
         };
-        let refund_failed = record.times_told(NotificationKind::RefundFailed) > 0;
-        record.history.iter().zip(record.history.iter().skip(1)).any(came_back)
-            || record.reached_at(PaymentState::CaptureFailed).is_some()
-            || refund_failed
+        let capture = record.reached_at(PaymentState::CaptureFailed).is_some() || came_back(PaymentState::Capturing);
+        let refund = record.refunds.iter().any(|part| part.state == RefundState::Failed);
+        // A capture that was refused is told to Cleeng as a refusal of the bank.
+        capture
+            || (came_back(PaymentState::Cancelling) && sky.was_alarmed("cancel_failed"))
+            || (refund && (sky.was_alarmed("refund_failed_later") || sky.was_alarmed("refund_failed")))
     }
 
     /// Whether some document names this.

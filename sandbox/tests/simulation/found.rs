@@ -1,14 +1,18 @@
 //! What was found by seeds, each reduced to a story of its own.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use connector::cleeng::webhook::Topic;
 use connector::flow::{SettleOn, Verdict};
 use connector::gateway::GatewayName;
+use connector::http::Method;
 use connector::metrics::Metric;
 use sandbox::cleeng::{RefundRequest, SentWebhook};
 use sandbox::crash::When;
-use sandbox::stage::{Cast, Stage};
+use sandbox::peer::Fault;
+use sandbox::stage::{Cast, METHOD, Stage};
+use serde_json::Value;
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -71,4 +75,36 @@ async fn a_refund_that_was_told_on_receipt_and_fails_afterwards_is_alarmed() {
         fail += 1;
     }
     assert!(fail > 0);
+}
+
+/// Seed 266. A list of authorised payments on which one does not say its id at the gateway was taken for a list without ours, and the report was
+/// made a second time.
+#[tokio::test]
+async fn a_list_on_which_ours_may_be_is_no_reason_to_report_again() {
+    let stage = Stage::default();
+    let cast = stage.subscriber(METHOD);
+    stage.clock.advance_to(cast.due.before(72 * HOUR));
+    stage
+        .road
+        .lay(Fault::TimeoutAfter, |peer, request| peer == "cleeng" && request.method == Method::POST && request.path == "/3.1/payments");
+    assert!(matches!(stage.deliver(&stage.authorisation(&cast, 72)).await, Verdict::Later { .. }));
+    // So long a report that got no answer is left alone.
+    stage.clock.advance(Duration::from_secs(600));
+    let nameless = Fault::Mutate(Arc::new(|list| without(list, "externalPaymentId")));
+    stage.road.lay(nameless, |_, request| request.path.ends_with("/authorised_payments"));
+    assert_eq!(stage.deliver(&stage.authorisation(&cast, 72)).await, Verdict::Later { after: None, reason: "cleeng_list_incomplete" });
+    assert_eq!(stage.deliver(&stage.authorisation(&cast, 72)).await, Verdict::Settled("authorised"));
+    assert_eq!((stage.cleeng.payments().len(), stage.disagreements()), (1, Vec::new()));
+}
+
+/// Takes a member away wherever it is.
+fn without(value: &mut Value, member: &str) {
+    match value {
+        Value::Object(members) => {
+            members.remove(member);
+            members.values_mut().for_each(|value| without(value, member));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|value| without(value, member)),
+        _ => {}
+    }
 }
