@@ -16,6 +16,7 @@
 //! | `theatre` | whose turn it is, and how time passes |
 //! | [`watch`] | reads every document that the journal takes |
 //! | `audit`, `secrets` | what must be true |
+//! | [`interleave`], [`history`] | every order of a few workers, without any seed; what a store can have looked like |
 
 mod acts;
 mod agenda;
@@ -24,6 +25,8 @@ mod cast;
 pub mod climate;
 mod crimes;
 pub mod dice;
+pub mod history;
+pub mod interleave;
 mod lives;
 mod pages;
 mod secrets;

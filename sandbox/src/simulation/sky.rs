@@ -195,12 +195,14 @@ impl Sky {
 }
 
 /// Gives all others their turn: the place where a worker is interrupted, and where it can die.
-pub(super) fn turn() -> Turn {
+#[must_use]
+pub const fn turn() -> Turn {
     Turn(false)
 }
 
 /// See [`turn`].
-pub(super) struct Turn(bool);
+#[derive(Debug)]
+pub struct Turn(bool);
 
 impl Future for Turn {
     type Output = ();
