@@ -10,9 +10,10 @@ use connector::http::Method;
 use connector::metrics::Metric;
 use sandbox::cleeng::{RefundRequest, SentWebhook};
 use sandbox::crash::When;
-use sandbox::peer::Fault;
-use sandbox::stage::{Cast, METHOD, Stage};
-use serde_json::Value;
+use sandbox::house::Entry;
+use sandbox::peer::{Fault, PeerRequest};
+use sandbox::stage::{Cast, METHOD, ORIGIN, Stage};
+use serde_json::{Value, json};
 
 const HOUR: Duration = Duration::from_secs(3_600);
 
@@ -95,6 +96,36 @@ async fn a_list_on_which_ours_may_be_is_no_reason_to_report_again() {
     assert_eq!(stage.deliver(&stage.authorisation(&cast, 72)).await, Verdict::Later { after: None, reason: "cleeng_list_incomplete" });
     assert_eq!(stage.deliver(&stage.authorisation(&cast, 72)).await, Verdict::Settled("authorised"));
     assert_eq!((stage.cleeng.payments().len(), stage.disagreements()), (1, Vec::new()));
+}
+
+/// Seed 4190. Details whose start got no answer, and that others took the place of, were called off again and again for ever, where the gateway has
+/// nothing to call them off by.
+#[tokio::test]
+async fn a_start_that_nobody_can_call_off_is_not_looked_at_for_ever() {
+    for gateway in GatewayName::ALL {
+        let stage = Stage::default();
+        let customer = stage.cleeng.new_customer().unwrap();
+        let token = stage.cleeng.token_until(&customer, stage.now().after(900 * HOUR));
+        let guest = stage.guest(*gateway);
+        let lost =
+            |peer: &str, request: &PeerRequest| peer != "cleeng" && request.method == Method::POST && !request.path.contains("oauth2");
+        stage.road.lay(Fault::TimeoutBefore, lost);
+        for number in 0..2 {
+            let mut body =
+                json!({ "paymentMethodId": guest.method, "returnUrl": format!("{ORIGIN}/account"), "origin": ORIGIN, "captchaValue": "x" });
+            body.as_object_mut().unwrap().extend(guest.house.entered(Entry::Asked, number).as_object().cloned().unwrap());
+            let reply = stage.call_at(*gateway, "payment-details", &token, &body).await;
+            assert_eq!(reply.status.as_u16(), if number == 0 { 202 } else { 200 }, "{}", reply.body);
+        }
+        let mut due = 0;
+        for _ in 0..40 {
+            stage.clock.advance(7 * HOUR);
+            stage.run_until_quiet().await;
+            due = stage.go_round().await.due;
+        }
+        assert_eq!(due, 0, "{gateway}");
+        assert_eq!(stage.disagreements(), Vec::<String>::new());
+    }
 }
 
 /// Takes a member away wherever it is.
