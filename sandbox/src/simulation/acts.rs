@@ -26,9 +26,11 @@ use crate::stage::{FRONT_TIME, FUNCTION_TIME, PUBLISHER, flow, id, known};
 /// A queue shows a message again after this time if its worker died: six times the function's.
 const VISIBILITY: u64 = 540;
 /// So often a message is delivered at the most before it goes to the dead letters, where nobody but an operator looks: `maxReceiveCount`.
-const MOST_RECEIVES: u32 = 100;
-/// A message is put back for this long where its function does not say how long: the queue door's own backoff at its longest.
-const BACKOFF: Duration = Duration::from_secs(900);
+const MOST_RECEIVES: u32 = 200;
+/// A message is put back for this long at first where its function does not say how long, and for twice as long each time up to the longest: the
+/// queue door's own backoff.
+const BACKOFF: u64 = 30;
+const LONGEST_BACKOFF: u64 = 900;
 
 impl Theatre<'_> {
     /// Who plays, and what will happen in their lives until the storm is over.
@@ -280,6 +282,12 @@ impl Theatre<'_> {
         }
     }
 
+    /// As the queue door has it: less up to a fifth.
+    fn backoff(&mut self, receives: u32) -> Duration {
+        let doubled = BACKOFF.saturating_mul(2_u64.saturating_pow(receives.saturating_sub(1).min(10))).min(LONGEST_BACKOFF);
+        Duration::from_secs(doubled.saturating_sub(self.dice.below(doubled.div_euclid(5).saturating_add(1))))
+    }
+
     /// A worker died: what it was at comes again.
     pub(super) fn again(&mut self, errand: Errand) {
         let now = self.sky.now();
@@ -298,7 +306,8 @@ impl Theatre<'_> {
             Came::Delivered(number, verdict) => {
                 self.sky.note(|| format!("message {number}: {verdict:?}"));
                 if let Verdict::Later { after, .. } = verdict {
-                    let after = after.unwrap_or(BACKOFF).max(Duration::from_secs(1));
+                    let receives = self.letters.get(&number).map_or(1, |letter| letter.receives);
+                    let after = after.unwrap_or_else(|| self.backoff(receives)).max(Duration::from_secs(1));
                     self.agenda.put(now.after(after), Happening::Delivery(number));
                 } else if let Some(letter) = self.letters.remove(&number) {
                     self.audit.left_the_queue(&letter.content, &verdict, &self.watch, &self.sky);

@@ -13,6 +13,8 @@ use async_trait::async_trait;
 use connector::clock::Timestamp;
 use connector::journal::store::{CommitError, Key, Put, Store, StoreError, Stored};
 
+use super::dice::Dice;
+
 /// A store whose calls are written down.
 pub struct Recorded {
     inner: Arc<dyn Store>,
@@ -91,6 +93,27 @@ impl Store for Recorded {
 
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
         self.inner.due(until, limit).await
+    }
+}
+
+/// Somebody who reads one or two of three documents and writes them, again and again, each time with other contents.
+pub async fn contend(store: Arc<dyn Store>, worker: u64, rounds: u64) {
+    let mut dice = Dice::of(worker);
+    for round in 0..rounds {
+        let first = dice.below(3);
+        let second = first.saturating_add(dice.below(3)).checked_rem(3).unwrap_or(0);
+        let mut numbers = vec![first, second];
+        numbers.dedup();
+        let keys: Vec<Key> = numbers.iter().map(|number| Key::new("contended", &[&number.to_string()])).collect();
+        let Ok(found) = store.load(&keys).await else { continue };
+        let body = format!("{{\"by\":\"{worker}-{round}\"}}");
+        let put = |(key, stored): (Key, Option<Stored>)| {
+            let expected = stored.map(|stored| stored.version);
+            Put { key, expected, body: body.clone(), due_at: None, expires_at: None }
+        };
+        let puts: Vec<Put> = keys.into_iter().zip(found).map(put).collect();
+        // Refused or not: the next round reads anew.
+        let _written = store.commit(&puts).await;
     }
 }
 

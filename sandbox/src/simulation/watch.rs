@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use connector::clock::Timestamp;
+use connector::ids::PaymentDetailsId;
 use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::{Finish, Obligation};
 use connector::journal::refunds::RefundState;
@@ -20,6 +21,8 @@ struct Document {
     content: Content,
     due_at: Option<Timestamp>,
     body: String,
+    /// The first details that were written of a payment.
+    made_with: Option<PaymentDetailsId>,
 }
 
 enum Content {
@@ -77,8 +80,12 @@ impl Watch {
             for why in wrong {
                 sky.find(format!("{}: {why}", put.key));
             }
+            let made_with = before.and_then(|before| before.made_with.clone()).or_else(|| match &content {
+                Content::Payment(now) => now.details.clone(),
+                _ => None,
+            });
             let version = put.expected.map_or(1, |version| version.saturating_add(1));
-            documents.insert(put.key.clone(), Document { version, content, due_at: put.due_at, body: put.body.clone() });
+            documents.insert(put.key.clone(), Document { version, content, due_at: put.due_at, body: put.body.clone(), made_with });
         }
     }
 
@@ -119,6 +126,12 @@ impl Watch {
             Content::Payment(record) => Some((record.obligation.clone(), record.state)),
             _ => None,
         }
+    }
+
+    /// The details that the payment with this reference was made with.
+    #[must_use]
+    pub fn made_with(&self, reference: &str) -> Option<PaymentDetailsId> {
+        self.lock().get(&Key::new("payment", &[reference]))?.made_with.clone()
     }
 
     /// Whether the gateway said of the payment with this reference that it could not do what it had taken, and an operator was called for it.

@@ -15,7 +15,8 @@ use connector::journal::run::Run;
 use connector::journal::store::{CommitError, Key, Put, Store, StoreError, Stored};
 use connector::secret::SecretString;
 use sandbox::clock::VirtualClock;
-use sandbox::simulation::history::Recorded;
+use sandbox::simulation::dice::Dice;
+use sandbox::simulation::history::{Recorded, contend};
 use sandbox::simulation::interleave::{Bounds, Scene, Worker, every_interleaving};
 use sandbox::simulation::sky::turn;
 use sandbox::stage::START;
@@ -61,7 +62,8 @@ impl Store for Interrupted {
             }
         }
         self.inner.commit(&puts).await?;
-        let bodies = puts.iter().map(|put| (self.clock.now(), serde_json::from_str(&put.body).unwrap()));
+        let obligations = puts.iter().filter_map(|put| serde_json::from_str(&put.body).ok());
+        let bodies = obligations.map(|one: Obligation| (self.clock.now(), one));
         self.written.lock().unwrap().extend(bodies);
         Ok(())
     }
@@ -166,16 +168,48 @@ impl Scene for AtOnce {
     }
 }
 
+/// Workers who are interrupted before each call, in an order that a seed decides.
+#[test]
+fn what_many_workers_see_is_what_one_store_can_have_looked_like() {
+    let mut seen = (0, 0);
+    for seed in 0..60 {
+        let at_once = AtOnce::new(0, false);
+        let mut dice = Dice::of(seed);
+        let mut workers: Vec<Worker> =
+            (0..4).map(|worker| -> Worker { Box::pin(contend(at_once.store.clone(), seed * 4 + worker, 10)) }).collect();
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        while !workers.is_empty() {
+            let place = dice.index(workers.len());
+            if workers[place].as_mut().poll(&mut context).is_ready() {
+                drop(workers.remove(place));
+            }
+        }
+        assert_eq!(at_once.recorded.contradictions(), Vec::<String>::new());
+        let (written, refused) = at_once.recorded.counts();
+        seen = (seen.0 + written, seen.1 + refused);
+    }
+    assert!(seen.0 > 500 && seen.1 > 500, "{seen:?}");
+}
+
 #[test]
 fn two_workers_at_one_obligation_pay_once_in_every_order() {
-    let runs = every_interleaving(Bounds { jumps: 2, deaths: 1 }, || AtOnce::new(2, false));
-    assert!(runs > 5_000, "{runs}");
+    let runs = every_interleaving(Bounds { jumps: 1, deaths: 1 }, || AtOnce::new(2, false));
+    assert!(runs > 2_000, "{runs}");
 }
 
 #[test]
 fn three_workers_at_one_obligation_pay_once_in_every_order() {
-    let runs = every_interleaving(Bounds { jumps: 1, deaths: 0 }, || AtOnce::new(3, false));
-    assert!(runs > 5_000, "{runs}");
+    let runs = every_interleaving(Bounds { jumps: 0, deaths: 0 }, || AtOnce::new(3, false));
+    assert!(runs > 2_000, "{runs}");
+}
+
+/// Larger: some minutes. docs/reliability.md says when it was last played.
+#[test]
+#[ignore = "some minutes: cargo test --release -p sandbox --test simulation -- --ignored"]
+fn two_and_three_workers_pay_once_in_every_order_with_more_going_wrong() {
+    let two = every_interleaving(Bounds { jumps: 2, deaths: 1 }, || AtOnce::new(2, false));
+    let three = every_interleaving(Bounds { jumps: 1, deaths: 0 }, || AtOnce::new(3, false));
+    assert!(two > 9_000 && three > 100_000, "{two} and {three} orders");
 }
 
 #[test]
