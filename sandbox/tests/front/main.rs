@@ -15,6 +15,7 @@ mod details;
 mod door;
 mod faults;
 mod heard;
+mod nothing_entered;
 mod openapi;
 mod ownership;
 mod purchase;

@@ -46,7 +46,7 @@ pub async fn check(desk: &Desk, request: &FrontRequest) -> Result<(), Refusal> {
 pub struct PaymentInput {
     /// The whole body; the adapter takes from it what it passes on.
     pub data: Value,
-    /// What the customer entered, for telling one attempt from another.
+    /// What the customer entered, for telling one attempt from another; an empty object where he enters everything at the gateway.
     pub method: Value,
     /// Where the customer comes back to.
     pub return_url: String,
@@ -63,9 +63,12 @@ impl PaymentInput {
     ///
     /// # Errors
     /// [`reply::bad_request`].
-    pub fn read(request: &FrontRequest) -> Result<Self, Refusal> {
-        let method = request.body.get("paymentMethod").filter(|method| method.is_object());
-        let method = method.ok_or(reply::bad_request("paymentMethod must be the object of the gateway's component"))?;
+    pub fn read(desk: &Desk, request: &FrontRequest) -> Result<Self, Refusal> {
+        let method = match request.body.get("paymentMethod") {
+            None | Some(Value::Null) if !desk.needs_payment_method(request.gateway) => Value::Object(serde_json::Map::new()),
+            Some(method @ Value::Object(_)) => method.clone(),
+            _ => return Err(reply::bad_request("paymentMethod must be the object of the gateway's component")),
+        };
         // Details that are stored already are none of the customer's to name: they could be somebody else's.
         if method.get("storedPaymentMethodId").is_some() || method.get("recurringDetailReference").is_some() {
             return Err(reply::bad_request("stored payment details cannot be used here"));
@@ -73,12 +76,20 @@ impl PaymentInput {
         let text = |name: &str| request.body.get(name).and_then(Value::as_str).map(str::to_owned);
         Ok(Self {
             data: request.body.clone(),
-            method: method.clone(),
+            method,
             return_url: text("returnUrl").ok_or(reply::bad_request("returnUrl is missing"))?,
             cancel_url: text("cancelUrl"),
             origin: text("origin").or_else(|| request.origin.clone()),
             ip: request.ip.clone(),
         })
+    }
+}
+
+impl PaymentInput {
+    /// Whether the customer entered nothing here, so that two wishes of his look the same.
+    #[must_use]
+    pub fn says_nothing(&self) -> bool {
+        self.method.as_object().is_some_and(serde_json::Map::is_empty)
     }
 }
 

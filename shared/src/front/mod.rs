@@ -47,6 +47,14 @@ pub struct Desk {
     pub captcha: Arc<dyn Captcha>,
 }
 
+impl Desk {
+    /// Whether a start must bring what this gateway's front-end component collected.
+    #[must_use]
+    pub fn needs_payment_method(&self, gateway: GatewayName) -> bool {
+        self.world.gateways.get(gateway).is_none_or(|gateway| gateway.capabilities().needs_payment_method)
+    }
+}
+
 /// Which of a pair of calls it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stage {

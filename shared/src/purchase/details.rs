@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::facts::{REPORT, Round, Snapshot, canonical, fingerprint};
-use super::order::{MAX_ATTEMPTS, just_refused, not_read};
+use super::order::{MAX_ATTEMPTS, SAME_CLICK, just_refused, last_touched, not_read};
 use super::position::{Position, forget, keep_snapshot, position, snapshot};
 use super::settle::go_on;
 use super::tell::{self, Turned};
@@ -103,7 +103,7 @@ async fn checked_start(desk: &Desk, request: &FrontRequest, delivery: &Delivery)
         Some(Value::Bool(active)) => *active,
         Some(_) => return Err(reply::bad_request("active must be true or false")),
     };
-    let input = PaymentInput::read(request)?;
+    let input = PaymentInput::read(desk, request)?;
     let customer = read_customer(desk, &token).await?;
     let print = fingerprint(&desk.world.rules.salt, &["store", &canonical(&input.method), method.as_str()]);
     let wanted = Snapshot {
@@ -159,7 +159,9 @@ async fn start_once(desk: &Desk, wanted: &Snapshot, input: &PaymentInput, delive
 
 /// The story of a start.
 async fn store(case: &mut Case<'_>, wanted: &Snapshot, input: &PaymentInput) -> Story<Verdict> {
-    if let Some(verdict) = ended(case) {
+    if let Some(verdict) = ended(case)
+        && !is_new_wish(case, input)
+    {
         return Ok(verdict);
     }
     if case.attempt().is_some() {
@@ -177,7 +179,7 @@ async fn store(case: &mut Case<'_>, wanted: &Snapshot, input: &PaymentInput) -> 
         return Ok(Verdict::Settled("declined"));
     }
     let mut head = Head::read(case, &wanted.customer).await?;
-    if head.declines >= MAX_DECLINES_A_DAY || case.run.obligation.attempts.len() >= MAX_ATTEMPTS {
+    if head.declines >= MAX_DECLINES_A_DAY || tries_today(case) >= MAX_ATTEMPTS {
         return Ok(Verdict::Settled("too_many_attempts"));
     }
     let own = case.run.key().as_str().to_owned();
@@ -190,6 +192,19 @@ async fn store(case: &mut Case<'_>, wanted: &Snapshot, input: &PaymentInput) -> 
     ask::open(case, AttemptKind::StoreDetails, wanted)?;
     let answered = ask::start(case, wanted, input).await?;
     go_on(case, wanted, answered).await
+}
+
+/// How many attempts at this storing began within its life.
+fn tries_today(case: &Case<'_>) -> usize {
+    let attempts = case.run.obligation.attempts.iter();
+    attempts.filter(|attempt| case.now().since(attempt.opened_at) < LIFE).count()
+}
+
+/// Whether details are to be stored anew though the same data was stored before. Where the customer enters nothing here, the same data says
+/// nothing: he may have removed the details since, or choose another account at the gateway.
+fn is_new_wish(case: &Case<'_>, input: &PaymentInput) -> bool {
+    let stored = case.run.obligation.attempts.last().filter(|last| last.finish == Some(Finish::Stored));
+    input.says_nothing() && stored.is_some_and(|last| case.now().since(last_touched(last)) >= SAME_CLICK)
 }
 
 fn ended(case: &Case<'_>) -> Option<Verdict> {

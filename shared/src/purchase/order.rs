@@ -48,7 +48,7 @@ async fn checked_start(desk: &Desk, request: &FrontRequest, delivery: &Delivery)
     body::check(desk, request).await?;
     let token = request.token(desk)?;
     let id: OrderId = body::id(request, "orderId", "orderId is missing or no id")?;
-    let input = PaymentInput::read(request)?;
+    let input = PaymentInput::read(desk, request)?;
     let (order, method) = read_order(desk, request.gateway, &token, &id).await?;
     if order.total.is_zero() && !order.needs_details {
         return Err(reply::NOTHING_TO_PAY);
@@ -189,9 +189,14 @@ fn not_now(case: &Case<'_>, wanted: &Snapshot) -> Option<Verdict> {
 #[must_use]
 pub fn just_refused(case: &Case<'_>, wanted: &Snapshot) -> bool {
     let Some(last) = case.run.obligation.attempts.last() else { return false };
-    let at = last.steps.iter().map(|step| step.begun_at).max().unwrap_or(last.opened_at);
     let refused = matches!(last.finish, Some(Finish::Declined { .. }));
-    refused && case.now().since(at) < SAME_CLICK && kept(last).is_some_and(|kept| kept.fingerprint == wanted.fingerprint)
+    refused && case.now().since(last_touched(last)) < SAME_CLICK && kept(last).is_some_and(|kept| kept.fingerprint == wanted.fingerprint)
+}
+
+/// When the last step of an attempt was begun.
+#[must_use]
+pub fn last_touched(attempt: &Attempt) -> Timestamp {
+    attempt.steps.iter().map(|step| step.begun_at).max().unwrap_or(attempt.opened_at)
 }
 
 /// Whether this was brought back in the attempt's last round.

@@ -142,7 +142,7 @@ fn show(payment: &PaymentRecord) -> Value {
 
 /// The payment details as Cleeng has them (Cleeng, "Add payment details": `{paymentDetails}`), without the token.
 fn stored(case: &Case<'_>) -> Option<Reply> {
-    let attempt = case.run.obligation.attempts.iter().find(|attempt| attempt.finish == Some(Finish::Stored))?;
+    let attempt = case.run.obligation.attempts.iter().rev().find(|attempt| attempt.finish == Some(Finish::Stored))?;
     let step = attempt.step(super::facts::REPORT)?;
     match &step.state {
         StepState::Done(details) => Some(Reply::ok(json!({ "paymentDetails": details }))),
