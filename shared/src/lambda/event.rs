@@ -39,6 +39,10 @@ pub struct HttpRequest {
     pub method: String,
     /// The path without the query, stage included.
     pub path: String,
+    /// The query as it was sent, without its `?`.
+    pub query: String,
+    /// The domain under which the API was called, as the API says; nothing where there is none, as on a developer's machine.
+    pub domain: Option<String>,
     /// The headers; one that cannot be a header is left out.
     pub headers: HeaderMap,
     /// The address on the network that it came from.
@@ -105,6 +109,8 @@ struct HttpEvent {
     context: HttpContext,
     #[serde(rename = "rawPath", default)]
     raw_path: String,
+    #[serde(rename = "rawQueryString", default)]
+    raw_query: String,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     body: Option<String>,
@@ -115,6 +121,8 @@ struct HttpEvent {
 #[derive(Deserialize)]
 struct HttpContext {
     http: HttpLine,
+    #[serde(rename = "domainName")]
+    domain: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -157,8 +165,9 @@ impl From<HttpEvent> for HttpRequest {
             .headers
             .iter()
             .filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?)));
-        let HttpLine { method, source_ip } = event.context.http;
-        Self { method: method.to_ascii_uppercase(), path: event.raw_path, headers: headers.collect(), source_ip, body }
+        let headers = headers.collect();
+        let HttpContext { http: HttpLine { method, source_ip }, domain } = event.context;
+        Self { method: method.to_ascii_uppercase(), path: event.raw_path, query: event.raw_query, domain, headers, source_ip, body }
     }
 }
 
