@@ -21,6 +21,7 @@ mod ownership;
 mod purchase;
 mod races;
 mod superseding;
+mod tokens;
 
 use connector::cleeng::PaymentStatus;
 use connector::front::Reply;

@@ -76,3 +76,43 @@ async fn a_customer_who_comes_again_later_stores_details_anew() {
     }
     assert_balanced(&stage);
 }
+
+#[tokio::test]
+async fn what_was_agreed_to_for_another_order_is_refused_and_the_right_one_pays() {
+    let stage = Stage::default();
+    let mut orders = Vec::new();
+    for _ in 0..2 {
+        let (_, order, token) = customer(&stage);
+        let start = json!({ "orderId": order, "returnUrl": ORIGIN });
+        let started = stage.call_at(GatewayName::PayPal, "initial-payment", &token, &start).await;
+        orders.push((order, token, stage.paypal.agree(&started.body["responseData"]["action"])));
+    }
+    let (order, token, own) = &orders[0];
+    let finalize = |details: &Value| json!({ "orderId": order, "details": details });
+    let told = stage.call_at(GatewayName::PayPal, "initial-payment/finalize", token, &finalize(&orders[1].2)).await;
+    assert_eq!(code(&told), (409, "ORDER0008"));
+    assert_eq!(stage.paypal.captured().len(), 0);
+    assert!(is_paid(&stage.call_at(GatewayName::PayPal, "initial-payment/finalize", token, &finalize(own)).await));
+    assert_eq!(stage.paypal.captured().len(), 1);
+    assert_balanced(&stage);
+}
+
+#[tokio::test]
+async fn what_was_agreed_to_for_a_replaced_attempt_takes_nothing() {
+    let stage = Stage::default();
+    let (_, order, token) = customer(&stage);
+    let mut agreed = Vec::new();
+    for entry in [1, 2] {
+        let start = json!({ "orderId": order, "returnUrl": ORIGIN, "paymentMethod": { "entry": entry } });
+        let started = stage.call_at(GatewayName::PayPal, "initial-payment", &token, &start).await;
+        agreed.push(stage.paypal.agree(&started.body["responseData"]["action"]));
+    }
+    let finalize = |details: &Value| json!({ "orderId": order, "details": details });
+    let told = stage.call_at(GatewayName::PayPal, "initial-payment/finalize", &token, &finalize(&agreed[0])).await;
+    assert_eq!(code(&told), (409, "ORDER0008"));
+    assert_eq!((stage.paypal.captured().len(), stage.cleeng.payments().len()), (0, 0));
+    assert!(is_paid(&stage.call_at(GatewayName::PayPal, "initial-payment/finalize", &token, &finalize(&agreed[1])).await));
+    stage.run_until_quiet().await;
+    assert_eq!(stage.paypal.captured().len(), 1);
+    assert_balanced(&stage);
+}
