@@ -177,7 +177,10 @@ fn send_on(desk: &Desk, gateway: GatewayName, told: Told, onward: &Onward, gave_
     if desk.origins.holds(&to) { Reply::sent_on(to, code.as_deref()) } else { reply::BAD_RETURN.reply(Some(gateway)) }
 }
 
-/// The `message` for a page. These words are part of the API.
+/// Every `message` for a page. These words are part of the API.
+pub const MESSAGES: [&str; 7] = ["pending", "refused", "expired", "replaced", "unavailable", "under_review", "failed"];
+
+/// The `message` for a refusal.
 fn word(refusal: Refusal) -> &'static str {
     match refusal {
         reply::ORDER_EXPIRED => "expired",
