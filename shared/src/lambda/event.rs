@@ -109,8 +109,9 @@ struct HttpEvent {
     context: HttpContext,
     #[serde(rename = "rawPath", default)]
     raw_path: String,
-    #[serde(rename = "rawQueryString", default)]
-    raw_query: String,
+    // Local emulations of the HTTP API write null where there is no query.
+    #[serde(rename = "rawQueryString")]
+    raw_query: Option<String>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     body: Option<String>,
@@ -167,7 +168,15 @@ impl From<HttpEvent> for HttpRequest {
             .filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?)));
         let headers = headers.collect();
         let HttpContext { http: HttpLine { method, source_ip }, domain } = event.context;
-        Self { method: method.to_ascii_uppercase(), path: event.raw_path, query: event.raw_query, domain, headers, source_ip, body }
+        Self {
+            method: method.to_ascii_uppercase(),
+            path: event.raw_path,
+            query: event.raw_query.unwrap_or_default(),
+            domain,
+            headers,
+            source_ip,
+            body,
+        }
     }
 }
 
@@ -228,6 +237,22 @@ mod tests {
         assert!(request.body.is_none());
         assert_eq!(request.headers.get("x-a").unwrap(), "1");
         assert!(!request.headers.contains_key("x y"));
+    }
+
+    #[test]
+    fn the_query_and_the_domain_are_taken_as_they_are_and_may_be_missing() {
+        let read_from = |more: Value, context: Value| {
+            let mut event = json!({ "rawPath": "/a", "requestContext": context });
+            event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let Ok(Event::Http(request)) = read(&event.to_string()) else { panic!("not a request: {event}") };
+            (request.query, request.domain)
+        };
+        let http = json!({ "method": "GET" });
+        let full = read_from(json!({ "rawQueryString": "a=%20&b" }), json!({ "http": http, "domainName": "pay.example.com" }));
+        assert_eq!(full, ("a=%20&b".to_owned(), Some("pay.example.com".to_owned())));
+        for more in [json!({}), json!({ "rawQueryString": null })] {
+            assert_eq!(read_from(more, json!({ "http": http, "domainName": null })), (String::new(), None));
+        }
     }
 
     #[test]
