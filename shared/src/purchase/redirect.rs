@@ -15,6 +15,7 @@ use super::tell::{self, Told, Turned, decline_of};
 use crate::billing::case::Case;
 use crate::billing::gateway_step::ANOTHER_PAYMENT;
 use crate::billing::{Story, later};
+use crate::cleeng::{CleengError, Order};
 use crate::flow::{Delivery, Verdict};
 use crate::front::onward::{Onward, redirect_of};
 use crate::front::reply::{self, Refusal, Reply};
@@ -104,7 +105,10 @@ async fn once(desk: &Desk, key: &Key, comes: &Comes<'_>, delivery: &Delivery) ->
         return over(&case, attempt);
     }
     let story = match comes.back {
-        Some(back) => hand_in(&mut case, back, lapsed).await,
+        Some(back) => {
+            let Ok(seen) = order_now(&case).await else { return Turned::Told(Told::Refused(reply::UNAVAILABLE)) };
+            hand_in(&mut case, back, |case, kept| no_longer(case, kept, seen.as_ref())).await
+        }
         None => give_up(&mut case).await,
     };
     let verdict = case.conclude(story).await;
@@ -130,11 +134,35 @@ fn over(case: &Case<'_>, attempt: &Attempt) -> Turned {
 }
 
 const EXPIRED: &str = "order_expired";
+const CHANGED: &str = "order_changed";
 const GAVE_UP: &str = "gave_up";
 
-/// An order's time is over. The order itself cannot be read without its customer's token; its amount is that of the attempt, to which he agreed.
-fn lapsed(case: &Case<'_>, kept: &Snapshot) -> Option<&'static str> {
-    (kept.expires_at <= case.now()).then_some(EXPIRED)
+/// The order of an attempt for which something is about to be done, as it is now. Read with our own token: its customer's is not here.
+async fn order_now(case: &Case<'_>) -> Result<Option<Order>, CleengError> {
+    let order = match (position(case), snapshot(case)) {
+        (Ok(Position::Waiting { .. }), Ok(kept)) => kept.order,
+        _ => None,
+    };
+    match order {
+        Some(id) => case.world.cleeng.order(&id).await.map(Some),
+        None => Ok(None),
+    }
+}
+
+/// Why what the customer agreed to is not handed in any more: the order's time is over, or it is not what it was. What Cleeng does not tell of
+/// an order is taken to be as it was.
+fn no_longer(case: &Case<'_>, kept: &Snapshot, seen: Option<&Order>) -> Option<&'static str> {
+    let now = case.now();
+    if kept.expires_at <= now || seen.and_then(|order| order.expires_at).is_some_and(|at| at <= now) {
+        return Some(EXPIRED);
+    }
+    let same = |order: &Order| {
+        order.total == kept.amount
+            && order.customer.as_ref().is_none_or(|customer| *customer == kept.customer)
+            && order.payment_method.as_ref().is_none_or(|method| *method == kept.method)
+            && order.offer.as_ref().is_none_or(|offer| kept.offer.as_ref() == Some(offer))
+    };
+    seen.is_some_and(|order| !same(order)).then_some(CHANGED)
 }
 
 /// Notes that the customer gave up. It ends nothing: an agreement that comes after all is taken, until he tries anew.
@@ -178,12 +206,13 @@ fn send_on(desk: &Desk, gateway: GatewayName, told: Told, onward: &Onward, gave_
 }
 
 /// Every `message` for a page. These words are part of the API.
-pub const MESSAGES: [&str; 7] = ["pending", "refused", "expired", "replaced", "unavailable", "under_review", "failed"];
+pub const MESSAGES: [&str; 8] = ["pending", "refused", "expired", "changed", "replaced", "unavailable", "under_review", "failed"];
 
 /// The `message` for a refusal.
 fn word(refusal: Refusal) -> &'static str {
     match refusal {
         reply::ORDER_EXPIRED => "expired",
+        reply::ORDER_CHANGED => "changed",
         reply::EARLIER_ATTEMPT => "replaced",
         reply::NEEDS_OPERATOR => "under_review",
         reply::GATEWAY_UNAVAILABLE | reply::UNAVAILABLE => "unavailable",

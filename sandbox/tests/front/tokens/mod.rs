@@ -2,6 +2,7 @@
 //! which needs nothing of the page, and with Adyen, whose payment data a page may send along.
 
 mod addresses;
+mod crashes;
 mod details;
 mod orders;
 mod races;

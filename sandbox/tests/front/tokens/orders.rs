@@ -5,6 +5,7 @@ use std::time::Duration;
 use connector::cleeng::PaymentStatus;
 use connector::gateway::GatewayName;
 use connector::http::Method;
+use connector::money::{Currency, Money};
 use sandbox::house::{Entry, House as _};
 use sandbox::peer::Fault;
 use sandbox::stage::Stage;
@@ -131,6 +132,34 @@ async fn who_comes_back_after_the_orders_time_is_told_so_and_pays_nothing() {
         assert_eq!(sent_on(&stage.follow(&back).await), error("message=expired&code=ORDER0001"));
     }
     assert_eq!((statuses(&stage), taken(&stage, GatewayName::PayPal)), (vec![], 0));
+}
+
+#[tokio::test]
+async fn an_order_that_was_changed_meanwhile_is_not_paid_with_what_was_agreed_to() {
+    let stage = Stage::default();
+    let shopper = at_paypal(&stage);
+    let back = shopper.goes(&stage, true).await;
+    stage.cleeng.reprice(&shopper.order, Money::new(499, Currency::new("USD").unwrap()), true);
+    assert_eq!(sent_on(&stage.follow(&back).await), error("message=changed&code=ORDER0004"));
+    assert_eq!(sent_on(&stage.follow(&back).await), error("message=replaced&code=ORDER0008"), "a reload");
+    assert_eq!((statuses(&stage), taken(&stage, GatewayName::PayPal)), (vec![], 0));
+    let again = shopper.goes(&stage, true).await;
+    assert_eq!(sent_on(&stage.follow(&again).await), success());
+    assert_eq!(taken(&stage, GatewayName::PayPal), 499);
+}
+
+#[tokio::test]
+async fn an_order_that_cannot_be_read_is_told_as_unavailable_and_a_reload_pays() {
+    let stage = Stage::default();
+    let shopper = at_paypal(&stage);
+    let back = shopper.goes(&stage, true).await;
+    for fault in [Fault::NotSent, Fault::TimeoutBefore, Fault::StatusBefore(500)] {
+        stage.road.lay(fault, |peer, _| peer == "cleeng");
+        assert_eq!(sent_on(&stage.follow(&back).await), error("message=unavailable&code=S0001"));
+    }
+    assert_eq!(taken(&stage, GatewayName::PayPal), 0);
+    assert_eq!(sent_on(&stage.follow(&back).await), success());
+    assert_paid_once(&stage, &shopper);
 }
 
 #[tokio::test]
