@@ -26,7 +26,7 @@ const SCHEDULED: &str = "Scheduled Event";
 /// An event.
 pub enum Event {
     /// A request.
-    Http(HttpRequest),
+    Http(Box<HttpRequest>),
     /// A batch of messages.
     Sqs(SqsEvent),
     /// The time of a schedule has come.
@@ -148,7 +148,7 @@ pub fn read(raw: &str) -> Result<Event, EventError> {
         }
         Shape { context: Some(RequestContext { http: Some(_) }), .. } => {
             let event: HttpEvent = serde_json::from_str(raw).map_err(|_| EventError::Shape)?;
-            Ok(Event::Http(event.into()))
+            Ok(Event::Http(Box::new(event.into())))
         }
         Shape { detail_type: Some(kind), .. } if kind == SCHEDULED => Ok(Event::Schedule),
         Shape { .. } => Err(EventError::Shape),
