@@ -119,7 +119,9 @@ pub trait House: Peer {
 
     /// Where the gateway's page at this address sends the customer's browser after he agreed or gave up there: the way back that the connector
     /// gave it, with what it adds. Whether he gets there is the caller's business. Nothing for a page that sends nobody anywhere.
-    fn leave(&self, page: &str, agrees: bool) -> Option<String>;
+    fn leave(&self, _page: &str, _agrees: bool) -> Option<String> {
+        None
+    }
 
     /// Lets it do what it has received.
     fn process(&self);

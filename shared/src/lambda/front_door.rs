@@ -220,7 +220,7 @@ struct Route {
 
 /// `.../connectors/{gateway}/` and a route of this front end behind it.
 fn route(front_end: &dyn FrontEnd, path: &str) -> Option<Route> {
-    let (before, rest) = path.split_once("/connectors/")?;
+    let (before, rest) = path.rsplit_once("/connectors/")?;
     let (gateway, rest) = rest.split_once('/')?;
     let stage = match (rest.strip_prefix(front_end.route()), rest.strip_prefix(front_end.tokens())) {
         (Some(""), _) => Stage::Start,
@@ -335,6 +335,7 @@ mod tests {
         assert_eq!(found("/connectors/adyen/initial-payment"), is("", Stage::Start));
         assert_eq!(found("/stage/connectors/adyen/initial-payment/finalize"), is("/stage", Stage::Finalize));
         assert_eq!(found("/stage/connectors/adyen/v1/tokens"), is("/stage", Stage::Tokens));
+        assert_eq!(found("/connectors/connectors/adyen/v1/tokens"), is("/connectors", Stage::Tokens));
         assert_eq!(found(&format!("/connectors/adyen/v1/tokens/return/{reference}")), is("", Stage::Returned(named())));
         assert_eq!(found(&format!("/connectors/adyen/v1/tokens/cancel/{reference}")), is("", Stage::GaveUp(named())));
         for path in [

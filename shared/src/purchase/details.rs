@@ -8,7 +8,7 @@ use serde_json::Value;
 
 use super::facts::{REPORT, Snapshot, canonical, fingerprint};
 use super::hand_in::hand_in;
-use super::order::{MAX_ATTEMPTS, SAME_CLICK, just_refused, last_touched, not_read};
+use super::order::{MAX_ATTEMPTS, SAME_CLICK, is_over, just_refused, last_touched, not_read};
 use super::position::{Position, forget, position, snapshot};
 use super::settle::{close, go_on};
 use super::tell::{self, Told};
@@ -173,7 +173,7 @@ pub async fn store(case: &mut Case<'_>, wanted: &Snapshot, input: &PaymentInput)
     if case.attempt().is_some() {
         let kept = snapshot(case)?;
         let answered = match position(case)? {
-            Position::Waiting { .. } if kept.gave_up => None,
+            Position::Waiting { .. } if is_over(case, &kept, input) => None,
             Position::Waiting { .. } => return Ok(Verdict::Settled("action")),
             Position::Pending => return Err(later("payment_pending")),
             Position::NotStarted | Position::StartUnknown => Some(ask::start(case, &kept, input).await?),
@@ -189,7 +189,7 @@ pub async fn store(case: &mut Case<'_>, wanted: &Snapshot, input: &PaymentInput)
     anew(case, wanted, input).await
 }
 
-/// Opens an attempt, in place of one that the customer gave up.
+/// Opens an attempt, in place of one whose page is over.
 async fn anew(case: &mut Case<'_>, wanted: &Snapshot, input: &PaymentInput) -> Story<Verdict> {
     let mut head = Head::read(case, &wanted.customer).await?;
     if head.declines >= MAX_DECLINES_A_DAY || tries_today(case) >= MAX_ATTEMPTS {

@@ -31,6 +31,9 @@ pub const MAX_ATTEMPTS: usize = 10;
 /// methods without entry fields send the same data every time.
 pub const SAME_CLICK: Duration = Duration::from_secs(120);
 
+/// A page of the gateway is given out for this long. PayPal's lapses after three hours (Orders 2.13, `links`), and the customer needs time there.
+const PAGE_LIFE: Duration = Duration::from_secs(3_600);
+
 /// The path of the redirect style, behind the gateway's name (Cleeng's media store SDK).
 pub const TOKENS: &str = "v1/tokens";
 
@@ -130,7 +133,7 @@ pub async fn pay(case: &mut Case<'_>, wanted: &Snapshot, input: &PaymentInput) -
         let mut kept = snapshot(case)?;
         let same = kept.fingerprint == wanted.fingerprint;
         match position(case)? {
-            Position::Waiting { .. } if same && !kept.gave_up => return Ok(Verdict::Settled("action")),
+            Position::Waiting { .. } if same && !is_over(case, &kept, input) => return Ok(Verdict::Settled("action")),
             Position::NotStarted if same && case.now() < kept.expires_at => {
                 let answered = ask::start(case, &kept, input).await?;
                 return go_on(case, &kept, answered).await;
@@ -193,6 +196,14 @@ pub fn just_refused(case: &Case<'_>, wanted: &Snapshot) -> bool {
     refused
         && case.now().since(last_touched(last)) < SAME_CLICK
         && kept(last).is_some_and(|kept| kept.fingerprint == wanted.fingerprint && !was_away(&kept))
+}
+
+/// Whether the page of the gateway that waits for the customer is not given out again: he gave up there, or it was opened long ago and says
+/// nothing that another one would not.
+#[must_use]
+pub fn is_over(case: &Case<'_>, kept: &Snapshot, input: &PaymentInput) -> bool {
+    let old = case.attempt().is_some_and(|attempt| case.now().since(attempt.opened_at) >= PAGE_LIFE);
+    kept.gave_up || (old && (kept.onward.is_some() || input.says_nothing()))
 }
 
 /// Whether the customer was at the gateway and came back to us: his next click is one of its own, even right after.

@@ -88,6 +88,21 @@ async fn who_gives_up_stores_nothing_and_can_try_again() {
 }
 
 #[tokio::test]
+async fn a_click_long_after_the_first_leads_to_another_page() {
+    let stage = Stage::default();
+    let shopper = at_paypal(&stage);
+    let first = redirect_url(&start(&stage, &shopper).await);
+    stage.clock.advance(Duration::from_secs(2 * 3_600));
+    let second = redirect_url(&start(&stage, &shopper).await);
+    assert_ne!(first, second);
+    let late = stage.paypal.leave(&first, true).unwrap();
+    assert_eq!(sent_on(&stage.follow(&late).await), error("message=replaced&code=ORDER0008"));
+    assert!(stored(&stage, &shopper).is_empty());
+    assert_eq!(sent_on(&stage.follow(&stage.paypal.leave(&second, true).unwrap()).await), success());
+    assert_eq!(stored(&stage, &shopper).len(), 1);
+}
+
+#[tokio::test]
 async fn who_comes_back_after_a_day_is_told_that_it_is_too_late() {
     let stage = Stage::default();
     let shopper = at_paypal(&stage);

@@ -95,6 +95,19 @@ async fn an_agreement_to_a_page_that_was_given_up_and_replaced_takes_nothing() {
 }
 
 #[tokio::test]
+async fn a_click_long_after_the_first_leads_to_a_page_that_still_works() {
+    let stage = Stage::default();
+    let shopper = at_paypal(&stage);
+    let first = redirect_url(&shopper.start(&stage).await);
+    stage.clock.advance(Duration::from_secs(50 * 60));
+    assert_eq!(redirect_url(&shopper.start(&stage).await), first);
+    stage.clock.advance(Duration::from_secs(7 * 3_600));
+    let back = shopper.goes(&stage, true).await;
+    assert_eq!(sent_on(&stage.follow(&back).await), success());
+    assert_paid_once(&stage, &shopper);
+}
+
+#[tokio::test]
 async fn a_refusal_is_told_at_the_error_address_and_the_next_click_is_a_new_try() {
     let stage = Stage::default();
     let shopper = at_paypal(&stage);
