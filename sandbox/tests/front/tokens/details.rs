@@ -161,3 +161,26 @@ async fn a_gateway_that_needs_payment_data_takes_them_along() {
     assert_eq!(stored(&stage, &shopper).len(), 2);
     assert!(!format!("{:?}", stage.road.calls().iter().map(|call| &call.sent).collect::<Vec<_>>()).contains(&format!("{ORIGIN}/thankyou")));
 }
+
+#[tokio::test]
+async fn what_was_given_up_or_replaced_comes_to_its_end_when_its_time_is_over() {
+    let stage = Stage::default();
+    for of_order in [true, false] {
+        let shopper = at_paypal(&stage);
+        for _ in 0..2 {
+            let started = if of_order { shopper.start(&stage).await } else { start(&stage, &shopper).await };
+            let given_up = stage.paypal.leave(&redirect_url(&started), false).unwrap();
+            assert_eq!(sent_on(&stage.follow(&given_up).await), cancel());
+        }
+        assert!(stored(&stage, &shopper).is_empty());
+    }
+    let mut ended = 0;
+    for _ in 0..60 {
+        stage.clock.advance(Duration::from_secs(6 * 3_600));
+        ended += stage.go_round().await.ended;
+        stage.run_until_quiet().await;
+    }
+    stage.clock.advance(Duration::from_secs(30 * 86_400));
+    assert_eq!((ended > 0, stage.go_round().await.due), (true, 0), "nothing is left to be looked at");
+    assert!(stage.cleeng.payments().is_empty() && stage.paypal.captured().is_empty());
+}
