@@ -157,6 +157,8 @@ impl App {
         info!(
             due = tally.due,
             brought_back = tally.brought_back,
+            watched = tally.watched,
+            made_up = tally.made_up,
             ended = tally.ended,
             put_off = tally.put_off,
             failed = tally.failed,
@@ -167,7 +169,8 @@ impl App {
             self.refresh("rounds_failed").await;
         }
         json!({
-            "due": tally.due, "broughtBack": tally.brought_back, "ended": tally.ended, "putOff": tally.put_off, "failed": tally.failed,
+            "due": tally.due, "broughtBack": tally.brought_back, "ended": tally.ended, "watched": tally.watched,
+            "madeUp": tally.made_up, "putOff": tally.put_off, "failed": tally.failed,
         })
     }
 

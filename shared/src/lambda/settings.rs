@@ -250,15 +250,18 @@ fn read_methods(reader: &mut Reader<'_>) -> BTreeMap<PaymentMethodId, Method> {
     methods
 }
 
-fn read_method(entry: &str) -> Result<(PaymentMethodId, Method), &'static str> {
+fn read_method(entry: &str) -> Result<(PaymentMethodId, Method), String> {
     let (id, method) = entry.split_once('=').ok_or("there is no '=' between id and gateway")?;
     let (gateway, billing) = method.split_once(':').ok_or("there is no ':' between gateway and billing")?;
     let id = PaymentMethodId::new(id).map_err(|_| "the id before '=' is no payment method id")?;
-    let gateway = GatewayName::parse(gateway.trim()).ok_or("the gateway is not one that this connector has an adapter for (adyen)")?;
+    let gateway = GatewayName::parse(gateway.trim()).ok_or_else(|| {
+        let known: Vec<&str> = GatewayName::ALL.iter().map(|name| name.as_str()).collect();
+        format!("the gateway is none of {}", known.join(", "))
+    })?;
     let billing = match billing.trim() {
         "authorise_then_capture" => Billing::AuthoriseThenCapture,
         "capture_only" => Billing::CaptureOnly,
-        _ => return Err("the billing is neither authorise_then_capture nor capture_only"),
+        _ => return Err("the billing is neither authorise_then_capture nor capture_only".to_owned()),
     };
     Ok((id, Method { gateway, billing }))
 }
