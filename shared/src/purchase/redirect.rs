@@ -25,6 +25,7 @@ use crate::journal::payment::PaymentRecord;
 use crate::journal::record::{Attempt, AttemptKind, Finish, Obligation};
 use crate::journal::store::Key;
 use crate::journal::work::Work;
+use crate::metrics::Metric;
 
 /// The answer to the page that started: where to send the customer now.
 #[must_use]
@@ -106,7 +107,10 @@ async fn once(desk: &Desk, key: &Key, comes: &Comes<'_>, delivery: &Delivery) ->
     }
     let story = match comes.back {
         Some(back) => {
-            let Ok(seen) = order_now(&case).await else { return Turned::Told(Told::Refused(reply::UNAVAILABLE)) };
+            let seen = match order_now(&case).await {
+                Ok(seen) => seen,
+                Err(refusal) => return Turned::Told(Told::Refused(refusal)),
+            };
             hand_in(&mut case, back, |case, kept| no_longer(case, kept, seen.as_ref())).await
         }
         None => give_up(&mut case).await,
@@ -138,15 +142,20 @@ const CHANGED: &str = "order_changed";
 const GAVE_UP: &str = "gave_up";
 
 /// The order of an attempt for which something is about to be done, as it is now. Read with our own token: its customer's is not here.
-async fn order_now(case: &Case<'_>) -> Result<Option<Order>, CleengError> {
+async fn order_now(case: &Case<'_>) -> Result<Option<Order>, Refusal> {
     let order = match (position(case), snapshot(case)) {
         (Ok(Position::Waiting { .. }), Ok(kept)) => kept.order,
         _ => None,
     };
-    match order {
-        Some(id) => case.world.cleeng.order(&id).await.map(Some),
-        None => Ok(None),
-    }
+    let Some(id) = order else { return Ok(None) };
+    case.world.cleeng.order(&id).await.map(Some).map_err(|error| {
+        if error == CleengError::NotFound {
+            return reply::ORDER_NOT_FOUND;
+        }
+        tracing::warn!(obligation = %case.run.key(), error = %error, "the order of a customer who came back cannot be read");
+        case.world.metrics.count(Metric::Warning, &[("reason", error.code())]);
+        reply::UNAVAILABLE
+    })
 }
 
 /// Why what the customer agreed to is not handed in any more: the order's time is over, or it is not what it was. What Cleeng does not tell of

@@ -170,6 +170,8 @@ async fn an_order_that_cannot_be_read_is_told_as_unavailable_and_a_reload_pays()
         stage.road.lay(fault, |peer, _| peer == "cleeng");
         assert_eq!(sent_on(&stage.follow(&back).await), error("message=unavailable&code=S0001"));
     }
+    stage.road.lay(Fault::StatusBefore(404), |peer, _| peer == "cleeng");
+    assert_eq!(sent_on(&stage.follow(&back).await), error("message=failed&code=PAYPAL0001"));
     assert_eq!(taken(&stage, GatewayName::PayPal), 0);
     assert_eq!(sent_on(&stage.follow(&back).await), success());
     assert_paid_once(&stage, &shopper);
