@@ -194,6 +194,8 @@ async fn give_up(case: &mut Case<'_>) -> Story<Verdict> {
 /// Sends the customer on to where his page wants him.
 fn send_on(desk: &Desk, gateway: GatewayName, told: Told, onward: &Onward, gave_up: bool) -> Reply {
     let code = |refusal: Refusal| refusal.code.text(Some(gateway));
+    // Who gave up is told of nothing but what he must not pay a second time.
+    let gave_up = gave_up && told != Told::Refused(reply::NEEDS_OPERATOR);
     let (to, code) = match told {
         Told::Paid(_) | Told::Stored(_) => (onward.success.clone(), None),
         Told::Pending => (onward.error_with("pending", None), None),

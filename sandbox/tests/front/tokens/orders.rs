@@ -148,6 +148,20 @@ async fn who_comes_back_after_the_orders_time_is_told_so_and_pays_nothing() {
 }
 
 #[tokio::test]
+async fn what_an_operator_has_to_look_at_is_told_to_whoever_comes_from_wherever() {
+    let stage = Stage::default();
+    let shopper = at_paypal(&stage);
+    let back = shopper.goes(&stage, true).await;
+    stage.road.lay(Fault::StatusBefore(422), |peer, request| peer == "cleeng" && request.path.ends_with("/payments"));
+    let cancel = back.split_once('?').unwrap().0.replace("/return/", "/cancel/");
+    for address in [&back, &back, &cancel] {
+        assert_eq!(sent_on(&stage.follow(address).await), error("message=under_review&code=ORDER0009"));
+    }
+    assert_eq!(code(&shopper.start(&stage).await), (409, "ORDER0009"));
+    assert_eq!(stage.paypal.captured().len(), 1);
+}
+
+#[tokio::test]
 async fn an_order_that_was_changed_meanwhile_is_not_paid_with_what_was_agreed_to() {
     let stage = Stage::default();
     let shopper = at_paypal(&stage);
