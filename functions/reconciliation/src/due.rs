@@ -17,6 +17,8 @@ use connector::metrics::Metric;
 use connector::purchase::expire_purchase;
 use connector::purchase::give_back::give_back;
 
+use crate::watch::{self, Watched};
+
 /// So many documents are asked for at a time.
 const PAGE: usize = 25;
 /// A document is not begun unless so much time is left: the longest call to a gateway and back, twice.
@@ -29,6 +31,7 @@ const INDEX_LAG: Duration = Duration::from_secs(60);
 pub(crate) async fn go_round(world: &World, delivery: &Delivery) -> Tally {
     let mut tally = Tally::default();
     let mut seen = BTreeSet::new();
+    let mut slow_down = false;
     loop {
         let now = world.clock.now();
         let found = match world.store.due(now, PAGE).await {
@@ -49,6 +52,10 @@ pub(crate) async fn go_round(world: &World, delivery: &Delivery) -> Tally {
                 tracing::info!("the round's time is used up; the next one goes on");
                 return tally;
             }
+            if key.as_str().starts_with("head#") {
+                watch_over(world, &key, &mut tally, &mut slow_down).await;
+                continue;
+            }
             tally.due = tally.due.saturating_add(1);
             let one = match take(world, &key).await {
                 Taken::Yes(obligation) => look_at(world, &key, &obligation, delivery).await,
@@ -59,6 +66,26 @@ pub(crate) async fn go_round(world: &World, delivery: &Delivery) -> Tally {
             count(&mut tally, &key, one);
         }
     }
+}
+
+/// Looks whether the next event of a subscription came, unless Cleeng asked to slow down before.
+async fn watch_over(world: &World, key: &Key, tally: &mut Tally, slow_down: &mut bool) {
+    if *slow_down {
+        return;
+    }
+    tally.watched = tally.watched.saturating_add(1);
+    let counter = match watch::look(world, key).await {
+        Watched::Fine => return,
+        Watched::MadeUp => &mut tally.made_up,
+        Watched::PutOff => &mut tally.put_off,
+        Watched::Throttled => {
+            tracing::warn!("Cleeng asks to slow down; subscriptions are looked at in the next round");
+            *slow_down = true;
+            &mut tally.put_off
+        }
+        Watched::Failed => &mut tally.failed,
+    };
+    *counter = counter.saturating_add(1);
 }
 
 enum Taken {
@@ -82,7 +109,7 @@ async fn take(world: &World, key: &Key) -> Taken {
     };
     let Ok(mut obligation) = serde_json::from_str::<Obligation>(&stored.body) else {
         tracing::error!(obligation = %key, "a due document cannot be read");
-        world.metrics.count(Metric::Alarm, &[("reason", "due_document_unreadable")]);
+        world.metrics.count(Metric::Parked, &[("reason", "due_document_unreadable")]);
         return Taken::NotNow;
     };
     let now = world.clock.now();
