@@ -190,8 +190,11 @@ impl Theatre<'_> {
         letter.receives = letter.receives.saturating_add(1);
         let Letter { content, receives } = letter.clone();
         if receives > MOST_RECEIVES {
-            self.audit.dead_letter(&self.sky, &self.watch, &content);
             self.letters.remove(&number);
+            // Reconciliation brings back copies of what waits, which are delivered as often: one of them is left.
+            if !self.letters.values().any(|other| other.content.is_same(&content)) {
+                self.audit.dead_letter(&self.sky, &self.watch, &content);
+            }
             return;
         }
         let world = self.stage.world.clone();

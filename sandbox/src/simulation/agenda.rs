@@ -77,6 +77,17 @@ pub(super) enum Content {
     Notification(String),
 }
 
+impl Content {
+    /// Whether both are copies of one message.
+    pub(super) fn is_same(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Event(one, _), Self::Event(other, _)) => one.get().topic == other.get().topic && one.get().data == other.get().data,
+            (Self::Notification(one), Self::Notification(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
 /// A message on a queue.
 #[derive(Clone)]
 pub(super) struct Letter {
