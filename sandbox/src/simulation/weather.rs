@@ -109,7 +109,7 @@ impl Transport for WindyTransport {
         turn().await;
         if sky.happens(|climate| climate.slow) {
             turn().await;
-            sky.pass(timeout / 2);
+            sky.pass(timeout.checked_div(2).unwrap_or_default());
         }
         let nothing = Err(TransportError::Unanswered(Cause::Timeout));
         let (answer, what) = match self.fate(&request) {
