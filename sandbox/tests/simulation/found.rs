@@ -128,6 +128,23 @@ async fn a_start_that_nobody_can_call_off_is_not_looked_at_for_ever() {
     }
 }
 
+/// Seed 10804. An event that found the attempt of an earlier one waiting for the gateway's word came back every second, until it was a dead letter.
+#[tokio::test]
+async fn an_event_that_finds_an_earlier_attempt_waiting_waits_as_long() {
+    let stage = Stage::default();
+    let cast = stage.subscriber(METHOD);
+    stage.clock.advance_to(cast.due.before(72 * HOUR));
+    assert_eq!(stage.play(&stage.authorisation(&cast, 72)).await, Verdict::Settled("authorised"));
+    stage.clock.advance_to(cast.due.after(HOUR));
+    let capture = |at| stage.event(Topic::SubscriptionReadyForPaymentCapture, &cast, at, cast.due);
+    assert!(matches!(stage.deliver(&capture(cast.due)).await, Verdict::Later { reason: "capture_received", .. }));
+    let later = stage.deliver(&capture(cast.due.after(HOUR / 2))).await;
+    assert!(matches!(later, Verdict::Later { after: Some(after), reason: "capture_received" } if after > HOUR / 2), "{later:?}");
+    stage.hear_gateways().await;
+    assert_eq!(stage.deliver_until_settled(&capture(cast.due.after(HOUR / 2))).await, Verdict::Settled("captured"));
+    assert_eq!((stage.cleeng.payments().len(), stage.disagreements()), (1, Vec::new()));
+}
+
 /// Takes a member away wherever it is.
 fn without(value: &mut Value, member: &str) {
     match value {
