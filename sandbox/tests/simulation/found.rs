@@ -1,18 +1,24 @@
 //! What was found by seeds, each reduced to a story of its own.
 
-use std::sync::Arc;
+use std::collections::BTreeSet;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
+use async_trait::async_trait;
 use connector::cleeng::webhook::Topic;
+use connector::clock::Timestamp;
 use connector::flow::{SettleOn, Verdict};
 use connector::gateway::GatewayName;
 use connector::http::Method;
+use connector::journal::store::{CommitError, Key, Put, Store, StoreError, Stored};
 use connector::metrics::Metric;
 use sandbox::cleeng::{RefundRequest, SentWebhook};
+use sandbox::clock::VirtualClock;
 use sandbox::crash::When;
 use sandbox::house::Entry;
 use sandbox::peer::{Fault, PeerRequest};
-use sandbox::stage::{Cast, METHOD, ORIGIN, Stage};
+use sandbox::stage::{Backstage, Cast, METHOD, ORIGIN, START, Stage};
 use serde_json::{Value, json};
 
 const HOUR: Duration = Duration::from_secs(3_600);
@@ -143,6 +149,64 @@ async fn an_event_that_finds_an_earlier_attempt_waiting_waits_as_long() {
     stage.hear_gateways().await;
     assert_eq!(stage.deliver_until_settled(&capture(cast.due.after(HOUR / 2))).await, Verdict::Settled("captured"));
     assert_eq!((stage.cleeng.payments().len(), stage.disagreements()), (1, Vec::new()));
+}
+
+/// A journal of which one read fails.
+#[derive(Clone, Default)]
+struct OneUnread {
+    left: Arc<AtomicUsize>,
+    written: Arc<Mutex<BTreeSet<String>>>,
+}
+
+struct Unread {
+    inner: Arc<dyn Store>,
+    of: OneUnread,
+}
+
+#[async_trait]
+impl Store for Unread {
+    async fn load(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
+        let left = self.of.left.load(Ordering::SeqCst);
+        self.of.left.store(left.saturating_sub(1), Ordering::SeqCst);
+        if left == 1 { Err(StoreError::Unavailable) } else { self.inner.load(keys).await }
+    }
+
+    async fn commit(&self, puts: &[Put]) -> Result<(), CommitError> {
+        self.inner.commit(puts).await?;
+        self.of.written.lock().unwrap().extend(puts.iter().map(|put| put.key.to_string()));
+        Ok(())
+    }
+
+    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
+        self.inner.due(until, limit).await
+    }
+}
+
+impl Backstage for OneUnread {
+    fn store(&self, journal: Arc<dyn Store>) -> Arc<dyn Store> {
+        Arc::new(Unread { inner: journal, of: self.clone() })
+    }
+}
+
+/// Seed 26177. A read that failed while a refund was being written took the look-up by which its notification finds it along; the rest was written.
+#[tokio::test]
+async fn a_read_that_fails_at_any_place_of_a_refund_loses_no_look_up() {
+    for gateway in GatewayName::ALL {
+        for nth in 1..12 {
+            let fails = OneUnread::default();
+            let stage = Stage::behind(&fails, VirtualClock::starting_at(START), |_| {});
+            let cast = stage.subscriber(stage.guest(*gateway).capture_only);
+            stage.clock.advance_to(cast.due);
+            assert_eq!(stage.play(&stage.capture(&cast)).await, Verdict::Settled("captured"));
+            let payment = stage.cleeng.payments().first().unwrap().id.clone();
+            let refund = stage.cleeng.refund_event(&payment, &RefundRequest::default()).unwrap();
+            fails.left.store(nth, Ordering::SeqCst);
+            stage.deliver_until_settled(&refund).await;
+            fails.left.store(0, Ordering::SeqCst);
+            let found_by = fails.written.lock().unwrap().iter().filter(|key| key.starts_with("gateway-operation#")).count();
+            assert!(found_by > 0, "{gateway}, read {nth}");
+        }
+    }
 }
 
 /// Takes a member away wherever it is.
