@@ -16,7 +16,7 @@ use connector::front::Reply;
 use connector::gateway::GatewayName;
 
 use super::agenda::{Agenda, Letter};
-use super::audit::Audit;
+use super::audit::{Audit, UNDEAD};
 use super::cast::{Member, Visitor};
 use super::climate::Climate;
 use super::dice::Dice;
@@ -221,6 +221,7 @@ impl<'a> Theatre<'a> {
                 return;
             }
             self.sky.note(|| "outlives its time".to_owned());
+            self.sky.alarm(UNDEAD);
         } else if self.sky.happens(|climate| climate.death) {
             self.sky.note(|| "dies".to_owned());
             self.bury(place);
