@@ -81,6 +81,9 @@ pub enum Webhooks {
         /// The retry policy as JSON, in Cleeng's words. Without it, an existing one stays and `{"enabled": true}` is set where none is.
         #[arg(long, value_name = "JSON")]
         retry_policy: Option<String>,
+        /// Writes the current webhook secret even where verification is on: after a rotation, since Cleeng does not tell which one it has.
+        #[arg(long)]
+        push_secret: bool,
         /// Does it.
         #[arg(long)]
         apply: bool,

@@ -59,8 +59,9 @@ pub fn hush(text: &str, surroundings: &Surroundings) {
 /// # Errors
 /// If there are no certificates to trust.
 pub fn transport() -> Result<Arc<dyn Transport>, Failure> {
-    let transport = ReqwestTransport::new()
-        .map_err(|_| Failure::new("the HTTP client cannot start: no usable CA certificates were found", "set SSL_CERT_FILE to a PEM bundle"))?;
+    let transport = ReqwestTransport::new().map_err(|_| {
+        Failure::new("the HTTP client cannot start: no usable CA certificates were found", "set SSL_CERT_FILE to a PEM bundle")
+    })?;
     Ok(Arc::new(transport))
 }
 
@@ -112,5 +113,7 @@ pub async fn store(deployment: &Deployment, surroundings: &Surroundings) -> Resu
         return Ok(Arc::clone(store));
     }
     let opened = deployment.store(&|name| surroundings.get(name), &surroundings.clock).await;
-    opened.ok_or_else(|| Failure::new("embedded mode keeps its journal in the function's own memory", "use the settings of a deployment in AWS"))
+    opened.ok_or_else(|| {
+        Failure::new("embedded mode keeps its journal in the function's own memory", "use the settings of a deployment in AWS")
+    })
 }

@@ -84,7 +84,8 @@ fn times(deployment: &Deployment, surroundings: &Surroundings, findings: &mut Ve
         findings.push(Finding::note("GRACE_PERIOD_MINUTES", "is not set; 120 minutes are assumed", fix));
     }
     if deployment.settings.capture_wait.as_secs().checked_div(60).unwrap_or(0) >= grace_minutes {
-        let problem = "is not shorter than GRACE_PERIOD_MINUTES, so a subscription can end while its capture still waits for an authorisation";
+        let problem =
+            "is not shorter than GRACE_PERIOD_MINUTES, so a subscription can end while its capture still waits for an authorisation";
         findings.push(Finding::warning("CAPTURE_WAIT_MINUTES", problem, format!("set it to less than {grace_minutes}")));
     }
     if deployment.settings.settle_on == SettleOn::Receipt {
@@ -103,9 +104,15 @@ fn risks(deployment: &Deployment, surroundings: &Surroundings, findings: &mut Ve
             fix,
         ));
     }
-    if deployment.settings.partial_refunds == PartialRefunds::Send && surroundings.get("CLEENG_REFUND_AMOUNT_FIELD").is_none_or(|name| name.is_empty()) {
+    if deployment.settings.partial_refunds == PartialRefunds::Send
+        && surroundings.get("CLEENG_REFUND_AMOUNT_FIELD").is_none_or(|name| name.is_empty())
+    {
         let problem = "is send, and the name of the amount's field is a guess: if Cleeng ignores it, a partial refund becomes a full one and ends the subscription";
-        findings.push(Finding::warning("PARTIAL_REFUNDS", problem, "try it in Cleeng's sandbox and set CLEENG_REFUND_AMOUNT_FIELD, or set it to park"));
+        findings.push(Finding::warning(
+            "PARTIAL_REFUNDS",
+            problem,
+            "try it in Cleeng's sandbox and set CLEENG_REFUND_AMOUNT_FIELD, or set it to park",
+        ));
     }
     if deployment.settings.delete_deactivated_details {
         findings.push(Finding::note("DELETE_DEACTIVATED_DETAILS", "is yes: deleted details cannot be brought back", ""));
@@ -129,7 +136,11 @@ fn resources(deployment: &Deployment, surroundings: &Surroundings, findings: &mu
         findings.push(Finding::error("CONNECTOR_SECRET_ID", "is no name or ARN of a secret", fix));
     }
     if surroundings.get("AWS_REGION").or_else(|| surroundings.get("AWS_DEFAULT_REGION")).is_none_or(|region| region.trim().is_empty()) {
-        findings.push(Finding::note("AWS_REGION", "is not set; the AWS configuration of this machine decides", "set it to the stack's region"));
+        findings.push(Finding::note(
+            "AWS_REGION",
+            "is not set; the AWS configuration of this machine decides",
+            "set it to the stack's region",
+        ));
     }
     if surroundings.get("CONNECTOR_SECRETS").is_some_and(|text| !text.trim().is_empty()) {
         let fix = "remove it and rotate what it holds: it is readable to whoever may see the function's settings";

@@ -72,7 +72,9 @@ mod tests {
 
     #[test]
     fn letters_that_differ_are_counted() {
-        for (left, right, expected) in [("", "", 0), ("abc", "abc", 0), ("abc", "abd", 1), ("abc", "ab", 1), ("ab", "abc", 1), ("ba", "ab", 2)] {
+        for (left, right, expected) in
+            [("", "", 0), ("abc", "abc", 0), ("abc", "abd", 1), ("abc", "ab", 1), ("ab", "abc", 1), ("ba", "ab", 2)]
+        {
             assert_eq!(distance(left, right), expected, "{left} {right}");
         }
     }

@@ -101,11 +101,16 @@ fn weak(secrets: &Secrets, production: bool) -> Vec<Finding> {
     let values = values(secrets);
     for (path, value) in values.iter().filter(|(_, value)| !value.expose().is_empty()) {
         let text = value.expose();
-        let ours = path.starts_with("idempotency_salt") || path.starts_with("webhook_path_keys") || path.starts_with("cleeng.webhook_secrets");
+        let ours =
+            path.starts_with("idempotency_salt") || path.starts_with("webhook_path_keys") || path.starts_with("cleeng.webhook_secrets");
         let lower = text.to_ascii_lowercase();
         if PUBLIC.iter().any(|word| lower.contains(word)) {
             let finding = if production { Finding::error } else { Finding::warning };
-            findings.push(finding(path.clone(), "looks like a value of the sandbox or of an example, which everybody knows".to_owned(), DRAW.to_owned()));
+            findings.push(finding(
+                path.clone(),
+                "looks like a value of the sandbox or of an example, which everybody knows".to_owned(),
+                DRAW.to_owned(),
+            ));
         } else if ours && text.chars().collect::<BTreeSet<_>>().len() < FEWEST_CHARACTERS {
             findings.push(Finding::warning(path, "has too few different characters to be random", DRAW));
         } else if ours && text.len() < ADVISED_LENGTH {
@@ -115,7 +120,11 @@ fn weak(secrets: &Secrets, production: bool) -> Vec<Finding> {
     for (place, (path, value)) in values.iter().enumerate() {
         let twin = values.iter().take(place).find(|(_, other)| !value.expose().is_empty() && other.matches(value.expose()));
         if let Some((other, _)) = twin {
-            findings.push(Finding::warning(path, format!("is the same as {other}"), "give each purpose a value of its own; a list has the current and the previous one"));
+            findings.push(Finding::warning(
+                path,
+                format!("is the same as {other}"),
+                "give each purpose a value of its own; a list has the current and the previous one",
+            ));
         }
     }
     findings

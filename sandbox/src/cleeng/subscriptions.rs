@@ -1,5 +1,6 @@
 //! `/subscriptions`.
 
+use connector::cleeng::webhook::Topic;
 use connector::cleeng::{PaymentStatus, SubscriptionStatus};
 use connector::clock::Timestamp;
 use connector::ids::{PaymentDetailsId, SubscriptionId};
@@ -7,6 +8,7 @@ use serde_json::{Value, json};
 
 use super::books::SubscriptionRecord;
 use super::desk::{Desk, No, Served, Wrapper, against, id, malformed, text};
+use super::dunning;
 
 const PATCHED: [&str; 6] = ["status", "expiresAt", "couponCode", "paymentDetailsId", "inTrial", "externalProperties"];
 const TERMINATIONS: [&str; 4] = ["paymentCancel", "userCancel", "publisherCancel", "policyViolation"];
@@ -98,7 +100,12 @@ impl Desk<'_> {
             SubscriptionStatus::Active => json!(if first && !held { "authorise" } else { "capture" }),
             _ => Value::Null,
         };
+        let is_payment =
+            |topic| matches!(topic, Topic::SubscriptionReadyForPaymentAuthorisation | Topic::SubscriptionReadyForPaymentCapture);
+        let mut planned = dunning::planned(self.books).into_iter();
+        let next = planned.find(|planned| planned.subscription == subscription.id && is_payment(planned.topic));
         json!({
+            "publisherId": self.optional(self.books.publisher.as_ref()), "nextPaymentActionDate": next.map(|planned| planned.at.secs()),
             "subscriptionId": self.id(&subscription.id), "customerId": self.id(&subscription.customer),
             "status": status_word(&subscription.status), "dateFrom": subscription.date_from.secs(), "dateTo": subscription.date_to.secs(),
             "nextPaymentAction": action, "paymentDetailsId": self.optional(subscription.details.as_ref()),

@@ -101,7 +101,10 @@ impl Deployment {
         let mut also = |found: Result<(), Problems>| {
             for problem in found.err().into_iter().flat_map(|problems| problems.0) {
                 // What the form of the secret tells is not told again by whoever misses it.
-                if !problems.iter().any(|known| known.setting == problem.setting || problem.setting.starts_with(&format!("{}[", known.setting))) {
+                if !problems
+                    .iter()
+                    .any(|known| known.setting == problem.setting || problem.setting.starts_with(&format!("{}[", known.setting)))
+                {
                     problems.push(problem);
                 }
             }
@@ -203,7 +206,15 @@ mod tests {
     #[test]
     fn every_setting_of_every_gateway_is_known() {
         let known = known_settings();
-        for name in ["ADYEN_LIVE_PREFIX", "ADYEN_BASE_URL", "PAYPAL_TRUST_ROOT", "CLEENG_API_URL", "ALLOWED_ORIGINS", "EVENT_QUEUE_URLS", "QUEUE_URL"] {
+        for name in [
+            "ADYEN_LIVE_PREFIX",
+            "ADYEN_BASE_URL",
+            "PAYPAL_TRUST_ROOT",
+            "CLEENG_API_URL",
+            "ALLOWED_ORIGINS",
+            "EVENT_QUEUE_URLS",
+            "QUEUE_URL",
+        ] {
             assert!(known.contains(name), "{name} is not in {known:?}");
         }
         assert!(GatewayName::ALL.iter().all(|name| known.contains(&format!("{}_ENVIRONMENT", name.as_str().to_ascii_uppercase()))));

@@ -1,16 +1,12 @@
 //! Every mistake of this list is found with the parameter's name and what to do, and its value is not repeated.
 
-#![expect(clippy::indexing_slicing, reason = "a test fails by panicking")]
-
-mod support;
-
 use std::collections::BTreeMap;
 
+use crate::support::{ADYEN_KEY, PATH_KEY, PUBLISHER_TOKEN, deployed, embedded, secret};
 use connectorctl::arguments::Doctor;
 use connectorctl::doctor::{Finding, Level, findings};
 use connectorctl::surroundings::Surroundings;
 use serde_json::{Value, json};
-use support::{ADYEN_KEY, PATH_KEY, PUBLISHER_TOKEN, deployed, embedded, secret};
 
 const OFFLINE: Doctor = Doctor { strict: false, offline: true };
 
@@ -149,7 +145,11 @@ const SECRETS: &[WrongSecret] = &[
     (|secret| secret["idempotency_salt"] = Value::Null, "idempotency_salt", "add it"),
     (|secret| secret["idempotency_salt"] = json!("short"), "idempotency_salt", "16"),
     (|secret| secret["idempotency_salt"] = json!("changeme-changeme-changeme"), "idempotency_salt", "real value"),
-    (|secret| secret["idempotency_salt"] = json!(["h4Kd9sLq2Wm7Xz5Vb8Nc3Rt6", "Yp1Jf0GaYp1Jf0GaYp1Jf0Ga"]), "idempotency_salt", "never rotated"),
+    (
+        |secret| secret["idempotency_salt"] = json!(["h4Kd9sLq2Wm7Xz5Vb8Nc3Rt6", "Yp1Jf0GaYp1Jf0GaYp1Jf0Ga"]),
+        "idempotency_salt",
+        "never rotated",
+    ),
     (|secret| secret["idempotency_salt"] = json!("abababababababababababababababab"), "idempotency_salt", "openssl"),
     (|secret| secret["idempotency_salt"] = json!("h4Kd9sLq2Wm7Xz5V"), "idempotency_salt", "openssl"),
     (|secret| secret["idempotency_salt"] = json!("sandbox-salt-0123456789abcdef0123456789"), "idempotency_salt", "openssl"),

@@ -45,8 +45,13 @@ fn common() -> BTreeMap<String, String> {
 /// A deployment in AWS.
 pub(crate) fn deployed() -> BTreeMap<String, String> {
     let queue = |topic: &str| format!("{topic}=https://sqs.eu-west-1.amazonaws.com/123456789012/{topic}");
-    let topics =
-        ["subscriptionReadyForPaymentAuthorisation", "subscriptionReadyForPaymentCapture", "paymentDetailsDeactivated", "refundPayment", "capturePayment"];
+    let topics = [
+        "subscriptionReadyForPaymentAuthorisation",
+        "subscriptionReadyForPaymentCapture",
+        "paymentDetailsDeactivated",
+        "refundPayment",
+        "capturePayment",
+    ];
     let mut settings = common();
     settings.insert("JOURNAL_TABLE".to_owned(), "connector-journal".to_owned());
     settings.insert("CONNECTOR_SECRET_ID".to_owned(), "connector-secret".to_owned());
