@@ -98,7 +98,7 @@ async fn take(world: &World, key: &Key) -> Taken {
     obligation.looked_at = Some(now);
     let Ok(body) = serde_json::to_string(&obligation) else { return Taken::Failed };
     let due_at = Some(now.after(look_again_after(&obligation, now)));
-    let put = Put { key: key.clone(), expected: Some(stored.version), body, due_at, expires_at: None };
+    let put = Put { key: key.clone(), expected: Some(stored.version), body, due_at, parked_since: None, expires_at: None };
     match store.commit(&[put]).await {
         Ok(()) => Taken::Yes(Box::new(obligation)),
         Err(CommitError::Conflict) => Taken::NotNow,

@@ -15,7 +15,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, UnknownCause};
+pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, UNSUITED, UnknownCause};
 pub use registry::{Blueprint, GatewayName, Gateways};
 pub use requests::{
     CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, GatewayText, IdempotencyKey, InquiryRequest,

@@ -30,6 +30,28 @@ pub struct Obligation {
     /// When reconciliation last took it in hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looked_at: Option<Timestamp>,
+    /// What operators decided about what was parked, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rulings: Vec<Ruling>,
+}
+
+/// What an operator decided about a parked attempt.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Ruling {
+    /// When.
+    pub at: Timestamp,
+    /// Who.
+    pub by: String,
+    /// What: `done`, `retry` or `abandon`.
+    pub decision: String,
+    /// Why.
+    pub note: String,
+    /// Why it was parked.
+    pub reason: String,
+    /// What the attempt was about.
+    pub kind: AttemptKind,
+    /// When the attempt was due.
+    pub due: Timestamp,
 }
 
 /// Keeps two workers apart. The version of the document fences off a worker whose lease ran out.
@@ -158,6 +180,9 @@ pub enum Finish {
         reason: String,
         /// Whether it is unknown what the attempt did to the customer's money. Then no other attempt may open.
         money_unknown: bool,
+        /// Whether an operator brought both sides into line. Nobody has to look any more, and still no other attempt opens.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        resolved: bool,
     },
 }
 
@@ -230,7 +255,7 @@ impl Obligation {
     /// One that nobody has tried yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { schema: SCHEMA, attempts: Vec::new(), forgotten: 0, lease: None, left_over: false, looked_at: None }
+        Self { schema: SCHEMA, attempts: Vec::new(), forgotten: 0, lease: None, left_over: false, looked_at: None, rulings: Vec::new() }
     }
 
     /// The attempt that is open.
@@ -256,10 +281,24 @@ impl Obligation {
         self.attempts.iter().any(|attempt| matches!(attempt.finish, Some(Finish::Parked { money_unknown: true, .. })))
     }
 
-    /// Whether an attempt is parked at all: such a record never expires.
+    /// Whether an attempt is parked and nobody decided about it: such a record never expires.
     #[must_use]
     pub fn is_parked(&self) -> bool {
-        self.attempts.iter().any(|attempt| matches!(attempt.finish, Some(Finish::Parked { .. })))
+        self.attempts.iter().any(Attempt::is_parked)
+    }
+
+    /// Since when an operator has to look: when the first attempt that he has to look at was opened.
+    #[must_use]
+    pub fn parked_since(&self) -> Option<Timestamp> {
+        self.attempts.iter().filter(|attempt| attempt.is_parked()).map(|attempt| attempt.opened_at).min()
+    }
+
+    /// Keeps what an operator decided; the oldest decisions go when there are too many.
+    pub fn rule(&mut self, ruling: Ruling) {
+        if self.rulings.len() >= MAX_FINISHED {
+            self.rulings.remove(0);
+        }
+        self.rulings.push(ruling);
     }
 
     /// Opens an attempt, dropping the oldest settled ones beyond the limit.
@@ -282,6 +321,12 @@ impl Default for Obligation {
 }
 
 impl Attempt {
+    /// Whether an operator has to look at it.
+    #[must_use]
+    pub const fn is_parked(&self) -> bool {
+        matches!(self.finish, Some(Finish::Parked { resolved: false, .. }))
+    }
+
     /// The step of that name.
     #[must_use]
     pub fn step(&self, name: &str) -> Option<&Step> {
@@ -401,7 +446,7 @@ mod tests {
     #[test]
     fn history_is_capped_and_counted_but_what_is_parked_stays() {
         let mut obligation = Obligation::new();
-        obligation.push(finished(0, Finish::Parked { reason: "x".to_owned(), money_unknown: true }));
+        obligation.push(finished(0, Finish::Parked { reason: "x".to_owned(), money_unknown: true, resolved: false }));
         for due in 1..100 {
             obligation.push(finished(due, Finish::Authorised));
         }
