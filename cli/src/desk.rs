@@ -3,10 +3,12 @@
 use std::sync::Arc;
 
 use connector::cleeng::client::CoreApi;
+use connector::cleeng::webhook::Topic;
 use connector::gateway::Gateways;
 use connector::http::{ReqwestTransport, Transport};
 use connector::journal::store::Store;
-use connector::lambda::operator::Deployment;
+use connector::lambda::operator::{self, Deployment};
+use connector::lambda::queue::{Queue, QueueError};
 use connector::lambda::secrets::{SecretError, Secrets};
 use connector::secret::SecretString;
 use connector::settings::{Problems, Reader};
@@ -115,5 +117,44 @@ pub async fn store(deployment: &Deployment, surroundings: &Surroundings) -> Resu
     let opened = deployment.store(&|name| surroundings.get(name), &surroundings.clock).await;
     opened.ok_or_else(|| {
         Failure::new("embedded mode keeps its journal in the function's own memory", "use the settings of a deployment in AWS")
+    })
+}
+
+/// The queue of a topic's events: the one that is named, else the one in `EVENT_QUEUE_URLS`.
+///
+/// # Errors
+/// If there is none.
+pub async fn queue_of(
+    topic: Option<Topic>,
+    named: Option<&str>,
+    deployment: &Deployment,
+    surroundings: &Surroundings,
+) -> Result<Arc<dyn Queue>, Failure> {
+    let url = named.or_else(|| deployment.queues.get(&topic?).map(String::as_str));
+    let Some(url) = url else {
+        let what = topic.map_or("a gateway's notifications", Topic::as_str);
+        let fix = "give it with --queue URL (the stack's queue of that function), or put it into EVENT_QUEUE_URLS";
+        return Err(Failure::new(format!("the queue of {what} is not known"), fix));
+    };
+    if !url.starts_with("https://") && !url.starts_with("http://") {
+        return Err(Failure::new("the queue is no URL", "give the queue's URL, not its name or ARN"));
+    }
+    match &surroundings.queue {
+        Some(queue) => Ok(Arc::clone(queue)),
+        None => Ok(Arc::new(operator::queue(&|name| surroundings.get(name), url).await)),
+    }
+}
+
+/// Puts an envelope on a queue.
+///
+/// # Errors
+/// If the queue does not take it.
+pub async fn send(queue: &dyn Queue, envelope: &str) -> Result<(), Failure> {
+    queue.send(envelope).await.map_err(|error| {
+        let fix = match error {
+            QueueError::Unavailable => "check the network, AWS_REGION and your credentials",
+            QueueError::Refused(_) => "use the role that the parameter OperatorRoleArn names: everybody else is denied",
+        };
+        Failure::new(error.to_string(), fix)
     })
 }

@@ -34,6 +34,8 @@ use self::surroundings::Surroundings;
 
 /// Runs a command. Whatever it says is free of secrets.
 pub async fn run(arguments: &Arguments, surroundings: &Surroundings) -> Answer {
+    // A secret in the environment is kept out of every answer, whether or not the command reads it.
+    desk::hush(&surroundings.get("CONNECTOR_SECRETS").unwrap_or_default(), surroundings);
     let answer = match &arguments.command {
         Command::Doctor(options) => Ok(doctor::examine(options, surroundings).await),
         Command::Webhooks { command } => webhooks::run(command, surroundings).await,

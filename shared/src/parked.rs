@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::gateway::{Reference, UNSUITED};
 use crate::ids::SubscriptionId;
 use crate::journal::payment::PaymentRecord;
-use crate::journal::record::{Attempt, AttemptKind, Finish, Obligation, Ruling, StepState};
+use crate::journal::record::{Attempt, AttemptKind, Finish, Obligation, RETRY, Ruling, StepState};
 use crate::journal::store::{Key, Store, StoreError};
 use crate::journal::work::{Keep, Work};
 use crate::journal::{JournalError, SETTLED_KEPT};
@@ -40,7 +40,7 @@ impl Decision {
     pub const fn as_str(self) -> &'static str {
         match self {
             Self::Done => "done",
-            Self::Retry => "retry",
+            Self::Retry => RETRY,
             Self::Abandon => "abandon",
         }
     }
@@ -167,6 +167,8 @@ pub struct Plan {
     pub event: Option<String>,
     /// What it is about.
     pub about: Vec<ParkedWork>,
+    /// Whether the attempt is taken out of the record, and its event with it.
+    taken_out: bool,
 }
 
 impl Plan {
@@ -191,7 +193,7 @@ impl Plan {
             return Err(Refusal::InWork);
         }
         let head = head_key.zip(head);
-        let mut plan = Self { work, key: key.clone(), obligation: before.clone(), head, now, before, event: None, about };
+        let mut plan = Self { work, key: key.clone(), obligation: before.clone(), head, now, before, event: None, about, taken_out: false };
         plan.sign(order);
         match order.decision {
             Decision::Done => plan.done(),
@@ -256,6 +258,7 @@ impl Plan {
             // Nothing was begun: everything is judged anew.
             self.event = attempt.waiting_event.take();
             self.obligation.attempts.pop();
+            self.taken_out = true;
             return Ok(());
         }
         let refund_made = attempt.step("refund").is_some_and(|step| matches!(step.state, StepState::Done(_)));
@@ -279,10 +282,11 @@ impl Plan {
         }
     }
 
-    /// Whether the journal keeps the event until it is dealt with, so that nothing is lost if its queue cannot be reached now.
+    /// Whether the event will be nowhere but on its queue. Where it is not, the journal keeps it, and a round of reconciliation brings it back
+    /// if its queue cannot be reached now.
     #[must_use]
-    pub fn event_is_kept(&self) -> bool {
-        self.obligation.open().is_some_and(|attempt| attempt.waiting_event.is_some())
+    pub const fn event_needs_queue(&self) -> bool {
+        self.event.is_some() && self.taken_out
     }
 
     /// Writes it, if everything is as it was when the plan was made.

@@ -12,7 +12,6 @@ use connector::settings::Reader;
 pub use self::finding::{Finding, Level, tell};
 use crate::answer::Answer;
 use crate::arguments::Doctor;
-use crate::desk;
 use crate::surroundings::Surroundings;
 
 /// Looks at everything that these options allow.
@@ -23,8 +22,6 @@ pub async fn examine(options: &Doctor, surroundings: &Surroundings) -> Answer {
 /// Everything that was found.
 pub async fn findings(options: &Doctor, surroundings: &Surroundings) -> Vec<Finding> {
     let (deployment, mut findings) = settings(surroundings);
-    // A secret that was put among the plain settings is kept out of the answer too.
-    desk::hush(&surroundings.get("CONNECTOR_SECRETS").unwrap_or_default(), surroundings);
     let Some(deployment) = deployment else {
         let fix = "mend the errors above and run it again";
         findings.push(Finding::note("secret, peers", "are not looked at, because the settings cannot be read", fix));

@@ -2,6 +2,8 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 
+mod parked;
+mod replay;
 mod support;
 mod webhooks;
 mod wrong_settings;

@@ -1,7 +1,15 @@
 //! A deployment with nothing wrong, for tests to spoil.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
+use clap::Parser;
+use connector::flow::Verdict;
+use connector::lambda::queue::{CapturingQueue, Envelope};
+use connectorctl::answer::Answer;
+use connectorctl::arguments::Arguments;
+use connectorctl::surroundings::Surroundings;
+use sandbox::stage::Stage;
 use serde_json::{Value, json};
 
 /// A token that looks like a real one.
@@ -66,4 +74,37 @@ pub(crate) fn embedded() -> BTreeMap<String, String> {
     settings.insert("CONNECTOR_EMBEDDED".to_owned(), "1".to_owned());
     settings.insert("CONNECTOR_SECRETS".to_owned(), secret().to_string());
     settings
+}
+
+/// Runs a command of a deployment in AWS whose journal and queues these are.
+pub(crate) async fn operate(stage: &Stage, queue: &Arc<CapturingQueue>, words: &[&str]) -> Answer {
+    operate_with(stage, queue, deployed(), "", words).await
+}
+
+/// The same with other settings and something on standard input.
+pub(crate) async fn operate_with(
+    stage: &Stage,
+    queue: &Arc<CapturingQueue>,
+    settings: BTreeMap<String, String>,
+    input: &str,
+    words: &[&str],
+) -> Answer {
+    let mut surroundings = Surroundings::new(settings);
+    surroundings.clock = Arc::new(stage.clock.clone());
+    surroundings.store = Some(stage.store.clone());
+    surroundings.queue = Some(queue.clone());
+    input.clone_into(&mut surroundings.input);
+    let arguments = Arguments::try_parse_from([&["connectorctl"], words].concat()).unwrap();
+    connectorctl::run(&arguments, &surroundings).await
+}
+
+/// Delivers everything that was put on the queues, as each function would get it.
+pub(crate) async fn deliver_queued(stage: &Stage, queue: &CapturingQueue) -> Vec<Verdict> {
+    let mut verdicts = Vec::new();
+    for text in queue.sent() {
+        let envelope = Envelope::from_text(&text).unwrap();
+        let event = envelope.open().unwrap();
+        verdicts.push(stage.deliver_event(&event, envelope.received_at()).await);
+    }
+    verdicts
 }

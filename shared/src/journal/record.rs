@@ -11,6 +11,9 @@ use crate::ids::PaymentDetailsId;
 /// How many finished attempts are kept in full; older ones are only counted, so that a record stays small.
 const MAX_FINISHED: usize = 12;
 
+/// The word of the decision that has a parked attempt go on.
+pub const RETRY: &str = "retry";
+
 /// Something that has to be done once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Obligation {
@@ -291,6 +294,14 @@ impl Obligation {
     #[must_use]
     pub fn parked_since(&self) -> Option<Timestamp> {
         self.attempts.iter().filter(|attempt| attempt.is_parked()).map(|attempt| attempt.opened_at).min()
+    }
+
+    /// Whether an operator had the open attempt go on after it was parked.
+    #[must_use]
+    pub fn is_retried(&self) -> bool {
+        self.open().is_some_and(|open| {
+            self.rulings.iter().any(|ruling| ruling.decision == RETRY && ruling.kind == open.kind && ruling.due == open.due)
+        })
     }
 
     /// Keeps what an operator decided; the oldest decisions go when there are too many.

@@ -126,7 +126,7 @@ async fn retry_of_what_had_begun_nothing_takes_the_attempt_out_so_that_every_gua
 async fn an_event_that_cannot_be_queued_is_parked_again() {
     let bench = Bench::with(PERIOD, vec![attempt("charged_recently", false, &[])], None).await;
     let mut plan = bench.plan(PERIOD, Decision::Retry, false).await.unwrap();
-    assert!(!plan.event_is_kept());
+    assert!(plan.event_needs_queue());
     plan.carry_out().await.unwrap();
     plan.take_back().await.unwrap();
     let obligation = bench.obligation(PERIOD);
