@@ -33,7 +33,10 @@ pub fn deployment(surroundings: &Surroundings) -> Result<Deployment, Failure> {
 /// # Errors
 /// [`SecretError`].
 pub async fn secret_text(deployment: &Deployment, surroundings: &Surroundings) -> Result<SecretString, SecretError> {
-    let text = deployment.secret_text(&|name| surroundings.get(name)).await?;
+    let text = match &surroundings.secret {
+        Some(text) => text.clone(),
+        None => deployment.secret_text(&|name| surroundings.get(name)).await?,
+    };
     hush(text.expose(), surroundings);
     Ok(text)
 }

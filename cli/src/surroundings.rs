@@ -8,6 +8,7 @@ use connector::clock::{Clock, SystemClock};
 use connector::journal::store::Store;
 use connector::lambda::queue::Queue;
 use connector::lambda::telemetry::Redactor;
+use connector::secret::SecretString;
 use serde_json::Value;
 
 use crate::answer::Failure;
@@ -20,6 +21,8 @@ pub struct Surroundings {
     pub input: String,
     /// The time.
     pub clock: Arc<dyn Clock>,
+    /// In place of the secret in AWS.
+    pub secret: Option<SecretString>,
     /// In place of the journal's table.
     pub store: Option<Arc<dyn Store>>,
     /// In place of every queue.
@@ -38,6 +41,7 @@ impl Surroundings {
             variables,
             input: String::new(),
             clock: Arc::new(SystemClock),
+            secret: None,
             store: None,
             queue: None,
             redactor: Redactor::default(),

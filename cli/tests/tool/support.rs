@@ -6,6 +6,7 @@ use std::sync::Arc;
 use clap::Parser;
 use connector::flow::Verdict;
 use connector::lambda::queue::{CapturingQueue, Envelope};
+use connector::secret::SecretString;
 use connectorctl::answer::Answer;
 use connectorctl::arguments::Arguments;
 use connectorctl::surroundings::Surroundings;
@@ -89,10 +90,16 @@ pub(crate) async fn operate_with(
     input: &str,
     words: &[&str],
 ) -> Answer {
+    let mut settings = settings;
+    // Nobody is there unless a test says so; never the real one.
+    settings.entry("CLEENG_API_URL".to_owned()).or_insert_with(|| "http://127.0.0.1:1/3.1".to_owned());
     let mut surroundings = Surroundings::new(settings);
     surroundings.clock = Arc::new(stage.clock.clone());
     surroundings.store = Some(stage.store.clone());
     surroundings.queue = Some(queue.clone());
+    let mut kept = secret();
+    kept["cleeng"]["publisher_token"] = json!(sandbox::stage::PUBLISHER_TOKEN);
+    surroundings.secret = Some(SecretString::new(kept.to_string()));
     input.clone_into(&mut surroundings.input);
     let arguments = Arguments::try_parse_from([&["connectorctl"], words].concat()).unwrap();
     connectorctl::run(&arguments, &surroundings).await
