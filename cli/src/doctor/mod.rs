@@ -4,14 +4,23 @@
 mod advice;
 mod finding;
 mod names;
+mod peers;
+mod resources;
 mod secret;
+mod watch;
 
+use std::sync::Arc;
+
+use connector::http::Transport;
 use connector::lambda::operator::Deployment;
+use connector::lambda::secrets::Secrets;
 use connector::settings::Reader;
 
 pub use self::finding::{Finding, Level, tell};
+use self::watch::Watching;
 use crate::answer::Answer;
 use crate::arguments::Doctor;
+use crate::desk;
 use crate::surroundings::Surroundings;
 
 /// Looks at everything that these options allow.
@@ -32,11 +41,38 @@ pub async fn findings(options: &Doctor, surroundings: &Surroundings) -> Vec<Find
         findings.push(Finding::note("secret", "is not looked at offline", ""));
         return findings;
     }
-    let secret = secret::examine(&deployment, surroundings, &mut findings).await;
-    if options.offline || secret.is_none() {
+    let secrets = secret::examine(&deployment, surroundings, &mut findings).await;
+    if options.offline {
         return findings;
     }
+    resources::examine(&deployment, surroundings, &mut findings).await;
+    match (secrets, desk::transport()) {
+        (Some(secrets), Ok(transport)) => ask_peers(&deployment, &secrets, transport, surroundings, &mut findings).await,
+        _ => findings.push(Finding::note(
+            "peers",
+            "are not asked, because the secret is not right",
+            "mend the errors above and run it again",
+        )),
+    }
     findings
+}
+
+async fn ask_peers(
+    deployment: &Deployment,
+    secrets: &Secrets,
+    transport: Arc<dyn Transport>,
+    surroundings: &Surroundings,
+    findings: &mut Vec<Finding>,
+) {
+    let watching = Arc::new(Watching::new(transport, Arc::clone(&surroundings.clock)));
+    let transport: Arc<dyn Transport> = watching.clone();
+    (surroundings.progress)("asking Cleeng");
+    if let Ok(api) = deployment.core_api(secrets, &transport) {
+        peers::cleeng(deployment, secrets, &api, findings).await;
+    }
+    peers::mediastore(deployment, &transport, findings).await;
+    peers::gateways(deployment, secrets, &transport, surroundings, findings).await;
+    findings.extend(watching.findings());
 }
 
 /// What the functions would say at their start, and what they cannot notice.

@@ -119,6 +119,12 @@ pub trait Gateway: Send + Sync {
     /// As [`Gateway::authorise`].
     async fn store_details(&self, request: &StoreDetailsRequest) -> Result<Outcome, GatewayError>;
 
+    /// Asks something harmless, to find out whether the gateway can be reached and takes our credentials and account. Changes nothing.
+    ///
+    /// # Errors
+    /// [`GatewayError`]: why calls would fail now. An answer that tells nothing is [`GatewayError::Unreachable`].
+    async fn check_access(&self) -> Result<(), GatewayError>;
+
     /// Verifies a notification of the gateway over its raw bytes and reads it, item by item: a bad one does not spoil the others. Items that
     /// do not concern us, or of a kind that we do not know, are [`NotificationKind::Ignored`], never an error.
     ///
