@@ -2,7 +2,9 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 
+mod doctor;
 mod explain;
+mod neighbours;
 mod parked;
 mod replay;
 mod support;
