@@ -1,5 +1,5 @@
 //! The gateways as the stage and the local world set them up: accounts, settings, secrets, payment methods in Cleeng. A gateway joins with one
-//! more [`Account`].
+//! more house in [`Houses`].
 
 use std::sync::Arc;
 

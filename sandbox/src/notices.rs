@@ -11,7 +11,7 @@ use connector::clock::{Clock, Timestamp};
 use connector::flow::{NotificationFlow, Verdict, World};
 use connector::gateway::GatewayName;
 use connector::lambda::app::{App, Invocation, Parts, Task, Wired, Wiring};
-use connector::lambda::queue::{Envelope, NotificationEnvelope, Queue, QueueError};
+use connector::lambda::queue::{Envelope, NoQueue, NotificationEnvelope, Queue, QueueError};
 use connector::lambda::secrets::{SecretError, SecretKeeper, SecretSource, Secrets};
 use connector::lambda::settings::{DEFAULT_MAX_BODY_BYTES, Mode};
 use connector::lambda::telemetry::Redactor;
@@ -101,6 +101,7 @@ impl Stage {
             keeper: known(keeper.ok()),
             wiring: Box::new(OnStage(self.world.clone())),
             queue: messages.clone(),
+            quarantine: Arc::new(NoQueue),
             clock,
             metrics: self.world.metrics.clone(),
         });

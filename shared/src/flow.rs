@@ -208,6 +208,10 @@ pub struct Tally {
     pub brought_back: u32,
     /// Purchases that came to an end.
     pub ended: u32,
+    /// Subscriptions whose next event was looked for.
+    pub watched: u32,
+    /// Billing events that never came and were made up for.
+    pub made_up: u32,
     /// What has to be looked at again later.
     pub put_off: u32,
     /// What could not be looked at; the next round tries again.

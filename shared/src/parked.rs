@@ -115,7 +115,8 @@ pub struct ParkedWork {
     pub reference: Option<Reference>,
 }
 
-/// Everything that is parked, the longest parked first: also what has something due beside it.
+/// Everything that is parked, the longest parked first. What has a later attempt in flight beside it may be missing until that ends: it is
+/// listed as due then.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -123,7 +124,8 @@ pub async fn list(store: &dyn Store, limit: usize) -> Result<Vec<ParkedWork>, St
     let mut keys = store.parked(limit).await?;
     // What is also due is found among what is due.
     for key in store.due(Timestamp::from_millis(i64::MAX), DUE_LOOKED_AT).await? {
-        if !keys.contains(&key) {
+        let is_obligation = !key.as_str().starts_with("head#");
+        if is_obligation && !keys.contains(&key) {
             keys.push(key);
         }
     }
@@ -317,8 +319,8 @@ impl Plan {
         };
         self.work.stage(&self.key, obligation, keep)?;
         if let Some((key, head)) = head {
-            let settled = head.in_flight.is_none() && head.live.is_none();
-            self.work.stage(&key, &head, Keep { expires_at: settled.then(|| self.now.after(SETTLED_KEPT)), ..Keep::default() })?;
+            let keep = Keep { due_at: head.due_at(self.now), expires_at: head.expires_at(self.now), ..Keep::default() };
+            self.work.stage(&key, &head, keep)?;
         }
         Ok(self.work.commit().await?)
     }

@@ -53,8 +53,9 @@ async fn table(deployment: &Deployment, surroundings: &Surroundings, findings: &
 async fn queues(deployment: &Deployment, surroundings: &Surroundings, findings: &mut Vec<Finding>) {
     let get = |name: &str| surroundings.get(name);
     let named = deployment.queues.iter().map(|(topic, url)| (format!("queue {}", topic.as_str()), url.clone()));
-    let own = surroundings.get("QUEUE_URL").filter(|url| !url.trim().is_empty() && !deployment.queues.values().any(|other| other == url));
-    for (subject, url) in named.chain(own.map(|url| ("QUEUE_URL".to_owned(), url))) {
+    let own = ["QUEUE_URL", "QUARANTINE_QUEUE_URL"].into_iter().filter_map(|name| Some((name.to_owned(), surroundings.get(name)?)));
+    let own = own.filter(|(_, url)| !url.trim().is_empty() && !deployment.queues.values().any(|other| other == url));
+    for (subject, url) in named.chain(own) {
         match operator::queue(&get, &url).await.look().await {
             Ok(standing) => findings.extend(about_queue(&subject, standing)),
             Err(QueueError::Refused("access denied")) => {

@@ -61,6 +61,10 @@ pub(super) fn standing(found: &Found, now: Timestamp) -> Vec<String> {
             let how = if charge.certain { "charged" } else { "PERHAPS charged" };
             let _ = write!(line, " last {how} at {} for the period until {};", charge.at, charge.expiration);
         }
+        if let Some(expected) = head.watch.as_ref().and_then(|watch| watch.expected.as_ref()) {
+            let what = format!("{:?}", expected.action).to_lowercase();
+            let _ = write!(line, " Cleeng is expected to ask to {what} at {} for the period until {};", expected.at, expected.expiration);
+        }
         lines.push(line.trim_end_matches(';').to_owned());
     }
     lines.extend(found.unreadable.iter().map(|key| format!("{key}: cannot be read by this release")));

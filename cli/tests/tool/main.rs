@@ -6,6 +6,7 @@ mod doctor;
 mod explain;
 mod neighbours;
 mod parked;
+mod reconcile;
 mod replay;
 mod support;
 mod webhooks;

@@ -17,6 +17,8 @@ use connector::metrics::Metric;
 use connector::purchase::expire_purchase;
 use connector::purchase::give_back::give_back;
 
+use crate::watch::{self, Watched};
+
 /// So many documents are asked for at a time.
 const PAGE: usize = 25;
 /// A document is not begun unless so much time is left: the longest call to a gateway and back, twice.
@@ -29,6 +31,7 @@ const INDEX_LAG: Duration = Duration::from_secs(60);
 pub(crate) async fn go_round(world: &World, delivery: &Delivery) -> Tally {
     let mut tally = Tally::default();
     let mut seen = BTreeSet::new();
+    let mut slow_down = false;
     loop {
         let now = world.clock.now();
         let found = match world.store.due(now, PAGE).await {
@@ -49,6 +52,10 @@ pub(crate) async fn go_round(world: &World, delivery: &Delivery) -> Tally {
                 tracing::info!("the round's time is used up; the next one goes on");
                 return tally;
             }
+            if key.as_str().starts_with("head#") {
+                watch_over(world, &key, &mut tally, &mut slow_down).await;
+                continue;
+            }
             tally.due = tally.due.saturating_add(1);
             let one = match take(world, &key).await {
                 Taken::Yes(obligation) => look_at(world, &key, &obligation, delivery).await,
@@ -59,6 +66,26 @@ pub(crate) async fn go_round(world: &World, delivery: &Delivery) -> Tally {
             count(&mut tally, &key, one);
         }
     }
+}
+
+/// Looks whether the next event of a subscription came, unless Cleeng asked to slow down before.
+async fn watch_over(world: &World, key: &Key, tally: &mut Tally, slow_down: &mut bool) {
+    if *slow_down {
+        return;
+    }
+    tally.watched = tally.watched.saturating_add(1);
+    let counter = match watch::look(world, key).await {
+        Watched::Fine => return,
+        Watched::MadeUp => &mut tally.made_up,
+        Watched::PutOff => &mut tally.put_off,
+        Watched::Throttled => {
+            tracing::warn!("Cleeng asks to slow down; subscriptions are looked at in the next round");
+            *slow_down = true;
+            &mut tally.put_off
+        }
+        Watched::Failed => &mut tally.failed,
+    };
+    *counter = counter.saturating_add(1);
 }
 
 enum Taken {
@@ -82,16 +109,14 @@ async fn take(world: &World, key: &Key) -> Taken {
     };
     let Ok(mut obligation) = serde_json::from_str::<Obligation>(&stored.body) else {
         tracing::error!(obligation = %key, "a due document cannot be read");
-        world.metrics.count(Metric::Alarm, &[("reason", "due_document_unreadable")]);
+        world.metrics.count(Metric::Parked, &[("reason", "due_document_unreadable")]);
         return Taken::NotNow;
     };
     let now = world.clock.now();
-    // The index may lag behind another round, which has it in hand.
-    let in_hand = obligation.looked_at.is_some_and(|at| now.since(at) < INDEX_LAG);
-    if in_hand || obligation.lease.as_ref().is_some_and(|lease| lease.until > now) {
+    if is_in_hand(&obligation, now) {
         return Taken::NotNow;
     }
-    if obligation.open().is_none() && !obligation.left_over {
+    if is_settled(&obligation) {
         return Taken::Gone;
     }
     note_age(world, &obligation, now);
@@ -106,11 +131,27 @@ async fn take(world: &World, key: &Key) -> Taken {
     }
 }
 
+/// Whether a function is at it, or another round was a moment ago, behind which the index may lag.
+pub(crate) fn is_in_hand(obligation: &Obligation, now: Timestamp) -> bool {
+    let looked_at = obligation.looked_at.is_some_and(|at| now.since(at) < INDEX_LAG);
+    looked_at || obligation.lease.as_ref().is_some_and(|lease| lease.until > now)
+}
+
+/// Whether nothing is left to be done.
+pub(crate) fn is_settled(obligation: &Obligation) -> bool {
+    obligation.open().is_none() && !obligation.left_over
+}
+
 fn note_age(world: &World, obligation: &Obligation, now: Timestamp) {
     let opened = obligation.open().map(|attempt| attempt.opened_at);
     if let Some(opened) = opened {
         world.metrics.duration(Metric::DueAge, now.since(opened), &[]);
     }
+}
+
+/// What a document is about, and the rest of its key.
+pub(crate) fn kind_of(key: &Key) -> (&str, &str) {
+    key.as_str().split_once('#').unwrap_or((key.as_str(), ""))
 }
 
 enum Looked {
@@ -121,7 +162,7 @@ enum Looked {
 }
 
 async fn look_at(world: &World, key: &Key, obligation: &Obligation, delivery: &Delivery) -> Looked {
-    let (kind, rest) = key.as_str().split_once('#').unwrap_or((key.as_str(), ""));
+    let (kind, rest) = kind_of(key);
     let own = Delivery { id: format!("{}/{key}", delivery.id), ..delivery.clone() };
     match kind {
         "order" | "details" => after(expire_purchase(world, key, &own).await),

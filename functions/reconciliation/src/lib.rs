@@ -8,12 +8,15 @@
 //! | an order or a storing of details whose customer is away | what can be done without him; after its time it is ended and called off at the gateway, so that nothing is left hanging |
 //! | a payment that is being given back | the giving back goes on |
 //! | an event that waits in the journal for a gateway's word | it goes back to its own queue: its function looks whether the word came, or its deadline did |
+//! | a subscription whose next billing event should have been here | Cleeng is asked what it expects; an event that never came is put on its queue (`watch.rs`) |
 //! | anything else unsettled | its event is on its queue; only its age is counted |
 //!
 //! Parked obligations are not due: an operator has them. Lost webhooks about refunds and deactivated details cannot be found by asking Cleeng, which
 //! has no list of them.
 
 mod due;
+pub mod plan;
+mod watch;
 
 use async_trait::async_trait;
 use connector::flow::{Delivery, Rounds, Tally, World};

@@ -13,7 +13,6 @@ use connector::cleeng::webhook::{TerminationEvent, Topic, Verified, Webhook};
 use connector::cleeng::{CleengError, Subscription, SubscriptionStatus, TWO_WAYS_TIMEOUT, TerminationType};
 use connector::flow::{Delivery, Flow, Verdict, World};
 use connector::journal::record::{AttemptKind, Finish};
-use connector::journal::store::Key;
 use connector::lambda::queue::Envelope;
 use connector::metrics::Metric;
 
@@ -42,7 +41,7 @@ async fn story(world: &World, webhook: &Verified<Webhook>, delivery: &Delivery) 
     if let Some(method) = &event.payment_method {
         rules::our_method(world, method)?;
     }
-    let key = Key::new("termination", &[event.subscription.as_str()]);
+    let key = rules::termination_key(&event.subscription);
     let mut case = Case::open(world, key, &event.subscription, delivery).await?;
     case.event = Some(Envelope::reseal(webhook, delivery.received_at).to_text());
     let verdict = end(&mut case, &event).await;

@@ -70,6 +70,8 @@ pub struct Quirks {
     pub free_start: FreeStart,
     /// The names of a refund's fields.
     pub refund_fields: RefundFields,
+    /// Whether a subscription tells what comes next, and when.
+    pub tells_next: bool,
 }
 
 impl Default for Quirks {
@@ -89,6 +91,7 @@ impl Default for Quirks {
             spelling: Spelling::Authorized,
             free_start: FreeStart::InitialPayment,
             refund_fields: RefundFields::default(),
+            tells_next: true,
         }
     }
 }

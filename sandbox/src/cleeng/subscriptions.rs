@@ -8,7 +8,6 @@ use serde_json::{Value, json};
 
 use super::books::SubscriptionRecord;
 use super::desk::{Desk, No, Served, Wrapper, against, id, malformed, text};
-use super::dunning;
 
 const PATCHED: [&str; 6] = ["status", "expiresAt", "couponCode", "paymentDetailsId", "inTrial", "externalProperties"];
 const TERMINATIONS: [&str; 4] = ["paymentCancel", "userCancel", "publisherCancel", "policyViolation"];
@@ -92,23 +91,27 @@ impl Desk<'_> {
         self.get_subscription(id)
     }
 
+    /// When the next billing event is planned; one that was sent is not planned any more, whatever became of it.
+    fn next_action_date(&self, subscription: &SubscriptionRecord) -> Option<i64> {
+        let mut planned = super::dunning::planned(self.books).into_iter().filter(|planned| planned.subscription == subscription.id);
+        planned
+            .find(|planned| self.quirks.tells_next && planned.topic != Topic::SubscriptionReadyForTermination)
+            .map(|planned| planned.at.secs())
+    }
+
     fn show_subscription(&self, subscription: &SubscriptionRecord) -> Value {
         let live = self.books.live_payment(&subscription.id, subscription.date_to);
         let held = live.is_some_and(|payment| payment.status == PaymentStatus::Authorised);
         let first = self.books.methods.get(&subscription.method).is_some_and(|method| method.dunning.authorised_first);
         let action = match subscription.status {
-            SubscriptionStatus::Active => json!(if first && !held { "authorise" } else { "capture" }),
+            SubscriptionStatus::Active if self.quirks.tells_next => json!(if first && !held { "authorise" } else { "capture" }),
             _ => Value::Null,
         };
-        let is_payment =
-            |topic| matches!(topic, Topic::SubscriptionReadyForPaymentAuthorisation | Topic::SubscriptionReadyForPaymentCapture);
-        let mut planned = dunning::planned(self.books).into_iter();
-        let next = planned.find(|planned| planned.subscription == subscription.id && is_payment(planned.topic));
         json!({
-            "publisherId": self.optional(self.books.publisher.as_ref()), "nextPaymentActionDate": next.map(|planned| planned.at.secs()),
+            "publisherId": self.optional(self.books.publisher.as_ref()),
             "subscriptionId": self.id(&subscription.id), "customerId": self.id(&subscription.customer),
             "status": status_word(&subscription.status), "dateFrom": subscription.date_from.secs(), "dateTo": subscription.date_to.secs(),
-            "nextPaymentAction": action, "paymentDetailsId": self.optional(subscription.details.as_ref()),
+            "nextPaymentAction": action, "nextPaymentActionDate": self.next_action_date(subscription), "paymentDetailsId": self.optional(subscription.details.as_ref()),
             "paymentMethodId": self.id(&subscription.method), "offerId": self.id(&subscription.offer), "ipAddress": null,
             "inTrial": false, "couponCode": null, "pendingSwitchId": null, "subscriptionExternalId": null,
             "latestPaymentExternalId": subscription.latest_payment.as_ref().map(|id| id.as_str().to_owned()),

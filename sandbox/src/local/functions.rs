@@ -19,7 +19,7 @@ use connector::lambda::queue::{NoQueue, Queue};
 use connector::lambda::secrets::{Environment, SecretError, SecretKeeper};
 use connector::lambda::settings::{Doors, Settings};
 use connector::lambda::telemetry::Redactor;
-use connector::lambda::wiring::{Base, Standard, read_peer_settings};
+use connector::lambda::wiring::{Base, Standard, Webhooks, read_peer_settings};
 use connector::metrics::Metrics;
 use connector::settings::{Problems, Reader};
 use gateway_notification::Notifications;
@@ -125,6 +125,7 @@ fn environment(cleeng_url: &str, gateways: &[(&'static str, String)]) -> BTreeMa
         // Named by the template; here nobody looks there.
         ("JOURNAL_TABLE", "in-memory".to_owned()),
         ("QUEUE_URL", "http://queue.invalid".to_owned()),
+        ("QUARANTINE_QUEUE_URL", "http://quarantine.invalid".to_owned()),
         ("CONNECTOR_SECRET_ID", "in-memory".to_owned()),
     ];
     fixed.into_iter().chain(gateways.iter().cloned()).collect()
@@ -234,8 +235,9 @@ impl Starter<'_> {
             Doors::Both | Doors::Notifications => Arc::new(FunctionQueue { function: name.to_owned(), queues: self.queues.clone() }),
             Doors::FrontOnly | Doors::Schedule => Arc::new(NoQueue),
         };
-        let wiring = Box::new(Standard { topic, base });
-        Ok(Function::App(App::new(Parts { task, mode, max_body_bytes, keeper, wiring, queue, clock, metrics })?))
+        let webhooks = topic.map_or(Webhooks::None, Webhooks::Of);
+        let (wiring, quarantine) = (Box::new(Standard { webhooks, base }), Arc::new(NoQueue));
+        Ok(Function::App(App::new(Parts { task, mode, max_body_bytes, keeper, wiring, queue, quarantine, clock, metrics })?))
     }
 
     async fn front(&self, front_end: Arc<dyn FrontEnd>) -> Result<Function, StartError> {

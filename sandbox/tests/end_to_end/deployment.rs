@@ -18,6 +18,8 @@ use crate::{NOTIFICATION, ROUNDS, WEBHOOKS};
 
 /// The functions that pages call; they have no queue.
 const FRONT_END: [&str; 2] = [crate::purchase::FUNCTION, crate::details::FUNCTION];
+/// The queue of events whose signature does not fit yet.
+pub(crate) const QUARANTINE: &str = "quarantine";
 /// The page of the sample events.
 pub(crate) const ORIGIN: &str = "http://localhost:3000";
 /// What is never to be read in a log: secrets, and what tells who somebody is.
@@ -120,7 +122,9 @@ impl Deployment {
 
     pub(crate) async fn at(cleeng: &str, mediastore: &str, adyen: &str) -> Self {
         let (settings, mediastore) = (settings(cleeng, adyen), mediastore.to_owned());
-        Self { aws: Aws::prepare().await, runtime: Runtime::start().await, settings, mediastore, queues: BTreeMap::new() }
+        let aws = Aws::prepare().await;
+        let queues = [(QUARANTINE, aws.create_queue().await)].into();
+        Self { aws, runtime: Runtime::start().await, settings, mediastore, queues }
     }
 
     /// One more setting of all functions that are deployed from now on.
@@ -171,11 +175,15 @@ impl Deployment {
         if FRONT_END.contains(&function) {
             environment.push(("ALLOWED_ORIGINS", ORIGIN.to_owned()));
             environment.push(("CLEENG_MEDIASTORE_URL", self.mediastore.clone()));
-        } else if function != ROUNDS {
-            environment.push(("QUEUE_URL", self.queues[function].clone()));
+        } else {
+            let own = if function == ROUNDS { QUARANTINE } else { function };
+            environment.push(("QUEUE_URL", self.queues[own].clone()));
+        }
+        if WEBHOOKS.contains(&function) {
+            environment.push(("QUARANTINE_QUEUE_URL", self.queues[QUARANTINE].clone()));
         }
         if [NOTIFICATION, ROUNDS].contains(&function) {
-            let queues = self.queues.iter().filter(|(function, _)| **function != NOTIFICATION);
+            let queues = self.queues.iter().filter(|(function, _)| ![NOTIFICATION, QUARANTINE].contains(function));
             let queues: Vec<String> = queues.map(|(function, url)| format!("{}={url}", topic(function))).collect();
             environment.push(("EVENT_QUEUE_URLS", queues.join(",")));
         }

@@ -20,7 +20,7 @@ use crate::journal::record::{Attempt, AttemptKind, Finish, Turn};
 use crate::journal::run::Run;
 use crate::journal::store::{Key, StoreError};
 use crate::journal::work::Keep;
-use crate::journal::{JournalError, PAYMENT_KEPT, SETTLED_KEPT};
+use crate::journal::{JournalError, PAYMENT_KEPT};
 use crate::metrics::Metric;
 
 /// An obligation of a subscription in work.
@@ -368,6 +368,10 @@ impl<'w> Case<'w> {
         }
         if let Some(attempt) = self.run.obligation.open_mut() {
             attempt.waiting_event = attempt.waiting_event.take().filter(|_| parked);
+            if finish == Finish::Terminated {
+                // Nothing more is to come.
+                self.head.watch = None;
+            }
             attempt.finish = Some(finish);
         }
         self.head.in_flight = None;
@@ -375,8 +379,7 @@ impl<'w> Case<'w> {
 
     async fn save(&mut self) -> Story<()> {
         let now = self.now();
-        let head_settled = self.head.in_flight.is_none() && self.head.live.is_none();
-        let head_keep = Keep { expires_at: head_settled.then(|| now.after(SETTLED_KEPT)), ..Keep::default() };
+        let head_keep = Keep { due_at: self.head.due_at(now), expires_at: self.head.expires_at(now), ..Keep::default() };
         if let Some(head_key) = &self.head_key {
             self.run.work.stage(head_key, &self.head, head_keep)?;
         }

@@ -2,11 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::watch::{LOOK_AFTER_EVENT, LOOK_IN_FLIGHT, Watch};
 use crate::clock::Timestamp;
 use crate::gateway::Reference;
 use crate::ids::{PaymentDetailsId, PaymentMethodId, SubscriptionId};
-use crate::journal::SCHEMA;
 use crate::journal::store::Key;
+use crate::journal::{SCHEMA, SETTLED_KEPT};
 
 /// The head of a subscription.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -28,6 +29,9 @@ pub struct Head {
     /// The end of the latest period that an event named.
     #[serde(default)]
     pub latest: Option<Timestamp>,
+    /// What its latest billing event said, and what is expected next.
+    #[serde(default)]
+    pub watch: Option<Watch>,
 }
 
 /// An authorisation that is held and not captured.
@@ -58,10 +62,24 @@ impl Head {
     pub fn key(subscription: &SubscriptionId) -> Key {
         Key::new("head", &[subscription.as_str()])
     }
+
+    /// When somebody should look whether the next event came; nothing where none is expected.
+    #[must_use]
+    pub fn due_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let wait = if self.in_flight.is_some() { LOOK_IN_FLIGHT } else { LOOK_AFTER_EVENT };
+        self.watch.as_ref().map(|_| now.after(wait))
+    }
+
+    /// When it may be forgotten: not while anything is in flight, held or expected.
+    #[must_use]
+    pub fn expires_at(&self, now: Timestamp) -> Option<Timestamp> {
+        let settled = self.in_flight.is_none() && self.live.is_none() && self.watch.is_none();
+        settled.then(|| now.after(SETTLED_KEPT))
+    }
 }
 
 impl Default for Head {
     fn default() -> Self {
-        Self { schema: SCHEMA, method: None, in_flight: None, live: None, last_charge: None, latest: None }
+        Self { schema: SCHEMA, method: None, in_flight: None, live: None, last_charge: None, latest: None, watch: None }
     }
 }

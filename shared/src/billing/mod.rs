@@ -33,6 +33,7 @@ pub mod report;
 pub mod rules;
 pub mod settlement;
 pub mod tokens;
+pub mod watch;
 
 use crate::cleeng::CleengError;
 use crate::cleeng::webhook::WebhookError;

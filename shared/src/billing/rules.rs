@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use super::case::Case;
+use super::watch::Watch;
 use super::{Story, later, read_failed};
 use crate::cleeng::webhook::BillingEvent;
 use crate::cleeng::{CleengError, Subscription, SubscriptionStatus};
@@ -21,6 +22,12 @@ const UNKNOWN_CYCLE_GAP: Duration = Duration::from_secs(24 * 3600);
 #[must_use]
 pub fn period_key(subscription: &SubscriptionId, expiration: Timestamp) -> Key {
     Key::new("period", &[subscription.as_str(), &expiration.secs().to_string()])
+}
+
+/// Where the end of a subscription is kept.
+#[must_use]
+pub fn termination_key(subscription: &SubscriptionId) -> Key {
+    Key::new("termination", &[subscription.as_str()])
 }
 
 /// The settings of a payment method, if it is ours.
@@ -97,6 +104,7 @@ pub fn usable_authorisation(case: &Case<'_>, event: &BillingEvent) -> Option<Ref
 pub fn note_event(case: &mut Case<'_>, event: &BillingEvent, method: &PaymentMethodId) {
     case.head.method = Some(method.clone());
     case.head.latest = case.head.latest.max(Some(event.expiration));
+    case.head.watch = Some(Watch::of(event, case.head.watch.as_ref()));
 }
 
 /// After an attempt was resumed by another event than its own: that event has its own turn next.
@@ -116,7 +124,7 @@ pub fn duplicate(world: &World, outcome: &'static str) -> Verdict {
 /// Asks Cleeng whether the event still holds.
 pub enum Asked {
     /// It does.
-    Due(Subscription),
+    Due(Box<Subscription>),
     /// Nothing is to be done any more, for this reason.
     Stale(&'static str),
     /// It does not add up; an operator has to look.
@@ -147,7 +155,7 @@ pub async fn ask_cleeng(world: &World, event: &BillingEvent) -> Story<Asked> {
         return Ok(Asked::Stale("already_paid"));
     }
     warn_of_deviations(world, event, &subscription);
-    Ok(Asked::Due(subscription))
+    Ok(Asked::Due(Box::new(subscription)))
 }
 
 /// What Cleeng says elsewhere and this event does not fit: counted, but no reason not to act, since these fields are unconfirmed.

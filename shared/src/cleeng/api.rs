@@ -209,6 +209,8 @@ pub struct Subscription {
     pub payment_method: Option<PaymentMethodId>,
     /// What Cleeng expects next (`authorise`, `capture`); a hint only.
     pub next_payment_action: Option<String>,
+    /// When Cleeng expects it (`nextPaymentActionDate`); a hint only.
+    pub next_payment_action_date: Option<Timestamp>,
     /// The latest payment.
     pub latest_payment: LatestPayment,
     /// The cycle; nothing if it is absent or unreadable. A month counts 28 days, a year 365: the shortest reading.

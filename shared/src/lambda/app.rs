@@ -9,6 +9,7 @@ use tracing::{info, warn};
 use super::event::{self, Event, EventError};
 use super::http_door::{self, Verify};
 use super::notification_door;
+use super::quarantine::{self, Meter};
 use super::queue::Queue;
 use super::queue_door;
 use super::secrets::{SecretKeeper, Secrets};
@@ -58,8 +59,10 @@ pub struct Parts {
     pub keeper: SecretKeeper,
     /// Makes what depends on them.
     pub wiring: Box<dyn Wiring>,
-    /// The queue between the doors.
+    /// The queue between the doors; of the function that goes round, the quarantine.
     pub queue: Arc<dyn Queue>,
+    /// Where events are kept whose signature does not fit yet.
+    pub quarantine: Arc<dyn Queue>,
     /// The time.
     pub clock: Arc<dyn Clock>,
     /// The metrics.
@@ -78,6 +81,8 @@ pub(super) struct Standing {
     pub(super) mode: Mode,
     pub(super) max_body_bytes: usize,
     pub(super) queue: Arc<dyn Queue>,
+    pub(super) quarantine: Arc<dyn Queue>,
+    pub(super) meter: Meter,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
 }
@@ -113,9 +118,9 @@ impl App {
     /// # Errors
     /// Every mistake in them.
     pub fn new(parts: Parts) -> Result<Self, Problems> {
-        let Parts { task, mode, max_body_bytes, keeper, wiring, queue, clock, metrics } = parts;
+        let Parts { task, mode, max_body_bytes, keeper, wiring, queue, quarantine, clock, metrics } = parts;
         let live = Live::new(keeper, Box::new(move |secrets| wiring.wire(secrets)))?;
-        Ok(Self { parts: Standing { task, mode, max_body_bytes, queue, clock, metrics }, live })
+        Ok(Self { parts: Standing { task, mode, max_body_bytes, queue, quarantine, meter: Meter::default(), clock, metrics }, live })
     }
 
     /// What depends on the secrets, as it is now.
@@ -143,6 +148,7 @@ impl App {
             (Ok(Event::Sqs(batch)), Task::Webhooks(_) | Task::Notifications(_)) => {
                 Ok(queue_door::settle_all(self, batch, invocation).await)
             }
+            (Ok(Event::Sqs(batch)), Task::Rounds(_)) => Ok(quarantine::look_again(self, batch, invocation).await),
             (Ok(Event::Schedule), Task::Rounds(rounds)) => Ok(self.go_round(rounds.as_ref(), invocation).await),
             (Ok(_), _) => refused(EventError::Schedule),
             (Err(error), _) => refused(error),
@@ -157,6 +163,8 @@ impl App {
         info!(
             due = tally.due,
             brought_back = tally.brought_back,
+            watched = tally.watched,
+            made_up = tally.made_up,
             ended = tally.ended,
             put_off = tally.put_off,
             failed = tally.failed,
@@ -167,7 +175,8 @@ impl App {
             self.refresh("rounds_failed").await;
         }
         json!({
-            "due": tally.due, "broughtBack": tally.brought_back, "ended": tally.ended, "putOff": tally.put_off, "failed": tally.failed,
+            "due": tally.due, "broughtBack": tally.brought_back, "ended": tally.ended, "watched": tally.watched,
+            "madeUp": tally.made_up, "putOff": tally.put_off, "failed": tally.failed,
         })
     }
 

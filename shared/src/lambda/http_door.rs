@@ -10,6 +10,7 @@ use tracing::{error, info, warn};
 
 use super::app::{App, Invocation, is_about_credentials};
 use super::event::{Answer, HttpRequest};
+use super::quarantine;
 use super::queue::Envelope;
 use super::queue_door::{DEPLOYED_TIME, deadline};
 use super::settings::Mode;
@@ -24,15 +25,9 @@ pub trait Verify: Send + Sync {
     /// # Errors
     /// [`Refused`].
     fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Verified<Webhook>, Refused>;
-}
 
-impl<F> Verify for F
-where
-    F: Fn(&HeaderMap, &[u8]) -> Result<Verified<Webhook>, Refused> + Send + Sync,
-{
-    fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Verified<Webhook>, Refused> {
-        self(headers, body)
-    }
+    /// The header that holds the signature, and what it holds; nothing where there is none.
+    fn signature(&self, headers: &HeaderMap) -> Option<(String, String)>;
 }
 
 /// Why a request is refused.
@@ -89,7 +84,13 @@ async fn take(app: &App, flow: &dyn Flow, request: &HttpRequest, invocation: &In
     check_address(app, flow, request)?;
     let body = check_body(app, request)?;
     let received_at = app.parts.clock.now();
-    let event = verify(app, &request.headers, body).await?;
+    let event = match verify(app, &request.headers, body).await {
+        Err(refused) if refused.status == StatusCode::UNAUTHORIZED && app.parts.mode == Mode::Lambda => {
+            quarantine::keep(app, flow.topic(), &request.headers, body, invocation).await;
+            return Err(refused);
+        }
+        verified => verified?,
+    };
     let ours = check_event(app, flow, event.get())?;
     if !ours {
         app.parts.metrics.count(Metric::EventNotOurs, &[]);

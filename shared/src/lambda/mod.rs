@@ -30,6 +30,7 @@ pub mod front_door;
 pub mod http_door;
 pub mod notification_door;
 pub mod operator;
+pub mod quarantine;
 pub mod queue;
 pub mod queue_door;
 pub mod requeue;
@@ -58,7 +59,7 @@ use self::requeue::EventQueues;
 use self::secrets::{Environment, SecretError, SecretKeeper, SecretSource, SecretsManager};
 use self::settings::{Doors, Resources, Settings};
 use self::telemetry::{EmfSink, Output, Redactor};
-use self::wiring::{Base, PeerSettings, Standard};
+use self::wiring::{Base, PeerSettings, Standard, Webhooks};
 use crate::cleeng::webhook::Topic;
 use crate::clock::{Clock, SystemClock, Timestamp};
 use crate::flow::{Flow, NoRequeue, NotificationFlow, Requeue, Rounds};
@@ -171,15 +172,16 @@ async fn start(task: Task) -> Result<Arc<dyn Serve>, StartError> {
         Task::Notifications(_) => Doors::Notifications,
         Task::Rounds(_) => Doors::Schedule,
     };
-    let Started { base, keeper, queue, .. } = prepare(doors).await?;
+    let Started { base, keeper, queue, quarantine, .. } = prepare(doors).await?;
     let (mode, max_body_bytes) = (base.settings.mode, base.settings.max_body_bytes);
     let (clock, metrics) = (Arc::clone(&base.clock), base.metrics.clone());
-    let topic = match &task {
-        Task::Webhooks(flow) => Some(flow.topic()),
-        Task::Notifications(_) | Task::Rounds(_) => None,
+    let webhooks = match &task {
+        Task::Webhooks(flow) => Webhooks::Of(flow.topic()),
+        Task::Notifications(_) => Webhooks::None,
+        Task::Rounds(_) => Webhooks::Any,
     };
-    let wiring = Box::new(Standard { topic, base });
-    Ok(Arc::new(App::new(Parts { task, mode, max_body_bytes, keeper, wiring, queue, clock, metrics })?))
+    let wiring = Box::new(Standard { webhooks, base });
+    Ok(Arc::new(App::new(Parts { task, mode, max_body_bytes, keeper, wiring, queue, quarantine, clock, metrics })?))
 }
 
 async fn start_front_end(front_end: Arc<dyn FrontEnd>) -> Result<Arc<dyn Serve>, StartError> {
@@ -193,6 +195,7 @@ struct Started {
     base: Base,
     keeper: SecretKeeper,
     queue: Arc<dyn Queue>,
+    quarantine: Arc<dyn Queue>,
     front: Option<FrontSettings>,
 }
 
@@ -209,7 +212,7 @@ async fn prepare(doors: Doors) -> Result<Started, StartError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), release, "started");
     let metrics = Metrics::new(Arc::new(EmfSink::new(output, deployment, function, Arc::clone(&clock))));
-    let Backing { source, store, queue, requeue } = match &settings.resources {
+    let Backing { source, store, queue, quarantine, requeue } = match &settings.resources {
         Some(resources) => in_aws(resources, event_queues, &clock).await,
         None => embedded(&get, &clock),
     };
@@ -217,7 +220,7 @@ async fn prepare(doors: Doors) -> Result<Started, StartError> {
     let keeper = SecretKeeper::open(source, gateways, redactor, Arc::clone(&clock)).await?;
     let transport = Arc::new(ReqwestTransport::new().map_err(|_| StartError::HttpClient)?);
     let base = Base { settings, peers, transport, store, clock, metrics, requeue };
-    Ok(Started { base, keeper, queue, front })
+    Ok(Started { base, keeper, queue, quarantine, front })
 }
 
 struct StartSettings {
@@ -267,6 +270,7 @@ struct Backing {
     source: Box<dyn SecretSource>,
     store: Arc<dyn Store>,
     queue: Arc<dyn Queue>,
+    quarantine: Arc<dyn Queue>,
     requeue: Arc<dyn Requeue>,
 }
 
@@ -275,11 +279,12 @@ async fn in_aws(resources: &Resources, event_queues: BTreeMap<Topic, String>, cl
     let sqs = aws_sdk_sqs::Client::new(&config);
     let queue_of = |url: String| -> Arc<dyn Queue> { Arc::new(SqsQueue::new(sqs.clone(), url)) };
     let event_queues = event_queues.into_iter().map(|(topic, url)| (topic, queue_of(url))).collect();
-    let Resources { table, queue_url, secret_id } = resources.clone();
+    let Resources { table, queue_url, quarantine_url, secret_id } = resources.clone();
     Backing {
         source: Box::new(SecretsManager::new(aws_sdk_secretsmanager::Client::new(&config), secret_id)),
         store: Arc::new(DynamoStore::new(aws_sdk_dynamodb::Client::new(&config), table, Arc::clone(clock))),
         queue: queue_of(queue_url),
+        quarantine: queue_of(quarantine_url),
         requeue: Arc::new(EventQueues::new(event_queues, Arc::clone(clock))),
     }
 }
@@ -289,6 +294,7 @@ fn embedded(get: &dyn Fn(&str) -> Option<String>, clock: &Arc<dyn Clock>) -> Bac
         source: Box::new(Environment::new(get("CONNECTOR_SECRETS"))),
         store: Arc::new(MemoryStore::new(Arc::clone(clock))),
         queue: Arc::new(NoQueue),
+        quarantine: Arc::new(NoQueue),
         requeue: Arc::new(NoRequeue),
     }
 }
@@ -307,9 +313,15 @@ mod tests {
     #[test]
     fn a_start_without_any_setting_names_them_all() {
         let problems = read_all(&|_| None, Doors::Both).err().unwrap().to_string();
-        for name in
-            ["AWS_LAMBDA_RUNTIME_API", "JOURNAL_TABLE", "QUEUE_URL", "CONNECTOR_SECRET_ID", "CONNECTOR_PUBLISHER_ID", "PAYMENT_METHODS"]
-        {
+        for name in [
+            "AWS_LAMBDA_RUNTIME_API",
+            "JOURNAL_TABLE",
+            "QUEUE_URL",
+            "QUARANTINE_QUEUE_URL",
+            "CONNECTOR_SECRET_ID",
+            "CONNECTOR_PUBLISHER_ID",
+            "PAYMENT_METHODS",
+        ] {
             assert!(problems.contains(name), "{name} is not in {problems}");
         }
     }

@@ -26,7 +26,7 @@ use crate::settings::{Problem, Problems, Reader};
 
 /// The settings of a deployment.
 pub struct Deployment {
-    /// What belongs to no peer. It has no queue of its own.
+    /// What belongs to no peer.
     pub settings: Settings,
     /// The queues of events by topic (`EVENT_QUEUE_URLS`); empty where the setting is not there.
     pub queues: BTreeMap<Topic, String>,
@@ -37,9 +37,13 @@ pub struct Deployment {
 
 impl Deployment {
     /// Reads the settings of all functions at once; mistakes are noted in the reader. What only some functions have (`EVENT_QUEUE_URLS`,
-    /// `QUEUE_URL`, `ALLOWED_ORIGINS`) may be absent, and must be right where it is there.
+    /// `QUEUE_URL`, `QUARANTINE_QUEUE_URL`, `ALLOWED_ORIGINS`) may be absent, and must be right where it is there.
     pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let doors = if reader.text("QUEUE_URL").is_some() { Doors::Both } else { Doors::Schedule };
+        let doors = match (reader.text("QUARANTINE_QUEUE_URL"), reader.text("QUEUE_URL")) {
+            (Some(_), _) => Doors::Both,
+            (None, Some(_)) => Doors::Notifications,
+            (None, None) => Doors::FrontOnly,
+        };
         let settings = Settings::read_for(reader, doors);
         let peers = settings.as_ref().and_then(|settings| wiring::read_peer_settings(reader, settings));
         let queues = if reader.text("EVENT_QUEUE_URLS").is_some() { requeue::read_queues(reader) } else { BTreeMap::new() };

@@ -160,7 +160,7 @@ impl Envelope {
 }
 
 /// Reads the members of an envelope of this source. The version first: a later release may have changed everything else.
-fn unwrap(text: &str, source: &str) -> Result<Value, EnvelopeError> {
+pub(super) fn unwrap(text: &str, source: &str) -> Result<Value, EnvelopeError> {
     let value: Value = serde_json::from_str(text).map_err(|_| EnvelopeError::Garbled)?;
     match value.get("v").and_then(Value::as_u64) {
         Some(VERSION) => {}

@@ -58,7 +58,7 @@ pub enum Doors {
     Notifications,
     /// One for customers' browsers; it has no queue.
     FrontOnly,
-    /// None: a schedule starts it, and it has no queue of its own.
+    /// A schedule starts it; its queue is the quarantine.
     Schedule,
 }
 
@@ -67,8 +67,10 @@ pub enum Doors {
 pub struct Resources {
     /// The journal's table.
     pub table: String,
-    /// The function's queue; empty for one without.
+    /// The function's queue; empty for one without. Of the function that goes round, the quarantine.
     pub queue_url: String,
+    /// Where events are kept whose signature does not fit yet; empty for a function that takes no webhooks of Cleeng.
+    pub quarantine_url: String,
     /// The secret's name or ARN.
     pub secret_id: String,
 }
@@ -168,15 +170,21 @@ const fn minutes(minutes: u64) -> Duration {
 fn read_resources(reader: &mut Reader<'_>, doors: Doors) -> Option<Resources> {
     let table = reader.required("JOURNAL_TABLE", "set it to the name of the journal's DynamoDB table");
     let queue_url = match doors {
-        Doors::Both | Doors::Notifications => reader.required("QUEUE_URL", "set it to the URL of this function's SQS queue"),
-        Doors::FrontOnly | Doors::Schedule => Some(String::new()),
+        Doors::FrontOnly => Some(String::new()),
+        _ => reader.required("QUEUE_URL", "set it to the URL of this function's SQS queue"),
+    };
+    let quarantine_url = match doors {
+        Doors::Both => reader.required("QUARANTINE_QUEUE_URL", "set it to the URL of the stack's quarantine queue"),
+        _ => Some(String::new()),
     };
     let secret_id = reader.required("CONNECTOR_SECRET_ID", "set it to the name or ARN of the secret in AWS Secrets Manager");
-    let queue_needed = matches!(doors, Doors::Both | Doors::Notifications);
-    if queue_needed && queue_url.as_deref().is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
-        reader.problem("QUEUE_URL", "is no URL", "set it to the queue's URL, not its name or ARN");
+    for (name, url) in [("QUEUE_URL", &queue_url), ("QUARANTINE_QUEUE_URL", &quarantine_url)] {
+        let url = url.as_deref().filter(|url| !url.is_empty());
+        if url.is_some_and(|url| !url.starts_with("https://") && !url.starts_with("http://")) {
+            reader.problem(name, "is no URL", "set it to the queue's URL, not its name or ARN");
+        }
     }
-    Some(Resources { table: table?, queue_url: queue_url?, secret_id: secret_id? })
+    Some(Resources { table: table?, queue_url: queue_url?, quarantine_url: quarantine_url?, secret_id: secret_id? })
 }
 
 fn read_publisher(reader: &mut Reader<'_>) -> Option<PublisherId> {
@@ -250,15 +258,18 @@ fn read_methods(reader: &mut Reader<'_>) -> BTreeMap<PaymentMethodId, Method> {
     methods
 }
 
-fn read_method(entry: &str) -> Result<(PaymentMethodId, Method), &'static str> {
+fn read_method(entry: &str) -> Result<(PaymentMethodId, Method), String> {
     let (id, method) = entry.split_once('=').ok_or("there is no '=' between id and gateway")?;
     let (gateway, billing) = method.split_once(':').ok_or("there is no ':' between gateway and billing")?;
     let id = PaymentMethodId::new(id).map_err(|_| "the id before '=' is no payment method id")?;
-    let gateway = GatewayName::parse(gateway.trim()).ok_or("the gateway is not one that this connector has an adapter for (adyen)")?;
+    let gateway = GatewayName::parse(gateway.trim()).ok_or_else(|| {
+        let known: Vec<&str> = GatewayName::ALL.iter().map(|name| name.as_str()).collect();
+        format!("the gateway is none of {}", known.join(", "))
+    })?;
     let billing = match billing.trim() {
         "authorise_then_capture" => Billing::AuthoriseThenCapture,
         "capture_only" => Billing::CaptureOnly,
-        _ => return Err("the billing is neither authorise_then_capture nor capture_only"),
+        _ => return Err("the billing is neither authorise_then_capture nor capture_only".to_owned()),
     };
     Ok((id, Method { gateway, billing }))
 }
@@ -268,11 +279,12 @@ mod tests {
     use super::*;
     use crate::settings::Problems;
 
-    const COMPLETE: [(&str, &str); 5] = [
+    const COMPLETE: [(&str, &str); 6] = [
         ("CONNECTOR_PUBLISHER_ID", "870553921"),
         ("PAYMENT_METHODS", "123123123=adyen:authorise_then_capture, 456=adyen:capture_only"),
         ("JOURNAL_TABLE", "journal"),
         ("QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/1/q"),
+        ("QUARANTINE_QUEUE_URL", "https://sqs.eu-west-1.amazonaws.com/1/quarantine"),
         ("CONNECTOR_SECRET_ID", "connector"),
     ];
 

@@ -13,7 +13,8 @@ use serde_json::{Value, json};
 
 use super::app::{App, Invocation, Parts, Task, Wired, Wiring};
 use super::http_door::{Refused, Verify};
-use super::queue::CapturingQueue;
+use super::queue::{CapturingQueue, Queue};
+use super::requeue::EventQueues;
 use super::secrets::{SecretError, SecretKeeper, SecretSource, Secrets};
 use super::settings::Mode;
 use super::telemetry::{EmfSink, Output, Redactor};
@@ -23,7 +24,7 @@ use crate::cleeng::{
     TerminationType,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::flow::{Billing, Delivery, Flow, Method, NoRequeue, NotificationFlow, PartialRefunds, Rules, SettleOn, Verdict, World};
+use crate::flow::{Billing, Delivery, Flow, Method, NotificationFlow, PartialRefunds, Rounds, Rules, SettleOn, Tally, Verdict, World};
 use crate::gateway::adyen::{AdyenEnvironment, AdyenSettings, CaptureMode};
 use crate::gateway::{Blueprint, Gateway, GatewayName, GatewayNotification, Gateways};
 use crate::http::{Request, Response, Transport, TransportError};
@@ -213,9 +214,15 @@ impl Verify for FakeVerifier {
         };
         Webhook::parse(body).map(Verified::attest).map_err(refused)
     }
+
+    fn signature(&self, headers: &HeaderMap) -> Option<(String, String)> {
+        let value = headers.get("x-signature")?.to_str().ok().filter(|value| !value.is_empty())?;
+        Some(("x-signature".to_owned(), value.to_owned()))
+    }
 }
 
 struct FakeWiring {
+    requeue: Arc<CapturingQueue>,
     clock: TestClock,
     metrics: Metrics,
 }
@@ -234,6 +241,7 @@ impl Wiring for FakeWiring {
             delete_deactivated_details: false,
             salt: secrets.idempotency_salt.clone(),
         };
+        let (authorisation, requeue): (_, Arc<dyn Queue>) = (Topic::SubscriptionReadyForPaymentAuthorisation, self.requeue.clone());
         let world = World {
             rules: Arc::new(rules),
             cleeng: Arc::new(NoCleeng),
@@ -241,7 +249,7 @@ impl Wiring for FakeWiring {
             store: Arc::new(MemoryStore::new(Arc::new(self.clock.clone()))),
             clock: Arc::new(self.clock.clone()),
             metrics: self.metrics.clone(),
-            requeue: Arc::new(NoRequeue),
+            requeue: Arc::new(EventQueues::new([(authorisation, requeue)].into(), Arc::new(self.clock.clone()))),
         };
         Ok(Wired { world, verify: Arc::new(FakeVerifier(secrets.cleeng.webhook_secrets.clone())) })
     }
@@ -253,6 +261,8 @@ pub(super) struct Bench {
     pub(super) flow: Arc<FakeFlow>,
     pub(super) notifications: Arc<FakeNotificationFlow>,
     pub(super) queue: Arc<CapturingQueue>,
+    pub(super) quarantine: Arc<CapturingQueue>,
+    pub(super) requeue: Arc<CapturingQueue>,
     pub(super) clock: TestClock,
     pub(super) sink: Sink,
     pub(super) secrets: Stored,
@@ -267,9 +277,24 @@ pub(super) async fn notification_bench(mode: Mode) -> Bench {
     bench_for(mode, |_, notifications| Task::Notifications(notifications)).await
 }
 
+pub(super) async fn rounds_bench() -> Bench {
+    bench_for(Mode::Lambda, |_, _| Task::Rounds(Arc::new(NoRounds))).await
+}
+
+/// The rounds themselves are another test's business.
+struct NoRounds;
+
+#[async_trait]
+impl Rounds for NoRounds {
+    async fn go(&self, _: &World, _: &Delivery) -> Tally {
+        Tally::default()
+    }
+}
+
 async fn bench_for(mode: Mode, task: impl FnOnce(Arc<FakeFlow>, Arc<FakeNotificationFlow>) -> Task) -> Bench {
     let (flow, notifications) = (Arc::new(FakeFlow::default()), Arc::new(FakeNotificationFlow::default()));
     let (queue, clock, sink) = (Arc::new(CapturingQueue::default()), TestClock::default(), Sink::default());
+    let (quarantine, requeue) = (Arc::new(CapturingQueue::default()), Arc::new(CapturingQueue::default()));
     let redactor = Arc::new(Redactor::default());
     let output = Output::new(Box::new(sink.clone()), Arc::clone(&redactor));
     let secrets = Stored(Arc::new(Mutex::new(secret_json(SIGNING_SECRET))));
@@ -281,13 +306,14 @@ async fn bench_for(mode: Mode, task: impl FnOnce(Arc<FakeFlow>, Arc<FakeNotifica
         mode,
         max_body_bytes: 4096,
         keeper,
-        wiring: Box::new(FakeWiring { clock: clock.clone(), metrics: metrics.clone() }),
+        wiring: Box::new(FakeWiring { requeue: requeue.clone(), clock: clock.clone(), metrics: metrics.clone() }),
         queue: queue.clone(),
+        quarantine: quarantine.clone(),
         clock: Arc::new(clock.clone()),
         metrics,
     };
     let app = App::new(parts).ok().unwrap();
-    Bench { app, flow, notifications, queue, clock, sink, secrets, output }
+    Bench { app, flow, notifications, queue, quarantine, requeue, clock, sink, secrets, output }
 }
 
 impl Bench {

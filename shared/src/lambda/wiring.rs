@@ -57,16 +57,23 @@ fn refuse_live(reader: &mut Reader<'_>, peers: &PeerSettings) {
 struct ForUs {
     verifier: Verifier,
     publisher: PublisherId,
-    topic: Topic,
+    /// Nothing for the function that takes what lies in quarantine, of whichever topic.
+    topic: Option<Topic>,
 }
 
 impl Verify for ForUs {
     fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Verified<Webhook>, Refused> {
-        self.verifier.verify(headers, body, &self.publisher, self.topic).map_err(|refusal| Refused {
+        // Without a topic of its own the function takes the event's word for it, which the signature then covers.
+        let told = || Webhook::parse(body).map_or(Topic::RefundPayment, |webhook| webhook.topic);
+        self.verifier.verify(headers, body, &self.publisher, self.topic.unwrap_or_else(told)).map_err(|refusal| Refused {
             status: StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST),
             code: refusal.code(),
             message: refusal.to_string(),
         })
+    }
+
+    fn signature(&self, headers: &HeaderMap) -> Option<(String, String)> {
+        self.verifier.signature(headers)
     }
 }
 
@@ -78,12 +85,27 @@ impl Verify for NoWebhooks {
         let message = "this function takes no webhooks of Cleeng".to_owned();
         Err(Refused { status: StatusCode::NOT_FOUND, code: "not_found", message })
     }
+
+    fn signature(&self, _headers: &HeaderMap) -> Option<(String, String)> {
+        None
+    }
+}
+
+/// Which webhooks of Cleeng a function takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Webhooks {
+    /// Those of one topic.
+    Of(Topic),
+    /// Those of all topics, from quarantine.
+    Any,
+    /// None.
+    None,
 }
 
 /// The wiring of a deployed function with a queue. Journal, connections and time outlive a change of secrets.
 pub struct Standard {
-    /// The topic of the function, if it takes webhooks of Cleeng.
-    pub topic: Option<Topic>,
+    /// Which webhooks of Cleeng the function takes.
+    pub webhooks: Webhooks,
     /// What every function has.
     pub base: Base,
 }
@@ -133,9 +155,10 @@ impl Wiring for Standard {
         let world = self.base.world(secrets, &self.base.transport)?;
         let verifier = || Verifier::new(self.base.peers.signature.clone(), &secrets.cleeng.webhook_secrets);
         let publisher = self.base.settings.publisher.clone();
-        let verify: Arc<dyn Verify> = match self.topic {
-            Some(topic) => Arc::new(ForUs { verifier: verifier()?, publisher, topic }),
-            None => Arc::new(NoWebhooks),
+        let verify: Arc<dyn Verify> = match self.webhooks {
+            Webhooks::Of(topic) => Arc::new(ForUs { verifier: verifier()?, publisher, topic: Some(topic) }),
+            Webhooks::Any => Arc::new(ForUs { verifier: verifier()?, publisher, topic: None }),
+            Webhooks::None => Arc::new(NoWebhooks),
         };
         Ok(Wired { world, verify })
     }

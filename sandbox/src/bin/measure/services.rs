@@ -57,6 +57,7 @@ pub(crate) fn environment(aws: &str, cleeng: &str, adyen: &str) -> Vec<(&'static
         ("JOURNAL_TABLE", "journal"),
         ("CONNECTOR_SECRET_ID", "connector"),
         ("QUEUE_URL", &queue),
+        ("QUARANTINE_QUEUE_URL", &queue),
         ("CONNECTOR_PUBLISHER_ID", "558186818"),
         ("PAYMENT_METHODS", "123123123=adyen:authorise_then_capture"),
         ("CLEENG_ENVIRONMENT", "sandbox"),
