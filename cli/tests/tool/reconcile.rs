@@ -16,7 +16,7 @@ async fn waiting() -> Stage {
     stage.clock.advance_to(cast.due.before(Duration::from_secs(72 * 3600)));
     assert_eq!(stage.deliver(&stage.authorisation(&cast, 72)).await, Verdict::Settled("authorised"));
     stage.clock.advance_to(cast.due);
-    assert!(matches!(stage.deliver(&stage.capture(&cast)).await, Verdict::Settled(_)));
+    assert!(matches!(stage.deliver(&stage.capture(&cast)).await, Verdict::Later { .. }));
     stage.clock.advance(Duration::from_secs(16 * 60));
     stage
 }
