@@ -2,12 +2,15 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 
+mod aws;
+mod binary;
 mod doctor;
 mod explain;
 mod neighbours;
 mod parked;
 mod reconcile;
 mod replay;
+mod silence;
 mod support;
 mod webhooks;
 mod wrong_settings;
