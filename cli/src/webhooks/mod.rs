@@ -80,7 +80,10 @@ fn asked(error: &CleengError) -> Failure {
 /// The name under which Cleeng lists a topic, and its endpoints.
 pub(crate) fn of_topic(endpoints: &Endpoints, topic: Topic) -> (String, &[Value]) {
     let listed = endpoints.iter().find(|(name, _)| Topic::parse(name) == Some(topic));
-    listed.map_or_else(|| (topic.as_str().to_owned(), &[] as &[Value]), |(name, list)| (name.clone(), list.as_slice()))
+    match listed {
+        Some((name, list)) => (name.clone(), list),
+        None => (topic.as_str().to_owned(), &[]),
+    }
 }
 
 fn list(endpoints: &Endpoints, keys: &[SecretString]) -> Answer {
