@@ -75,7 +75,7 @@ pub enum Webhooks {
     /// Adds or mends our endpoint of every topic, with verification and retries on. Leaves every other endpoint as it is. Shows what it
     /// would do; does it with --apply.
     Sync {
-        /// The address of the connector's HTTP API, without a path (the stack's output ApiUrl).
+        /// The address of the webhooks: the stack's output WebhookBaseUrl.
         #[arg(long, value_name = "URL")]
         url: String,
         /// The retry policy as JSON, in Cleeng's words. Without it, an existing one stays and `{"enabled": true}` is set where none is.

@@ -236,7 +236,7 @@ impl Plan {
         }
         for attempt in self.obligation.attempts.iter_mut().filter(|attempt| attempt.is_parked()) {
             attempt.waiting_event = None;
-            attempt.finish = Some(Finish::Stale { reason: "abandoned".to_owned() });
+            attempt.finish = Some(Finish::Abandoned);
         }
         // A charge that may have been counted like one that was; now it is known that it was none.
         let period = expiration_of(&self.key);

@@ -121,6 +121,7 @@ fn end(attempt: &Attempt) -> String {
             let money = if *money_unknown { "; it is UNKNOWN what happened to the customer's money" } else { "" };
             format!("PARKED ({reason}){money}; see the runbook, then connectorctl parked resolve")
         }
+        Some(Finish::Abandoned) => "given up by an operator; no money moved".to_owned(),
         Some(Finish::LossReported) => "Cleeng was told that the money is gone".to_owned(),
         Some(Finish::Superseded) => "another attempt took its place".to_owned(),
         Some(other) => format!("{}, and Cleeng knows", other.as_str().replace('_', " ")),

@@ -53,12 +53,13 @@ pub async fn run(command: &Webhooks, surroundings: &Surroundings) -> Result<Answ
 }
 
 fn base_of(url: &str, production: bool) -> Result<String, Failure> {
-    let base = url.trim_end_matches('/');
+    // As the stack tells it, with the first part of the path, or without.
+    let base = url.trim_end_matches('/').trim_end_matches("/webhooks");
     let rest = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://").filter(|_| !production));
     let good =
         rest.is_some_and(|host| !host.is_empty() && host.bytes().all(|b| b.is_ascii_graphic()) && !host.contains(['/', '@', '?', '#']));
-    let fix = "give the address of the HTTP API alone, such as https://abc123.execute-api.eu-west-1.amazonaws.com";
-    if good { Ok(base.to_owned()) } else { Err(Failure::new("--url is no https address without a path", fix)) }
+    let fix = "give the stack's output WebhookBaseUrl, such as https://abc123.execute-api.eu-west-1.amazonaws.com/webhooks/";
+    if good { Ok(base.to_owned()) } else { Err(Failure::new("--url is not the address of the webhooks", fix)) }
 }
 
 fn read_policy(text: Option<&str>) -> Result<(Value, bool), Failure> {

@@ -164,12 +164,14 @@ async fn a_list_that_cannot_be_read_is_never_replaced() {
 }
 
 #[tokio::test]
-async fn an_address_with_a_path_is_refused() {
+async fn the_stacks_own_output_is_an_address_and_nothing_else_with_a_path_is() {
     let cleeng = Cleeng::open().await;
-    for url in ["https://abc.example.com/webhooks", "abc.example.com", "https://user@abc.example.com"] {
+    for url in ["https://abc.example.com/other", "abc.example.com", "https://user@abc.example.com", "https:///webhooks"] {
         assert_eq!(cleeng.run(&["sync", "--url", url, "--apply"]).await.code, 2, "{url}");
     }
     assert_eq!(cleeng.writes(), 0);
+    assert_eq!(cleeng.run(&["sync", "--url", &format!("{URL}/webhooks/"), "--apply"]).await.code, 0);
+    assert_eq!(cleeng.simulator.webhook_endpoints("refundPayment"), [ours(Topic::RefundPayment)]);
 }
 
 /// Endpoints of others: anything that Cleeng takes, some of it looking much like ours.

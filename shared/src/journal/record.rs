@@ -177,6 +177,8 @@ pub enum Finish {
     Released,
     /// Nothing is held any more with details that were deactivated.
     Deactivated,
+    /// An operator gave it up after he had seen that it did nothing: as if it had not been, but for the story.
+    Abandoned,
     /// An operator has to look.
     Parked {
         /// Why, a stable word.
@@ -206,6 +208,7 @@ impl Finish {
             Self::Refunded => "refunded",
             Self::Released => "released",
             Self::Deactivated => "deactivated",
+            Self::Abandoned => "abandoned",
             Self::Parked { .. } => "parked",
         }
     }
@@ -272,10 +275,11 @@ impl Obligation {
         self.attempts.last_mut().filter(|attempt| attempt.finish.is_none())
     }
 
-    /// The latest finished attempt of this kind.
+    /// The latest finished attempt of this kind. One that was abandoned does not count: what it was about may be tried anew.
     #[must_use]
     pub fn last_finished(&self, kind: AttemptKind) -> Option<&Attempt> {
-        self.attempts.iter().rev().find(|attempt| attempt.kind == kind && attempt.finish.is_some())
+        let counts = |attempt: &&Attempt| attempt.finish.as_ref().is_some_and(|finish| *finish != Finish::Abandoned);
+        self.attempts.iter().rev().filter(counts).find(|attempt| attempt.kind == kind)
     }
 
     /// Whether an attempt is parked with the customer's money in an unknown state, so that no other may open.
@@ -288,6 +292,12 @@ impl Obligation {
     #[must_use]
     pub fn is_parked(&self) -> bool {
         self.attempts.iter().any(Attempt::is_parked)
+    }
+
+    /// Whether an operator was called about an attempt that was not abandoned since.
+    #[must_use]
+    pub fn was_parked(&self) -> bool {
+        self.attempts.iter().any(|attempt| matches!(attempt.finish, Some(Finish::Parked { .. })))
     }
 
     /// Since when an operator has to look: when the first attempt that he has to look at was opened.

@@ -190,7 +190,9 @@ pub fn known_settings() -> BTreeSet<String> {
                 match name {
                     "CONNECTOR_EMBEDDED" => Some(embedded.to_owned()),
                     "PAYMENT_METHODS" => Some(methods.clone()),
-                    "CONNECTOR_PUBLISHER_ID" => Some("1".to_owned()),
+                    // Without these the settings behind them are not asked for.
+                    "CONNECTOR_PUBLISHER_ID" | "JOURNAL_TABLE" | "CONNECTOR_SECRET_ID" => Some("1".to_owned()),
+                    "QUEUE_URL" | "QUARANTINE_QUEUE_URL" => Some("https://queue.invalid".to_owned()),
                     _ => Some(world.to_owned()).filter(|_| name.ends_with("_ENVIRONMENT")),
                 }
             };

@@ -241,3 +241,18 @@ async fn what_is_parked_beside_something_due_is_listed_too() {
     let reasons: Vec<String> = list(bench.store.as_ref(), 10).await.unwrap().into_iter().map(|parked| parked.reason).collect();
     assert_eq!(reasons, ["y", "x"]);
 }
+
+#[tokio::test]
+async fn an_abandoned_attempt_does_not_count_as_the_last_one() {
+    let bench = Bench::with(
+        "refund#7#1",
+        vec![Attempt { kind: AttemptKind::Refund, ..attempt("gateway_amount", false, &[("refund", false)]) }],
+        None,
+    )
+    .await;
+    bench.decide("refund#7#1", Decision::Abandon, false).await.unwrap();
+    let obligation = bench.obligation("refund#7#1");
+    assert_eq!(obligation.attempts[0].finish, Some(Finish::Abandoned));
+    assert_eq!(obligation.last_finished(AttemptKind::Refund), None);
+    assert!(!obligation.was_parked());
+}
