@@ -166,6 +166,10 @@ async fn change(
                         wrote = true;
                         (format!("changed: {}", changes.join(", ")), true)
                     }
+                    Err(error @ CleengError::Refused { .. }) => {
+                        let hint = "compare --retry-policy with the form that Cleeng's reference shows for retryPolicy";
+                        (format!("NOT DONE: Cleeng: {error}; {hint}"), false)
+                    }
                     Err(error) => (format!("NOT DONE: Cleeng: {error}"), false),
                 }
             }

@@ -4,10 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
-use connector::flow::Verdict;
+use connector::flow::{PartialRefunds, Verdict};
 use connector::lambda::queue::{CapturingQueue, QueueError};
+use connector::money::{Currency, Money};
+use sandbox::cleeng::RefundRequest;
 use sandbox::peer::{Fault, PeerRequest};
-use sandbox::stage::{CAPTURE_ONLY_METHOD, Cast, METHOD, Stage};
+use sandbox::stage::{CAPTURE_ONLY_METHOD, Cast, METHOD, Stage, id};
 
 use crate::support::{deliver_queued, operate};
 
@@ -149,4 +151,62 @@ async fn a_decision_about_nothing_is_refused_with_what_to_do() {
     let stage = Stage::default();
     let answer = operate(&stage, &Arc::default(), &resolve("period#1#2", "done", &["--apply"])).await;
     assert!(answer.code == 2 && answer.text.contains("parked list"), "{}", answer.text);
+}
+
+/// A partial refund of a charge, parked because the rules say so.
+async fn partial_refund() -> (Stage, sandbox::cleeng::SentWebhook, String) {
+    let stage = Stage::new(|rules| rules.partial_refunds = PartialRefunds::Park);
+    let cast = stage.subscriber(CAPTURE_ONLY_METHOD);
+    stage.clock.advance_to(cast.due);
+    assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, Verdict::Settled("captured"));
+    let payment = stage.cleeng.payments()[0].id.clone();
+    let asked = RefundRequest { amount: Some(Money::new(300, Currency::new("USD").unwrap())), id: Some(id("77")), reason: None };
+    let event = stage.cleeng.refund_event(&payment, &asked).unwrap();
+    assert_eq!(stage.deliver(&event).await, Verdict::Parked("partial_refund"));
+    (stage, event, format!("refund#{payment}#77"))
+}
+
+#[tokio::test]
+async fn a_refund_that_was_abandoned_is_judged_anew_when_cleeng_asks_again() {
+    let (stage, event, key) = partial_refund().await;
+    assert_eq!(stage.deliver(&event).await, Verdict::Settled("parked"), "a repetition changes nothing");
+    let answer = operate(&stage, &Arc::default(), &resolve(&key, "abandon", &["--apply"])).await;
+    assert_eq!(answer.code, 0, "{}", answer.text);
+    assert_eq!(stage.deliver(&event).await, Verdict::Parked("partial_refund"), "it is no repetition any more");
+    assert_eq!(stage.adyen.total_refunded("USD"), 0);
+}
+
+#[tokio::test]
+async fn a_refund_that_was_done_by_hand_is_not_done_again() {
+    let (stage, event, key) = partial_refund().await;
+    assert_eq!(operate(&stage, &Arc::default(), &resolve(&key, "done", &["--apply"])).await.code, 0);
+    assert_eq!(stage.deliver(&event).await, Verdict::Settled("parked"));
+    assert_eq!(operate(&stage, &Arc::default(), &["parked", "list"]).await.text, "nothing is parked\n");
+    assert_eq!(stage.adyen.total_refunded("USD"), 0);
+}
+
+#[tokio::test]
+async fn a_hold_that_an_operator_saw_to_calls_nobody_again() {
+    let stage = Stage::default();
+    let cast = stage.subscriber(METHOD);
+    stage.clock.advance_to(cast.due.before(3 * DAY));
+    assert_eq!(stage.deliver(&stage.authorisation(&cast, 72)).await, Verdict::Settled("authorised"));
+    let nameless = |body: &mut serde_json::Value| {
+        body["data"][0].as_object_mut().unwrap().remove("externalPaymentId");
+        body["data"][0]["id"] = serde_json::json!(999_999_999);
+    };
+    let list = |peer: &str, request: &PeerRequest| peer == "cleeng" && request.path.ends_with("/authorised_payments");
+    let event = stage.cleeng.deactivation_event(&cast.subscriber.details).unwrap();
+    stage.road.lay(Fault::Mutate(Arc::new(nameless)), list);
+    assert_eq!(stage.deliver(&event).await, Verdict::Parked("authorisation_not_released"));
+    let listed = operate(&stage, &Arc::default(), &["parked", "list"]).await;
+    let keys: Vec<String> =
+        listed.json["parked"].as_array().unwrap().iter().map(|it| it["obligation"].as_str().unwrap().to_owned()).collect();
+    assert_eq!(keys.len(), 2, "{}", listed.text);
+    for key in &keys {
+        assert_eq!(operate(&stage, &Arc::default(), &resolve(key, "done", &["--apply"])).await.code, 0);
+    }
+    stage.road.lay(Fault::Mutate(Arc::new(nameless)), list);
+    assert_eq!(stage.deliver(&event).await, Verdict::Settled("parked"));
+    assert_eq!(operate(&stage, &Arc::default(), &["parked", "list"]).await.text, "nothing is parked\n");
 }

@@ -4,15 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::SCHEMA;
+use super::ruling::Ruling;
 use crate::clock::Timestamp;
 use crate::gateway::{DeclineClass, IdempotencyKey, Reference};
 use crate::ids::PaymentDetailsId;
 
 /// How many finished attempts are kept in full; older ones are only counted, so that a record stays small.
-const MAX_FINISHED: usize = 12;
-
-/// The word of the decision that has a parked attempt go on.
-pub const RETRY: &str = "retry";
+pub(super) const MAX_FINISHED: usize = 12;
 
 /// Something that has to be done once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -36,25 +34,6 @@ pub struct Obligation {
     /// What operators decided about what was parked, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub rulings: Vec<Ruling>,
-}
-
-/// What an operator decided about a parked attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Ruling {
-    /// When.
-    pub at: Timestamp,
-    /// Who.
-    pub by: String,
-    /// What: `done`, `retry` or `abandon`.
-    pub decision: String,
-    /// Why.
-    pub note: String,
-    /// Why it was parked.
-    pub reason: String,
-    /// What the attempt was about.
-    pub kind: AttemptKind,
-    /// When the attempt was due.
-    pub due: Timestamp,
 }
 
 /// Keeps two workers apart. The version of the document fences off a worker whose lease ran out.
@@ -288,40 +267,6 @@ impl Obligation {
         self.attempts.iter().any(|attempt| matches!(attempt.finish, Some(Finish::Parked { money_unknown: true, .. })))
     }
 
-    /// Whether an attempt is parked and nobody decided about it: such a record never expires.
-    #[must_use]
-    pub fn is_parked(&self) -> bool {
-        self.attempts.iter().any(Attempt::is_parked)
-    }
-
-    /// Whether an operator was called about an attempt that was not abandoned since.
-    #[must_use]
-    pub fn was_parked(&self) -> bool {
-        self.attempts.iter().any(|attempt| matches!(attempt.finish, Some(Finish::Parked { .. })))
-    }
-
-    /// Since when an operator has to look: when the first attempt that he has to look at was opened.
-    #[must_use]
-    pub fn parked_since(&self) -> Option<Timestamp> {
-        self.attempts.iter().filter(|attempt| attempt.is_parked()).map(|attempt| attempt.opened_at).min()
-    }
-
-    /// Whether an operator had the open attempt go on after it was parked.
-    #[must_use]
-    pub fn is_retried(&self) -> bool {
-        self.open().is_some_and(|open| {
-            self.rulings.iter().any(|ruling| ruling.decision == RETRY && ruling.kind == open.kind && ruling.due == open.due)
-        })
-    }
-
-    /// Keeps what an operator decided; the oldest decisions go when there are too many.
-    pub fn rule(&mut self, ruling: Ruling) {
-        if self.rulings.len() >= MAX_FINISHED {
-            self.rulings.remove(0);
-        }
-        self.rulings.push(ruling);
-    }
-
     /// Opens an attempt, dropping the oldest settled ones beyond the limit.
     pub fn push(&mut self, attempt: Attempt) {
         while self.attempts.len() >= MAX_FINISHED {
@@ -342,12 +287,6 @@ impl Default for Obligation {
 }
 
 impl Attempt {
-    /// Whether an operator has to look at it.
-    #[must_use]
-    pub const fn is_parked(&self) -> bool {
-        matches!(self.finish, Some(Finish::Parked { resolved: false, .. }))
-    }
-
     /// The step of that name.
     #[must_use]
     pub fn step(&self, name: &str) -> Option<&Step> {
