@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
 use connector::flow::{PartialRefunds, Verdict};
+use connector::gateway::GatewayName;
+use connector::http::Method;
 use connector::lambda::queue::{CapturingQueue, QueueError};
 use connector::money::{Currency, Money};
 use sandbox::cleeng::RefundRequest;
@@ -209,4 +211,37 @@ async fn a_hold_that_an_operator_saw_to_calls_nobody_again() {
     stage.road.lay(Fault::Mutate(Arc::new(nameless)), list);
     assert_eq!(stage.deliver(&event).await, Verdict::Settled("parked"));
     assert_eq!(operate(&stage, &Arc::default(), &["parked", "list"]).await.text, "nothing is parked\n");
+}
+
+#[tokio::test]
+async fn a_charge_that_is_retried_is_taken_once_at_every_gateway_whatever_became_of_the_first_call() {
+    for gateway in GatewayName::ALL {
+        for fault in [Fault::TimeoutAfter, Fault::TimeoutBefore, Fault::StatusAfter(500)] {
+            let stage = Stage::new(|rules| rules.unknown_deadline = Duration::from_secs(3 * 3600));
+            let cast = stage.subscriber(stage.guest(*gateway).capture_only);
+            stage.clock.advance_to(cast.due);
+            for _ in 0..400 {
+                let name = gateway.as_str();
+                let charge = move |peer: &str, request: &PeerRequest| {
+                    peer == name && request.method == Method::POST && !request.path.ends_with("/oauth2/token")
+                };
+                stage.road.lay(fault.clone(), charge);
+            }
+            let event = stage.capture(&cast);
+            while let Verdict::Later { .. } = stage.deliver(&event).await {
+                stage.clock.advance(Duration::from_secs(900));
+            }
+            stage.road.clear();
+            let queue = Arc::new(CapturingQueue::default());
+            let key = format!("period#{}#{}", cast.subscriber.subscription, cast.due.secs());
+            let answer = operate(&stage, &queue, &resolve(&key, "retry", &["--apply"])).await;
+            assert_eq!(answer.code, 0, "{gateway}: {}", answer.text);
+            assert_eq!(deliver_queued(&stage, &queue).await, [Verdict::Settled("captured")], "{gateway}");
+            stage.process();
+            let taken: Vec<i64> =
+                stage.guest(*gateway).house.ledger().iter().map(|entry| entry.captured.minor).filter(|minor| *minor > 0).collect();
+            assert_eq!(taken, [999], "{gateway}: one charge");
+            assert_eq!(stage.disagreements(), Vec::<String>::new(), "{gateway}");
+        }
+    }
 }
