@@ -57,7 +57,7 @@ async fn queues(deployment: &Deployment, surroundings: &Surroundings, findings: 
     let own = own.filter(|(_, url)| !url.trim().is_empty() && !deployment.queues.values().any(|other| other == url));
     for (subject, url) in named.chain(own) {
         match operator::queue(&get, &url).await.look().await {
-            Ok(standing) => findings.extend(about_queue(&subject, standing)),
+            Ok(standing) => findings.extend(about_queue(&subject, &url, standing, surroundings)),
             Err(QueueError::Refused("access denied")) => {
                 let fix = "use credentials with sqs:GetQueueAttributes";
                 findings.push(Finding::note(subject, "cannot be looked at with your credentials", fix));
@@ -73,9 +73,16 @@ async fn queues(deployment: &Deployment, surroundings: &Surroundings, findings: 
     }
 }
 
-fn about_queue(subject: &str, standing: QueueStanding) -> Vec<Finding> {
+fn about_queue(subject: &str, url: &str, standing: QueueStanding, surroundings: &Surroundings) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if !standing.keeps_dead_letters {
+    if surroundings.get("QUARANTINE_QUEUE_URL").is_some_and(|quarantine| quarantine.trim() == url) && standing.waiting > 0 {
+        let problem = format!("{} event(s) wait whose signature does not fit", standing.waiting);
+        let fix =
+            "if the webhook secret was rotated in Cleeng, put the new one first into cleeng.webhook_secrets; else somebody forges events";
+        findings.push(Finding::warning("quarantine", problem, fix));
+    }
+    // The quarantine is QUEUE_URL of the function that empties it, and has none: what lies there is tried until it is too old.
+    if !standing.keeps_dead_letters && subject.starts_with("queue ") {
         let fix = "deploy the queue with a redrive policy, as template.yaml has it";
         findings.push(Finding::error(subject, "has no queue of dead letters: what fails again and again is lost", fix));
     }

@@ -170,10 +170,25 @@ async fn what_is_missing_in_aws_is_told_by_its_setting() {
     assert!(tells(&answer, "error", "QUEUE_URL", "no such queue"), "{}", answer.text);
     let lonely = aws.queue(&format!("lonely-{}", SystemClock.now().millis()), false).await;
     aws.set("QUEUE_URL", &lonely);
+    aws.set("EVENT_QUEUE_URLS", &format!("refundPayment={queue},capturePayment={lonely}"));
     aws.set("CONNECTOR_SECRET_ID", "no-such-secret");
     let answer = aws.run(&["doctor"]).await;
-    assert!(tells(&answer, "error", "QUEUE_URL", "no queue of dead letters"), "{}", answer.text);
+    assert!(tells(&answer, "error", "queue capturePayment", "no queue of dead letters"), "{}", answer.text);
+    assert!(tells(&answer, "ok", "queue refundPayment", "can be reached"), "{}", answer.text);
     assert!(tells(&answer, "error", "CONNECTOR_SECRET_ID", "no such secret"), "{}", answer.text);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_lies_in_quarantine_is_told_and_the_quarantine_needs_no_dead_letters() {
+    let Some(mut aws) = Aws::prepare("ctl-quarantine").await else { return };
+    let quarantine = aws.queue(&format!("quarantine-{}", SystemClock.now().millis()), false).await;
+    aws.set("QUEUE_URL", &quarantine);
+    let answer = aws.run(&["doctor"]).await;
+    assert!(tells(&answer, "ok", "QUEUE_URL", "can be reached"), "{}", answer.text);
+    aws.set("QUARANTINE_QUEUE_URL", &quarantine);
+    aws.call("sqs", "AmazonSQS.SendMessage", &json!({ "QueueUrl": quarantine, "MessageBody": "held" })).await;
+    let answer = aws.run(&["doctor"]).await;
+    assert!(tells(&answer, "warning", "quarantine", "1 event(s) wait"), "{}", answer.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
