@@ -77,6 +77,14 @@ pub struct Posted {
     pub body: Bytes,
 }
 
+/// An address with these members in its query, none of which needs escaping.
+#[must_use]
+pub fn with_query(address: &str, told: &Value) -> String {
+    let pairs = told.as_object().into_iter().flatten().map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()));
+    let joint = if address.contains('?') { '&' } else { '?' };
+    format!("{address}{joint}{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
 /// What a customer at a page has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Entry {
@@ -108,6 +116,12 @@ pub trait House: Peer {
     /// The customer does what the connector's `action` asks of him and agrees. What his page hands to finalize as `details`; whether he ever
     /// comes back there is the caller's business.
     fn agree(&self, action: &Value) -> Value;
+
+    /// Where the gateway's page at this address sends the customer's browser after he agreed or gave up there: the way back that the connector
+    /// gave it, with what it adds. Whether he gets there is the caller's business. Nothing for a page that sends nobody anywhere.
+    fn leave(&self, _page: &str, _agrees: bool) -> Option<String> {
+        None
+    }
 
     /// Lets it do what it has received.
     fn process(&self);

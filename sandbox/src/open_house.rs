@@ -32,7 +32,8 @@ pub async fn keep_open(out: &mut impl Write, bind: IpAddr, port: u16) -> Result<
     for topic in Topic::ALL.into_iter().filter(|topic| flow(*topic).is_some()) {
         writeln!(out, "connector  {}", world.webhook_url(topic))?;
     }
-    writeln!(out, "pages      {}/connectors/adyen/initial-payment, .../payment-details, each with /finalize", world.connector_url())?;
+    writeln!(out, "pages      {}/connectors/adyen/initial-payment, .../payment-details, each with /finalize;", world.connector_url())?;
+    writeln!(out, "           {}/connectors/paypal/v1/tokens, .../v1/payment_details/tokens", world.connector_url())?;
     writeln!(out, "gateways   {}/gateways/adyen/notifications", world.connector_url())?;
     writeln!(out, "The sample subscriber of events/ is subscription {SAMPLE_SUBSCRIPTION}. Ctrl-C ends it.")?;
     let mut tick = tokio::time::interval(TICK);

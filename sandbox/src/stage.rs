@@ -74,6 +74,8 @@ pub const FUNCTION_TIME: Duration = Duration::from_secs(90);
 
 /// The page of the sandbox.
 pub const ORIGIN: &str = "https://shop.example.com";
+/// Where the outside reaches the connector of the sandbox, as the API says.
+pub const OWN_ADDRESS: &str = "https://pay.example.com";
 /// How long a front-end function may take.
 pub const FRONT_TIME: Duration = Duration::from_secs(29);
 
@@ -217,6 +219,7 @@ impl Stage {
             world: world.clone(),
             mediastore: Arc::new(MediaStoreApi::new(mediastore, transport)),
             origins: Arc::new(known(Origins::parse(ORIGIN, false))),
+            public_url: None,
             patience: Arc::new(Turns),
             captcha: Arc::new(NoCaptcha),
         };
@@ -379,11 +382,31 @@ impl Stage {
         self.send(&format!("/connectors/{gateway}/{path}"), headers, body.to_string()).await
     }
 
-    /// Any request at the front door.
+    /// Any call of a page at the front door.
     pub async fn send(&self, path: &str, headers: HeaderMap, body: String) -> Reply {
-        let function: &dyn FrontEnd = if path.contains("/payment-details") { &PaymentDetails } else { &InitialPurchase };
-        let source_ip = Some("192.0.2.7".to_owned());
-        let request = HttpRequest { method: "POST".to_owned(), path: path.to_owned(), headers, source_ip, body: Some(body.into()) };
+        self.knock("POST", path, headers, body).await
+    }
+
+    /// A browser follows an address of the connector's, as a gateway sends it there; nothing but the address is known of it.
+    pub async fn follow(&self, address: &str) -> Reply {
+        let path = address.strip_prefix(OWN_ADDRESS).unwrap_or(address);
+        self.knock("GET", path, HeaderMap::new(), String::new()).await
+    }
+
+    /// Any request at the front door. `path` may have a query.
+    pub async fn knock(&self, method: &str, path: &str, headers: HeaderMap, body: String) -> Reply {
+        let (path, query) = path.split_once('?').unwrap_or((path, ""));
+        let of_details = path.contains("/payment-details") || path.contains("/payment_details");
+        let function: &dyn FrontEnd = if of_details { &PaymentDetails } else { &InitialPurchase };
+        let request = HttpRequest {
+            method: method.to_owned(),
+            path: path.to_owned(),
+            query: query.to_owned(),
+            domain: OWN_ADDRESS.strip_prefix("https://").map(str::to_owned),
+            headers,
+            source_ip: Some("192.0.2.7".to_owned()),
+            body: Some(body.into()),
+        };
         let deadline = self.clock.now().after(FRONT_TIME);
         let invocation = Invocation { request_id: self.next_id(), deadline };
         answer(function, &self.desk, 32_768, &request, &invocation).await

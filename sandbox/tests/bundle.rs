@@ -84,10 +84,11 @@ fn front_ends() -> BTreeSet<String> {
 }
 
 /// The sample events of a function.
+/// Of a function that pages call: in the order of its routes in the template.
 fn samples(name: &str) -> &'static [&'static str] {
     match name {
         ROUNDS => &["schedule.json"],
-        _ if front_ends().contains(name) => &["http.json", "finalize.json"],
+        _ if front_ends().contains(name) => &["http.json", "finalize.json", "tokens.json", "return.json", "cancel.json"],
         _ => &["http.json", "queue.json"],
     }
 }
@@ -148,25 +149,34 @@ fn every_function_has_one_route_with_its_name_and_one_row_in_the_readme() {
 }
 
 #[test]
-fn every_front_end_function_has_a_pair_of_routes_a_short_time_and_rows_in_the_readme() {
+fn every_front_end_function_has_routes_of_both_styles_a_short_time_and_rows_in_the_readme() {
     let mut routes = BTreeSet::new();
     for (name, (_, entry)) in functions().into_iter().filter(|(_, (_, entry))| is_front_end(entry)) {
-        let paths = entry.items("Path");
-        assert_eq!(paths.len(), 2, "{name}");
-        assert_eq!(format!("{}/finalize", paths[0]), paths[1], "{name}");
-        assert_eq!(entry.items("Method"), ["POST", "POST"], "{name}");
+        let (paths, methods) = (entry.items("Path"), entry.items("Method"));
+        let [start, finalize, tokens, came_back, gave_up] = paths.as_slice() else { panic!("{name}: {paths:?}") };
+        assert_eq!(*finalize, format!("{start}/finalize"), "{name}");
+        assert!(tokens.ends_with("/tokens"), "{name}");
+        let (back, cancel) = (format!("{tokens}/return/{{reference}}"), format!("{tokens}/cancel/{{reference}}"));
+        assert_eq!((came_back, gave_up), (&back, &cancel), "{name}");
+        assert_eq!(methods, ["POST", "POST", "POST", "GET", "GET"], "{name}");
         assert_eq!(entry.value("Timeout"), Some("29"), "{name}: an HTTP API cuts after 30 s");
         assert!(entry.value("QUEUE_URL").is_none(), "{name} has no queue");
-        routes.extend(paths.into_iter().map(|path| (path, name.clone())));
+        routes.extend(
+            paths.iter().cloned().zip(methods).zip(samples(&name)).map(|((path, method), file)| (path, method, *file, name.clone())),
+        );
     }
     let rows = readme_table("front-end call").into_iter().map(|row| (row[0].clone(), row[1].clone()));
-    assert_eq!(rows.collect::<BTreeSet<_>>(), routes);
+    assert_eq!(rows.collect::<BTreeSet<_>>(), routes.iter().map(|(path, _, _, name)| (path.clone(), name.clone())).collect());
     let api = &section("Resources")["Api"];
-    for (path, name) in &routes {
-        assert!(api.0.iter().any(|line| line.trim() == format!("POST {path}:")), "{name}: {path} has no limit of its own");
-        let http = event(name, if path.ends_with("/finalize") { "finalize.json" } else { "http.json" });
-        assert_eq!(http["routeKey"], format!("POST {path}"));
-        assert_eq!(http["rawPath"], path.replace("{gateway}", "adyen"));
+    for (path, method, file, name) in &routes {
+        assert!(api.0.iter().any(|line| line.trim() == format!("{method} {path}:")), "{name}: {path} has no limit of its own");
+        let http = event(name, file);
+        assert_eq!(
+            (&http["routeKey"], &http["requestContext"]["http"]["method"]),
+            (&format!("{method} {path}").into(), &method.as_str().into())
+        );
+        let reference = http["pathParameters"]["reference"].as_str().unwrap_or_default();
+        assert_eq!(http["rawPath"], path.replace("{gateway}", "adyen").replace("{reference}", reference));
     }
 }
 

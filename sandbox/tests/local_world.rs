@@ -71,3 +71,27 @@ async fn a_gateway_tells_over_a_socket_and_its_word_lies_on_the_queue() {
     }
     assert_eq!((world.functions.queues.len(), world.functions.go_round().await["due"].as_u64()), (0, Some(0)));
 }
+
+#[tokio::test]
+async fn a_customer_goes_to_the_gateway_and_back_to_the_page_over_sockets() {
+    let world = world().await;
+    let paypal = world.guests.iter().find(|guest| guest.house.gateway() == GatewayName::PayPal).unwrap();
+    let customer = world.cleeng.new_customer().unwrap();
+    let order = world.cleeng.new_order(&customer, &id(PASS), &id(paypal.method)).unwrap();
+    let page = |place: &str| format!("{ORIGIN}/{place}");
+    let body = json!({ "orderId": order, "successUrl": page("thankyou"), "cancelUrl": page("offer"), "errorUrl": page("sorry") });
+    let token = world.cleeng.customer_token(&customer);
+    let (status, told) = world.call(GatewayName::PayPal, "v1/tokens", &token, &body).await.unwrap();
+    assert_eq!(status, 200, "{told}");
+    let back = paypal.house.leave(told.pointer("/responseData/redirectUrl").and_then(Value::as_str).unwrap(), true).unwrap();
+    assert!(back.starts_with(&world.connector_url()), "{back}");
+    let sender = ReqwestTransport::new().unwrap();
+    for _ in 0..2 {
+        let answer = sender.send(Request::new(Method::GET, back.clone(), Duration::from_secs(10))).await.unwrap();
+        let location = answer.headers.get("location").map(|location| location.to_str().unwrap());
+        assert_eq!((answer.status.as_u16(), location), (303, Some(page("thankyou").as_str())));
+        assert_eq!(answer.headers.get("referrer-policy").map(|policy| policy.to_str().unwrap()), Some("no-referrer"));
+    }
+    let taken: Vec<i64> = paypal.house.ledger().iter().map(|entry| entry.captured.minor).collect();
+    assert_eq!(taken, [999]);
+}

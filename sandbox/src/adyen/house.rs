@@ -8,7 +8,7 @@ use connector::money::{Currency, Money};
 use serde_json::{Value, json};
 
 use super::{Adyen, Payment, PaymentState};
-use crate::house::{Entry, House, LedgerEntry, Posted, Standing};
+use crate::house::{Entry, House, LedgerEntry, Posted, Standing, with_query};
 use crate::stage::known;
 
 /// Adyen's digits of the currencies that the sandbox uses, said once more so that the adapter's table is not its own witness.
@@ -72,6 +72,11 @@ impl House for Adyen {
             }
             None => json!({ "threeDSResult": action.get("token") }),
         }
+    }
+
+    fn leave(&self, page: &str, agrees: bool) -> Option<String> {
+        let (_, result) = page.split_once("result=")?;
+        Some(with_query(&self.leave_away(result, agrees)?, &json!({ "redirectResult": result })))
     }
 
     fn process(&self) {

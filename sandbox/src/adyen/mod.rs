@@ -128,6 +128,13 @@ impl Adyen {
         payments::finish_away(&mut self.lock(), redirect_result, now);
     }
 
+    /// The shopper agrees or gives up there, and is sent back to this address.
+    pub fn leave_away(&self, redirect_result: &str, agrees: bool) -> Option<String> {
+        let (now, mut state) = (self.clock.now(), self.lock());
+        payments::leave_away(&mut state, redirect_result, agrees, now);
+        state.ways_back.get(redirect_result).cloned()
+    }
+
     /// Takes these API keys, and no others, from now on.
     pub fn accept_api_keys(&self, keys: &[&str]) {
         self.lock().api_keys = keys.iter().map(|key| (*key).to_owned()).collect();

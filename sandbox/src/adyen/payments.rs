@@ -25,7 +25,7 @@ pub(super) fn pay(state: &mut State, body: &Value, now: Timestamp) -> Answer {
     check_account(state, body)?;
     let (currency, amount) = read_amount(body)?;
     let reference = text(body, "reference").filter(|reference| reference.len() <= 80).ok_or_else(|| invalid("130", "Reference Missing"))?;
-    text(body, "returnUrl").ok_or_else(|| invalid("14_030", "Return URL is missing."))?;
+    let way_back = text(body, "returnUrl").ok_or_else(|| invalid("14_030", "Return URL is missing."))?;
     let method = body.get("paymentMethod").filter(|method| method.is_object());
     let method = method.ok_or_else(|| invalid("14_002", "Field 'paymentMethod' is missing."))?;
     let stored = text(method, "storedPaymentMethodId").map(str::to_owned);
@@ -52,7 +52,7 @@ pub(super) fn pay(state: &mut State, body: &Value, now: Timestamp) -> Answer {
     };
     let store = body.get("storePaymentMethod").and_then(Value::as_bool) == Some(true) && shopper.is_some();
     match text(method, "encryptedCardNumber") {
-        Some(REDIRECTING_CARD) => return Ok(redirect(state, Waiting { payment, store, script, rounds: 0 })),
+        Some(REDIRECTING_CARD) => return Ok(redirect(state, Waiting { payment, store, script, rounds: 0 }, way_back)),
         Some(NATIVE_CARD) => return Ok(authenticate(state, Waiting { payment, store, script, rounds: 1 })),
         _ => {}
     }
@@ -86,8 +86,9 @@ fn captures_at_once(state: &State, body: &Value) -> bool {
     manual.map_or(!state.config.manual_capture, |manual| manual != "true")
 }
 
-fn redirect(state: &mut State, waiting: Waiting) -> PeerAnswer {
+fn redirect(state: &mut State, waiting: Waiting, way_back: &str) -> PeerAnswer {
     let result = state.next_id();
+    state.ways_back.insert(result.clone(), way_back.to_owned());
     let url = format!("https://checkoutshopper-test.adyen.com/checkoutshopper/threeDS/redirect?result={result}");
     let action = json!({ "type": "redirect", "method": "GET", "paymentMethodType": "scheme", "url": url });
     let answer = json!({ "resultCode": "RedirectShopper", "action": action, "merchantReference": waiting.payment.reference });
@@ -111,6 +112,14 @@ pub(super) fn finish_away(state: &mut State, result: &str, now: Timestamp) {
         let answer = decide(state, payment, script, store, now);
         state.finished.insert(result.to_owned(), answer);
     }
+}
+
+/// The shopper leaves his bank's page. `16` is Adyen's code for one who gave up.
+pub(super) fn leave_away(state: &mut State, result: &str, agrees: bool, now: Timestamp) {
+    if let Some(waiting) = state.waiting.get_mut(result).filter(|_| !agrees) {
+        waiting.script = Some(Script::Refuse("16".to_owned()));
+    }
+    finish_away(state, result, now);
 }
 
 /// POST `/payments/details`: `redirectResult` is the text that the redirect's URL carries. It names no merchant account.

@@ -137,6 +137,8 @@ pub(super) struct State {
     pub(super) payments: Vec<Payment>,
     pub(super) pending: Vec<Modification>,
     pub(super) waiting: BTreeMap<String, Waiting>,
+    /// Where the shopper of a redirect is sent back to.
+    pub(super) ways_back: BTreeMap<String, String>,
     /// What the shopper finished at his bank, without having come back yet.
     pub(super) finished: BTreeMap<String, PeerAnswer>,
     pub(super) outbox: Vec<Value>,
@@ -160,6 +162,7 @@ impl State {
             payments: Vec::new(),
             pending: Vec::new(),
             waiting: BTreeMap::new(),
+            ways_back: BTreeMap::new(),
             finished: BTreeMap::new(),
             outbox: Vec::new(),
             created: Vec::new(),

@@ -1,7 +1,8 @@
 //! Writes the sample invocation events: `cargo run -p sandbox --bin write-events [FOLDER]` (default `events`).
 //!
 //! Per function: `http.json`, the event that an HTTP API sends for a signed webhook (payload 2.0), and `queue.json`, the event that its
-//! queue sends for the same webhook. For functions that pages call: `http.json` and `finalize.json`. The bodies are Cleeng's documented
+//! queue sends for the same webhook. For functions that pages call: `http.json` and `finalize.json`, and in the redirect
+//! style `tokens.json`, `return.json` and `cancel.json`. The bodies are Cleeng's documented
 //! payloads ("Webhook subscription topics"), signed with the secret of the sandbox; the gateway's notification is one item of Adyen's
 //! standard webhook, signed with the key of Adyen's own test. Never a real secret here.
 
@@ -17,6 +18,8 @@ use serde_json::{Value, json};
 const NOTIFICATION: &str = "gateway-notification";
 const MERCHANT_ACCOUNT: &str = "SandboxMerchant";
 const HMAC_KEY: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
+/// An attempt of no deployment.
+const SAMPLE_REFERENCE: &str = "clg-00112233-4455-8677-8899-aabbccddeeff";
 const WEBHOOK_SECRET: &str = "sandbox-webhook-secret-0123456789abcdef";
 const PATH_KEY: &str = "sandbox-path-key-0123456789";
 const SIGNATURE_HEADER: &str = "x-cleeng-signature";
@@ -104,12 +107,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         write(&folder.join("http.json"), &http_event(sample, &body))?;
         write(&folder.join("queue.json"), &queue_event(sample, &body))?;
     }
-    for (function, route, subject) in front_samples() {
-        let (start, finalize) = front_bodies(&subject);
-        let folder = folder.join(function);
-        fs::create_dir_all(&folder)?;
-        write(&folder.join("http.json"), &front_event(route, false, &start))?;
-        write(&folder.join("finalize.json"), &front_event(route, true, &finalize))?;
+    for (function, route, tokens, subject) in front_samples() {
+        write_front(&folder.join(function), route, tokens, &subject)?;
     }
     write_schedule(&folder.join("reconciliation"))?;
     write_notification(&folder.join(NOTIFICATION))
@@ -117,7 +116,7 @@ fn main() -> Result<(), Box<dyn Error>> {
 
 /// The gateway's notification of a capture.
 fn write_notification(folder: &Path) -> Result<(), Box<dyn Error>> {
-    let (own, payment, reference) = ("V4HZ4RBFJGXXGN82", "D2RGHBT7PGNG5S82", "clg-00112233-4455-8677-8899-aabbccddeeff");
+    let (own, payment, reference) = ("V4HZ4RBFJGXXGN82", "D2RGHBT7PGNG5S82", SAMPLE_REFERENCE);
     let signed = format!("{own}:{payment}:{MERCHANT_ACCOUNT}:{reference}:999:USD:CAPTURE:true");
     let key: Vec<u8> =
         HMAC_KEY.as_bytes().chunks(2).filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
@@ -157,28 +156,74 @@ fn write_schedule(folder: &Path) -> Result<(), Box<dyn Error>> {
     write(&folder.join("schedule.json"), &event)
 }
 
-/// A pair of front-end calls (payload 2.0), as an allowed page makes them.
-fn front_event(route: &str, finalize: bool, body: &Value) -> Value {
-    let suffix = if finalize { "/finalize" } else { "" };
-    let key = format!("POST /connectors/{{gateway}}/{route}{suffix}");
-    let path = format!("/connectors/adyen/{route}{suffix}");
+/// What a browser asks of a front-end function.
+struct Asked<'a> {
+    method: &'static str,
+    /// Behind the gateway's name, as the route and as the path have it.
+    route: (String, String),
+    query: &'static str,
+    /// Nothing for a browser that only follows an address.
+    body: Option<&'a Value>,
+}
+
+/// A front-end call (payload 2.0), as an allowed page makes it, or as a gateway's page has the browser make it.
+fn front_event(asked: &Asked<'_>) -> Value {
+    let Asked { method, route: (route, path), query, body } = asked;
+    let key = format!("{method} /connectors/{{gateway}}/{route}");
+    let path = format!("/connectors/adyen/{path}");
     let host = "abcdefghij.execute-api.eu-west-1.amazonaws.com";
-    let body = body.to_string();
-    json!({
-        "version": "2.0", "routeKey": key, "rawPath": path, "rawQueryString": "",
-        "headers": {
-            "authorization": format!("Bearer {}", customer_token()), "content-length": body.len().to_string(),
-            "content-type": "application/json", "host": host, "origin": "http://localhost:3000",
-            "x-forwarded-for": "192.0.2.7", "x-forwarded-port": "443", "x-forwarded-proto": "https",
-        },
+    let mut headers = json!({ "host": host, "x-forwarded-for": "192.0.2.7", "x-forwarded-port": "443", "x-forwarded-proto": "https" });
+    let mut parameters = json!({ "gateway": "adyen" });
+    if route.ends_with("{reference}") {
+        put(&mut parameters, "reference", SAMPLE_REFERENCE);
+    }
+    let body = body.map(Value::to_string);
+    if let Some(body) = &body {
+        put(&mut headers, "authorization", &format!("Bearer {}", customer_token()));
+        put(&mut headers, "content-length", &body.len().to_string());
+        put(&mut headers, "content-type", "application/json");
+        put(&mut headers, "origin", "http://localhost:3000");
+    }
+    let mut event = json!({
+        "version": "2.0", "routeKey": key, "rawPath": path, "rawQueryString": query, "headers": headers,
         "requestContext": {
             "accountId": "123456789012", "apiId": "abcdefghij", "domainName": host, "domainPrefix": "abcdefghij",
-            "http": { "method": "POST", "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.7", "userAgent": "Mozilla/5.0" },
+            "http": { "method": method, "path": path, "protocol": "HTTP/1.1", "sourceIp": "192.0.2.7", "userAgent": "Mozilla/5.0" },
             "requestId": "JKJaXmPLvHcESHA=", "routeKey": key, "stage": "$default",
             "time": "04/Nov/2026:19:55:42 +0000", "timeEpoch": RECEIVED_AT_MILLIS,
         },
-        "pathParameters": { "gateway": "adyen" }, "body": body, "isBase64Encoded": false,
-    })
+        "pathParameters": parameters, "isBase64Encoded": false,
+    });
+    if let Some(body) = body {
+        put(&mut event, "body", &body);
+    }
+    event
+}
+
+fn put(object: &mut Value, name: &str, text: &str) {
+    if let Some(members) = object.as_object_mut() {
+        members.insert(name.to_owned(), Value::from(text));
+    }
+}
+
+/// Calls of one front-end function, each in a file: the pair of calls of a page with the gateway's component, then those of the redirect style.
+fn write_front(folder: &Path, route: &str, tokens: &str, subject: &Value) -> Result<(), Box<dyn Error>> {
+    fs::create_dir_all(folder)?;
+    let (start, finalize, redirected) = front_bodies(subject);
+    let call = |suffix: &str, body| {
+        let route = format!("{route}{suffix}");
+        front_event(&Asked { method: "POST", route: (route.clone(), route), query: "", body: Some(body) })
+    };
+    write(&folder.join("http.json"), &call("", &start))?;
+    write(&folder.join("finalize.json"), &call("/finalize", &finalize))?;
+    let asked = Asked { method: "POST", route: (tokens.to_owned(), tokens.to_owned()), query: "", body: Some(&redirected) };
+    write(&folder.join("tokens.json"), &front_event(&asked))?;
+    for way in ["return", "cancel"] {
+        let route = (format!("{tokens}/{way}/{{reference}}"), format!("{tokens}/{way}/{SAMPLE_REFERENCE}"));
+        let asked = Asked { method: "GET", route, query: "redirectResult=X6XtfGC3%21Y", body: None };
+        write(&folder.join(format!("{way}.json")), &front_event(&asked))?;
+    }
+    Ok(())
 }
 
 /// A token that no Cleeng has signed: MediaStore refuses it.
@@ -188,16 +233,16 @@ fn customer_token() -> String {
     format!("{}.{}.{}", part(&json!({ "alg": "HS256" })), part(&claims), URL_SAFE_NO_PAD.encode("sample"))
 }
 
-/// What the sample page sends: the function, its route, and what its body names.
-fn front_samples() -> [(&'static str, &'static str, Value); 2] {
+/// What the sample page sends: the function, its routes in both styles, and what its body names.
+fn front_samples() -> [(&'static str, &'static str, &'static str, Value); 2] {
     [
-        ("initial-purchase", "initial-payment", json!({ "orderId": 123_456_789 })),
-        ("payment-details", "payment-details", json!({ "paymentMethodId": 123_123_123 })),
+        ("initial-purchase", "initial-payment", "v1/tokens", json!({ "orderId": 123_456_789 })),
+        ("payment-details", "payment-details", "v1/payment_details/tokens", json!({ "paymentMethodId": 123_123_123 })),
     ]
 }
 
-fn front_bodies(subject: &Value) -> (Value, Value) {
-    let (mut start, mut finalize) = (subject.clone(), subject.clone());
+fn front_bodies(subject: &Value) -> (Value, Value, Value) {
+    let (mut start, mut finalize, mut redirected) = (subject.clone(), subject.clone(), subject.clone());
     let page = "http://localhost:3000";
     let more = json!({
         "paymentMethod": {
@@ -217,7 +262,14 @@ fn front_bodies(subject: &Value) -> (Value, Value) {
     if let Some(finalize) = finalize.as_object_mut() {
         finalize.insert("details".to_owned(), json!({ "redirectResult": "X6XtfGC3!Y" }));
     }
-    (start, finalize)
+    if let (Some(redirected), Value::Object(start)) = (redirected.as_object_mut(), &start) {
+        let entered = start.iter().filter(|(name, _)| ["paymentMethod", "browserInfo", "origin"].contains(&name.as_str()));
+        redirected.extend(entered.map(|(name, value)| (name.clone(), value.clone())));
+        for (name, place) in [("successUrl", "thankyou"), ("cancelUrl", "offer"), ("errorUrl", "sorry")] {
+            redirected.insert(name.to_owned(), Value::from(format!("{page}/{place}")));
+        }
+    }
+    (start, finalize, redirected)
 }
 
 fn write(path: &Path, event: &Value) -> Result<(), Box<dyn Error>> {

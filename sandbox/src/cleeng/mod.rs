@@ -271,6 +271,12 @@ impl CleengSimulator {
         self.lock().books.details.get(id).cloned()
     }
 
+    /// All payment details of a customer, in the order in which they came to be.
+    #[must_use]
+    pub fn details_of(&self, customer: &CustomerId) -> Vec<DetailsRecord> {
+        self.lock().books.details.values().filter(|details| details.customer == *customer).cloned().collect()
+    }
+
     /// The money that Cleeng has booked.
     #[must_use]
     pub fn transactions(&self) -> Vec<Transaction> {

@@ -37,8 +37,8 @@ use crate::stage::{self, Recorder};
 const FUNCTION_TIME: Duration = Duration::from_secs(90);
 const NOTIFICATIONS: &str = "gateway-notification";
 const ROUNDS: &str = "reconciliation";
-/// The functions that pages call, each under the first part of its routes behind the gateway's name.
-const PAGES: [(&str, &str); 2] = [("initial-payment", "initial-purchase"), ("payment-details", "payment-details")];
+const PURCHASE: &str = "initial-purchase";
+const DETAILS: &str = "payment-details";
 
 /// Why the local world does not open.
 #[derive(Debug, thiserror::Error)]
@@ -97,7 +97,7 @@ pub struct Answered {
 }
 
 /// The environment that the template would give, with the simulators as peers.
-fn environment(cleeng_url: &str, gateways: &[(&'static str, String)]) -> BTreeMap<&'static str, String> {
+fn environment(cleeng_url: &str, own_url: &str, gateways: &[(&'static str, String)]) -> BTreeMap<&'static str, String> {
     let of_gateway = |gateway: &GatewayName| {
         let (method, capture_only) = methods_of(*gateway);
         format!("{method}={gateway}:authorise_then_capture,{capture_only}={gateway}:capture_only")
@@ -119,6 +119,7 @@ fn environment(cleeng_url: &str, gateways: &[(&'static str, String)]) -> BTreeMa
         ("CLEENG_API_URL", format!("{cleeng_url}/3.1")),
         ("CLEENG_MEDIASTORE_URL", format!("{cleeng_url}/mediastore")),
         ("ALLOWED_ORIGINS", format!("{},http://localhost:3000", stage::ORIGIN)),
+        ("CONNECTOR_PUBLIC_URL", own_url.to_owned()),
         ("PARTIAL_REFUNDS", "send".to_owned()),
         ("CONNECTOR_SECRETS", secrets.to_string()),
         ("CONNECTOR_EMBEDDED", "0".to_owned()),
@@ -132,15 +133,21 @@ fn environment(cleeng_url: &str, gateways: &[(&'static str, String)]) -> BTreeMa
 }
 
 impl Functions {
-    /// Starts every function that there is. `gateways` are the settings of all gateways.
+    /// Starts every function that there is. `own_url` is where their routes are, `gateways` are the settings of all gateways.
     ///
     /// # Errors
     /// [`StartError`].
-    pub async fn start(clock: &VirtualClock, cleeng_url: &str, gateways: &[(&'static str, String)]) -> Result<Self, StartError> {
+    pub async fn start(
+        clock: &VirtualClock,
+        cleeng_url: &str,
+        own_url: &str,
+        gateways: &[(&'static str, String)],
+    ) -> Result<Self, StartError> {
         let queues = QueueSet::new(clock.clone());
         let metrics = Arc::new(Recorder::default());
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
-        let starter = Starter { environment: environment(cleeng_url, gateways), clock, queues: &queues, metrics: &metrics, store: &store };
+        let starter =
+            Starter { environment: environment(cleeng_url, own_url, gateways), clock, queues: &queues, metrics: &metrics, store: &store };
         let mut functions = BTreeMap::new();
         for (topic, flow) in Topic::ALL.into_iter().filter_map(|topic| Some((topic, stage::flow(topic)?))) {
             let app = starter.app(Task::Webhooks(flow.into()), Doors::Both, Some(topic), &route_of(topic)).await?;
@@ -149,8 +156,8 @@ impl Functions {
         let task = Task::Notifications(Arc::new(Notifications));
         functions.insert(NOTIFICATIONS.to_owned(), starter.app(task, Doors::Notifications, None, NOTIFICATIONS).await?);
         functions.insert(ROUNDS.to_owned(), starter.app(Task::Rounds(Arc::new(Reconciliation)), Doors::Schedule, None, ROUNDS).await?);
-        functions.insert("initial-purchase".to_owned(), starter.front(Arc::new(InitialPurchase)).await?);
-        functions.insert("payment-details".to_owned(), starter.front(Arc::new(PaymentDetails)).await?);
+        functions.insert(PURCHASE.to_owned(), starter.front(Arc::new(InitialPurchase)).await?);
+        functions.insert(DETAILS.to_owned(), starter.front(Arc::new(PaymentDetails)).await?);
         Ok(Self { queues, metrics, clock: clock.clone(), functions, requests: AtomicU64::new(0) })
     }
 
@@ -160,7 +167,8 @@ impl Functions {
         let name = match segments.as_slice() {
             ["webhooks", _, name] => *name,
             ["gateways", _, "notifications"] => NOTIFICATIONS,
-            ["connectors", _, route, ..] => PAGES.iter().find(|(first, _)| first == route).map(|(_, function)| *function)?,
+            ["connectors", _, "initial-payment", ..] | ["connectors", _, "v1", "tokens", ..] => PURCHASE,
+            ["connectors", _, "payment-details", ..] | ["connectors", _, "v1", "payment_details", "tokens", ..] => DETAILS,
             _ => return None,
         };
         self.functions.get(name)

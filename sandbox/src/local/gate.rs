@@ -22,12 +22,11 @@ pub struct Gate {
 }
 
 impl Gate {
-    /// Opens the gate at this address.
+    /// Opens the gate where this listens.
     ///
     /// # Errors
-    /// If the address cannot be bound.
-    pub async fn open(address: SocketAddr, functions: Arc<Functions>) -> std::io::Result<Self> {
-        let listener = TcpListener::bind(address).await?;
+    /// If it does not.
+    pub fn open(listener: TcpListener, functions: Arc<Functions>) -> std::io::Result<Self> {
         let address = listener.local_addr()?;
         let task = tokio::spawn(async move {
             while let Ok((stream, _)) = listener.accept().await {

@@ -20,6 +20,7 @@ pub use functions::{Answered, Functions, StartError};
 pub use gate::Gate;
 pub use queue::{Message, QueueSet};
 use serde_json::Value;
+use tokio::net::TcpListener;
 
 use crate::adyen::Adyen;
 use crate::cleeng::{CleengSimulator, SentWebhook};
@@ -105,8 +106,10 @@ impl LocalWorld {
         if let Some((_, server)) = servers.iter().find(|(gateway, _)| *gateway == GatewayName::PayPal) {
             houses.paypal.lie_at(&server.url());
         }
-        let functions = Arc::new(Functions::start(&clock, &cleeng_server.url(), &gateways).await?);
-        let gate = Gate::open(addresses.connector, Arc::clone(&functions)).await?;
+        let listener = TcpListener::bind(addresses.connector).await?;
+        let own_url = format!("http://{}", listener.local_addr()?);
+        let functions = Arc::new(Functions::start(&clock, &cleeng_server.url(), &own_url, &gateways).await?);
+        let gate = Gate::open(listener, Arc::clone(&functions))?;
         let sender = ReqwestTransport::new().map_err(|_| StartError::Http)?;
         let (guests, adyen) = (houses.guests(), houses.adyen);
         Ok(Self { clock, cleeng, adyen, guests, road, functions, cleeng_server, servers, gate, sender })

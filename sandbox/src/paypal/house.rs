@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::PayPal;
 use super::state::{Order, State};
-use crate::house::{Entry, House, LedgerEntry, Posted, Standing};
+use crate::house::{Entry, House, LedgerEntry, Posted, Standing, with_query};
 use crate::stage::known;
 
 const fn issue_of(class: DeclineClass) -> Option<&'static str> {
@@ -61,6 +61,13 @@ impl House for PayPal {
             Some(_) => json!({ "token": started, "PayerID": "QYR5Z8XDVJNXQ" }),
             None => json!({ "approval_token_id": started, "approval_session_id": started }),
         }
+    }
+
+    fn leave(&self, page: &str, agrees: bool) -> Option<String> {
+        let (_, started) = page.split_once("?token=").or_else(|| page.split_once("?approval_session_id="))?;
+        let (done, given_up) = self.lock().ways_back.get(started)?.clone();
+        let told = if agrees { self.agree(&json!({ "url": page })) } else { json!({ "token": started }) };
+        Some(with_query(if agrees { &done } else { &given_up }, &told))
     }
 
     fn process(&self) {

@@ -67,9 +67,8 @@ pub(super) fn create(state: &mut State, body: &Value, request_id: Option<&str>, 
         Some(vault_id) => with_stored_details(state, order, paypal, vault_id, request_id, now),
         None => {
             let experience = paypal.get("experience_context").cloned().unwrap_or_default();
-            if text(&experience, "return_url").is_none() || text(&experience, "cancel_url").is_none() {
-                return Err(refusal(422, "RETURN_URL_REQUIRED"));
-            }
+            let way = |name: &str| text(&experience, name).map(str::to_owned).ok_or_else(|| refusal(422, "RETURN_URL_REQUIRED"));
+            state.ways_back.insert(order.id.clone(), (way("return_url")?, way("cancel_url")?));
             let attributes = paypal.get("attributes");
             let vault = attributes.and_then(|attributes| attributes.get("vault"));
             order.store = vault.and_then(|vault| text(vault, "store_in_vault")) == Some("ON_SUCCESS");

@@ -182,6 +182,8 @@ pub(super) struct State {
     pub(super) refunds: Vec<Refund>,
     pub(super) tokens: BTreeMap<String, Token>,
     pub(super) setups: BTreeMap<String, Setup>,
+    /// Where the payer of an order or a setup token is sent back to: when he is done, and after he gave up.
+    pub(super) ways_back: BTreeMap<String, (String, String)>,
     pub(super) replays: BTreeMap<String, (Made, Timestamp)>,
     /// Payments with stored details that were refused: the request id gets the same refusal again.
     pub(super) refused: BTreeMap<String, String>,
@@ -214,6 +216,7 @@ impl State {
             refunds: Vec::new(),
             tokens: BTreeMap::new(),
             setups: BTreeMap::new(),
+            ways_back: BTreeMap::new(),
             replays: BTreeMap::new(),
             refused: BTreeMap::new(),
             outbox: Vec::new(),

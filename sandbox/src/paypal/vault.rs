@@ -16,11 +16,14 @@ pub(super) fn set_up(state: &mut State, body: &Value) -> Result<Made, Refused> {
     let paypal = body.get("payment_source").and_then(|source| source.get("paypal"));
     let paypal = paypal.ok_or_else(|| refusal(400, "MISSING_REQUIRED_PARAMETER"))?;
     let experience = paypal.get("experience_context").cloned().unwrap_or_default();
-    if text(paypal, "usage_type") != Some("MERCHANT") || text(&experience, "return_url").is_none() {
+    let way = |name: &str| text(&experience, name).map(str::to_owned).ok_or_else(|| refusal(400, "MISSING_REQUIRED_PARAMETER"));
+    let ways = (way("return_url")?, way("cancel_url")?);
+    if text(paypal, "usage_type") != Some("MERCHANT") {
         return Err(refusal(400, "MISSING_REQUIRED_PARAMETER"));
     }
     let customer = body.get("customer").and_then(|customer| text(customer, "merchant_customer_id")).unwrap_or_default().to_owned();
     let id = state.next_id();
+    state.ways_back.insert(id.clone(), ways);
     state.setups.insert(id.clone(), Setup { customer, approved: false, token: None });
     Ok(Made::Setup(id))
 }

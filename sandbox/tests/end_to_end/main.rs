@@ -10,6 +10,7 @@
 //! | `clean_up` | payment details that are deactivated |
 //! | `refund`, `capture` | single payments, and the gateway's word that settles them |
 //! | `purchase`, `details` | what pages call |
+//! | `redirect` | what pages call in the redirect style, and the way back from the gateway |
 //! | `rounds` | reconciliation |
 //! | `time` | timeouts |
 //! | `embedded` | binaries without AWS |
@@ -41,6 +42,7 @@ mod embedded;
 mod emulators;
 mod page;
 mod purchase;
+mod redirect;
 mod refund;
 mod rounds;
 mod time;

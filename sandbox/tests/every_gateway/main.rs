@@ -37,7 +37,7 @@ macro_rules! every_rule {
                 a_purchase_is_paid_once_and_stores_details_that_renew, a_refused_purchase_is_told_and_other_details_pay,
                 a_customer_who_never_comes_back_is_finished_by_the_gateways_word,
                 a_customer_who_comes_back_while_the_gateway_tells_pays_once_wherever_they_meet,
-                a_purchase_that_is_replaced_is_never_reported, an_order_that_lapses_while_the_customer_is_away_holds_nothing,
+                a_customer_who_is_sent_away_pays_once_whether_he_comes_back_or_not, a_purchase_that_is_replaced_is_never_reported, an_order_that_lapses_while_the_customer_is_away_holds_nothing,
                 a_free_start_stores_details_without_a_charge, details_are_stored_without_a_charge_and_renew,
             }
             every_rule! { @clean_ups:

@@ -7,7 +7,7 @@ use connector::gateway::GatewayName;
 use connector::purchase::expire_purchase;
 use connector::purchase::order::order_key;
 use sandbox::house::{Entry, LedgerEntry};
-use sandbox::stage::{OFFER, Stage, id};
+use sandbox::stage::{OFFER, ORIGIN, Stage, id};
 
 use crate::scenes::{Buyer, HOUR, agreed, assert_balanced, assert_paid_once, is_paid, stage, statuses, usd};
 
@@ -68,6 +68,31 @@ pub(crate) async fn a_customer_who_comes_back_while_the_gateway_tells_pays_once_
         stage.run_until_quiet().await;
         assert!(is_paid(&buyer.finalize(&stage, &back).await), "{head_start}");
         assert_paid_once(&stage, &buyer, &format!("head start {head_start}"));
+    }
+}
+
+pub(crate) async fn a_customer_who_is_sent_away_pays_once_whether_he_comes_back_or_not(gateway: GatewayName) {
+    for comes_back in [true, false] {
+        let stage = stage();
+        let buyer = Buyer::new(&stage, gateway);
+        let told = buyer.start_away(&stage, Entry::Asked, 1).await;
+        if told.status == 422 {
+            // What this gateway asks of the customer is no redirect.
+            assert!(told.body["code"].as_str().unwrap().ends_with("0004") && agreed(&stage, gateway).is_empty(), "{}", told.body);
+            return;
+        }
+        let page = told.body["responseData"]["redirectUrl"].as_str().unwrap_or_else(|| panic!("{}", told.body));
+        let back = stage.guest(gateway).house.leave(page, true).unwrap();
+        if comes_back {
+            stage.follow(&back).await;
+        }
+        stage.run_until_quiet().await;
+        assert_paid_once(&stage, &buyer, "sent away");
+        for _ in 0..2 {
+            assert_eq!(stage.follow(&back).await.location, Some(format!("{ORIGIN}/thankyou")), "comes back: {comes_back}");
+        }
+        stage.run_until_quiet().await;
+        assert_paid_once(&stage, &buyer, "and back");
     }
 }
 

@@ -146,6 +146,13 @@ impl Buyer {
         self.call(stage, "initial-payment/finalize", &json!({ "orderId": self.order, "details": details }), Value::Null).await
     }
 
+    /// A start in the redirect style, with what the gateway's component collected besides.
+    pub(crate) async fn start_away(&self, stage: &Stage, entry: Entry, number: u32) -> Reply {
+        let at = |place: &str| format!("{ORIGIN}/{place}");
+        let facts = json!({ "orderId": self.order, "successUrl": at("thankyou"), "cancelUrl": at("offer"), "errorUrl": at("sorry") });
+        self.call(stage, "v1/tokens", &facts, stage.guest(self.gateway).house.entered(entry, number)).await
+    }
+
     /// A start of the storing of details.
     pub(crate) async fn store(&self, stage: &Stage, entry: Entry, number: u32) -> Reply {
         let facts = json!({ "paymentMethodId": stage.guest(self.gateway).method, "returnUrl": format!("{ORIGIN}/account") });

@@ -12,10 +12,10 @@ use crate::absent::authorised;
 use crate::{Buyer, GOOD, REDIRECTING, assert_paid_once, buyer, card, code, is_paid, redirect_result, statuses};
 
 /// Until the lease of a dead function has run out.
-const LEASE: Duration = Duration::from_secs(30);
+pub(crate) const LEASE: Duration = Duration::from_secs(30);
 
 /// Every point of death, as long as `reaches` says that one was reached.
-async fn every_death(reaches: impl AsyncFn(usize, When) -> bool) -> usize {
+pub(crate) async fn every_death(reaches: impl AsyncFn(usize, When) -> bool) -> usize {
     let mut deaths = 0;
     for when in [When::Before, When::After] {
         for nth in 0.. {

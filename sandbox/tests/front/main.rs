@@ -15,11 +15,13 @@ mod details;
 mod door;
 mod faults;
 mod heard;
+mod nothing_entered;
 mod openapi;
 mod ownership;
 mod purchase;
 mod races;
 mod superseding;
+mod tokens;
 
 use connector::cleeng::PaymentStatus;
 use connector::front::Reply;

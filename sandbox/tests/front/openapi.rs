@@ -3,16 +3,24 @@
 
 use std::collections::BTreeSet;
 use std::path::Path;
+use std::time::Duration;
 
 use connector::front::{Next, Reply};
+use connector::gateway::GatewayName;
+use connector::purchase::redirect::MESSAGES;
+use sandbox::guests::PAYPAL_METHOD;
+use sandbox::house::House as _;
 use sandbox::peer::Fault;
 use sandbox::stage::{METHOD, ORIGIN, Stage};
 use serde_json::{Value, json};
 
+use crate::tokens::{at_paypal, redirect_url, shopper, with_addresses};
 use crate::{Buyer, GOOD, NATIVE, REDIRECTING, buyer, card, redirect_result};
 
 const START: &str = "initial-payment";
 const FINALIZE: &str = "initial-payment/finalize";
+const TOKENS: &str = connector::purchase::order::TOKENS;
+const DETAILS_TOKENS: &str = connector::purchase::details::TOKENS;
 const STORE: &str = "payment-details";
 const STORE_FINALIZE: &str = "payment-details/finalize";
 
@@ -24,8 +32,10 @@ impl Description {
         Self(serde_json::from_slice(&std::fs::read(path).unwrap()).unwrap())
     }
 
+    /// The operation of a path, whichever method it has.
     fn operation(&self, path: &str) -> &Value {
-        &self.0["paths"][format!("/connectors/{{gateway}}/{path}")]["post"]
+        let operations = self.0["paths"][format!("/connectors/{{gateway}}/{path}")].as_object();
+        operations.unwrap_or_else(|| panic!("{path} is not described")).values().next().unwrap()
     }
 
     /// What of a value does not fit the schema that this content names.
@@ -57,6 +67,25 @@ impl Page<'_> {
         let request = &self.description.operation(path)["requestBody"]["content"];
         assert_eq!(self.description.mistakes(request, body), Vec::<String>::new(), "{path}: {body}");
         self.call_wrongly(path, token, body).await
+    }
+
+    /// The same at PayPal.
+    async fn call_paypal(&mut self, path: &str, token: &str, body: &Value) -> Reply {
+        let request = &self.description.operation(path)["requestBody"]["content"];
+        assert_eq!(self.description.mistakes(request, body), Vec::<String>::new(), "{path}: {body}");
+        let reply = self.stage.call_at(GatewayName::PayPal, path, token, body).await;
+        self.description.check_answer(path, &reply);
+        self.seen.insert((path.to_owned(), reply.status.as_u16()));
+        reply
+    }
+
+    /// A browser follows an address of this way.
+    async fn follow(&mut self, way: &str, address: &str) -> Reply {
+        let reply = self.stage.follow(address).await;
+        self.description.check_answer(way, &reply);
+        assert_eq!(reply.location.is_some(), reply.status == 303, "{address}");
+        self.seen.insert((way.to_owned(), reply.status.as_u16()));
+        reply
     }
 
     async fn call_wrongly(&mut self, path: &str, token: &str, body: &Value) -> Reply {
@@ -115,6 +144,68 @@ async fn what_is_answered_is_what_is_described() {
     page.call_wrongly(STORE, &one.token, &json!({ "paymentMethodId": METHOD, "active": "yes" })).await;
 }
 
+#[tokio::test]
+async fn what_is_answered_in_the_redirect_style_is_what_is_described() {
+    let (stage, description) = (Stage::default(), Description::read());
+    let mut page = Page { stage: &stage, description: &description, seen: BTreeSet::new() };
+    for (tokens, of_order) in [(TOKENS, true), (DETAILS_TOKENS, false)] {
+        let (back, cancel) = (format!("{tokens}/return/{{reference}}"), format!("{tokens}/cancel/{{reference}}"));
+        let new = || {
+            let shopper = at_paypal(&stage);
+            let about = if of_order { json!({ "orderId": shopper.order }) } else { json!({ "paymentMethodId": PAYPAL_METHOD }) };
+            (with_addresses(about), shopper)
+        };
+        // There and back, there and given up, and the same again.
+        for agrees in [true, false] {
+            let (body, one) = new();
+            let away = redirect_url(&page.call_paypal(tokens, &one.token, &body).await);
+            let address = stage.paypal.leave(&away, agrees).unwrap();
+            page.follow(if agrees { &back } else { &cancel }, &address).await;
+            page.call_paypal(tokens, &one.token, &body).await;
+        }
+        // Too late, not understood, unknown, too long.
+        let (body, two) = new();
+        let away = redirect_url(&page.call_paypal(tokens, &two.token, &body).await);
+        let address = stage.paypal.leave(&away, true).unwrap();
+        let (path, _) = address.split_once('?').unwrap();
+        page.follow(&back, path).await;
+        page.follow(&back, &format!("{path}?a={}", "x".repeat(9_000))).await;
+        page.follow(&back, &format!("/connectors/paypal/{tokens}/return/clg-00000000-0000-8000-8000-000000000000?a=1")).await;
+        stage.clock.advance(Duration::from_secs(25 * 3_600));
+        page.follow(&back, &address).await;
+        // Pending, unavailable, no token, not understood, payment data missing.
+        let (body, three) = new();
+        stage.road.lay(Fault::TimeoutAfter, |peer, request| peer == "paypal" && !request.path.starts_with("/v1/"));
+        page.call_paypal(tokens, &three.token, &body).await;
+        stage.road.lay(Fault::NotSent, |peer, _| peer == "cleeng");
+        page.call_paypal(tokens, &three.token, &body).await;
+        page.call_paypal(tokens, "nothing", &body).await;
+        page.call_wrongly(tokens, &three.token, &json!({})).await;
+        let adyens = shopper(&stage, GatewayName::Adyen);
+        let about = if of_order { json!({ "orderId": adyens.order }) } else { json!({ "paymentMethodId": METHOD }) };
+        page.call(tokens, &adyens.token, &with_addresses(about)).await;
+        let of = |path: &str| page.seen.iter().filter(|(seen, _)| seen == path).map(|(_, status)| *status).collect::<Vec<_>>();
+        assert_eq!(
+            (of(tokens), of(&back), of(&cancel)),
+            (vec![200, 202, 400, 401, 422, 503], vec![303, 400, 404, 413], vec![303]),
+            "{tokens}"
+        );
+    }
+}
+
+#[test]
+fn every_message_for_a_page_is_described() {
+    let description = Description::read();
+    for way in ["return", "cancel"] {
+        for tokens in [TOKENS, DETAILS_TOKENS] {
+            let text = description.operation(&format!("{tokens}/{way}/{{reference}}"))["responses"]["303"]["description"].as_str().unwrap();
+            for word in MESSAGES {
+                assert!(text.contains(&format!("{word} (")), "{word} of {tokens}/{way}");
+            }
+        }
+    }
+}
+
 #[test]
 fn every_next_step_and_every_code_is_described() {
     let description = Description::read();
@@ -122,11 +213,15 @@ fn every_next_step_and_every_code_is_described() {
     let words: Vec<&str> = schemas["NextStep"]["enum"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
     assert_eq!(words, Next::ALL.map(Next::as_str));
     let content = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Refusal" } } });
-    for refusal in connector::front::reply::ALL {
-        let reply = refusal.reply(Some(connector::gateway::GatewayName::Adyen));
-        assert_eq!(description.mistakes(&content, &reply.body), Vec::<String>::new(), "{}", reply.body);
-        let status = reply.status.as_str();
-        assert!(description.operation(START)["responses"][status].is_object(), "{status}");
+    for gateway in GatewayName::ALL {
+        let names = &schemas["Gateway"]["enum"];
+        assert!(names.as_array().unwrap().contains(&json!(gateway.as_str())), "{gateway} is not described");
+        for refusal in connector::front::reply::ALL {
+            let reply = refusal.reply(Some(*gateway));
+            assert_eq!(description.mistakes(&content, &reply.body), Vec::<String>::new(), "{}", reply.body);
+            let status = reply.status.as_str();
+            assert!(description.operation(START)["responses"][status].is_object(), "{status}");
+        }
     }
 }
 

@@ -7,12 +7,14 @@
 //! | [`card_numbers`] | refusing what must never come here |
 //! | [`origins`] | where a page and its return addresses may be |
 //! | [`body`] | reading the request's body |
+//! | [`onward`] | the redirect style: back from the gateway to us, and on to the page |
 //!
 //! Nothing that comes from a browser is believed: not the customer (MediaStore is asked with his token), not the amount (the order has it),
 //! not the addresses (they must be within the allowed origins). Bodies and tokens must never be logged.
 
 pub mod body;
 pub mod card_numbers;
+pub mod onward;
 pub mod origins;
 pub mod reply;
 
@@ -26,7 +28,7 @@ pub use self::origins::Origins;
 pub use self::reply::{Next, Refusal, Reply};
 use crate::cleeng::mediastore::{CustomerToken, MediaStore, TokenError};
 use crate::flow::{Delivery, World};
-use crate::gateway::GatewayName;
+use crate::gateway::{GatewayName, Reference};
 use crate::secret::SecretString;
 
 /// The longest that one call to a gateway takes while a customer waits: an HTTP API cuts after 30 s.
@@ -41,28 +43,54 @@ pub struct Desk {
     pub mediastore: Arc<dyn MediaStore>,
     /// Where pages may be.
     pub origins: Arc<Origins>,
+    /// Where the outside reaches us, without a slash at its end; nothing where the requests tell.
+    pub public_url: Option<Arc<str>>,
     /// Waits for another request that is at the same thing.
     pub patience: Arc<dyn Patience>,
     /// Tells customers from machines.
     pub captcha: Arc<dyn Captcha>,
 }
 
-/// Which of a pair of calls it is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+impl Desk {
+    /// Whether a start must bring what this gateway's front-end component collected.
+    #[must_use]
+    pub fn needs_payment_method(&self, gateway: GatewayName) -> bool {
+        self.world.gateways.get(gateway).is_none_or(|gateway| gateway.capabilities().needs_payment_method)
+    }
+}
+
+/// Which of the calls it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Stage {
-    /// The first.
+    /// The first, of a page that hands in itself what the customer brings back.
     Start,
-    /// The customer came back (`/finalize`).
+    /// The customer came back to such a page (`/finalize`).
     Finalize,
+    /// The first, of a page that only sends the customer away (`tokens`).
+    Tokens,
+    /// The gateway sent the customer back to us, for this attempt. His browser asks, with nothing but the address.
+    Returned(Reference),
+    /// The customer gave up at the gateway.
+    GaveUp(Reference),
+}
+
+impl Stage {
+    /// Whether a browser is sent here by a gateway, rather than a page calling.
+    #[must_use]
+    pub const fn is_on_the_way(&self) -> bool {
+        matches!(self, Self::Returned(_) | Self::GaveUp(_))
+    }
 }
 
 /// A request, as far as the door has checked it: its origin is allowed, its body is a JSON object without a card number.
 pub struct FrontRequest {
     /// The gateway of the path.
     pub gateway: GatewayName,
-    /// Which of the two calls.
+    /// Which of the calls.
     pub stage: Stage,
-    /// The body.
+    /// The address that the outside used, before `/connectors/`; nothing where nobody told.
+    pub own_address: Option<String>,
+    /// The body; on the way back from a gateway, the parameters of the query.
     pub body: Value,
     /// The `Authorization` header.
     pub authorization: Option<SecretString>,
@@ -87,11 +115,14 @@ impl FrontRequest {
     }
 }
 
-/// The story of one pair of calls.
+/// The story of the calls for one purpose.
 #[async_trait]
 pub trait FrontEnd: Send + Sync {
-    /// The last segment of its path, without `/finalize`.
+    /// The path behind the gateway's name, without `/finalize`.
     fn route(&self) -> &'static str;
+
+    /// The same for the redirect style, without `/return/...` and `/cancel/...`.
+    fn tokens(&self) -> &'static str;
 
     /// Answers. May be called again and again with the same request, at the same time even, and must then have the effect of one call.
     async fn answer(&self, desk: &Desk, request: &FrontRequest, delivery: &Delivery) -> Reply;

@@ -41,6 +41,12 @@ impl Origins {
     }
 }
 
+/// Whether this is the beginning of addresses of one server: `https`, a host as browsers write it, and maybe a path.
+#[must_use]
+pub fn is_address(url: &str) -> bool {
+    origin_of(url, false).is_some() && !url.contains(['?', '#'])
+}
+
 /// Scheme, host and port of a URL as a browser writes an origin. Nothing for anything out of the ordinary: user names, backslashes, other
 /// characters than those of host names, an upper-case host.
 fn origin_of(url: &str, plain_http: bool) -> Option<String> {

@@ -15,6 +15,8 @@ pub struct Reply {
     pub body: Value,
     /// Seconds after which to ask again.
     pub retry_after: Option<u8>,
+    /// Where the browser is sent on to.
+    pub location: Option<String>,
 }
 
 /// What the page can do next.
@@ -84,6 +86,22 @@ pub enum Code {
     OfGateway(&'static str),
 }
 
+impl Code {
+    /// The text, with the gateway's name where it carries one.
+    #[must_use]
+    pub fn text(self, gateway: Option<GatewayName>) -> String {
+        match self {
+            Self::Plain(code) => code.to_owned(),
+            Self::OfGateway(number) => gateway_code(gateway, number),
+        }
+    }
+}
+
+/// The bank, the scheme or the gateway said no.
+pub const DECLINED: Code = Code::OfGateway("0002");
+/// The customer gave up.
+pub const CANCELLED: Code = Code::OfGateway("0003");
+
 /// Why the page does not get what it wants.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Refusal {
@@ -121,12 +139,34 @@ pub const CARD_NUMBER: Refusal = refusal(
 pub const TOO_LARGE: Refusal = refusal(413, Code::Plain("REQ0005"), "the body is too large", Next::CorrectRequest);
 /// Another method than POST.
 pub const NOT_POST: Refusal = refusal(405, Code::Plain("REQ0006"), "only POST is taken", Next::CorrectRequest);
+/// Another method than GET on the way back from a gateway.
+pub const NOT_GET: Refusal = refusal(405, Code::Plain("REQ0006"), "only GET is taken on the way back from a gateway", Next::CorrectRequest);
+/// What a gateway added to the address on the way back does not belong to the payment that the address names.
+pub const BAD_QUERY: Refusal =
+    refusal(400, Code::Plain("REQ0002"), "the query does not belong to the payment that the address names", Next::StartAgain);
 /// A page that is not ours.
 pub const BAD_ORIGIN: Refusal =
     refusal(403, Code::Plain("REQ0007"), "the page's origin is not one of ALLOWED_ORIGINS", Next::CorrectRequest);
 /// An address to come back to that is not ours.
 pub const BAD_RETURN: Refusal =
     refusal(400, Code::Plain("REQ0008"), "origin and every URL must be within ALLOWED_ORIGINS", Next::CorrectRequest);
+/// A start without payment data at a gateway that needs them.
+pub const NEEDS_METHOD: Refusal = refusal(
+    422,
+    Code::OfGateway("0004"),
+    "this gateway needs paymentMethod, the object of its component: send it, or use the other calls with the component",
+    Next::CorrectRequest,
+);
+/// The gateway wants something of the customer that is no redirect.
+pub const NO_REDIRECT: Refusal = refusal(
+    422,
+    Code::OfGateway("0004"),
+    "the gateway wants more than a redirect: use the other calls with its component; nothing was charged",
+    Next::OtherMethod,
+);
+/// Nobody told where we are.
+pub const NO_ADDRESS: Refusal =
+    refusal(500, Code::Plain("S0002"), "the connector does not know its own address: set CONNECTOR_PUBLIC_URL", Next::ContactSupport);
 /// No token.
 pub const TOKEN_MISSING: Refusal =
     refusal(401, Code::Plain("AUTH0001"), "the Authorization header with the customer's token is missing", Next::LogIn);
@@ -183,14 +223,19 @@ pub const GATEWAY_CANNOT: Refusal =
 pub const UNAVAILABLE: Refusal = refusal(503, Code::Plain("S0001"), "try again in a moment", Next::Wait);
 
 /// Every refusal that does not quote the gateway's decline, each with its own code or message.
-pub const ALL: [Refusal; 25] = [
+pub const ALL: [Refusal; 30] = [
     bad_request("the body is not what it should be"),
     BAD_PATH,
     CARD_NUMBER,
     TOO_LARGE,
     NOT_POST,
+    NOT_GET,
+    BAD_QUERY,
     BAD_ORIGIN,
     BAD_RETURN,
+    NEEDS_METHOD,
+    NO_REDIRECT,
+    NO_ADDRESS,
     TOKEN_MISSING,
     TOKEN_INVALID,
     TOKEN_EXPIRED,
@@ -215,13 +260,10 @@ impl Refusal {
     /// The answer.
     #[must_use]
     pub fn reply(self, gateway: Option<GatewayName>) -> Reply {
-        let code = match self.code {
-            Code::Plain(code) => code.to_owned(),
-            Code::OfGateway(number) => gateway_code(gateway, number),
-        };
+        let code = self.code.text(gateway);
         let body = json!({ "responseData": { "nextStep": self.next.as_str() }, "errors": [self.message], "code": code });
         let retry_after = (self.status == 503).then_some(2);
-        Reply { status: StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body, retry_after }
+        Reply { status: StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body, retry_after, location: None }
     }
 
     /// A stable code for metrics: without the gateway's name.
@@ -241,29 +283,36 @@ impl Reply {
     /// A success with this response data.
     #[must_use]
     pub fn ok(data: Value) -> Self {
-        Self { status: StatusCode::OK, body: envelope(data), retry_after: None }
+        Self { status: StatusCode::OK, body: envelope(data), retry_after: None, location: None }
     }
 
     /// The result is not known yet: asking again finds it out.
     #[must_use]
     pub fn pending() -> Self {
         let data = json!({ "pending": true, "nextStep": Next::Wait.as_str() });
-        Self { status: StatusCode::ACCEPTED, body: envelope(data), retry_after: Some(2) }
+        Self { status: StatusCode::ACCEPTED, body: envelope(data), retry_after: Some(2), location: None }
+    }
+
+    /// Sends the browser on. `code` says why, where it did not go well. 303, so that it asks there with GET (RFC 9110, 15.4.4).
+    #[must_use]
+    pub fn sent_on(location: String, code: Option<&str>) -> Self {
+        let body = json!({ "responseData": {}, "errors": [], "code": code });
+        Self { status: StatusCode::SEE_OTHER, body, retry_after: None, location: Some(location) }
     }
 
     /// The bank, the scheme or the gateway said no.
     #[must_use]
     pub fn declined(gateway: GatewayName, decline: &Decline) -> Self {
-        let (number, message, next) = match decline.class {
-            DeclineClass::Soft => ("0002", "the payment was refused; it may succeed later", Next::TryLaterOrOtherMethod),
-            DeclineClass::NeedsCustomer => ("0002", "the customer has to authenticate", Next::Authenticate),
-            DeclineClass::NeedsNewDetails => ("0002", "the payment details are wrong or have expired", Next::CheckDetails),
-            DeclineClass::Hard | DeclineClass::Risk => ("0002", "the payment was refused for good", Next::OtherMethod),
-            DeclineClass::Cancelled => ("0003", "the customer cancelled the payment", Next::StartAgain),
+        let (code, message, next) = match decline.class {
+            DeclineClass::Soft => (DECLINED, "the payment was refused; it may succeed later", Next::TryLaterOrOtherMethod),
+            DeclineClass::NeedsCustomer => (DECLINED, "the customer has to authenticate", Next::Authenticate),
+            DeclineClass::NeedsNewDetails => (DECLINED, "the payment details are wrong or have expired", Next::CheckDetails),
+            DeclineClass::Hard | DeclineClass::Risk => (DECLINED, "the payment was refused for good", Next::OtherMethod),
+            DeclineClass::Cancelled => (CANCELLED, "the customer cancelled the payment", Next::StartAgain),
         };
         let data = json!({ "nextStep": next.as_str(), "declineClass": decline.class.as_str() });
-        let body = json!({ "responseData": data, "errors": [message], "code": gateway_code(Some(gateway), number) });
-        Self { status: StatusCode::UNPROCESSABLE_ENTITY, body, retry_after: None }
+        let body = json!({ "responseData": data, "errors": [message], "code": code.text(Some(gateway)) });
+        Self { status: StatusCode::UNPROCESSABLE_ENTITY, body, retry_after: None, location: None }
     }
 }
 

@@ -39,6 +39,9 @@ pub struct Capabilities {
     pub inquiry: bool,
     /// A payment can be cancelled by our reference when its gateway id is unknown.
     pub cancel_by_reference: bool,
+    /// A start with the customer present needs what the gateway's front-end component collected (`paymentMethod`); without this the customer
+    /// enters everything at the gateway.
+    pub needs_payment_method: bool,
     /// How long an idempotency key is certain to be honoured, per operation kind the shortest.
     pub idempotency_memory: Duration,
     /// The longest time that one call can take, which is the client's total timeout.

@@ -26,7 +26,7 @@ const SCHEDULED: &str = "Scheduled Event";
 /// An event.
 pub enum Event {
     /// A request.
-    Http(HttpRequest),
+    Http(Box<HttpRequest>),
     /// A batch of messages.
     Sqs(SqsEvent),
     /// The time of a schedule has come.
@@ -39,6 +39,10 @@ pub struct HttpRequest {
     pub method: String,
     /// The path without the query, stage included.
     pub path: String,
+    /// The query as it was sent, without its `?`.
+    pub query: String,
+    /// The domain under which the API was called, as the API says; nothing where there is none, as on a developer's machine.
+    pub domain: Option<String>,
     /// The headers; one that cannot be a header is left out.
     pub headers: HeaderMap,
     /// The address on the network that it came from.
@@ -105,6 +109,9 @@ struct HttpEvent {
     context: HttpContext,
     #[serde(rename = "rawPath", default)]
     raw_path: String,
+    // Local emulations of the HTTP API write null where there is no query.
+    #[serde(rename = "rawQueryString")]
+    raw_query: Option<String>,
     #[serde(default)]
     headers: BTreeMap<String, String>,
     body: Option<String>,
@@ -115,6 +122,8 @@ struct HttpEvent {
 #[derive(Deserialize)]
 struct HttpContext {
     http: HttpLine,
+    #[serde(rename = "domainName")]
+    domain: Option<String>,
 }
 
 #[derive(Deserialize)]
@@ -139,7 +148,7 @@ pub fn read(raw: &str) -> Result<Event, EventError> {
         }
         Shape { context: Some(RequestContext { http: Some(_) }), .. } => {
             let event: HttpEvent = serde_json::from_str(raw).map_err(|_| EventError::Shape)?;
-            Ok(Event::Http(event.into()))
+            Ok(Event::Http(Box::new(event.into())))
         }
         Shape { detail_type: Some(kind), .. } if kind == SCHEDULED => Ok(Event::Schedule),
         Shape { .. } => Err(EventError::Shape),
@@ -157,8 +166,17 @@ impl From<HttpEvent> for HttpRequest {
             .headers
             .iter()
             .filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?)));
-        let HttpLine { method, source_ip } = event.context.http;
-        Self { method: method.to_ascii_uppercase(), path: event.raw_path, headers: headers.collect(), source_ip, body }
+        let headers = headers.collect();
+        let HttpContext { http: HttpLine { method, source_ip }, domain } = event.context;
+        Self {
+            method: method.to_ascii_uppercase(),
+            path: event.raw_path,
+            query: event.raw_query.unwrap_or_default(),
+            domain,
+            headers,
+            source_ip,
+            body,
+        }
     }
 }
 
@@ -219,6 +237,22 @@ mod tests {
         assert!(request.body.is_none());
         assert_eq!(request.headers.get("x-a").unwrap(), "1");
         assert!(!request.headers.contains_key("x y"));
+    }
+
+    #[test]
+    fn the_query_and_the_domain_are_taken_as_they_are_and_may_be_missing() {
+        let read_from = |more: Value, context: Value| {
+            let mut event = json!({ "rawPath": "/a", "requestContext": context });
+            event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+            let Ok(Event::Http(request)) = read(&event.to_string()) else { panic!("not a request: {event}") };
+            (request.query, request.domain)
+        };
+        let http = json!({ "method": "GET" });
+        let full = read_from(json!({ "rawQueryString": "a=%20&b" }), json!({ "http": http, "domainName": "pay.example.com" }));
+        assert_eq!(full, ("a=%20&b".to_owned(), Some("pay.example.com".to_owned())));
+        for more in [json!({}), json!({ "rawQueryString": null })] {
+            assert_eq!(read_from(more, json!({ "http": http, "domainName": null })), (String::new(), None));
+        }
     }
 
     #[test]

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, ORIGIN, RETRY_AFTER,
-    VARY,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, LOCATION, ORIGIN,
+    REFERRER_POLICY, RETRY_AFTER, VARY,
 };
 use http::{HeaderMap, StatusCode};
 use serde_json::Value;
@@ -23,9 +23,11 @@ use crate::cleeng::client::Environment;
 use crate::cleeng::mediastore::{MediaStore, MediaStoreApi, MediaStoreSettings};
 use crate::flow::Delivery;
 use crate::front::card_numbers::holds_card_number;
+use crate::front::onward::parameters;
+use crate::front::origins::is_address;
 use crate::front::reply::{self, Refusal, Reply};
 use crate::front::{Desk, FrontEnd, FrontRequest, GATEWAY_TIMEOUT, NoCaptcha, Origins, RealPatience, Stage};
-use crate::gateway::GatewayName;
+use crate::gateway::{GatewayName, Reference};
 use crate::http::{Request, Response, Transport, TransportError};
 use crate::metrics::{Metric, Metrics};
 use crate::secret::SecretString;
@@ -35,6 +37,9 @@ use crate::settings::{Problems, Reader};
 /// Gateway waits for.
 const DEPLOYED_TIME: Duration = Duration::from_secs(29);
 
+/// The longest query that a gateway adds on the way back, in bytes. API Gateway takes 10,240 with all headers.
+const LONGEST_QUERY: usize = 8_192;
+
 /// The settings that only functions with this door have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrontSettings {
@@ -42,10 +47,12 @@ pub struct FrontSettings {
     pub origins: Origins,
     /// Where MediaStore is.
     pub mediastore: MediaStoreSettings,
+    /// Where the outside reaches us, without a slash at its end; nothing where the requests tell.
+    pub public_url: Option<String>,
 }
 
 impl FrontSettings {
-    /// Reads `ALLOWED_ORIGINS` and `CLEENG_MEDIASTORE_URL`.
+    /// Reads `ALLOWED_ORIGINS`, `CLEENG_MEDIASTORE_URL` and `CONNECTOR_PUBLIC_URL`.
     pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
         // Its absence is noted where the Core API's settings are read.
         let environment = match reader.text("CLEENG_ENVIRONMENT").as_deref() {
@@ -53,8 +60,10 @@ impl FrontSettings {
             _ => Environment::Sandbox,
         };
         let mediastore = MediaStoreSettings::read(reader, environment);
-        let origins = Origins::read(reader, environment == Environment::Sandbox)?;
-        Some(Self { origins, mediastore })
+        let plain_http = environment == Environment::Sandbox;
+        let origins = Origins::read(reader, plain_http);
+        let public_url = Some(reader.base_url("CONNECTOR_PUBLIC_URL", "", plain_http)).filter(|url| !url.is_empty());
+        Some(Self { origins: origins?, mediastore, public_url })
     }
 }
 
@@ -74,6 +83,7 @@ impl FrontDoor {
     pub fn new(front_end: Arc<dyn FrontEnd>, settings: FrontSettings, base: Base, keeper: SecretKeeper) -> Result<Self, Problems> {
         let (max_body_bytes, metrics) = (base.settings.max_body_bytes, base.metrics.clone());
         let origins = Arc::new(settings.origins);
+        let public_url: Option<Arc<str>> = settings.public_url.map(Into::into);
         let mediastore: Arc<dyn MediaStore> = Arc::new(MediaStoreApi::new(settings.mediastore, Arc::clone(&base.transport)));
         let to_gateways: Arc<dyn Transport> = Arc::new(Bounded { inner: Arc::clone(&base.transport), longest: GATEWAY_TIMEOUT });
         let make = move |secrets: &Secrets| {
@@ -81,6 +91,7 @@ impl FrontDoor {
                 world: base.world(secrets, &to_gateways)?,
                 mediastore: Arc::clone(&mediastore),
                 origins: Arc::clone(&origins),
+                public_url: public_url.clone(),
                 patience: Arc::new(RealPatience),
                 captcha: Arc::new(NoCaptcha),
             })
@@ -98,13 +109,15 @@ impl FrontDoor {
                 let desk = self.live.wired();
                 let reply = answer(self.front_end.as_ref(), &desk, self.max_body_bytes, &request, invocation).await;
                 let word = reply.body.get("code").and_then(Value::as_str).unwrap_or("done");
-                self.metrics.count(if reply.status.is_success() { Metric::Settled } else { Metric::EventRefused }, &[("reason", word)]);
+                let well = reply.status.is_success() || (reply.status.is_redirection() && word == "done");
+                self.metrics.count(if well { Metric::Settled } else { Metric::EventRefused }, &[("reason", word)]);
                 info!(request_id = invocation.request_id, code = word, status = reply.status.as_u16(), "front-end call answered");
                 if reply.status == StatusCode::SERVICE_UNAVAILABLE {
                     // It may be for credentials that were rotated: the page's next try finds the new ones.
                     self.live.refresh("front_end_unavailable").await;
                 }
-                Ok(to_answer(reply, &request.headers, &desk).to_event())
+                let way_back = route(self.front_end.as_ref(), &request.path).is_some_and(|route| route.stage.is_on_the_way());
+                Ok(to_answer(reply, &request.headers, if way_back { "GET" } else { "POST" }, &desk).to_event())
             }
             Ok(Event::Sqs(_) | Event::Schedule) => Err(HandlerError::Event(EventError::Shape)),
             Err(error) => {
@@ -120,7 +133,7 @@ pub async fn answer(front_end: &dyn FrontEnd, desk: &Desk, max_body_bytes: usize
     let (gateway, checked) = check(front_end, desk, max_body_bytes, request);
     match checked {
         Err(refusal) => refusal.reply(gateway),
-        Ok(None) => Reply { status: StatusCode::NO_CONTENT, body: Value::Null, retry_after: None },
+        Ok(None) => Reply { status: StatusCode::NO_CONTENT, body: Value::Null, retry_after: None, location: None },
         Ok(Some(checked)) => {
             let clock = desk.world.clock.as_ref();
             let (deadline, received_at) = (deadline(clock, invocation, DEPLOYED_TIME), clock.now());
@@ -134,18 +147,19 @@ type Checked = (Option<GatewayName>, Result<Option<FrontRequest>, Refusal>);
 
 /// Everything that can be said about a request without looking at what it wants. Nothing is the answer to a preflight.
 fn check(front_end: &dyn FrontEnd, desk: &Desk, max_body_bytes: usize, request: &HttpRequest) -> Checked {
-    let Some((gateway, stage)) = route(front_end.route(), &request.path) else { return (None, Err(reply::BAD_PATH)) };
-    (Some(gateway), check_rest(desk, max_body_bytes, request, gateway, stage))
+    let Some(route) = route(front_end, &request.path) else { return (None, Err(reply::BAD_PATH)) };
+    let gateway = route.gateway;
+    let checked = if route.stage.is_on_the_way() {
+        check_way_back(desk, request, route).map(Some)
+    } else {
+        check_call(desk, max_body_bytes, request, route)
+    };
+    (Some(gateway), checked)
 }
 
-fn check_rest(
-    desk: &Desk,
-    max_body_bytes: usize,
-    request: &HttpRequest,
-    gateway: GatewayName,
-    stage: Stage,
-) -> Result<Option<FrontRequest>, Refusal> {
-    if desk.world.gateways.get(gateway).is_none() {
+/// A call of a page.
+fn check_call(desk: &Desk, max_body_bytes: usize, request: &HttpRequest, route: Route) -> Result<Option<FrontRequest>, Refusal> {
+    if desk.world.gateways.get(route.gateway).is_none() {
         return Err(reply::BAD_PATH);
     }
     let header = |name| request.headers.get(name).map(|value| value.to_str().map(str::to_owned));
@@ -171,31 +185,76 @@ fn check_rest(
         return Err(reply::bad_request("the body is no JSON object"));
     }
     let authorization = header(AUTHORIZATION).transpose().map_err(|_| reply::TOKEN_INVALID)?.map(SecretString::new);
-    Ok(Some(FrontRequest { gateway, stage, body, authorization, origin, ip: request.source_ip.clone() }))
+    let own_address = own_address(request, &route.before);
+    let ip = request.source_ip.clone();
+    Ok(Some(FrontRequest { gateway: route.gateway, stage: route.stage, own_address, body, authorization, origin, ip }))
 }
 
-/// `.../connectors/{gateway}/{route}` or the same with `/finalize`; a stage may stand before it.
-fn route(route: &str, path: &str) -> Option<(GatewayName, Stage)> {
-    let (rest, stage) = match path.strip_suffix("/finalize") {
-        Some(rest) => (rest, Stage::Finalize),
-        None => (path, Stage::Start),
-    };
-    let mut segments = rest.rsplit('/');
-    let (last, gateway, room) = (segments.next()?, segments.next()?, segments.next()?);
-    if last != route || room != "connectors" {
-        return None;
+/// A browser that a gateway sends back: it has the address and nothing else, and comes from the gateway's page.
+fn check_way_back(desk: &Desk, request: &HttpRequest, route: Route) -> Result<FrontRequest, Refusal> {
+    if desk.world.gateways.get(route.gateway).is_none() {
+        return Err(reply::BAD_PATH);
     }
-    GatewayName::parse(gateway).map(|gateway| (gateway, stage))
+    if request.method != "GET" {
+        return Err(reply::NOT_GET);
+    }
+    if request.query.len() > LONGEST_QUERY {
+        return Err(reply::TOO_LARGE);
+    }
+    let body = parameters(&request.query).map(Value::Object).ok_or(reply::BAD_QUERY)?;
+    if holds_card_number(&body) {
+        return Err(reply::CARD_NUMBER);
+    }
+    let (authorization, origin, own_address) = (None, None, None);
+    Ok(FrontRequest { gateway: route.gateway, stage: route.stage, own_address, body, authorization, origin, ip: request.source_ip.clone() })
+}
+
+/// What a path says.
+#[derive(Debug, PartialEq, Eq)]
+struct Route {
+    /// What stands before `/connectors/`: the stage of the API, or nothing.
+    before: String,
+    gateway: GatewayName,
+    stage: Stage,
+}
+
+/// `.../connectors/{gateway}/` and a route of this front end behind it.
+fn route(front_end: &dyn FrontEnd, path: &str) -> Option<Route> {
+    let (before, rest) = path.rsplit_once("/connectors/")?;
+    let (gateway, rest) = rest.split_once('/')?;
+    let stage = match (rest.strip_prefix(front_end.route()), rest.strip_prefix(front_end.tokens())) {
+        (Some(""), _) => Stage::Start,
+        (Some("/finalize"), _) => Stage::Finalize,
+        (_, Some("")) => Stage::Tokens,
+        (_, Some(way)) => match way.strip_prefix('/')?.split_once('/')? {
+            ("return", reference) => Stage::Returned(Reference::parse(reference)?),
+            ("cancel", reference) => Stage::GaveUp(Reference::parse(reference)?),
+            _ => return None,
+        },
+        _ => return None,
+    };
+    GatewayName::parse(gateway).map(|gateway| Route { before: before.to_owned(), gateway, stage })
+}
+
+/// Where the outside reached us: the API's domain, of which it says that the request came in by it (API Gateway, `$context.domainName`), and
+/// its stage.
+fn own_address(request: &HttpRequest, before: &str) -> Option<String> {
+    let address = format!("https://{}{before}", request.domain.as_deref()?.to_ascii_lowercase());
+    is_address(&address).then_some(address)
 }
 
 /// The answer with the headers of CORS. API Gateway puts its own in their place; without one, as on a developer's machine, these count.
-fn to_answer(reply: Reply, headers: &HeaderMap, desk: &Desk) -> Answer {
+fn to_answer(reply: Reply, headers: &HeaderMap, method: &'static str, desk: &Desk) -> Answer {
     let mut answer = Answer::new(reply.status, reply.body);
     if let Some(seconds) = reply.retry_after {
         answer = answer.with(RETRY_AFTER, seconds.to_string());
     }
     if reply.status == StatusCode::METHOD_NOT_ALLOWED {
-        answer = answer.with(ALLOW, "POST");
+        answer = answer.with(ALLOW, method);
+    }
+    if let Some(location) = reply.location {
+        // The address that led here binds whoever has it to the attempt: it is not to be told to the next page.
+        answer = answer.with(LOCATION, location).with(REFERRER_POLICY, "no-referrer");
     }
     let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()).filter(|origin| desk.origins.allows(origin));
     match origin {
@@ -223,50 +282,4 @@ impl Transport for Bounded {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_the_functions_own_path_leads_to_it() {
-        let found = |path: &str| route("initial-payment", path);
-        assert_eq!(found("/connectors/adyen/initial-payment"), Some((GatewayName::Adyen, Stage::Start)));
-        assert_eq!(found("/stage/connectors/adyen/initial-payment/finalize"), Some((GatewayName::Adyen, Stage::Finalize)));
-        for path in [
-            "/connectors/unknown/initial-payment",
-            "/connectors/adyen/payment-details",
-            "/adyen/initial-payment",
-            "/connectors/adyen/initial-payment/",
-            "/connectors/adyen/initial-payment/finalize/finalize",
-            "/webhooks/adyen/initial-payment",
-            "/finalize",
-            "",
-        ] {
-            assert_eq!(found(path), None, "{path}");
-        }
-    }
-
-    #[test]
-    fn pages_of_production_are_reached_by_https_only() {
-        let read = |environment: &str, origins: &str| {
-            let get = |name: &str| match name {
-                "CLEENG_ENVIRONMENT" => Some(environment.to_owned()),
-                "ALLOWED_ORIGINS" => Some(origins.to_owned()),
-                _ => None,
-            };
-            let mut reader = Reader::new(&get);
-            let settings = FrontSettings::read(&mut reader);
-            reader.finish(settings)
-        };
-        assert!(read("sandbox", "http://localhost:3000").is_ok());
-        assert_eq!(
-            read("sandbox", "http://localhost:3000").map(|s| s.mediastore.url),
-            Ok("https://mediastore-sandbox.cleeng.com".to_owned())
-        );
-        assert!(read("production", "http://shop.example.com").is_err());
-        assert!(read("production", "").is_err());
-        assert_eq!(
-            read("production", "https://shop.example.com").map(|s| s.mediastore.url),
-            Ok("https://mediastore.cleeng.com".to_owned())
-        );
-    }
-}
+mod tests;

@@ -60,6 +60,7 @@ pub async fn start(case: &mut Case<'_>, snapshot: &Snapshot, input: &PaymentInpu
     let reference = reference(case)?;
     let stores = case.attempt().is_some_and(|attempt| attempt.kind == AttemptKind::StoreDetails);
     let operation = if stores { OperationKind::Store } else { OperationKind::Purchase };
+    let (return_url, cancel_url) = input.back_to.addresses(&reference);
     let make = |key| {
         let purchase = PurchaseRequest {
             key,
@@ -68,8 +69,8 @@ pub async fn start(case: &mut Case<'_>, snapshot: &Snapshot, input: &PaymentInpu
             customer: snapshot.customer.clone(),
             payment_data: input.data.clone(),
             store: true,
-            return_url: input.return_url.clone(),
-            cancel_url: input.cancel_url.clone(),
+            return_url,
+            cancel_url,
             origin: input.origin.clone(),
             customer_ip: input.ip.clone(),
         };

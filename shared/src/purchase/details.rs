@@ -6,12 +6,13 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use super::facts::{REPORT, Round, Snapshot, canonical, fingerprint};
-use super::order::{MAX_ATTEMPTS, just_refused, not_read};
-use super::position::{Position, forget, keep_snapshot, position, snapshot};
-use super::settle::go_on;
-use super::tell::{self, Turned};
-use super::{ask, report};
+use super::facts::{REPORT, Snapshot, canonical, fingerprint};
+use super::hand_in::hand_in;
+use super::order::{MAX_ATTEMPTS, SAME_CLICK, is_over, just_refused, last_touched, not_read};
+use super::position::{Position, forget, position, snapshot};
+use super::settle::{close, go_on};
+use super::tell::{self, Told};
+use super::{ask, report, start};
 use crate::billing::case::{Case, StepTurn};
 use crate::billing::gateway_step::ANOTHER_PAYMENT;
 use crate::billing::{Story, later};
@@ -27,6 +28,9 @@ use crate::journal::store::Key;
 use crate::journal::work::Keep;
 use crate::metrics::Metric;
 use crate::money::Money;
+
+/// The path of the redirect style, behind the gateway's name (Cleeng's media store SDK).
+pub const TOKENS: &str = "v1/payment_details/tokens";
 
 /// More refusals of one customer on one day look like card testing.
 pub const MAX_DECLINES_A_DAY: u32 = 10;
@@ -76,6 +80,12 @@ impl Head {
     }
 }
 
+/// What is known of a customer's storings.
+#[must_use]
+pub fn head_key(customer: &CustomerId) -> Key {
+    Head::key(customer)
+}
+
 /// Counts a refusal, in memory.
 ///
 /// # Errors
@@ -86,7 +96,7 @@ pub async fn count_decline(case: &mut Case<'_>, customer: &CustomerId) -> Story<
     head.stage(case, customer)
 }
 
-/// `POST /connectors/{gateway}/payment-details`.
+/// `POST /connectors/{gateway}/payment-details`, or `.../v1/payment_details/tokens`.
 pub async fn start(desk: &Desk, request: &FrontRequest, delivery: &Delivery) -> Reply {
     match checked_start(desk, request, delivery).await {
         Ok(reply) => reply,
@@ -103,9 +113,9 @@ async fn checked_start(desk: &Desk, request: &FrontRequest, delivery: &Delivery)
         Some(Value::Bool(active)) => *active,
         Some(_) => return Err(reply::bad_request("active must be true or false")),
     };
-    let input = PaymentInput::read(request)?;
+    let input = PaymentInput::read(desk, request, TOKENS)?;
     let customer = read_customer(desk, &token).await?;
-    let print = fingerprint(&desk.world.rules.salt, &["store", &canonical(&input.method), method.as_str()]);
+    let print = fingerprint(&desk.world.rules.salt, &["store", &canonical(&input.wish()), method.as_str()]);
     let wanted = Snapshot {
         order: None,
         offer: None,
@@ -117,8 +127,10 @@ async fn checked_start(desk: &Desk, request: &FrontRequest, delivery: &Delivery)
         fingerprint: print,
         active,
         rounds: Vec::new(),
+        onward: input.back_to.onward().cloned(),
+        gave_up: false,
     };
-    Ok(tell::patiently(desk, || start_once(desk, &wanted, &input, delivery)).await)
+    Ok(start::start(desk, &wanted, &input, delivery).await)
 }
 
 fn our_method(desk: &Desk, request: &FrontRequest) -> Result<PaymentMethodId, Refusal> {
@@ -142,43 +154,49 @@ async fn read_customer(
     if customer.id == *token.customer() { Ok(customer) } else { Err(reply::TOKEN_INVALID) }
 }
 
-fn details_key(wanted: &Snapshot) -> Key {
+/// The obligation of a storing.
+#[must_use]
+pub fn details_key(wanted: &Snapshot) -> Key {
     Key::new("details", &[wanted.customer.as_str(), &wanted.fingerprint])
 }
 
-async fn start_once(desk: &Desk, wanted: &Snapshot, input: &PaymentInput, delivery: &Delivery) -> Turned {
-    let mut case = match Case::open_alone(&desk.world, details_key(wanted), &[Head::key(&wanted.customer)], delivery).await {
-        Ok(case) => case,
-        Err(verdict) => return tell::unopened(&verdict),
-    };
-    case.bound_calls(GATEWAY_TIMEOUT);
-    let story = store(&mut case, wanted, input).await;
-    let verdict = case.conclude(story).await;
-    tell::tell(&case, wanted.gateway, &verdict)
-}
-
 /// The story of a start.
-async fn store(case: &mut Case<'_>, wanted: &Snapshot, input: &PaymentInput) -> Story<Verdict> {
-    if let Some(verdict) = ended(case) {
+///
+/// # Errors
+/// Later or parked.
+pub async fn store(case: &mut Case<'_>, wanted: &Snapshot, input: &PaymentInput) -> Story<Verdict> {
+    if let Some(verdict) = ended(case)
+        && !is_new_wish(case, input)
+    {
         return Ok(verdict);
     }
     if case.attempt().is_some() {
         let kept = snapshot(case)?;
         let answered = match position(case)? {
+            Position::Waiting { .. } if is_over(case, &kept, input) => None,
             Position::Waiting { .. } => return Ok(Verdict::Settled("action")),
             Position::Pending => return Err(later("payment_pending")),
-            Position::NotStarted | Position::StartUnknown => ask::start(case, &kept, input).await?,
-            Position::RoundUnknown(round) => ask::finish(case, &kept, round).await?,
-            Position::Decided(answered) => answered,
+            Position::NotStarted | Position::StartUnknown => Some(ask::start(case, &kept, input).await?),
+            Position::RoundUnknown(round) => Some(ask::finish(case, &kept, round).await?),
+            Position::Decided(answered) => Some(answered),
         };
+        let Some(answered) = answered else { return anew(case, wanted, input).await };
         return go_on(case, &kept, answered).await;
     }
     if just_refused(case, wanted) {
         return Ok(Verdict::Settled("declined"));
     }
+    anew(case, wanted, input).await
+}
+
+/// Opens an attempt, in place of one whose page is over.
+async fn anew(case: &mut Case<'_>, wanted: &Snapshot, input: &PaymentInput) -> Story<Verdict> {
     let mut head = Head::read(case, &wanted.customer).await?;
-    if head.declines >= MAX_DECLINES_A_DAY || case.run.obligation.attempts.len() >= MAX_ATTEMPTS {
+    if head.declines >= MAX_DECLINES_A_DAY || tries_today(case) >= MAX_ATTEMPTS {
         return Ok(Verdict::Settled("too_many_attempts"));
+    }
+    if case.attempt().is_some() {
+        close(case, Finish::Superseded)?;
     }
     let own = case.run.key().as_str().to_owned();
     head.waiting.retain(|other| *other != own);
@@ -192,9 +210,23 @@ async fn store(case: &mut Case<'_>, wanted: &Snapshot, input: &PaymentInput) -> 
     go_on(case, wanted, answered).await
 }
 
+/// How many attempts at this storing began within its life.
+fn tries_today(case: &Case<'_>) -> usize {
+    let attempts = case.run.obligation.attempts.iter();
+    attempts.filter(|attempt| case.now().since(attempt.opened_at) < LIFE).count()
+}
+
+/// Whether details are to be stored anew though the same data was stored before. Where the customer enters nothing here, the same data says
+/// nothing: he may have removed the details since, or choose another account at the gateway.
+fn is_new_wish(case: &Case<'_>, input: &PaymentInput) -> bool {
+    let stored = case.run.obligation.attempts.last().filter(|last| last.finish == Some(Finish::Stored));
+    input.says_nothing() && stored.is_some_and(|last| case.now().since(last_touched(last)) >= SAME_CLICK)
+}
+
 fn ended(case: &Case<'_>) -> Option<Verdict> {
     let obligation = &case.run.obligation;
-    if obligation.attempts.iter().any(|attempt| attempt.finish == Some(Finish::Stored)) {
+    // An attempt after one that stored is a new wish.
+    if obligation.attempts.last().is_some_and(|last| last.finish == Some(Finish::Stored)) {
         return Some(Verdict::Settled("stored"));
     }
     obligation.is_blocked().then_some(Verdict::Settled("parked"))
@@ -257,17 +289,17 @@ async fn checked_finalize(desk: &Desk, request: &FrontRequest, delivery: &Delive
     let back = body::brought_back(request)?;
     let customer = read_customer(desk, &token).await?;
     let waiting = waiting(desk, &customer.id).await?;
-    let mut last = reply::NOTHING_WAITS.reply(Some(request.gateway));
+    let mut last = Told::Refused(reply::NOTHING_WAITS);
     // The request does not say which storing it belongs to. The latest comes first; the gateway's answer tells.
     for key in waiting.into_iter().rev() {
         let key = Key::from_stored(key);
-        let (told, again) = finalize_patiently(desk, &key, &method, request, &back, delivery).await;
-        if !again {
-            return Ok(told);
-        }
+        let (told, again) = finalize_patiently(desk, &key, &method, &back, delivery).await;
         last = told;
+        if !again {
+            break;
+        }
     }
-    Ok(last)
+    Ok(last.reply(request.gateway))
 }
 
 async fn waiting(desk: &Desk, customer: &CustomerId) -> Result<Vec<String>, Refusal> {
@@ -279,14 +311,7 @@ async fn waiting(desk: &Desk, customer: &CustomerId) -> Result<Vec<String>, Refu
 }
 
 /// Hands it in for one storing. Tells also whether another one should be tried.
-async fn finalize_patiently(
-    desk: &Desk,
-    key: &Key,
-    method: &PaymentMethodId,
-    request: &FrontRequest,
-    back: &Value,
-    delivery: &Delivery,
-) -> (Reply, bool) {
+async fn finalize_patiently(desk: &Desk, key: &Key, method: &PaymentMethodId, back: &Value, delivery: &Delivery) -> (Told, bool) {
     let again = std::sync::atomic::AtomicBool::new(false);
     let once = || async {
         let mut case = match Case::open_alone(&desk.world, key.clone(), &[], delivery).await {
@@ -298,7 +323,7 @@ async fn finalize_patiently(
         let verdict = case.conclude(story).await;
         let other = matches!(verdict, Verdict::Later { reason: ANOTHER_PAYMENT, .. } | Verdict::Settled("nothing_waits"));
         again.store(other, std::sync::atomic::Ordering::SeqCst);
-        tell::tell(&case, request.gateway, &verdict)
+        tell::tell(&case, &verdict)
     };
     let told = tell::patiently(desk, once).await;
     (told, again.load(std::sync::atomic::Ordering::SeqCst))
@@ -316,28 +341,9 @@ async fn come_back(case: &mut Case<'_>, method: &PaymentMethodId, back: &Value) 
             _ => Verdict::Settled("nothing_waits"),
         });
     }
-    let mut kept = snapshot(case)?;
+    let kept = snapshot(case)?;
     if kept.method != *method {
         return Ok(Verdict::Settled("nothing_waits"));
     }
-    match position(case)? {
-        Position::NotStarted => Ok(Verdict::Settled("nothing_waits")),
-        Position::StartUnknown => Err(later("start_unknown")),
-        Position::Pending => Err(later("payment_pending")),
-        Position::Decided(answered) => go_on(case, &kept, answered).await,
-        Position::RoundUnknown(round) => {
-            let answered = ask::finish(case, &kept, round).await?;
-            go_on(case, &kept, answered).await
-        }
-        Position::Waiting { round, .. } => {
-            if round.checked_sub(1).and_then(|last| kept.rounds.get(last)).is_some_and(|last| last.fingerprint == print) {
-                return Ok(Verdict::Settled("action"));
-            }
-            kept.rounds.truncate(round);
-            kept.rounds.push(Round { fingerprint: print, details: back.clone() });
-            keep_snapshot(case, &kept);
-            let answered = ask::finish(case, &kept, round).await?;
-            go_on(case, &kept, answered).await
-        }
-    }
+    hand_in(case, back, |_, _| None).await
 }

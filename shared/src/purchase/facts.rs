@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::billing::gateway_step::Finding;
 use crate::clock::Timestamp;
+use crate::front::onward::Onward;
 use crate::gateway::{Decline, GatewayName, Outcome};
 use crate::ids::{CustomerId, ExternalPaymentId, OfferId, OrderId, PaymentMethodId};
 use crate::money::Money;
@@ -50,6 +51,12 @@ pub struct Snapshot {
     /// What the customer brought back, round by round.
     #[serde(default)]
     pub rounds: Vec<Round>,
+    /// Where we send him on to when the gateway sends him back to us; nothing where the page takes what he brings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub onward: Option<Onward>,
+    /// He gave up at the gateway: he may still come back with his agreement, but his next try gets a page of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gave_up: bool,
 }
 
 /// What the customer brought back once.

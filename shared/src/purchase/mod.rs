@@ -8,6 +8,9 @@
 //! |---|---|
 //! | [`facts`] | the snapshot, and what the gateway said |
 //! | [`position`] | how far the open attempt is |
+//! | [`start`] | one start, whatever of |
+//! | [`hand_in`] | handing in what the customer brought back |
+//! | [`redirect`] | the redirect style: the customer comes back to us, and is sent on |
 //! | [`order`] | start and finalize of an order's payment |
 //! | [`details`] | start and finalize of storing details |
 //! | [`ask`] | the calls to the gateway |
@@ -25,10 +28,13 @@ pub mod ask;
 pub mod details;
 pub mod facts;
 pub mod give_back;
+pub mod hand_in;
 pub mod order;
 pub mod position;
+pub mod redirect;
 pub mod report;
 pub mod settle;
+pub mod start;
 pub mod tell;
 
 pub use self::absent::{expire_purchase, finish_approved, settle_by_notification};

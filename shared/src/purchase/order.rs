@@ -2,11 +2,12 @@
 
 use std::time::Duration;
 
-use super::facts::{Round, SNAPSHOT, Snapshot, canonical, fingerprint};
+use super::facts::{SNAPSHOT, Snapshot, canonical, fingerprint};
+use super::hand_in::hand_in;
 use super::position::{Position, keep_snapshot, position, snapshot};
 use super::settle::{close, go_on};
 use super::tell::{self, Turned};
-use super::{ask, give_back};
+use super::{ask, give_back, start};
 use crate::billing::case::Case;
 use crate::billing::gateway_step::ANOTHER_PAYMENT;
 use crate::billing::{Story, later};
@@ -30,13 +31,19 @@ pub const MAX_ATTEMPTS: usize = 10;
 /// methods without entry fields send the same data every time.
 pub const SAME_CLICK: Duration = Duration::from_secs(120);
 
+/// A page of the gateway is given out for this long. PayPal's lapses after three hours (Orders 2.13, `links`), and the customer needs time there.
+const PAGE_LIFE: Duration = Duration::from_secs(3_600);
+
+/// The path of the redirect style, behind the gateway's name (Cleeng's media store SDK).
+pub const TOKENS: &str = "v1/tokens";
+
 /// The obligation of an order.
 #[must_use]
 pub fn order_key(order: &OrderId) -> Key {
     Key::new("order", &[order.as_str()])
 }
 
-/// `POST /connectors/{gateway}/initial-payment`.
+/// `POST /connectors/{gateway}/initial-payment`, or `.../v1/tokens`.
 pub async fn start(desk: &Desk, request: &FrontRequest, delivery: &Delivery) -> Reply {
     match checked_start(desk, request, delivery).await {
         Ok(reply) => reply,
@@ -48,13 +55,13 @@ async fn checked_start(desk: &Desk, request: &FrontRequest, delivery: &Delivery)
     body::check(desk, request).await?;
     let token = request.token(desk)?;
     let id: OrderId = body::id(request, "orderId", "orderId is missing or no id")?;
-    let input = PaymentInput::read(request)?;
+    let input = PaymentInput::read(desk, request, TOKENS)?;
     let (order, method) = read_order(desk, request.gateway, &token, &id).await?;
     if order.total.is_zero() && !order.needs_details {
         return Err(reply::NOTHING_TO_PAY);
     }
     let wanted = wanted(desk, &order, &method, request.gateway, &input);
-    Ok(tell::patiently(desk, || start_once(desk, &wanted, &input, delivery)).await)
+    Ok(start::start(desk, &wanted, &input, delivery).await)
 }
 
 /// Reads the order with the customer's token: that is how it is known to be his. Then everything in it must be ours and the token's.
@@ -97,7 +104,7 @@ pub fn not_read(desk: &Desk, error: MediaStoreError) -> Refusal {
 /// The snapshot of an attempt with this data.
 fn wanted(desk: &Desk, order: &CustomerOrder, method: &PaymentMethodId, gateway: GatewayName, input: &PaymentInput) -> Snapshot {
     // An order whose amount was changed is another payment, whatever card it is.
-    let parts = ["order", &canonical(&input.method), method.as_str(), &order.total.to_decimal(), order.total.currency.as_str()];
+    let parts = ["order", &canonical(&input.wish()), method.as_str(), &order.total.to_decimal(), order.total.currency.as_str()];
     Snapshot {
         order: Some(order.id.clone()),
         offer: Some(order.offer.clone()),
@@ -109,31 +116,24 @@ fn wanted(desk: &Desk, order: &CustomerOrder, method: &PaymentMethodId, gateway:
         fingerprint: fingerprint(&desk.world.rules.salt, &parts),
         active: true,
         rounds: Vec::new(),
+        onward: input.back_to.onward().cloned(),
+        gave_up: false,
     }
 }
 
-async fn start_once(desk: &Desk, wanted: &Snapshot, input: &PaymentInput, delivery: &Delivery) -> Turned {
-    let Some(order) = &wanted.order else { return Turned::Told(reply::UNAVAILABLE.reply(None)) };
-    let mut case = match Case::open_alone(&desk.world, order_key(order), &[], delivery).await {
-        Ok(case) => case,
-        Err(verdict) => return tell::unopened(&verdict),
-    };
-    case.bound_calls(GATEWAY_TIMEOUT);
-    let story = pay(&mut case, wanted, input).await;
-    let verdict = case.conclude(story).await;
-    tell::tell(&case, wanted.gateway, &verdict)
-}
-
 /// The story of a start.
-async fn pay(case: &mut Case<'_>, wanted: &Snapshot, input: &PaymentInput) -> Story<Verdict> {
+///
+/// # Errors
+/// Later or parked.
+pub async fn pay(case: &mut Case<'_>, wanted: &Snapshot, input: &PaymentInput) -> Story<Verdict> {
     if let Some(verdict) = ended(case) {
         return Ok(verdict);
     }
     if case.attempt().is_some() {
-        let kept = snapshot(case)?;
+        let mut kept = snapshot(case)?;
         let same = kept.fingerprint == wanted.fingerprint;
         match position(case)? {
-            Position::Waiting { .. } if same => return Ok(Verdict::Settled("action")),
+            Position::Waiting { .. } if same && !is_over(case, &kept, input) => return Ok(Verdict::Settled("action")),
             Position::NotStarted if same && case.now() < kept.expires_at => {
                 let answered = ask::start(case, &kept, input).await?;
                 return go_on(case, &kept, answered).await;
@@ -146,6 +146,9 @@ async fn pay(case: &mut Case<'_>, wanted: &Snapshot, input: &PaymentInput) -> St
                 close(case, Finish::Superseded)?;
             }
             Position::StartUnknown => {
+                // The gateway may hear of it only now, and then it sends the customer back to where this start says.
+                kept.onward = wanted.onward.clone().or(kept.onward);
+                keep_snapshot(case, &kept);
                 let answered = ask::start(case, &kept, input).await?;
                 return go_on(case, &kept, answered).await;
             }
@@ -189,9 +192,29 @@ fn not_now(case: &Case<'_>, wanted: &Snapshot) -> Option<Verdict> {
 #[must_use]
 pub fn just_refused(case: &Case<'_>, wanted: &Snapshot) -> bool {
     let Some(last) = case.run.obligation.attempts.last() else { return false };
-    let at = last.steps.iter().map(|step| step.begun_at).max().unwrap_or(last.opened_at);
     let refused = matches!(last.finish, Some(Finish::Declined { .. }));
-    refused && case.now().since(at) < SAME_CLICK && kept(last).is_some_and(|kept| kept.fingerprint == wanted.fingerprint)
+    refused
+        && case.now().since(last_touched(last)) < SAME_CLICK
+        && kept(last).is_some_and(|kept| kept.fingerprint == wanted.fingerprint && !was_away(&kept))
+}
+
+/// Whether the page of the gateway that waits for the customer is not given out again: he gave up there, or it was opened long ago and says
+/// nothing that another one would not.
+#[must_use]
+pub fn is_over(case: &Case<'_>, kept: &Snapshot, input: &PaymentInput) -> bool {
+    let old = case.attempt().is_some_and(|attempt| case.now().since(attempt.opened_at) >= PAGE_LIFE);
+    kept.gave_up || (old && (kept.onward.is_some() || input.says_nothing()))
+}
+
+/// Whether the customer was at the gateway and came back to us: his next click is one of its own, even right after.
+fn was_away(kept: &Snapshot) -> bool {
+    kept.onward.is_some() && !kept.rounds.is_empty()
+}
+
+/// When the last step of an attempt was begun.
+#[must_use]
+pub fn last_touched(attempt: &Attempt) -> Timestamp {
+    attempt.steps.iter().map(|step| step.begun_at).max().unwrap_or(attempt.opened_at)
 }
 
 /// Whether this was brought back in the attempt's last round.
@@ -224,7 +247,7 @@ async fn checked_finalize(desk: &Desk, request: &FrontRequest, delivery: &Delive
     let back = body::brought_back(request)?;
     let (order, method) = read_order(desk, request.gateway, &token, &id).await?;
     let seen = Seen { order, method, gateway: request.gateway };
-    Ok(tell::patiently(desk, || finalize_once(desk, &seen, &back, delivery)).await)
+    Ok(tell::patiently(desk, || finalize_once(desk, &seen, &back, delivery)).await.reply(request.gateway))
 }
 
 /// The order as it is now.
@@ -256,7 +279,7 @@ async fn finalize_once(desk: &Desk, seen: &Seen, back: &serde_json::Value, deliv
     if matches!(verdict, Verdict::Later { reason: ANOTHER_PAYMENT, .. }) {
         find_earlier(&case, delivery).await;
     }
-    tell::tell(&case, seen.gateway, &verdict)
+    tell::tell(&case, &verdict)
 }
 
 /// The story of a finalize.
@@ -268,35 +291,7 @@ async fn come_back(case: &mut Case<'_>, seen: &Seen, back: &serde_json::Value) -
         let refused = case.run.obligation.attempts.last().is_some_and(|last| matches!(last.finish, Some(Finish::Declined { .. })));
         return Ok(Verdict::Settled(if refused { "declined" } else { "nothing_waits" }));
     }
-    let mut kept = snapshot(case)?;
-    let print = ask::fingerprint_of(case, back);
-    match position(case)? {
-        Position::NotStarted => Ok(Verdict::Settled("nothing_waits")),
-        Position::StartUnknown => Err(later("start_unknown")),
-        Position::Pending => Err(later("payment_pending")),
-        Position::Decided(answered) => go_on(case, &kept, answered).await,
-        Position::RoundUnknown(round) => {
-            let answered = ask::finish(case, &kept, round).await?;
-            go_on(case, &kept, answered).await
-        }
-        Position::Waiting { round, .. } => {
-            let answered_already = round.checked_sub(1).and_then(|last| kept.rounds.get(last));
-            if answered_already.is_some_and(|last| last.fingerprint == print) {
-                return Ok(Verdict::Settled("action"));
-            }
-            if let Some(word) = no_longer(case.now(), seen, &kept) {
-                let finish = if word == "order_changed" { Finish::Superseded } else { Finish::Stale { reason: word.to_owned() } };
-                close(case, finish)?;
-                case.pause().await?;
-                return Ok(Verdict::Settled(word));
-            }
-            kept.rounds.truncate(round);
-            kept.rounds.push(Round { fingerprint: print, details: back.clone() });
-            keep_snapshot(case, &kept);
-            let answered = ask::finish(case, &kept, round).await?;
-            go_on(case, &kept, answered).await
-        }
-    }
+    hand_in(case, back, |case, kept| no_longer(case.now(), seen, kept)).await
 }
 
 /// Why what the customer brought back is not handed in any more.
@@ -317,6 +312,11 @@ async fn find_earlier(case: &Case<'_>, delivery: &Delivery) {
         else {
             continue;
         };
+        // What waits under an id of its own holds nothing until somebody finishes it, which nobody does any more: it is called off when its
+        // time is over, and if it was paid without us, the gateway's word has it given back.
+        if case.payment(&reference).is_some_and(|payment| payment.started.is_some()) {
+            continue;
+        }
         if !case.run.covers(case.call_timeout(&gateway)) {
             return;
         }

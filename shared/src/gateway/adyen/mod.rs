@@ -172,6 +172,7 @@ impl Gateway for Adyen {
             settles_by_notification: true,
             inquiry: false,
             cancel_by_reference: true,
+            needs_payment_method: true,
             idempotency_memory: IDEMPOTENCY_MEMORY,
             call_timeout: CALL_TIMEOUT,
         }

@@ -131,6 +131,7 @@ impl Gateway for PayPal {
             settles_by_notification: false,
             inquiry: false,
             cancel_by_reference: false,
+            needs_payment_method: false,
             idempotency_memory: IDEMPOTENCY_MEMORY,
             call_timeout: CALL_TIMEOUT,
         }

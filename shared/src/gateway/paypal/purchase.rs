@@ -83,7 +83,9 @@ impl PayPal {
         let Some(started) = request.started.as_deref() else {
             return Err(GatewayError::Malformed { code: "nothing_started".to_owned() });
         };
-        if NAMES_OF_STARTED.iter().any(|name| request.details.get(*name).is_some_and(|told| told.as_str() != Some(started))) {
+        // What a page hands in stands one level lower.
+        let details = request.details.get("details").filter(|nested| nested.is_object()).unwrap_or(&request.details);
+        if NAMES_OF_STARTED.iter().any(|name| details.get(*name).is_some_and(|told| told.as_str() != Some(started))) {
             return Ok(Outcome::Unknown(UnknownCause::AnotherPayment));
         }
         if !wire::is_id(started) {
