@@ -8,6 +8,7 @@ mod doctor;
 mod explain;
 mod neighbours;
 mod parked;
+mod purchases;
 mod reconcile;
 mod replay;
 mod silence;
