@@ -194,6 +194,16 @@ async fn every_mistake_in_the_secret_is_told_by_its_path_with_its_fix_and_no_val
 }
 
 #[tokio::test]
+async fn what_is_inside_something_that_is_missing_is_not_told_as_well() {
+    let (mut settings, mut changed) = (embedded(), secret());
+    changed["adyen"] = Value::Null;
+    settings.insert("CONNECTOR_SECRETS".to_owned(), changed.to_string());
+    let found = examine(settings).await;
+    let subjects: Vec<&str> = bad(&found).into_iter().map(|finding| finding.subject.as_str()).collect();
+    assert_eq!(subjects, ["adyen"]);
+}
+
+#[tokio::test]
 async fn several_mistakes_are_all_told_at_once() {
     let (mut settings, mut changed) = (embedded(), secret());
     changed["idempotency_salt"] = json!("short");

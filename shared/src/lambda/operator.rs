@@ -104,11 +104,10 @@ impl Deployment {
         let Some(secrets) = secrets else { return (None, problems) };
         let mut also = |found: Result<(), Problems>| {
             for problem in found.err().into_iter().flat_map(|problems| problems.0) {
-                // What the form of the secret tells is not told again by whoever misses it.
-                if !problems
-                    .iter()
-                    .any(|known| known.setting == problem.setting || problem.setting.starts_with(&format!("{}[", known.setting)))
-                {
+                // What the form of the secret tells is not told again by whoever misses it, nor what is inside something that is missing.
+                let inside =
+                    |known: &Problem| problem.setting.strip_prefix(&known.setting).is_some_and(|rest| rest.starts_with(['[', '.']));
+                if !problems.iter().any(|known| known.setting == problem.setting || inside(known)) {
                     problems.push(problem);
                 }
             }
