@@ -15,6 +15,7 @@ use crate::house::House;
 use crate::paypal::{PayPal, PayPalConfig};
 use crate::peer::Peer;
 use crate::stage::{self, CAPTURE_ONLY_METHOD, METHOD, known};
+use crate::stripe::{Stripe, StripeConfig};
 
 /// The PayPal payment method of the sandbox that is authorised first.
 pub const PAYPAL_METHOD: &str = "125125125";
@@ -26,6 +27,16 @@ pub const PAYPAL_CLIENT_ID: &str = "AZDxjDScFpQtjWTOUtWKbyN_bDt4OgqaF4eYXlewfBP4
 pub const PAYPAL_SECRET: &str = "EGnHDxD_qRPdaLdZz8iCr8N7_MzF-YHPTkjs6NKYQvQSBngp4PTTVWkPZRbL";
 /// The webhook of the sandbox at PayPal.
 pub const PAYPAL_WEBHOOK_ID: &str = "8PT597110X687430LKGECATA";
+/// The Stripe payment method of the sandbox that is authorised first.
+pub const STRIPE_METHOD: &str = "127127127";
+/// The Stripe payment method of the sandbox that is charged at once.
+pub const STRIPE_CAPTURE_ONLY_METHOD: &str = "128128128";
+/// The Stripe API key of the sandbox.
+pub const STRIPE_API_KEY: &str = "sk_test_51SandboxKey0123456789abcdefghijklmnopqrstuvwxyz";
+/// The signing secret of the sandbox's webhook endpoint at Stripe.
+pub const STRIPE_WEBHOOK_SECRET: &str = "whsec_SandboxSecret0123456789abcdefghijk";
+/// The version of Stripe's API that the adapter is written for, said once more.
+pub const STRIPE_VERSION: &str = "2023-08-16";
 
 /// A gateway on the stage, with its payment methods in Cleeng.
 #[derive(Clone)]
@@ -44,6 +55,7 @@ pub const fn methods_of(gateway: GatewayName) -> (&'static str, &'static str) {
     match gateway {
         GatewayName::Adyen => (METHOD, CAPTURE_ONLY_METHOD),
         GatewayName::PayPal => (PAYPAL_METHOD, PAYPAL_CAPTURE_ONLY_METHOD),
+        GatewayName::Stripe => (STRIPE_METHOD, STRIPE_CAPTURE_ONLY_METHOD),
     }
 }
 
@@ -53,6 +65,7 @@ pub const fn addresses_of(gateway: GatewayName) -> &'static [&'static str] {
     match gateway {
         GatewayName::Adyen => &["http://adyen.test"],
         GatewayName::PayPal => &["https://api-m.sandbox.paypal.com", "https://api.sandbox.paypal.com"],
+        GatewayName::Stripe => &["https://api.stripe.com"],
     }
 }
 
@@ -62,6 +75,8 @@ pub struct Houses {
     pub adyen: Arc<Adyen>,
     /// PayPal.
     pub paypal: Arc<PayPal>,
+    /// Stripe.
+    pub stripe: Arc<Stripe>,
 }
 
 impl Houses {
@@ -74,16 +89,22 @@ impl Houses {
             webhook_id: PAYPAL_WEBHOOK_ID.to_owned(),
             certificate_host: "https://api.sandbox.paypal.com".to_owned(),
         };
+        let stripe = StripeConfig {
+            api_keys: vec![STRIPE_API_KEY.to_owned()],
+            webhook_secrets: vec![STRIPE_WEBHOOK_SECRET.to_owned()],
+            api_version: STRIPE_VERSION.to_owned(),
+        };
         Self {
             adyen: Arc::new(Adyen::new(stage::adyen_config(), Arc::new(clock.clone()))),
             paypal: Arc::new(PayPal::new(config, Arc::new(clock.clone()))),
+            stripe: Arc::new(Stripe::new(stripe, Arc::new(clock.clone()))),
         }
     }
 
     /// All of them as guests, Adyen first.
     #[must_use]
     pub fn guests(&self) -> Vec<Guest> {
-        let houses: [Arc<dyn House>; 2] = [self.adyen.clone(), self.paypal.clone()];
+        let houses: [Arc<dyn House>; 3] = [self.adyen.clone(), self.paypal.clone(), self.stripe.clone()];
         let guest = |house: Arc<dyn House>| {
             let (method, capture_only) = methods_of(house.gateway());
             Guest { house, method, capture_only }
@@ -94,7 +115,11 @@ impl Houses {
     /// All of them as peers.
     #[must_use]
     pub fn peers(&self) -> Vec<(GatewayName, Arc<dyn Peer>)> {
-        vec![(GatewayName::Adyen, self.adyen.clone()), (GatewayName::PayPal, self.paypal.clone())]
+        vec![
+            (GatewayName::Adyen, self.adyen.clone()),
+            (GatewayName::PayPal, self.paypal.clone()),
+            (GatewayName::Stripe, self.stripe.clone()),
+        ]
     }
 }
 
@@ -118,6 +143,11 @@ pub fn settings_of(gateway: GatewayName, url: Option<&str>) -> Vec<(&'static str
             settings.extend(url.map(|url| ("PAYPAL_BASE_URL", url.to_owned())));
             settings
         }
+        GatewayName::Stripe => {
+            let mut settings = vec![("STRIPE_ENVIRONMENT", "test".to_owned())];
+            settings.extend(url.map(|url| ("STRIPE_BASE_URL", url.to_owned())));
+            settings
+        }
     }
 }
 
@@ -133,6 +163,7 @@ pub fn secrets() -> Value {
     json!({
         "adyen": { "api_key": [stage::ADYEN_API_KEY], "hmac_keys": [stage::ADYEN_HMAC_KEY] },
         "paypal": { "client_secret": [PAYPAL_SECRET] },
+        "stripe": { "api_key": [STRIPE_API_KEY], "webhook_secrets": [STRIPE_WEBHOOK_SECRET] },
     })
 }
 

@@ -7,6 +7,7 @@
 //! | [`crash`] | process death at a chosen point |
 //! | [`adyen`] | Adyen's Checkout API |
 //! | [`paypal`] | PayPal's Orders, Payments and Vault APIs |
+//! | [`stripe`] | Stripe's PaymentIntents, SetupIntents and Refunds APIs |
 //! | [`books`] | the balance of both sides |
 //! | [`mail`] | the queues of a stage, for whoever plays a flow to its end |
 //! | [`notices`] | the gateways' notifications on a stage |
@@ -34,3 +35,4 @@ pub mod open_house;
 pub mod paypal;
 pub mod peer;
 pub mod stage;
+pub mod stripe;

@@ -44,6 +44,7 @@ use crate::guests::{self, Houses, methods_of};
 use crate::mail::Mail;
 use crate::paypal::PayPal as PayPalSimulator;
 use crate::peer::{InProcess, Road};
+use crate::stripe::Stripe as StripeSimulator;
 
 /// The publisher of the sandbox.
 pub const PUBLISHER: &str = "558186818";
@@ -133,6 +134,8 @@ pub struct Stage {
     pub adyen: Arc<AdyenSimulator>,
     /// PayPal.
     pub paypal: Arc<PayPalSimulator>,
+    /// Stripe.
+    pub stripe: Arc<StripeSimulator>,
     /// All gateways, Adyen first.
     pub guests: Vec<Guest>,
     /// The way to Cleeng and all of them, where faults are laid and calls are listed.
@@ -223,12 +226,13 @@ impl Stage {
             patience: Arc::new(Turns),
             captcha: Arc::new(NoCaptcha),
         };
-        let (guests, Houses { adyen, paypal }) = (houses.guests(), houses);
+        let (guests, Houses { adyen, paypal, stripe }) = (houses.guests(), houses);
         Self {
             clock,
             cleeng,
             adyen,
             paypal,
+            stripe,
             guests,
             road,
             switch,

@@ -267,7 +267,7 @@ fn settings_read(source: &str) -> BTreeSet<String> {
     let code: String =
         code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(str::chars).filter(|c| !c.is_whitespace()).collect();
     let calls = [".text(", ".required(", ".parsed(", ".number(", ".base_url(", "env::var(", "env::var_os(", "get)(", "get("];
-    let families = ["CONNECTOR_", "CLEENG_", "ADYEN_", "PAYPAL_"];
+    let families = ["CONNECTOR_", "CLEENG_", "ADYEN_", "PAYPAL_", "STRIPE_"];
     let mut names = BTreeSet::new();
     let pieces: Vec<&str> = code.split('"').collect();
     for pair in pieces.windows(2) {
@@ -411,6 +411,44 @@ fn only_who_learns_a_gateways_word_and_who_goes_round_may_bring_events_back_and_
             assert!(policy.0.iter().any(|line| line.trim() == format!("- !GetAtt {base}Role.Arn")), "{queue} does not take {function}");
         }
     }
+}
+
+#[test]
+fn a_gateway_touches_no_other_files_than_the_page_about_adding_one_lists() {
+    fn files(folder: &Path, visit: &mut dyn FnMut(&Path)) {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() { files(&path, visit) } else { visit(&path) }
+        }
+    }
+    let guide = read("docs/adding-a-gateway.md");
+    let listed: BTreeSet<String> = guide
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .flat_map(|line| line.split('|').nth(1).unwrap().split(','))
+        .map(|path| path.trim().trim_matches('`').replace("NAME", "stripe"))
+        .collect();
+    let mut missing = Vec::new();
+    let mut visit = |path: &Path| {
+        let Ok(text) = fs::read_to_string(path) else { return };
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<String>().to_lowercase();
+        let path = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        let is_listed = listed.iter().any(|entry| path == *entry || entry.ends_with('/') && path.starts_with(entry.as_str()));
+        if code.contains("stripe") && !is_listed {
+            missing.push(path);
+        }
+    };
+    for folder in ["shared/src", "sandbox/src", "sandbox/tests", "functions", "docs"] {
+        files(&root().join(folder), &mut visit);
+    }
+    for file in ["template.yaml", "README.md", "CHANGELOG.md", "samconfig.toml"] {
+        visit(&root().join(file));
+    }
+    assert_eq!(
+        missing,
+        ["docs/adding-a-gateway.md", "docs/decisions/0002-dependencies.md"],
+        "the page itself, and the reason of a dependency"
+    );
 }
 
 #[test]

@@ -8,6 +8,7 @@ mod modifications;
 mod mutations;
 mod notifications;
 mod payments;
+mod purchases;
 
 use connector::gateway::{
     CaptureRequest, DeclineClass, Gateway, GatewayError, GatewayText, IdempotencyKey, MerchantInitiated, Operation, OperationKind, Outcome,
@@ -21,6 +22,7 @@ pub use modifications::*;
 pub use mutations::*;
 pub use notifications::*;
 pub use payments::*;
+pub use purchases::*;
 
 use crate::house::House;
 pub use crate::house::{LedgerEntry, Posted};
@@ -31,6 +33,15 @@ pub type Chooser = fn(&str, &PeerRequest) -> bool;
 
 /// Makes a fresh world: an adapter, its simulator, and nothing in the ledger.
 pub type Make = fn() -> Box<dyn GatewayUnderTest>;
+
+/// One of the calls that an inquiry is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Question {
+    /// Picks it.
+    pub picks: Chooser,
+    /// Whether it is made once reads have caught up, or before.
+    pub caught_up: bool,
+}
 
 /// An adapter together with its simulator.
 pub trait GatewayUnderTest: Send + Sync {
@@ -61,6 +72,12 @@ pub trait GatewayUnderTest: Send + Sync {
     /// Lets the gateway do what it has received.
     fn process(&self) {
         self.house().process();
+    }
+    /// Lets time pass until what can be read at the gateway is what is there. Nothing where it always is.
+    fn let_reads_catch_up(&self) {}
+    /// The calls that an inquiry is made of; none where there is no inquiry.
+    fn questions(&self) -> Vec<Question> {
+        Vec::new()
     }
     /// Takes the notifications since the last time.
     fn take_notifications(&self) -> Vec<Posted> {
@@ -114,6 +131,8 @@ macro_rules! gateway_contract {
             a_mutated_answer_never_makes_a_wrong_authorisation, a_mutated_answer_never_makes_a_wrong_charge,
             a_mutated_decline_never_makes_a_payment, a_mutated_answer_never_makes_a_wrong_capture,
             a_mutated_answer_never_makes_a_wrong_cancel, a_mutated_answer_never_makes_a_wrong_refund,
+            a_mutated_answer_never_makes_a_wrong_inquiry, a_mutated_answer_never_makes_a_wrong_start,
+            a_mutated_answer_never_makes_a_wrong_finish,
             notifications_tell_what_became_of_each_operation, a_repeated_notification_has_the_same_dedupe_key,
             a_forged_or_broken_notification_is_refused, what_is_unknown_or_not_ours_is_ignored,
         }

@@ -4,13 +4,13 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use connector::gateway::{DeclineClass, Operation, Outcome, StoredToken};
+use connector::gateway::{DeclineClass, InquiryRequest, MerchantInitiated, Operation, OperationKind, Outcome, StoredToken, UnknownCause};
 use serde_json::{Value, json};
 
 use super::modifications::{plain_cancel, whole_refund};
 use super::{
-    Answered, Checked, GatewayUnderTest, LedgerEntry, Make, Violation, authorise, capture_of, captured, describe, done_or_received, ensure,
-    payment,
+    Answered, Checked, Chooser, GatewayUnderTest, LedgerEntry, Make, Question, Violation, authorise, capture_of, captured, describe,
+    done_or_received, ensure, ensure_unknown, payment,
 };
 use crate::peer::Fault;
 
@@ -76,17 +76,21 @@ fn apply(document: &mut Value, path: &[Step], change: &Change) {
 
 /// An operation whose answers are changed, and how to judge what the adapter made of one.
 #[async_trait]
-trait Scene: Sync {
+pub(super) trait Scene: Sync {
     /// What has to be there first.
     async fn prepare(&self, world: &dyn GatewayUnderTest) -> Result<Option<LedgerEntry>, Violation>;
     /// The operation.
     async fn act(&self, world: &dyn GatewayUnderTest, prepared: Option<&LedgerEntry>) -> Result<Answered, Violation>;
     /// Whether the ledger says that it happened.
     fn happened(&self, entry: &LedgerEntry) -> bool;
+    /// Picks the call whose answer is changed.
+    fn chooser(&self, world: &dyn GatewayUnderTest) -> Chooser {
+        world.writes()
+    }
 }
 
 /// Runs a scene with every change of its answer.
-async fn play(make: Make, scene: &dyn Scene) -> Checked {
+pub(super) async fn play(make: Make, scene: &dyn Scene) -> Checked {
     let pristine = record(make, scene).await?;
     let mut found = Vec::new();
     places(&pristine, &[], &mut found);
@@ -96,7 +100,7 @@ async fn play(make: Make, scene: &dyn Scene) -> Checked {
             let world = make();
             let prepared = scene.prepare(world.as_ref()).await?;
             let (place, altered) = (path.clone(), change.clone());
-            world.road().lay(Fault::Mutate(Arc::new(move |body| apply(body, &place, &altered))), world.writes());
+            world.road().lay(Fault::Mutate(Arc::new(move |body| apply(body, &place, &altered))), scene.chooser(world.as_ref()));
             let answered = scene.act(world.as_ref(), prepared.as_ref()).await?;
             world.process();
             let context = |broken: Violation| Violation(format!("{path:?} {change:?}: {broken}"));
@@ -119,7 +123,7 @@ async fn record(make: Make, scene: &dyn Scene) -> Result<Value, Violation> {
     let seen = Arc::new(Mutex::new(Value::Null));
     let seen_on_the_road = Arc::clone(&seen);
     let fault = Fault::Mutate(Arc::new(move |body| *seen_on_the_road.lock().unwrap_or_else(PoisonError::into_inner) = body.clone()));
-    world.road().lay(fault, world.writes());
+    world.road().lay(fault, scene.chooser(world.as_ref()));
     let answered = scene.act(world.as_ref(), prepared.as_ref()).await?;
     ensure(!matches!(answered, Ok(Outcome::Unknown(_))), "an unchanged answer is unknown")?;
     let seen = seen.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -209,6 +213,60 @@ impl Scene for Modifying {
             Self::Refund => entry.refunded == entry.captured,
         }
     }
+}
+
+/// A payment whose answer was lost is asked about.
+struct Asking {
+    question: Question,
+}
+
+fn lost(world: &dyn GatewayUnderTest) -> MerchantInitiated {
+    payment(world, world.working_token(), 1)
+}
+
+#[async_trait]
+impl Scene for Asking {
+    async fn prepare(&self, world: &dyn GatewayUnderTest) -> Result<Option<LedgerEntry>, Violation> {
+        world.road().lay(Fault::TimeoutAfter, world.writes());
+        ensure_unknown(&world.gateway().authorise(&lost(world)).await)?;
+        if self.question.caught_up {
+            world.let_reads_catch_up();
+        }
+        Ok(None)
+    }
+
+    async fn act(&self, world: &dyn GatewayUnderTest, _prepared: Option<&LedgerEntry>) -> Result<Answered, Violation> {
+        let request = lost(world);
+        let question = InquiryRequest {
+            operation: OperationKind::Authorise,
+            key: request.key,
+            reference: request.reference,
+            external_payment_id: None,
+            amount: Some(request.amount),
+        };
+        // Nothing is no answer, and no wrong one.
+        let answered = world.gateway().inquire(&question).await;
+        Ok(answered.map(|outcome| outcome.unwrap_or(Outcome::Unknown(UnknownCause::Unreadable))))
+    }
+
+    fn happened(&self, entry: &LedgerEntry) -> bool {
+        entry.authorised
+    }
+
+    fn chooser(&self, _world: &dyn GatewayUnderTest) -> Chooser {
+        self.question.picks
+    }
+}
+
+/// Every change of every answer that an inquiry rests on.
+///
+/// # Errors
+/// The broken rule.
+pub async fn a_mutated_answer_never_makes_a_wrong_inquiry(make: Make) -> Checked {
+    for question in make().questions() {
+        play(make, &Asking { question }).await?;
+    }
+    Ok(())
 }
 
 /// Every change of the answer to an authorisation.

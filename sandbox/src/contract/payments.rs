@@ -152,13 +152,13 @@ pub async fn a_garbled_answer_is_unknown_and_the_same_key_finds_the_payment(make
     Ok(())
 }
 
-/// What an inquiry says of a payment that happened, and of one that did not, is the ledger's word, or nothing. A gateway that cannot be
-/// asked says nothing at all.
+/// What an inquiry says of a payment that happened, and of one that did not, is the ledger's word, or nothing. Nothing means that the same call
+/// under the same key is right; a gateway that can be asked finds what happened once its reads have caught up.
 ///
 /// # Errors
 /// The broken rule.
 pub async fn an_inquiry_tells_the_truth_or_nothing(make: Make) -> Checked {
-    for happens in [true, false] {
+    for (happens, caught_up) in [(true, false), (true, true), (false, false), (false, true)] {
         let world = make();
         let able = world.gateway().capabilities().inquiry;
         let request = payment(world.as_ref(), world.working_token(), 1);
@@ -166,19 +166,27 @@ pub async fn an_inquiry_tells_the_truth_or_nothing(make: Make) -> Checked {
         ensure_unknown(&world.gateway().authorise(&request).await)?;
         let question = InquiryRequest {
             operation: OperationKind::Authorise,
-            key: request.key,
-            reference: request.reference,
+            key: request.key.clone(),
+            reference: request.reference.clone(),
             external_payment_id: None,
             amount: Some(request.amount),
         };
+        if caught_up {
+            world.let_reads_catch_up();
+        }
         match world.gateway().inquire(&question).await {
-            Ok(None) => ensure(!able, "a gateway that can be asked says nothing")?,
+            Ok(None) => {
+                ensure(!(able && happens && caught_up), "a gateway that can be asked does not find what happened")?;
+                let operation = done(world.gateway().authorise(&request).await)?;
+                let entry = only_payment(world.as_ref())?;
+                ensure(operation.external_payment_id == Some(entry.external_payment_id), "the id is not the ledger's")?;
+            }
             Ok(Some(Outcome::Done(operation))) => {
                 ensure(able && happens, "an inquiry says done about what did not happen, or without being able to")?;
                 let entry = only_payment(world.as_ref())?;
                 ensure(operation.external_payment_id == Some(entry.external_payment_id), "the id is not the ledger's")?;
             }
-            Ok(Some(Outcome::Unknown(_))) => ensure(able && !happens, "an inquiry does not find what happened")?,
+            Ok(Some(Outcome::Unknown(_))) => ensure(able && !(happens && caught_up), "an inquiry does not find what happened")?,
             answered => {
                 let answered = answered.map(|outcome| outcome.unwrap_or(Outcome::Unknown(UnknownCause::Unreadable)));
                 ensure(!happens, format!("an inquiry denies what happened: {}", describe(&answered)))?;

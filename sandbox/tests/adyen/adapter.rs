@@ -130,7 +130,9 @@ async fn an_authorisation_says_that_it_is_a_subscription_without_the_customer_an
     assert_eq!(bench.sent_body(), expected);
     let sent = bench.sent();
     assert_eq!((sent.method, sent.url.as_str()), (Method::POST, "https://adyen.test/v71/payments"));
-    assert_eq!((sent.timeout, sent.repeatable), (CALL_TIMEOUT, true));
+    // What the adapter itself needs is counted.
+    let used = CALL_TIMEOUT.saturating_sub(sent.timeout);
+    assert!(sent.repeatable && sent.timeout <= CALL_TIMEOUT && used < std::time::Duration::from_secs(5), "{used:?}");
     assert_eq!(sent.headers.get("idempotency-key").unwrap(), key().as_str());
     assert!(sent.headers.get("x-api-key").is_none(), "the key travels as a secret header");
     assert_eq!(bench.keys_sent(), [API_KEY]);

@@ -107,6 +107,8 @@ pub(crate) struct Deployment {
     settings: Environment,
     mediastore: String,
     queues: BTreeMap<&'static str, String>,
+    /// Other ways to the services, by function.
+    taps: BTreeMap<&'static str, [(&'static str, String); 2]>,
 }
 
 impl Deployment {
@@ -124,7 +126,7 @@ impl Deployment {
         let (settings, mediastore) = (settings(cleeng, adyen), mediastore.to_owned());
         let aws = Aws::prepare().await;
         let queues = [(QUARANTINE, aws.create_queue().await)].into();
-        Self { aws, runtime: Runtime::start().await, settings, mediastore, queues }
+        Self { aws, runtime: Runtime::start().await, settings, mediastore, queues, taps: BTreeMap::new() }
     }
 
     /// One more setting of all functions that are deployed from now on.
@@ -156,6 +158,18 @@ impl Deployment {
         self.mediastore.clone_from(&peers.mediastore_url);
     }
 
+    /// A function goes another way to the services from its next start on.
+    pub(crate) fn tap(&mut self, function: &'static str, moto: &str, dynamodb: &str) {
+        let ways = [("AWS_ENDPOINT_URL", moto.to_owned()), ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.to_owned())];
+        self.taps.insert(function, ways);
+    }
+
+    /// Starts a function anew, with upstreams that are gone.
+    pub(crate) fn turn_away(&mut self, function: &'static str) {
+        self.settings = settings(&nowhere(), &nowhere());
+        self.restart(function);
+    }
+
     /// Starts the binary of a function that was deployed before and was killed.
     pub(crate) fn start(&mut self, function: &'static str) {
         let environment = self.environment(function);
@@ -172,6 +186,7 @@ impl Deployment {
     pub(crate) fn environment(&self, function: &'static str) -> Environment {
         let mut environment = self.settings.clone();
         environment.extend(self.aws.environment());
+        environment.extend(self.taps.get(function).into_iter().flatten().cloned());
         if FRONT_END.contains(&function) {
             environment.push(("ALLOWED_ORIGINS", ORIGIN.to_owned()));
             environment.push(("CLEENG_MEDIASTORE_URL", self.mediastore.clone()));

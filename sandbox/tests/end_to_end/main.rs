@@ -12,6 +12,7 @@
 //! | `purchase`, `details` | what pages call |
 //! | `redirect` | what pages call in the redirect style, and the way back from the gateway |
 //! | `rounds` | reconciliation |
+//! | `roles` | the calls of each function against its role |
 //! | `time` | timeouts |
 //! | `embedded` | binaries without AWS |
 #![expect(
@@ -30,6 +31,9 @@ mod support {
     pub(crate) mod peers;
     pub(crate) mod process;
     pub(crate) mod runtime;
+    #[expect(dead_code, reason = "other tests read more of it")]
+    pub(crate) mod template;
+    pub(crate) mod wire;
 }
 
 mod billing;
@@ -44,6 +48,7 @@ mod page;
 mod purchase;
 mod redirect;
 mod refund;
+mod roles;
 mod rounds;
 mod time;
 

@@ -73,3 +73,4 @@ macro_rules! every_rule {
 
 every_rule!(adyen, Adyen);
 every_rule!(paypal, PayPal);
+every_rule!(stripe, Stripe);

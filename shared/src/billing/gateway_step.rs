@@ -205,12 +205,13 @@ async fn find_out<F: Finding>(case: &mut Case<'_>, name: &'static str, gateway: 
     let patience = if case.run.obligation.is_retried() { memory } else { case.world.rules.unknown_deadline.min(memory) };
     // The last question is asked even after the deadline; only the repetition needs the gateway's memory of the key.
     let too_late = case.now().since(step.begun_at) > patience;
-    // Where there is nothing to ask, the repetition is the only call.
-    let calls = if capabilities.inquiry { 2 } else { 1 };
-    case.begin(name, step.key.clone(), case.call_timeout(&adapter).saturating_mul(calls)).await?;
+    let timeout = case.call_timeout(&adapter);
+    case.begin(name, step.key.clone(), timeout).await?;
     let outcome = match adapter.inquire(&call.inquiry()).await {
         Ok(Some(outcome)) => outcome,
         Ok(None) if too_late => return Err(case.park("outcome_unknown", true).await?),
+        // Both calls seldom take their longest time, and where a customer waits there is no time for twice that.
+        Ok(None) if !case.run.covers(timeout) => return Err(case.leave_unknown(name, "out_of_time").await),
         Ok(None) => match timed(case, &adapter, call).await {
             Ok(outcome) => outcome,
             // This repetition had no effect; what the first call did is as unknown as before. Never a reason for a new key.

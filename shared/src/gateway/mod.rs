@@ -4,12 +4,15 @@
 //! spellings. The trait is asynchronous in meaning: a gateway may answer that it has *received* an order, and say later what became of
 //! it. An adapter must never turn "unknown" into "declined", nor either into "done".
 
+mod budget;
+mod keys;
 mod outcome;
 mod registry;
 mod requests;
 
 pub mod adyen;
 pub mod paypal;
+pub mod stripe;
 
 use std::fmt;
 use std::time::Duration;
@@ -91,8 +94,8 @@ pub trait Gateway: Send + Sync {
     /// As [`Gateway::authorise`].
     async fn refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError>;
 
-    /// Asks what became of a write whose outcome is unknown. `Ok(None)` where the gateway has no way to tell; `Unknown` where it has and
-    /// could not.
+    /// Asks what became of a write whose outcome is unknown. `Ok(None)` where the gateway has no way to tell, or finds nothing: then the same
+    /// call under the same key is right. `Unknown` where it could not be asked, or says nothing clear.
     ///
     /// # Errors
     /// As [`Gateway::authorise`].

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use super::{Gateway, adyen, paypal};
+use super::{Gateway, adyen, paypal, stripe};
 use crate::clock::Clock;
 use crate::http::Transport;
 use crate::secret::SecretTexts;
@@ -21,11 +21,13 @@ pub enum GatewayName {
     /// PayPal, Orders v2 with Payment Method Tokens v3.
     #[serde(rename = "paypal")]
     PayPal,
+    /// Stripe, PaymentIntents.
+    Stripe,
 }
 
 impl GatewayName {
     /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Adyen, Self::PayPal];
+    pub const ALL: &'static [Self] = &[Self::Adyen, Self::PayPal, Self::Stripe];
 
     /// The name in settings and routes.
     #[must_use]
@@ -33,6 +35,7 @@ impl GatewayName {
         match self {
             Self::Adyen => "adyen",
             Self::PayPal => "paypal",
+            Self::Stripe => "stripe",
         }
     }
 
@@ -42,6 +45,7 @@ impl GatewayName {
         match self {
             Self::Adyen => adyen::AdyenSettings::read(reader).map(|settings| -> Box<dyn Blueprint> { Box::new(settings) }),
             Self::PayPal => paypal::PayPalSettings::read(reader).map(|settings| -> Box<dyn Blueprint> { Box::new(settings) }),
+            Self::Stripe => stripe::StripeSettings::read(reader).map(|settings| -> Box<dyn Blueprint> { Box::new(settings) }),
         }
     }
 

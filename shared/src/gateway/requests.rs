@@ -298,7 +298,7 @@ mod tests {
         assert_eq!(one, key("adyen", "period#1", "1"));
         assert_ne!(one, key("adyen", "period#1", "2"));
         assert_ne!(one, key("adyen", "period#", "11"));
-        assert_ne!(one, key("stripe", "period#1", "1"));
+        assert_ne!(one, key("paypal", "period#1", "1"));
         let other_salt =
             IdempotencyKey::derive(&SecretString::new("salz"), GatewayText("adyen"), OperationKind::Authorise, "period#1", "1");
         assert_ne!(one, other_salt);

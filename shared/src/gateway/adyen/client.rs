@@ -1,11 +1,12 @@
 //! One call to Adyen: credentials, idempotency key, and what a status means. Must never repeat a body in an error, nor decide by `message`.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use serde_json::Value;
 
+use crate::gateway::budget::Budget;
+use crate::gateway::keys::Keys;
 use crate::gateway::{GatewayError, IdempotencyKey, Outcome, UnknownCause};
 use crate::http::{Cause, HeaderName, Method, Request, Response, Transport, TransportError};
 use crate::secret::SecretString;
@@ -30,10 +31,7 @@ pub(super) enum Reply {
 pub(super) struct Client {
     transport: Arc<dyn Transport>,
     base_url: String,
-    api_key: SecretString,
-    previous_api_key: Option<SecretString>,
-    /// Set while Adyen takes the previous key only, so that not every call is refused first.
-    previous_works: AtomicBool,
+    keys: Keys,
 }
 
 impl Client {
@@ -43,7 +41,7 @@ impl Client {
         api_key: SecretString,
         previous_api_key: Option<SecretString>,
     ) -> Self {
-        Self { transport, base_url, api_key, previous_api_key, previous_works: AtomicBool::new(false) }
+        Self { transport, base_url, keys: Keys::new(api_key, previous_api_key) }
     }
 
     /// Posts under an idempotency key. `Err` is known to have had no effect.
@@ -52,7 +50,7 @@ impl Client {
             .header(IDEMPOTENCY_KEY, key.as_str())
             .json(body)
             .repeatable();
-        let response = match self.send(request).await {
+        let response = match self.send(request).await? {
             Ok(response) => response,
             Err(error) => return unanswered(error),
         };
@@ -65,7 +63,7 @@ impl Client {
     /// Posts a question that changes nothing; what it answers does not matter, only that it does.
     pub(super) async fn ask(&self, path: &str, body: &Value) -> Result<(), GatewayError> {
         let request = Request::new(Method::POST, format!("{}{path}", self.base_url), CALL_TIMEOUT).json(body).repeatable();
-        let response = self.send(request).await.map_err(GatewayError::Unreachable)?;
+        let response = self.send(request).await?.map_err(GatewayError::Unreachable)?;
         let readable = response.json().is_some_and(|body| body.is_object());
         if response.status.is_success() && readable {
             return Ok(());
@@ -75,30 +73,14 @@ impl Client {
     }
 
     /// Deletes; no idempotency key, as Adyen takes them with POST only and a second deletion changes nothing.
-    pub(super) async fn delete(&self, path_and_query: &str) -> Result<Response, TransportError> {
+    pub(super) async fn delete(&self, path_and_query: &str) -> Result<Result<Response, TransportError>, GatewayError> {
         let request = Request::new(Method::DELETE, format!("{}{path_and_query}", self.base_url), CALL_TIMEOUT).repeatable();
         self.send(request).await
     }
 
-    /// Sends with the key that worked last, and once with the other one if Adyen knows neither's bearer (401: nothing was done).
-    async fn send(&self, request: Request) -> Result<Response, TransportError> {
-        let Some(previous) = &self.previous_api_key else {
-            return self.transport.send(request.secret_header(API_KEY, self.api_key.clone())).await;
-        };
-        let previous_first = self.previous_works.load(Ordering::Relaxed);
-        let (first, second) = if previous_first { (previous, &self.api_key) } else { (&self.api_key, previous) };
-        let started = Instant::now();
-        let response = self.transport.send(request.clone().secret_header(API_KEY, first.clone())).await?;
-        let left = request.timeout.saturating_sub(started.elapsed());
-        if response.status.as_u16() != 401 || left.is_zero() {
-            return Ok(response);
-        }
-        let again = Request { timeout: left, ..request };
-        let response = self.transport.send(again.secret_header(API_KEY, second.clone())).await?;
-        if response.status.as_u16() != 401 {
-            self.previous_works.store(!previous_first, Ordering::Relaxed);
-        }
-        Ok(response)
+    async fn send(&self, request: Request) -> Result<Result<Response, TransportError>, GatewayError> {
+        let sign = |request: Request, key: &SecretString| request.secret_header(API_KEY, key.clone());
+        self.keys.send(self.transport.as_ref(), &Budget::new(CALL_TIMEOUT), request, sign).await
     }
 }
 

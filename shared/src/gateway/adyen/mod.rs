@@ -236,7 +236,7 @@ impl Gateway for Adyen {
             escape(&self.settings.merchant_account),
             escape(&token.shopper_reference),
         );
-        let response = match self.client.delete(&path).await {
+        let response = match self.client.delete(&path).await? {
             Ok(response) => response,
             Err(error) => match client::unanswered(error)? {
                 Reply::Settled(outcome) => return Ok(outcome),

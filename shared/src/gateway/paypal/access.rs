@@ -2,7 +2,7 @@
 //! answers that with 429 (developer.paypal.com, "Rate limiting guidelines").
 
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -11,6 +11,7 @@ use serde_json::Value;
 
 use crate::clock::{Clock, Timestamp};
 use crate::gateway::GatewayError;
+use crate::gateway::budget::Budget;
 use crate::http::{Cause, HeaderName, Method, Request, Response, Transport, TransportError};
 use crate::secret::SecretString;
 
@@ -22,34 +23,6 @@ const USED_UP: u64 = 90;
 const LONGEST_LIFE: u64 = 86_400;
 const AUTHORIZATION: HeaderName = HeaderName::from_static("authorization");
 const CONTENT_TYPE: HeaderName = HeaderName::from_static("content-type");
-
-/// The time that all calls of one operation share.
-#[derive(Clone, Copy)]
-pub(super) struct Budget {
-    started: Instant,
-    total: Duration,
-}
-
-impl Budget {
-    /// Starts counting.
-    pub(super) fn new(total: Duration) -> Self {
-        Self { started: Instant::now(), total }
-    }
-
-    /// What is left of it.
-    pub(super) fn left(&self) -> Duration {
-        self.total.saturating_sub(self.started.elapsed())
-    }
-
-    /// What is left of it for one more call.
-    ///
-    /// # Errors
-    /// Nothing is sent when the time is over.
-    pub(super) fn for_a_call(&self) -> Result<Duration, GatewayError> {
-        let left = self.left();
-        if left.is_zero() { Err(GatewayError::Unreachable(TransportError::NotSent(Cause::Timeout))) } else { Ok(left) }
-    }
-}
 
 /// Gives out access tokens.
 pub(super) struct Access {

@@ -5,8 +5,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::access::{Access, Budget};
+use super::access::Access;
 use super::declines::is_code;
+use crate::gateway::budget::Budget;
 use crate::gateway::{GatewayError, UnknownCause};
 use crate::http::{HeaderName, Method, Request, Response, Transport, TransportError};
 use crate::secret::SecretString;

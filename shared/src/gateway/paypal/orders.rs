@@ -3,7 +3,6 @@
 
 use serde_json::{Value, json};
 
-use super::access::Budget;
 use super::client::Answer;
 use super::token::PayPalToken;
 use super::wire::{self, Asked, Intent, Open, Order, UNREADABLE};
@@ -11,6 +10,7 @@ use super::{
     CALL_TIMEOUT, Decline, DeclineClass, GatewayError, MerchantInitiated, NO_SUCH_RESOURCE, Outcome, PayPal, UnknownCause, after_a_write,
     currency, declines, refused,
 };
+use crate::gateway::budget::Budget;
 use declines::Refusal;
 
 const ORDERS: &str = "/v2/checkout/orders";

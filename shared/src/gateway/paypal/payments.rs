@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::access::Budget;
 use super::client::Answer;
 use super::declines::{self, Refusal};
 use super::token::PayPalToken;
@@ -15,6 +14,7 @@ use super::{
     Outcome, PayPal, RefundRequest, UnknownCause, after_a_write, currency, refused,
 };
 use crate::gateway::Reference;
+use crate::gateway::budget::Budget;
 use crate::ids::ExternalPaymentId;
 
 /// How long PayPal honours an authorisation; after that it has to be renewed for the funds to be certain (Payments 2.5, `reauthorize`).

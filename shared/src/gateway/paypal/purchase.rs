@@ -3,7 +3,6 @@
 
 use serde_json::{Value, json};
 
-use super::access::Budget;
 use super::client::Answer;
 use super::orders::{purchase_unit, put, put_pattern};
 use super::token::PayPalToken;
@@ -12,6 +11,7 @@ use super::{
     CUSTOMER_WAITS, Decline, DeclineClass, FinalizeRequest, GatewayError, NO_SUCH_RESOURCE, Operation, Outcome, PayPal, PurchaseRequest,
     UnknownCause, refused,
 };
+use crate::gateway::budget::Budget;
 use crate::ids::ExternalPaymentId;
 
 const SETUP_TOKENS: &str = "/v3/vault/setup-tokens";

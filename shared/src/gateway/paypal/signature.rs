@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::access::Budget;
 use super::certificates::{Certificates, Trouble};
 use super::client::{Answer, Client};
 use crate::gateway::NotificationError;
+use crate::gateway::budget::Budget;
 use crate::http::HeaderMap;
 
 /// How long PayPal may be asked about one notification: its sender waits for the answer.

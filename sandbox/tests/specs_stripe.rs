@@ -1,0 +1,321 @@
+//! What the Stripe adapter sends, and what its simulator answers and notifies, against Stripe's own OpenAPI file (stripe/openapi, 2023-08-16).
+//! It is third-party data and no part of the project: `CONNECTOR_TEST_SPECS` says where it is, and without it these tests say that they were
+//! skipped.
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    clippy::print_stderr,
+    reason = "a test fails by panicking and says what it skipped"
+)]
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use connector::gateway::{CancelTarget, DeclineClass, DeleteDetailsRequest, Gateway, InquiryRequest, OperationKind, Reference};
+use connector::http::Method;
+use sandbox::house::House;
+use sandbox::peer::{Peer as _, PeerRequest};
+use serde_json::{Value, json};
+
+#[path = "stripe/requests.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod requests;
+#[path = "stripe/world.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod world;
+
+use requests::{action, cancel, capture, customer, finalize, key, payment, purchase, refund};
+use world::{World, form, money, token};
+
+/// The folder with the specs; says so if there is none.
+fn specs(test: &str) -> Option<PathBuf> {
+    let folder = std::env::var_os("CONNECTOR_TEST_SPECS").map(|folder| PathBuf::from(folder).join("stripe"));
+    let folder = folder.filter(|folder| folder.is_dir());
+    if folder.is_none() {
+        eprintln!("SKIPPED {test}: set CONNECTOR_TEST_SPECS to a folder with the gateways' OpenAPI files");
+    }
+    folder
+}
+
+/// The OpenAPI file with its validators, made once per schema.
+struct Spec {
+    file: Value,
+    validators: BTreeMap<String, jsonschema::Validator>,
+}
+
+/// OpenAPI 3.0 writes `nullable` where JSON Schema has a type of its own.
+fn without_nullable(schema: &mut Value) {
+    match schema {
+        Value::Object(fields) => {
+            fields.values_mut().for_each(without_nullable);
+            if fields.remove("nullable") == Some(Value::Bool(true)) {
+                let inner = Value::Object(std::mem::take(fields));
+                fields.insert("anyOf".to_owned(), json!([inner, { "type": "null" }]));
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(without_nullable),
+        _ => {}
+    }
+}
+
+impl Spec {
+    fn new(folder: &std::path::Path) -> Self {
+        let mut file = serde_json::from_str(&std::fs::read_to_string(folder.join("spec3-2023-08-16.json")).unwrap()).unwrap();
+        without_nullable(&mut file);
+        Self { file, validators: BTreeMap::new() }
+    }
+
+    /// What is wrong with an instance of a schema of this file.
+    fn errors(&mut self, schema: &Value, instance: &Value) -> Vec<String> {
+        let key = schema.to_string();
+        if !self.validators.contains_key(&key) {
+            let mut root = schema.clone();
+            root["components"] = self.file["components"].clone();
+            self.validators.insert(key.clone(), jsonschema::validator_for(&root).unwrap());
+        }
+        self.validators[&key].iter_errors(instance).map(|error| format!("{error} at {}", error.instance_path())).collect()
+    }
+
+    fn operation(&self, request: &PeerRequest) -> Option<Value> {
+        let segments: Vec<&str> = request.path.split('/').collect();
+        let paths = self.file["paths"].as_object().unwrap();
+        let fits = |template: &&String| {
+            let parts: Vec<&str> = template.split('/').collect();
+            parts.len() == segments.len() && parts.iter().zip(&segments).all(|(part, segment)| part.starts_with('{') || part == segment)
+        };
+        let template = paths.keys().find(|template| **template == request.path).or_else(|| paths.keys().find(fits))?;
+        self.file["paths"][template].get(request.method.as_str().to_ascii_lowercase()).cloned()
+    }
+}
+
+/// A form as the tree that its schema is about: digits are numbers and words truths, but in `metadata`.
+fn tree(pairs: &[(String, String)]) -> Value {
+    let mut root = json!({});
+    for (name, text) in pairs {
+        let leaf = match text.as_str() {
+            "true" | "false" => json!(text == "true"),
+            _ if name.starts_with("metadata") => json!(text),
+            digits => digits.parse::<i64>().map_or_else(|_| json!(digits), Value::from),
+        };
+        match name.split_once('[') {
+            None => root[name] = leaf,
+            Some((list, rest)) if rest.trim_end_matches(']').parse::<usize>().is_ok() => {
+                if root[list].is_null() {
+                    root[list] = json!([]);
+                }
+                root[list].as_array_mut().unwrap().push(leaf);
+            }
+            Some((map, rest)) => {
+                if root[map].is_null() {
+                    root[map] = json!({});
+                }
+                root[map][rest.trim_end_matches(']')] = leaf;
+            }
+        }
+    }
+    root
+}
+
+/// Every operation of the adapter, with answers of every kind.
+async fn exercise(world: &World) {
+    let (gateway, simulator) = (&world.adapter, &world.simulator);
+    for (attempt, amount) in [("eur", money(999, "EUR")), ("jpy", money(500, "JPY")), ("isk", money(1_990, "ISK"))] {
+        let held = requests::done(gateway.authorise(&payment(amount, &world.token, attempt)).await).external_payment_id.unwrap();
+        requests::done(gateway.capture(&capture(amount, &held, attempt)).await);
+        requests::done(gateway.refund(&refund(amount, amount, &held, attempt)).await);
+        requests::declined(gateway.refund(&refund(amount, amount, &held, &format!("{attempt} again"))).await);
+    }
+    for class in [DeclineClass::Soft, DeclineClass::NeedsCustomer, DeclineClass::NeedsNewDetails, DeclineClass::Hard, DeclineClass::Risk] {
+        House::refuse_next(simulator.as_ref(), &world.token, class);
+        requests::declined(gateway.authorise(&payment(world.amount, &world.token, class.as_str())).await);
+    }
+    simulator.process_next(&world.token, None);
+    requests::received(gateway.charge(&payment(world.amount, &world.token, "processing")).await);
+    simulator.next_refund_is("pending");
+    let taken = requests::done(gateway.charge(&payment(world.amount, &world.token, "charge")).await).external_payment_id.unwrap();
+    requests::received(gateway.refund(&refund(money(400, "EUR"), world.amount, &taken, "pending")).await);
+    simulator.process();
+    simulator.refund_fails_later(&simulator.refunds().last().unwrap().0);
+    let released = requests::authorise(world, "release").await;
+    for attempt in ["release", "release again"] {
+        let target = CancelTarget::Payment(released.clone());
+        requests::done(
+            gateway.cancel(&connector::gateway::CancelRequest { reference: reference("release"), ..cancel(attempt, target) }).await,
+        );
+    }
+    ask(world, OperationKind::Authorise, "eur").await;
+    ask(world, OperationKind::Charge, "never made").await;
+    let paid = purchase(world.amount, &simulator.collect("pm_card_visa", 1), "paid");
+    requests::done(gateway.start_purchase(&paid).await);
+    for amount in [world.amount, money(0, "EUR")] {
+        let method = simulator.collect("pm_card_authenticationRequired", u32::from(amount.is_zero()));
+        let request = purchase(amount, &method, &amount.to_string());
+        let (payload, operation) = action(gateway.start_purchase(&request).await);
+        simulator.agree(&payload);
+        requests::done(gateway.finalize(&finalize(&request, operation.started.as_deref(), Value::Null)).await);
+    }
+    let refused = purchase(money(0, "EUR"), &simulator.collect("pm_card_chargeDeclined", 3), "refused");
+    requests::declined(gateway.start_purchase(&refused).await);
+    let lapsing = requests::authorise(world, "lapsing").await;
+    simulator.expire(lapsing.as_str());
+    let disputed = requests::captured(world, "disputed").await;
+    simulator.charge_back(disputed.as_str());
+    simulator.close_dispute(disputed.as_str(), true);
+    simulator.card_is_renewed(&world.token);
+    for attempt in ["1", "2"] {
+        let delete = DeleteDetailsRequest { key: key(OperationKind::Delete, attempt), token: token(&world.token), customer: customer() };
+        requests::done(gateway.delete_details(&delete).await);
+    }
+}
+
+fn reference(attempt: &str) -> Reference {
+    Reference::from_key(&key(OperationKind::Authorise, attempt))
+}
+
+async fn ask(world: &World, operation: OperationKind, attempt: &str) {
+    let question = InquiryRequest {
+        operation,
+        key: key(OperationKind::Authorise, attempt),
+        reference: reference(attempt),
+        external_payment_id: None,
+        amount: Some(world.amount),
+    };
+    assert!(world.adapter.inquire(&question).await.is_ok());
+}
+
+#[tokio::test]
+async fn everything_that_is_sent_to_stripe_and_simulated_of_it_keeps_to_its_spec() {
+    let Some(folder) = specs("everything_that_is_sent_to_stripe_and_simulated_of_it_keeps_to_its_spec") else { return };
+    let mut spec = Spec::new(&folder);
+    let world = World::new(money(999, "EUR"));
+    exercise(&world).await;
+    let (sent, calls) = (world.sent.lock().unwrap().clone(), world.road.calls());
+    assert_eq!(sent.len(), calls.len());
+    let mut checked = BTreeMap::new();
+    for (request, call) in sent.iter().zip(&calls) {
+        let operation =
+            spec.operation(request).unwrap_or_else(|| panic!("{} {} is no operation of Stripe's", request.method, request.path));
+        let what = format!("{} {} {:?}", call.method, call.path, call.status);
+        if request.method == Method::POST {
+            let schema = operation.pointer("/requestBody/content/application~1x-www-form-urlencoded/schema").unwrap().clone();
+            let body = tree(&form(request));
+            assert_eq!(spec.errors(&schema, &body), Vec::<String>::new(), "request of {what}: {body}");
+        } else {
+            for (name, value) in tree(&request.query).as_object().unwrap() {
+                let parameters = operation["parameters"].as_array().unwrap().clone();
+                let parameter = parameters.iter().find(|one| one["name"] == name.as_str()).unwrap_or_else(|| panic!("{what}: {name}"));
+                assert_eq!(spec.errors(&parameter["schema"], value), Vec::<String>::new(), "{name} of {what}");
+            }
+        }
+        let answer = operation["responses"].get(call.status.unwrap().to_string()).unwrap_or(&operation["responses"]["default"]);
+        let schema = answer.pointer("/content/application~1json/schema").unwrap().clone();
+        assert_eq!(spec.errors(&schema, &call.answered), Vec::<String>::new(), "answer of {what}: {}", call.answered);
+        *checked.entry(operation["operationId"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+    }
+    for operation in [
+        "GetCustomersSearch",
+        "GetPaymentIntents",
+        "GetPaymentIntentsIntent",
+        "GetPaymentIntentsSearch",
+        "GetPaymentMethodsPaymentMethod",
+        "GetRefunds",
+        "GetSetupIntentsIntent",
+        "PostCustomers",
+        "PostPaymentIntents",
+        "PostPaymentIntentsIntentCancel",
+        "PostPaymentIntentsIntentCapture",
+        "PostPaymentMethodsPaymentMethodDetach",
+        "PostRefunds",
+        "PostSetupIntents",
+    ] {
+        assert!(checked.contains_key(operation), "{operation} is not among {checked:?}");
+    }
+    // What the adapter never reads, and the simulator has all the same.
+    for path in ["/v1/setup_intents", &format!("/v1/refunds/{}", world.simulator.refunds()[0].0)] {
+        let request =
+            PeerRequest { method: Method::GET, path: path.to_owned(), query: Vec::new(), body: bytes::Bytes::new(), ..sent[0].clone() };
+        let answer: Value = serde_json::from_slice(&world.simulator.handle(&request).body).unwrap();
+        let schema = spec.operation(&request).unwrap().pointer("/responses/200/content/application~1json/schema").unwrap().clone();
+        assert_eq!(spec.errors(&schema, &answer), Vec::<String>::new(), "{path}: {answer}");
+    }
+}
+
+#[tokio::test]
+async fn every_event_that_is_simulated_keeps_to_stripes_spec() {
+    let Some(folder) = specs("every_event_that_is_simulated_keeps_to_stripes_spec") else { return };
+    let mut spec = Spec::new(&folder);
+    let world = World::new(money(999, "EUR"));
+    exercise(&world).await;
+    let mut kinds = BTreeMap::new();
+    for posted in world.simulator.take_notifications() {
+        assert!(world.adapter.read_notification(&posted.headers, &posted.body).await.is_ok());
+        let event: Value = serde_json::from_slice(&posted.body).unwrap();
+        assert_eq!(spec.errors(&json!({ "$ref": "#/components/schemas/event" }), &event), Vec::<String>::new(), "{event}");
+        let object = &event["data"]["object"];
+        let schema = json!({ "$ref": format!("#/components/schemas/{}", object["object"].as_str().unwrap()) });
+        assert_eq!(spec.errors(&schema, object), Vec::<String>::new(), "{event}");
+        *kinds.entry(event["type"].as_str().unwrap().to_owned()).or_insert(0) += 1;
+    }
+    for kind in [
+        "charge.captured",
+        "charge.dispute.closed",
+        "charge.dispute.created",
+        "charge.dispute.funds_reinstated",
+        "charge.dispute.funds_withdrawn",
+        "charge.expired",
+        "charge.failed",
+        "charge.refund.updated",
+        "charge.refunded",
+        "charge.succeeded",
+        "customer.created",
+        "payment_intent.amount_capturable_updated",
+        "payment_intent.canceled",
+        "payment_intent.created",
+        "payment_intent.payment_failed",
+        "payment_intent.processing",
+        "payment_intent.requires_action",
+        "payment_intent.succeeded",
+        "payment_method.attached",
+        "payment_method.automatically_updated",
+        "payment_method.detached",
+        "refund.created",
+        "refund.failed",
+        "refund.updated",
+        "setup_intent.created",
+        "setup_intent.requires_action",
+        "setup_intent.setup_failed",
+        "setup_intent.succeeded",
+    ] {
+        assert!(kinds.contains_key(kind), "{kind} is not among {kinds:?}");
+    }
+}
+
+#[test]
+fn a_request_that_breaks_the_spec_would_be_found() {
+    let Some(folder) = specs("a_request_that_breaks_the_spec_would_be_found") else { return };
+    let mut spec = Spec::new(&folder);
+    let schema = "/paths/~1v1~1payment_intents/post/requestBody/content/application~1x-www-form-urlencoded/schema";
+    let schema = spec.file.pointer(schema).unwrap().clone();
+    let good = json!({ "amount": 999, "currency": "eur", "confirm": true, "off_session": true, "capture_method": "manual" });
+    assert_eq!(spec.errors(&schema, &good), Vec::<String>::new());
+    for (name, value) in [
+        ("amount", json!("9.99")),
+        ("currency", json!(null)),
+        ("confirm", json!("yes")),
+        ("capture_method", json!("later")),
+        ("reference", json!("clg-1")),
+        ("expand", json!("latest_charge")),
+    ] {
+        let mut bad = good.clone();
+        bad[name] = value;
+        assert!(!spec.errors(&schema, &bad).is_empty(), "{name}");
+    }
+    let schema = json!({ "$ref": "#/components/schemas/payment_intent" });
+    let mut intent = world::foreign_intent("order-17");
+    let more =
+        json!({ "confirmation_method": "automatic", "created": 1, "livemode": false, "payment_method_types": ["card"], "customer": null });
+    intent.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
+    assert_eq!(spec.errors(&schema, &intent), Vec::<String>::new());
+    intent["status"] = json!("paid");
+    assert!(!spec.errors(&schema, &intent).is_empty());
+}

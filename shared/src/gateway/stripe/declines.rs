@@ -1,0 +1,151 @@
+//! What Stripe's codes mean for the subscription. The codes are those of docs.stripe.com/declines/codes (`decline_code`),
+//! docs.stripe.com/error-codes (`code`) and docs.stripe.com/refunds (`failure_reason`), the classes are ours; `advice_code` is the bank's own
+//! word on trying again (docs.stripe.com/declines/card, "advice code"). Must never read `message`, which is meant for people.
+
+use serde_json::Value;
+
+use crate::gateway::{Decline, DeclineClass};
+
+/// May succeed later: funds, limits, banks that cannot be reached, reasons that the bank keeps to itself, and refunds that failed.
+const SOFT: &str = "approve_with_id authorization_expired automatic call_issuer card_declined card_decline_rate_limit_exceeded \
+card_velocity_exceeded charge_exceeds_source_limit charge_exceeds_transaction_limit charge_expired_for_capture declined do_not_honor \
+duplicate_transaction expired generic_decline insufficient_funds issuer_not_available no_action_taken payment_intent_canceled \
+payment_intent_payment_attempt_expired payment_intent_payment_attempt_failed processing_error reenter_transaction requires_payment_method \
+service_not_allowed setup_intent_canceled setup_intent_setup_attempt_expired try_again_later unknown unspecified \
+withdrawal_count_limit_exceeded";
+/// The customer has to authenticate.
+const NEEDS_CUSTOMER: &str = "authentication_not_handled authentication_required mobile_device_authentication_required \
+offline_pin_required online_or_offline_pin_required payment_intent_action_required payment_intent_authentication_failure \
+setup_intent_authentication_failure";
+/// The stored details have to be replaced.
+const NEEDS_NEW_DETAILS: &str = "expired_card incorrect_address incorrect_cvc incorrect_number incorrect_pin incorrect_zip \
+invalid_card_type invalid_cvc invalid_expiry_month invalid_expiry_year invalid_number invalid_pin live_mode_test_card missing \
+new_account_information_available payment_method_not_available payment_method_unactivated payment_method_unexpected_state \
+pin_try_exceeded postal_code_invalid test_mode_live_card testmode_decline";
+/// Never again with these details; or what cannot be given back any more.
+const HARD: &str = "card_not_supported charge_already_captured charge_already_refunded charge_disputed charge_for_pending_refund_disputed \
+charge_not_refundable currency_not_supported customer_canceled do_not_try_again expired_or_canceled_card invalid_account invalid_amount \
+lost_card lost_or_stolen_card merchant_request not_permitted payment_method_customer_decline payment_method_provider_decline \
+payment_method_provider_timeout pickup_card refund_disputed_payment restricted_card revocation_of_all_authorizations \
+revocation_of_authorization security_violation stolen_card stop_payment_order transaction_not_allowed";
+/// The bank's or Stripe's rules against fraud.
+const RISK: &str = "fraudulent highest_risk_level merchant_blacklist rule";
+
+/// The decline that a `card_error` or an intent's `last_payment_error` tells.
+pub(super) fn of_error(error: &Value, otherwise: &str) -> Decline {
+    let text = |name: &str| error.get(name).and_then(Value::as_str).filter(|code| is_code(code));
+    let code = text("decline_code").or_else(|| text("code")).unwrap_or(otherwise);
+    Decline::new(by_advice(text("advice_code"), class_of(code)), code)
+}
+
+/// The bank's word on trying again wins over what its code usually means, except that advice to wait does not lift what is stricter for a
+/// reason of its own: customers who have to act, and fraud.
+fn by_advice(advice: Option<&str>, class: DeclineClass) -> DeclineClass {
+    match (advice, class) {
+        (Some("do_not_try_again"), DeclineClass::Risk) => DeclineClass::Risk,
+        (Some("do_not_try_again"), _) => DeclineClass::Hard,
+        (Some("confirm_card_data"), DeclineClass::Soft | DeclineClass::Hard) => DeclineClass::NeedsNewDetails,
+        (Some("try_again_later"), DeclineClass::Hard | DeclineClass::NeedsNewDetails) => DeclineClass::Soft,
+        (_, class) => class,
+    }
+}
+
+/// The decline of this code.
+pub(super) fn of_code(code: &str) -> Decline {
+    Decline::new(class_of(code), code)
+}
+
+/// The class of a code; one that is not listed is soft, since dunning tries again within its limits and the next answer may be clearer.
+fn class_of(code: &str) -> DeclineClass {
+    let tables = [
+        (SOFT, DeclineClass::Soft),
+        (NEEDS_CUSTOMER, DeclineClass::NeedsCustomer),
+        (NEEDS_NEW_DETAILS, DeclineClass::NeedsNewDetails),
+        (HARD, DeclineClass::Hard),
+        (RISK, DeclineClass::Risk),
+    ];
+    let listed = |table: &str| table.split_ascii_whitespace().any(|known| known == code);
+    tables.into_iter().find(|(table, _)| listed(table)).map_or(DeclineClass::Soft, |(_, class)| class)
+}
+
+/// Codes are words in lower case; anything else could be a text about a person.
+pub(super) fn is_code(code: &str) -> bool {
+    (2..=64).contains(&code.len())
+        && code.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'_')
+        && code.bytes().any(|b| b.is_ascii_lowercase())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn one_code_of_each_class_means_what_the_table_says() {
+        for (code, class) in [
+            ("insufficient_funds", DeclineClass::Soft),
+            ("authentication_required", DeclineClass::NeedsCustomer),
+            ("expired_card", DeclineClass::NeedsNewDetails),
+            ("revocation_of_authorization", DeclineClass::Hard),
+            ("fraudulent", DeclineClass::Risk),
+            ("brand_new_code", DeclineClass::Soft),
+        ] {
+            let error = json!({ "code": "card_declined", "decline_code": code });
+            assert_eq!(of_error(&error, "unspecified"), Decline::new(class, code));
+        }
+    }
+
+    #[test]
+    fn stripes_own_code_counts_where_the_bank_gave_none() {
+        assert_eq!(
+            of_error(&json!({ "code": "expired_card" }), "unspecified"),
+            Decline::new(DeclineClass::NeedsNewDetails, "expired_card")
+        );
+        assert_eq!(of_error(&json!({ "code": "Jane Doe" }), "unspecified"), Decline::new(DeclineClass::Soft, "unspecified"));
+    }
+
+    #[test]
+    fn the_banks_advice_wins_except_over_what_is_stricter_for_its_own_reason() {
+        for (code, advice, class) in [
+            ("generic_decline", "do_not_try_again", DeclineClass::Hard),
+            ("generic_decline", "confirm_card_data", DeclineClass::NeedsNewDetails),
+            ("lost_card", "try_again_later", DeclineClass::Soft),
+            ("fraudulent", "try_again_later", DeclineClass::Risk),
+            ("fraudulent", "do_not_try_again", DeclineClass::Risk),
+            ("authentication_required", "try_again_later", DeclineClass::NeedsCustomer),
+            ("generic_decline", "brand_new_advice", DeclineClass::Soft),
+        ] {
+            assert_eq!(of_error(&json!({ "decline_code": code, "advice_code": advice }), "x1").class, class, "{code} {advice}");
+        }
+    }
+
+    /// Every `decline_code` of docs.stripe.com/declines/codes, written down once more, so that none is soft only because it was forgotten.
+    #[test]
+    fn every_documented_decline_code_is_in_a_table() {
+        let documented = "authentication_not_handled authentication_required approve_with_id call_issuer card_not_supported \
+card_velocity_exceeded currency_not_supported do_not_honor do_not_try_again duplicate_transaction expired_card fraudulent generic_decline \
+incorrect_address incorrect_cvc incorrect_number incorrect_pin incorrect_zip insufficient_funds invalid_account invalid_amount invalid_cvc \
+invalid_expiry_month invalid_expiry_year invalid_number invalid_pin issuer_not_available live_mode_test_card lost_card merchant_blacklist \
+mobile_device_authentication_required new_account_information_available no_action_taken not_permitted offline_pin_required \
+online_or_offline_pin_required pickup_card pin_try_exceeded processing_error reenter_transaction restricted_card \
+revocation_of_all_authorizations revocation_of_authorization security_violation service_not_allowed stolen_card stop_payment_order \
+test_mode_live_card testmode_decline transaction_not_allowed try_again_later withdrawal_count_limit_exceeded";
+        let known: Vec<&str> =
+            [SOFT, NEEDS_CUSTOMER, NEEDS_NEW_DETAILS, HARD, RISK].iter().flat_map(|table| table.split_ascii_whitespace()).collect();
+        for code in documented.split_ascii_whitespace() {
+            assert!(known.contains(&code), "{code}");
+        }
+    }
+
+    #[test]
+    fn no_code_is_listed_twice() {
+        let tables = [SOFT, NEEDS_CUSTOMER, NEEDS_NEW_DETAILS, HARD, RISK];
+        let mut codes: Vec<_> = tables.iter().flat_map(|table| table.split_ascii_whitespace()).collect();
+        assert!(codes.iter().all(|code| is_code(code)));
+        let count = codes.len();
+        codes.sort_unstable();
+        codes.dedup();
+        assert_eq!(codes.len(), count);
+    }
+}

@@ -1,0 +1,155 @@
+//! Stripe: PaymentIntents, SetupIntents, Refunds, Customers.
+//!
+//! | file | duty |
+//! |---|---|
+//! | `mod.rs` | the [`Gateway`] and what every operation needs |
+//! | `payments.rs` | payments with stored details; capture, cancel, refund, deletion; what became of a write |
+//! | `purchase.rs` | purchases and storing with the customer present |
+//! | `client.rs` | one call: key, version, form, statuses |
+//! | `wire.rs` | intents and refunds, read by hand |
+//! | `declines.rs`, `currency.rs`, `token.rs` | codes, minor units, stored tokens |
+//! | `notification.rs` | whether a webhook is Stripe's, and what it says |
+//! | `settings.rs` | settings and secrets |
+//!
+//! A payment's id is that of its intent for ever. A refused payment has one too: HTTP 402 keeps the intent. Stripe repeats under a key what it
+//! answered first, refusals and server errors included, so an unknown outcome is asked about before anything is sent again.
+
+mod client;
+pub mod currency;
+mod declines;
+mod notification;
+mod payments;
+mod purchase;
+mod settings;
+mod token;
+mod wire;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use client::Client;
+use notification::Verifier;
+pub use settings::{StripeEnvironment, StripeSecrets, StripeSettings};
+use wire::Taking;
+
+use super::budget::Budget;
+use super::keys::Keys;
+use super::{
+    CancelRequest, CancelTarget, Capabilities, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, Gateway, GatewayError, GatewayName,
+    InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Outcome, PurchaseRequest, RefundRequest, StoreDetailsRequest,
+};
+use crate::clock::Clock;
+use crate::http::{HeaderMap, Transport};
+use crate::settings::Problems;
+
+/// The longest time that one operation takes, all its calls included.
+pub const CALL_TIMEOUT: Duration = Duration::from_secs(25);
+
+/// The same for what a customer waits for at a page.
+const CUSTOMER_WAITS: Duration = Duration::from_secs(20);
+
+/// "Keys can be removed from the system automatically after they're at least 24 hours old" (docs.stripe.com/api/idempotent_requests). Ten
+/// minutes are left for clocks and queues.
+const IDEMPOTENCY_MEMORY: Duration = Duration::from_secs(24 * 3_600 - 600);
+
+/// The adapter.
+pub struct Stripe {
+    client: Client,
+    clock: Arc<dyn Clock>,
+    verifier: Verifier,
+}
+
+impl Stripe {
+    /// Builds the adapter. `clock` is for the age of signatures.
+    ///
+    /// # Errors
+    /// What is wrong with the secrets.
+    pub fn new(
+        settings: StripeSettings,
+        secrets: StripeSecrets,
+        transport: Arc<dyn Transport>,
+        clock: Arc<dyn Clock>,
+    ) -> Result<Self, Problems> {
+        secrets.validate(settings.environment)?;
+        let verifier = Verifier::new(&secrets.webhook_secrets, settings.environment == StripeEnvironment::Live);
+        let client = Client::new(transport, settings.base_url, Keys::new(secrets.api_key, secrets.previous_api_key));
+        Ok(Self { client, clock, verifier })
+    }
+}
+
+#[async_trait]
+impl Gateway for Stripe {
+    fn name(&self) -> GatewayName {
+        GatewayName::Stripe
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities {
+            separate_capture: true,
+            settles_by_notification: false,
+            inquiry: true,
+            cancel_by_reference: true,
+            needs_payment_method: true,
+            idempotency_memory: IDEMPOTENCY_MEMORY,
+            call_timeout: CALL_TIMEOUT,
+        }
+    }
+
+    async fn authorise(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
+        self.pay(request, Taking::Later).await
+    }
+
+    async fn charge(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
+        self.pay(request, Taking::AtOnce).await
+    }
+
+    async fn capture(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
+        self.take(request).await
+    }
+
+    async fn cancel(&self, request: &CancelRequest) -> Result<Outcome, GatewayError> {
+        let budget = Budget::new(CALL_TIMEOUT);
+        match &request.target {
+            CancelTarget::Payment(payment) => self.release(&budget, request, payment.as_str()).await,
+            CancelTarget::Reference { started: Some(started), .. } => self.release(&budget, request, started).await,
+            CancelTarget::Reference { started: None, reference } => self.release_named(&budget, request, reference).await,
+        }
+    }
+
+    async fn refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError> {
+        self.give_back(request).await
+    }
+
+    async fn inquire(&self, request: &InquiryRequest) -> Result<Option<Outcome>, GatewayError> {
+        self.ask(request).await
+    }
+
+    /// An intent that does not exist is asked for, which a key that may read intents is told (docs.stripe.com/api/errors, `resource_missing`).
+    async fn check_access(&self) -> Result<(), GatewayError> {
+        self.client.check_access(&Budget::new(CALL_TIMEOUT)).await
+    }
+
+    async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
+        self.forget(request).await
+    }
+
+    async fn start_purchase(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
+        if request.amount.is_zero() { self.start_storing(request).await } else { self.start_payment(request).await }
+    }
+
+    async fn finalize(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
+        self.finish(request).await
+    }
+
+    async fn store_details(&self, request: &StoreDetailsRequest) -> Result<Outcome, GatewayError> {
+        if !request.purchase.amount.is_zero() {
+            return Err(GatewayError::Malformed { code: "amount_not_zero".to_owned() });
+        }
+        self.start_storing(&request.purchase).await
+    }
+
+    async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError> {
+        Ok(vec![Ok(self.verifier.read(headers, body, self.clock.now())?)])
+    }
+}

@@ -1,0 +1,266 @@
+//! Stripe's webhooks: whether one is Stripe's, and what it says. Must never look into a body before its signature is known to fit, nor read an
+//! event's name where the object inside says something else.
+
+use std::time::Duration;
+
+use ring::hmac;
+use serde_json::Value;
+
+use super::token::StripeToken;
+use super::{currency, declines, wire};
+use crate::clock::Timestamp;
+use crate::gateway::{GatewayNotification, NotificationError, NotificationKind as Kind, NotifiedToken};
+use crate::http::HeaderMap;
+use crate::ids::ExternalPaymentId;
+use crate::money::Money;
+use crate::secret::SecretString;
+
+const SIGNATURE_HEADER: &str = "stripe-signature";
+/// How old a signature may be, and how far ahead of our clock (stripe-node, `Webhooks.DEFAULT_TOLERANCE`).
+const TOLERANCE: Duration = Duration::from_secs(300);
+/// The longest header that is looked at, in bytes: a dozen signatures.
+const LONGEST_HEADER: usize = 1_024;
+
+/// Verifies and reads events of one account.
+pub(super) struct Verifier {
+    keys: Vec<hmac::Key>,
+    live: bool,
+}
+
+impl Verifier {
+    /// The secrets sign as the texts that they are, prefix included.
+    pub(super) fn new(secrets: &[SecretString], live: bool) -> Self {
+        let keys = secrets.iter().map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes())).collect();
+        Self { keys, live }
+    }
+
+    /// Verifies a body and reads it.
+    ///
+    /// # Errors
+    /// Unsigned, a signature that does not fit or is too old, or no event.
+    pub(super) fn read(&self, headers: &HeaderMap, body: &[u8], now: Timestamp) -> Result<GatewayNotification, NotificationError> {
+        let header = headers.get(SIGNATURE_HEADER).ok_or(NotificationError::Unsigned)?;
+        let header = header.to_str().map_err(|_| NotificationError::BadSignature)?;
+        if header.is_empty() {
+            return Err(NotificationError::Unsigned);
+        }
+        if header.len() > LONGEST_HEADER || !self.fits(header, body, now) {
+            return Err(NotificationError::BadSignature);
+        }
+        let event: Value = serde_json::from_slice(body).map_err(|_| NotificationError::Malformed)?;
+        read(&event, self.live).ok_or(NotificationError::Malformed)
+    }
+
+    /// Whether one of the secrets made one of the `v1` signatures, of which there are two while a secret is replaced (docs.stripe.com/webhooks,
+    /// "Verify webhook signatures manually"). Each comparison takes constant time; which one fits is no secret.
+    fn fits(&self, header: &str, body: &[u8], now: Timestamp) -> bool {
+        let pairs = || header.split(',').filter_map(|pair| pair.trim().split_once('='));
+        let Some(told) = pairs().find_map(|(name, value)| (name == "t").then_some(value)) else { return false };
+        let Ok(seconds) = told.parse::<i64>() else { return false };
+        let at = Timestamp::from_secs(seconds);
+        if now.since(at) > TOLERANCE || at.since(now) > TOLERANCE {
+            return false;
+        }
+        let mut message = Vec::with_capacity(told.len().saturating_add(body.len()).saturating_add(1));
+        message.extend_from_slice(told.as_bytes());
+        message.push(b'.');
+        message.extend_from_slice(body);
+        let signatures: Vec<Vec<u8>> = pairs().filter(|(name, _)| *name == "v1").filter_map(|(_, value)| from_hex(value)).collect();
+        self.keys.iter().any(|key| signatures.iter().any(|signature| hmac::verify(key, &message, signature).is_ok()))
+    }
+}
+
+/// 32 bytes in hex; nothing for anything else.
+fn from_hex(text: &str) -> Option<Vec<u8>> {
+    let text = text.as_bytes();
+    if text.len() != 64 || !text.iter().all(u8::is_ascii_hexdigit) {
+        return None;
+    }
+    text.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
+}
+
+/// Reads a verified event; nothing if it is none.
+fn read(event: &Value, live: bool) -> Option<GatewayNotification> {
+    let id = wire::id_of(event)?;
+    let kind = event.get("type").and_then(Value::as_str)?;
+    let at = event.get("created").and_then(Value::as_i64).map(Timestamp::from_secs);
+    let data = event.get("data").filter(|data| data.is_object())?;
+    let same_mode = event.get("livemode").and_then(Value::as_bool).is_none_or(|told| told == live);
+    let told = data.get("object").filter(|object| object.is_object() && same_mode);
+    let told = told.and_then(|object| interpret(kind, object, data)).unwrap_or_else(Told::ignored);
+    Some(GatewayNotification {
+        kind: told.kind,
+        external_payment_id: told.payment,
+        reference: told.reference,
+        operation_ref: told.operation_ref,
+        amount: told.amount,
+        at,
+        dedupe_key: told.dedupe_key.unwrap_or_else(|| format!("event:{id}")),
+        reason: told.reason,
+        token: told.token,
+    })
+}
+
+/// What an event comes to.
+struct Told {
+    kind: Kind,
+    payment: Option<ExternalPaymentId>,
+    reference: Option<crate::gateway::Reference>,
+    operation_ref: Option<String>,
+    amount: Option<Money>,
+    dedupe_key: Option<String>,
+    reason: Option<String>,
+    token: Option<NotifiedToken>,
+}
+
+impl Told {
+    const fn ignored() -> Self {
+        Self {
+            kind: Kind::Ignored,
+            payment: None,
+            reference: None,
+            operation_ref: None,
+            amount: None,
+            dedupe_key: None,
+            reason: None,
+            token: None,
+        }
+    }
+}
+
+/// What an event means (docs.stripe.com/api/events/types); nothing for those that have nothing to tell the connector. `charge.refunded` sums up
+/// what each refund tells by itself, and a dispute that is closed has moved its money before.
+fn interpret(kind: &str, object: &Value, data: &Value) -> Option<Told> {
+    match kind {
+        "payment_intent.succeeded" => succeeded(object),
+        "payment_intent.amount_capturable_updated" => held(object),
+        "payment_intent.payment_failed" => failed(object, "last_payment_error"),
+        "payment_intent.canceled" => canceled(object),
+        "setup_intent.succeeded" => verified(object),
+        "setup_intent.setup_failed" => failed(object, "last_setup_error"),
+        "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => refund(object),
+        "charge.dispute.funds_withdrawn" => dispute(Kind::ChargedBack, object),
+        "charge.dispute.funds_reinstated" => dispute(Kind::ChargebackReversed, object),
+        "payment_method.detached" => detached(object, data),
+        _ => None,
+    }
+}
+
+/// An intent of ours.
+fn about(kind: Kind, intent: &Value) -> Option<Told> {
+    Some(Told { kind, payment: Some(wire::external(intent)?), reference: Some(wire::reference_of(intent)?), ..Told::ignored() })
+}
+
+fn token_of(intent: &Value) -> Option<NotifiedToken> {
+    let token = StripeToken::of(intent)?;
+    let shopper = wire::id_of(intent.get("customer")?)?.to_owned();
+    Some(NotifiedToken { shopper, token: token.0.expose().to_owned() })
+}
+
+/// The money is taken: of a payment that was held before, or at once, which is all that is told of such a one.
+fn succeeded(intent: &Value) -> Option<Told> {
+    if wire::status(intent) != "succeeded" {
+        return None;
+    }
+    let amount = currency::read_amount(intent, "amount_received");
+    let later = intent.get("capture_method").and_then(Value::as_str) == Some("manual");
+    if later {
+        return Some(Told { amount, ..about(Kind::Captured, intent)? });
+    }
+    let stored = intent.get("setup_future_usage").and_then(Value::as_str) == Some("off_session");
+    let token = if stored { token_of(intent) } else { None };
+    Some(Told { amount, token, ..about(Kind::Authorised, intent)? })
+}
+
+fn held(intent: &Value) -> Option<Told> {
+    if wire::status(intent) != "requires_capture" {
+        return None;
+    }
+    Some(Told { amount: currency::read_amount(intent, "amount_capturable"), ..about(Kind::Authorised, intent)? })
+}
+
+fn failed(intent: &Value, error: &str) -> Option<Told> {
+    if wire::status(intent) != "requires_payment_method" {
+        return None;
+    }
+    let decline = declines::of_error(intent.get(error).unwrap_or(&Value::Null), "unspecified");
+    let amount = currency::read_amount(intent, "amount");
+    Some(Told { amount, reason: Some(decline.code), ..about(Kind::AuthorisationDeclined, intent)? })
+}
+
+/// Released by us, or lapsed by itself: `automatic`, and `expired` since 2024 (docs.stripe.com/api/payment_intents, `cancellation_reason`).
+fn canceled(intent: &Value) -> Option<Told> {
+    if wire::status(intent) != "canceled" {
+        return None;
+    }
+    let reason = intent.get("cancellation_reason").and_then(Value::as_str).filter(|reason| declines::is_code(reason));
+    let kind = if matches!(reason, Some("automatic" | "expired")) { Kind::Expired } else { Kind::Cancelled };
+    Some(Told { reason: reason.map(str::to_owned), ..about(kind, intent)? })
+}
+
+/// Details were stored without a charge.
+fn verified(setup: &Value) -> Option<Told> {
+    if wire::status(setup) != "succeeded" {
+        return None;
+    }
+    Some(Told { token: token_of(setup), ..about(Kind::Authorised, setup)? })
+}
+
+/// A refund, whoever asked for it: one that was made by hand at Stripe carries no reference of ours and is found by its payment.
+fn refund(refund: &Value) -> Option<Told> {
+    let kind = match wire::status(refund) {
+        "succeeded" => Kind::Refunded,
+        "failed" | "canceled" => Kind::RefundFailed,
+        _ => return None,
+    };
+    let reference = wire::reference_of(refund);
+    if reference.is_none() && wire::has_reference(refund) {
+        return None;
+    }
+    let id = wire::id_of(refund)?;
+    let reason = refund.get("failure_reason").and_then(Value::as_str).filter(|reason| declines::is_code(reason));
+    Some(Told {
+        kind,
+        payment: payment_of(refund),
+        reference,
+        operation_ref: Some(id.to_owned()),
+        amount: currency::read_amount(refund, "amount"),
+        // The same is told by several events.
+        dedupe_key: Some(format!("refund:{id}:{}", wire::status(refund))),
+        reason: reason.map(str::to_owned),
+        ..Told::ignored()
+    })
+    .filter(|told| told.payment.is_some())
+}
+
+fn payment_of(object: &Value) -> Option<ExternalPaymentId> {
+    let id = wire::id_of(object.get("payment_intent")?).filter(|id| wire::is_id(id, "pi_"))?;
+    ExternalPaymentId::new(id).ok()
+}
+
+/// The customer's bank took the money, or gave it back. A dispute carries nothing of ours: it is found by its payment.
+fn dispute(kind: Kind, dispute: &Value) -> Option<Told> {
+    let id = wire::id_of(dispute)?;
+    let reason = dispute.get("reason").and_then(Value::as_str).filter(|reason| declines::is_code(reason));
+    Some(Told {
+        kind,
+        payment: Some(payment_of(dispute)?),
+        operation_ref: Some(id.to_owned()),
+        amount: currency::read_amount(dispute, "amount"),
+        dedupe_key: Some(format!("{}:{id}", kind.as_str())),
+        reason: reason.map(str::to_owned),
+        ..Told::ignored()
+    })
+}
+
+/// Details that can never be used again; whose they were is told among what changed.
+fn detached(method: &Value, data: &Value) -> Option<Told> {
+    let shopper = data.get("previous_attributes")?.get("customer").and_then(wire::id_of)?;
+    let token = StripeToken::write(wire::id_of(method)?, shopper)?;
+    let token = NotifiedToken { shopper: shopper.to_owned(), token: token.0.expose().to_owned() };
+    Some(Told { kind: Kind::TokenDisabled, token: Some(token), ..Told::ignored() })
+}
+
+#[cfg(test)]
+#[path = "notification_tests.rs"]
+mod tests;

@@ -1,0 +1,387 @@
+//! Payments with stored details, and what is done to payments that are there: capture, cancel, refund, and the end of stored details. Must never
+//! give captured money back in the name of a cancel.
+
+use std::time::Duration;
+
+use serde_json::Value;
+
+use super::client::{Answer, Form, Refused};
+use super::token::StripeToken;
+use super::wire::{self, Asked, Taking, UNREADABLE};
+use super::{CALL_TIMEOUT, CUSTOMER_WAITS, Stripe, currency, declines};
+use crate::gateway::budget::Budget;
+use crate::gateway::{
+    CancelRequest, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, GatewayError, InquiryRequest, MerchantInitiated, Operation,
+    Outcome, Reference, RefundRequest, UnknownCause,
+};
+use crate::ids::ExternalPaymentId;
+
+pub(super) const INTENTS: &str = "/payment_intents";
+pub(super) const SETUPS: &str = "/setup_intents";
+const REFUNDS: &str = "/refunds";
+const METHODS: &str = "/payment_methods";
+/// The most that a list gives at once (docs.stripe.com/api/pagination).
+const LONGEST_PAGE: &str = "100";
+/// How far behind the search is at most, with a wide margin ("under a minute" as a rule; docs.stripe.com/search).
+const BEHIND: Duration = Duration::from_secs(600);
+/// How many pages of the newest intents are read.
+const MOST_PAGES: usize = 5;
+/// Stripe says so where the intent is in no state for the call (docs.stripe.com/error-codes).
+const UNEXPECTED_STATE: [&str; 2] = ["payment_intent_unexpected_state", "setup_intent_unexpected_state"];
+
+/// The fields that every intent of ours has.
+pub(super) fn marked(form: Form, reference: &Reference, customer: &str) -> Form {
+    form.with(&format!("metadata[{}]", wire::REFERENCE), reference.as_str()).with(&format!("metadata[{}]", wire::CUSTOMER), customer)
+}
+
+/// What a refused call about an intent comes to where it is no decline: the stored details are gone, or a mistake of ours.
+pub(super) fn refused(refused: &Refused, asked: &Asked<'_>) -> Result<Outcome, GatewayError> {
+    if refused.is_decline() {
+        return Ok(declined(refused, asked));
+    }
+    // The method was detached, or the customer deleted; `resource_missing` or no code at all.
+    if matches!(refused.param(), Some("payment_method" | "customer")) {
+        return Ok(Outcome::Declined(Decline::new(DeclineClass::NeedsNewDetails, refused.best_code())));
+    }
+    Err(refused.malformed())
+}
+
+/// A decline, with the intent that was refused; one of another payment tells nothing about ours.
+fn declined(refused: &Refused, asked: &Asked<'_>) -> Outcome {
+    let payment = match refused.intent() {
+        Some(intent) => match wire::reference_of(intent) {
+            Some(reference) if reference != *asked.reference => return Outcome::Unknown(UnknownCause::AnotherPayment),
+            _ if matches!(wire::status(intent), "succeeded" | "requires_capture" | "processing") => return UNREADABLE,
+            _ => wire::external(intent),
+        },
+        None => None,
+    };
+    Outcome::Declined(Decline { payment, ..declines::of_error(refused.error(), "card_declined") })
+}
+
+fn path_of(payment: &ExternalPaymentId) -> Result<&str, GatewayError> {
+    let id = payment.as_str();
+    if wire::is_id(id, "pi_") { Ok(id) } else { Err(GatewayError::Malformed { code: "payment_id".to_owned() }) }
+}
+
+/// Money is taken already: a cancel gives nothing back.
+fn taken(payment: ExternalPaymentId) -> Outcome {
+    Outcome::Declined(Decline { payment: Some(payment), ..Decline::new(DeclineClass::Hard, "charge_already_captured") })
+}
+
+/// What looking for an intent by our reference comes to.
+enum Found {
+    /// It is there.
+    Intent(Value),
+    /// Neither the search nor the newest intents have it.
+    Nothing,
+    /// The search does not have it, and there are more new intents than can be read.
+    NotAll,
+    /// It could not be looked for.
+    Unknown(UnknownCause),
+}
+
+/// The id of the only intent of this reference.
+fn named<'a>(list: &'a [Value], reference: &Reference) -> Result<Option<&'a str>, UnknownCause> {
+    let mut ours = list.iter().filter(|intent| wire::reference_of(intent).as_ref() == Some(reference));
+    match (ours.next(), ours.next()) {
+        (None, _) => Ok(None),
+        (Some(intent), None) => wire::id_of(intent).filter(|id| wire::is_id(id, "pi_")).map(Some).ok_or(UnknownCause::Unreadable),
+        (Some(_), Some(_)) => Err(UnknownCause::Unreadable),
+    }
+}
+
+impl Stripe {
+    /// A payment without the customer.
+    pub(super) async fn pay(&self, request: &MerchantInitiated, taking: Taking) -> Result<Outcome, GatewayError> {
+        let token = StripeToken::read(&request.token)?;
+        let form = Form::default()
+            .with("amount", currency::amount(request.amount)?)
+            .with("currency", currency::code(request.amount))
+            .with("customer", token.customer.as_str())
+            .with("payment_method", token.payment_method.expose())
+            .with("payment_method_types[0]", "card")
+            .with("off_session", "true")
+            .with("confirm", "true")
+            .with("capture_method", taking.as_str())
+            .with("expand[0]", "latest_charge");
+        let form = marked(form, &request.reference, request.customer.as_str());
+        let asked = Asked { reference: &request.reference, amount: request.amount, taking: Some(taking), customer: None };
+        match self.client.post(&Budget::new(CALL_TIMEOUT), INTENTS, &form, request.key.as_str()).await? {
+            Answer::Body(intent) => Ok(wire::read_payment(&intent, &asked)),
+            Answer::Refused(answer) => refused(&answer, &asked),
+            Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+        }
+    }
+
+    /// Captures the whole of what is held.
+    pub(super) async fn take(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
+        let id = path_of(&request.external_payment_id)?;
+        let form = Form::default().with("amount_to_capture", currency::amount(request.amount)?).with("expand[0]", "latest_charge");
+        let asked = Asked { reference: &request.reference, amount: request.amount, taking: Some(Taking::Later), customer: None };
+        let answer = self.client.post(&Budget::new(CALL_TIMEOUT), &format!("{INTENTS}/{id}/capture"), &form, request.key.as_str()).await?;
+        match answer {
+            Answer::Body(intent) => Ok(read_captured(&intent, &asked)),
+            Answer::Refused(answer) => match (answer.intent(), answer.code()) {
+                (Some(intent), Some(code)) if UNEXPECTED_STATE.contains(&code) => Ok(read_captured(intent, &asked)),
+                _ => refused(&answer, &asked),
+            },
+            Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+        }
+    }
+
+    /// Releases a payment, or gives up one that waits for its customer.
+    pub(super) async fn release(&self, budget: &Budget, request: &CancelRequest, id: &str) -> Result<Outcome, GatewayError> {
+        let collection = if wire::is_id(id, "pi_") {
+            INTENTS
+        } else if wire::is_id(id, "seti_") {
+            SETUPS
+        } else {
+            return Err(GatewayError::Malformed { code: "payment_id".to_owned() });
+        };
+        let path = format!("{collection}/{id}/cancel");
+        match self.client.post(budget, &path, &Form::default(), request.key.as_str()).await? {
+            Answer::Body(intent) => Ok(read_released(&intent, id, &request.reference)),
+            Answer::Refused(answer) => match (answer.intent(), answer.code()) {
+                (Some(intent), Some(code)) if UNEXPECTED_STATE.contains(&code) => Ok(read_released(intent, id, &request.reference)),
+                _ => Err(answer.malformed()),
+            },
+            Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+        }
+    }
+
+    /// Releases a payment that is known by our reference alone.
+    pub(super) async fn release_named(
+        &self,
+        budget: &Budget,
+        request: &CancelRequest,
+        reference: &Reference,
+    ) -> Result<Outcome, GatewayError> {
+        match self.find(budget, reference).await? {
+            Found::Intent(intent) => match wire::id_of(&intent) {
+                Some(id) => self.release(budget, request, id).await,
+                None => Ok(UNREADABLE),
+            },
+            Found::Nothing => Ok(Outcome::Declined(Decline::new(DeclineClass::Hard, "missing"))),
+            Found::NotAll => Ok(UNREADABLE),
+            Found::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+        }
+    }
+
+    /// The intent of this reference, as it is now. Stripe's search is some time behind, as a rule less than a minute, and not there for every
+    /// account (docs.stripe.com/search: not for "read-after-write flows"): what it does not find is looked for among the newest ones, whose list
+    /// is never behind.
+    async fn find(&self, budget: &Budget, reference: &Reference) -> Result<Found, GatewayError> {
+        let query = Form::default().with("query", format!("metadata['{}']:'{reference}'", wire::REFERENCE));
+        let found = match self.client.get(budget, &format!("{INTENTS}/search"), &query).await? {
+            Answer::Body(found) => found,
+            Answer::Refused(_) => return self.find_among_newest(budget, reference).await,
+            Answer::Unknown(cause) => return Ok(Found::Unknown(cause)),
+        };
+        let Some(list) = found.get("data").and_then(Value::as_array) else { return Ok(Found::Unknown(UnknownCause::Unreadable)) };
+        match named(list, reference) {
+            Ok(Some(id)) => self.found(budget, id).await,
+            Ok(None) => self.find_among_newest(budget, reference).await,
+            Err(cause) => Ok(Found::Unknown(cause)),
+        }
+    }
+
+    /// Reads lists, newest first, as far back as any search is behind.
+    async fn find_among_newest(&self, budget: &Budget, reference: &Reference) -> Result<Found, GatewayError> {
+        let since = self.clock.now().before(BEHIND).secs().to_string();
+        let mut last = None;
+        for _ in 0..MOST_PAGES {
+            let query = Form::default()
+                .with("created[gte]", since.as_str())
+                .with("limit", LONGEST_PAGE)
+                .with_some("starting_after", last.as_deref());
+            let listed = match self.client.get(budget, INTENTS, &query).await? {
+                Answer::Body(listed) => listed,
+                Answer::Refused(answer) => return Err(answer.malformed()),
+                Answer::Unknown(cause) => return Ok(Found::Unknown(cause)),
+            };
+            let more = listed.get("has_more").and_then(Value::as_bool);
+            let (Some(list), Some(more)) = (listed.get("data").and_then(Value::as_array), more) else {
+                return Ok(Found::Unknown(UnknownCause::Unreadable));
+            };
+            match named(list, reference) {
+                Ok(Some(id)) => return self.found(budget, id).await,
+                Ok(None) if !more => return Ok(Found::Nothing),
+                Ok(None) => last = list.last().and_then(wire::id_of).map(str::to_owned),
+                Err(cause) => return Ok(Found::Unknown(cause)),
+            }
+            if last.is_none() {
+                return Ok(Found::Unknown(UnknownCause::Unreadable));
+            }
+        }
+        Ok(Found::NotAll)
+    }
+
+    async fn found(&self, budget: &Budget, id: &str) -> Result<Found, GatewayError> {
+        Ok(self.look_at(budget, id).await?.map_or_else(Found::Unknown, Found::Intent))
+    }
+
+    /// Reads an intent that is there.
+    pub(super) async fn look_at(&self, budget: &Budget, id: &str) -> Result<Result<Value, UnknownCause>, GatewayError> {
+        let (collection, query) = if wire::is_id(id, "seti_") {
+            (SETUPS, Form::default().with("expand[0]", "payment_method"))
+        } else {
+            (INTENTS, Form::default().with("expand[0]", "latest_charge").with("expand[1]", "payment_method"))
+        };
+        match self.client.get(budget, &format!("{collection}/{id}"), &query).await? {
+            Answer::Body(intent) if wire::id_of(&intent) == Some(id) => Ok(Ok(intent)),
+            Answer::Body(_) => Ok(Err(UnknownCause::Unreadable)),
+            Answer::Refused(answer) => Err(answer.malformed()),
+            Answer::Unknown(cause) => Ok(Err(cause)),
+        }
+    }
+
+    /// Gives captured money back.
+    pub(super) async fn give_back(&self, request: &RefundRequest) -> Result<Outcome, GatewayError> {
+        let amount = currency::amount(request.amount)?;
+        if request.captured.checked_sub(request.amount)?.minor < 0 {
+            return Err(GatewayError::Malformed { code: "refund_above_capture".to_owned() });
+        }
+        let payment = &request.external_payment_id;
+        let form = Form::default()
+            .with("payment_intent", path_of(payment)?)
+            .with("amount", amount)
+            .with(&format!("metadata[{}]", wire::REFERENCE), request.reference.as_str());
+        let budget = Budget::new(CALL_TIMEOUT);
+        let asked = Asked { reference: &request.reference, amount: request.amount, taking: None, customer: None };
+        match self.client.post(&budget, REFUNDS, &form, request.key.as_str()).await? {
+            Answer::Body(refund) => Ok(wire::read_refund(&refund, &asked, payment)),
+            // Whatever is refused may have been done by a call that Stripe no longer remembers the key of.
+            Answer::Refused(answer) => match self.refund_made_before(&budget, &asked, payment).await? {
+                Ok(Some(outcome)) => Ok(outcome),
+                Ok(None) => refund_refused(&answer),
+                Err(cause) => Ok(Outcome::Unknown(cause)),
+            },
+            Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+        }
+    }
+
+    /// Our refund among those of the payment.
+    async fn refund_made_before(
+        &self,
+        budget: &Budget,
+        asked: &Asked<'_>,
+        payment: &ExternalPaymentId,
+    ) -> Result<Result<Option<Outcome>, UnknownCause>, GatewayError> {
+        let query = Form::default().with("payment_intent", path_of(payment)?).with("limit", LONGEST_PAGE);
+        let listed = match self.client.get(budget, REFUNDS, &query).await? {
+            Answer::Body(listed) => listed,
+            Answer::Refused(answer) => return Err(answer.malformed()),
+            Answer::Unknown(cause) => return Ok(Err(cause)),
+        };
+        let Some(refunds) = listed.get("data").and_then(Value::as_array) else { return Ok(Err(UnknownCause::Unreadable)) };
+        let ours = refunds.iter().find(|refund| wire::reference_of(refund).as_ref() == Some(asked.reference));
+        match ours {
+            Some(refund) => Ok(Ok(Some(wire::read_refund(refund, asked, payment)))),
+            None if listed.get("has_more").and_then(Value::as_bool) == Some(true) => Ok(Err(UnknownCause::Unreadable)),
+            None => Ok(Ok(None)),
+        }
+    }
+
+    /// Detaches stored details, which ends them.
+    pub(super) async fn forget(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
+        let token = StripeToken::read(&request.token)?;
+        let method = token.payment_method.expose();
+        let budget = Budget::new(CALL_TIMEOUT);
+        let path = format!("{METHODS}/{method}/detach");
+        let answer = match self.client.post(&budget, &path, &Form::default(), request.key.as_str()).await? {
+            Answer::Body(gone) if is_detached(&gone, method) => return Ok(Outcome::Done(Operation::default())),
+            Answer::Body(_) => return Ok(UNREADABLE),
+            Answer::Refused(answer) if answer.is_missing() => return Ok(Outcome::Done(Operation::default())),
+            Answer::Refused(answer) => answer,
+            Answer::Unknown(cause) => return Ok(Outcome::Unknown(cause)),
+        };
+        // Stripe has no code for "it is detached already".
+        match self.client.get(&budget, &format!("{METHODS}/{method}"), &Form::default()).await? {
+            Answer::Body(gone) if is_detached(&gone, method) => Ok(Outcome::Done(Operation::default())),
+            Answer::Refused(missing) if missing.is_missing() => Ok(Outcome::Done(Operation::default())),
+            Answer::Body(_) | Answer::Refused(_) => Err(answer.malformed()),
+            Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+        }
+    }
+
+    /// What became of a write. Nothing where Stripe finds nothing (yet): then the same call under the same key is right.
+    pub(super) async fn ask(&self, request: &InquiryRequest) -> Result<Option<Outcome>, GatewayError> {
+        use crate::gateway::OperationKind as Kind;
+        // Whoever asks may wait for it, or want to send the call again afterwards.
+        let budget = Budget::new(CUSTOMER_WAITS);
+        let Some(amount) = request.amount.filter(|amount| !amount.is_zero()) else {
+            return if request.operation == Kind::Cancel { self.ask_released(&budget, &request.reference).await } else { Ok(None) };
+        };
+        let asked = |taking| Asked { reference: &request.reference, amount, taking, customer: None };
+        match (request.operation, &request.external_payment_id) {
+            (Kind::Refund, Some(payment)) => match self.refund_made_before(&budget, &asked(None), payment).await? {
+                Ok(made) => Ok(made),
+                Err(cause) => Ok(Some(Outcome::Unknown(cause))),
+            },
+            (Kind::Capture, Some(payment)) => match self.look_at(&budget, path_of(payment)?).await? {
+                Ok(intent) if wire::status(&intent) == "requires_capture" => Ok(None),
+                Ok(intent) => Ok(Some(read_captured(&intent, &asked(Some(Taking::Later))))),
+                Err(cause) => Ok(Some(Outcome::Unknown(cause))),
+            },
+            (Kind::Authorise | Kind::Charge | Kind::Purchase, _) => {
+                let taking = if request.operation == Kind::Authorise { Taking::Later } else { Taking::AtOnce };
+                match self.find(&budget, &request.reference).await? {
+                    Found::Intent(intent) => Ok(Some(wire::read_payment(&intent, &asked(Some(taking))))),
+                    Found::Nothing | Found::NotAll => Ok(None),
+                    Found::Unknown(cause) => Ok(Some(Outcome::Unknown(cause))),
+                }
+            }
+            _ => Ok(None),
+        }
+    }
+
+    async fn ask_released(&self, budget: &Budget, reference: &Reference) -> Result<Option<Outcome>, GatewayError> {
+        match self.find(budget, reference).await? {
+            Found::Intent(intent) if matches!(wire::status(&intent), "canceled" | "succeeded") => {
+                Ok(wire::id_of(&intent).map(|id| read_released(&intent, id, reference)))
+            }
+            Found::Unknown(cause) => Ok(Some(Outcome::Unknown(cause))),
+            _ => Ok(None),
+        }
+    }
+}
+
+/// Reads an intent that was captured, or that cannot be any more.
+fn read_captured(intent: &Value, asked: &Asked<'_>) -> Outcome {
+    match wire::status(intent) {
+        "succeeded" | "canceled" | "processing" => wire::read_payment(intent, asked),
+        _ => UNREADABLE,
+    }
+}
+
+/// Reads an intent that was to be released. What was never confirmed or refused holds nothing once it is canceled.
+fn read_released(intent: &Value, id: &str, reference: &Reference) -> Outcome {
+    if wire::id_of(intent) != Some(id) {
+        return UNREADABLE;
+    }
+    if wire::reference_of(intent).is_some_and(|told| told != *reference) {
+        return Outcome::Unknown(UnknownCause::AnotherPayment);
+    }
+    let Some(payment) = wire::external(intent) else { return UNREADABLE };
+    match wire::status(intent) {
+        "canceled" => Outcome::Done(Operation { external_payment_id: Some(payment), ..Operation::default() }),
+        // Stored details hold no money.
+        "succeeded" if wire::is_id(id, "seti_") => Outcome::Done(Operation { external_payment_id: Some(payment), ..Operation::default() }),
+        "succeeded" => taken(payment),
+        "processing" => Outcome::Unknown(UnknownCause::InProgress),
+        _ => UNREADABLE,
+    }
+}
+
+fn refund_refused(answer: &Refused) -> Result<Outcome, GatewayError> {
+    let listed = declines::of_code(answer.best_code());
+    if answer.is_decline() || listed.class == DeclineClass::Hard {
+        return Ok(Outcome::Declined(listed));
+    }
+    Err(answer.malformed())
+}
+
+fn is_detached(method: &Value, id: &str) -> bool {
+    wire::id_of(method) == Some(id) && method.get("customer").is_some_and(Value::is_null)
+}

@@ -1,0 +1,213 @@
+//! Stripe's settings and secrets, validated at start. Must never repeat a secret in what it says.
+
+use std::sync::Arc;
+
+use super::Stripe;
+use crate::clock::Clock;
+use crate::gateway::{Blueprint, Gateway, GatewayName};
+use crate::http::Transport;
+use crate::secret::{SecretString, SecretTexts};
+use crate::settings::{Problem, Problems, Reader};
+
+/// Which of an account's two worlds is spoken to: Stripe has one host for both, and the key decides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StripeEnvironment {
+    /// Test payments.
+    Test,
+    /// Real money.
+    Live,
+}
+
+/// Plain settings of the adapter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StripeSettings {
+    /// Which world is spoken to.
+    pub environment: StripeEnvironment,
+    /// The base of all URLs, without the version and without a slash at its end.
+    pub base_url: String,
+}
+
+impl StripeSettings {
+    /// Reads `STRIPE_ENVIRONMENT` (`test` or `live`) and `STRIPE_BASE_URL` (optional, for tests only: another base URL). Mistakes are noted in
+    /// the reader.
+    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let environment = reader.required("STRIPE_ENVIRONMENT", "set it to test or live")?;
+        let environment = match environment.as_str() {
+            "test" => StripeEnvironment::Test,
+            "live" => StripeEnvironment::Live,
+            _ => {
+                reader.problem("STRIPE_ENVIRONMENT", "is not understood", "set it to test or live");
+                return None;
+            }
+        };
+        if environment == StripeEnvironment::Live && reader.text("STRIPE_BASE_URL").is_some() {
+            reader.problem("STRIPE_BASE_URL", "is for tests only", "remove it");
+            return None;
+        }
+        let base_url = reader.base_url("STRIPE_BASE_URL", "https://api.stripe.com", environment == StripeEnvironment::Test);
+        Some(Self { environment, base_url })
+    }
+}
+
+impl Blueprint for StripeSettings {
+    fn name(&self) -> GatewayName {
+        GatewayName::Stripe
+    }
+
+    fn is_live(&self) -> bool {
+        self.environment == StripeEnvironment::Live
+    }
+
+    fn build(&self, secrets: &SecretTexts, transport: Arc<dyn Transport>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Gateway>, Problems> {
+        Ok(Arc::new(Stripe::new(self.clone(), StripeSecrets::read(secrets), transport, clock)?))
+    }
+}
+
+/// The secrets of the adapter, the object `stripe` in the deployment's secret: `{"api_key": [current, previous?], "webhook_secrets":
+/// ["whsec_…", ...]}`. It has no `Debug`.
+#[derive(Clone)]
+pub struct StripeSecrets {
+    /// The secret or restricted API key.
+    pub api_key: SecretString,
+    /// The key before the last rotation, tried once where the first is refused.
+    pub previous_api_key: Option<SecretString>,
+    /// The signing secrets of the webhook endpoints, each of which may sign.
+    pub webhook_secrets: Vec<SecretString>,
+}
+
+impl StripeSecrets {
+    /// Reads the object `stripe` of the deployment's secret. What is missing is found by [`StripeSecrets::validate`].
+    #[must_use]
+    pub fn read(texts: &SecretTexts) -> Self {
+        let mut keys = texts.values("api_key").iter().cloned();
+        Self {
+            api_key: keys.next().unwrap_or_else(|| SecretString::new("")),
+            previous_api_key: keys.next(),
+            webhook_secrets: texts.values("webhook_secrets").to_vec(),
+        }
+    }
+
+    /// Checks what can be checked without Stripe.
+    ///
+    /// # Errors
+    /// Every [`Problem`], by the path in the secret.
+    pub fn validate(&self, environment: StripeEnvironment) -> Result<(), Problems> {
+        let mut problems = Vec::new();
+        let fix = "copy a secret key (sk_...) or restricted key (rk_...) of the account from Stripe's Dashboard";
+        let mut check_key = |path: &str, key: &SecretString| match mode_of(key) {
+            None => problems.push(problem(path, "is missing, a placeholder, or no API key", fix)),
+            Some(mode) if mode != environment => {
+                problems.push(problem(
+                    path,
+                    "is of the other mode than STRIPE_ENVIRONMENT says",
+                    "take a test key for test, a live key for live",
+                ));
+            }
+            Some(_) => {}
+        };
+        check_key("stripe.api_key", &self.api_key);
+        if let Some(previous) = &self.previous_api_key {
+            check_key("stripe.api_key[1]", previous);
+        }
+        let fix = "copy the signing secret (whsec_...) of the webhook endpoint from Stripe's Dashboard";
+        if self.webhook_secrets.is_empty() {
+            problems.push(problem("stripe.webhook_secrets", "is missing or empty", fix));
+        }
+        for (index, secret) in self.webhook_secrets.iter().enumerate() {
+            if !is_webhook_secret(secret) {
+                problems.push(problem(&format!("stripe.webhook_secrets[{index}]"), "is a placeholder, or no signing secret", fix));
+            }
+        }
+        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+    }
+}
+
+fn problem(setting: &str, problem: &str, fix: &str) -> Problem {
+    Problem { setting: setting.to_owned(), problem: problem.to_owned(), fix: fix.to_owned() }
+}
+
+/// Shorter than any real secret, longer than what people type as a placeholder.
+const SHORTEST: usize = 16;
+
+fn is_secret_part(part: &str) -> bool {
+    part.len() >= SHORTEST && part.bytes().all(|b| b.is_ascii_graphic()) && part.bytes().any(|b| Some(b) != part.bytes().next())
+}
+
+/// Which world an API key belongs to (docs.stripe.com/keys); nothing for what is no key.
+fn mode_of(key: &SecretString) -> Option<StripeEnvironment> {
+    let rest = key.expose().strip_prefix("sk_").or_else(|| key.expose().strip_prefix("rk_"))?;
+    let (mode, part) = rest.split_once('_')?;
+    if !is_secret_part(part) || SecretString::new(part).is_placeholder() {
+        return None;
+    }
+    match mode {
+        "test" => Some(StripeEnvironment::Test),
+        "live" => Some(StripeEnvironment::Live),
+        _ => None,
+    }
+}
+
+fn is_webhook_secret(secret: &SecretString) -> bool {
+    let part = secret.expose().strip_prefix("whsec_");
+    part.is_some_and(|part| is_secret_part(part) && !SecretString::new(part).is_placeholder())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn secrets(api_key: &[&str], webhook: &[&str]) -> Result<(), Vec<String>> {
+        let texts = |list: &[&str]| list.iter().map(|text| SecretString::new(*text)).collect::<Vec<_>>();
+        let map = [("api_key".to_owned(), texts(api_key)), ("webhook_secrets".to_owned(), texts(webhook))];
+        let secrets = StripeSecrets::read(&SecretTexts(map.into_iter().collect()));
+        let found = secrets.validate(StripeEnvironment::Test);
+        found.map_err(|problems| problems.0.into_iter().map(|problem| problem.setting).collect())
+    }
+
+    const KEY: &str = "sk_test_51Hxyz0123456789abcdef";
+    const WEBHOOK: &str = "whsec_0123456789abcdefghij";
+
+    #[test]
+    fn good_secrets_are_taken_with_or_without_those_before() {
+        assert_eq!(secrets(&[KEY], &[WEBHOOK]), Ok(()));
+        assert_eq!(secrets(&["rk_test_51Hxyz0123456789abcdef", KEY], &[WEBHOOK, "whsec_zyxwvutsrqponmlkjihg"]), Ok(()));
+    }
+
+    #[test]
+    fn every_wrong_secret_is_named_by_its_path() {
+        for (keys, webhooks, paths) in [
+            (&[][..], &[][..], &["stripe.api_key", "stripe.webhook_secrets"][..]),
+            (&["pk_test_51Hxyz0123456789abcdef"][..], &[WEBHOOK][..], &["stripe.api_key"][..]),
+            (&["sk_live_51Hxyz0123456789abcdef"][..], &[WEBHOOK][..], &["stripe.api_key"][..]),
+            (&["sk_test_xxxxxxxxxxxxxxxxxxxx"][..], &[WEBHOOK][..], &["stripe.api_key"][..]),
+            (&[KEY, "sk_test_"][..], &[WEBHOOK][..], &["stripe.api_key[1]"][..]),
+            (&[KEY][..], &["0123456789abcdefghij", WEBHOOK][..], &["stripe.webhook_secrets[0]"][..]),
+            (&[KEY][..], &[WEBHOOK, "whsec_changeme"][..], &["stripe.webhook_secrets[1]"][..]),
+        ] {
+            assert_eq!(secrets(keys, webhooks), Err(paths.iter().map(|path| (*path).to_owned()).collect()), "{keys:?} {webhooks:?}");
+        }
+    }
+
+    fn settings(pairs: &[(&str, &str)]) -> Result<StripeSettings, Vec<String>> {
+        let get = |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
+        let mut reader = Reader::new(&get);
+        let read = StripeSettings::read(&mut reader);
+        reader.finish(read).map_err(|problems| problems.0.into_iter().map(|problem| problem.setting).collect())
+    }
+
+    #[test]
+    fn settings_are_read_and_every_mistake_is_named() {
+        let live = settings(&[("STRIPE_ENVIRONMENT", "live")]).unwrap();
+        assert_eq!((live.base_url.as_str(), live.is_live()), ("https://api.stripe.com", true));
+        let test = settings(&[("STRIPE_ENVIRONMENT", "test"), ("STRIPE_BASE_URL", "http://127.0.0.1:1/")]).unwrap();
+        assert_eq!((test.base_url.as_str(), test.is_live()), ("http://127.0.0.1:1", false));
+        for (pairs, setting) in [
+            (&[][..], "STRIPE_ENVIRONMENT"),
+            (&[("STRIPE_ENVIRONMENT", "prod")][..], "STRIPE_ENVIRONMENT"),
+            (&[("STRIPE_ENVIRONMENT", "live"), ("STRIPE_BASE_URL", "https://x")][..], "STRIPE_BASE_URL"),
+            (&[("STRIPE_ENVIRONMENT", "test"), ("STRIPE_BASE_URL", "ftp://x")][..], "STRIPE_BASE_URL"),
+        ] {
+            assert_eq!(settings(pairs), Err(vec![setting.to_owned()]), "{pairs:?}");
+        }
+    }
+}
