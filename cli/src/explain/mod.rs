@@ -111,7 +111,7 @@ async fn of_authorised(desk: &Desk, payment: &PaymentRecord) -> Option<String> {
 
 /// What gateways that can be asked say about steps whose outcome is unknown.
 async fn ask_gateways(desk: &Desk, found: &Found, sides: &mut Vec<String>) {
-    for obligation in found.obligations.values() {
+    for (obligation_key, obligation) in &found.obligations {
         for attempt in &obligation.attempts {
             let Some(payment) = attempt.reference.as_ref().and_then(|reference| found.payments.get(reference.as_str())) else { continue };
             let Some(gateway) = desk.gateways.get(payment.gateway) else { continue };
@@ -128,7 +128,11 @@ async fn ask_gateways(desk: &Desk, found: &Found, sides: &mut Vec<String>) {
                     continue;
                 }
                 let external_payment_id = payment.external_payment_id.clone();
-                let (reference, amount) = (payment.reference.clone(), Some(payment.amount));
+                // A refund has a name and an amount of its own.
+                let part =
+                    payment.refunds.iter().find(|part| operation == OperationKind::Refund && part.obligation == obligation_key.as_str());
+                let (reference, amount) = part.map_or((&payment.reference, payment.amount), |part| (&part.reference, part.amount));
+                let (reference, amount) = (reference.clone(), Some(amount));
                 let answer = gateway.inquire(&InquiryRequest { operation, key, reference, external_payment_id, amount }).await;
                 let word = match answer {
                     Ok(Some(outcome)) => outcome.as_str().to_owned(),

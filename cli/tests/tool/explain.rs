@@ -4,9 +4,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector::flow::Verdict;
+use connector::gateway::GatewayName;
+use connector::http::Method;
 use connector::lambda::queue::CapturingQueue;
 use connectorctl::answer::Answer;
-use sandbox::peer::{Fault, Road, Served, serve};
+use sandbox::guests;
+use sandbox::peer::{Fault, Peer, Road, Served, serve};
 use sandbox::stage::{Cast, METHOD, Stage};
 
 use crate::support::{deployed, operate, operate_with};
@@ -96,4 +99,30 @@ async fn an_id_that_nobody_knows_and_a_cleeng_that_is_away_are_said_to_be_so() {
     let id = cast.subscriber.subscription.to_string();
     let told = operate_with(&stage, &Arc::default(), settings, "", &["explain", &id]).await;
     assert!(told.code == 0 && told.text.contains("the money is taken") && told.text.contains("Cleeng: subscription"), "{}", told.text);
+}
+
+#[tokio::test]
+async fn a_gateway_that_can_be_asked_is_asked_what_became_of_an_unknown_step() {
+    for gateway in GatewayName::ALL {
+        let stage = Stage::default();
+        let guest = stage.guest(*gateway).clone();
+        let cast = stage.subscriber(guest.capture_only);
+        stage.clock.advance_to(cast.due);
+        let name = gateway.as_str();
+        stage.road.lay(Fault::TimeoutAfter, move |peer, request| {
+            peer == name && request.method == Method::POST && !request.path.ends_with("/oauth2/token")
+        });
+        assert!(matches!(stage.deliver(&stage.capture(&cast)).await, Verdict::Later { .. }));
+        let house: Arc<dyn Peer> = guest.house.clone();
+        let server = serve(house, Road::default(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
+        let mut settings = deployed();
+        settings.insert("PAYMENT_METHODS".to_owned(), format!("{}={gateway}:capture_only", guest.capture_only));
+        settings.extend(guests::settings_of(*gateway, Some(&server.url())).into_iter().map(|(name, value)| (name.to_owned(), value)));
+        let told = operate_with(&stage, &Arc::default(), settings, "", &["explain", cast.subscriber.subscription.as_str()]).await;
+        let can_tell = stage.world.gateways.get(*gateway).unwrap().capabilities().inquiry;
+        let expected = if can_tell { format!("{gateway}: step pay of") } else { format!("{gateway}: cannot be asked about step pay") };
+        let line = told.text.lines().find(|line| line.contains(&expected)).unwrap_or_else(|| panic!("{gateway}: {}", told.text));
+        // The gateway took the money, and says so where it can.
+        assert_eq!(line.ends_with(": done"), can_tell, "{gateway}: {line}");
+    }
 }

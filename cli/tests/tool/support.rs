@@ -98,6 +98,9 @@ pub(crate) async fn operate_with(
     surroundings.store = Some(stage.store.clone());
     surroundings.queue = Some(queue.clone());
     let mut kept = secret();
+    if let (Some(kept), Value::Object(houses)) = (kept.as_object_mut(), sandbox::guests::secrets()) {
+        kept.extend(houses);
+    }
     kept["cleeng"]["publisher_token"] = json!(sandbox::stage::PUBLISHER_TOKEN);
     surroundings.secret = Some(SecretString::new(kept.to_string()));
     input.clone_into(&mut surroundings.input);
