@@ -25,12 +25,13 @@ pub fn disagreements(cleeng: &CleengSimulator, houses: &[&dyn House]) -> Vec<Str
 }
 
 /// Whether Cleeng has to know of it. What was released or given back in full was nobody's charge.
-fn is_kept(payment: &LedgerEntry) -> bool {
+pub(crate) fn is_kept(payment: &LedgerEntry) -> bool {
     let given_back = payment.captured.minor > 0 && payment.refunded == payment.captured;
     payment.authorised && payment.amount.minor > 0 && !payment.released() && !given_back
 }
 
-fn compare(ours: &PaymentRecord, theirs: Option<&LedgerEntry>) -> Option<String> {
+/// What disagrees about one payment, if anything does.
+pub(crate) fn compare(ours: &PaymentRecord, theirs: Option<&LedgerEntry>) -> Option<String> {
     let id = &ours.id;
     let Some(theirs) = theirs else {
         let needs_none = ours.status == PaymentStatus::Rejected || ours.total.is_zero();
@@ -48,7 +49,11 @@ fn compare(ours: &PaymentRecord, theirs: Option<&LedgerEntry>) -> Option<String>
             matches!(theirs.standing, Standing::Refused | Standing::CaptureFailed | Standing::Expired | Standing::Cancelled)
         }
         PaymentStatus::Cancelled => matches!(theirs.standing, Standing::Cancelled | Standing::Expired),
-        PaymentStatus::Refunded => same_refund(ours, theirs) || matches!(theirs.standing, Standing::ChargedBack | Standing::CaptureFailed),
+        // Captured money that is gone, or that never came although the capture was accepted, is told as given back.
+        PaymentStatus::Refunded => {
+            let never_came = theirs.captured.is_zero() && matches!(theirs.standing, Standing::Expired | Standing::Cancelled);
+            same_refund(ours, theirs) || never_came || matches!(theirs.standing, Standing::ChargedBack | Standing::CaptureFailed)
+        }
         PaymentStatus::Other(_) => false,
     };
     if !fits {
@@ -66,7 +71,7 @@ fn same_refund(ours: &PaymentRecord, theirs: &LedgerEntry) -> bool {
 }
 
 /// Two payments that hold or took money for one period of one subscription.
-fn doubled(payments: &[PaymentRecord]) -> Vec<String> {
+pub(crate) fn doubled(payments: &[PaymentRecord]) -> Vec<String> {
     let mut live: Vec<(&SubscriptionId, i64)> = payments
         .iter()
         .filter(|payment| payment.is_live())

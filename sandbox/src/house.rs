@@ -137,4 +137,9 @@ pub trait House: Peer {
 
     /// The hold of an authorised payment lapses.
     fn expire(&self, payment: &ExternalPaymentId);
+
+    /// What it takes next it will not be able to do. False where nothing is taken before it is done.
+    fn fail_next(&self) -> bool {
+        false
+    }
 }

@@ -16,6 +16,7 @@
 //! | [`local`] | all of it put together with sockets |
 //! | [`demo`], [`open_house`] | what `cargo run` and `cargo run -- serve` do |
 //! | [`stage`] | all of it put together without sockets, for tests |
+//! | [`simulation`] | whole worlds played by seed, with everything going wrong that can, and what must be true all the same |
 //! | [`contract`] | what every gateway adapter has to keep, as checks that run against its simulator |
 //! | [`cleeng`] | Cleeng's Core API, dunning clock and signed webhooks |
 
@@ -34,5 +35,6 @@ pub mod notices;
 pub mod open_house;
 pub mod paypal;
 pub mod peer;
+pub mod simulation;
 pub mod stage;
 pub mod stripe;

@@ -21,13 +21,14 @@ use connector::settings::Problems;
 use gateway_notification::Notifications;
 use serde_json::{Value, json};
 
+use crate::clock::VirtualClock;
 use crate::stage::{PUBLISHER_TOKEN, Stage, WEBHOOK_SECRET, flow, known};
 
 /// The address that Adyen posts to.
 pub const ADYEN_ROUTE: &str = "/gateways/adyen/notifications";
 
 /// The address that a gateway posts to.
-fn route(gateway: GatewayName) -> String {
+pub(crate) fn route(gateway: GatewayName) -> String {
     format!("/gateways/{gateway}/notifications")
 }
 
@@ -84,13 +85,32 @@ impl Wiring for OnStage {
     }
 }
 
+/// The notification function's door.
+pub struct Door(App, VirtualClock);
+
+impl Door {
+    /// Posts a body; the status and the body of the answer.
+    ///
+    /// # Panics
+    /// If the function fails as a whole.
+    pub async fn post(&self, path: &str, headers: &Value, body: &[u8]) -> (u64, String) {
+        let event = json!({
+            "version": "2.0", "rawPath": path, "headers": headers, "requestContext": { "http": { "method": "POST" } },
+            "body": STANDARD.encode(body), "isBase64Encoded": true,
+        });
+        let invocation = Invocation { request_id: "post".to_owned(), deadline: self.1.now().after(Duration::from_secs(29)) };
+        let answer = known(self.0.handle(&event.to_string(), &invocation).await.ok());
+        let status = answer.get("statusCode").and_then(Value::as_u64).unwrap_or_default();
+        (status, answer.get("body").and_then(Value::as_str).unwrap_or_default().to_owned())
+    }
+}
+
 impl Stage {
-    /// Posts a body to the notification function's door, as a function that has just started.
+    /// The notification function's door, as a function that has just started. `queue` is where it puts messages.
     ///
     /// # Panics
     /// If the function does not start.
-    pub async fn post_notification(&self, path: &str, headers: &Value, body: &[u8]) -> Posted {
-        let messages = Arc::new(Messages::default());
+    pub async fn notification_door(&self, queue: Arc<dyn Queue>) -> Door {
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let gateways: BTreeSet<_> = self.guests.iter().map(|guest| guest.house.gateway()).collect();
         let keeper = SecretKeeper::open(Box::new(SandboxSecrets), gateways, Arc::new(Redactor::default()), Arc::clone(&clock)).await;
@@ -100,23 +120,23 @@ impl Stage {
             max_body_bytes: DEFAULT_MAX_BODY_BYTES,
             keeper: known(keeper.ok()),
             wiring: Box::new(OnStage(self.world.clone())),
-            queue: messages.clone(),
+            queue,
             quarantine: Arc::new(NoQueue),
             clock,
             metrics: self.world.metrics.clone(),
         });
-        let event = json!({
-            "version": "2.0", "rawPath": path, "headers": headers, "requestContext": { "http": { "method": "POST" } },
-            "body": STANDARD.encode(body), "isBase64Encoded": true,
-        });
-        let invocation = Invocation { request_id: "post".to_owned(), deadline: self.clock.now().after(Duration::from_secs(29)) };
-        let answer = known(known(app.ok()).handle(&event.to_string(), &invocation).await.ok());
+        Door(known(app.ok()), self.clock.clone())
+    }
+
+    /// Posts a body to the notification function's door, as a function that has just started.
+    ///
+    /// # Panics
+    /// If the function does not start.
+    pub async fn post_notification(&self, path: &str, headers: &Value, body: &[u8]) -> Posted {
+        let messages = Arc::new(Messages::default());
+        let (status, body) = self.notification_door(messages.clone()).await.post(path, headers, body).await;
         let messages = std::mem::take(&mut *messages.0.lock().unwrap_or_else(PoisonError::into_inner));
-        Posted {
-            status: answer.get("statusCode").and_then(Value::as_u64).unwrap_or_default(),
-            body: answer.get("body").and_then(Value::as_str).unwrap_or_default().to_owned(),
-            messages,
-        }
+        Posted { status, body, messages }
     }
 
     /// Everything that the gateways tell since the last time, as messages on the function's queue.

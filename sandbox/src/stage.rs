@@ -15,7 +15,7 @@ use connector::clock::{Clock, Timestamp};
 use connector::flow::{Billing, Delivery, Flow, Method, PartialRefunds, Rules, SettleOn, Verdict, World};
 use connector::front::{Desk, FrontEnd, NoCaptcha, Origins, Patience, Reply};
 use connector::gateway::adyen::{AdyenEnvironment, AdyenSettings, CaptureMode};
-use connector::gateway::{GatewayName, Gateways};
+use connector::gateway::{Gateway, GatewayName, Gateways};
 use connector::http::{HeaderMap, HeaderValue, Transport};
 use connector::ids::Id;
 use connector::journal::memory::MemoryStore;
@@ -124,6 +124,34 @@ impl MetricSink for Recorder {
     }
 }
 
+/// What stands between the functions and everything outside: whoever plays tricks on them changes it. Nothing is changed by default.
+pub trait Backstage {
+    /// The way to Cleeng and the gateways.
+    fn transport(&self, way: Arc<dyn Transport>) -> Arc<dyn Transport> {
+        way
+    }
+
+    /// The journal.
+    fn store(&self, journal: Arc<dyn Store>) -> Arc<dyn Store> {
+        journal
+    }
+
+    /// The adapter of a gateway.
+    fn gateway(&self, adapter: Arc<dyn Gateway>) -> Arc<dyn Gateway> {
+        adapter
+    }
+
+    /// Where metrics go.
+    fn metrics(&self, sink: Arc<dyn MetricSink>) -> Arc<dyn MetricSink> {
+        sink
+    }
+}
+
+/// Nothing is changed.
+struct Plain;
+
+impl Backstage for Plain {}
+
 /// The whole world of one test.
 pub struct Stage {
     /// The time.
@@ -186,7 +214,15 @@ impl Stage {
     /// If the sandbox's own settings are wrong.
     #[must_use]
     pub fn new(change: impl FnOnce(&mut Rules)) -> Self {
-        let clock = VirtualClock::starting_at(START);
+        Self::behind(&Plain, VirtualClock::starting_at(START), change)
+    }
+
+    /// The same with something between the functions and everything outside, on a clock of the caller's.
+    ///
+    /// # Panics
+    /// If the sandbox's own settings are wrong.
+    #[must_use]
+    pub fn behind(backstage: &dyn Backstage, clock: VirtualClock, change: impl FnOnce(&mut Rules)) -> Self {
         let cleeng = CleengSimulator::new(publisher(), clock.clone());
         let houses = Houses::open(&clock);
         furnish(&cleeng);
@@ -197,7 +233,7 @@ impl Stage {
                 peers = peers.with(address, Arc::clone(&peer));
             }
         }
-        let transport: Arc<dyn Transport> = Arc::new(MortalTransport::new(Arc::new(peers), switch.clone()));
+        let transport = backstage.transport(Arc::new(MortalTransport::new(Arc::new(peers), switch.clone())));
         let memory: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
         let store = Arc::new(MortalStore::new(memory, switch.clone()));
         let requeue = Arc::new(MortalRequeue::new(switch.clone()));
@@ -209,11 +245,11 @@ impl Stage {
             cleeng: Arc::new(core_api(CLEENG_URL, Arc::clone(&transport))),
             gateways: GatewayName::ALL
                 .iter()
-                .map(|name| guests::adapter(*name, Arc::clone(&transport), &clock))
+                .map(|name| backstage.gateway(guests::adapter(*name, Arc::clone(&transport), &clock)))
                 .fold(Gateways::default(), Gateways::with),
-            store: store.clone(),
+            store: backstage.store(store.clone()),
             clock: Arc::new(clock.clone()),
-            metrics: Metrics::new(metrics.clone()),
+            metrics: Metrics::new(backstage.metrics(metrics.clone())),
             requeue: requeue.clone(),
         };
         let verifier = Arc::new(verifier());

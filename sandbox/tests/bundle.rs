@@ -217,7 +217,7 @@ fn a_queue_outwaits_its_function_six_times_and_keeps_its_messages() {
         let visibility: u32 = queue.value("VisibilityTimeout").unwrap().parse().unwrap();
         assert!(visibility >= timeout * 6, "{name}: {visibility} s is less than six times {timeout} s");
         assert_eq!(queue.value("MessageRetentionPeriod"), Some("345600"), "{name}: four days");
-        assert_eq!(queue.value("maxReceiveCount"), Some("100"), "{name}");
+        assert_eq!(queue.value("maxReceiveCount"), Some("200"), "{name}");
         assert_eq!(queue.value("deadLetterTargetArn"), Some("!GetAtt DeadLetters.Arn"), "{name}");
     }
     for (id, queue) in resources("AWS::SQS::Queue") {

@@ -12,6 +12,7 @@ use connector::journal::conformance::{self, Bench};
 use connector::journal::dynamodb::{DynamoStore, TableError, create_table};
 use connector::journal::store::{CommitError, Key, Put, Store, StoreError};
 use sandbox::clock::VirtualClock;
+use sandbox::simulation::history::{Recorded, contend};
 
 const ADDRESS: &str = "CONNECTOR_TEST_DYNAMODB_URL";
 
@@ -69,6 +70,19 @@ async fn an_item_has_the_attributes_that_the_template_builds_on() {
     let mut names: Vec<&str> = plain.keys().map(String::as_str).collect();
     names.sort_unstable();
     assert_eq!(names, ["body", "kind", "pk", "version"]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_many_workers_see_is_what_one_store_can_have_looked_like() {
+    let Some((client, table)) = database("histories").await else { return };
+    let store = Arc::new(Recorded::new(Arc::new(DynamoStore::new(client, table, Arc::new(SystemClock)))));
+    let workers: Vec<_> = (0..8).map(|worker| tokio::spawn(contend(store.clone(), worker, 25))).collect();
+    for worker in workers {
+        worker.await.unwrap();
+    }
+    assert_eq!(store.contradictions(), Vec::<String>::new());
+    let (written, refused) = store.counts();
+    assert!(written > 40 && refused > 20, "{written} writes, {refused} refused");
 }
 
 #[tokio::test(flavor = "multi_thread")]

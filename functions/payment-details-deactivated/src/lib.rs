@@ -22,10 +22,10 @@ use connector::journal::store::Key;
 use connector::lambda::queue::Envelope;
 use connector::metrics::Metric;
 
-use crate::release::Left;
+use crate::release::{Held, Left};
 
 const KIND: AttemptKind = AttemptKind::Deactivate;
-/// The step that holds which payments were released. It is no call: it is done as soon as it is begun.
+/// The step that holds which payments are to be released. It is no call: it is done as soon as it is begun.
 const RELEASED: &str = "released";
 
 /// Cleans up after payment details.
@@ -72,11 +72,11 @@ async fn clean_up(case: &mut Case<'_>, gone: &Gone, delivery: &Delivery) -> Stor
         let outcome = last.finish.as_ref().map_or("finished", Finish::as_str);
         return Ok(rules::duplicate(case.world, outcome));
     }
-    let (left, released) = release_all(case.world, gone, &held, delivery).await?;
-    note_token(case, gone).await?;
     if case.attempt().is_none() {
         case.open_attempt(KIND, gone.received_at, Some(gone.event.details.clone()))?;
     }
+    let left = release_all(case, gone, &held, delivery).await?;
+    note_token(case, gone).await?;
     if left.contains(&Left::Parked) {
         return case.park("authorisation_not_released", false).await;
     }
@@ -85,7 +85,7 @@ async fn clean_up(case: &mut Case<'_>, gone: &Gone, delivery: &Delivery) -> Stor
             // Cleeng is asked about these details until the capture is reported.
             return Err(later("capture_in_flight"));
         }
-        all_final(case, released).await?;
+        all_final(case).await?;
         delete::details(case, gone).await?;
     }
     case.finish(Finish::Deactivated).await
@@ -100,19 +100,37 @@ async fn authorised(world: &World, details: &PaymentDetailsId) -> Story<Vec<Paym
     }
 }
 
-/// Releases every payment, each under an obligation of its own. One that has to wait does not hold back the others.
-async fn release_all(world: &World, gone: &Gone, held: &[Payment], delivery: &Delivery) -> Story<(Vec<Left>, Vec<Reference>)> {
-    let (mut left, mut released, mut waits) = (Vec::new(), Vec::new(), None);
+/// Releases every payment, each under an obligation of its own. One that has to wait does not hold back the others. Which ones they are is
+/// written first: Cleeng lists a payment no more as soon as it has taken its cancel, and whoever dies then, or gets no answer, is not done.
+async fn release_all(case: &mut Case<'_>, gone: &Gone, held: &[Payment], delivery: &Delivery) -> Story<Vec<Left>> {
+    let (world, earlier) = (case.world, noted(case)?);
+    let mut listed = Vec::new();
     for payment in held {
-        match release::one(world, gone, payment, delivery).await {
-            Ok((became, reference)) => {
-                released.extend(reference.filter(|_| became == Left::Released));
-                left.push(became);
-            }
+        listed.push(release::look_up(world, gone, payment).await?);
+    }
+    let mut all: Vec<Reference> = listed.iter().filter_map(Held::reference).cloned().collect();
+    let no_more_listed: Vec<Reference> = earlier.iter().filter(|reference| !all.contains(reference)).cloned().collect();
+    all.extend(no_more_listed.iter().cloned());
+    all.sort_unstable();
+    if all != earlier {
+        case.note(RELEASED, &all);
+        case.pause().await?;
+    }
+    let (mut left, mut waits) = (Vec::new(), None);
+    let mut sort = |became: Story<Option<Left>>| {
+        match became {
+            Ok(became) => left.extend(became),
             Err(Verdict::Parked(_)) => left.push(Left::Parked),
             Err(verdict @ Verdict::Later { .. }) => waits = Some(verdict),
             Err(verdict) => return Err(verdict),
         }
+        Ok(())
+    };
+    for reference in &no_more_listed {
+        sort(release::go_on(world, gone, reference, delivery).await)?;
+    }
+    for payment in listed {
+        sort(release::one(world, gone, payment, delivery).await.map(Some))?;
     }
     for (became, reason) in [(Left::BeingCaptured, "capture_in_progress"), (Left::Captured, "already_captured")] {
         for _ in left.iter().filter(|left| **left == became) {
@@ -120,20 +138,21 @@ async fn release_all(world: &World, gone: &Gone, held: &[Payment], delivery: &De
             tracing::warn!(details = %gone.event.details, reason, "a payment of deactivated details is left alone");
         }
     }
-    waits.map_or(Ok((left, released)), Err)
+    waits.map_or(Ok(left), Err)
+}
+
+/// The payments that an earlier delivery began to release, as the journal has them.
+fn noted(case: &Case<'_>) -> Story<Vec<Reference>> {
+    Ok(match case.turn(RELEASED)? {
+        StepTurn::Done(known) => known,
+        StepTurn::Fresh | StepTurn::Unknown(_) => Vec::new(),
+    })
 }
 
 /// Nothing is deleted before the gateway has said that every hold is gone: a cancel that it only took can still fail, and a hold outlives its
-/// token. Cleeng does not list these payments any more, so they are kept with the attempt.
-async fn all_final(case: &mut Case<'_>, released: Vec<Reference>) -> Story<()> {
-    let mut all: Vec<Reference> = match case.turn(RELEASED)? {
-        StepTurn::Done(known) => known,
-        StepTurn::Fresh | StepTurn::Unknown(_) => Vec::new(),
-    };
-    all.extend(released);
-    all.sort_unstable();
-    all.dedup();
-    case.note(RELEASED, &all);
+/// token.
+async fn all_final(case: &mut Case<'_>) -> Story<()> {
+    let all = noted(case)?;
     let mut states = Vec::new();
     for reference in &all {
         case.load_payment(reference).await?;

@@ -8,7 +8,7 @@ use connector::billing::{Story, later};
 use connector::cleeng::Payment;
 use connector::flow::{Delivery, World};
 use connector::gateway::Reference;
-use connector::ids::SubscriptionId;
+use connector::ids::{PaymentId, SubscriptionId};
 use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::{AttemptKind, Finish};
 use connector::journal::store::Key;
@@ -32,26 +32,74 @@ pub(crate) enum Left {
     Parked,
 }
 
-/// Releases one payment. Tells also which one the journal has it as.
-pub(crate) async fn one(world: &World, gone: &Gone, payment: &Payment, delivery: &Delivery) -> Story<(Left, Option<Reference>)> {
-    if let Some(record) = journaled(world, payment).await? {
-        let (key, subscription) = (release_key(&record.reference), record.subscription.as_ref());
-        let mut case = open(world, key, subscription, delivery).await?;
-        let left = release(&mut case, gone, &record.reference).await;
-        return Ok((concluded(&mut case, left).await?, Some(record.reference)));
+/// A payment of the details, as the journal or Cleeng tells of it.
+pub(crate) enum Held {
+    /// The journal has it.
+    Journaled(Reference, Option<SubscriptionId>),
+    /// It was made before this connector.
+    Stranger(Reference, Box<Stranger>),
+    /// It cannot be told.
+    Untold(PaymentId),
+}
+
+impl Held {
+    /// Which one it is to the journal.
+    pub(crate) const fn reference(&self) -> Option<&Reference> {
+        match self {
+            Self::Journaled(reference, _) | Self::Stranger(reference, _) => Some(reference),
+            Self::Untold(_) => None,
+        }
     }
-    let Some(stranger) = stranger(world, gone, payment).await? else {
-        let key = Key::new("release", &["cleeng", payment.id.as_str()]);
-        let mut case = open(world, key, None, delivery).await?;
-        return Ok((park_once(&mut case, gone).await?, None));
-    };
-    let reference = stranger.reference(world);
-    let mut case = open(world, release_key(&reference), None, delivery).await?;
-    let left = match find::adopt(&mut case, stranger, PaymentState::Authorised).await {
-        Ok(reference) => release(&mut case, gone, &reference).await,
-        Err(verdict) => Err(verdict),
-    };
-    Ok((concluded(&mut case, left).await?, Some(reference)))
+}
+
+/// Looks up a payment that Cleeng lists.
+pub(crate) async fn look_up(world: &World, gone: &Gone, payment: &Payment) -> Story<Held> {
+    if let Some(record) = journaled(world, payment).await? {
+        return Ok(Held::Journaled(record.reference, record.subscription));
+    }
+    Ok(match stranger(world, gone, payment).await? {
+        Some(stranger) => Held::Stranger(stranger.reference(world), Box::new(stranger)),
+        None => Held::Untold(payment.id.clone()),
+    })
+}
+
+/// Releases one payment.
+pub(crate) async fn one(world: &World, gone: &Gone, held: Held, delivery: &Delivery) -> Story<Left> {
+    match held {
+        Held::Journaled(reference, subscription) => {
+            let mut case = open(world, release_key(&reference), subscription.as_ref(), delivery).await?;
+            let left = release(&mut case, gone, &reference).await;
+            concluded(&mut case, left).await
+        }
+        Held::Stranger(reference, stranger) => {
+            let mut case = open(world, release_key(&reference), None, delivery).await?;
+            let left = match find::adopt(&mut case, *stranger, PaymentState::Authorised).await {
+                Ok(reference) => release(&mut case, gone, &reference).await,
+                Err(verdict) => Err(verdict),
+            };
+            concluded(&mut case, left).await
+        }
+        Held::Untold(payment) => {
+            let key = Key::new("release", &["cleeng", payment.as_str()]);
+            let mut case = open(world, key, None, delivery).await?;
+            park_once(&mut case, gone).await
+        }
+    }
+}
+
+/// Goes on with a release that an earlier delivery began. Cleeng does not list the payment any more as soon as it has taken the cancel, and a
+/// release that is left open keeps every other period of its subscription from being paid. Nothing where none was begun.
+pub(crate) async fn go_on(world: &World, gone: &Gone, reference: &Reference, delivery: &Delivery) -> Story<Option<Left>> {
+    let mut work = Work::new(std::sync::Arc::clone(&world.store));
+    let key = PaymentRecord::key(reference);
+    work.load(std::slice::from_ref(&key)).await?;
+    let subscription = work.read::<PaymentRecord>(&key)?.and_then(|record| record.subscription);
+    let mut case = open(world, release_key(reference), subscription.as_ref(), delivery).await?;
+    if case.attempt().is_none() {
+        return Ok(finished(&case));
+    }
+    let left = release(&mut case, gone, reference).await;
+    concluded(&mut case, left).await.map(Some)
 }
 
 fn release_key(reference: &Reference) -> Key {

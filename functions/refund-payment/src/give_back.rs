@@ -54,7 +54,15 @@ pub(crate) async fn go_on(case: &mut Case<'_>, asked: &Asked, payment: &Referenc
     let on_receipt = case.world.rules.settle_on == SettleOn::Receipt;
     match part.state {
         RefundState::Done => report(case, asked, payment, part.amount).await,
-        RefundState::Received if on_receipt => report(case, asked, payment, part.amount).await,
+        RefundState::Received if on_receipt => {
+            // Taken for done, as a capture is: a failure that comes later is then told as what it is, and alarmed.
+            let obligation = case.run.key().clone();
+            case.change(payment, |record, now| {
+                let of_it = record.refunds.iter().position(|part| part.obligation == obligation.as_str());
+                of_it.map_or(Ok(()), |index| record.end_refund(index, true, now).map(drop))
+            })?;
+            report(case, asked, payment, part.amount).await
+        }
         RefundState::Failed => {
             let decline = Decline::new(DeclineClass::Soft, "refund_failed");
             failed(case, payment, decline, "refund_failed").await

@@ -103,6 +103,11 @@ impl House for Adyen {
     fn expire(&self, payment: &ExternalPaymentId) {
         self.expire(payment.as_str());
     }
+
+    fn fail_next(&self) -> bool {
+        self.fail_next_modification("Insufficient balance on payment");
+        true
+    }
 }
 
 fn entry(payment: &Payment) -> LedgerEntry {

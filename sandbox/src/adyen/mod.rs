@@ -150,6 +150,11 @@ impl Adyen {
         self.lock().immediate = immediately;
     }
 
+    /// Gives back more than was taken, where it is asked to: a second line of defence that nobody should need.
+    pub fn allow_over_refunds(&self) {
+        self.lock().over_refunds = true;
+    }
+
     /// Does what was received, and settles pending payments; the results are notifications.
     pub fn process(&self) {
         let now = self.clock.now();

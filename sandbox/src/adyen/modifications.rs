@@ -88,7 +88,7 @@ fn apply(state: &mut State, modification: &Modification, now: Timestamp) {
     };
     let result = match state.fail_next_modification.take() {
         Some(reason) => Err(reason),
-        None => change(&mut payment, modification).map_err(str::to_owned),
+        None => change(&mut payment, modification, state.over_refunds).map_err(str::to_owned),
     };
     let reason = result.as_ref().err().cloned().unwrap_or_default();
     let technical = modification.kind == Kind::TechnicalCancel;
@@ -132,7 +132,7 @@ const fn event_code(kind: Kind) -> &'static str {
 }
 
 /// Changes the payment, or says why not.
-fn change(payment: &mut Payment, modification: &Modification) -> Result<(), &'static str> {
+fn change(payment: &mut Payment, modification: &Modification, over_refunds: bool) -> Result<(), &'static str> {
     let amount = match &modification.amount {
         Some((currency, _)) if *currency != payment.currency => return Err("Currency differs from the payment's"),
         Some((_, value)) => *value,
@@ -141,8 +141,10 @@ fn change(payment: &mut Payment, modification: &Modification) -> Result<(), &'st
     match modification.kind {
         Kind::Capture => capture(payment, amount),
         Kind::Cancel | Kind::TechnicalCancel => cancel(payment),
-        Kind::Refund => refund(payment, amount),
-        Kind::Reversal if payment.state == PaymentState::Captured => refund(payment, payment.captured.saturating_sub(payment.refunded)),
+        Kind::Refund => refund(payment, amount, over_refunds),
+        Kind::Reversal if payment.state == PaymentState::Captured => {
+            refund(payment, payment.captured.saturating_sub(payment.refunded), false)
+        }
         Kind::Reversal => cancel(payment),
     }
 }
@@ -167,12 +169,12 @@ fn cancel(payment: &mut Payment) -> Result<(), &'static str> {
     Ok(())
 }
 
-fn refund(payment: &mut Payment, amount: i64) -> Result<(), &'static str> {
+fn refund(payment: &mut Payment, amount: i64, above_captured: bool) -> Result<(), &'static str> {
     if payment.state != PaymentState::Captured {
         return Err("Transaction hasn't been captured, refund not possible");
     }
     let refunded = payment.refunded.saturating_add(amount);
-    if amount <= 0 || refunded > payment.captured {
+    if amount <= 0 || (refunded > payment.captured && !above_captured) {
         return Err("Insufficient balance on payment");
     }
     payment.refunded = refunded;

@@ -117,7 +117,7 @@ async fn a_worker_that_dies_anywhere_in_a_clean_up_leaves_nothing_held() {
         assert_released(stage);
     };
     let deaths = die_everywhere(scene, act, afterwards).await;
-    assert_eq!(deaths, 2 * 7, "the list, two outside writes, four journal writes, each before and after");
+    assert_eq!(deaths, 2 * 8, "the list, two outside writes, five journal writes, each before and after");
 }
 
 #[tokio::test]

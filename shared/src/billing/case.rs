@@ -388,12 +388,13 @@ impl<'w> Case<'w> {
             let keep = if payment.is_unsettled() { Keep::default() } else { payment_keep };
             self.run.work.stage(&PaymentRecord::key(reference), payment, keep)?;
         }
+        // Read before anything is taken: whatever a failed read leaves unwritten must be written with the rest of it, or not at all.
+        let keys: Vec<Key> = self.lookups.keys().chain(self.operations.keys()).cloned().collect();
+        self.run.work.load(&keys).await?;
         for (key, reference) in std::mem::take(&mut self.lookups) {
-            self.run.work.load(std::slice::from_ref(&key)).await?;
             self.run.work.stage(&key, &Lookup { reference }, payment_keep)?;
         }
         for (key, operation) in std::mem::take(&mut self.operations) {
-            self.run.work.load(std::slice::from_ref(&key)).await?;
             self.run.work.stage(&key, &operation, payment_keep)?;
         }
         self.run.commit().await?;

@@ -9,7 +9,7 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::case::{Case, StepTurn};
-use super::{Story, read_failed};
+use super::{Story, later, read_failed};
 use crate::cleeng::webhook::BillingEvent;
 use crate::cleeng::{
     CALL_TIMEOUT, CleengError, LatestPayment, NewPayment, NewPaymentStatus, Payment, PaymentOperation, PaymentPatch, PaymentSource,
@@ -143,7 +143,12 @@ pub async fn in_authorised_list(case: &Case<'_>, details: &PaymentDetailsId, ref
     let ours = case.payment(reference).and_then(|payment| payment.external_payment_id.clone());
     let known = case.payment(reference).and_then(|payment| payment.cleeng_payment.clone());
     let list = case.world.cleeng.authorised_payments(details).await.map_err(|error| read_failed(&error))?;
-    Ok(list.into_iter().find(|payment| known.as_ref() == Some(&payment.id) || (ours.is_some() && payment.external_payment_id == ours)))
+    // One that does not say which it is at the gateway may be ours: nothing is concluded from such a list.
+    let untold = known.is_none() && list.iter().any(|payment| payment.external_payment_id.is_none());
+    match list.into_iter().find(|payment| known.as_ref() == Some(&payment.id) || (ours.is_some() && payment.external_payment_id == ours)) {
+        None if untold => Err(later("cleeng_list_incomplete")),
+        found => Ok(found),
+    }
 }
 
 fn reported(case: &mut Case<'_>, reference: &Reference, payment: Option<PaymentId>) -> Story<()> {

@@ -107,11 +107,12 @@ pub fn note_event(case: &mut Case<'_>, event: &BillingEvent, method: &PaymentMet
     case.head.watch = Some(Watch::of(event, case.head.watch.as_ref()));
 }
 
-/// After an attempt was resumed by another event than its own: that event has its own turn next.
+/// After an attempt was resumed by another event than its own: that event has its own turn next, as soon as the attempt is finished.
 #[must_use]
 pub fn after_resuming(verdict: Verdict, resumed_due: Option<Timestamp>, event: &BillingEvent) -> Verdict {
     let own = resumed_due.is_none_or(|due| due.secs() == event.attempt.secs());
-    if own { verdict } else { Verdict::Later { after: Some(Duration::from_secs(1)), reason: "resumed_an_earlier_attempt" } }
+    let unfinished = matches!(verdict, Verdict::Later { .. });
+    if own || unfinished { verdict } else { Verdict::Later { after: Some(Duration::from_secs(1)), reason: "resumed_an_earlier_attempt" } }
 }
 
 /// Counts an event that was dealt with before.

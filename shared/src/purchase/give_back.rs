@@ -148,12 +148,13 @@ fn reserve(case: &mut Case<'_>, reference: &Reference, key: &Key, own: &Referenc
 async fn cancel(case: &mut Case<'_>, reference: &Reference) -> Story<Verdict> {
     let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
     let (gateway, started) = (payment.gateway, payment.started.clone());
-    if started.is_none() && !case.gateway(gateway)?.capabilities().cancel_by_reference {
-        return case.finish(Finish::Stale { reason: "cannot_be_cancelled_by_reference".to_owned() }).await;
-    }
+    // Called off, also where the gateway cannot be told: if it succeeds after all, it is given back then.
     case.change(reference, |payment, now| {
         if payment.state == PaymentState::Starting { payment.become_state(PaymentState::Cancelling, now) } else { Ok(()) }
     })?;
+    if started.is_none() && !case.gateway(gateway)?.capabilities().cancel_by_reference {
+        return case.finish(Finish::Stale { reason: "cannot_be_cancelled_by_reference".to_owned() }).await;
+    }
     let target = CancelTarget::Reference { reference: reference.clone(), started };
     let make = |key| Call::Cancel(CancelRequest { key, reference: reference.clone(), target });
     match gateway_step::run(case, CANCEL, gateway, OperationKind::Cancel, make).await? {
