@@ -47,6 +47,7 @@ fn tell(plans: &[(String, Plan)], cut: bool) -> Answer {
     if cut {
         text.push_str("there may be more: raise --limit\n");
     }
+    text.push_str("a round also reads on through Cleeng's subscriptions, to watch over those that the journal does not know yet\n");
     let told: Vec<Value> = plans.iter().map(|(key, plan)| json!({ "due": key, "plan": plan.as_str(), "words": plan.words() })).collect();
     Answer { text, json: json!({ "due": told, "counts": counts, "cut": cut }), code: 0 }
 }

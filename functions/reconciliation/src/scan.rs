@@ -128,6 +128,7 @@ async fn watch(world: &World, method: &PaymentMethodId, subscription: &Subscript
     let head = Head { method: Some(method.clone()), watch: Some(watch), ..head };
     let now = world.clock.now();
     let Ok(body) = serde_json::to_string(&head) else { return false };
-    let put = Put { key, expected: version, body, due_at: head.due_at(now), parked_since: None, expires_at: head.expires_at(now) };
+    let (due_at, expires_at) = (head.due_at(now), head.expires_at(now));
+    let put = Put { key, expected: version, body, due_at, parked_since: None, expires_at };
     world.store.commit(&[put]).await.is_ok()
 }
