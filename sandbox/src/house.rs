@@ -138,6 +138,11 @@ pub trait House: Peer {
     /// The hold of an authorised payment lapses.
     fn expire(&self, payment: &ExternalPaymentId);
 
+    /// A notification as it is posted now: where the time is signed as well, each try has a signature of its own.
+    fn posted_now(&self, told: &Posted) -> Posted {
+        told.clone()
+    }
+
     /// What it takes next it will not be able to do. False where nothing is taken before it is done.
     fn fail_next(&self) -> bool {
         false

@@ -225,6 +225,7 @@ impl Theatre<'_> {
     }
 
     fn notice(&mut self, gateway: GatewayName, posted: Posted) {
+        let posted = self.stage.guest(gateway).house.posted_now(&posted);
         let (door, kept) = (Arc::clone(&self.door), posted.clone());
         self.sky.note(|| format!("w{} opens to {gateway}", self.next_worker()));
         let headers: Value = posted.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default())).collect();

@@ -95,6 +95,13 @@ impl House for Stripe {
         self.take_notifications()
     }
 
+    /// Stripe signs each try anew ("Resolve webhook signature verification errors", "Check the timestamp").
+    fn posted_now(&self, told: &Posted) -> Posted {
+        let now = self.clock.now();
+        let secrets = self.lock().config.webhook_secrets.clone();
+        super::notifications::signed(&secrets, told.body.clone(), now)
+    }
+
     fn ledger(&self) -> Vec<LedgerEntry> {
         let now = self.clock.now();
         let mut state = self.lock();
