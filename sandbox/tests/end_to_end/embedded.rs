@@ -40,7 +40,7 @@ async fn embedded_binaries_settle_single_payments_and_clean_up_at_once() {
         return;
     }
     let peers = Peers::start(0).await;
-    peers.made_before("1536331075", "123456789", "D2RGHBT7PGNG5S82", PaymentOperation::Recurring, PaymentStatus::Captured);
+    peers.made_before("1536331075", "123456788", "D2RGHBT7PGNG5S82", PaymentOperation::Recurring, PaymentStatus::Captured);
     peers.made_before("1536331076", "123456790", "D2RGHBT7PGNG5S83", PaymentOperation::Initial, PaymentStatus::Authorised);
     peers.made_before("1536331077", "123456791", "D2RGHBT7PGNG5S84", PaymentOperation::Initial, PaymentStatus::Authorised);
     let mut runtime = Runtime::start().await;
