@@ -141,6 +141,8 @@ pub(super) fn embedded(cleeng_url: &str, own_url: &str, gateways: &[(&'static st
     settings.insert("CONNECTOR_EMBEDDED", "1".to_owned());
     // Their journal ends with them: a notification would find nobody who waits for it.
     settings.insert("SETTLE_ON", "receipt".to_owned());
+    // As in the template: SAM CLI would hand on the shell's, which is of another file system ("Environment variable file" of AWS SAM).
+    settings.insert("SSL_CERT_FILE", "/etc/pki/tls/certs/ca-bundle.crt".to_owned());
     settings
 }
 
