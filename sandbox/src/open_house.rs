@@ -14,7 +14,7 @@ use crate::adyen::{Payment, PaymentState};
 use crate::cleeng::{Purchase, Subscriber};
 use crate::demo::DemoError;
 use crate::local::{Addresses, LocalWorld};
-use crate::stage::{METHOD, SAMPLE_OFFER, flow, id, known};
+use crate::stage::{METHOD, PASS, SAMPLE_OFFER, flow, id, known};
 
 /// How often time is passed on to the simulators.
 const TICK: Duration = Duration::from_millis(200);
@@ -26,7 +26,7 @@ const SAMPLE_CUSTOMER: &str = "123321123";
 const SAMPLE_DETAILS: &str = "665665665";
 const SAMPLE_STORED: &str = "8415718415718415";
 const SAMPLE_ORDER: &str = "123456789";
-/// His payments: id and order in Cleeng, id at Adyen. The first was captured, the other two wait for it.
+/// His payments: id and order in Cleeng, id at Adyen. The first was a renewal and is captured; the others are single purchases that wait for it.
 const SAMPLE_PAYMENTS: [(&str, &str, &str); 3] = [
     ("1536331075", "123456788", "D2RGHBT7PGNG5S82"),
     ("1536331076", "123456790", "D2RGHBT7PGNG5S83"),
@@ -114,7 +114,7 @@ fn pass_time_alone(world: &LocalWorld) {
 
 /// The subscriber whom the sample events speak of, with the order and the payments that they name, so that a function in embedded mode can
 /// answer them.
-fn seat_sample_subscriber(world: &LocalWorld) {
+pub fn seat_sample_subscriber(world: &LocalWorld) {
     world.adyen.put_method(SAMPLE_STORED, SAMPLE_CUSTOMER);
     let due = Timestamp::parse_rfc3339("2026-11-07T19:55:41Z").unwrap_or(SystemClock.now());
     world.cleeng.seat(
@@ -134,6 +134,7 @@ fn seat_sample_subscriber(world: &LocalWorld) {
 /// A payment of 9.99 on both sides; a renewal was captured, a single purchase waits for it.
 fn put_payment(world: &LocalWorld, (payment, order, external): (&str, &str, &str), operation: PaymentOperation) {
     let captured = operation == PaymentOperation::Recurring;
+    let offer = if captured { SAMPLE_OFFER } else { PASS };
     let total = Money::new(999, known(Currency::new("USD").ok()));
     world.adyen.put_payment(Payment {
         psp_reference: external.to_owned(),
@@ -151,7 +152,7 @@ fn put_payment(world: &LocalWorld, (payment, order, external): (&str, &str, &str
     });
     let purchase = Purchase {
         customer: id(SAMPLE_CUSTOMER),
-        offer: id(SAMPLE_OFFER),
+        offer: id(offer),
         method: id(METHOD),
         details: Some(id(SAMPLE_DETAILS)),
         total,
