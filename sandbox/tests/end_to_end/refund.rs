@@ -141,6 +141,7 @@ async fn what_one_binary_sold_another_gives_back() {
 
     let refund = sample_about(FUNCTION, |data| {
         data["paymentId"] = payment.id.to_json_number();
+        data["orderId"] = payment.order.to_json_number();
         data["externalPaymentId"] = json!(payment.external_payment_id.as_str());
         data["paymentOperation"] = json!("initial-payment");
     });
