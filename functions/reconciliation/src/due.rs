@@ -12,7 +12,7 @@ use connector::flow::{Delivery, Tally, Verdict, World};
 use connector::gateway::Reference;
 use connector::journal::record::Obligation;
 use connector::journal::run::look_again_after;
-use connector::journal::store::{CommitError, Key, Put, Store, Stored};
+use connector::journal::store::{CommitError, Key, Put, Stored};
 use connector::metrics::Metric;
 use connector::purchase::expire_purchase;
 use connector::purchase::give_back::give_back;
@@ -99,13 +99,17 @@ enum Taken {
     Failed,
 }
 
+/// One document as it is; nothing where there is none. `Err` where the journal cannot be read.
+pub(crate) async fn load(world: &World, key: &Key) -> Result<Option<Stored>, ()> {
+    world.store.load(std::slice::from_ref(key)).await.map(|mut found| found.pop().flatten()).map_err(|_| ())
+}
+
 /// Moves the document's time on.
 async fn take(world: &World, key: &Key) -> Taken {
-    let store: &dyn Store = world.store.as_ref();
-    let stored: Stored = match store.load(std::slice::from_ref(key)).await.map(|mut found| found.pop().flatten()) {
+    let stored = match load(world, key).await {
         Ok(Some(stored)) => stored,
         Ok(None) => return Taken::Gone,
-        Err(_) => return Taken::Failed,
+        Err(()) => return Taken::Failed,
     };
     let Ok(mut obligation) = serde_json::from_str::<Obligation>(&stored.body) else {
         tracing::error!(obligation = %key, "a due document cannot be read");
@@ -126,7 +130,7 @@ async fn take(world: &World, key: &Key) -> Taken {
     let Ok(body) = serde_json::to_string(&obligation) else { return Taken::Failed };
     let due_at = Some(now.after(look_again_after(&obligation, now)));
     let put = Put { key: key.clone(), expected: Some(stored.version), body, due_at, expires_at: None };
-    match store.commit(&[put]).await {
+    match world.store.commit(&[put]).await {
         Ok(()) => Taken::Yes(Box::new(obligation)),
         Err(CommitError::Conflict) => Taken::NotNow,
         Err(CommitError::NotWritten(_) | CommitError::Unknown) => Taken::Failed,

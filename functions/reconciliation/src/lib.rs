@@ -9,12 +9,14 @@
 //! | a payment that is being given back | the giving back goes on |
 //! | an event that waits in the journal for a gateway's word | it goes back to its own queue: its function looks whether the word came, or its deadline did |
 //! | a subscription whose next billing event should have been here | Cleeng is asked what it expects; an event that never came is put on its queue (`watch.rs`) |
+//! | nothing: on and on, as far as the time allows | all subscriptions of our payment methods are read, and what is new is watched from then on (`scan.rs`) |
 //! | anything else unsettled | its event is on its queue; only its age is counted |
 //!
 //! Parked obligations are not due: an operator has them. Lost webhooks about refunds and deactivated details cannot be found by asking Cleeng, which
 //! has no list of them.
 
 mod due;
+mod scan;
 mod watch;
 
 use async_trait::async_trait;
@@ -27,6 +29,8 @@ pub struct Reconciliation;
 #[async_trait]
 impl Rounds for Reconciliation {
     async fn go(&self, world: &World, delivery: &Delivery) -> Tally {
-        due::go_round(world, delivery).await
+        let mut tally = due::go_round(world, delivery).await;
+        tally.found = scan::read_on(world, delivery).await;
+        tally
     }
 }

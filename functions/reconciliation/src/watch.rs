@@ -2,8 +2,8 @@
 //! should have been here: Cleeng is asked what it expects, and an event that the journal never heard of is put on its function's queue, as Cleeng
 //! would have sent it. Should it come late after all, it is a repetition.
 //!
-//! Limits: the event of a subscription that the journal never saw, or whose payment details were replaced since, cannot be made up for, because only
-//! webhooks carry the token of the details; the latter is alarmed. That nobody pays for a subscription any more is Cleeng's to say: its termination is made
+//! Limits: the event of a subscription whose payment details came to be elsewhere, and that no webhook named here yet, cannot be made up for, because
+//! Cleeng gives their token to nobody but in webhooks; that is alarmed. That nobody pays for a subscription any more is Cleeng's to say: its termination is made
 //! up for only where the subscription was stopped.
 
 use std::time::Duration;
@@ -16,8 +16,10 @@ use connector::clock::Timestamp;
 use connector::flow::World;
 use connector::ids::PaymentMethodId;
 use connector::journal::record::Obligation;
-use connector::journal::store::{Key, Put, Store, Stored};
+use connector::journal::store::{Key, Put, Stored};
 use connector::metrics::Metric;
+
+use crate::due::load;
 
 /// What was looked at in vain is looked at again so much later.
 const LATER: Duration = Duration::from_secs(3600);
@@ -71,6 +73,14 @@ pub(crate) async fn look(world: &World, key: &Key) -> Watched {
     let Some((method, rules)) = method.and_then(|id| world.rules.methods.get(&id).copied().map(|rules| (id, rules))) else {
         return let_go(world, key, &stored, head).await;
     };
+    if subscription.status == SubscriptionStatus::Terminated && head.live.is_some() {
+        // Cleeng ended it by itself, and what is held for it would lapse days later: its termination gives it back.
+        world.metrics.count(Metric::Warning, &[("reason", "drift_hold_of_an_ended_subscription")]);
+        let (at, expiration) = (subscription.paid_until, subscription.paid_until);
+        let end = Expected { action: Expectation::Terminate, at, expiration, exact: false };
+        return make_up(world, key, &stored, head, &subscription, &method, end).await;
+    }
+    note_drift(world, key, &head, &subscription, now);
     let next = Expected::next(&subscription, &head, rules.billing);
     match overdue(world, &head, &watch, &subscription, next.as_ref(), now).await {
         Ok(Some(missing)) => make_up(world, key, &stored, head, &subscription, &method, missing).await,
@@ -79,9 +89,17 @@ pub(crate) async fn look(world: &World, key: &Key) -> Watched {
     }
 }
 
-async fn load(world: &World, key: &Key) -> Result<Option<Stored>, ()> {
-    let store: &dyn Store = world.store.as_ref();
-    store.load(std::slice::from_ref(key)).await.map(|mut found| found.pop().flatten()).map_err(|_| ())
+/// What Cleeng and the journal say differently, for an operator to see. The next event puts it right, or parks.
+fn note_drift(world: &World, key: &Key, head: &Head, subscription: &Subscription, now: Timestamp) {
+    let paid = |expiration: Timestamp| subscription.paid_until > expiration.after(LATER);
+    let unpaid = |at: Timestamp| now > at.after(RESTING);
+    let drift = match (&head.live, &head.last_charge) {
+        (Some(live), _) if paid(live.expiration) => "drift_hold_for_a_paid_period",
+        (None, Some(charge)) if charge.certain && !paid(charge.expiration) && unpaid(charge.at) => "drift_charged_and_not_paid_in_cleeng",
+        _ => return,
+    };
+    tracing::warn!(head = %key, drift, "Cleeng and the journal disagree");
+    world.metrics.count(Metric::Warning, &[("reason", drift)]);
 }
 
 /// What should have been here, by what Cleeng said before or says now, and was never heard of.

@@ -133,12 +133,16 @@ async fn refused(case: &mut Case<'_>, event: &TerminationEvent) -> Story<Verdict
     }
 }
 
-/// The subscription has ended: an attempt of ours that is open is done, and nothing else is to be written.
+/// The subscription has ended: an attempt of ours that is open is done. What is still held for it, because Cleeng ended it by itself, goes back.
 async fn ended(case: &mut Case<'_>) -> Story<Verdict> {
-    if case.attempt().is_some() {
-        return case.finish(Finish::Terminated).await;
+    if case.attempt().is_none() {
+        if case.head.live.is_none() {
+            return Ok(rules::duplicate(case.world, "terminated"));
+        }
+        case.open_attempt(AttemptKind::Terminate, case.now(), None)?;
     }
-    Ok(rules::duplicate(case.world, "terminated"))
+    release_live(case).await?;
+    case.finish(Finish::Terminated).await
 }
 
 async fn park(case: &mut Case<'_>, subscription: &Subscription, reason: &'static str) -> Story<Verdict> {

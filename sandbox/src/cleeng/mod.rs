@@ -176,6 +176,13 @@ impl CleengSimulator {
         }
     }
 
+    /// Moves the end of what is paid, as the publisher would.
+    pub fn prolong(&self, id: &SubscriptionId, until: Timestamp) {
+        if let Some(subscription) = self.lock().books.subscriptions.get_mut(id) {
+            subscription.date_to = until;
+        }
+    }
+
     /// The webhooks that are due at the clock's time and were not sent yet, in order of time, signed. They count as sent.
     #[must_use]
     pub fn due_webhooks(&self) -> Vec<SentWebhook> {

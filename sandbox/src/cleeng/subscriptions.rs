@@ -114,7 +114,7 @@ impl Desk<'_> {
             "paymentMethodId": self.id(&subscription.method), "offerId": self.id(&subscription.offer), "ipAddress": null,
             "inTrial": false, "couponCode": null, "pendingSwitchId": null, "subscriptionExternalId": null,
             "latestPaymentExternalId": subscription.latest_payment.as_ref().map(|id| id.as_str().to_owned()),
-            "isExternallyManaged": false, "externalProperties": {}, "source": null, "pause": null,
+            "isExternallyManaged": false, "paymentCountry": "US", "externalProperties": {}, "source": null, "pause": null,
             "renewalCycle":
                 { "completed": subscription.completed, "unit": subscription.cycle.unit_name(), "amount": subscription.cycle.amount },
         })

@@ -1,6 +1,5 @@
 //! Billing webhooks that never came.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use connector::cleeng::webhook::Topic;
@@ -19,10 +18,10 @@ use crate::HOUR;
 
 /// How often reconciliation goes round.
 const ROUND: Duration = Duration::from_secs(300);
-const QUARTER: Duration = Duration::from_secs(900);
+pub(crate) const QUARTER: Duration = Duration::from_secs(900);
 
 /// Time passes round by round until then. What Cleeng sends arrives, unless it is lost.
-async fn live_until(stage: &Stage, until: Timestamp, mut is_lost: impl FnMut(&SentWebhook) -> bool) {
+pub(crate) async fn live_until(stage: &Stage, until: Timestamp, mut is_lost: impl FnMut(&SentWebhook) -> bool) {
     while stage.clock.now() < until {
         stage.clock.advance(ROUND);
         for webhook in stage.cleeng.due_webhooks() {
@@ -36,12 +35,12 @@ async fn live_until(stage: &Stage, until: Timestamp, mut is_lost: impl FnMut(&Se
     }
 }
 
-const fn nothing(_: &SentWebhook) -> bool {
+pub(crate) const fn nothing(_: &SentWebhook) -> bool {
     false
 }
 
 /// A subscriber who was renewed once by this connector, and when the next renewal is due.
-async fn renewed(method: &str) -> (Stage, Cast, Timestamp) {
+pub(crate) async fn renewed(method: &str) -> (Stage, Cast, Timestamp) {
     let stage = Stage::default();
     let cast = stage.subscriber(method);
     live_until(&stage, cast.due.after(4 * HOUR), nothing).await;
@@ -50,7 +49,7 @@ async fn renewed(method: &str) -> (Stage, Cast, Timestamp) {
     (stage, cast, due)
 }
 
-fn statuses(stage: &Stage) -> Vec<PaymentStatus> {
+pub(crate) fn statuses(stage: &Stage) -> Vec<PaymentStatus> {
     stage.cleeng.payments().into_iter().map(|payment| payment.status).collect()
 }
 
@@ -154,23 +153,24 @@ async fn where_cleeng_names_no_time_the_end_of_the_period_counts() {
 
 #[tokio::test]
 async fn a_worker_who_dies_over_a_lost_event_loses_and_doubles_nothing() {
-    let mut ends = BTreeSet::new();
-    for point in 1..=8 {
-        for when in [When::Before, When::After] {
+    for when in [When::Before, When::After] {
+        for point in 1.. {
             let (stage, _, due) = renewed(CAPTURE_ONLY_METHOD).await;
             stage.clock.advance_to(due.after(ROUND * 2));
             let lost = stage.cleeng.due_webhooks();
             assert_eq!(lost.len(), 1);
             stage.switch.arm(point, when);
             let survived = stage.switch.run(stage.go_round()).await.is_some();
-            ends.insert(survived);
             stage.switch.disarm();
             live_until(&stage, due.after(8 * HOUR), nothing).await;
             assert_eq!(statuses(&stage), [PaymentStatus::Captured, PaymentStatus::Captured], "{point} {when:?}");
             assert_eq!(stage.disagreements(), Vec::<String>::new(), "{point} {when:?}");
+            if survived {
+                assert!(point > 4, "the round makes more calls than that");
+                break;
+            }
         }
     }
-    assert_eq!(ends.len(), 2, "some points are behind the last call");
 }
 
 #[tokio::test]

@@ -5,6 +5,7 @@
 mod customers;
 mod lost;
 mod rounds;
+mod scan;
 
 use std::time::Duration;
 

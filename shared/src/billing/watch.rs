@@ -14,6 +14,7 @@ use crate::clock::Timestamp;
 use crate::flow::Billing;
 use crate::ids::{CustomerId, OfferId, PaymentDetailsId, PaymentMethodId, PublisherId, SubscriptionId};
 use crate::journal::record::{AttemptKind, Obligation};
+use crate::journal::store::Key;
 use crate::money::Currency;
 use crate::secret::SecretString;
 
@@ -55,6 +56,26 @@ pub struct Watch {
 impl fmt::Debug for Watch {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Watch").field("subscription", &self.subscription).field("expected", &self.expected).finish_non_exhaustive()
+    }
+}
+
+/// Stored details that came to be here, so that the first renewal with them can be made up for as well.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KnownDetails {
+    /// The schema that it was written with.
+    pub schema: u32,
+    /// As good as a key to the details; this type has no `Debug`.
+    pub token: String,
+    /// In which currency they were first used, where something was paid.
+    #[serde(default)]
+    pub currency: Option<Currency>,
+}
+
+impl KnownDetails {
+    /// Where it is kept.
+    #[must_use]
+    pub fn key(details: &PaymentDetailsId) -> Key {
+        Key::new("known-details", &[details.as_str()])
     }
 }
 

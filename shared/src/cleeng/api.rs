@@ -59,6 +59,15 @@ pub trait Cleeng: Send + Sync {
     /// [`CleengError`].
     async fn cancel_payment(&self, id: &PaymentId) -> Result<(), CleengError>;
 
+    /// A page of the subscriptions of a payment method, from this place on, the longest that Cleeng gives; empty behind the last one.
+    /// Cleeng documents the filter and the paging, not the order ("List subscriptions").
+    ///
+    /// # Errors
+    /// [`CleengError`]; a read changes nothing.
+    async fn subscriptions(&self, _method: &PaymentMethodId, _offset: u32) -> Result<Vec<Subscription>, CleengError> {
+        Err(CleengError::NotFound)
+    }
+
     /// What the customer's subscriptions to an offer tell about their latest payments (`GET /3.1/subscriptions?customerId&offerId`). The one
     /// way to find out whether a first purchase is known. A Cleeng that cannot be asked tells nothing.
     ///
@@ -209,6 +218,8 @@ pub struct Subscription {
     pub payment_method: Option<PaymentMethodId>,
     /// What Cleeng expects next (`authorise`, `capture`); a hint only.
     pub next_payment_action: Option<String>,
+    /// In which country it is paid, two letters (`paymentCountry`).
+    pub country: Option<String>,
     /// When Cleeng expects it (`nextPaymentActionDate`); a hint only.
     pub next_payment_action_date: Option<Timestamp>,
     /// The latest payment.

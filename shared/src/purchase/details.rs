@@ -248,6 +248,7 @@ pub async fn report(case: &mut Case<'_>, snapshot: &Snapshot, source: PaymentSou
 
 async fn post(case: &mut Case<'_>, snapshot: &Snapshot, source: PaymentSource) -> Story<()> {
     let claimed = report::claim_token(case, snapshot, &source).await?;
+    let known = report::known_details(snapshot, &source);
     let PaymentSource::New { token, shown } = source else { return Err(later("token_pending")) };
     let details = NewPaymentDetails {
         customer: snapshot.customer.clone(),
@@ -260,6 +261,7 @@ async fn post(case: &mut Case<'_>, snapshot: &Snapshot, source: PaymentSource) -
     match case.world.cleeng.create_payment_details(&details).await {
         Ok(created) => {
             report::note_token(case, claimed.as_ref(), Some(&created.id)).await?;
+            report::remember_details(case, known, Some(&created.id)).await?;
             case.done(REPORT, &created.shown);
             Ok(())
         }

@@ -7,15 +7,17 @@ use std::time::Duration;
 use super::facts::{REPORT, Snapshot};
 use crate::billing::case::{Case, StepTurn};
 use crate::billing::report::Reported;
+use crate::billing::watch::KnownDetails;
 use crate::billing::{Story, read_failed, tokens};
 use crate::cleeng::{CleengError, LatestPayment, NewPayment, NewPaymentStatus, PaymentOperation, PaymentSource};
 use crate::flow::Verdict;
 use crate::gateway::{Decline, Reference};
 use crate::ids::{ExternalPaymentId, OrderId, PaymentDetailsId, PaymentId};
-use crate::journal::JournalError;
 use crate::journal::payment::PaymentRecord;
 use crate::journal::record::Step;
 use crate::journal::store::{Key, StoreError};
+use crate::journal::work::Keep;
+use crate::journal::{JournalError, SCHEMA, SETTLED_KEPT};
 use crate::metrics::Metric;
 
 /// One exchange of 10 s, and a quick refusal of the other publisher token while one is being rotated: somebody waits, and only a report that
@@ -44,6 +46,7 @@ pub async fn captured(case: &mut Case<'_>, snapshot: &Snapshot, reference: &Refe
         }
     }
     let token = claim_token(case, snapshot, &source).await?;
+    let known = known_details(snapshot, &source);
     let operation = if snapshot.amount.is_zero() { PaymentOperation::FreeStart } else { PaymentOperation::Initial };
     let payment = NewPayment {
         order: order(snapshot)?,
@@ -57,6 +60,7 @@ pub async fn captured(case: &mut Case<'_>, snapshot: &Snapshot, reference: &Refe
     match case.world.cleeng.create_payment(&payment).await {
         Ok(answer) => {
             note_token(case, token.as_ref(), answer.payment_details.as_ref()).await?;
+            remember_details(case, known, answer.payment_details.as_ref()).await?;
             reported(case, reference, Some(answer.id))
         }
         Err(error @ (CleengError::Refused { .. } | CleengError::NotFound)) => {
@@ -88,6 +92,26 @@ pub async fn note_token(case: &mut Case<'_>, token: Option<&Key>, details: Optio
     let (Some(token), Some(details)) = (token, details) else { return Ok(()) };
     let (obligation, now) = (case.run.key().clone(), case.now());
     Ok(tokens::note(&mut case.run.work, token, details, Some(&obligation), now).await?)
+}
+
+/// What is to be remembered of new details.
+#[must_use]
+pub fn known_details(snapshot: &Snapshot, source: &PaymentSource) -> Option<KnownDetails> {
+    let PaymentSource::New { token, .. } = source else { return None };
+    let currency = (!snapshot.amount.is_zero()).then_some(snapshot.amount.currency);
+    Some(KnownDetails { schema: SCHEMA, token: token.expose().to_owned(), currency })
+}
+
+/// Remembers details under the id that Cleeng gave them, for a renewal whose webhook never comes.
+///
+/// # Errors
+/// Later, if the journal cannot be read.
+pub async fn remember_details(case: &mut Case<'_>, known: Option<KnownDetails>, details: Option<&PaymentDetailsId>) -> Story<()> {
+    let (Some(known), Some(details)) = (known, details) else { return Ok(()) };
+    let key = KnownDetails::key(details);
+    case.run.work.load(std::slice::from_ref(&key)).await?;
+    let keep = Keep { due_at: None, expires_at: Some(case.now().after(SETTLED_KEPT)) };
+    Ok(case.run.work.stage(&key, &known, keep)?)
 }
 
 /// Reports a refusal; it must not keep the customer from trying again, so what cannot be found out about it is only counted.

@@ -23,7 +23,7 @@ use super::{
     PaymentPatch, PaymentStatus, Subscription, SubscriptionStatus, TerminationType,
 };
 use crate::http::Transport;
-use crate::ids::{CustomerId, Id, OfferId, OrderId, PaymentDetailsId, PaymentId, SubscriptionId};
+use crate::ids::{CustomerId, Id, OfferId, OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, SubscriptionId};
 use crate::secret::SecretString;
 use crate::settings::Problems;
 
@@ -123,6 +123,12 @@ impl Cleeng for CoreApi {
         let call = Call::new(Method::PATCH, format!("/payments/{}/cancel", segment(id)?));
         let answer = read::body_or_nothing(&self.caller.send(&call).await?)?;
         confirmed(&answer, id, &PaymentStatus::Cancelled)
+    }
+
+    async fn subscriptions(&self, method: &PaymentMethodId, offset: u32) -> Result<Vec<Subscription>, CleengError> {
+        let path = format!("/subscriptions?paymentMethodId={}&offset={offset}&limit={PAGE}", segment(method)?);
+        let answer = self.caller.send(&Call::get(path)).await?;
+        read::subscriptions(&read::body(&answer)?)
     }
 
     async fn latest_payments(&self, customer: &CustomerId, offer: &OfferId) -> Result<Vec<LatestPayment>, CleengError> {

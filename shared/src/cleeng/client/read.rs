@@ -158,6 +158,7 @@ fn one_subscription(subscription: &Value) -> Result<Subscription, CleengError> {
         payment_details: optional_id(subscription, "paymentDetailsId", "subscription.paymentDetailsId")?,
         payment_method: optional_id(subscription, "paymentMethodId", "subscription.paymentMethodId")?,
         next_payment_action: present(subscription, "nextPaymentAction").and_then(Value::as_str).map(str::to_owned),
+        country: present(subscription, "paymentCountry").and_then(Value::as_str).filter(|code| code.len() == 2).map(str::to_owned),
         next_payment_action_date: present(subscription, "nextPaymentActionDate").and_then(date),
         latest_payment: latest_payment(subscription.get("latestPaymentExternalId")),
         cycle: subscription.get("renewalCycle").and_then(cycle),
