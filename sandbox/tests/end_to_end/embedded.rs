@@ -13,8 +13,8 @@ use serde_json::{Value, json};
 use crate::billing::effects;
 use crate::deployment::{Environment, ORIGIN, binary, embedded, event, nowhere};
 use crate::page::Page;
-use crate::support::peers::Peers;
 use crate::support::files::root;
+use crate::support::peers::Peers;
 use crate::support::runtime::{Emulated, Runtime};
 use crate::{BILLING, WEBHOOKS, capture, clean_up, details, enabled, purchase, refund};
 
