@@ -12,6 +12,9 @@ use std::time::Instant;
 use clap::Parser;
 use sandbox::simulation::{Plan, Played, play};
 
+/// So often a long run says how far it is, in seeds.
+const TELL_EVERY: u64 = 5_000;
+
 /// Plays worlds by seed.
 #[derive(Parser)]
 struct Options {
@@ -69,6 +72,9 @@ fn main() -> io::Result<ExitCode> {
         drop(sender);
         for played in &receiver {
             plays = plays.saturating_add(1);
+            if plays.checked_rem(TELL_EVERY) == Some(0) {
+                writeln!(out, "{plays} seeds, {wrong} wrong")?;
+            }
             deliveries = deliveries.saturating_add(played.counts.deliveries);
             deaths = deaths.saturating_add(played.counts.deaths);
             if !played.found.is_empty() {

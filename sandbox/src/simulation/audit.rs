@@ -135,9 +135,11 @@ impl Audit {
         sky.find(format!("{what} ends among the dead letters"));
     }
 
-    /// The door did not take what a gateway posted. 401 is for PayPal's alone, when nobody can tell whether it is its: it comes again for days.
+    /// The door did not take what a gateway posted. 401 is for PayPal's alone, when nobody can tell whether it is its, and for whoever looks at a
+    /// signature when its time is over: it comes again.
     pub(super) fn refused_at_the_door(&self, gateway: GatewayName, status: u64, sky: &Sky) {
-        let undecided = gateway == GatewayName::PayPal && status == 401 && !sky.is_fair();
+        let too_late = sky.was_alarmed(UNDEAD);
+        let undecided = status == 401 && !sky.is_fair() && (gateway == GatewayName::PayPal || too_late);
         if status != 503 && status != 500 && !undecided {
             sky.find(format!("the door answers {status} to a true notification"));
         }
