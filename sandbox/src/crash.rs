@@ -158,6 +158,10 @@ impl Store for MortalStore {
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
         self.inner.due(until, limit).await
     }
+
+    async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError> {
+        self.inner.parked(limit).await
+    }
 }
 
 /// The queues that waiting events are brought back to, where a worker can die, and which can be made to fail.

@@ -2,9 +2,11 @@
 
 use std::io::Write;
 use std::net::IpAddr;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
+use sandbox::local::Addresses;
 use sandbox::{demo, open_house};
 
 /// The local world of the Cleeng payment connector: simulated Cleeng and gateways, the real functions.
@@ -27,6 +29,10 @@ enum Command {
         /// The first port of a row: Cleeng, the connector, then each gateway.
         #[arg(long, default_value_t = 4010)]
         port: u16,
+        /// For functions that run elsewhere, such as `sam local invoke --env-vars FILE`: writes their settings and secrets into this file, and
+        /// lets nobody here act, so that the webhooks of events/ are yours to send.
+        #[arg(long, value_name = "FILE")]
+        env_vars: Option<PathBuf>,
     },
 }
 
@@ -35,7 +41,10 @@ async fn main() -> ExitCode {
     let mut out = std::io::stdout();
     let result = match Arguments::parse().command.unwrap_or(Command::Demo) {
         Command::Demo => demo::play(&mut out).await,
-        Command::Serve { bind, port } => open_house::keep_open(&mut out, bind, port).await.map(|()| true),
+        Command::Serve { bind, port, env_vars } => {
+            let addresses = Addresses::in_a_row(bind, port);
+            open_house::keep_open(&mut out, addresses, env_vars.as_deref()).await.map(|()| true)
+        }
     };
     match result {
         Ok(true) => ExitCode::SUCCESS,

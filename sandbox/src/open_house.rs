@@ -1,46 +1,69 @@
 //! `cargo run -- serve`: the local world in real time, until it is interrupted.
 
 use std::io::Write;
-use std::net::IpAddr;
+use std::path::Path;
 use std::time::Duration;
 
 use connector::cleeng::webhook::Topic;
+use connector::cleeng::{PaymentOperation, PaymentStatus};
 use connector::clock::{Clock, SystemClock, Timestamp};
+use connector::money::{Currency, Money};
+use serde_json::json;
 
+use crate::adyen::{Payment, PaymentState};
+use crate::cleeng::{Purchase, Subscriber};
 use crate::demo::DemoError;
 use crate::local::{Addresses, LocalWorld};
-use crate::stage::{METHOD, SAMPLE_OFFER, flow, id};
+use crate::stage::{METHOD, PASS, SAMPLE_OFFER, flow, id, known};
 
 /// How often time is passed on to the simulators.
 const TICK: Duration = Duration::from_millis(200);
 /// How often reconciliation's schedule strikes, in ticks: five minutes.
 const ROUND: u32 = 1_500;
-/// The subscriber of `events/`.
+/// The subscriber of `events/`, and what is known of him.
 const SAMPLE_SUBSCRIPTION: &str = "332332332";
+const SAMPLE_CUSTOMER: &str = "123321123";
+const SAMPLE_DETAILS: &str = "665665665";
+const SAMPLE_STORED: &str = "8415718415718415";
+const SAMPLE_ORDER: &str = "123456789";
+/// His payments: id and order in Cleeng, id at Adyen. The first was a renewal and is captured; the others are single purchases that wait for it.
+const SAMPLE_PAYMENTS: [(&str, &str, &str); 3] = [
+    ("1536331075", "123456788", "D2RGHBT7PGNG5S82"),
+    ("1536331076", "123456790", "D2RGHBT7PGNG5S83"),
+    ("1536331077", "123456791", "D2RGHBT7PGNG5S84"),
+];
+/// Where `sam local start-api` is told to listen (README, "Try a function alone").
+const ELSEWHERE: &str = "http://127.0.0.1:3001";
 
-/// Keeps the world open until Ctrl-C.
+/// Keeps the world open until Ctrl-C. With `env_vars` for functions that run elsewhere: their settings are written there, and nobody here acts.
 ///
 /// # Errors
 /// [`DemoError`] if a port is taken, or nothing can be written.
-pub async fn keep_open(out: &mut impl Write, bind: IpAddr, port: u16) -> Result<(), DemoError> {
-    let world = LocalWorld::open(SystemClock.now(), Addresses::in_a_row(bind, port)).await?;
+pub async fn keep_open(out: &mut impl Write, addresses: Addresses, env_vars: Option<&Path>) -> Result<(), DemoError> {
+    let world = LocalWorld::open(SystemClock.now(), addresses).await?;
     seat_sample_subscriber(&world);
     writeln!(out, "Cleeng     {}/3.1   (CLEENG_API_URL)", world.cleeng_url())?;
     for (gateway, url) in world.gateway_urls() {
         writeln!(out, "{:<10} {url}       ({}_BASE_URL)", gateway.as_str(), gateway.as_str().to_ascii_uppercase())?;
     }
-    for topic in Topic::ALL.into_iter().filter(|topic| flow(*topic).is_some()) {
-        writeln!(out, "connector  {}", world.webhook_url(topic))?;
+    match env_vars {
+        None => tell_routes(&world, out)?,
+        Some(file) => {
+            std::fs::write(file, json!({ "Parameters": world.embedded_settings(ELSEWHERE) }).to_string())?;
+            writeln!(out, "functions  elsewhere, with --env-vars {}", file.display())?;
+        }
     }
-    writeln!(out, "pages      {}/connectors/adyen/initial-payment, .../payment-details, each with /finalize;", world.connector_url())?;
-    writeln!(out, "           {}/connectors/paypal/v1/tokens, .../v1/payment_details/tokens", world.connector_url())?;
-    writeln!(out, "gateways   {}/gateways/adyen/notifications", world.connector_url())?;
+    writeln!(out, "customer   Bearer {}", world.cleeng.customer_token(&id(SAMPLE_CUSTOMER)))?;
     writeln!(out, "The sample subscriber of events/ is subscription {SAMPLE_SUBSCRIPTION}. Ctrl-C ends it.")?;
     let mut tick = tokio::time::interval(TICK);
     let mut ticks = 0_u32;
     loop {
         tokio::select! {
             _ = tick.tick() => {
+                if env_vars.is_some() {
+                    pass_time_alone(&world);
+                    continue;
+                }
                 pass_time(&world).await;
                 ticks = ticks.wrapping_add(1);
                 if ticks.is_multiple_of(ROUND) {
@@ -50,6 +73,16 @@ pub async fn keep_open(out: &mut impl Write, bind: IpAddr, port: u16) -> Result<
             _ = tokio::signal::ctrl_c() => return Ok(()),
         }
     }
+}
+
+fn tell_routes(world: &LocalWorld, out: &mut impl Write) -> Result<(), DemoError> {
+    for topic in Topic::ALL.into_iter().filter(|topic| flow(*topic).is_some()) {
+        writeln!(out, "connector  {}", world.webhook_url(topic))?;
+    }
+    writeln!(out, "pages      {}/connectors/adyen/initial-payment, .../payment-details, each with /finalize;", world.connector_url())?;
+    writeln!(out, "           {}/connectors/paypal/v1/tokens, .../v1/payment_details/tokens", world.connector_url())?;
+    writeln!(out, "gateways   {}/gateways/adyen/notifications", world.connector_url())?;
+    Ok(())
 }
 
 async fn pass_time(world: &LocalWorld) {
@@ -68,16 +101,63 @@ async fn pass_time(world: &LocalWorld) {
     }
 }
 
-/// The subscriber whom the sample events speak of, so that a function in embedded mode can answer them.
-fn seat_sample_subscriber(world: &LocalWorld) {
-    let (stored, shopper) = ("8415718415718415", "123321123");
-    world.adyen.put_method(stored, shopper);
+/// The same where the functions are elsewhere: what Cleeng and the gateways would tell them comes to nothing, since whoever runs a function
+/// alone sends it the event that he wants.
+fn pass_time_alone(world: &LocalWorld) {
+    world.clock.advance_to(SystemClock.now());
+    let _ = world.due_webhooks();
+    for house in world.houses() {
+        house.process();
+        let _ = house.take_notifications();
+    }
+}
+
+/// The subscriber whom the sample events speak of, with the order and the payments that they name, so that a function in embedded mode can
+/// answer them.
+pub fn seat_sample_subscriber(world: &LocalWorld) {
+    world.adyen.put_method(SAMPLE_STORED, SAMPLE_CUSTOMER);
     let due = Timestamp::parse_rfc3339("2026-11-07T19:55:41Z").unwrap_or(SystemClock.now());
     world.cleeng.seat(
-        crate::cleeng::Subscriber { customer: id("123321123"), details: id("665665665"), subscription: id(SAMPLE_SUBSCRIPTION) },
+        Subscriber { customer: id(SAMPLE_CUSTOMER), details: id(SAMPLE_DETAILS), subscription: id(SAMPLE_SUBSCRIPTION) },
         &id(SAMPLE_OFFER),
         &id(METHOD),
-        &format!("{stored}:{shopper}"),
+        &format!("{SAMPLE_STORED}:{SAMPLE_CUSTOMER}"),
         due,
     );
+    world.cleeng.put_order(&id(SAMPLE_ORDER), &id(SAMPLE_CUSTOMER), &id(SAMPLE_OFFER), &id(METHOD));
+    let operations = [PaymentOperation::Recurring, PaymentOperation::Initial, PaymentOperation::Initial];
+    for (payment, operation) in SAMPLE_PAYMENTS.into_iter().zip(operations) {
+        put_payment(world, payment, operation);
+    }
+}
+
+/// A payment of 9.99 on both sides; a renewal was captured, a single purchase waits for it.
+fn put_payment(world: &LocalWorld, (payment, order, external): (&str, &str, &str), operation: PaymentOperation) {
+    let captured = operation == PaymentOperation::Recurring;
+    let offer = if captured { SAMPLE_OFFER } else { PASS };
+    let total = Money::new(999, known(Currency::new("USD").ok()));
+    world.adyen.put_payment(Payment {
+        psp_reference: external.to_owned(),
+        reference: format!("order-{order}"),
+        shopper_reference: SAMPLE_CUSTOMER.to_owned(),
+        stored_payment_method_id: Some(SAMPLE_STORED.to_owned()),
+        currency: "USD".to_owned(),
+        amount: total.minor,
+        authorised: total.minor,
+        captured: if captured { total.minor } else { 0 },
+        cancelled: 0,
+        refunded: 0,
+        state: if captured { PaymentState::Captured } else { PaymentState::Authorised },
+        automatic_capture: captured,
+    });
+    let purchase = Purchase {
+        customer: id(SAMPLE_CUSTOMER),
+        offer: id(offer),
+        method: id(METHOD),
+        details: Some(id(SAMPLE_DETAILS)),
+        total,
+        external: id(external),
+        status: if captured { PaymentStatus::Captured } else { PaymentStatus::Authorised },
+    };
+    world.cleeng.put_paid(&id(payment), &id(order), operation, purchase);
 }

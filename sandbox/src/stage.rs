@@ -57,7 +57,7 @@ pub const METHOD: &str = "123123123";
 /// The payment method of the sandbox that is charged at once.
 pub const CAPTURE_ONLY_METHOD: &str = "124124124";
 /// The merchant account of the sandbox.
-pub const MERCHANT_ACCOUNT: &str = "SandboxMerchantECOM";
+pub const MERCHANT_ACCOUNT: &str = "SandboxMerchant";
 /// The Adyen API key of the sandbox.
 pub const ADYEN_API_KEY: &str = "AQEsandboxApiKey0123456789abcdefghijklmnopqrstuv";
 /// The Adyen HMAC key of the sandbox (the one of Adyen's own test).

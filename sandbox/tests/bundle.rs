@@ -130,6 +130,28 @@ fn every_function_has_sample_events_and_every_sample_event_has_a_function() {
 }
 
 #[test]
+fn every_sample_event_has_documented_answers_and_nothing_else_lies_beside_it() {
+    for name in names() {
+        let expected = event(&name, "expected.json");
+        let documented: BTreeSet<_> = expected.as_object().unwrap().keys().map(String::as_str).collect();
+        assert_eq!(documented, samples(&name).iter().copied().collect(), "{name}: left: documented in expected.json, right: sample events");
+        let files = fs::read_dir(root().join("events").join(&name)).unwrap().map(|file| file.unwrap().file_name().into_string().unwrap());
+        let beside: BTreeSet<_> = files.filter(|file| file != "expected.json").collect();
+        assert_eq!(beside, documented.iter().map(ToString::to_string).collect(), "{name}: left: files, right: documented in expected.json");
+        for (file, cases) in expected.as_object().unwrap() {
+            assert!(!cases.as_array().unwrap().is_empty(), "{name}/{file}: no answer");
+            for case in cases.as_array().unwrap() {
+                let promised = !case["answer"].as_object().unwrap().is_empty() && !case["says"].as_str().unwrap().is_empty();
+                assert!(promised, "{name}/{file}: an answer that could be anything");
+                for before in case["after"].as_array().into_iter().flatten() {
+                    assert!(root().join("events").join(before.as_str().unwrap()).is_file(), "{name}/{file}: there is no {before}");
+                }
+            }
+        }
+    }
+}
+
+#[test]
 fn every_function_has_one_route_with_its_name_and_one_row_in_the_readme() {
     let mut routes = BTreeSet::new();
     for (name, (_, entry)) in webhook_functions() {
@@ -482,7 +504,8 @@ fn dependencies(manifest: &str, own: &BTreeSet<String>) -> BTreeSet<String> {
 fn every_dependency_has_its_reason_and_every_reason_its_dependency() {
     let mut own: BTreeSet<String> = names();
     own.extend(["connector".to_owned(), "sandbox".to_owned()]);
-    let members = names().into_iter().map(|name| format!("functions/{name}")).chain(["shared".to_owned(), "sandbox".to_owned()]);
+    let others = ["shared", "sandbox", "cli"].map(str::to_owned);
+    let members = names().into_iter().map(|name| format!("functions/{name}")).chain(others);
     let used: BTreeSet<String> = members.flat_map(|member| dependencies(&read(&format!("{member}/Cargo.toml")), &own)).collect();
     let text = read("docs/decisions/0002-dependencies.md");
     let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());

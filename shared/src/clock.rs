@@ -9,7 +9,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 use time::OffsetDateTime;
-use time::format_description::well_known::Rfc3339;
+use time::format_description::well_known::{Rfc2822, Rfc3339};
 
 /// A point in time, in milliseconds since 1970-01-01T00:00:00Z.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -54,6 +54,15 @@ impl Timestamp {
     pub fn parse_rfc3339(text: &str) -> Result<Self, NotATime> {
         let parsed = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NotATime)?;
         i64::try_from(parsed.unix_timestamp_nanos().div_euclid(1_000_000)).map(Self).map_err(|_| NotATime)
+    }
+
+    /// Reads the date of an HTTP header such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7, the preferred form).
+    ///
+    /// # Errors
+    /// [`NotATime`] for anything else.
+    pub fn parse_http_date(text: &str) -> Result<Self, NotATime> {
+        let parsed = OffsetDateTime::parse(text, &Rfc2822).map_err(|_| NotATime)?;
+        Ok(Self::from_secs(parsed.unix_timestamp()))
     }
 
     /// RFC 3339 in UTC with whole seconds, or the bare milliseconds for a year that RFC 3339 cannot write.
@@ -120,6 +129,14 @@ mod tests {
     fn what_is_no_time_is_refused() {
         for text in ["", "tomorrow", "2019-03-06", "2019-13-06T08:43:20Z", "2019-03-06T08:43:20"] {
             assert_eq!(Timestamp::parse_rfc3339(text), Err(NotATime), "{text}");
+        }
+    }
+
+    #[test]
+    fn the_date_of_an_answer_is_read_and_nothing_else_is() {
+        assert_eq!(Timestamp::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").map(Timestamp::secs), Ok(784_111_777));
+        for text in ["", "1994-11-06", "Sunday, 06-Nov-94 08:49:37 GMT"] {
+            assert_eq!(Timestamp::parse_http_date(text), Err(NotATime), "{text}");
         }
     }
 

@@ -8,6 +8,7 @@
 //! | [`billing`] | the rules of a billing period, used by every function that touches one |
 //! | [`flow`], [`metrics`] | what a flow is given, and what is counted |
 //! | [`front`], [`purchase`] | the front-end API, and what is done with the customer present |
+//! | [`parked`] | what an operator may decide about work that waits for him |
 //! | [`lambda`] | the two doors of a function, start-up and telemetry |
 //! | [`settings`] | how settings are read and how their mistakes are told |
 //! | [`money`], [`ids`], [`secret`], [`clock`], [`http`] | the small types that everything else is made of |
@@ -26,6 +27,7 @@ pub mod journal;
 pub mod lambda;
 pub mod metrics;
 pub mod money;
+pub mod parked;
 pub mod purchase;
 pub mod secret;
 pub mod settings;

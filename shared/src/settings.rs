@@ -92,6 +92,13 @@ impl<'a> Reader<'a> {
         })
     }
 
+    /// The value, as far as it could be read, and everything that was wrong: for whoever looks for more mistakes. Nothing may be started with
+    /// it.
+    #[must_use]
+    pub fn parts<T>(self, value: Option<T>) -> (Option<T>, Vec<Problem>) {
+        (value, self.problems)
+    }
+
     /// The value, if nothing was wrong.
     ///
     /// # Errors

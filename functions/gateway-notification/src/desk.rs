@@ -86,7 +86,7 @@ impl<'w> Desk<'w> {
     /// Stages the payment for the next write.
     pub(crate) async fn stage(&mut self) -> Story<()> {
         let now = self.run.now();
-        let kept = Keep { due_at: None, expires_at: Some(now.after(PAYMENT_KEPT)) };
+        let kept = Keep { expires_at: Some(now.after(PAYMENT_KEPT)), ..Keep::default() };
         let keep = if self.payment.is_unsettled() { Keep::default() } else { kept };
         self.run.work.stage(&PaymentRecord::key(&self.payment.reference), &self.payment, keep)?;
         if let Some(external) = &self.payment.external_payment_id {
@@ -146,7 +146,7 @@ impl<'w> Desk<'w> {
         // The alarm before the write: a worker that dies in between rings it twice, never not at all.
         self.world.metrics.count(Metric::Parked, &[("reason", reason)]);
         tracing::error!(reference = %self.payment.reference, kind = self.item.kind.as_str(), reason, "parked for an operator");
-        self.close(Finish::Parked { reason: reason.to_owned(), money_unknown: false }).await?;
+        self.close(Finish::Parked { reason: reason.to_owned(), money_unknown: false, resolved: false }).await?;
         Ok(Verdict::Parked(reason))
     }
 

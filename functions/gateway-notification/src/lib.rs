@@ -27,6 +27,7 @@ use connector::flow::{Delivery, NotificationFlow, Verdict, World};
 use connector::gateway::{GatewayName, GatewayNotification, NotificationKind, Reference, StoredToken};
 use connector::journal::JournalError;
 use connector::journal::payment::PaymentRecord;
+use connector::journal::record::Finish;
 use connector::journal::refunds::RefundPart;
 use connector::purchase::{finish_approved, settle_by_notification};
 use connector::secret::SecretString;
@@ -67,7 +68,9 @@ async fn story(world: &World, gateway: GatewayName, item: &GatewayNotification, 
     if desk.run.obligation.open().is_some() {
         return loss::report(&mut desk).await;
     }
-    if let Some(finish) = desk.run.obligation.attempts.last().and_then(|attempt| attempt.finish.as_ref()) {
+    if let Some(finish) = desk.run.obligation.attempts.last().and_then(|attempt| attempt.finish.as_ref())
+        && *finish != Finish::Abandoned
+    {
         return Ok(rules::duplicate(world, finish.as_str()));
     }
     let effect = apply(&mut desk)?;

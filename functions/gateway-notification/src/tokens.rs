@@ -38,7 +38,7 @@ pub(crate) async fn note(world: &World, gateway: GatewayName, item: &GatewayNoti
     if disabled {
         world.metrics.count(Metric::Warning, &[("reason", "token_disabled")]);
     }
-    work.stage(&key, &record, Keep { due_at: None, expires_at: Some(now.after(PAYMENT_KEPT)) })?;
+    work.stage(&key, &record, Keep { expires_at: Some(now.after(PAYMENT_KEPT)), ..Keep::default() })?;
     work.commit().await?;
     Ok(Verdict::Settled(item.kind.as_str()))
 }

@@ -66,7 +66,7 @@ async fn clean_up(case: &mut Case<'_>, gone: &Gone, delivery: &Delivery) -> Stor
     let held = authorised(case.world, &gone.event.details).await?;
     if case.attempt().is_none()
         && let Some(last) = case.run.obligation.last_finished(KIND)
-        && (held.is_empty() || case.run.obligation.is_parked())
+        && (held.is_empty() || case.run.obligation.was_parked())
     {
         // Details can be made active again and be deactivated once more; what counts is whether something is held.
         let outcome = last.finish.as_ref().map_or("finished", Finish::as_str);

@@ -156,7 +156,7 @@ async fn stranger(world: &World, gone: &Gone, payment: &Payment) -> Story<Option
 
 /// Parks a payment that cannot be told, unless that was done.
 async fn park_once(case: &mut Case<'_>, gone: &Gone) -> Story<Left> {
-    if !case.run.obligation.is_parked() {
+    if !case.run.obligation.was_parked() {
         let parked = case.park_untried(KIND, gone.received_at, "authorised_payment_cannot_be_told").await;
         parked.map(drop)?;
     }
@@ -202,6 +202,8 @@ async fn release(case: &mut Case<'_>, gone: &Gone, reference: &Reference) -> Sto
 fn finished(case: &Case<'_>) -> Option<Left> {
     let last = case.run.obligation.last_finished(KIND).filter(|_| case.attempt().is_none())?;
     match last.finish {
+        // An operator saw to it that nothing is held any more.
+        Some(Finish::Parked { resolved: true, .. }) => Some(Left::Released),
         Some(Finish::Parked { .. }) => Some(Left::Parked),
         Some(Finish::Stale { .. }) => Some(Left::Captured),
         _ => Some(Left::Released),

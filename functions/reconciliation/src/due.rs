@@ -117,19 +117,17 @@ async fn take(world: &World, key: &Key) -> Taken {
         return Taken::NotNow;
     };
     let now = world.clock.now();
-    // The index may lag behind another round, which has it in hand.
-    let in_hand = obligation.looked_at.is_some_and(|at| now.since(at) < INDEX_LAG);
-    if in_hand || obligation.lease.as_ref().is_some_and(|lease| lease.until > now) {
+    if is_in_hand(&obligation, now) {
         return Taken::NotNow;
     }
-    if obligation.open().is_none() && !obligation.left_over {
+    if is_settled(&obligation) {
         return Taken::Gone;
     }
     note_age(world, &obligation, now);
     obligation.looked_at = Some(now);
     let Ok(body) = serde_json::to_string(&obligation) else { return Taken::Failed };
     let due_at = Some(now.after(look_again_after(&obligation, now)));
-    let put = Put { key: key.clone(), expected: Some(stored.version), body, due_at, expires_at: None };
+    let put = Put { key: key.clone(), expected: Some(stored.version), body, due_at, parked_since: None, expires_at: None };
     match world.store.commit(&[put]).await {
         Ok(()) => Taken::Yes(Box::new(obligation)),
         Err(CommitError::Conflict) => Taken::NotNow,
@@ -137,11 +135,27 @@ async fn take(world: &World, key: &Key) -> Taken {
     }
 }
 
+/// Whether a function is at it, or another round was a moment ago, behind which the index may lag.
+pub(crate) fn is_in_hand(obligation: &Obligation, now: Timestamp) -> bool {
+    let looked_at = obligation.looked_at.is_some_and(|at| now.since(at) < INDEX_LAG);
+    looked_at || obligation.lease.as_ref().is_some_and(|lease| lease.until > now)
+}
+
+/// Whether nothing is left to be done.
+pub(crate) fn is_settled(obligation: &Obligation) -> bool {
+    obligation.open().is_none() && !obligation.left_over
+}
+
 fn note_age(world: &World, obligation: &Obligation, now: Timestamp) {
     let opened = obligation.open().map(|attempt| attempt.opened_at);
     if let Some(opened) = opened {
         world.metrics.duration(Metric::DueAge, now.since(opened), &[]);
     }
+}
+
+/// What a document is about, and the rest of its key.
+pub(crate) fn kind_of(key: &Key) -> (&str, &str) {
+    key.as_str().split_once('#').unwrap_or((key.as_str(), ""))
 }
 
 enum Looked {
@@ -152,7 +166,7 @@ enum Looked {
 }
 
 async fn look_at(world: &World, key: &Key, obligation: &Obligation, delivery: &Delivery) -> Looked {
-    let (kind, rest) = key.as_str().split_once('#').unwrap_or((key.as_str(), ""));
+    let (kind, rest) = kind_of(key);
     let own = Delivery { id: format!("{}/{key}", delivery.id), ..delivery.clone() };
     match kind {
         "order" | "details" => after(expire_purchase(world, key, &own).await),

@@ -16,6 +16,7 @@
 //! has no list of them.
 
 mod due;
+pub mod plan;
 mod scan;
 mod watch;
 

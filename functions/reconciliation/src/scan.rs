@@ -89,7 +89,7 @@ async fn read_method(world: &World, method: &PaymentMethodId, delivery: &Deliver
 
 async fn write(world: &World, key: &Key, version: Option<u64>, place: &Place) -> bool {
     let Ok(body) = serde_json::to_string(place) else { return false };
-    let put = Put { key: key.clone(), expected: version, body, due_at: None, expires_at: None };
+    let put = Put { key: key.clone(), expected: version, body, due_at: None, parked_since: None, expires_at: None };
     world.store.commit(&[put]).await.is_ok()
 }
 
@@ -128,6 +128,7 @@ async fn watch(world: &World, method: &PaymentMethodId, subscription: &Subscript
     let head = Head { method: Some(method.clone()), watch: Some(watch), ..head };
     let now = world.clock.now();
     let Ok(body) = serde_json::to_string(&head) else { return false };
-    let put = Put { key, expected: version, body, due_at: head.due_at(now), expires_at: head.expires_at(now) };
+    let (due_at, expires_at) = (head.due_at(now), head.expires_at(now));
+    let put = Put { key, expected: version, body, due_at, parked_since: None, expires_at };
     world.store.commit(&[put]).await.is_ok()
 }

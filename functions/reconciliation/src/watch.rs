@@ -190,7 +190,8 @@ async fn let_go(world: &World, key: &Key, stored: &Stored, mut head: Head) -> Wa
 /// Writes the head, if nobody else did; whoever did has set its time anew.
 async fn write(world: &World, key: &Key, stored: &Stored, head: &Head, due_at: Option<Timestamp>, watched: Watched) -> Watched {
     let Ok(body) = serde_json::to_string(head) else { return Watched::Failed };
-    let put = Put { key: key.clone(), expected: Some(stored.version), body, due_at, expires_at: head.expires_at(world.clock.now()) };
+    let expires_at = head.expires_at(world.clock.now());
+    let put = Put { key: key.clone(), expected: Some(stored.version), body, due_at, parked_since: None, expires_at };
     match world.store.commit(&[put]).await {
         Ok(()) => watched,
         Err(_) => Watched::PutOff,

@@ -298,6 +298,8 @@ impl Adyen {
             return Err(refusal(400, "702", "validation", "Unexpected input"));
         };
         match route {
+            // Nothing but whether the key may ask about the account.
+            ["paymentMethods"] => check_account(state, &body).map(|()| PeerAnswer::json(200, &serde_json::json!({ "paymentMethods": [] }))),
             ["payments"] => payments::pay(state, &body, now),
             ["payments", "details"] => payments::details(state, &body, now),
             ["payments", payment, kind] => modifications::by_psp_reference(state, payment, kind, &body),

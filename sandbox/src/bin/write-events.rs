@@ -71,7 +71,7 @@ const SAMPLES: [Sample; 6] = [
         topic: "refundPayment",
         data: || {
             json!({
-                "paymentId": 1_536_331_075, "orderId": 123_456_789, "externalPaymentId": "D2RGHBT7PGNG5S82", "customerId": 123_321_123,
+                "paymentId": 1_536_331_075, "orderId": 123_456_788, "externalPaymentId": "D2RGHBT7PGNG5S82", "customerId": 123_321_123,
                 "currency": "USD", "amount": 9.99, "reason": "requested by the customer", "paymentMethodId": 123_123_123,
                 "paymentOperation": "recurring-payment",
             })

@@ -6,7 +6,9 @@ use std::time::Duration;
 use connector::cleeng::webhook::Topic;
 use connector::cleeng::{PaymentOperation, PaymentStatus, SubscriptionStatus};
 use connector::clock::Timestamp;
-use connector::ids::{CustomerId, ExternalPaymentId, Id, OfferId, OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, SubscriptionId};
+use connector::ids::{
+    CustomerId, ExternalPaymentId, Id, OfferId, OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, PublisherId, SubscriptionId,
+};
 use connector::money::Money;
 use serde_json::Value;
 use time::OffsetDateTime;
@@ -275,6 +277,10 @@ pub(super) struct Books {
     pub(super) payments: BTreeMap<PaymentId, PaymentRecord>,
     pub(super) transactions: Vec<Transaction>,
     pub(super) violations: Vec<Violation>,
+    /// Whose books they are.
+    pub(super) publisher: Option<PublisherId>,
+    /// The webhook endpoints by topic, as they were written.
+    pub(super) webhooks: BTreeMap<String, Vec<Value>>,
     /// Billing webhooks that were sent: subscription, due date, topic, attempt.
     pub(super) sent: BTreeSet<(SubscriptionId, Timestamp, Topic, Timestamp)>,
     /// Other webhooks that wait to be sent.

@@ -14,6 +14,7 @@ mod orders;
 mod payments;
 mod staging;
 mod subscriptions;
+mod webhooks;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -79,7 +80,9 @@ impl CleengSimulator {
     /// A Cleeng without customers.
     #[must_use]
     pub fn new(publisher: Publisher, clock: VirtualClock) -> Self {
-        let state = State { publisher, books: Books::default(), quirks: Quirks::default(), answers: 0 };
+        let mut books = Books::default();
+        books.publisher = Some(publisher.id.clone());
+        let state = State { publisher, books, quirks: Quirks::default(), answers: 0 };
         Self { clock, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -234,6 +237,17 @@ impl CleengSimulator {
         events::envelope(&state.publisher.id, &state.publisher.webhook_secret, topic, data, self.clock.now())
     }
 
+    /// The webhook endpoints of a topic, with the secrets that Cleeng never tells again.
+    #[must_use]
+    pub fn webhook_endpoints(&self, topic: &str) -> Vec<Value> {
+        self.lock().books.webhooks.get(topic).cloned().unwrap_or_default()
+    }
+
+    /// Sets the webhook endpoints of a topic, as somebody else would.
+    pub fn set_webhook_endpoints(&self, topic: &str, endpoints: Vec<Value>) {
+        self.lock().books.webhooks.insert(topic.to_owned(), endpoints);
+    }
+
     /// All payments, in the order in which they came to be.
     #[must_use]
     pub fn payments(&self) -> Vec<PaymentRecord> {
@@ -339,6 +353,8 @@ fn route(desk: &mut Desk<'_>) -> Served {
         ("POST", ["payment_details"]) => desk.create_details(),
         ("GET", ["payment_details", id]) => desk.get_details(&known(PaymentDetailsId::new(id))?),
         ("DELETE", ["payment_details", id]) => desk.delete_details(&known(PaymentDetailsId::new(id))?),
+        ("GET", ["webhook_subscriptions"]) => desk.list_webhooks(),
+        ("PUT", ["webhook_subscriptions", topic]) => desk.replace_webhooks(topic),
         ("GET", ["subscriptions"]) => desk.list_subscriptions(),
         ("GET", ["subscriptions", id]) => desk.get_subscription(&known(SubscriptionId::new(id))?),
         ("PATCH", ["subscriptions", id]) => desk.patch_subscription(&known(SubscriptionId::new(id))?),

@@ -108,6 +108,7 @@ impl Desk<'_> {
             _ => Value::Null,
         };
         json!({
+            "publisherId": self.optional(self.books.publisher.as_ref()),
             "subscriptionId": self.id(&subscription.id), "customerId": self.id(&subscription.customer),
             "status": status_word(&subscription.status), "dateFrom": subscription.date_from.secs(), "dateTo": subscription.date_to.secs(),
             "nextPaymentAction": action, "nextPaymentActionDate": self.next_action_date(subscription), "paymentDetailsId": self.optional(subscription.details.as_ref()),

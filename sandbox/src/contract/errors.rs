@@ -43,6 +43,30 @@ pub async fn throttling_is_an_error_that_says_how_long(make: Make) -> Checked {
     done(world.gateway().authorise(&request).await).map(|_| ())
 }
 
+/// Reachable, refused, away, throttled: each is told, and the ledger stays empty.
+///
+/// # Errors
+/// The broken rule.
+pub async fn a_look_at_our_access_tells_what_calls_would_meet_and_changes_nothing(make: Make) -> Checked {
+    let world = make();
+    let gateway = world.gateway();
+    ensure(gateway.check_access().await.is_ok(), "a good access is refused")?;
+    for (fault, name) in
+        [(Fault::NotSent, "a missing connection"), (Fault::TimeoutBefore, "silence"), (Fault::StatusBefore(500), "a server error")]
+    {
+        world.road().lay(fault, |_, _| true);
+        let found = gateway.check_access().await;
+        ensure(matches!(found, Err(GatewayError::Unreachable(_))), format!("{name} is not told as unreachable"))?;
+        world.road().clear();
+    }
+    world.road().lay(Fault::StatusBefore(429), |_, _| true);
+    ensure(matches!(gateway.check_access().await, Err(GatewayError::Throttled { .. })), "throttling is not told")?;
+    world.road().clear();
+    world.refuse_credentials();
+    ensure(matches!(gateway.check_access().await, Err(GatewayError::Credentials { .. })), "refused credentials are not told")?;
+    ensure(world.ledger().is_empty(), "a look left something in the ledger")
+}
+
 /// 401 for every credential: an error that is no decline.
 ///
 /// # Errors

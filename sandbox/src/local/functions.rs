@@ -132,6 +132,20 @@ fn environment(cleeng_url: &str, own_url: &str, gateways: &[(&'static str, Strin
     fixed.into_iter().chain(gateways.iter().cloned()).collect()
 }
 
+/// The same for functions that run without AWS, in a process of their own.
+pub(super) fn embedded(cleeng_url: &str, own_url: &str, gateways: &[(&'static str, String)]) -> BTreeMap<&'static str, String> {
+    let mut settings = environment(cleeng_url, own_url, gateways);
+    for name in ["JOURNAL_TABLE", "QUEUE_URL", "QUARANTINE_QUEUE_URL", "CONNECTOR_SECRET_ID"] {
+        settings.remove(name);
+    }
+    settings.insert("CONNECTOR_EMBEDDED", "1".to_owned());
+    // Their journal ends with them: a notification would find nobody who waits for it.
+    settings.insert("SETTLE_ON", "receipt".to_owned());
+    // As in the template: SAM CLI would hand on the shell's, which is of another file system ("Environment variable file" of AWS SAM).
+    settings.insert("SSL_CERT_FILE", "/etc/pki/tls/certs/ca-bundle.crt".to_owned());
+    settings
+}
+
 impl Functions {
     /// Starts every function that there is. `own_url` is where their routes are, `gateways` are the settings of all gateways.
     ///

@@ -7,6 +7,7 @@ mod functions;
 mod gate;
 mod queue;
 
+use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,6 +138,15 @@ impl LocalWorld {
     #[must_use]
     pub fn webhook_url(&self, topic: Topic) -> String {
         format!("{}/webhooks/{PATH_KEY}/{}", self.connector_url(), route_of(topic))
+    }
+
+    /// The settings and secrets of functions that run elsewhere without AWS, with this world's simulators as peers. `own_url` is where
+    /// browsers reach those functions.
+    #[must_use]
+    pub fn embedded_settings(&self, own_url: &str) -> BTreeMap<&'static str, String> {
+        let gateways: Vec<_> =
+            self.gateway_urls().into_iter().flat_map(|(gateway, url)| guests::settings_of(gateway, Some(&url))).collect();
+        functions::embedded(&self.cleeng_url(), own_url, &gateways)
     }
 
     /// Every simulated gateway.

@@ -94,6 +94,10 @@ impl Store for Recorded {
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
         self.inner.due(until, limit).await
     }
+
+    async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError> {
+        self.inner.parked(limit).await
+    }
 }
 
 /// Somebody who reads one or two of three documents and writes them, again and again, each time with other contents.
@@ -109,7 +113,7 @@ pub async fn contend(store: Arc<dyn Store>, worker: u64, rounds: u64) {
         let body = format!("{{\"by\":\"{worker}-{round}\"}}");
         let put = |(key, stored): (Key, Option<Stored>)| {
             let expected = stored.map(|stored| stored.version);
-            Put { key, expected, body: body.clone(), due_at: None, expires_at: None }
+            Put { key, expected, body: body.clone(), due_at: None, parked_since: None, expires_at: None }
         };
         let puts: Vec<Put> = keys.into_iter().zip(found).map(put).collect();
         // Refused or not: the next round reads anew.

@@ -258,6 +258,10 @@ impl Store for WindyStore {
         }
         self.inner.due(until, limit).await
     }
+
+    async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError> {
+        self.inner.parked(limit).await
+    }
 }
 
 /// The queue behind the door where gateways post.

@@ -1,14 +1,21 @@
 //! Binaries without AWS.
 
+use std::net::Ipv4Addr;
+
 use connector::cleeng::{PaymentOperation, PaymentStatus};
+use connector::clock::{Clock as _, SystemClock};
 use connector::http::Method;
+use sandbox::local::{Addresses, LocalWorld};
+use sandbox::open_house::seat_sample_subscriber;
+use sandbox::stage::id;
 use serde_json::{Value, json};
 
 use crate::billing::effects;
-use crate::deployment::{ORIGIN, binary, embedded, event, nowhere};
+use crate::deployment::{Environment, ORIGIN, binary, embedded, event, nowhere};
 use crate::page::Page;
+use crate::support::files::root;
 use crate::support::peers::Peers;
-use crate::support::runtime::Runtime;
+use crate::support::runtime::{Emulated, Runtime};
 use crate::{BILLING, WEBHOOKS, capture, clean_up, details, enabled, purchase, refund};
 
 /// The answer of a function to an HTTP event: status and body.
@@ -40,7 +47,7 @@ async fn embedded_binaries_settle_single_payments_and_clean_up_at_once() {
         return;
     }
     let peers = Peers::start(0).await;
-    peers.made_before("1536331075", "123456789", "D2RGHBT7PGNG5S82", PaymentOperation::Recurring, PaymentStatus::Captured);
+    peers.made_before("1536331075", "123456788", "D2RGHBT7PGNG5S82", PaymentOperation::Recurring, PaymentStatus::Captured);
     peers.made_before("1536331076", "123456790", "D2RGHBT7PGNG5S83", PaymentOperation::Initial, PaymentStatus::Authorised);
     peers.made_before("1536331077", "123456791", "D2RGHBT7PGNG5S84", PaymentOperation::Initial, PaymentStatus::Authorised);
     let mut runtime = Runtime::start().await;
@@ -93,4 +100,47 @@ async fn an_embedded_binary_whose_upstreams_are_gone_says_so() {
         let body = answer["body"].as_str().unwrap_or_default().to_ascii_lowercase();
         assert!(body.contains("cleeng"), "{function}: the answer does not name the upstream: {body}");
     }
+}
+
+/// Sends a sample event to its function, which starts for it and has this world as its peers: what it answers, and what it logs.
+async fn alone(world: &LocalWorld, sample: &str, customer: bool) -> (Value, String) {
+    let (function, file) = sample.split_once('/').unwrap();
+    let mut environment: Environment = world.embedded_settings(&nowhere()).into_iter().collect();
+    // Here the machine's own certificates are at hand.
+    environment.retain(|(name, _)| *name != "SSL_CERT_FILE");
+    let mut event = event(function, file);
+    if customer {
+        event["headers"]["authorization"] = json!(format!("Bearer {}", world.cleeng.customer_token(&id("123321123"))));
+    }
+    let mut emulated = Emulated::start(function, &binary(function), &environment, 90).await;
+    let answer = emulated.invoke(&event).await;
+    (serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{sample}: {answer}\n{}", emulated.output())), emulated.output())
+}
+
+#[tokio::test]
+async fn every_function_alone_answers_every_sample_event_as_documented() {
+    if !enabled("every_function_alone_answers_every_sample_event_as_documented") {
+        return;
+    }
+    let mut answered = 0;
+    for folder in std::fs::read_dir(root().join("events")).unwrap() {
+        let function = folder.unwrap().file_name().into_string().unwrap();
+        for (file, cases) in event(&function, "expected.json").as_object().unwrap() {
+            for case in cases.as_array().unwrap() {
+                let world = LocalWorld::open(SystemClock.now(), Addresses::free(Ipv4Addr::LOCALHOST.into())).await.unwrap();
+                seat_sample_subscriber(&world);
+                for before in case["after"].as_array().into_iter().flatten() {
+                    alone(&world, before.as_str().unwrap(), false).await;
+                }
+                let (answer, log) = alone(&world, &format!("{function}/{file}"), case["customer"] == true).await;
+                for (member, value) in case["answer"].as_object().unwrap() {
+                    assert_eq!(answer[member], *value, "{function}/{file}: {answer}\n{log}");
+                }
+                let word = case["says"].as_str().unwrap();
+                assert!(answer["body"].as_str().unwrap_or(&log).contains(word), "{function}/{file}: {word} is not said: {answer}\n{log}");
+                answered += 1;
+            }
+        }
+    }
+    assert!(answered > 30, "only {answered} answers are documented");
 }

@@ -18,7 +18,7 @@ pub(crate) const FUNCTION: &str = "refund-payment";
 /// The payment of the sample event, and the binaries that give it back.
 async fn paid() -> (Peers, Deployment) {
     let peers = Peers::start(0).await;
-    peers.made_before("1536331075", "123456789", "D2RGHBT7PGNG5S82", PaymentOperation::Recurring, PaymentStatus::Captured);
+    peers.made_before("1536331075", "123456788", "D2RGHBT7PGNG5S82", PaymentOperation::Recurring, PaymentStatus::Captured);
     let mut deployment = Deployment::beside(&peers).await;
     deployment.deploy(FUNCTION).await;
     deployment.deploy(NOTIFICATION).await;
@@ -141,6 +141,7 @@ async fn what_one_binary_sold_another_gives_back() {
 
     let refund = sample_about(FUNCTION, |data| {
         data["paymentId"] = payment.id.to_json_number();
+        data["orderId"] = payment.order.to_json_number();
         data["externalPaymentId"] = json!(payment.external_payment_id.as_str());
         data["paymentOperation"] = json!("initial-payment");
     });

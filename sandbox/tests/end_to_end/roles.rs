@@ -31,7 +31,7 @@ fn allowed(function: &str) -> BTreeSet<String> {
 async fn called(function: &'static str) -> BTreeSet<String> {
     let peers = if [purchase::FUNCTION, details::FUNCTION].contains(&function) { Peers::today().await } else { Peers::start(0).await };
     if function == refund::FUNCTION {
-        peers.made_before("1536331075", "123456789", "D2RGHBT7PGNG5S82", PaymentOperation::Recurring, PaymentStatus::Captured);
+        peers.made_before("1536331075", "123456788", "D2RGHBT7PGNG5S82", PaymentOperation::Recurring, PaymentStatus::Captured);
     }
     let mut deployment = Deployment::beside(&peers).await;
     let (moto, dynamodb) = (Wire::tap(&deployment.aws.moto).await, Wire::tap(&deployment.aws.dynamodb).await);

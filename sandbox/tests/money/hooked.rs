@@ -69,6 +69,10 @@ impl Gateway for Hooked {
         self.inner.inquire(request).await
     }
 
+    async fn check_access(&self) -> Result<(), GatewayError> {
+        self.inner.check_access().await
+    }
+
     async fn delete_details(&self, request: &DeleteDetailsRequest) -> Answer {
         self.inner.delete_details(request).await
     }

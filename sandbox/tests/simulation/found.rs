@@ -180,6 +180,10 @@ impl Store for Unread {
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
         self.inner.due(until, limit).await
     }
+
+    async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError> {
+        self.inner.parked(limit).await
+    }
 }
 
 impl Backstage for OneUnread {

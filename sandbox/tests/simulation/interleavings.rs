@@ -71,6 +71,10 @@ impl Store for Interrupted {
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
         self.inner.due(until, limit).await
     }
+
+    async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError> {
+        self.inner.parked(limit).await
+    }
 }
 
 struct AtOnce {

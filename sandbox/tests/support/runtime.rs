@@ -143,6 +143,11 @@ impl Emulated {
         self.running.id()
     }
 
+    /// What it and the function wrote.
+    pub(crate) fn output(&self) -> String {
+        self.running.output()
+    }
+
     /// Invokes the function; the text that comes back, which for a timeout is no JSON.
     pub(crate) async fn invoke(&mut self, event: &Value) -> String {
         self.running.assert_alive();

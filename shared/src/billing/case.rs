@@ -334,7 +334,7 @@ impl<'w> Case<'w> {
             let obligation = self.run.key().clone();
             self.payments.values_mut().for_each(|payment| payment.free_refund(&obligation));
         }
-        self.close(Finish::Parked { reason: reason.to_owned(), money_unknown });
+        self.close(Finish::Parked { reason: reason.to_owned(), money_unknown, resolved: false });
         // The alarm before the write: a worker that dies in between rings it twice, never not at all.
         self.world.metrics.count(Metric::Parked, &[("reason", reason)]);
         tracing::error!(obligation = %self.run.key(), reason, money_unknown, "parked for an operator");
@@ -379,11 +379,11 @@ impl<'w> Case<'w> {
 
     async fn save(&mut self) -> Story<()> {
         let now = self.now();
-        let head_keep = Keep { due_at: self.head.due_at(now), expires_at: self.head.expires_at(now) };
+        let head_keep = Keep { due_at: self.head.due_at(now), expires_at: self.head.expires_at(now), ..Keep::default() };
         if let Some(head_key) = &self.head_key {
             self.run.work.stage(head_key, &self.head, head_keep)?;
         }
-        let payment_keep = Keep { due_at: None, expires_at: Some(now.after(PAYMENT_KEPT)) };
+        let payment_keep = Keep { expires_at: Some(now.after(PAYMENT_KEPT)), ..Keep::default() };
         for (reference, payment) in &self.payments {
             let keep = if payment.is_unsettled() { Keep::default() } else { payment_keep };
             self.run.work.stage(&PaymentRecord::key(reference), payment, keep)?;

@@ -18,7 +18,7 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, UnknownCause};
+pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, UNSUITED, UnknownCause};
 pub use registry::{Blueprint, GatewayName, Gateways};
 pub use requests::{
     CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, GatewayText, IdempotencyKey, InquiryRequest,
@@ -124,6 +124,12 @@ pub trait Gateway: Send + Sync {
     /// # Errors
     /// As [`Gateway::authorise`].
     async fn store_details(&self, request: &StoreDetailsRequest) -> Result<Outcome, GatewayError>;
+
+    /// Asks something harmless, to find out whether the gateway can be reached and takes our credentials and account. Changes nothing.
+    ///
+    /// # Errors
+    /// [`GatewayError`]: why calls would fail now. An answer that tells nothing is [`GatewayError::Unreachable`].
+    async fn check_access(&self) -> Result<(), GatewayError>;
 
     /// Verifies a notification of the gateway over its raw bytes and reads it, item by item: a bad one does not spoil the others. Items that
     /// do not concern us, or of a kind that we do not know, are [`NotificationKind::Ignored`], never an error.

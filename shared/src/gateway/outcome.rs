@@ -190,6 +190,9 @@ pub enum GatewayError {
     Unsupported,
 }
 
+/// The codes of [`GatewayError`]s that waiting does not mend, and that a flow parks. As every one of them, they are known to have had no effect.
+pub const UNSUITED: [&str; 3] = ["gateway_amount", "gateway_bad_token", "gateway_unsupported"];
+
 impl GatewayError {
     /// A stable code for alarms.
     #[must_use]

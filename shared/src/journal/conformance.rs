@@ -1,7 +1,7 @@
 //! What every [`Store`] must do, as code that runs against any of them: the store in memory in a unit test, DynamoDB in the sandbox's tests.
 //! Must never know which store it is looking at.
 //!
-//! Every case uses keys of its own, so the cases can share one table; only [`the_due_list_is_ordered_limited_and_sparse`] looks at the whole
+//! Every case uses keys of its own, so the cases can share one table; only [`the_due_list_is_ordered_limited_and_sparse`] and [`what_is_parked_is_listed_apart_from_what_is_due`] look at the whole
 //! store and therefore at a stretch of time of its own.
 
 use std::sync::Arc;
@@ -50,6 +50,8 @@ pub async fn every_case(bench: &Bench<'_>) -> u32 {
     done();
     the_due_list_is_ordered_limited_and_sparse(store).await;
     done();
+    what_is_parked_is_listed_apart_from_what_is_due(store).await;
+    done();
     an_expired_document_is_absent_at_once_and_may_be_made_anew(bench).await;
     done();
     any_text_survives(store).await;
@@ -65,7 +67,7 @@ fn key(case: &str, number: usize) -> Key {
 
 /// A write with neither due time nor expiry.
 fn put(key: Key, expected: Option<u64>, body: &str) -> Put {
-    Put { key, expected, body: body.to_owned(), due_at: None, expires_at: None }
+    Put { key, expected, body: body.to_owned(), due_at: None, parked_since: None, expires_at: None }
 }
 
 fn stored(version: u64, body: &str) -> Option<Stored> {
@@ -207,6 +209,33 @@ pub async fn the_due_list_is_ordered_limited_and_sparse(store: &dyn Store) {
     assert_eq!(store.due(at(40), 10).await, Ok(vec![key("due", 4), key("due", 1), key("due", 3), key("due", 5)]));
     assert_eq!(store.commit(&[due(1, Some(1), None), due(3, Some(2), None), due(4, Some(2), None), due(5, Some(1), None)]).await, Ok(()));
     assert_eq!(store.due(at(40), 10).await, Ok(vec![]));
+}
+
+/// What is parked is listed by its time, and not while something is due; it is never listed as due.
+pub async fn what_is_parked_is_listed_apart_from_what_is_due(store: &dyn Store) {
+    // The year 2001, and others of the table behind it.
+    let at = |second: i64| Timestamp::from_secs(1_000_000_000_i64.saturating_add(second));
+    let parked = |number, expected, due: Option<i64>, since: Option<i64>| {
+        let put = put(key("parked", number), expected, "{}");
+        Put { due_at: due.map(at), parked_since: since.map(at), ..put }
+    };
+    let first =
+        [parked(1, None, None, Some(20)), parked(2, None, None, Some(10)), parked(3, None, Some(30), Some(5)), parked(4, None, None, None)];
+    assert_eq!(store.commit(&first).await, Ok(()));
+    assert_eq!(store.parked(2).await, Ok(vec![key("parked", 2), key("parked", 1)]));
+    assert_eq!(store.parked(1).await, Ok(vec![key("parked", 2)]));
+    assert_eq!(store.parked(0).await, Ok(vec![]));
+    assert_eq!(store.due(at(50), 10).await, Ok(vec![key("parked", 3)]));
+    assert_eq!(
+        store.commit(&[parked(2, Some(1), None, None), parked(3, Some(1), None, Some(5)), parked(1, Some(1), Some(40), Some(20))]).await,
+        Ok(())
+    );
+    assert_eq!(store.parked(1).await, Ok(vec![key("parked", 3)]));
+    assert_eq!(store.due(at(50), 10).await, Ok(vec![key("parked", 1)]));
+    assert_eq!(store.commit(&[parked(1, Some(2), None, None), parked(3, Some(2), None, None)]).await, Ok(()));
+    assert_eq!(store.due(at(50), 10).await, Ok(vec![]));
+    let left = store.parked(100).await;
+    assert!(left.is_ok_and(|left| (1..=4).all(|number| !left.contains(&key("parked", number)))));
 }
 
 /// Expiry holds for reads and conditions at once, whenever the database gets round to deleting.

@@ -6,7 +6,7 @@
 //! | `kind` | S | the key's text before the first `#`, for people |
 //! | `version` | N | [`Stored::version`] |
 //! | `body` | S | the document, JSON |
-//! | `due_at`, `due_bucket` | N, S | milliseconds, and the constant hash key of the sparse index `due`; both absent when nothing is due |
+//! | `due_at`, `due_bucket` | N, S | milliseconds, and the hash key of the sparse index `due`: `due`, or `parked` with the time since when an operator has to look; both absent when neither is the case |
 //! | `expires_at` | N | unix seconds, the table's TTL attribute; absent when it is kept |
 //!
 //! It must never tell that something was not written when it may have been: a write without an answer is repeated under the same client
@@ -35,6 +35,7 @@ use crate::clock::{Clock, Timestamp};
 /// The sparse index of what is due.
 pub const DUE_INDEX: &str = "due";
 const DUE_BUCKET: &str = "due";
+const PARKED_BUCKET: &str = "parked";
 /// How often one write is sent, under one token.
 const COMMIT_ATTEMPTS: u32 = 3;
 /// How often the rest of a batch is asked for.
@@ -165,6 +166,17 @@ impl Store for DynamoStore {
     }
 
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
+        self.listed(DUE_BUCKET, until, limit).await
+    }
+
+    async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError> {
+        self.listed(PARKED_BUCKET, Timestamp::from_millis(i64::MAX), limit).await
+    }
+}
+
+impl DynamoStore {
+    /// The keys in a bucket of the index, the earliest first.
+    async fn listed(&self, bucket: &str, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
         let mut keys = Vec::new();
         let mut from = None;
         while keys.len() < limit {
@@ -174,7 +186,7 @@ impl Store for DynamoStore {
                 .key_condition_expression("#b = :b AND #d <= :until")
                 .expression_attribute_names("#b", "due_bucket")
                 .expression_attribute_names("#d", "due_at")
-                .expression_attribute_values(":b", text(DUE_BUCKET))
+                .expression_attribute_values(":b", text(bucket))
                 .expression_attribute_values(":until", number(until.millis()));
             let page = query.set_exclusive_start_key(from).send().await.map_err(|error| of_read(&error))?;
             for item in page.items.unwrap_or_default() {
@@ -199,9 +211,11 @@ fn to_item(put: &Put) -> Item {
         ("version".to_owned(), number(next_version(put))),
         ("body".to_owned(), text(&put.body)),
     ]);
-    if let Some(due_at) = put.due_at {
-        item.insert("due_at".to_owned(), number(due_at.millis()));
-        item.insert("due_bucket".to_owned(), text(DUE_BUCKET));
+    // One index for both, so that a table needs no second one; what is due comes first.
+    let listed = put.due_at.map(|at| (at, DUE_BUCKET)).or(put.parked_since.map(|at| (at, PARKED_BUCKET)));
+    if let Some((at, bucket)) = listed {
+        item.insert("due_at".to_owned(), number(at.millis()));
+        item.insert("due_bucket".to_owned(), text(bucket));
     }
     if let Some(expiry) = put.expires_at {
         // Whole seconds, rounded up: never gone before its time.

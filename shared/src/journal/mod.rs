@@ -12,6 +12,7 @@
 //! | [`token`] | stored details that a gateway told about by itself |
 //! | [`refunds`] | what of a payment is given back or reserved for it |
 //! | [`work`] | documents read together and written together, each only if it is still the one that was read |
+//! | [`ruling`] | what is parked for an operator, and what operators decided |
 //! | [`run`] | one worker at one obligation: lease, steps, deadline |
 
 #[cfg(any(test, feature = "test-support"))]
@@ -21,6 +22,7 @@ pub mod memory;
 pub mod payment;
 pub mod record;
 pub mod refunds;
+pub mod ruling;
 pub mod run;
 pub mod store;
 pub mod token;

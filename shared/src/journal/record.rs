@@ -4,12 +4,13 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use super::SCHEMA;
+use super::ruling::Ruling;
 use crate::clock::Timestamp;
 use crate::gateway::{DeclineClass, IdempotencyKey, Reference};
 use crate::ids::PaymentDetailsId;
 
 /// How many finished attempts are kept in full; older ones are only counted, so that a record stays small.
-const MAX_FINISHED: usize = 12;
+pub(super) const MAX_FINISHED: usize = 12;
 
 /// Something that has to be done once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -30,6 +31,9 @@ pub struct Obligation {
     /// When reconciliation last took it in hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub looked_at: Option<Timestamp>,
+    /// What operators decided about what was parked, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub rulings: Vec<Ruling>,
 }
 
 /// Keeps two workers apart. The version of the document fences off a worker whose lease ran out.
@@ -152,12 +156,17 @@ pub enum Finish {
     Released,
     /// Nothing is held any more with details that were deactivated.
     Deactivated,
+    /// An operator gave it up after he had seen that it did nothing: as if it had not been, but for the story.
+    Abandoned,
     /// An operator has to look.
     Parked {
         /// Why, a stable word.
         reason: String,
         /// Whether it is unknown what the attempt did to the customer's money. Then no other attempt may open.
         money_unknown: bool,
+        /// Whether an operator brought both sides into line. Nobody has to look any more, and still no other attempt opens.
+        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+        resolved: bool,
     },
 }
 
@@ -178,6 +187,7 @@ impl Finish {
             Self::Refunded => "refunded",
             Self::Released => "released",
             Self::Deactivated => "deactivated",
+            Self::Abandoned => "abandoned",
             Self::Parked { .. } => "parked",
         }
     }
@@ -230,7 +240,7 @@ impl Obligation {
     /// One that nobody has tried yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { schema: SCHEMA, attempts: Vec::new(), forgotten: 0, lease: None, left_over: false, looked_at: None }
+        Self { schema: SCHEMA, attempts: Vec::new(), forgotten: 0, lease: None, left_over: false, looked_at: None, rulings: Vec::new() }
     }
 
     /// The attempt that is open.
@@ -244,22 +254,17 @@ impl Obligation {
         self.attempts.last_mut().filter(|attempt| attempt.finish.is_none())
     }
 
-    /// The latest finished attempt of this kind.
+    /// The latest finished attempt of this kind. One that was abandoned does not count: what it was about may be tried anew.
     #[must_use]
     pub fn last_finished(&self, kind: AttemptKind) -> Option<&Attempt> {
-        self.attempts.iter().rev().find(|attempt| attempt.kind == kind && attempt.finish.is_some())
+        let counts = |attempt: &&Attempt| attempt.finish.as_ref().is_some_and(|finish| *finish != Finish::Abandoned);
+        self.attempts.iter().rev().filter(counts).find(|attempt| attempt.kind == kind)
     }
 
     /// Whether an attempt is parked with the customer's money in an unknown state, so that no other may open.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         self.attempts.iter().any(|attempt| matches!(attempt.finish, Some(Finish::Parked { money_unknown: true, .. })))
-    }
-
-    /// Whether an attempt is parked at all: such a record never expires.
-    #[must_use]
-    pub fn is_parked(&self) -> bool {
-        self.attempts.iter().any(|attempt| matches!(attempt.finish, Some(Finish::Parked { .. })))
     }
 
     /// Opens an attempt, dropping the oldest settled ones beyond the limit.
@@ -401,7 +406,7 @@ mod tests {
     #[test]
     fn history_is_capped_and_counted_but_what_is_parked_stays() {
         let mut obligation = Obligation::new();
-        obligation.push(finished(0, Finish::Parked { reason: "x".to_owned(), money_unknown: true }));
+        obligation.push(finished(0, Finish::Parked { reason: "x".to_owned(), money_unknown: true, resolved: false }));
         for due in 1..100 {
             obligation.push(finished(due, Finish::Authorised));
         }

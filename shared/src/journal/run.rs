@@ -138,6 +138,7 @@ impl Run {
         let unsettled = self.obligation.open().is_some() || self.obligation.left_over;
         let keep = Keep {
             due_at: unsettled.then(|| now.after(look_again_after(&self.obligation, now))),
+            parked_since: self.obligation.parked_since(),
             expires_at: (!unsettled && !self.obligation.is_parked()).then(|| now.after(SETTLED_KEPT)),
         };
         let Self { work, obligation, key, .. } = self;

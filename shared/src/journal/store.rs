@@ -69,6 +69,8 @@ pub struct Put {
     pub body: String,
     /// When somebody should look at it again; found by [`Store::due`]. Nothing for settled documents.
     pub due_at: Option<Timestamp>,
+    /// Since when an operator has to look at it; found by [`Store::parked`] unless something is also due.
+    pub parked_since: Option<Timestamp>,
     /// When it may vanish. A document that has expired reads as absent at once, even before the database removes it. Nothing keeps it for
     /// ever.
     pub expires_at: Option<Timestamp>,
@@ -123,4 +125,11 @@ pub trait Store: Send + Sync {
     /// # Errors
     /// [`StoreError`].
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError>;
+
+    /// Keys of documents that have a `parked_since` and no `due_at`, the longest parked first, at most `limit`. May lag behind the writes as
+    /// [`Store::due`] does.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError>;
 }

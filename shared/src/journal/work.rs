@@ -15,6 +15,8 @@ use crate::clock::Timestamp;
 pub struct Keep {
     /// See [`Put::due_at`].
     pub due_at: Option<Timestamp>,
+    /// See [`Put::parked_since`].
+    pub parked_since: Option<Timestamp>,
     /// See [`Put::expires_at`].
     pub expires_at: Option<Timestamp>,
 }
@@ -94,6 +96,7 @@ impl Work {
                     expected: slot.version,
                     body: body.clone(),
                     due_at: keep.due_at,
+                    parked_since: keep.parked_since,
                     expires_at: keep.expires_at,
                 });
             }

@@ -8,7 +8,8 @@ use std::time::Duration;
 
 use aws_config::retry::RetryConfig;
 use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, SdkConfig};
+use aws_config::{BehaviorVersion, ConfigLoader, SdkConfig};
+use aws_sdk_sqs::config::{Credentials, Region};
 use aws_smithy_http_client::tls::{Provider, rustls_provider::CryptoMode};
 
 /// How long a connection may take to come about.
@@ -22,6 +23,26 @@ pub const ATTEMPTS: u32 = 3;
 
 /// Reads region, credentials and endpoints, and builds the HTTPS client that all clients share: `Client::new(&config)`.
 pub async fn load() -> SdkConfig {
+    loader().load().await
+}
+
+/// As [`load`], where region, endpoint (`AWS_ENDPOINT_URL`) and credentials may also come from settings that are not this process's own.
+pub async fn load_with(get: &dyn Fn(&str) -> Option<String>) -> SdkConfig {
+    let set = |name: &str| get(name).filter(|value| !value.is_empty());
+    let mut loader = loader();
+    if let Some(region) = set("AWS_REGION").or_else(|| set("AWS_DEFAULT_REGION")) {
+        loader = loader.region(Region::new(region));
+    }
+    if let Some(url) = set("AWS_ENDPOINT_URL") {
+        loader = loader.endpoint_url(url);
+    }
+    if let (Some(id), Some(secret)) = (set("AWS_ACCESS_KEY_ID"), set("AWS_SECRET_ACCESS_KEY")) {
+        loader = loader.credentials_provider(Credentials::new(id, secret, set("AWS_SESSION_TOKEN"), None, "settings"));
+    }
+    loader.load().await
+}
+
+fn loader() -> ConfigLoader {
     let timeouts = TimeoutConfig::builder()
         .connect_timeout(CONNECT_TIMEOUT)
         .operation_attempt_timeout(ATTEMPT_TIMEOUT)
@@ -32,6 +53,4 @@ pub async fn load() -> SdkConfig {
         .http_client(https)
         .timeout_config(timeouts)
         .retry_config(RetryConfig::standard().with_max_attempts(ATTEMPTS))
-        .load()
-        .await
 }

@@ -18,6 +18,7 @@
 //! | [`wiring`] | which clients a deployed function has |
 //! | [`telemetry`] | log lines and metrics, cleaned of secrets |
 //! | [`aws`] | the clients of AWS services |
+//! | [`operator`] | a whole deployment, as an operator's tool sees it |
 //!
 //! Only this folder and the journal's DynamoDB store know AWS. An error of an SDK or of an HTTP client must never be returned from a
 //! handler or logged: the runtime writes the Debug form of what it is given, and theirs holds raw headers and bodies.
@@ -28,6 +29,7 @@ pub mod event;
 pub mod front_door;
 pub mod http_door;
 pub mod notification_door;
+pub mod operator;
 pub mod quarantine;
 pub mod queue;
 pub mod queue_door;

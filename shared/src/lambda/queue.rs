@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 pub use self::notification::NotificationEnvelope;
-pub use self::sqs::SqsQueue;
+pub use self::sqs::{QueueStanding, SqsQueue};
 use crate::cleeng::webhook::{Topic, Verified, Webhook, WebhookError};
 use crate::clock::Timestamp;
 

@@ -75,9 +75,21 @@ impl Secrets {
     /// # Errors
     /// Every [`Problem`] at once.
     pub fn parse(text: &str, gateways: &BTreeSet<GatewayName>) -> Result<Self, Problems> {
+        match Self::read(text, gateways) {
+            (Some(secrets), problems) if problems.is_empty() => Ok(secrets),
+            (_, problems) => Err(Problems(problems)),
+        }
+    }
+
+    /// As [`Secrets::parse`], with what can be read beside the mistakes: what is wrong is empty or left out. For whoever looks for more
+    /// mistakes; nothing may be started with it. Nothing where the text is no JSON object.
+    #[must_use]
+    pub fn read(text: &str, gateways: &BTreeSet<GatewayName>) -> (Option<Self>, Vec<Problem>) {
         let root = match serde_json::from_str(text) {
             Ok(root @ Value::Object(_)) => root,
-            _ => return Err(Problems(vec![problem("secret", "is not a JSON object", "store the documented JSON as the secret's text")])),
+            _ => {
+                return (None, vec![problem("secret", "is not a JSON object", "store the documented JSON as the secret's text")]);
+            }
         };
         let mut read = Reading { root: &root, problems: Vec::new() };
         let salt = read.list("idempotency_salt", SHORTEST_KEY, true);
@@ -88,11 +100,8 @@ impl Secrets {
             webhook_secrets: read.list("cleeng.webhook_secrets", SHORTEST_TOKEN, false),
         };
         let gateways = gateways.iter().map(|gateway| (*gateway, read.gateway(&root, *gateway))).collect();
-        let salt = read.only("idempotency_salt", salt);
-        match salt {
-            Some(idempotency_salt) if read.problems.is_empty() => Ok(Self { idempotency_salt, webhook_path_keys, cleeng, gateways }),
-            _ => Err(Problems(read.problems)),
-        }
+        let idempotency_salt = read.only("idempotency_salt", salt).unwrap_or_else(|| SecretString::new(""));
+        (Some(Self { idempotency_salt, webhook_path_keys, cleeng, gateways }), read.problems)
     }
 
     /// Whether this is one of the path keys, without telling by its duration which characters fit.

@@ -25,8 +25,8 @@ use crate::settings::{Problems, Reader};
 /// The settings of all peers.
 pub struct PeerSettings {
     pub(super) cleeng: CleengSettings,
-    signature: SignatureSettings,
-    gateways: Vec<Box<dyn Blueprint>>,
+    pub(super) signature: SignatureSettings,
+    pub(super) gateways: Vec<Box<dyn Blueprint>>,
 }
 
 /// Reads the settings of Cleeng, of its signature and of each gateway in use from the same reader.

@@ -76,7 +76,7 @@ impl Head {
     /// Stages it for the next write.
     fn stage(&self, case: &mut Case<'_>, customer: &CustomerId) -> Story<()> {
         let expires_at = Some(case.now().after(HEAD_KEPT));
-        Ok(case.run.work.stage(&Self::key(customer), self, Keep { due_at: None, expires_at })?)
+        Ok(case.run.work.stage(&Self::key(customer), self, Keep { expires_at, ..Keep::default() })?)
     }
 }
 

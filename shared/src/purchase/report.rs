@@ -110,7 +110,7 @@ pub async fn remember_details(case: &mut Case<'_>, known: Option<KnownDetails>, 
     let (Some(known), Some(details)) = (known, details) else { return Ok(()) };
     let key = KnownDetails::key(details);
     case.run.work.load(std::slice::from_ref(&key)).await?;
-    let keep = Keep { due_at: None, expires_at: Some(case.now().after(SETTLED_KEPT)) };
+    let keep = Keep { expires_at: Some(case.now().after(SETTLED_KEPT)), ..Keep::default() };
     Ok(case.run.work.stage(&key, &known, keep)?)
 }
 

@@ -65,6 +65,10 @@ impl Mistaken {
 
 #[async_trait]
 impl Gateway for Mistaken {
+    async fn check_access(&self) -> Result<(), GatewayError> {
+        self.inner.check_access().await
+    }
+
     fn name(&self) -> GatewayName {
         self.inner.name()
     }

@@ -109,6 +109,10 @@ impl Store for Mistaken {
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
         self.inner.due(until, limit).await
     }
+
+    async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError> {
+        self.inner.parked(limit).await
+    }
 }
 
 /// A mistake, with what it has to know of the events.

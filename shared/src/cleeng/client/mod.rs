@@ -6,6 +6,8 @@
 mod call;
 pub(super) mod read;
 mod settings;
+mod survey;
+mod webhooks;
 mod write;
 
 use std::collections::BTreeSet;
@@ -18,6 +20,8 @@ use serde_json::{Value, json};
 use self::call::{Call, Caller, NOT_SENT, segment};
 use self::read::unreadable;
 pub use self::settings::{AuthorisedList, CleengSettings, Environment, FreeStart, RefundFields, Spelling, Termination};
+pub use self::survey::Standing;
+pub use self::webhooks::Endpoints;
 use super::{
     Cleeng, CleengError, LatestPayment, NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, Order, Payment, PaymentDetails,
     PaymentPatch, PaymentStatus, Subscription, SubscriptionStatus, TerminationType,

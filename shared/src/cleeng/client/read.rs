@@ -9,6 +9,7 @@ use super::super::{
     CleengError, LatestPayment, Order, Payment, PaymentDetails, PaymentStatus, RenewalCycle, Subscription, SubscriptionStatus,
     UnknownAnswer,
 };
+use super::survey::Standing;
 use crate::clock::Timestamp;
 use crate::http::Response;
 use crate::ids::{ExternalPaymentId, Id};
@@ -141,9 +142,24 @@ pub(super) fn subscription(body: &Value) -> Result<Subscription, CleengError> {
 
 /// A list of subscriptions: a bare array, or one in any of the known wrappers.
 pub(super) fn subscriptions(body: &Value) -> Result<Vec<Subscription>, CleengError> {
+    subscription_list(body)?.iter().map(one_subscription).collect()
+}
+
+/// A list of subscriptions, with what else it tells of each.
+pub(super) fn standings(body: &Value) -> Result<Vec<Standing>, CleengError> {
+    let one = |value: &Value| {
+        Ok(Standing {
+            subscription: one_subscription(value)?,
+            publisher: optional_id(value, "publisherId", "subscription.publisherId")?,
+            next_payment_at: present(value, "nextPaymentActionDate").and_then(date),
+        })
+    };
+    subscription_list(body)?.iter().map(one).collect()
+}
+
+fn subscription_list(body: &Value) -> Result<&Vec<Value>, CleengError> {
     const WRAPPERS: [&[&str]; 5] = [&[], &["data"], &["subscriptions"], &["responseData", "items"], &["responseData"]];
-    let list = WRAPPERS.iter().find_map(|path| follow(body, path)?.as_array());
-    list.ok_or(unreadable("subscriptions"))?.iter().map(one_subscription).collect()
+    WRAPPERS.iter().find_map(|path| follow(body, path)?.as_array()).ok_or(unreadable("subscriptions"))
 }
 
 fn one_subscription(subscription: &Value) -> Result<Subscription, CleengError> {

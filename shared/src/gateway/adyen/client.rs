@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::gateway::budget::Budget;
 use crate::gateway::keys::Keys;
 use crate::gateway::{GatewayError, IdempotencyKey, Outcome, UnknownCause};
-use crate::http::{HeaderName, Method, Request, Response, Transport, TransportError};
+use crate::http::{Cause, HeaderName, Method, Request, Response, Transport, TransportError};
 use crate::secret::SecretString;
 
 /// The longest time that one call takes, a second try with the other API key included.
@@ -58,6 +58,18 @@ impl Client {
             return read_failure(&response).map(Reply::Settled);
         }
         Ok(response.json().filter(Value::is_object).map_or_else(unreadable, Reply::Body))
+    }
+
+    /// Posts a question that changes nothing; what it answers does not matter, only that it does.
+    pub(super) async fn ask(&self, path: &str, body: &Value) -> Result<(), GatewayError> {
+        let request = Request::new(Method::POST, format!("{}{path}", self.base_url), CALL_TIMEOUT).json(body).repeatable();
+        let response = self.send(request).await?.map_err(GatewayError::Unreachable)?;
+        let readable = response.json().is_some_and(|body| body.is_object());
+        if response.status.is_success() && readable {
+            return Ok(());
+        }
+        read_failure(&response)?;
+        Err(GatewayError::Unreachable(TransportError::Unanswered(Cause::Garbled)))
     }
 
     /// Deletes; no idempotency key, as Adyen takes them with POST only and a second deletion changes nothing.

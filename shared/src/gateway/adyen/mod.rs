@@ -222,6 +222,12 @@ impl Gateway for Adyen {
         Ok(None)
     }
 
+    /// Which payment methods the account has (CheckoutService v71, `POST /paymentMethods`): a question that needs the key and the account.
+    async fn check_access(&self) -> Result<(), GatewayError> {
+        let body = json!({ "merchantAccount": self.settings.merchant_account });
+        self.client.ask("/paymentMethods", &body).await
+    }
+
     async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
         let token = AdyenToken::read(&request.token, &request.customer)?;
         let path = format!(

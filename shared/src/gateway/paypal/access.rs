@@ -59,6 +59,11 @@ impl Access {
         Self { transport, clock, url, client_id, secrets, kept: tokio::sync::Mutex::default() }
     }
 
+    /// Forgets the token that is kept, so that the next one is asked for.
+    pub(super) async fn forget(&self) {
+        self.kept.lock().await.token = None;
+    }
+
     /// A token that can be used now; another one than `refused`, which PayPal just did not take. Whoever comes while a token is being asked
     /// for waits for that one.
     ///

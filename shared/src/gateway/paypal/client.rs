@@ -65,6 +65,12 @@ impl Client {
         self.send(budget, request).await
     }
 
+    /// Whether PayPal gives us access: a fresh token, as one that is kept may have been revoked since.
+    pub(super) async fn check_access(&self, budget: &Budget) -> Result<(), GatewayError> {
+        self.access.forget().await;
+        self.access.token(None, budget).await.map(drop)
+    }
+
     /// Reads.
     pub(super) async fn get(&self, budget: &Budget, path: &str) -> Result<Answer, GatewayError> {
         self.send(budget, self.request(budget, Method::GET, path)?).await

@@ -168,6 +168,11 @@ impl Gateway for PayPal {
         Ok(None)
     }
 
+    /// An access token is asked for, which needs client id and secret (developer.paypal.com, "Get an access token").
+    async fn check_access(&self) -> Result<(), GatewayError> {
+        self.client.check_access(&crate::gateway::budget::Budget::new(CALL_TIMEOUT)).await
+    }
+
     async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
         self.forget(request).await
     }

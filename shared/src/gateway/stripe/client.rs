@@ -11,7 +11,7 @@ use super::wire;
 use crate::gateway::budget::Budget;
 use crate::gateway::keys::Keys;
 use crate::gateway::{GatewayError, UnknownCause};
-use crate::http::{HeaderName, Method, Request, Response, Transport, TransportError};
+use crate::http::{Cause, HeaderName, Method, Request, Response, Transport, TransportError};
 use crate::secret::SecretString;
 
 /// The version of the API that this adapter is written for. Without it the account's own default would decide, which changes.
@@ -138,6 +138,16 @@ impl Client {
         let query = query.encode();
         let path = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
         self.send(budget, self.request(budget, Method::GET, &path)?).await
+    }
+
+    /// Whether Stripe takes the key: what is asked for does not exist, and saying so is the right answer.
+    pub(super) async fn check_access(&self, budget: &Budget) -> Result<(), GatewayError> {
+        match self.get(budget, "/payment_intents/pi_access_check", &Form::default()).await? {
+            Answer::Body(_) => Ok(()),
+            Answer::Refused(refused) if refused.is_missing() => Ok(()),
+            Answer::Refused(refused) => Err(refused.malformed()),
+            Answer::Unknown(_) => Err(GatewayError::Unreachable(TransportError::Unanswered(Cause::Garbled))),
+        }
     }
 
     fn request(&self, budget: &Budget, method: Method, path: &str) -> Result<Request, GatewayError> {

@@ -125,6 +125,11 @@ impl Gateway for Stripe {
         self.ask(request).await
     }
 
+    /// An intent that does not exist is asked for, which a key that may read intents is told (docs.stripe.com/api/errors, `resource_missing`).
+    async fn check_access(&self) -> Result<(), GatewayError> {
+        self.client.check_access(&Budget::new(CALL_TIMEOUT)).await
+    }
+
     async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
         self.forget(request).await
     }

@@ -5,6 +5,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_sqs::Client;
 use aws_sdk_sqs::error::{ProvideErrorMetadata, SdkError};
+use aws_sdk_sqs::types::QueueAttributeName;
 
 use super::{LONGEST_DELAY, Queue, QueueError};
 
@@ -19,6 +20,37 @@ impl SqsQueue {
     #[must_use]
     pub const fn new(client: Client, url: String) -> Self {
         Self { client, url }
+    }
+}
+
+/// How a queue stands, as far as SQS tells ("GetQueueAttributes"; the numbers are approximate).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct QueueStanding {
+    /// Messages that wait.
+    pub waiting: u64,
+    /// Messages that are being worked on or put off.
+    pub in_work: u64,
+    /// Whether what fails again and again is kept in a queue of dead letters.
+    pub keeps_dead_letters: bool,
+    /// How long a message is hidden from other workers, in seconds.
+    pub visibility_seconds: u64,
+}
+
+impl SqsQueue {
+    /// Looks at the queue. Changes nothing.
+    ///
+    /// # Errors
+    /// [`QueueError`]; looking needs `sqs:GetQueueAttributes`.
+    pub async fn look(&self) -> Result<QueueStanding, QueueError> {
+        let ask = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(QueueAttributeName::All).send();
+        let told = ask.await.map_err(|error| sort(&error))?.attributes.unwrap_or_default();
+        let number = |name| told.get(&name).and_then(|text| text.parse().ok()).unwrap_or(0);
+        Ok(QueueStanding {
+            waiting: number(QueueAttributeName::ApproximateNumberOfMessages),
+            in_work: number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
+            keeps_dead_letters: told.contains_key(&QueueAttributeName::RedrivePolicy),
+            visibility_seconds: number(QueueAttributeName::VisibilityTimeout),
+        })
     }
 }
 

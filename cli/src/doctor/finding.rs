@@ -1,0 +1,119 @@
+//! What was found, and how it is told.
+
+use std::fmt::Write as _;
+
+use connector::settings::Problem;
+use serde_json::{Value, json};
+
+use crate::answer::Answer;
+
+/// How bad it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// It was looked at, and is right.
+    Fine,
+    /// It could not be looked at, or is worth knowing.
+    Note,
+    /// It works, and will hurt some day; or nobody can tell whether it is right.
+    Warning,
+    /// A function does not start, money moves wrongly, or events get lost.
+    Error,
+}
+
+impl Level {
+    /// The word for it.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Fine => "ok",
+            Self::Note => "note",
+            Self::Warning => "warning",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// One thing that was found.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Finding {
+    /// How bad it is.
+    pub level: Level,
+    /// The setting, the path in the secret, or the peer.
+    pub subject: String,
+    /// What is the case. Never a value.
+    pub problem: String,
+    /// What to do; empty where nothing is to be done.
+    pub fix: String,
+}
+
+impl Finding {
+    /// Something that is right.
+    #[must_use]
+    pub fn fine(subject: impl Into<String>, what: impl Into<String>) -> Self {
+        Self { level: Level::Fine, subject: subject.into(), problem: what.into(), fix: String::new() }
+    }
+
+    /// Something worth knowing.
+    #[must_use]
+    pub fn note(subject: impl Into<String>, problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { level: Level::Note, subject: subject.into(), problem: problem.into(), fix: fix.into() }
+    }
+
+    /// A warning.
+    #[must_use]
+    pub fn warning(subject: impl Into<String>, problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { level: Level::Warning, subject: subject.into(), problem: problem.into(), fix: fix.into() }
+    }
+
+    /// An error.
+    #[must_use]
+    pub fn error(subject: impl Into<String>, problem: impl Into<String>, fix: impl Into<String>) -> Self {
+        Self { level: Level::Error, subject: subject.into(), problem: problem.into(), fix: fix.into() }
+    }
+}
+
+impl From<Problem> for Finding {
+    fn from(problem: Problem) -> Self {
+        Self::error(problem.setting, problem.problem, problem.fix)
+    }
+}
+
+/// The findings as an answer, the worst first. The code is 2 with errors, 1 with warnings where they count, else 0.
+#[must_use]
+pub fn tell(mut findings: Vec<Finding>, strict: bool) -> Answer {
+    findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
+    let count = |level| findings.iter().filter(|finding| finding.level == level).count();
+    let (errors, warnings) = (count(Level::Error), count(Level::Warning));
+    let width = findings.iter().map(|finding| finding.subject.chars().count()).max().unwrap_or(0).min(44);
+    let mut text = String::new();
+    for Finding { level, subject, problem, fix } in &findings {
+        let _ = writeln!(text, "{:<8} {subject:width$}  {problem}", level.as_str());
+        if !fix.is_empty() {
+            let _ = writeln!(text, "{:<8} {:width$}  -> {fix}", "", "");
+        }
+    }
+    let _ = writeln!(text, "{errors} error(s), {warnings} warning(s)");
+    let code = if errors > 0 { 2 } else { u8::from(strict && warnings > 0) };
+    let rows: Vec<Value> = findings
+        .iter()
+        .map(|finding| json!({ "level": finding.level.as_str(), "subject": finding.subject, "problem": finding.problem, "fix": finding.fix }))
+        .collect();
+    Answer { text, json: json!({ "errors": errors, "warnings": warnings, "findings": rows }), code }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_worst_comes_first_and_decides_the_code() {
+        let warning = Finding::warning("B", "is odd", "mend it");
+        assert_eq!(tell(vec![Finding::fine("A", "is right")], true).code, 0);
+        assert_eq!(tell(vec![warning.clone()], false).code, 0);
+        assert_eq!(tell(vec![warning.clone()], true).code, 1);
+        let told = tell(vec![Finding::fine("A", "is right"), warning, Finding::error("C", "is wrong", "mend it now")], false);
+        assert_eq!(told.code, 2);
+        assert!(told.text.starts_with("error    C  is wrong\n"), "{}", told.text);
+        assert_eq!(told.json["findings"][0]["subject"], "C");
+    }
+}

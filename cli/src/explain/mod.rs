@@ -1,0 +1,182 @@
+//! The whole story behind an id: of Cleeng (subscription, order, payment, payment details), of a gateway, our own reference, or a key of the
+//! journal. From the journal first, then from both sides, where they can be asked. Changes nothing.
+
+mod find;
+mod words;
+
+use connector::cleeng::{Cleeng, LatestPayment};
+use connector::gateway::{InquiryRequest, OperationKind};
+use connector::ids::{OrderId, SubscriptionId};
+use connector::journal::JournalError;
+use connector::journal::payment::{PaymentRecord, PaymentState};
+use connector::journal::record::{AttemptKind, StepState};
+use connector::journal::store::Key;
+use serde_json::{Value, json};
+
+use self::find::{Found, everything_about};
+use crate::answer::{Answer, Failure};
+use crate::desk::{self, Desk};
+use crate::parked::journal;
+use crate::surroundings::Surroundings;
+
+/// Tells the story.
+///
+/// # Errors
+/// [`Failure`] if the journal cannot be read. A side that cannot be asked is no failure: the story says so.
+pub async fn run(id: &str, surroundings: &Surroundings) -> Result<Answer, Failure> {
+    let id = id.trim();
+    let deployment = desk::deployment(surroundings)?;
+    let store = desk::store(&deployment, surroundings).await?;
+    (surroundings.progress)("reading the journal");
+    let read = |error| journal(&JournalError::Store(error));
+    let mut found = everything_about(store.as_ref(), id, &[]).await.map_err(read)?;
+    (surroundings.progress)("asking Cleeng and the gateways");
+    let mut sides = Vec::new();
+    match Desk::open(surroundings).await {
+        Ok(desk) => {
+            let current = ask_cleeng(&desk, id, &found, &mut sides).await;
+            if current.iter().any(|key| !found.obligations.contains_key(key)) {
+                found = everything_about(store.as_ref(), id, &current).await.map_err(read)?;
+            }
+            ask_gateways(&desk, &found, &mut sides).await;
+        }
+        Err(failure) => sides.push(format!("neither Cleeng nor a gateway was asked: {}", failure.problem)),
+    }
+    Ok(tell(id, &found, &sides, surroundings))
+}
+
+/// What Cleeng says; the keys of the periods that it speaks of.
+async fn ask_cleeng(desk: &Desk, id: &str, found: &Found, sides: &mut Vec<String>) -> Vec<Key> {
+    let mut periods = Vec::new();
+    let mut subscriptions = found.subscriptions();
+    if found.is_empty() {
+        // The journal knows nothing: the id may be one that only Cleeng knows.
+        subscriptions.extend(SubscriptionId::new(id));
+    }
+    for subscription in subscriptions {
+        match desk.cleeng.subscription(&subscription).await {
+            Ok(told) => {
+                periods.push(Key::new("period", &[subscription.as_str(), &told.paid_until.secs().to_string()]));
+                let next = told.next_payment_action.as_deref().unwrap_or("nothing that it tells");
+                let latest = match &told.latest_payment {
+                    LatestPayment::Known(external) => format!("its latest payment is {external}"),
+                    LatestPayment::None => "it has no payment".to_owned(),
+                    LatestPayment::NotTold => "its latest payment is not told".to_owned(),
+                };
+                let status = format!("{:?}", told.status).to_lowercase();
+                sides.push(format!(
+                    "Cleeng: subscription {subscription} is {status}, paid until {}, next comes {next}; {latest}",
+                    told.paid_until
+                ));
+            }
+            Err(error) => sides.push(format!("Cleeng: subscription {subscription}: {error}")),
+        }
+    }
+    for payment in found.payments.values() {
+        sides.extend(of_order(desk, payment.order.as_ref()).await);
+        sides.extend(of_authorised(desk, payment).await);
+    }
+    if found.is_empty() {
+        sides.extend(of_order(desk, OrderId::new(id).ok().as_ref()).await);
+    }
+    periods
+}
+
+async fn of_order(desk: &Desk, order: Option<&OrderId>) -> Option<String> {
+    let order = order?;
+    Some(match desk.cleeng.order(order).await {
+        Ok(told) => {
+            let expiry = told.expires_at.map(|at| format!(", lapses at {at} if unpaid")).unwrap_or_default();
+            format!("Cleeng: order {order} over {}{expiry}", told.total)
+        }
+        Err(error) => format!("Cleeng: order {order}: {error}"),
+    })
+}
+
+/// The list of authorised payments is the one way to read a payment back from Cleeng (Cleeng, "List a customer's authorised payments").
+async fn of_authorised(desk: &Desk, payment: &PaymentRecord) -> Option<String> {
+    if payment.state != PaymentState::Authorised {
+        return None;
+    }
+    let details = payment.details.as_ref()?;
+    Some(match desk.cleeng.authorised_payments(details).await {
+        Ok(listed) => {
+            let there = listed.iter().any(|one| one.external_payment_id == payment.external_payment_id);
+            let word = if there { "lists it as authorised" } else { "does NOT list it as authorised" };
+            format!("Cleeng: {word}: payment {}", payment.reference.as_str())
+        }
+        Err(error) => format!("Cleeng: authorised payments of details {details}: {error}"),
+    })
+}
+
+/// What gateways that can be asked say about steps whose outcome is unknown.
+async fn ask_gateways(desk: &Desk, found: &Found, sides: &mut Vec<String>) {
+    for (obligation_key, obligation) in &found.obligations {
+        for attempt in &obligation.attempts {
+            let Some(payment) = attempt.reference.as_ref().and_then(|reference| found.payments.get(reference.as_str())) else { continue };
+            let Some(gateway) = desk.gateways.get(payment.gateway) else { continue };
+            for step in attempt.steps.iter().filter(|step| step.state == StepState::Begun) {
+                let (Some(key), Some(operation)) = (step.key.clone(), operation_of(&step.name, attempt.kind)) else { continue };
+                if !gateway.capabilities().inquiry {
+                    let how = format!(
+                        "{}: cannot be asked about step {}; look up {} in its dashboard",
+                        payment.gateway,
+                        step.name,
+                        payment.reference.as_str()
+                    );
+                    sides.push(how);
+                    continue;
+                }
+                let external_payment_id = payment.external_payment_id.clone();
+                // A refund has a name and an amount of its own.
+                let part =
+                    payment.refunds.iter().find(|part| operation == OperationKind::Refund && part.obligation == obligation_key.as_str());
+                let (reference, amount) = part.map_or((&payment.reference, payment.amount), |part| (&part.reference, part.amount));
+                let (reference, amount) = (reference.clone(), Some(amount));
+                let answer = gateway.inquire(&InquiryRequest { operation, key, reference, external_payment_id, amount }).await;
+                let word = match answer {
+                    Ok(Some(outcome)) => outcome.as_str().to_owned(),
+                    Ok(None) => "cannot tell".to_owned(),
+                    Err(error) => error.to_string(),
+                };
+                sides.push(format!("{}: step {} of {}: {word}", payment.gateway, step.name, payment.reference.as_str()));
+            }
+        }
+    }
+}
+
+/// The operation of a step at a gateway, by the names that the flows give.
+const fn operation_of(step: &str, kind: AttemptKind) -> Option<OperationKind> {
+    match (step.as_bytes(), kind) {
+        (b"pay", AttemptKind::Charge) => Some(OperationKind::Charge),
+        (b"pay", _) => Some(OperationKind::Authorise),
+        (b"start", _) => Some(OperationKind::Purchase),
+        (b"capture", _) => Some(OperationKind::Capture),
+        (b"release" | b"cancel", _) => Some(OperationKind::Cancel),
+        (b"refund", _) => Some(OperationKind::Refund),
+        _ => None,
+    }
+}
+
+fn tell(id: &str, found: &Found, sides: &[String], surroundings: &Surroundings) -> Answer {
+    let timeline = words::timeline(found);
+    let standing = words::standing(found, surroundings.clock.now());
+    let mut text = String::new();
+    let mut section = |title: &str, lines: &[String]| {
+        if !lines.is_empty() {
+            text.push_str(&format!("{title}\n"));
+            lines.iter().for_each(|line| text.push_str(&format!("  {line}\n")));
+        }
+    };
+    let happened: Vec<String> = timeline.iter().map(|(at, what)| format!("{at}  {what}")).collect();
+    section("What happened", &happened);
+    section("How it stands", &standing);
+    section("What both sides say", sides);
+    let known = !found.is_empty();
+    if !known {
+        text.push_str(&format!("the journal knows nothing of {id}: it may be another connector's, older than the journal, or mistyped\n"));
+    }
+    let happened: Vec<Value> = timeline.iter().map(|(at, what)| json!({ "at": at.to_rfc3339(), "what": what })).collect();
+    let json = json!({ "id": id, "known": known, "happened": happened, "standing": standing, "sides": sides });
+    Answer { text, json, code: u8::from(!known) }
+}

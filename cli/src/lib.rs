@@ -1,0 +1,49 @@
+//! The operator's tool: looks whether a deployment is right, sets up Cleeng's webhooks, shows and resolves what is parked, tells the story of
+//! a payment, and puts an event back on its queue.
+//!
+//! | room | duty |
+//! |---|---|
+//! | [`arguments`] | the command line |
+//! | [`surroundings`] | settings from the environment and from files; clock, stores and queues that a test replaces |
+//! | [`answer`] | what a command says: text for people, JSON for scripts, an exit code; cleaned of secrets |
+//! | [`desk`] | settings, secret and clients, opened for a command |
+//! | [`doctor`] | what is wrong, why, and what to do |
+//! | [`webhooks`] | Cleeng's webhook subscriptions: read, merge, write |
+//! | [`parked`] | what waits for an operator |
+//! | [`explain`] | the story behind an id |
+//! | [`replay`] | an event back on its queue |
+//! | [`reconcile`] | what a round would do |
+//!
+//! It uses the functions' own code and must never do anything to a payment by itself: what moves money goes through a queue to the function
+//! that owns it.
+
+pub mod answer;
+pub mod arguments;
+pub mod desk;
+pub mod doctor;
+pub mod explain;
+pub mod parked;
+pub mod reconcile;
+pub mod replay;
+pub mod surroundings;
+pub mod webhooks;
+
+use self::answer::{Answer, Failure};
+use self::arguments::{Arguments, Command};
+use self::surroundings::Surroundings;
+
+/// Runs a command. Whatever it says is free of secrets.
+pub async fn run(arguments: &Arguments, surroundings: &Surroundings) -> Answer {
+    // A secret in the environment is kept out of every answer, whether or not the command reads it.
+    desk::hush(&surroundings.get("CONNECTOR_SECRETS").unwrap_or_default(), surroundings);
+    let answer = match &arguments.command {
+        Command::Doctor(options) => Ok(doctor::examine(options, surroundings).await),
+        Command::Webhooks { command } => webhooks::run(command, surroundings).await,
+        Command::Parked { command } => parked::run(command, surroundings).await,
+        Command::Explain { id } => explain::run(id, surroundings).await,
+        Command::Replay(options) => replay::run(options, surroundings).await,
+        Command::Reconcile(options) => reconcile::run(options, surroundings).await,
+        Command::Completion { shell } => Ok(arguments::completion(*shell)),
+    };
+    answer.unwrap_or_else(Failure::into_answer).cleaned(&surroundings.redactor)
+}

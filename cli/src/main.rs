@@ -1,0 +1,47 @@
+//! Start-up of the tool; its story is in the library beside this file.
+
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+use clap::Parser;
+use connectorctl::answer::{Answer, Failure};
+use connectorctl::arguments::{Arguments, Command};
+use connectorctl::surroundings::{Surroundings, parse_settings};
+
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> ExitCode {
+    let arguments = Arguments::parse();
+    let answer = match surroundings(&arguments) {
+        Ok(surroundings) => connectorctl::run(&arguments, &surroundings).await,
+        Err(failure) => failure.into_answer(),
+    };
+    write(&arguments, &answer)
+}
+
+fn surroundings(arguments: &Arguments) -> Result<Surroundings, Failure> {
+    // A variable that is no text is none of ours.
+    let own = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
+    let mut variables: std::collections::BTreeMap<String, String> = own.collect();
+    for file in &arguments.env_file {
+        let unreadable = |_| Failure::new(format!("{} cannot be read", file.display()), "check the path after --env-file");
+        variables.extend(parse_settings(&std::fs::read_to_string(file).map_err(unreadable)?)?);
+    }
+    let mut surroundings = Surroundings::new(variables);
+    if matches!(&arguments.command, Command::Replay(options) if options.file == "-") {
+        let unreadable = |_| Failure::new("standard input is no text", "pipe the event's JSON into it");
+        std::io::stdin().read_to_string(&mut surroundings.input).map_err(unreadable)?;
+    }
+    surroundings.progress = Box::new(|line| {
+        let _ = writeln!(std::io::stderr(), "{line}");
+    });
+    Ok(surroundings)
+}
+
+fn write(arguments: &Arguments, answer: &Answer) -> ExitCode {
+    let mut out = std::io::stdout();
+    let written = if arguments.json { writeln!(out, "{:#}", answer.json) } else { write!(out, "{}", answer.text) };
+    match written {
+        Ok(()) => ExitCode::from(answer.code),
+        Err(_) => ExitCode::FAILURE,
+    }
+}

@@ -1,0 +1,17 @@
+//! The operator's tool as a whole: its commands against the simulators over HTTP on loopback, and against the journal's stores.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
+
+mod aws;
+mod binary;
+mod doctor;
+mod explain;
+mod neighbours;
+mod parked;
+mod purchases;
+mod reconcile;
+mod replay;
+mod silence;
+mod support;
+mod webhooks;
+mod wrong_settings;

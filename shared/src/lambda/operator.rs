@@ -1,0 +1,252 @@
+//! A whole deployment as an operator's tool sees it: the settings that all functions share, the secret, the table and the queues of all topics.
+//!
+//! It reads what the functions read, by the same code, and never more: what is found wrong here would have kept a function from starting. Must
+//! never start a function or run a flow.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use super::front_door::FrontSettings;
+use super::queue::SqsQueue;
+use super::secrets::{Environment as Variable, SecretError, SecretSource, Secrets, SecretsManager};
+use super::settings::{Doors, Settings};
+use super::wiring::{self, PeerSettings};
+use super::{aws, read_all, requeue};
+use crate::cleeng::client::{CleengSettings, CoreApi, Environment};
+use crate::cleeng::signature::{SignatureSettings, Verifier};
+use crate::cleeng::webhook::Topic;
+use crate::clock::Clock;
+use crate::gateway::{Gateway, GatewayName, Gateways};
+use crate::http::Transport;
+use crate::journal::dynamodb::DynamoStore;
+use crate::journal::store::Store;
+use crate::secret::{SecretString, SecretTexts};
+use crate::settings::{Problem, Problems, Reader};
+
+/// The settings of a deployment.
+pub struct Deployment {
+    /// What belongs to no peer.
+    pub settings: Settings,
+    /// The queues of events by topic (`EVENT_QUEUE_URLS`); empty where the setting is not there.
+    pub queues: BTreeMap<Topic, String>,
+    /// The settings of the functions that pages call; nothing where `ALLOWED_ORIGINS` is not there.
+    pub front: Option<FrontSettings>,
+    peers: PeerSettings,
+}
+
+impl Deployment {
+    /// Reads the settings of all functions at once; mistakes are noted in the reader. What only some functions have (`EVENT_QUEUE_URLS`,
+    /// `QUEUE_URL`, `QUARANTINE_QUEUE_URL`, `ALLOWED_ORIGINS`) may be absent, and must be right where it is there.
+    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+        let doors = match (reader.text("QUARANTINE_QUEUE_URL"), reader.text("QUEUE_URL")) {
+            (Some(_), _) => Doors::Both,
+            (None, Some(_)) => Doors::Notifications,
+            (None, None) => Doors::FrontOnly,
+        };
+        let settings = Settings::read_for(reader, doors);
+        let peers = settings.as_ref().and_then(|settings| wiring::read_peer_settings(reader, settings));
+        let queues = if reader.text("EVENT_QUEUE_URLS").is_some() { requeue::read_queues(reader) } else { BTreeMap::new() };
+        let paged = reader.text("ALLOWED_ORIGINS").is_some();
+        let front = paged.then(|| FrontSettings::read(reader)).flatten();
+        Some(Self { settings: settings?, queues, front, peers: peers? })
+    }
+
+    /// Which world of Cleeng.
+    #[must_use]
+    pub const fn cleeng(&self) -> &CleengSettings {
+        &self.peers.cleeng
+    }
+
+    /// Where the signature of webhooks is.
+    #[must_use]
+    pub const fn signature(&self) -> &SignatureSettings {
+        &self.peers.signature
+    }
+
+    /// The gateways in use.
+    #[must_use]
+    pub fn gateways_in_use(&self) -> BTreeSet<GatewayName> {
+        self.peers.gateways.iter().map(|blueprint| blueprint.name()).collect()
+    }
+
+    /// The gateways in use where real money moves.
+    #[must_use]
+    pub fn live_gateways(&self) -> BTreeSet<GatewayName> {
+        self.peers.gateways.iter().filter(|blueprint| blueprint.is_live()).map(|blueprint| blueprint.name()).collect()
+    }
+
+    /// Whether Cleeng's money is real.
+    #[must_use]
+    pub fn is_production(&self) -> bool {
+        self.peers.cleeng.environment == Environment::Production
+    }
+
+    /// The text of the secret: from AWS Secrets Manager, or from `CONNECTOR_SECRETS` in embedded mode.
+    ///
+    /// # Errors
+    /// [`SecretError`].
+    pub async fn secret_text(&self, get: &dyn Fn(&str) -> Option<String>) -> Result<SecretString, SecretError> {
+        match &self.settings.resources {
+            Some(resources) => {
+                let config = aws::load_with(get).await;
+                SecretsManager::new(aws_sdk_secretsmanager::Client::new(&config), resources.secret_id.clone()).fetch().await
+            }
+            None => Variable::new(get("CONNECTOR_SECRETS")).fetch().await,
+        }
+    }
+
+    /// Reads the secret and gives it to everything that is built from it, so that every mistake is found at once. What can be read comes with
+    /// them.
+    #[must_use]
+    pub fn check_secret(&self, text: &str, transport: &Arc<dyn Transport>, clock: &Arc<dyn Clock>) -> (Option<Secrets>, Vec<Problem>) {
+        let (secrets, mut problems) = Secrets::read(text, &self.gateways_in_use());
+        let Some(secrets) = secrets else { return (None, problems) };
+        let mut also = |found: Result<(), Problems>| {
+            for problem in found.err().into_iter().flat_map(|problems| problems.0) {
+                // What the form of the secret tells is not told again by whoever misses it, nor what is inside something that is missing.
+                let inside =
+                    |known: &Problem| problem.setting.strip_prefix(&known.setting).is_some_and(|rest| rest.starts_with(['[', '.']));
+                if !problems.iter().any(|known| known.setting == problem.setting || inside(known)) {
+                    problems.push(problem);
+                }
+            }
+        };
+        also(self.core_api(&secrets, transport).map(drop));
+        also(Verifier::new(self.peers.signature.clone(), &secrets.cleeng.webhook_secrets).map(drop));
+        for gateway in self.gateways_in_use() {
+            also(self.gateway(gateway, &secrets, transport, clock).map(drop));
+        }
+        (Some(secrets), problems)
+    }
+
+    /// The client of the Core API.
+    ///
+    /// # Errors
+    /// Every mistake in the tokens.
+    pub fn core_api(&self, secrets: &Secrets, transport: &Arc<dyn Transport>) -> Result<CoreApi, Problems> {
+        CoreApi::new(self.peers.cleeng.clone(), secrets.cleeng.publisher_tokens.clone(), Arc::clone(transport))
+    }
+
+    /// One adapter.
+    ///
+    /// # Errors
+    /// Every mistake in its secrets.
+    pub fn gateway(
+        &self,
+        name: GatewayName,
+        secrets: &Secrets,
+        transport: &Arc<dyn Transport>,
+        clock: &Arc<dyn Clock>,
+    ) -> Result<Option<Arc<dyn Gateway>>, Problems> {
+        let Some(blueprint) = self.peers.gateways.iter().find(|blueprint| blueprint.name() == name) else { return Ok(None) };
+        let texts: SecretTexts = secrets.gateways.get(&name).cloned().unwrap_or_default();
+        blueprint.build(&texts, Arc::clone(transport), Arc::clone(clock)).map(Some)
+    }
+
+    /// All adapters in use.
+    ///
+    /// # Errors
+    /// As [`Deployment::gateway`].
+    pub fn gateways(&self, secrets: &Secrets, transport: &Arc<dyn Transport>, clock: &Arc<dyn Clock>) -> Result<Gateways, Problems> {
+        let mut gateways = Gateways::default();
+        for name in self.gateways_in_use() {
+            if let Some(gateway) = self.gateway(name, secrets, transport, clock)? {
+                gateways = gateways.with(gateway);
+            }
+        }
+        Ok(gateways)
+    }
+
+    /// The journal; nothing in embedded mode, whose journal is the function's own memory.
+    pub async fn store(&self, get: &dyn Fn(&str) -> Option<String>, clock: &Arc<dyn Clock>) -> Option<Arc<dyn Store>> {
+        let resources = self.settings.resources.as_ref()?;
+        let config = aws::load_with(get).await;
+        let mut own = aws_sdk_dynamodb::config::Builder::from(&config);
+        if let Some(url) = get("AWS_ENDPOINT_URL_DYNAMODB").filter(|url| !url.is_empty()) {
+            own = own.endpoint_url(url);
+        }
+        let client = aws_sdk_dynamodb::Client::from_conf(own.build());
+        Some(Arc::new(DynamoStore::new(client, resources.table.clone(), Arc::clone(clock))))
+    }
+}
+
+/// The queue at this URL.
+pub async fn queue(get: &dyn Fn(&str) -> Option<String>, url: &str) -> SqsQueue {
+    SqsQueue::new(aws_sdk_sqs::Client::new(&aws::load_with(get).await), url.to_owned())
+}
+
+/// The names of all settings that any function reads.
+#[must_use]
+pub fn known_settings() -> BTreeSet<String> {
+    let names = RefCell::new(BTreeSet::new());
+    let methods: Vec<String> = GatewayName::ALL.iter().zip(1_u32..).map(|(name, id)| format!("{id}={name}:capture_only")).collect();
+    let methods = methods.join(",");
+    for doors in [Doors::Both, Doors::Notifications, Doors::FrontOnly, Doors::Schedule] {
+        for (embedded, world) in [("0", ""), ("1", "sandbox"), ("1", "test"), ("1", "live"), ("1", "production")] {
+            let get = |name: &str| {
+                names.borrow_mut().insert(name.to_owned());
+                match name {
+                    "CONNECTOR_EMBEDDED" => Some(embedded.to_owned()),
+                    "PAYMENT_METHODS" => Some(methods.clone()),
+                    // Without these the settings behind them are not asked for.
+                    "CONNECTOR_PUBLISHER_ID" | "JOURNAL_TABLE" | "CONNECTOR_SECRET_ID" => Some("1".to_owned()),
+                    "QUEUE_URL" | "QUARANTINE_QUEUE_URL" => Some("https://queue.invalid".to_owned()),
+                    _ => Some(world.to_owned()).filter(|_| name.ends_with("_ENVIRONMENT")),
+                }
+            };
+            // Only what it asks for matters here.
+            drop(read_all(&get, doors));
+        }
+    }
+    let mut names = names.into_inner();
+    names.insert("CONNECTOR_SECRETS".to_owned());
+    names
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_setting_of_every_gateway_is_known() {
+        let known = known_settings();
+        for name in [
+            "ADYEN_LIVE_PREFIX",
+            "ADYEN_BASE_URL",
+            "PAYPAL_TRUST_ROOT",
+            "CLEENG_API_URL",
+            "ALLOWED_ORIGINS",
+            "EVENT_QUEUE_URLS",
+            "QUEUE_URL",
+        ] {
+            assert!(known.contains(name), "{name} is not in {known:?}");
+        }
+        assert!(GatewayName::ALL.iter().all(|name| known.contains(&format!("{}_ENVIRONMENT", name.as_str().to_ascii_uppercase()))));
+    }
+
+    #[test]
+    fn what_only_some_functions_have_may_be_absent_and_must_be_right() {
+        let base = [
+            ("CONNECTOR_PUBLISHER_ID", "558186818"),
+            ("PAYMENT_METHODS", "123123123=adyen:authorise_then_capture"),
+            ("CLEENG_ENVIRONMENT", "sandbox"),
+            ("ADYEN_ENVIRONMENT", "test"),
+            ("ADYEN_MERCHANT_ACCOUNT", "StreamCoECOM"),
+            ("ADYEN_CAPTURE", "manual"),
+            ("JOURNAL_TABLE", "journal"),
+            ("CONNECTOR_SECRET_ID", "secret"),
+        ];
+        let read = |more: &[(&str, &str)]| {
+            let get = |name: &str| more.iter().chain(&base).find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
+            let mut reader = Reader::new(&get);
+            let deployment = Deployment::read(&mut reader);
+            reader.finish(deployment).map_err(|problems| problems.to_string())
+        };
+        let bare = read(&[]).ok().unwrap();
+        assert!(bare.queues.is_empty() && bare.front.is_none());
+        assert!(read(&[("EVENT_QUEUE_URLS", "nonsense")]).err().unwrap().contains("EVENT_QUEUE_URLS"));
+        assert!(read(&[("QUEUE_URL", "queue")]).err().unwrap().contains("QUEUE_URL"));
+        assert!(read(&[("ALLOWED_ORIGINS", "shop")]).err().unwrap().contains("ALLOWED_ORIGINS"));
+    }
+}
