@@ -141,6 +141,17 @@ async fn an_event_of_details_that_nobody_knows_here_is_an_operators() {
 }
 
 #[tokio::test]
+async fn what_is_held_with_details_that_were_replaced_is_not_captured_by_an_event_that_was_made_up_for() {
+    let (stage, mut cast, due) = renewed(METHOD).await;
+    live_until(&stage, due.before(70 * HOUR), nothing).await;
+    assert_eq!(statuses(&stage), [PaymentStatus::Captured, PaymentStatus::Authorised]);
+    stage.change_card(&mut cast, METHOD);
+    live_until(&stage, due.after(2 * HOUR), |_| true).await;
+    assert_eq!(statuses(&stage), [PaymentStatus::Captured, PaymentStatus::Cancelled]);
+    assert!(stage.metrics.count(Metric::Parked, "capture_without_authorisation") > 0);
+}
+
+#[tokio::test]
 async fn where_cleeng_names_no_time_the_end_of_the_period_counts() {
     let stage = Stage::default();
     stage.cleeng.quirks(|quirks| quirks.tells_next = false);

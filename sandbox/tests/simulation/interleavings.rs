@@ -195,25 +195,23 @@ fn what_many_workers_see_is_what_one_store_can_have_looked_like() {
     assert!(seen.0 > 500 && seen.1 > 500, "{seen:?}");
 }
 
+/// More orders, which take minutes: `CONNECTOR_TEST_ORDERS=all`. docs/reliability.md says when they were last played.
+fn all_orders() -> bool {
+    std::env::var("CONNECTOR_TEST_ORDERS").is_ok_and(|value| value == "all")
+}
+
 #[test]
 fn two_workers_at_one_obligation_pay_once_in_every_order() {
-    let runs = every_interleaving(Bounds { jumps: 1, deaths: 1 }, || AtOnce::new(2, false));
-    assert!(runs > 2_000, "{runs}");
+    let (jumps, least) = if all_orders() { (2, 9_000) } else { (1, 2_000) };
+    let runs = every_interleaving(Bounds { jumps, deaths: 1 }, || AtOnce::new(2, false));
+    assert!(runs > least, "{runs}");
 }
 
 #[test]
 fn three_workers_at_one_obligation_pay_once_in_every_order() {
-    let runs = every_interleaving(Bounds { jumps: 0, deaths: 0 }, || AtOnce::new(3, false));
-    assert!(runs > 2_000, "{runs}");
-}
-
-/// Larger: some minutes. docs/reliability.md says when it was last played.
-#[test]
-#[ignore = "some minutes: cargo test --release -p sandbox --test simulation -- --ignored"]
-fn two_and_three_workers_pay_once_in_every_order_with_more_going_wrong() {
-    let two = every_interleaving(Bounds { jumps: 2, deaths: 1 }, || AtOnce::new(2, false));
-    let three = every_interleaving(Bounds { jumps: 1, deaths: 0 }, || AtOnce::new(3, false));
-    assert!(two > 9_000 && three > 100_000, "{two} and {three} orders");
+    let (jumps, least) = if all_orders() { (1, 100_000) } else { (0, 2_000) };
+    let runs = every_interleaving(Bounds { jumps, deaths: 0 }, || AtOnce::new(3, false));
+    assert!(runs > least, "{runs}");
 }
 
 #[test]

@@ -191,11 +191,9 @@ impl Expected {
         method: &PaymentMethodId,
     ) -> Option<String> {
         let held = head.live.as_ref().filter(|live| live.expiration.secs() == self.expiration.secs());
-        let details = match held {
-            // What is held is captured with the details that it is held with.
-            Some(live) => live.details.clone(),
-            None => subscription.payment_details.clone().unwrap_or_else(|| watch.details.clone()),
-        };
+        // Cleeng names the details that count now: what is held with others is never captured, but released.
+        let held_with = || held.map(|live| live.details.clone());
+        let details = subscription.payment_details.clone().or_else(held_with).unwrap_or_else(|| watch.details.clone());
         let token = watch.token.as_ref().filter(|_| watch.details == details);
         let (topic, dunning) = match self.action {
             Expectation::Authorise => (Topic::SubscriptionReadyForPaymentAuthorisation, Some("authorize")),
