@@ -48,6 +48,25 @@ async fn a_rotation_without_overlap_loses_no_good_event_and_takes_no_forged_one(
 }
 
 #[tokio::test]
+async fn a_rotation_with_overlap_takes_every_good_event_at_once_and_no_forged_one() {
+    let bench = bench(Mode::Lambda).await;
+    let mut both = secret_json(NEXT_SIGNING_SECRET);
+    both["cleeng"]["webhook_secrets"] = json!([NEXT_SIGNING_SECRET, SIGNING_SECRET]);
+    *bench.secrets.0.lock().unwrap() = both;
+    bench.clock.advance(Duration::from_secs(3600));
+    let (good, forged) = (events(40), events(10));
+    for (number, body) in good.iter().enumerate() {
+        // Cleeng changes over in the middle, and some are still on their way.
+        let secret = if number > 20 && number % 5 != 0 { NEXT_SIGNING_SECRET } else { SIGNING_SECRET };
+        assert_eq!(bench.handle(&http_event(ROUTE, secret, body, false)).await["statusCode"], 200, "{number}");
+    }
+    for body in &forged {
+        assert_eq!(bench.handle(&http_event(ROUTE, "signature of nobody", body, false)).await["statusCode"], 401);
+    }
+    assert_eq!(bench.queue.sent().len(), 40);
+}
+
+#[tokio::test]
 async fn what_cannot_be_cleengs_is_not_kept() {
     let event = authorisation_event().to_string();
     for body in [
