@@ -3,9 +3,12 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 
+mod answers;
 mod capture_rules;
+mod charged_recently;
 mod crashes;
 mod dunning;
+mod kept;
 mod renewal;
 mod stale;
 mod termination;

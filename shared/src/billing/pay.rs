@@ -223,3 +223,6 @@ async fn pending(
     case.keep_event();
     Ok(case.put_back(None, "payment_pending").await)
 }
+
+#[cfg(test)]
+mod tests;
