@@ -276,7 +276,8 @@ mod tests {
         };
         let hours = |count: i64| Timestamp::from_secs(count * 3_600);
         assert_eq!(look_again_after(&Obligation::new(), hours(9)), LOOK_AGAIN);
-        for (age, wait) in [(0, LOOK_AGAIN), (1, LOOK_AGAIN), (4, Duration::from_secs(3_600)), (24, LOOK_AGAIN_AT_LAST), (900, LOOK_AGAIN_AT_LAST)]
+        for (age, wait) in
+            [(0, LOOK_AGAIN), (1, LOOK_AGAIN), (4, Duration::from_secs(3_600)), (24, LOOK_AGAIN_AT_LAST), (900, LOOK_AGAIN_AT_LAST)]
         {
             assert_eq!(look_again_after(&opened(0), hours(age)), wait, "{age}");
         }
@@ -284,7 +285,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_an_operator_has_to_look_at_or_was_left_over_never_expires() {
-        let parked = crate::journal::record::Finish::Parked { reason: "gateway_is_silent".to_owned(), money_unknown: true, resolved: false };
+        let parked =
+            crate::journal::record::Finish::Parked { reason: "gateway_is_silent".to_owned(), money_unknown: true, resolved: false };
         for (finish, left_over) in [(parked, false), (crate::journal::record::Finish::Authorised, true)] {
             let bench = Bench::new();
             let mut run = bench.worker("one").await.unwrap();

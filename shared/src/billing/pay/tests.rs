@@ -29,7 +29,10 @@ fn answered() -> Order {
 #[test]
 fn an_order_is_taken_only_if_all_that_it_says_is_what_was_sent() {
     assert!(belongs(&answered(), &sent()));
-    assert!(belongs(&Order { customer: None, offer: None, payment_method: None, ..answered() }, &sent()), "what is not told is no contradiction");
+    assert!(
+        belongs(&Order { customer: None, offer: None, payment_method: None, ..answered() }, &sent()),
+        "what is not told is no contradiction"
+    );
     for other in [
         Order { customer: CustomerId::new("8").ok(), ..answered() },
         Order { offer: OfferId::new("S2").ok(), ..answered() },

@@ -117,11 +117,9 @@ fn a_refund_without_a_status_is_what_its_events_name_says() {
 
 #[test]
 fn a_dispute_that_is_won_gives_back_only_what_had_been_taken_from_the_seller() {
-    for (affected, movement, kind) in [
-        ("SELLER", "CREDIT", Kind::ChargebackReversed),
-        ("SELLER", "DEBIT", Kind::Ignored),
-        ("BUYER", "CREDIT", Kind::Ignored),
-    ] {
+    for (affected, movement, kind) in
+        [("SELLER", "CREDIT", Kind::ChargebackReversed), ("SELLER", "DEBIT", Kind::Ignored), ("BUYER", "CREDIT", Kind::Ignored)]
+    {
         let dispute = json!({
             "dispute_id": "PP-D-27803", "dispute_outcome": { "outcome_code": "RESOLVED_SELLER_FAVOUR" },
             "disputed_transactions": [{ "seller_transaction_id": "3C679366HH908993F", "custom": OURS }],

@@ -43,7 +43,8 @@ fn an_operator_has_to_look_until_he_brought_both_sides_into_line() {
         attempts: vec![attempt(AttemptKind::Capture, 5, Some(Finish::Captured)), attempt(AttemptKind::Capture, 7, finish)],
         ..Obligation::new()
     };
-    for (finish, is, was) in [(parked(false), true, true), (parked(true), false, true), (Some(Finish::Abandoned), false, false), (None, false, false)]
+    for (finish, is, was) in
+        [(parked(false), true, true), (parked(true), false, true), (Some(Finish::Abandoned), false, false), (None, false, false)]
     {
         let obligation = of(finish.clone());
         assert_eq!((obligation.is_parked(), obligation.was_parked()), (is, was), "{finish:?}");
