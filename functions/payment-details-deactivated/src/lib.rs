@@ -199,7 +199,7 @@ async fn all_final(case: &mut Case<'_>) -> Story<()> {
     if case.now().since(opened) > case.world.rules.unknown_deadline {
         return Err(case.park("cancel_not_final", false).await?);
     }
-    case.keep_event();
+    case.keep_queued_event(None);
     Err(case.put_back(None, "cancel_not_final").await)
 }
 

@@ -217,6 +217,7 @@ async fn deleted_regardless(stage: &Stage, details: &PaymentDetailsId) {
         steps: Vec::new(),
         finish: Some(Finish::Deactivated),
         waiting_event: None,
+        queued_until: None,
     };
     attempt.begin(DELETE_DETAILS, None, now);
     attempt.done(DELETE_DETAILS, serde_json::Value::Null);

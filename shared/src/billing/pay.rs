@@ -235,6 +235,6 @@ async fn pending(
         return case.park("payment_pending_too_long", true).await;
     }
     // The gateway's notification brings a copy back at once.
-    case.keep_event();
+    case.keep_queued_event(None);
     Ok(case.put_back(None, "payment_pending").await)
 }
