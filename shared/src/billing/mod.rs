@@ -18,6 +18,7 @@
 //! | [`tokens`] | which payment details use a stored token |
 //! | [`release`] | giving up an authorisation that nobody will capture |
 //! | [`notified`] | what a gateway's notification does to a payment, whenever it comes |
+//! | `order_again` | another order, where one lapsed before its payment could be reported |
 //! | [`report`] | telling Cleeng, with everything that is done when its answer is lost |
 //!
 //! A story ends early by returning its [`Verdict`] as the error, so that `?` reads as "or that is all for now".
@@ -29,6 +30,7 @@ pub mod find;
 pub mod gateway_step;
 pub mod head;
 pub mod notified;
+mod order_again;
 pub mod pay;
 pub mod release;
 pub mod report;

@@ -39,7 +39,8 @@ pub enum Paid {
 /// Why nothing is paid with details, or held any more.
 pub const DETAILS_DELETED: &str = "details_deleted";
 
-const ORDER: &str = "order";
+/// The step that creates the order of an attempt.
+pub(super) const ORDER: &str = "order";
 const PAY: &str = "pay";
 
 /// Creates the order of an attempt. It moves no money, so after an unknown outcome it is simply created again.
@@ -50,18 +51,10 @@ pub async fn order(case: &mut Case<'_>, event: &BillingEvent, method: &PaymentMe
     if let StepTurn::Done(order) = case.turn(ORDER)? {
         return Ok(order);
     }
-    let (Some(currency), Some(country)) = (event.currency, event.country.clone()) else {
+    let Some(new) = new_order(event, method) else {
         return Err(case.park("event_lacks_currency_or_country", false).await?);
     };
     case.begin(ORDER, None, CALL_TIMEOUT).await?;
-    let new = NewOrder {
-        customer: event.customer.clone(),
-        offer: event.offer.clone(),
-        currency,
-        country,
-        payment_method: method.clone(),
-        subscription: event.subscription.clone(),
-    };
     match case.world.cleeng.create_order(&new).await {
         Ok(order) if belongs(&order, &new) && order.total.minor >= 0 => {
             let facts = OrderFacts { id: order.id, total: order.total };
@@ -73,8 +66,20 @@ pub async fn order(case: &mut Case<'_>, event: &BillingEvent, method: &PaymentMe
     }
 }
 
+/// The order that an event asks for; nothing where it does not say enough.
+pub(super) fn new_order(event: &BillingEvent, method: &PaymentMethodId) -> Option<NewOrder> {
+    Some(NewOrder {
+        customer: event.customer.clone(),
+        offer: event.offer.clone(),
+        currency: event.currency?,
+        country: event.country.clone()?,
+        payment_method: method.clone(),
+        subscription: event.subscription.clone(),
+    })
+}
+
 /// Cleeng's answer must speak of the customer, the offer, the method and the currency that were sent.
-fn belongs(order: &Order, sent: &NewOrder) -> bool {
+pub(super) fn belongs(order: &Order, sent: &NewOrder) -> bool {
     order.customer.as_ref().is_none_or(|customer| *customer == sent.customer)
         && order.offer.as_ref().is_none_or(|offer| *offer == sent.offer)
         && order.payment_method.as_ref().is_none_or(|method| *method == sent.payment_method)

@@ -11,7 +11,7 @@ use serde::{Deserialize, Serialize};
 use super::case::{Case, StepTurn};
 use super::deleted::{authorised_payments, were_deleted};
 use super::release::give_up_own;
-use super::{Story, later, read_failed};
+use super::{Story, later, order_again, read_failed};
 use crate::cleeng::webhook::BillingEvent;
 use crate::cleeng::{
     CALL_TIMEOUT, CleengError, LatestPayment, NewPayment, NewPaymentStatus, Payment, PaymentOperation, PaymentPatch, PaymentSource,
@@ -89,15 +89,29 @@ pub async fn new_payment(case: &mut Case<'_>, event: &BillingEvent, order: &Orde
             Found::NobodyKnows => return give_up(case, new).await,
         }
     }
-    case.begin(REPORT, None, CALL_TIMEOUT).await?;
-    let payment = describe(case, event, order, reference, new)?;
-    match case.world.cleeng.create_payment(&payment).await {
-        Ok(answer) => reported(case, reference, Some(answer.id)),
-        Err(CleengError::Refused { .. }) if matches!(new, New::Authorised) && were_deleted(case.world, &event.payment_details).await? => {
-            never(case, reference).await
+    let live = !matches!(new, New::Rejected(_));
+    let mut order = order_again::current(case, order)?;
+    if live && order_again::is_old(case) {
+        order = order_again::make(case, event, &order, reference).await?.unwrap_or(order);
+    }
+    loop {
+        case.begin(REPORT, None, CALL_TIMEOUT).await?;
+        let payment = describe(case, event, &order, reference, new)?;
+        match case.world.cleeng.create_payment(&payment).await {
+            Ok(answer) => return reported(case, reference, Some(answer.id)),
+            Err(CleengError::Refused { .. })
+                if matches!(new, New::Authorised) && were_deleted(case.world, &event.payment_details).await? =>
+            {
+                return never(case, reference).await;
+            }
+            Err(error @ (CleengError::Refused { .. } | CleengError::NotFound)) => {
+                // At most once in an attempt.
+                let another = if live { order_again::make(case, event, &order, reference).await? } else { None };
+                let Some(another) = another else { return cleeng_refused(case, new, &error).await };
+                order = another;
+            }
+            Err(error) => return Err(report_failed(case, &error).await),
         }
-        Err(error @ (CleengError::Refused { .. } | CleengError::NotFound)) => cleeng_refused(case, new, &error).await,
-        Err(error) => Err(report_failed(case, &error).await),
     }
 }
 
