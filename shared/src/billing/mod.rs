@@ -13,6 +13,7 @@
 //! | [`pay`] | the order, and the authorisation or charge of an attempt |
 //! | [`capture`] | the capture of a live authorisation, and when it counts as done |
 //! | [`settlement`] | what a gateway tells later about an operation that it took |
+//! | [`deleted`] | payment details that were deleted here, and what Cleeng's list of them says then |
 //! | [`find`] | a payment that an event names, and one that was made before this connector |
 //! | [`tokens`] | which payment details use a stored token |
 //! | [`release`] | giving up an authorisation that nobody will capture |
@@ -23,6 +24,7 @@
 
 pub mod capture;
 pub mod case;
+pub mod deleted;
 pub mod find;
 pub mod gateway_step;
 pub mod head;

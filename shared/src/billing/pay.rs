@@ -12,7 +12,8 @@ use crate::flow::{Method, Verdict};
 use crate::gateway::{Decline, MerchantInitiated, OperationKind, Reference, StoredToken};
 use crate::ids::{ExternalPaymentId, OrderId, PaymentMethodId};
 use crate::journal::payment::{PaymentRecord, PaymentState};
-use crate::journal::record::AttemptKind;
+use crate::journal::record::{AttemptKind, Turn};
+use crate::metrics::Metric;
 use crate::money::Money;
 
 /// What is kept of an order.
@@ -31,7 +32,12 @@ pub enum Paid {
     Done(Reference),
     /// It was refused.
     Declined(Reference, Decline),
+    /// It was not asked for: the details that the event names were deleted here, because others took their place.
+    DetailsDeleted,
 }
+
+/// Why nothing is paid with details, or held any more.
+pub const DETAILS_DELETED: &str = "details_deleted";
 
 const ORDER: &str = "order";
 const PAY: &str = "pay";
@@ -92,6 +98,10 @@ async fn order_failed(case: &mut Case<'_>, error: &CleengError) -> Story<Verdict
 /// Later or parked.
 pub async fn pay(case: &mut Case<'_>, event: &BillingEvent, method: Method, order: &OrderFacts, kind: AttemptKind) -> Story<Paid> {
     let operation = if kind == AttemptKind::Charge { OperationKind::Charge } else { OperationKind::Authorise };
+    if !order.total.is_zero() && !may_be_used(case, event, method).await? {
+        case.world.metrics.count(Metric::Warning, &[("reason", DETAILS_DELETED)]);
+        return Ok(Paid::DetailsDeleted);
+    }
     let reference = attempt_payment(case, event, method, order, operation);
     if order.total.is_zero() {
         return free(case, event, &reference, kind);
@@ -99,10 +109,6 @@ pub async fn pay(case: &mut Case<'_>, event: &BillingEvent, method: Method, orde
     let Some(token) = event.token.clone() else {
         return Err(case.park("event_lacks_token", false).await?);
     };
-    // Before the token is used, so that nobody deletes it as unused.
-    let token_key = tokens::key(&case.world.rules.salt, method.gateway, &token);
-    let now = case.now();
-    tokens::note(&mut case.run.work, &token_key, &event.payment_details, None, now).await?;
     let make = |key| {
         let request = MerchantInitiated {
             key,
@@ -136,6 +142,15 @@ pub async fn pay(case: &mut Case<'_>, event: &BillingEvent, method: Method, orde
             Ok(Paid::Declined(reference, decline))
         }
     }
+}
+
+/// Notes who uses the token before it is used, so that nobody deletes it as unused. False where that came first; what was begun is gone on with.
+async fn may_be_used(case: &mut Case<'_>, event: &BillingEvent, method: Method) -> Story<bool> {
+    let (Some(token), Turn::Fresh) = (&event.token, case.run.turn(PAY)) else { return Ok(true) };
+    let key = tokens::key(&case.world.rules.salt, method.gateway, token);
+    // Whoever was at it before they were deactivated does not make them active again.
+    let since = case.attempt().map_or(case.now(), |attempt| attempt.opened_at);
+    Ok(tokens::pays(&mut case.run.work, &key, &event.payment_details, &event.subscription, since).await?)
 }
 
 /// The payment of the open attempt: made with the first intent, found again by its reference.
@@ -220,6 +235,6 @@ async fn pending(
         return case.park("payment_pending_too_long", true).await;
     }
     // The gateway's notification brings a copy back at once.
-    case.keep_event();
+    case.keep_queued_event(None);
     Ok(case.put_back(None, "payment_pending").await)
 }
