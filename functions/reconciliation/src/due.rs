@@ -18,6 +18,7 @@ use connector::metrics::Metric;
 use connector::purchase::expire_purchase;
 use connector::purchase::give_back::give_back;
 
+use crate::holds;
 use crate::watch::{self, Watched};
 
 /// So many documents are asked for at a time.
@@ -54,7 +55,7 @@ pub(crate) async fn go_round(world: &World, delivery: &Delivery) -> Tally {
                 return tally;
             }
             if key.as_str().starts_with("head#") {
-                watch_over(world, &key, &mut tally, &mut slow_down).await;
+                watch_over(world, &key, delivery, &mut tally, &mut slow_down).await;
                 continue;
             }
             tally.due = tally.due.saturating_add(1);
@@ -70,13 +71,14 @@ pub(crate) async fn go_round(world: &World, delivery: &Delivery) -> Tally {
 }
 
 /// Looks whether the next event of a subscription came, unless Cleeng asked to slow down before.
-async fn watch_over(world: &World, key: &Key, tally: &mut Tally, slow_down: &mut bool) {
+async fn watch_over(world: &World, key: &Key, delivery: &Delivery, tally: &mut Tally, slow_down: &mut bool) {
     if *slow_down {
         return;
     }
     tally.watched = tally.watched.saturating_add(1);
-    let counter = match watch::look(world, key).await {
+    let counter = match watch::look(world, key, &own(delivery, key)).await {
         Watched::Fine => return,
+        Watched::Released => &mut tally.released,
         Watched::MadeUp => &mut tally.made_up,
         Watched::PutOff => &mut tally.put_off,
         Watched::Throttled => {
@@ -166,21 +168,35 @@ pub(crate) fn kind_of(key: &Key) -> (&str, &str) {
 enum Looked {
     BroughtBack,
     Ended,
+    Released,
     PutOff,
     Failed,
 }
 
 async fn look_at(world: &World, key: &Key, obligation: &Obligation, delivery: &Delivery) -> Looked {
     let (kind, rest) = kind_of(key);
-    let own = Delivery { id: format!("{}/{key}", delivery.id), ..delivery.clone() };
+    let own = own(delivery, key);
     match kind {
         "order" | "details" => after(expire_purchase(world, key, &own).await),
         "give-back" => match Reference::parse(rest) {
             Some(reference) => after(give_back(world, &reference, None, &own).await),
             None => Looked::PutOff,
         },
+        holds::KEY => match Reference::parse(rest) {
+            Some(reference) => after_release(holds::go_on(world, &reference, &own).await),
+            None => Looked::PutOff,
+        },
         _ => bring_back(world, key, obligation).await,
     }
+}
+
+/// What is done about a document has leases of its own.
+fn own(delivery: &Delivery, key: &Key) -> Delivery {
+    Delivery { id: format!("{}/{key}", delivery.id), ..delivery.clone() }
+}
+
+fn after_release(verdict: Verdict) -> Looked {
+    if verdict == Verdict::Settled("released") { Looked::Released } else { after(verdict) }
 }
 
 fn after(verdict: Verdict) -> Looked {
@@ -227,6 +243,7 @@ fn count(tally: &mut Tally, key: &Key, looked: Looked) {
     let (counter, word) = match looked {
         Looked::BroughtBack => (&mut tally.brought_back, "brought_back"),
         Looked::Ended => (&mut tally.ended, "ended"),
+        Looked::Released => (&mut tally.released, "released"),
         Looked::PutOff => (&mut tally.put_off, "put_off"),
         Looked::Failed => (&mut tally.failed, "failed"),
     };
