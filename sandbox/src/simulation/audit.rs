@@ -113,9 +113,7 @@ impl Audit {
     fn newly_captured(&self, entry: &LedgerEntry, watch: &Watch, sky: &Sky) {
         let of_period = watch.standing_of(&entry.reference).is_some_and(|(obligation, _)| obligation.starts_with("period#"));
         let replaced = watch.made_with(&entry.reference).filter(|_| of_period).and_then(|details| self.replaced.get(&details));
-        // An event that is made up for names the details that the journal knows; Cleeng does not tell others.
-        let made_up = sky.was_alarmed(super::secrets::MADE_UP);
-        if !made_up && replaced.is_some_and(|at| sky.now().since(*at) > OLD_EVENTS) {
+        if replaced.is_some_and(|at| sky.now().since(*at) > OLD_EVENTS) {
             sky.find(format!("{} is captured with details that were replaced", entry.reference));
         }
     }
