@@ -109,7 +109,7 @@ impl Theatre<'_> {
             let (topic, now) = (webhook.topic, self.sky.now());
             if self.sky.happens(|climate| climate.dropped) {
                 self.sky.note(|| format!("Cleeng loses a {topic:?}"));
-                self.audit.lost_webhooks = self.audit.lost_webhooks.saturating_add(1);
+                self.audit.loses(&webhook);
                 continue;
             }
             let times = if self.sky.happens(|climate| climate.twice) { 2 } else { 1 };
