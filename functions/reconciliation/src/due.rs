@@ -10,6 +10,7 @@ use std::time::Duration;
 use connector::clock::Timestamp;
 use connector::flow::{Delivery, Tally, Verdict, World};
 use connector::gateway::Reference;
+use connector::journal::QUEUE_PATIENCE;
 use connector::journal::record::Obligation;
 use connector::journal::run::look_again_after;
 use connector::journal::store::{CommitError, Key, Put, Stored};
@@ -140,7 +141,11 @@ async fn take(world: &World, key: &Key) -> Taken {
 /// Whether a function is at it, or another round was a moment ago, behind which the index may lag.
 pub(crate) fn is_in_hand(obligation: &Obligation, now: Timestamp) -> bool {
     let looked_at = obligation.looked_at.is_some_and(|at| now.since(at) < INDEX_LAG);
-    looked_at || obligation.lease.as_ref().is_some_and(|lease| lease.until > now)
+    looked_at || is_leased(obligation, now)
+}
+
+fn is_leased(obligation: &Obligation, now: Timestamp) -> bool {
+    obligation.lease.as_ref().is_some_and(|lease| lease.until > now)
 }
 
 /// Whether nothing is left to be done.
@@ -201,16 +206,37 @@ fn after(verdict: Verdict) -> Looked {
     }
 }
 
-/// The event that waits goes back to its queue. A copy too many is harmless.
+/// The event that waits goes back to its queue, unless it is there. A copy too many is harmless, but each stays until the wait is over.
 async fn bring_back(world: &World, key: &Key, obligation: &Obligation) -> Looked {
-    let Some(event) = obligation.open().and_then(|attempt| attempt.waiting_event.as_deref()) else { return Looked::PutOff };
+    let attempt = obligation.open().filter(|attempt| !attempt.is_queued(world.clock.now()));
+    let Some(event) = attempt.and_then(|attempt| attempt.waiting_event.as_deref()) else { return Looked::PutOff };
     match world.requeue.requeue(event).await {
-        Ok(()) => Looked::BroughtBack,
+        Ok(()) => {
+            note_copy(world, key).await;
+            Looked::BroughtBack
+        }
         Err(error) => {
             tracing::error!(obligation = %key, %error, "a waiting event could not be brought back");
             Looked::Failed
         }
     }
+}
+
+/// Remembers that there is a copy again, for as long as its queue delivers it. Whatever keeps this from being written, a function that is at it
+/// first of all, one copy more is harmless.
+async fn note_copy(world: &World, key: &Key) {
+    let Ok(Some(stored)) = load(world, key).await else { return };
+    let Ok(mut obligation) = serde_json::from_str::<Obligation>(&stored.body) else { return };
+    let now = world.clock.now();
+    if is_leased(&obligation, now) {
+        return;
+    }
+    let Some(attempt) = obligation.open_mut() else { return };
+    attempt.queued_until = Some(now.after(QUEUE_PATIENCE));
+    let Ok(body) = serde_json::to_string(&obligation) else { return };
+    let due_at = Some(now.after(look_again_after(&obligation, now)));
+    let put = Put { key: key.clone(), expected: Some(stored.version), body, due_at, parked_since: None, expires_at: None };
+    let _written_or_one_copy_more = world.store.commit(&[put]).await;
 }
 
 fn count(tally: &mut Tally, key: &Key, looked: Looked) {

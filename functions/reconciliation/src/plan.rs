@@ -95,7 +95,7 @@ pub fn plan(key: &Key, body: &str, now: Timestamp) -> Plan {
         "give-back" if Reference::parse(rest).is_some() => Plan::GoOnGivingBack,
         holds::KEY if Reference::parse(rest).is_some() => Plan::GoOnReleasing,
         "give-back" => Plan::LeaveToQueue,
-        _ if obligation.open().is_some_and(|attempt| attempt.waiting_event.is_some()) => Plan::BringBack,
+        _ if obligation.open().is_some_and(|attempt| attempt.waiting_event.is_some() && !attempt.is_queued(now)) => Plan::BringBack,
         _ => Plan::LeaveToQueue,
     }
 }

@@ -321,7 +321,7 @@ impl Theatre<'_> {
                 if status != 200 {
                     self.sky.note(|| format!("the door answers {status}"));
                     self.agenda.put(now.after(self.dice.time(60, 900)), Happening::Posted(gateway, posted));
-                    self.audit.refused_at_the_door(gateway, status, &self.sky);
+                    self.audit.refused_at_the_door(status, &self.sky);
                 }
             }
             Came::Forged(status) => {

@@ -7,7 +7,6 @@ use connector::cleeng::PaymentStatus;
 use connector::clock::Timestamp;
 use connector::flow::Verdict;
 use connector::front::Reply;
-use connector::gateway::GatewayName;
 use connector::ids::PaymentDetailsId;
 use connector::journal::payment::PaymentState;
 
@@ -135,11 +134,10 @@ impl Audit {
         sky.find(format!("{what} ends among the dead letters"));
     }
 
-    /// The door did not take what a gateway posted. 401 is for PayPal's alone, when nobody can tell whether it is its, and for whoever looks at a
-    /// signature when its time is over: it comes again.
-    pub(super) fn refused_at_the_door(&self, gateway: GatewayName, status: u64, sky: &Sky) {
-        let too_late = sky.was_alarmed(UNDEAD);
-        let undecided = status == 401 && !sky.is_fair() && (gateway == GatewayName::PayPal || too_late);
+    /// The door did not take what a gateway posted: it comes again. 401 is for whoever looks at a signature when its time is over, and 503 for
+    /// when nobody can tell whether it is the gateway's.
+    pub(super) fn refused_at_the_door(&self, status: u64, sky: &Sky) {
+        let undecided = status == 401 && !sky.is_fair() && sky.was_alarmed(UNDEAD);
         if status != 503 && status != 500 && !undecided {
             sky.find(format!("the door answers {status} to a true notification"));
         }

@@ -91,7 +91,7 @@ async fn received(
         }
         Some(PaymentState::Capturing) => {
             let remaining = rules.settle_deadline.saturating_sub(waited);
-            case.keep_event();
+            case.keep_queued_event(Some(remaining));
             case.pause().await?;
             Ok(Verdict::Later { after: Some(remaining), reason: "capture_received" })
         }

@@ -11,9 +11,17 @@ use crate::journal::JournalError;
 use crate::journal::payment::PaymentState;
 use crate::journal::store::StoreError;
 
-const RELEASE: &str = "release";
-const RELEASE_REPORT: &str = "release_report";
-const RELEASE_REFUSED: &str = "release_refused_hold";
+/// The steps of a release: what is cancelled at the gateway, and what is told to Cleeng.
+struct Steps {
+    cancel: &'static str,
+    report: &'static str,
+}
+
+const RELEASE: Steps = Steps { cancel: "release", report: "release_report" };
+/// What an attempt holds itself is given up beside what it may have released before.
+const CANCEL: Steps = Steps { cancel: "cancel", report: "cancel_report" };
+/// The step that cancels what the gateway refused to capture.
+const REFUSED: &str = "release_refused_hold";
 
 /// Releases the subscription's live authorisation, if there is one, as steps of the open attempt.
 ///
@@ -47,6 +55,21 @@ pub enum Released {
 /// # Errors
 /// Later or parked.
 pub async fn give_up(case: &mut Case<'_>, reference: &Reference) -> Story<Released> {
+    give_up_in(case, reference, &RELEASE).await
+}
+
+/// Gives up what the open attempt itself holds, because Cleeng will never hear of it.
+///
+/// # Errors
+/// Later or parked.
+pub async fn give_up_own(case: &mut Case<'_>, reference: &Reference) -> Story<()> {
+    match give_up_in(case, reference, &CANCEL).await? {
+        Released::Yes => Ok(()),
+        Released::Refused(_) => Err(case.park("release_refused", true).await?),
+    }
+}
+
+async fn give_up_in(case: &mut Case<'_>, reference: &Reference, steps: &Steps) -> Story<Released> {
     let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
     let (gateway, free, authorisation) = (payment.gateway, payment.free, payment.authorisation.clone());
     let gone = matches!(payment.state, PaymentState::Cancelled | PaymentState::Expired);
@@ -57,7 +80,7 @@ pub async fn give_up(case: &mut Case<'_>, reference: &Reference) -> Story<Releas
         let target =
             authorisation.map_or_else(|| CancelTarget::Reference { reference: reference.clone(), started: None }, CancelTarget::Payment);
         let make = |key| Call::Cancel(CancelRequest { key, reference: reference.clone(), target });
-        match gateway_step::run(case, RELEASE, gateway, OperationKind::Cancel, make).await? {
+        match gateway_step::run(case, steps.cancel, gateway, OperationKind::Cancel, make).await? {
             // Accepted is enough to open a new attempt: the gateway has the order, and its notification says the rest.
             Fact::Received { .. } => {}
             Fact::Done { .. } => cancelled(case, reference)?,
@@ -66,7 +89,7 @@ pub async fn give_up(case: &mut Case<'_>, reference: &Reference) -> Story<Releas
     } else {
         cancelled(case, reference)?;
     }
-    report::change(case, RELEASE_REPORT, reference, Change::Cancelled).await?;
+    report::change(case, steps.report, reference, Change::Cancelled).await?;
     forget_live(case, reference);
     Ok(Released::Yes)
 }
@@ -79,14 +102,14 @@ pub async fn give_up(case: &mut Case<'_>, reference: &Reference) -> Story<Releas
 pub async fn after_refusal(case: &mut Case<'_>, reference: &Reference, since: Timestamp) -> Story<Released> {
     let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
     let (gateway, authorisation) = (payment.gateway, payment.authorisation.clone());
-    let open = !matches!(case.turn::<Fact>(RELEASE_REFUSED)?, StepTurn::Done(_));
+    let open = !matches!(case.turn::<Fact>(REFUSED)?, StepTurn::Done(_));
     if open && case.now().since(since) > gateway_step::patience(case, gateway)? {
         return Ok(Released::Refused(Decline::new(DeclineClass::Soft, "release_unknown")));
     }
     let target =
         authorisation.map_or_else(|| CancelTarget::Reference { reference: reference.clone(), started: None }, CancelTarget::Payment);
     let make = |key| Call::Cancel(CancelRequest { key, reference: reference.clone(), target });
-    Ok(match gateway_step::run(case, RELEASE_REFUSED, gateway, OperationKind::Cancel, make).await? {
+    Ok(match gateway_step::run(case, REFUSED, gateway, OperationKind::Cancel, make).await? {
         // Its notification says the rest, and one of a failure is alarmed.
         Fact::Received { .. } | Fact::Done { .. } => Released::Yes,
         Fact::Declined(decline) => Released::Refused(decline),

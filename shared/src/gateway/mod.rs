@@ -264,4 +264,7 @@ pub enum NotificationError {
     /// The signature does not fit.
     #[error("signature does not fit")]
     BadSignature,
+    /// Nobody can tell now whether it is the gateway's: whoever could say so was not reached. The gateway tells it again.
+    #[error("it cannot be told now whether the gateway sent it")]
+    Undecided,
 }
