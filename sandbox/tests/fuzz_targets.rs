@@ -99,8 +99,11 @@ targets! {
 #[test]
 fn what_the_journal_keeps_today_is_written_back_member_by_member() {
     use connector::billing::head::Head;
+    use connector::billing::tokens::TokenUse;
+    use connector::gateway::GatewayNotification;
     use connector::journal::payment::PaymentRecord;
     use connector::journal::record::Obligation;
+    use connector::journal::token::TokenRecord;
     fn again<T: serde::de::DeserializeOwned + serde::Serialize>(text: &str) -> Option<Value> {
         serde_json::from_str::<T>(text).ok().map(|document| serde_json::to_value(document).unwrap())
     }
@@ -112,7 +115,10 @@ fn what_the_journal_keeps_today_is_written_back_member_by_member() {
             "obligation" => again::<Obligation>(&text),
             "payment" => again::<PaymentRecord>(&text),
             "head" => again::<Head>(&text),
-            _ => continue,
+            "tokens" => again::<TokenRecord>(&text),
+            "token" => again::<TokenUse>(&text),
+            "notification" => again::<GatewayNotification>(&text),
+            _ => None,
         };
         assert_eq!(written, Some(kept), "{name}");
     }

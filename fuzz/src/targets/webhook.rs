@@ -15,7 +15,7 @@ use crate::tools::{flipped, flipped_text};
 
 const PREVIOUS: &str = "sandbox-webhook-secret-of-yesterday";
 const OTHER: &str = "sandbox-webhook-secret-of-somebody-else";
-const AT: Timestamp = Timestamp::from_secs(1_790_000_000);
+const AT: Timestamp = Timestamp::from_millis(1_790_000_000_123);
 
 static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
     let secrets = [WEBHOOK_SECRET, PREVIOUS].map(SecretString::new);
