@@ -8,7 +8,7 @@ use std::sync::LazyLock;
 
 use libfuzzer_sys::{fuzz_mutator, fuzz_target, fuzzer_mutate};
 
-static BODY: LazyLock<fn(&[u8])> = LazyLock::new(|| {
+static BODY: LazyLock<targets::Body> = LazyLock::new(|| {
     let wanted = std::env::var("FUZZ_TARGET").unwrap_or_default();
     let found = targets::ALL.iter().find(|(name, _)| *name == wanted);
     let names: Vec<&str> = targets::ALL.iter().map(|(name, _)| *name).collect();

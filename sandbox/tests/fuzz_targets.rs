@@ -72,26 +72,26 @@ macro_rules! targets {
 }
 
 targets! {
-    adyen_notification: 100,
+    adyen_notification: 200,
     answers: 2,
     cleeng_answer: 60,
-    customer_token: 300,
+    customer_token: 1000,
     envelope: 200,
-    foreign_notification: 50,
-    front_call: 10,
+    foreign_notification: 150,
+    front_call: 40,
     gateway_answer: 5,
-    lambda_event: 10,
-    log_line: 300,
-    money: 60,
-    paypal_certificate: 10,
-    paypal_notification: 10,
-    quarantine: 20,
+    lambda_event: 15,
+    log_line: 1000,
+    money: 20,
+    paypal_certificate: 40,
+    paypal_notification: 20,
+    quarantine: 60,
     record: 100,
-    return_address: 300,
-    secrets: 60,
-    settings: 100,
-    signature_header: 200,
-    small_types: 300,
+    return_address: 1000,
+    secrets: 200,
+    settings: 300,
+    signature_header: 1000,
+    small_types: 1000,
     stripe_notification: 50,
     webhook: 100,
 }
@@ -99,8 +99,11 @@ targets! {
 #[test]
 fn what_the_journal_keeps_today_is_written_back_member_by_member() {
     use connector::billing::head::Head;
+    use connector::billing::tokens::TokenUse;
+    use connector::gateway::GatewayNotification;
     use connector::journal::payment::PaymentRecord;
     use connector::journal::record::Obligation;
+    use connector::journal::token::TokenRecord;
     fn again<T: serde::de::DeserializeOwned + serde::Serialize>(text: &str) -> Option<Value> {
         serde_json::from_str::<T>(text).ok().map(|document| serde_json::to_value(document).unwrap())
     }
@@ -112,7 +115,10 @@ fn what_the_journal_keeps_today_is_written_back_member_by_member() {
             "obligation" => again::<Obligation>(&text),
             "payment" => again::<PaymentRecord>(&text),
             "head" => again::<Head>(&text),
-            _ => continue,
+            "tokens" => again::<TokenRecord>(&text),
+            "token" => again::<TokenUse>(&text),
+            "notification" => again::<GatewayNotification>(&text),
+            _ => None,
         };
         assert_eq!(written, Some(kept), "{name}");
     }

@@ -66,7 +66,10 @@ pub(super) fn body(input: &[u8]) {
         return;
     }
     let text = document.to_string();
-    let Ok(told) = read(&HeaderMap::new(), text.as_bytes()) else { return };
+    let told = match read(&HeaderMap::new(), text.as_bytes()) {
+        Ok(told) => told,
+        Err(error) => return assert_eq!(error, NotificationError::Malformed, "signed items are refused"),
+    };
     assert!(told.iter().all(|item| matches!(item, Ok(_) | Err(NotificationError::Malformed))), "a signed item is refused");
     let Some(changed) = flipped(text.as_bytes()) else { return };
     let known: Vec<GatewayNotification> = told.iter().flatten().map(signed).collect();

@@ -36,7 +36,7 @@ pub(super) fn body(input: &[u8]) {
 
 async fn core(way: Arc<dyn Transport>, status: StatusCode, answer: &Value) {
     let settings = CleengSettings::defaults(Environment::Sandbox);
-    let cleeng = CoreApi::new(settings, vec![SecretString::new(PUBLISHER_TOKEN)], way).ok().expect("good settings");
+    let cleeng = CoreApi::new(settings, vec![SecretString::new(PUBLISHER_TOKEN)], way).expect("good settings");
     let said_yes = |name: &str, ok: bool| assert!(!ok || status.is_success(), "{name} is done under {status}");
     let dollars = Currency::new("USD").expect("dollars");
 

@@ -2,6 +2,7 @@
 
 use connector::clock::Timestamp;
 use connector::lambda::queue::{Envelope, NotificationEnvelope};
+use serde_json::Value;
 
 pub(super) fn body(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
@@ -10,6 +11,8 @@ pub(super) fn body(input: &[u8]) {
     assert!(event.is_err() || notification.is_err(), "an event and a notification at once");
     if let Ok(envelope) = event {
         let _ = envelope.open();
+        let told: Value = serde_json::from_str(&text).expect("JSON");
+        assert_eq!(told["received_at"].as_i64(), Some(envelope.received_at().millis()), "the time changes");
         assert!(Envelope::from_text(&envelope.to_text()).is_ok_and(|again| again == envelope), "an event's envelope changes");
     }
     if let Ok(waiting) = Envelope::of_waiting(&text, Timestamp::from_secs(1_790_000_000)) {

@@ -37,8 +37,11 @@ mod small_types;
 mod stripe_notification;
 mod webhook;
 
+/// Takes any bytes.
+pub(crate) type Body = fn(&[u8]);
+
 /// Every target: its name, which is also the folder of its corpus, and its body.
-pub const ALL: [(&str, fn(&[u8])); 22] = [
+pub(crate) const ALL: [(&str, Body); 22] = [
     ("adyen_notification", adyen_notification::body),
     ("answers", answers::body),
     ("cleeng_answer", cleeng_answer::body),

@@ -4,11 +4,13 @@
 use connector::gateway::{adyen, paypal, stripe};
 use connector::money::{Currency, Decimal, Money};
 
+use crate::tools::number;
+
 pub(super) fn body(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     for line in text.lines().take(4) {
         let minor = line.parse::<i64>().ok();
-        for currency in Currency::all() {
+        for currency in some(line) {
             assert_eq!(Currency::new(currency.as_str()), Ok(currency));
             if let Ok(money) = Money::parse(line, currency) {
                 assert_eq!(digits(&money.to_decimal()), digits(line), "{line} {currency}");
@@ -34,6 +36,13 @@ pub(super) fn body(input: &[u8]) {
         let code = Currency::new(line);
         assert!(code.is_err() || code.is_ok_and(|currency| currency.as_str().eq_ignore_ascii_case(line)), "{line} is another currency");
     }
+}
+
+/// One currency of each number of digits, and some of the others, which the text picks.
+fn some(text: &str) -> impl Iterator<Item = Currency> {
+    let pick = number(text.as_bytes()) % 24;
+    let each = ["USD", "JPY", "KWD", "CLF", "ISK"].map(Currency::new).into_iter().flatten();
+    each.chain(Currency::all().skip(pick).step_by(24))
 }
 
 /// The digits that count, with the sign: `-8.1300` and `-08.13` are one number.

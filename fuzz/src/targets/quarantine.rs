@@ -53,5 +53,15 @@ pub(super) fn body(input: &[u8]) {
             .and_then(|body| Webhook::parse(body.as_bytes()).ok())
             .is_some_and(|event| event.publisher == id(PUBLISHER));
         assert!(ours || left.len() == 2, "another publisher's event is given back");
+        let stays = left.iter().any(|failure| failure["itemIdentifier"] == "1");
+        assert!(!stays || !is_good(&kept), "a good event is not given back");
     });
+}
+
+/// Whether it would verify under a signature that fits.
+fn is_good(kept: &Value) -> bool {
+    let event = kept["body"].as_str().and_then(|body| Webhook::parse(body.as_bytes()).ok());
+    let told = [&kept["v"], &kept["source"], &kept["header"]] == [&json!(1), &json!("quarantine"), &json!("x-cleeng-signature")];
+    let same_topic = event.is_some_and(|event| event.publisher == id(PUBLISHER) && kept["topic"] == event.topic.as_str());
+    told && same_topic && kept["received_at"].is_i64()
 }

@@ -19,7 +19,7 @@ pub(super) fn body(input: &[u8]) {
         _ => Encoding::Either,
     };
     let settings = SignatureSettings { encoding, prefix: (!prefix.is_empty()).then(|| prefix.to_owned()), ..SignatureSettings::default() };
-    let verifier = Verifier::new(settings, &[SecretString::new(WEBHOOK_SECRET)]).ok().expect("good settings");
+    let verifier = Verifier::new(settings, &[SecretString::new(WEBHOOK_SECRET)]).expect("good settings");
     let hex = sandbox::cleeng::sign(WEBHOOK_SECRET, message.body);
     let bytes: Vec<u8> = (0..32).filter_map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()).collect();
     let written = STANDARD.encode(bytes);

@@ -1,24 +1,24 @@
 //! What the bodies have in common.
 
-pub mod mutate;
-pub mod paypal;
-pub mod peers;
+pub(crate) mod mutate;
+pub(crate) mod paypal;
+pub(crate) mod peers;
 
 use connector::http::{HeaderMap, HeaderName, HeaderValue};
 
 /// Runs something that waits for nobody.
-pub fn wait<T>(work: impl Future<Output = T>) -> T {
+pub(crate) fn wait<T>(work: impl Future<Output = T>) -> T {
     tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime").block_on(work)
 }
 
 /// A number that the bytes alone decide (FNV-1a), so that a find is found again.
-pub fn number(bytes: &[u8]) -> usize {
+pub(crate) fn number(bytes: &[u8]) -> usize {
     let hash = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     usize::try_from(hash >> 33).expect("31 bits")
 }
 
 /// The bytes with one bit changed, somewhere; nothing for no bytes.
-pub fn flipped(bytes: &[u8]) -> Option<Vec<u8>> {
+pub(crate) fn flipped(bytes: &[u8]) -> Option<Vec<u8>> {
     let at = number(bytes);
     let mut other = bytes.to_vec();
     let byte = other.get_mut(at.checked_rem(bytes.len())?)?;
@@ -27,7 +27,7 @@ pub fn flipped(bytes: &[u8]) -> Option<Vec<u8>> {
 }
 
 /// The same of a text, which stays one: a bit that no UTF-8 minds, of an ASCII character.
-pub fn flipped_text(text: &str) -> Option<String> {
+pub(crate) fn flipped_text(text: &str) -> Option<String> {
     let places: Vec<usize> = text.bytes().enumerate().filter(|(_, byte)| byte.is_ascii()).map(|(place, _)| place).collect();
     let at = number(text.as_bytes());
     let mut bytes = text.as_bytes().to_vec();
@@ -37,17 +37,17 @@ pub fn flipped_text(text: &str) -> Option<String> {
 }
 
 /// A message as it is written in a corpus: a first line, headers, an empty line, a body.
-pub struct Message<'a> {
+pub(crate) struct Message<'a> {
     /// The first line.
-    pub first: &'a str,
+    pub(crate) first: &'a str,
     /// The lines that are headers.
-    pub headers: HeaderMap,
+    pub(crate) headers: HeaderMap,
     /// The rest.
-    pub body: &'a [u8],
+    pub(crate) body: &'a [u8],
 }
 
 /// Takes a message apart. Whatever is missing is empty.
-pub fn message(input: &[u8]) -> Message<'_> {
+pub(crate) fn message(input: &[u8]) -> Message<'_> {
     let (head, body) = match input.windows(2).position(|pair| pair == b"\n\n") {
         Some(end) => (&input[..end], &input[end + 2..]),
         None => (input, &[][..]),
@@ -64,12 +64,12 @@ pub fn message(input: &[u8]) -> Message<'_> {
 }
 
 /// Lower-case hexadecimal digits.
-pub fn hex(bytes: &[u8]) -> String {
+pub(crate) fn hex(bytes: &[u8]) -> String {
     bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }
 
 /// Nothing that must not be seen is in what was said.
-pub fn silent(said: &str, secrets: &[&str]) {
+pub(crate) fn silent(said: &str, secrets: &[&str]) {
     for secret in secrets {
         assert!(!said.contains(secret), "a secret is told: {said}");
     }

@@ -3,16 +3,16 @@
 use serde_json::{Map, Value};
 
 /// Dice that a seed decides (SplitMix64).
-pub struct Dice(u64);
+pub(crate) struct Dice(u64);
 
 impl Dice {
     /// Dice of this seed.
-    pub fn new(seed: u64) -> Self {
+    pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }
 
     /// Below `end`; zero where that is impossible.
-    pub fn below(&mut self, end: usize) -> usize {
+    pub(crate) fn below(&mut self, end: usize) -> usize {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut mixed = self.0;
         mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -77,7 +77,7 @@ const TEXTS: [&str; 26] = [
 ];
 
 /// The bytes changed in one to three places.
-pub fn mutate(seed: u64, input: &[u8]) -> Vec<u8> {
+pub(crate) fn mutate(seed: u64, input: &[u8]) -> Vec<u8> {
     let mut dice = Dice::new(seed);
     let mut changed = input.to_vec();
     for _ in 0..=dice.below(3) {

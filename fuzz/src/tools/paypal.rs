@@ -7,10 +7,10 @@ use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 
 const KEY: &str = include_str!("../../../sandbox/src/paypal/material/signer_key.pem");
 /// Where the simulator's certificate lies.
-pub const CERTIFICATE_URL: &str = "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-7a2fd7d3";
+pub(crate) const CERTIFICATE_URL: &str = "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-7a2fd7d3";
 
 /// The signed text.
-pub fn message(id: &str, time: &str, webhook: &str, body: &[u8]) -> String {
+pub(crate) fn message(id: &str, time: &str, webhook: &str, body: &[u8]) -> String {
     format!("{id}|{time}|{webhook}|{}", crc32(body))
 }
 
@@ -20,7 +20,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 }
 
 /// Signs a text.
-pub fn sign(message: &str) -> Vec<u8> {
+pub(crate) fn sign(message: &str) -> Vec<u8> {
     let key = RsaKeyPair::from_pkcs8(&der(KEY)).expect("the simulator's key");
     let mut signature = vec![0; key.public().modulus_len()];
     key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature).expect("it signs");
@@ -28,7 +28,7 @@ pub fn sign(message: &str) -> Vec<u8> {
 }
 
 /// The bytes of the first part of a PEM text.
-pub fn der(pem: &str) -> Vec<u8> {
+pub(crate) fn der(pem: &str) -> Vec<u8> {
     let lines = pem.lines().skip_while(|line| !line.starts_with("-----BEGIN ")).skip(1).take_while(|line| !line.starts_with('-'));
     STANDARD.decode(lines.map(str::trim).collect::<String>()).unwrap_or_default()
 }

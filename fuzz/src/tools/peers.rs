@@ -24,15 +24,15 @@ use sandbox::stage::{ORIGIN, PUBLISHER, PUBLISHER_TOKEN, Recorder, START, WEBHOO
 use serde_json::{Value, json};
 
 /// The salt of all idempotency keys here.
-pub const SALT: &str = "sandbox-idempotency-salt";
+pub(crate) const SALT: &str = "sandbox-idempotency-salt";
 
 /// The time in every body: it stands still.
-pub fn clock() -> VirtualClock {
+pub(crate) fn clock() -> VirtualClock {
     VirtualClock::starting_at(START)
 }
 
 /// The way to all simulated gateways.
-pub fn simulators() -> Arc<dyn Transport> {
+pub(crate) fn simulators() -> Arc<dyn Transport> {
     let mut peers = InProcess::new(Road::default());
     for (gateway, peer) in Houses::open(&clock()).peers() {
         for address in addresses_of(gateway) {
@@ -43,13 +43,13 @@ pub fn simulators() -> Arc<dyn Transport> {
 }
 
 /// The adapter of a gateway whose notifications are read; it remembers nothing from before.
-pub fn gateway(name: GatewayName) -> Arc<dyn Gateway> {
+pub(crate) fn gateway(name: GatewayName) -> Arc<dyn Gateway> {
     guests::adapter(name, simulators(), &clock())
 }
 
 /// A way out on which every call gets this answer, but for those that ask for an access token.
 #[derive(Clone)]
-pub struct Always(pub Response);
+pub(crate) struct Always(pub(crate) Response);
 
 #[async_trait]
 impl Transport for Always {
@@ -65,7 +65,7 @@ impl Transport for Always {
 }
 
 /// What the template would set.
-pub fn environment() -> BTreeMap<String, String> {
+pub(crate) fn environment() -> BTreeMap<String, String> {
     let of_gateway = |gateway: &GatewayName| {
         let (method, capture_only) = methods_of(*gateway);
         format!("{method}={gateway}:authorise_then_capture,{capture_only}={gateway}:capture_only")
@@ -92,7 +92,7 @@ pub fn environment() -> BTreeMap<String, String> {
 }
 
 /// The deployment's secret.
-pub fn secrets() -> Value {
+pub(crate) fn secrets() -> Value {
     let mut secrets = guests::secrets();
     secrets["idempotency_salt"] = json!(SALT);
     secrets["webhook_path_keys"] = json!([PATH_KEY]);
@@ -102,7 +102,7 @@ pub fn secrets() -> Value {
 
 /// A queue that shows what lies on it, for events that are given back.
 #[derive(Clone, Default)]
-pub struct Basket(pub Arc<CapturingQueue>);
+pub(crate) struct Basket(pub(crate) Arc<CapturingQueue>);
 
 #[async_trait]
 impl Requeue for Basket {
@@ -112,19 +112,19 @@ impl Requeue for Basket {
 }
 
 /// A function at work, and what it puts where.
-pub struct Function {
+pub(crate) struct Function {
     /// The function.
-    pub app: App,
+    pub(crate) app: App,
     /// Its own queue.
-    pub queue: Arc<CapturingQueue>,
+    pub(crate) queue: Arc<CapturingQueue>,
     /// What it keeps aside.
-    pub quarantine: Arc<CapturingQueue>,
+    pub(crate) quarantine: Arc<CapturingQueue>,
     /// What it gives back to the queues of other functions.
-    pub given: Basket,
+    pub(crate) given: Basket,
 }
 
 /// Starts a function as Lambda does, with the simulators around it.
-pub async fn function(task: Task, doors: Doors, webhooks: Webhooks) -> Function {
+pub(crate) async fn function(task: Task, doors: Doors, webhooks: Webhooks) -> Function {
     let environment = environment();
     let get = |name: &str| environment.get(name).cloned();
     let mut reader = Reader::new(&get);

@@ -5,25 +5,14 @@ use connector::flow::Verdict;
 use connector::gateway::GatewayName;
 use connector::http::Method;
 use sandbox::house::{Entry, LedgerEntry};
-use sandbox::peer::{Fault, PeerRequest};
+use sandbox::peer::PeerRequest;
 use sandbox::stage::Stage;
 
+use crate::all_faults::FAULTS;
 use crate::scenes::{
     Buyer, agreed, assert_balanced, assert_once, assert_paid_once, at_first_attempt, changed_details, charged, due_to_be_charged, is_paid,
     refund, stage, statuses, usd,
 };
-
-const FAULTS: [Fault; 9] = [
-    Fault::NotSent,
-    Fault::TimeoutBefore,
-    Fault::TimeoutAfter,
-    Fault::StatusBefore(500),
-    Fault::StatusAfter(500),
-    Fault::StatusAfter(502),
-    Fault::StatusBefore(503),
-    Fault::StatusBefore(429),
-    Fault::StatusBefore(401),
-];
 
 pub(crate) type Chooser = fn(&str, &PeerRequest) -> bool;
 

@@ -11,6 +11,8 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../support/faults.rs"]
+mod all_faults;
 mod clean_ups;
 mod deaths;
 mod faults;

@@ -4,8 +4,12 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 
 mod capture_rules;
+#[path = "../support/changes.rs"]
+mod changes;
 mod crashes;
 mod dunning;
+#[path = "../support/faults.rs"]
+mod faults;
 mod renewal;
 mod stale;
 mod termination;
