@@ -148,6 +148,11 @@ impl PayPal {
         self.lock().next_capture = Some(status);
     }
 
+    /// Somebody takes what is held by hand, and nobody tells.
+    pub fn capture_by_hand(&self, authorisation: &str) {
+        payments::capture_by_hand(&mut self.lock(), authorisation);
+    }
+
     /// The next refund comes to this status: `PENDING` or `FAILED`.
     pub fn next_refund_is(&self, status: &'static str) {
         self.lock().next_refund = Some(status);

@@ -109,7 +109,7 @@ impl Theatre<'_> {
             let (topic, now) = (webhook.topic, self.sky.now());
             if self.sky.happens(|climate| climate.dropped) {
                 self.sky.note(|| format!("Cleeng loses a {topic:?}"));
-                self.audit.lost_webhooks = self.audit.lost_webhooks.saturating_add(1);
+                self.audit.loses(&webhook);
                 continue;
             }
             let times = if self.sky.happens(|climate| climate.twice) { 2 } else { 1 };
@@ -321,7 +321,7 @@ impl Theatre<'_> {
                 if status != 200 {
                     self.sky.note(|| format!("the door answers {status}"));
                     self.agenda.put(now.after(self.dice.time(60, 900)), Happening::Posted(gateway, posted));
-                    self.audit.refused_at_the_door(gateway, status, &self.sky);
+                    self.audit.refused_at_the_door(status, &self.sky);
                 }
             }
             Came::Forged(status) => {

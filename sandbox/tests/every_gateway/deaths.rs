@@ -18,7 +18,7 @@ use crate::scenes::{
 const LEASE: Duration = Duration::from_secs(100);
 
 /// A story with a death at each call, and one at each call of the delivery after it.
-async fn every_pair(scene: impl AsyncFn() -> Stage, check: impl AsyncFn(&Stage, &str)) -> usize {
+pub(crate) async fn every_pair(scene: impl AsyncFn() -> Stage, check: impl AsyncFn(&Stage, &str)) -> usize {
     let mut deaths = 0;
     for first_when in [When::Before, When::After] {
         for first in 0.. {

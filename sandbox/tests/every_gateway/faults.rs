@@ -14,14 +14,14 @@ use crate::scenes::{
     refund, stage, statuses, usd,
 };
 
-type Chooser = fn(&str, &PeerRequest) -> bool;
+pub(crate) type Chooser = fn(&str, &PeerRequest) -> bool;
 
 /// The writes of both sides: whoever is not Cleeng is the gateway.
-const AT_CLEENG: Chooser = |peer, request| peer == "cleeng" && request.method != Method::GET;
-const AT_THE_GATEWAY: Chooser = |peer, request| peer != "cleeng" && request.method != Method::GET;
+pub(crate) const AT_CLEENG: Chooser = |peer, request| peer == "cleeng" && request.method != Method::GET;
+pub(crate) const AT_THE_GATEWAY: Chooser = |peer, request| peer != "cleeng" && request.method != Method::GET;
 
 /// Plays a story with each fault at the `nth` write of each side, for every one that it has.
-async fn each(writes: &[Chooser], story: impl AsyncFn(&dyn Fn(&Stage), &str)) {
+pub(crate) async fn each(writes: &[Chooser], story: impl AsyncFn(&dyn Fn(&Stage), &str)) {
     for (side, write) in writes.iter().enumerate() {
         for nth in 0..4 {
             for (kind, fault) in FAULTS.iter().enumerate() {

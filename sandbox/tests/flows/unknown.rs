@@ -5,8 +5,11 @@ use std::time::Duration;
 use connector::cleeng::PaymentStatus;
 use connector::flow::Verdict;
 use connector::metrics::Metric;
+use connector::money::{Currency, Money};
+use sandbox::cleeng::{Cycle, SentWebhook};
+use sandbox::crash::When;
 use sandbox::peer::{Fault, PeerRequest};
-use sandbox::stage::{CAPTURE_ONLY_METHOD, Stage};
+use sandbox::stage::{CAPTURE_ONLY_METHOD, OFFER, Stage, id};
 
 use crate::changes::CHANGES;
 use crate::faults::FAULTS;
@@ -159,4 +162,71 @@ async fn no_mutated_answer_of_either_side_leads_to_a_wrong_money_decision() {
             }
         }
     }
+}
+
+/// Cleeng cannot be reached for a day: the order lapses ("Create an order": 24 hours) before anybody could say what was held or taken for it.
+async fn unreachable_for_a_day(stage: &Stage, event: &SentWebhook) {
+    let until = stage.now().after(Duration::from_secs(23 * 3600));
+    while stage.now() < until {
+        stage.road.lay(Fault::NotSent, is_report);
+        let verdict = stage.deliver(event).await;
+        assert!(matches!(verdict, Verdict::Later { .. }), "{verdict:?}");
+        stage.clock.advance(Duration::from_secs(900));
+    }
+    stage.clock.advance(Duration::from_secs(2 * 3600));
+}
+
+/// Seed 2133.
+#[tokio::test]
+async fn what_is_held_or_taken_for_an_order_that_lapsed_is_reported_for_another_one() {
+    let (stage, cast) = at_first_attempt();
+    let authorisation = stage.authorisation(&cast, 72);
+    unreachable_for_a_day(&stage, &authorisation).await;
+    assert_eq!(stage.deliver_until_settled(&authorisation).await, settled("authorised"));
+    stage.clock.advance_to(cast.due);
+    assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, settled("captured"));
+    assert_eq!((statuses(&stage), stage.cleeng.orders().len()), (vec![PaymentStatus::Captured], 2));
+    assert_eq!((stage.adyen.authorisations(), stage.adyen.total_captured("USD")), (1, 999));
+    assert_balanced(&stage);
+
+    let stage = Stage::default();
+    let cast = stage.subscriber(CAPTURE_ONLY_METHOD);
+    stage.clock.advance_to(cast.due);
+    let capture = stage.capture(&cast);
+    unreachable_for_a_day(&stage, &capture).await;
+    assert_eq!(stage.deliver_until_settled(&capture).await, settled("captured"));
+    assert_eq!((statuses(&stage), stage.adyen.total_captured("USD")), (vec![PaymentStatus::Captured], 999));
+    assert_balanced(&stage);
+}
+
+#[tokio::test]
+async fn a_worker_that_dies_while_it_orders_again_neither_pays_nor_reports_twice() {
+    for when in [When::Before, When::After] {
+        for nth in 0.. {
+            let (stage, cast) = at_first_attempt();
+            let authorisation = stage.authorisation(&cast, 72);
+            unreachable_for_a_day(&stage, &authorisation).await;
+            stage.switch.arm(nth, when);
+            let survived = stage.switch.run(stage.deliver(&authorisation)).await.is_some();
+            stage.switch.disarm();
+            stage.clock.advance(Duration::from_secs(100));
+            assert_eq!(stage.deliver_until_settled(&authorisation).await, settled("authorised"), "death {when:?} call {nth}");
+            assert_eq!((statuses(&stage), stage.adyen.authorisations()), (vec![PaymentStatus::Authorised], 1), "death {when:?} call {nth}");
+            assert_balanced(&stage);
+            if survived {
+                assert!(nth >= 6, "{nth}: the question, the order, the report, and what is written before and after");
+                break;
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_order_for_another_amount_is_none_for_what_was_held() {
+    let (stage, cast) = at_first_attempt();
+    let authorisation = stage.authorisation(&cast, 72);
+    unreachable_for_a_day(&stage, &authorisation).await;
+    stage.cleeng.add_offer(id(OFFER), Money::new(1_099, Currency::new("USD").unwrap()), Cycle::MONTHLY);
+    assert_eq!(stage.deliver_until_settled(&authorisation).await, Verdict::Parked("cleeng_refused_report"));
+    assert_eq!(statuses(&stage), []);
 }

@@ -12,6 +12,7 @@
 mod capture;
 mod deactivation;
 mod deletion;
+mod deletion_in_flight;
 mod hooked;
 mod random;
 mod refund;
