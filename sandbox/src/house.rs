@@ -147,4 +147,9 @@ pub trait House: Peer {
     fn fail_next(&self) -> bool {
         false
     }
+
+    /// The next capture of a hold is refused, at once or when it is done, and the hold stays. False where a refused capture leaves no hold.
+    fn refuse_next_capture(&self) -> bool {
+        false
+    }
 }

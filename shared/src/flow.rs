@@ -212,6 +212,8 @@ pub struct Tally {
     pub watched: u32,
     /// Billing events that never came and were made up for.
     pub made_up: u32,
+    /// Holds that were released, because nobody will capture them.
+    pub released: u32,
     /// Subscriptions that are watched from now on.
     pub found: u32,
     /// What has to be looked at again later.

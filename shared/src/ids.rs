@@ -111,10 +111,12 @@ impl<K> Id<K> {
     }
 
     /// A JSON number where the id is one, else a string: Cleeng's reference asks for integers in request bodies
-    /// (Cleeng, "Create an order": `customerId` int).
+    /// (Cleeng, "Create an order": `customerId` int). A text that a number would not give back (`0012`, `+5`) stays a text, or it would be
+    /// somebody else's id.
     #[must_use]
     pub fn to_json_number(&self) -> Value {
-        self.0.parse::<u64>().map_or_else(|_| Value::from(self.0.as_str()), Value::from)
+        let number = self.0.parse::<u64>().ok().filter(|number| number.to_string() == self.0);
+        number.map_or_else(|| Value::from(self.0.as_str()), Value::from)
     }
 }
 
@@ -188,6 +190,15 @@ mod tests {
         let from_number: SubscriptionId = serde_json::from_value(json!(332_332_332)).unwrap();
         assert_eq!(from_text, from_number);
         assert_eq!(from_number.to_json_number(), json!(332_332_332));
+    }
+
+    #[test]
+    fn an_id_never_becomes_another_one_as_a_number() {
+        for text in ["0012", "+5", "00", "18446744073709551616"] {
+            let id = SubscriptionId::new(text).unwrap();
+            assert_eq!(SubscriptionId::from_json(&id.to_json_number()), Ok(id), "{text}");
+        }
+        assert_eq!(SubscriptionId::new("0").unwrap().to_json_number(), json!(0));
     }
 
     #[test]

@@ -178,12 +178,13 @@ impl Money {
         if fraction.len() > allowed {
             return Err(MoneyError::TooPrecise { currency, allowed: currency.exponent() });
         }
+        // Counted downwards: the least amount has no counterpart above zero.
         let mut minor: i64 = 0;
         for digit in whole.bytes().chain(fraction.bytes()).chain(std::iter::repeat_n(b'0', allowed.saturating_sub(fraction.len()))) {
             let digit = i64::from(digit.saturating_sub(b'0'));
-            minor = minor.checked_mul(10).and_then(|m| m.checked_add(digit)).ok_or(MoneyError::TooLarge)?;
+            minor = minor.checked_mul(10).and_then(|m| m.checked_sub(digit)).ok_or(MoneyError::TooLarge)?;
         }
-        let minor = if negative { minor.checked_neg().ok_or(MoneyError::TooLarge)? } else { minor };
+        let minor = if negative { minor } else { minor.checked_neg().ok_or(MoneyError::TooLarge)? };
         Ok(Self { minor, currency })
     }
 
@@ -305,6 +306,18 @@ mod tests {
         ] {
             assert_eq!(Money::parse(text, currency(code)), Ok(Money::new(minor, currency(code))), "{text} {code}");
         }
+    }
+
+    #[test]
+    fn the_least_and_the_greatest_amount_are_read_back() {
+        for currency in Currency::all() {
+            for minor in [i64::MIN, i64::MIN + 1, i64::MAX] {
+                let money = Money::new(minor, currency);
+                assert_eq!(Money::parse(&money.to_decimal(), currency), Ok(money));
+            }
+        }
+        assert_eq!(Money::parse("92233720368547758.08", currency("USD")), Err(MoneyError::TooLarge));
+        assert_eq!(Money::parse("-92233720368547758.09", currency("USD")), Err(MoneyError::TooLarge));
     }
 
     #[test]

@@ -332,7 +332,7 @@ async fn head_of(work: &mut Work, key: &Key) -> Result<Option<Key>, JournalError
     let mut parts = key.as_str().split('#');
     let subscription = match (parts.next(), parts.next()) {
         (Some("period" | "termination"), Some(subscription)) => SubscriptionId::new(subscription).ok(),
-        (Some("release"), Some(reference)) => match Reference::parse(reference) {
+        (Some("release" | "stale-hold"), Some(reference)) => match Reference::parse(reference) {
             Some(reference) => {
                 let payment = PaymentRecord::key(&reference);
                 work.load(std::slice::from_ref(&payment)).await?;
@@ -354,7 +354,7 @@ fn expiration_of(key: &Key) -> Option<i64> {
 
 /// Whether a round of reconciliation takes the obligation further without any event.
 fn goes_on_by_rounds(key: &Key) -> bool {
-    matches!(key.as_str().split('#').next(), Some("order" | "details" | "give-back"))
+    matches!(key.as_str().split('#').next(), Some("order" | "details" | "give-back" | "stale-hold"))
 }
 
 #[cfg(test)]

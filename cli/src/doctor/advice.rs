@@ -160,6 +160,15 @@ fn queues(deployment: &Deployment, findings: &mut Vec<Finding>) {
         let fix = format!("add {}=URL of its function's queue", topic.as_str());
         findings.push(Finding::error("EVENT_QUEUE_URLS", format!("lacks {}: its events cannot be brought back", topic.as_str()), fix));
     }
+    if !deployment.queues.contains_key(&Topic::SubscriptionReadyForTermination) {
+        let topic = Topic::SubscriptionReadyForTermination.as_str();
+        let problem = format!("lacks {topic}, which reconciliation needs to make up for terminations that never came");
+        findings.push(Finding::warning(
+            "EVENT_QUEUE_URLS",
+            problem,
+            "give the settings of reconciliation; gateway-notification's do without",
+        ));
+    }
     let mut owners: BTreeMap<&str, Topic> = BTreeMap::new();
     for (topic, url) in &deployment.queues {
         if let Some(other) = owners.insert(url, *topic) {

@@ -69,7 +69,8 @@ fn possible_keys(id: &str) -> Vec<Key> {
     if id.contains('#') {
         return vec![Key::from_stored(id)];
     }
-    let kinds = ["cleeng-payment", "head", "termination", "order", "deactivation", "capture", "payment", "release", "give-back"];
+    let kinds =
+        ["cleeng-payment", "head", "termination", "order", "deactivation", "capture", "payment", "release", "give-back", "stale-hold"];
     let mut keys: Vec<Key> = kinds.iter().map(|kind| Key::new(kind, &[id])).collect();
     keys.extend([Key::new("refund", &[id, "all"]), Key::new("release", &["cleeng", id])]);
     for gateway in GatewayName::ALL {
@@ -114,8 +115,8 @@ fn take(found: &mut Found, key: &Key, body: &str) -> Vec<Key> {
 
 fn of_payment(payment: &PaymentRecord) -> Vec<Key> {
     let reference = payment.reference.as_str();
-    let mut traces =
-        vec![Key::from_stored(payment.obligation.as_str()), Key::new("release", &[reference]), Key::new("give-back", &[reference])];
+    let mut traces = vec![Key::from_stored(payment.obligation.as_str())];
+    traces.extend(["release", "give-back", "stale-hold"].map(|kind| Key::new(kind, &[reference])));
     traces.extend(payment.refunds.iter().map(|part| Key::from_stored(part.obligation.as_str())));
     traces.extend(payment.told.iter().map(|told| Key::new("notification", &[reference, &told.key.replace('#', "_")])));
     traces.extend(payment.subscription.as_ref().map(Head::key));

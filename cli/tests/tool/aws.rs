@@ -131,6 +131,7 @@ impl Aws {
             steps: Vec::new(),
             finish: Some(Finish::Parked { reason: "charged_recently".to_owned(), money_unknown: false, resolved: false }),
             waiting_event: None,
+            queued_until: None,
         };
         let obligation = Obligation { attempts: vec![attempt], ..Obligation::new() };
         let put = Put {

@@ -71,16 +71,28 @@ async fn one_bad_message_among_several_keeps_all_from_being_sent() {
 }
 
 #[tokio::test]
+async fn a_termination_goes_to_the_queue_that_reconciliations_settings_name() {
+    let (stage, cast, _) = at_first_attempt();
+    let queue = Arc::new(CapturingQueue::default());
+    let termination = String::from_utf8(stage.termination(&cast).body.to_vec()).unwrap();
+    assert_eq!((replay(&stage, &queue, &termination).await.code, queue.sent().len()), (0, 1));
+}
+
+#[tokio::test]
 async fn a_queue_that_is_not_named_is_asked_for_and_one_that_refuses_is_explained() {
     let (stage, cast, _) = at_first_attempt();
     let queue = Arc::new(CapturingQueue::default());
     let termination = String::from_utf8(stage.termination(&cast).body.to_vec()).unwrap();
-    let answer = replay(&stage, &queue, &termination).await;
+    // As gateway-notification has them.
+    let mut settings = deployed();
+    let others = settings["EVENT_QUEUE_URLS"].split(',').filter(|entry| !entry.contains("Termination")).collect::<Vec<_>>().join(",");
+    settings.insert("EVENT_QUEUE_URLS".to_owned(), others);
+    let answer = operate_with(&stage, &queue, settings.clone(), &termination, &["replay", "-"]).await;
     assert!(answer.code == 2 && answer.text.contains("--queue"), "{}", answer.text);
     let named = ["replay", "-", "--queue", "https://sqs.eu-west-1.amazonaws.com/123456789012/termination"];
-    assert_eq!(operate_with(&stage, &queue, deployed(), &termination, &named).await.code, 0);
+    assert_eq!(operate_with(&stage, &queue, settings.clone(), &termination, &named).await.code, 0);
     assert_eq!(queue.sent().len(), 1);
     queue.fail_with(Some(QueueError::Refused("access denied")));
-    let answer = operate_with(&stage, &queue, deployed(), &termination, &named).await;
+    let answer = operate_with(&stage, &queue, settings, &termination, &named).await;
     assert!(answer.code == 2 && answer.text.contains("OperatorRoleArn"), "{}", answer.text);
 }

@@ -51,12 +51,13 @@ fn common() -> BTreeMap<String, String> {
     pairs.into_iter().map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-/// A deployment in AWS.
+/// A deployment in AWS, with the settings of reconciliation.
 pub(crate) fn deployed() -> BTreeMap<String, String> {
     let queue = |topic: &str| format!("{topic}=https://sqs.eu-west-1.amazonaws.com/123456789012/{topic}");
     let topics = [
         "subscriptionReadyForPaymentAuthorisation",
         "subscriptionReadyForPaymentCapture",
+        "subscriptionReadyForTermination",
         "paymentDetailsDeactivated",
         "refundPayment",
         "capturePayment",

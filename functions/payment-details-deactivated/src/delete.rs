@@ -3,6 +3,7 @@
 
 use connector::billing::Story;
 use connector::billing::case::{Case, StepTurn};
+use connector::billing::deleted::DELETE_DETAILS;
 use connector::billing::tokens::{self, Freedom};
 use connector::cleeng::{CALL_TIMEOUT, CleengError};
 use connector::flow::Verdict;
@@ -12,13 +13,18 @@ use connector::metrics::Metric;
 use crate::Gone;
 
 const DELETE_TOKEN: &str = "delete_token";
-const DELETE_DETAILS: &str = "delete_details";
 
 /// Deletes token and details as steps of the open attempt.
 pub(crate) async fn details(case: &mut Case<'_>, gone: &Gone) -> Story<()> {
     match freedom(case, gone).await? {
-        Freedom::Free => token(case, gone).await?,
-        Freedom::Used => warn(case, "token_still_used"),
+        Freedom::Free => {
+            close(case, gone).await?;
+            token(case, gone).await?;
+        }
+        Freedom::Used => {
+            close(case, gone).await?;
+            warn(case, "token_still_used");
+        }
         // Without the details nobody could delete the token any more: both stay.
         Freedom::Unknown => {
             warn(case, "token_use_unknown");
@@ -38,12 +44,15 @@ fn warn(case: &Case<'_>, reason: &'static str) {
 }
 
 async fn freedom(case: &mut Case<'_>, gone: &Gone) -> Story<Freedom> {
-    let (Some(token), Some(method), Some(_)) = (&gone.event.token, gone.method, &gone.event.customer) else {
-        return Ok(Freedom::Unknown);
-    };
-    let key = tokens::key(&case.world.rules.salt, method.gateway, token);
+    let (Some(key), Some(_)) = (gone.token_key(case.world), &gone.event.customer) else { return Ok(Freedom::Unknown) };
     let now = case.now();
     Ok(tokens::deactivated(&mut case.run.work, &key, &gone.event.details, gone.received_at, now).await?)
+}
+
+/// From the first intent on nobody pays with these details; whoever began to in the meantime has won.
+async fn close(case: &mut Case<'_>, gone: &Gone) -> Story<()> {
+    let Some(key) = gone.token_key(case.world) else { return Ok(()) };
+    Ok(tokens::deleting(&mut case.run.work, &key, &gone.event.details).await?)
 }
 
 /// Details that are gone already are deleted, so an unknown outcome is settled by doing it again.

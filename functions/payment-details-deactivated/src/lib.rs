@@ -5,10 +5,12 @@
 //! would release it; a cancel that the gateway only took is waited for. A payment that is being captured or is captured is left alone: a cancel never gives captured money back.
 
 mod delete;
+mod on_its_way;
 mod release;
 
 use async_trait::async_trait;
 use connector::billing::case::{Case, StepTurn};
+use connector::billing::deleted::deactivation_key;
 use connector::billing::{Story, later, read_failed, rules, tokens};
 use connector::cleeng::webhook::{DeactivationEvent, Topic, Verified, Webhook};
 use connector::cleeng::{CleengError, Payment};
@@ -22,6 +24,7 @@ use connector::journal::store::Key;
 use connector::lambda::queue::Envelope;
 use connector::metrics::Metric;
 
+use crate::on_its_way::OnItsWay;
 use crate::release::{Held, Left};
 
 const KIND: AttemptKind = AttemptKind::Deactivate;
@@ -31,6 +34,14 @@ const RELEASED: &str = "released";
 /// Cleans up after payment details.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DetailsDeactivated;
+
+impl Gone {
+    /// Where the journal keeps who uses the token; nothing where the event does not tell it.
+    fn token_key(&self, world: &World) -> Option<Key> {
+        let (token, method) = self.event.token.as_ref().zip(self.method)?;
+        Some(tokens::key(&world.rules.salt, method.gateway, token))
+    }
+}
 
 /// The event and whose it is.
 struct Gone {
@@ -55,7 +66,7 @@ async fn story(world: &World, webhook: &Verified<Webhook>, delivery: &Delivery) 
     let event = DeactivationEvent::read(webhook.get())?;
     let method = event.method.as_ref().map(|method| rules::our_method(world, method)).transpose()?;
     let gone = Gone { event, method, received_at: delivery.received_at };
-    let key = Key::new("deactivation", &[gone.event.details.as_str()]);
+    let key = deactivation_key(&gone.event.details);
     let mut case = Case::open_without_head(world, key, &[], delivery).await?;
     case.event = Some(Envelope::reseal(webhook, delivery.received_at).to_text());
     let verdict = clean_up(&mut case, &gone, delivery).await;
@@ -64,9 +75,11 @@ async fn story(world: &World, webhook: &Verified<Webhook>, delivery: &Delivery) 
 
 async fn clean_up(case: &mut Case<'_>, gone: &Gone, delivery: &Delivery) -> Story<Verdict> {
     let held = authorised(case.world, &gone.event.details).await?;
+    // Cleeng does not list what it was not told of yet.
+    let unlisted = on_its_way::holds(case.world, gone).await?;
     if case.attempt().is_none()
         && let Some(last) = case.run.obligation.last_finished(KIND)
-        && (held.is_empty() || case.run.obligation.was_parked())
+        && ((held.is_empty() && unlisted.is_empty()) || case.run.obligation.was_parked())
     {
         // Details can be made active again and be deactivated once more; what counts is whether something is held.
         let outcome = last.finish.as_ref().map_or("finished", Finish::as_str);
@@ -75,14 +88,27 @@ async fn clean_up(case: &mut Case<'_>, gone: &Gone, delivery: &Delivery) -> Stor
     if case.attempt().is_none() {
         case.open_attempt(KIND, gone.received_at, Some(gone.event.details.clone()))?;
     }
-    let left = release_all(case, gone, &held, delivery).await?;
+    let left = release_all(case, gone, &held, unlisted, delivery).await?;
     note_token(case, gone).await?;
     if left.contains(&Left::Parked) {
         return case.park("authorisation_not_released", false).await;
     }
     if case.world.rules.delete_deactivated_details {
+        // Written before it is looked: whoever began to pay with them before is seen, and whoever begins later takes them for inactive, says
+        // so, and keeps the deletion from beginning.
+        case.pause().await?;
+    }
+    let deletes = case.world.rules.delete_deactivated_details;
+    match on_its_way::look(case.world, gone, &noted(case)?).await? {
+        OnItsWay::Hold => return Err(later("authorisation_in_flight")),
+        // Cleeng is asked about these details until the capture is reported.
+        OnItsWay::Payment if deletes => return Err(later("capture_in_flight")),
+        // He may have to report it to Cleeng, which takes nothing that was made with details that are gone.
+        OnItsWay::WithAnOperator if deletes => return case.park("details_of_a_parked_payment", false).await,
+        OnItsWay::Nothing | OnItsWay::Payment | OnItsWay::WithAnOperator => {}
+    }
+    if deletes {
         if left.contains(&Left::BeingCaptured) {
-            // Cleeng is asked about these details until the capture is reported.
             return Err(later("capture_in_flight"));
         }
         all_final(case).await?;
@@ -102,11 +128,16 @@ async fn authorised(world: &World, details: &PaymentDetailsId) -> Story<Vec<Paym
 
 /// Releases every payment, each under an obligation of its own. One that has to wait does not hold back the others. Which ones they are is
 /// written first: Cleeng lists a payment no more as soon as it has taken its cancel, and whoever dies then, or gets no answer, is not done.
-async fn release_all(case: &mut Case<'_>, gone: &Gone, held: &[Payment], delivery: &Delivery) -> Story<Vec<Left>> {
+async fn release_all(case: &mut Case<'_>, gone: &Gone, held: &[Payment], unlisted: Vec<Held>, delivery: &Delivery) -> Story<Vec<Left>> {
     let (world, earlier) = (case.world, noted(case)?);
     let mut listed = Vec::new();
     for payment in held {
         listed.push(release::look_up(world, gone, payment).await?);
+    }
+    for hold in unlisted {
+        if listed.iter().all(|other: &Held| other.reference() != hold.reference()) {
+            listed.push(hold);
+        }
     }
     let mut all: Vec<Reference> = listed.iter().filter_map(Held::reference).cloned().collect();
     let no_more_listed: Vec<Reference> = earlier.iter().filter(|reference| !all.contains(reference)).cloned().collect();
@@ -168,14 +199,13 @@ async fn all_final(case: &mut Case<'_>) -> Story<()> {
     if case.now().since(opened) > case.world.rules.unknown_deadline {
         return Err(case.park("cancel_not_final", false).await?);
     }
-    case.keep_event();
+    case.keep_queued_event(None);
     Err(case.put_back(None, "cancel_not_final").await)
 }
 
 /// The journal learns that the details do not use their token any more; needed later by other details that share it.
 async fn note_token(case: &mut Case<'_>, gone: &Gone) -> Story<()> {
-    let (Some(token), Some(method)) = (&gone.event.token, gone.method) else { return Ok(()) };
-    let key = tokens::key(&case.world.rules.salt, method.gateway, token);
+    let Some(key) = gone.token_key(case.world) else { return Ok(()) };
     let now = case.now();
     tokens::deactivated(&mut case.run.work, &key, &gone.event.details, gone.received_at, now).await?;
     Ok(())

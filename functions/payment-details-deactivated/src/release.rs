@@ -4,6 +4,7 @@
 use connector::billing::case::{Case, Lookup};
 use connector::billing::find::{self, Stranger};
 use connector::billing::release::{Released, forget_live, give_up};
+use connector::billing::report::in_authorised_list;
 use connector::billing::{Story, later};
 use connector::cleeng::Payment;
 use connector::flow::{Delivery, World};
@@ -178,7 +179,12 @@ async fn release(case: &mut Case<'_>, gone: &Gone, reference: &Reference) -> Sto
             }
             // Cleeng knows of it before the journal does only while its authorisation is being reported.
             None | Some(PaymentState::Starting | PaymentState::Declined) => return Err(later("authorisation_in_flight")),
-            Some(PaymentState::Authorised | PaymentState::Cancelling | PaymentState::Cancelled | PaymentState::Expired) => {}
+            Some(PaymentState::Authorised) => {}
+            Some(PaymentState::Cancelling | PaymentState::Cancelled | PaymentState::Expired) => {
+                if released_by_another(case, gone, reference).await? {
+                    return Ok(Left::Released);
+                }
+            }
         }
         case.open_attempt(KIND, gone.received_at, Some(gone.event.details.clone()))?;
         if let Some(attempt) = case.run.obligation.open_mut() {
@@ -196,6 +202,12 @@ async fn release(case: &mut Case<'_>, gone: &Gone, reference: &Reference) -> Sto
         }
         Released::Refused(_) => leave_alone(case, reference).await,
     }
+}
+
+/// Whether another flow has released it, and told Cleeng, since Cleeng listed it: to ask the gateway for it again would end as a cancel that failed.
+async fn released_by_another(case: &Case<'_>, gone: &Gone, reference: &Reference) -> Story<bool> {
+    let live = case.head.live.as_ref().is_some_and(|live| live.reference == *reference);
+    Ok(!live && in_authorised_list(case, &gone.event.details, reference).await?.is_none())
 }
 
 /// What became of it before.

@@ -10,6 +10,7 @@ use std::time::Duration;
 use connector::clock::Timestamp;
 use connector::flow::{Delivery, Tally, Verdict, World};
 use connector::gateway::Reference;
+use connector::journal::QUEUE_PATIENCE;
 use connector::journal::record::Obligation;
 use connector::journal::run::look_again_after;
 use connector::journal::store::{CommitError, Key, Put, Stored};
@@ -17,6 +18,7 @@ use connector::metrics::Metric;
 use connector::purchase::expire_purchase;
 use connector::purchase::give_back::give_back;
 
+use crate::holds;
 use crate::watch::{self, Watched};
 
 /// So many documents are asked for at a time.
@@ -53,7 +55,7 @@ pub(crate) async fn go_round(world: &World, delivery: &Delivery) -> Tally {
                 return tally;
             }
             if key.as_str().starts_with("head#") {
-                watch_over(world, &key, &mut tally, &mut slow_down).await;
+                watch_over(world, &key, delivery, &mut tally, &mut slow_down).await;
                 continue;
             }
             tally.due = tally.due.saturating_add(1);
@@ -69,13 +71,14 @@ pub(crate) async fn go_round(world: &World, delivery: &Delivery) -> Tally {
 }
 
 /// Looks whether the next event of a subscription came, unless Cleeng asked to slow down before.
-async fn watch_over(world: &World, key: &Key, tally: &mut Tally, slow_down: &mut bool) {
+async fn watch_over(world: &World, key: &Key, delivery: &Delivery, tally: &mut Tally, slow_down: &mut bool) {
     if *slow_down {
         return;
     }
     tally.watched = tally.watched.saturating_add(1);
-    let counter = match watch::look(world, key).await {
+    let counter = match watch::look(world, key, &own(delivery, key)).await {
         Watched::Fine => return,
+        Watched::Released => &mut tally.released,
         Watched::MadeUp => &mut tally.made_up,
         Watched::PutOff => &mut tally.put_off,
         Watched::Throttled => {
@@ -138,7 +141,11 @@ async fn take(world: &World, key: &Key) -> Taken {
 /// Whether a function is at it, or another round was a moment ago, behind which the index may lag.
 pub(crate) fn is_in_hand(obligation: &Obligation, now: Timestamp) -> bool {
     let looked_at = obligation.looked_at.is_some_and(|at| now.since(at) < INDEX_LAG);
-    looked_at || obligation.lease.as_ref().is_some_and(|lease| lease.until > now)
+    looked_at || is_leased(obligation, now)
+}
+
+fn is_leased(obligation: &Obligation, now: Timestamp) -> bool {
+    obligation.lease.as_ref().is_some_and(|lease| lease.until > now)
 }
 
 /// Whether nothing is left to be done.
@@ -161,21 +168,35 @@ pub(crate) fn kind_of(key: &Key) -> (&str, &str) {
 enum Looked {
     BroughtBack,
     Ended,
+    Released,
     PutOff,
     Failed,
 }
 
 async fn look_at(world: &World, key: &Key, obligation: &Obligation, delivery: &Delivery) -> Looked {
     let (kind, rest) = kind_of(key);
-    let own = Delivery { id: format!("{}/{key}", delivery.id), ..delivery.clone() };
+    let own = own(delivery, key);
     match kind {
         "order" | "details" => after(expire_purchase(world, key, &own).await),
         "give-back" => match Reference::parse(rest) {
             Some(reference) => after(give_back(world, &reference, None, &own).await),
             None => Looked::PutOff,
         },
+        holds::KEY => match Reference::parse(rest) {
+            Some(reference) => after_release(holds::go_on(world, &reference, &own).await),
+            None => Looked::PutOff,
+        },
         _ => bring_back(world, key, obligation).await,
     }
+}
+
+/// What is done about a document has leases of its own.
+fn own(delivery: &Delivery, key: &Key) -> Delivery {
+    Delivery { id: format!("{}/{key}", delivery.id), ..delivery.clone() }
+}
+
+fn after_release(verdict: Verdict) -> Looked {
+    if verdict == Verdict::Settled("released") { Looked::Released } else { after(verdict) }
 }
 
 fn after(verdict: Verdict) -> Looked {
@@ -185,11 +206,15 @@ fn after(verdict: Verdict) -> Looked {
     }
 }
 
-/// The event that waits goes back to its queue. A copy too many is harmless.
+/// The event that waits goes back to its queue, unless it is there. A copy too many is harmless, but each stays until the wait is over.
 async fn bring_back(world: &World, key: &Key, obligation: &Obligation) -> Looked {
-    let Some(event) = obligation.open().and_then(|attempt| attempt.waiting_event.as_deref()) else { return Looked::PutOff };
+    let attempt = obligation.open().filter(|attempt| !attempt.is_queued(world.clock.now()));
+    let Some(event) = attempt.and_then(|attempt| attempt.waiting_event.as_deref()) else { return Looked::PutOff };
     match world.requeue.requeue(event).await {
-        Ok(()) => Looked::BroughtBack,
+        Ok(()) => {
+            note_copy(world, key).await;
+            Looked::BroughtBack
+        }
         Err(error) => {
             tracing::error!(obligation = %key, %error, "a waiting event could not be brought back");
             Looked::Failed
@@ -197,10 +222,28 @@ async fn bring_back(world: &World, key: &Key, obligation: &Obligation) -> Looked
     }
 }
 
+/// Remembers that there is a copy again, for as long as its queue delivers it. Whatever keeps this from being written, a function that is at it
+/// first of all, one copy more is harmless.
+async fn note_copy(world: &World, key: &Key) {
+    let Ok(Some(stored)) = load(world, key).await else { return };
+    let Ok(mut obligation) = serde_json::from_str::<Obligation>(&stored.body) else { return };
+    let now = world.clock.now();
+    if is_leased(&obligation, now) {
+        return;
+    }
+    let Some(attempt) = obligation.open_mut() else { return };
+    attempt.queued_until = Some(now.after(QUEUE_PATIENCE));
+    let Ok(body) = serde_json::to_string(&obligation) else { return };
+    let due_at = Some(now.after(look_again_after(&obligation, now)));
+    let put = Put { key: key.clone(), expected: Some(stored.version), body, due_at, parked_since: None, expires_at: None };
+    let _written_or_one_copy_more = world.store.commit(&[put]).await;
+}
+
 fn count(tally: &mut Tally, key: &Key, looked: Looked) {
     let (counter, word) = match looked {
         Looked::BroughtBack => (&mut tally.brought_back, "brought_back"),
         Looked::Ended => (&mut tally.ended, "ended"),
+        Looked::Released => (&mut tally.released, "released"),
         Looked::PutOff => (&mut tally.put_off, "put_off"),
         Looked::Failed => (&mut tally.failed, "failed"),
     };

@@ -7,7 +7,8 @@
 //! |---|---|
 //! | an order or a storing of details whose customer is away | what can be done without him; after its time it is ended and called off at the gateway, so that nothing is left hanging |
 //! | a payment that is being given back | the giving back goes on |
-//! | an event that waits in the journal for a gateway's word | it goes back to its own queue: its function looks whether the word came, or its deadline did |
+//! | what is held for a period that was paid in another way | it goes back, at the gateway and in Cleeng (`holds.rs`) |
+//! | an event that waits in the journal for a gateway's word | unless it is still on its own queue, it goes back there: its function looks whether the word came, or its deadline did |
 //! | a subscription whose next billing event should have been here | Cleeng is asked what it expects; an event that never came is put on its queue (`watch.rs`) |
 //! | nothing: on and on, as far as the time allows | all subscriptions of our payment methods are read, and what is new is watched from then on (`scan.rs`) |
 //! | anything else unsettled | its event is on its queue; only its age is counted |
@@ -16,6 +17,7 @@
 //! has no list of them.
 
 mod due;
+mod holds;
 pub mod plan;
 mod scan;
 mod watch;

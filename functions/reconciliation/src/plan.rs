@@ -7,6 +7,7 @@ use connector::journal::record::Obligation;
 use connector::journal::store::Key;
 
 use crate::due::{is_in_hand, is_settled, kind_of};
+use crate::holds;
 
 /// What a round would do.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -15,6 +16,8 @@ pub enum Plan {
     GoOnWithoutCustomer,
     /// The giving back goes on.
     GoOnGivingBack,
+    /// The release of what is held for a period that was paid in another way goes on.
+    GoOnReleasing,
     /// The event that waits goes back to its queue.
     BringBack,
     /// Nothing: its event is on its queue.
@@ -41,6 +44,7 @@ impl Plan {
         match self {
             Self::GoOnWithoutCustomer => "goes on without the customer, or ends it when its time is over".to_owned(),
             Self::GoOnGivingBack => "goes on giving the payment back".to_owned(),
+            Self::GoOnReleasing => "goes on releasing what is held for a period that was paid in another way".to_owned(),
             Self::BringBack => "puts the waiting event back on its queue".to_owned(),
             Self::LeaveToQueue => "nothing: its event is on its queue".to_owned(),
             Self::LeaveToWorker => "nothing: a function is at it, or just was".to_owned(),
@@ -60,6 +64,7 @@ impl Plan {
         match self {
             Self::GoOnWithoutCustomer => "go_on_without_customer",
             Self::GoOnGivingBack => "go_on_giving_back",
+            Self::GoOnReleasing => "go_on_releasing",
             Self::BringBack => "bring_back",
             Self::LeaveToQueue => "leave_to_queue",
             Self::LeaveToWorker => "leave_to_worker",
@@ -88,8 +93,9 @@ pub fn plan(key: &Key, body: &str, now: Timestamp) -> Plan {
     match kind {
         "order" | "details" => Plan::GoOnWithoutCustomer,
         "give-back" if Reference::parse(rest).is_some() => Plan::GoOnGivingBack,
+        holds::KEY if Reference::parse(rest).is_some() => Plan::GoOnReleasing,
         "give-back" => Plan::LeaveToQueue,
-        _ if obligation.open().is_some_and(|attempt| attempt.waiting_event.is_some()) => Plan::BringBack,
+        _ if obligation.open().is_some_and(|attempt| attempt.waiting_event.is_some() && !attempt.is_queued(now)) => Plan::BringBack,
         _ => Plan::LeaveToQueue,
     }
 }

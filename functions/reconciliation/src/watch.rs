@@ -13,13 +13,14 @@ use connector::billing::rules;
 use connector::billing::watch::{Expectation, Expected, LOOK_IN_FLIGHT, SLACK, Watch};
 use connector::cleeng::{CleengError, Subscription, SubscriptionStatus};
 use connector::clock::Timestamp;
-use connector::flow::World;
+use connector::flow::{Delivery, Verdict, World};
 use connector::ids::PaymentMethodId;
 use connector::journal::record::Obligation;
 use connector::journal::store::{Key, Put, Stored};
 use connector::metrics::Metric;
 
 use crate::due::load;
+use crate::holds;
 
 /// What was looked at in vain is looked at again so much later.
 const LATER: Duration = Duration::from_secs(3600);
@@ -35,6 +36,8 @@ pub(crate) enum Watched {
     Fine,
     /// An event that never came is on its queue.
     MadeUp,
+    /// What was held for a period that was paid in another way is released.
+    Released,
     /// It has to be looked at again.
     PutOff,
     /// Cleeng asks to slow down: no more of these in this round.
@@ -44,7 +47,7 @@ pub(crate) enum Watched {
 }
 
 /// Looks at the head of a subscription that is due.
-pub(crate) async fn look(world: &World, key: &Key) -> Watched {
+pub(crate) async fn look(world: &World, key: &Key, delivery: &Delivery) -> Watched {
     let stored = match load(world, key).await {
         Ok(Some(stored)) => stored,
         Ok(None) => return Watched::Fine,
@@ -69,6 +72,9 @@ pub(crate) async fn look(world: &World, key: &Key) -> Watched {
             return write(world, key, &stored, &head, Some(now.after(LATER)), Watched::Failed).await;
         }
     };
+    if let Some(watched) = release_stale(world, &head, &subscription, delivery).await {
+        return watched;
+    }
     let method = subscription.payment_method.as_ref().or(head.method.as_ref()).cloned();
     let Some((method, rules)) = method.and_then(|id| world.rules.methods.get(&id).copied().map(|rules| (id, rules))) else {
         return let_go(world, key, &stored, head).await;
@@ -89,12 +95,27 @@ pub(crate) async fn look(world: &World, key: &Key) -> Watched {
     }
 }
 
+/// Gives back what nobody will capture, because its period was paid in another way. Nothing where there is no such hold, or where it is doubtful:
+/// then the look goes on, and the drift is told.
+async fn release_stale(world: &World, head: &Head, subscription: &Subscription, delivery: &Delivery) -> Option<Watched> {
+    // What Cleeng ended by itself is given back by its termination.
+    let ended = subscription.status == SubscriptionStatus::Terminated;
+    let live = head.live.as_ref().filter(|live| !ended && holds::looks_stale(world, live, subscription))?;
+    match holds::release(world, &subscription.id, &live.reference, delivery).await {
+        Verdict::Settled("released") => Some(Watched::Released),
+        Verdict::Settled(_) | Verdict::NotOurs => None,
+        Verdict::Parked(_) => Some(Watched::PutOff),
+        Verdict::Later { reason: "cleeng_throttled", .. } => Some(Watched::Throttled),
+        Verdict::Later { .. } => Some(Watched::PutOff),
+    }
+}
+
 /// What Cleeng and the journal say differently, for an operator to see. The next event puts it right, or parks.
 fn note_drift(world: &World, key: &Key, head: &Head, subscription: &Subscription, now: Timestamp) {
     let paid = |expiration: Timestamp| subscription.paid_until > expiration.after(LATER);
     let unpaid = |at: Timestamp| now > at.after(RESTING);
     let drift = match (&head.live, &head.last_charge) {
-        (Some(live), _) if paid(live.expiration) => "drift_hold_for_a_paid_period",
+        (Some(live), _) if paid(live.expiration) => holds::DRIFT,
         (None, Some(charge)) if charge.certain && !paid(charge.expiration) && unpaid(charge.at) => "drift_charged_and_not_paid_in_cleeng",
         _ => return,
     };

@@ -5,9 +5,9 @@
 use async_trait::async_trait;
 use connector::billing::Story;
 use connector::billing::case::Case;
-use connector::billing::pay::{self, Paid};
+use connector::billing::pay::{self, DETAILS_DELETED, Paid};
 use connector::billing::release::release_live;
-use connector::billing::report::{self, New};
+use connector::billing::report::{self, New, Told};
 use connector::billing::rules::{self, Asked, Standing};
 use connector::cleeng::webhook::{BillingEvent, Topic, Verified, Webhook};
 use connector::flow::{Billing, Delivery, Flow, Method, Verdict, World};
@@ -92,15 +92,21 @@ async fn attempt(case: &mut Case<'_>, event: &BillingEvent, method_id: &PaymentM
     release_live(case).await?;
     let order = pay::order(case, event, method_id).await?;
     match pay::pay(case, event, method, &order, KIND).await? {
-        Paid::Done(reference) => {
-            report::new_payment(case, event, &order.id, &reference, New::Authorised).await?;
-            case.finish(Finish::Authorised).await
-        }
+        Paid::Done(reference) => match report::new_payment(case, event, &order.id, &reference, New::Authorised).await? {
+            Told::Yes => case.finish(Finish::Authorised).await,
+            Told::Never => case.finish(details_deleted()).await,
+        },
         Paid::Declined(reference, decline) => {
             report::new_payment(case, event, &order.id, &reference, New::Rejected(&decline)).await?;
             case.finish(Finish::Declined { class: decline.class, code: decline.code }).await
         }
+        Paid::DetailsDeleted => case.finish(details_deleted()).await,
     }
+}
+
+/// Others took the place of the details that the event names, and Cleeng takes no report with these any more.
+fn details_deleted() -> Finish {
+    Finish::Stale { reason: DETAILS_DELETED.to_owned() }
 }
 
 /// The period is authorised already. If the expiry moved meanwhile, the authorisation moves with it: it is used, never doubled.

@@ -2,9 +2,9 @@
 
 use connector::billing::Story;
 use connector::billing::case::{Case, Lookup};
+use connector::billing::deleted::authorised_payments;
 use connector::billing::gateway_step::reference_of;
 use connector::billing::head::Live;
-use connector::billing::read_failed;
 use connector::cleeng::webhook::BillingEvent;
 use connector::cleeng::{Payment, PaymentStatus};
 use connector::flow::Method;
@@ -25,7 +25,7 @@ pub(crate) enum Adopted {
 
 /// Takes the one authorised payment of the event's details, customer and offer into the journal, in memory.
 pub(crate) async fn adopt_authorisation(case: &mut Case<'_>, event: &BillingEvent, method: Method) -> Story<Adopted> {
-    let list = case.world.cleeng.authorised_payments(&event.payment_details).await.map_err(|error| read_failed(&error))?;
+    let list = authorised_payments(case.world, &event.payment_details).await?;
     let mut found = Vec::new();
     for payment in list {
         if let Some((external, amount)) = fits(&payment, event)

@@ -9,7 +9,7 @@ mod adopt;
 use async_trait::async_trait;
 use connector::billing::capture::capture;
 use connector::billing::case::Case;
-use connector::billing::pay::{self, Paid};
+use connector::billing::pay::{self, DETAILS_DELETED, Paid};
 use connector::billing::release::release_live;
 use connector::billing::report::{self, New};
 use connector::billing::rules::{self, Asked, Standing};
@@ -119,6 +119,8 @@ async fn charge(case: &mut Case<'_>, event: &BillingEvent, method_id: &PaymentMe
             report::new_payment(case, event, &order.id, &reference, New::Rejected(&decline)).await?;
             case.finish(Finish::Declined { class: decline.class, code: decline.code }).await
         }
+        // Never silently done: what comes next is a termination.
+        Paid::DetailsDeleted => case.park(DETAILS_DELETED, false).await,
     }
 }
 

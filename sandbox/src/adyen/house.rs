@@ -108,6 +108,10 @@ impl House for Adyen {
         self.fail_next_modification("Insufficient balance on payment");
         true
     }
+
+    fn refuse_next_capture(&self) -> bool {
+        self.fail_next()
+    }
 }
 
 fn entry(payment: &Payment) -> LedgerEntry {

@@ -72,6 +72,8 @@ pub struct Quirks {
     pub refund_fields: RefundFields,
     /// Whether a subscription tells what comes next, and when.
     pub tells_next: bool,
+    /// Whether a capture is told as next while anything of the subscription is authorised, for whatever period.
+    pub counts_every_hold: bool,
 }
 
 impl Default for Quirks {
@@ -92,6 +94,7 @@ impl Default for Quirks {
             free_start: FreeStart::InitialPayment,
             refund_fields: RefundFields::default(),
             tells_next: true,
+            counts_every_hold: false,
         }
     }
 }

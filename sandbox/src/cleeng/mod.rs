@@ -28,7 +28,7 @@ use connector::cleeng::webhook::Topic;
 use connector::clock::{Clock, Timestamp};
 use connector::http::Method;
 use connector::ids::{
-    CustomerId, Id, NotAnId, OfferId, OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, PublisherId, SubscriptionId,
+    CustomerId, ExternalPaymentId, Id, NotAnId, OfferId, OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, PublisherId, SubscriptionId,
 };
 use connector::money::Money;
 use desk::{Desk, No, Served};
@@ -183,6 +183,14 @@ impl CleengSimulator {
     pub fn prolong(&self, id: &SubscriptionId, until: Timestamp) {
         if let Some(subscription) = self.lock().books.subscriptions.get_mut(id) {
             subscription.date_to = until;
+        }
+    }
+
+    /// A payment that this connector knows nothing of pays a subscription until then.
+    pub fn pay_elsewhere(&self, id: &SubscriptionId, external: &ExternalPaymentId, until: Timestamp) {
+        if let Some(subscription) = self.lock().books.subscriptions.get_mut(id) {
+            subscription.date_to = until;
+            subscription.latest_payment = Some(external.clone());
         }
     }
 

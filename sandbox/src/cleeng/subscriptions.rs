@@ -101,7 +101,9 @@ impl Desk<'_> {
 
     fn show_subscription(&self, subscription: &SubscriptionRecord) -> Value {
         let live = self.books.live_payment(&subscription.id, subscription.date_to);
-        let held = live.is_some_and(|payment| payment.status == PaymentStatus::Authorised);
+        let any = self.books.payments.values().filter(|payment| payment.subscription.as_ref() == Some(&subscription.id));
+        let any = any.filter(|_| self.quirks.counts_every_hold);
+        let held = live.into_iter().chain(any).any(|payment| payment.status == PaymentStatus::Authorised);
         let first = self.books.methods.get(&subscription.method).is_some_and(|method| method.dunning.authorised_first);
         let action = match subscription.status {
             SubscriptionStatus::Active if self.quirks.tells_next => json!(if first && !held { "authorise" } else { "capture" }),

@@ -6,7 +6,7 @@ use connector::money::Money;
 use serde_json::{Value, json};
 
 use super::PayPal;
-use super::state::{Order, State};
+use super::state::{Capture, Order, State};
 use crate::house::{Entry, House, LedgerEntry, Posted, Standing, with_query};
 use crate::stage::known;
 
@@ -90,12 +90,19 @@ impl House for PayPal {
     fn expire(&self, payment: &ExternalPaymentId) {
         self.expire(payment.as_str());
     }
+
+    fn refuse_next_capture(&self) -> bool {
+        self.next_capture_is("DECLINED");
+        true
+    }
 }
 
 /// An order is one payment, whatever ids it goes through.
 fn entry(state: &State, order: &Order) -> LedgerEntry {
     let held = state.authorisations.iter().find(|one| one.order == order.id && one.renews.is_none());
-    let capture = state.captures.iter().rev().find(|one| one.order == order.id);
+    // A refused capture that did not close its authorisation left everything as it was.
+    let left = |one: &Capture| held.is_some_and(|held| held.status != "CAPTURED" && matches!(one.status, "DECLINED" | "FAILED"));
+    let capture = state.captures.iter().rev().find(|one| one.order == order.id && !left(one));
     let id = capture.map(|one| &one.id).or(held.map(|one| &one.id)).unwrap_or(&order.id);
     let taken = capture.filter(|one| matches!(one.status, "COMPLETED" | "PARTIALLY_REFUNDED" | "REFUNDED"));
     let standing = match (capture, held.map(|one| one.status)) {

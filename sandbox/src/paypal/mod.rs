@@ -94,6 +94,11 @@ impl PayPal {
         self.lock().config.certificate_host = certificate_host.to_owned();
     }
 
+    /// It tells another of the app's webhooks from now on.
+    pub fn tell_as(&self, webhook_id: &str) {
+        self.lock().config.webhook_id = webhook_id.to_owned();
+    }
+
     /// Stores details for Cleeng's customer and returns the token as the adapter writes it.
     pub fn store_details(&self, customer: &str) -> String {
         let mut state = self.lock();
@@ -146,6 +151,11 @@ impl PayPal {
     /// The next capture of an authorisation comes to this status: `PENDING`, `DECLINED` or `FAILED`.
     pub fn next_capture_is(&self, status: &'static str) {
         self.lock().next_capture = Some(status);
+    }
+
+    /// Somebody takes what is held by hand, and nobody tells.
+    pub fn capture_by_hand(&self, authorisation: &str) {
+        payments::capture_by_hand(&mut self.lock(), authorisation);
     }
 
     /// The next refund comes to this status: `PENDING` or `FAILED`.

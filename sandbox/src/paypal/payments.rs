@@ -77,6 +77,16 @@ fn capture(state: &mut State, authorisation: &Authorisation, body: &Value, now: 
     Ok(Made::Capture(id))
 }
 
+/// See [`super::PayPal::capture_by_hand`].
+pub(super) fn capture_by_hand(state: &mut State, authorisation: &str) {
+    let Some(held) = state.authorisation(authorisation).filter(|held| held.status == "CREATED").cloned() else { return };
+    let id = state.next_id();
+    push_capture(state, &id, &held.order, Some(&held.id), held.amount, "COMPLETED");
+    if let Some(held) = state.authorisation_mut(authorisation) {
+        held.status = "CAPTURED";
+    }
+}
+
 fn reauthorise(state: &mut State, authorisation: &Authorisation, body: &Value, now: Timestamp) -> Result<Made, Refused> {
     let amount = read_amount(body.get("amount"))?;
     match authorisation.status {

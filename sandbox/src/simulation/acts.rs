@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::agenda::{Content, Happening, Letter, Life, Rotated};
 use super::cast::{self, Member, Visitor};
 use super::climate::Climate;
+use super::night::Night;
 use super::pages::PAGE_WAITS;
 use super::theatre::{Came, Errand, Theatre};
 use crate::cleeng::SentWebhook;
@@ -109,7 +110,7 @@ impl Theatre<'_> {
             let (topic, now) = (webhook.topic, self.sky.now());
             if self.sky.happens(|climate| climate.dropped) {
                 self.sky.note(|| format!("Cleeng loses a {topic:?}"));
-                self.audit.lost_webhooks = self.audit.lost_webhooks.saturating_add(1);
+                self.audit.loses(&webhook);
                 continue;
             }
             let times = if self.sky.happens(|climate| climate.twice) { 2 } else { 1 };
@@ -132,6 +133,12 @@ impl Theatre<'_> {
     }
 
     pub(super) fn happen(&mut self, happening: Happening) {
+        if let Some(night) = self.night.filter(|night| night.is(self.sky.now()))
+            && Night::holds_up(&happening)
+        {
+            self.agenda.put(night.dawn.after(self.dice.time(0, 120)), happening);
+            return;
+        }
         match happening {
             Happening::Webhook(webhook) => self.webhook(&webhook),
             Happening::Posted(gateway, posted) => self.notice(gateway, posted),
@@ -321,7 +328,7 @@ impl Theatre<'_> {
                 if status != 200 {
                     self.sky.note(|| format!("the door answers {status}"));
                     self.agenda.put(now.after(self.dice.time(60, 900)), Happening::Posted(gateway, posted));
-                    self.audit.refused_at_the_door(gateway, status, &self.sky);
+                    self.audit.refused_at_the_door(status, &self.sky);
                 }
             }
             Came::Forged(status) => {

@@ -4,18 +4,19 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
+use connector::cleeng::webhook::Topic;
 use connector::clock::Timestamp;
 use connector::flow::Verdict;
 use connector::front::Reply;
-use connector::gateway::GatewayName;
-use connector::ids::PaymentDetailsId;
+use connector::ids::{PaymentDetailsId, SubscriptionId};
 use connector::journal::payment::PaymentState;
+use serde_json::Value;
 
 use super::agenda::Content;
 use super::sky::Sky;
 use super::watch::{Unsettled, Watch};
 use crate::books::{compare, doubled, is_kept};
-use crate::cleeng::PaymentRecord;
+use crate::cleeng::{PaymentRecord, SentWebhook};
 use crate::house::{LedgerEntry, Standing};
 use crate::stage::Stage;
 
@@ -27,17 +28,42 @@ const OLD_EVENTS: Duration = Duration::from_secs(24 * 3_600);
 
 /// Looks at both sides' books, again and again.
 pub(super) struct Audit {
-    /// Webhooks of Cleeng that never came.
-    pub(super) lost_webhooks: u32,
+    /// Webhooks that never came, and what they were about: a subscription or payment details.
+    lost: BTreeSet<(String, String)>,
     /// Details that others took the place of, and when.
     pub(super) replaced: BTreeMap<PaymentDetailsId, Timestamp>,
+    /// How long nobody worked behind the queues.
+    pub(super) night: Duration,
     captured: BTreeSet<String>,
     violations: usize,
 }
 
 impl Audit {
     pub(super) fn of(stage: &Stage) -> Self {
-        Self { lost_webhooks: 0, replaced: BTreeMap::new(), captured: BTreeSet::new(), violations: stage.cleeng.violations().len() }
+        Self {
+            lost: BTreeSet::new(),
+            replaced: BTreeMap::new(),
+            night: Duration::ZERO,
+            captured: BTreeSet::new(),
+            violations: stage.cleeng.violations().len(),
+        }
+    }
+
+    /// A webhook of Cleeng never comes.
+    pub(super) fn loses(&mut self, webhook: &SentWebhook) {
+        let body: Value = serde_json::from_slice(&webhook.body).unwrap_or_default();
+        let named = |name: &str| body.pointer(&format!("/data/{name}")).map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
+        let about = named("subscriptionId").or_else(|| named("paymentDetailsId")).unwrap_or_default();
+        self.lost.insert((format!("{:?}", webhook.topic), about));
+    }
+
+    /// Whether an event was lost that reconciliation cannot make up for, and that would have released what is held with these details for this
+    /// subscription: Cleeng has no list of announcements about details, and whether nobody pays for a subscription any more is for Cleeng to say.
+    fn lost_a_release(&self, subscription: Option<&SubscriptionId>, details: Option<&PaymentDetailsId>) -> bool {
+        let lost =
+            |topic: Topic, about: Option<&str>| about.is_some_and(|about| self.lost.contains(&(format!("{topic:?}"), about.to_owned())));
+        lost(Topic::SubscriptionReadyForTermination, subscription.map(SubscriptionId::as_str))
+            || lost(Topic::PaymentDetailsDeactivated, details.map(PaymentDetailsId::as_str))
     }
 
     /// What must be true at any time.
@@ -95,9 +121,7 @@ impl Audit {
     fn newly_captured(&self, entry: &LedgerEntry, watch: &Watch, sky: &Sky) {
         let of_period = watch.standing_of(&entry.reference).is_some_and(|(obligation, _)| obligation.starts_with("period#"));
         let replaced = watch.made_with(&entry.reference).filter(|_| of_period).and_then(|details| self.replaced.get(&details));
-        // An event that is made up for names the details that the journal knows; Cleeng does not tell others.
-        let made_up = sky.was_alarmed(super::secrets::MADE_UP);
-        if !made_up && replaced.is_some_and(|at| sky.now().since(*at) > OLD_EVENTS) {
+        if replaced.is_some_and(|at| sky.now().since(*at) > OLD_EVENTS.saturating_add(self.night)) {
             sky.find(format!("{} is captured with details that were replaced", entry.reference));
         }
     }
@@ -135,11 +159,10 @@ impl Audit {
         sky.find(format!("{what} ends among the dead letters"));
     }
 
-    /// The door did not take what a gateway posted. 401 is for PayPal's alone, when nobody can tell whether it is its, and for whoever looks at a
-    /// signature when its time is over: it comes again.
-    pub(super) fn refused_at_the_door(&self, gateway: GatewayName, status: u64, sky: &Sky) {
-        let too_late = sky.was_alarmed(UNDEAD);
-        let undecided = status == 401 && !sky.is_fair() && (gateway == GatewayName::PayPal || too_late);
+    /// The door did not take what a gateway posted: it comes again. 401 is for whoever looks at a signature when its time is over, and 503 for
+    /// when nobody can tell whether it is the gateway's.
+    pub(super) fn refused_at_the_door(&self, status: u64, sky: &Sky) {
+        let undecided = status == 401 && !sky.is_fair() && sky.was_alarmed(UNDEAD);
         if status != 503 && status != 500 && !undecided {
             sky.find(format!("the door answers {status} to a true notification"));
         }
@@ -166,8 +189,8 @@ impl Audit {
         let (ours, theirs) = (stage.cleeng.payments(), ledger(stage));
         for payment in &ours {
             let entry = theirs.iter().find(|other| other.external_payment_id == payment.external_payment_id);
-            // A hold that lapsed is told by its capture event, which never came.
-            let untold = self.lost_webhooks > 0
+            // A hold that lapsed is told by whatever would have released it, which never came.
+            let untold = self.lost_a_release(payment.subscription.as_ref(), payment.details.as_ref())
                 && payment.status == PaymentStatus::Authorised
                 && entry.is_some_and(|entry| entry.standing == Standing::Expired);
             if let Some(line) = compare(payment, entry)
@@ -184,8 +207,11 @@ impl Audit {
                 sky.find(format!("{} ({}) at the gateway is unknown to Cleeng", entry.external_payment_id, entry.reference));
             }
             let held = entry.standing == Standing::Authorised && entry.amount.minor > 0;
-            // Whoever loses the event of a capture or a termination leaves the hold to lapse by itself.
-            if held && self.lost_webhooks == 0 && !excused() {
+            let record = watch.payment(&entry.reference);
+            let (subscription, details) = record.map_or((None, None), |record| (record.subscription, record.details));
+            // Left to lapse by itself.
+            let left = self.lost_a_release(subscription.as_ref(), details.as_ref());
+            if held && !left && !excused() {
                 sky.find(format!("{} ({}) is held for ever", entry.external_payment_id, entry.reference));
             }
         }

@@ -22,7 +22,8 @@ async fn an_event_that_waits_goes_back_to_its_queue_when_it_is_due_and_only_then
     let message = deployment.accepted(BILLING[1], &sample(BILLING[1])).await;
     assert!(!deployment.deliver(BILLING[1], &message).await, "the gateway has not said that the money is taken");
     let round = event(ROUNDS, "schedule.json");
-    let nothing = json!({ "due": 0, "broughtBack": 0, "ended": 0, "watched": 0, "madeUp": 0, "found": 0, "putOff": 0, "failed": 0 });
+    let nothing =
+        json!({ "due": 0, "broughtBack": 0, "ended": 0, "watched": 0, "madeUp": 0, "released": 0, "found": 0, "putOff": 0, "failed": 0 });
     assert_eq!(deployment.runtime.invoke(ROUNDS, &round).await, nothing, "{}", deployment.runtime.output());
     deployment.make_due().await;
     let tally = deployment.runtime.invoke(ROUNDS, &round).await;

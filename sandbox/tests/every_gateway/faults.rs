@@ -5,34 +5,23 @@ use connector::flow::Verdict;
 use connector::gateway::GatewayName;
 use connector::http::Method;
 use sandbox::house::{Entry, LedgerEntry};
-use sandbox::peer::{Fault, PeerRequest};
+use sandbox::peer::PeerRequest;
 use sandbox::stage::Stage;
 
+use crate::all_faults::FAULTS;
 use crate::scenes::{
     Buyer, agreed, assert_balanced, assert_once, assert_paid_once, at_first_attempt, changed_details, charged, due_to_be_charged, is_paid,
     refund, stage, statuses, usd,
 };
 
-const FAULTS: [Fault; 9] = [
-    Fault::NotSent,
-    Fault::TimeoutBefore,
-    Fault::TimeoutAfter,
-    Fault::StatusBefore(500),
-    Fault::StatusAfter(500),
-    Fault::StatusAfter(502),
-    Fault::StatusBefore(503),
-    Fault::StatusBefore(429),
-    Fault::StatusBefore(401),
-];
-
-type Chooser = fn(&str, &PeerRequest) -> bool;
+pub(crate) type Chooser = fn(&str, &PeerRequest) -> bool;
 
 /// The writes of both sides: whoever is not Cleeng is the gateway.
-const AT_CLEENG: Chooser = |peer, request| peer == "cleeng" && request.method != Method::GET;
-const AT_THE_GATEWAY: Chooser = |peer, request| peer != "cleeng" && request.method != Method::GET;
+pub(crate) const AT_CLEENG: Chooser = |peer, request| peer == "cleeng" && request.method != Method::GET;
+pub(crate) const AT_THE_GATEWAY: Chooser = |peer, request| peer != "cleeng" && request.method != Method::GET;
 
 /// Plays a story with each fault at the `nth` write of each side, for every one that it has.
-async fn each(writes: &[Chooser], story: impl AsyncFn(&dyn Fn(&Stage), &str)) {
+pub(crate) async fn each(writes: &[Chooser], story: impl AsyncFn(&dyn Fn(&Stage), &str)) {
     for (side, write) in writes.iter().enumerate() {
         for nth in 0..4 {
             for (kind, fault) in FAULTS.iter().enumerate() {

@@ -11,11 +11,14 @@
     reason = "a test fails by panicking"
 )]
 
+#[path = "../support/faults.rs"]
+mod all_faults;
 mod clean_ups;
 mod deaths;
 mod faults;
 mod purchases;
 mod refunds;
+mod refused_captures;
 mod renewals;
 mod scenes;
 mod singles;
@@ -43,6 +46,11 @@ macro_rules! every_rule {
             every_rule! { @clean_ups:
                 what_is_held_with_old_details_is_released_and_the_new_ones_renew, old_details_are_deleted_at_both_sides_where_that_is_set,
                 a_customer_moves_to_any_other_gateway_in_the_middle_of_an_authorised_period,
+            }
+            every_rule! { @refused_captures:
+                what_the_gateway_refuses_to_capture_is_released_and_the_next_attempt_pays, nothing_is_released_where_the_hold_is_gone,
+                two_deliveries_of_it_release_once_wherever_they_meet, whoever_dies_anywhere_over_it_leaves_nothing_held,
+                at_any_write_of_it_something_goes_wrong, a_gateway_that_never_says_keeps_no_other_attempt_from_opening,
             }
             every_rule! { @refunds:
                 a_whole_refund_goes_back_once, refunds_in_parts_go_back_each_once_and_never_more_than_was_taken,

@@ -48,7 +48,7 @@ pub(crate) async fn an_event_delivered_five_times_has_the_effect_of_one(gateway:
 }
 
 /// Two deliveries of one event run at the same time, the second starting after so many turns of the first.
-async fn two_at_once(stage: &Stage, event: &SentWebhook, head_start: usize) {
+pub(crate) async fn two_at_once(stage: &Stage, event: &SentWebhook, head_start: usize) {
     let second = async {
         for _ in 0..head_start {
             tokio::task::yield_now().await;

@@ -5,9 +5,13 @@
 
 mod answers;
 mod capture_rules;
+#[path = "../support/changes.rs"]
+mod changes;
 mod charged_recently;
 mod crashes;
 mod dunning;
+#[path = "../support/faults.rs"]
+mod faults;
 mod kept;
 mod renewal;
 mod stale;

@@ -10,6 +10,10 @@
 )]
 
 mod absent;
+#[path = "../support/faults.rs"]
+mod all_faults;
+#[path = "../support/changes.rs"]
+mod changes;
 mod crashes;
 mod details;
 mod door;

@@ -12,9 +12,9 @@ use sandbox::peer::PeerRequest;
 use sandbox::stage::{METHOD, Stage};
 use serde_json::{Value, json};
 
+use crate::faults::FAULTS;
 use crate::world::{
-    Bought, all_faults, assert_balanced, at_once, die_everywhere, parked, purchase, purchase_of_others, read_payment, rewrite, settled,
-    statuses, usd,
+    Bought, assert_balanced, at_once, die_everywhere, parked, purchase, purchase_of_others, read_payment, rewrite, settled, statuses, usd,
 };
 
 /// A stage with an authorised single purchase and the event that asks for its capture.
@@ -94,7 +94,7 @@ async fn whatever_happens_to_any_one_call_there_is_one_capture() {
         |peer, request| peer == "cleeng" && request.path.contains("/payments/"),
     ];
     for call in calls {
-        for fault in all_faults() {
+        for fault in FAULTS {
             let (stage, _, event) = held(SettleOn::Receipt).await;
             stage.road.lay(fault, call);
             assert_eq!(stage.deliver_until_settled(&event).await, settled("captured"));

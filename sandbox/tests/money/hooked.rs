@@ -4,8 +4,8 @@ use std::sync::{Arc, Mutex};
 
 use async_trait::async_trait;
 use connector::gateway::{
-    CancelRequest, Capabilities, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, Gateway, GatewayError, GatewayName, InquiryRequest,
-    MerchantInitiated, NotificationError, NotificationItem, Outcome, PurchaseRequest, RefundRequest, StoreDetailsRequest,
+    CancelRequest, Capabilities, CaptureRequest, Decline, DeleteDetailsRequest, FinalizeRequest, Gateway, GatewayError, GatewayName,
+    InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Outcome, PurchaseRequest, RefundRequest, StoreDetailsRequest,
 };
 use connector::http::HeaderMap;
 use sandbox::stage::Stage;
@@ -48,6 +48,10 @@ impl Gateway for Hooked {
 
     async fn capture(&self, request: &CaptureRequest) -> Answer {
         self.inner.capture(request).await
+    }
+
+    fn holds_after_refusal(&self, refusal: &Decline, accepted: bool) -> bool {
+        self.inner.holds_after_refusal(refusal, accepted)
     }
 
     async fn cancel(&self, request: &CancelRequest) -> Answer {

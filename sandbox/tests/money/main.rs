@@ -10,8 +10,13 @@
 )]
 
 mod capture;
+#[path = "../support/changes.rs"]
+mod changes;
 mod deactivation;
 mod deletion;
+mod deletion_in_flight;
+#[path = "../support/faults.rs"]
+mod faults;
 mod hooked;
 mod random;
 mod refund;

@@ -104,3 +104,33 @@ async fn a_deactivation_and_the_authorisation_with_the_new_card_leave_one_author
         }
     }
 }
+
+#[tokio::test]
+async fn what_another_event_released_while_a_deactivation_looked_is_not_released_again() {
+    for turns in 0..60 {
+        let stage = Stage::default();
+        let (cast, gone) = changed_card(&stage, METHOD).await;
+        stage.clock.advance_to(cast.due);
+        // It names the new details, so that what is held with the old ones is released.
+        let capture = stage.capture(&cast);
+        stage.clock.advance(Duration::from_secs(2 * 3600));
+        let mut deactivation = std::pin::pin!(stage.deliver(&gone));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        if (0..turns).any(|_| deactivation.as_mut().poll(&mut context).is_ready()) {
+            // It came to its end by itself, and so would every later one.
+            assert!(turns > 10, "{turns}");
+            break;
+        }
+        stage.deliver(&capture).await;
+        deactivation.await;
+        stage.clock.advance(Duration::from_secs(100));
+        assert_eq!(stage.deliver_until_settled(&gone).await, settled("deactivated"), "{turns}");
+        stage.deliver_until_settled(&capture).await;
+        assert_eq!(stage.metrics.count(Metric::Parked, "capture_without_authorisation"), 1, "{turns}");
+        stage.adyen.process();
+        assert_eq!(statuses(&stage), [PaymentStatus::Cancelled], "{turns}");
+        assert_eq!(stage.road.reached("adyen", &connector::http::Method::POST, "/cancels"), 1, "{turns}");
+        assert_eq!(stage.cleeng.violations(), [], "{turns}");
+        assert_balanced(&stage);
+    }
+}

@@ -215,22 +215,6 @@ pub(crate) async fn die_everywhere<A>(
     deaths
 }
 
-/// Everything that can go wrong with one call.
-pub(crate) fn all_faults() -> Vec<sandbox::peer::Fault> {
-    use sandbox::peer::Fault::{NotSent, StatusAfter, StatusBefore, TimeoutAfter, TimeoutBefore};
-    vec![
-        NotSent,
-        TimeoutBefore,
-        TimeoutAfter,
-        StatusBefore(500),
-        StatusAfter(500),
-        StatusAfter(502),
-        StatusBefore(503),
-        StatusBefore(429),
-        StatusBefore(401),
-    ]
-}
-
 /// Two deliveries of two events run at the same time, the second starting after so many turns of the first.
 pub(crate) async fn at_once(stage: &Stage, one: &SentWebhook, other: &SentWebhook, head_start: usize) -> (Verdict, Verdict) {
     let second = async {

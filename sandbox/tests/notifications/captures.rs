@@ -40,6 +40,8 @@ async fn a_failed_capture_is_rejected_and_the_next_attempt_authorises_anew() {
     assert_eq!(stage.hear_gateways().await, [settled("authorised"), settled("capture_failed")]);
     assert_eq!(stage.deliver_requeued().await, [settled("declined")]);
     assert_eq!(statuses(&stage), [PaymentStatus::Rejected]);
+    assert_eq!(stage.hear_gateways().await, [settled("cancelled")], "what was held goes back");
+    assert_balanced(&stage);
     stage.clock.advance(Duration::from_secs(24 * 3600));
     let authorisation = later_attempt(&stage, Topic::SubscriptionReadyForPaymentAuthorisation, &cast, 24);
     assert_eq!(stage.deliver(&authorisation).await, settled("authorised"));
@@ -49,6 +51,32 @@ async fn a_failed_capture_is_rejected_and_the_next_attempt_authorises_anew() {
     assert_eq!(stage.deliver_requeued().await, [settled("captured")]);
     assert_eq!(statuses(&stage), [PaymentStatus::Rejected, PaymentStatus::Captured]);
     assert_eq!(stage.adyen.total_captured("USD"), 999);
+}
+
+#[tokio::test]
+async fn a_hold_that_was_refused_to_be_captured_and_is_not_released_either_is_alarmed_once() {
+    let (stage, _) = capturing().await;
+    stage.adyen.fail_next_modification("Insufficient balance on payment");
+    stage.hear_gateways().await;
+    assert_eq!(stage.deliver_requeued().await, [settled("declined")]);
+    stage.adyen.fail_next_modification("Transaction cannot be cancelled");
+    stage.adyen.process();
+    let messages = stage.take_notifications().await;
+    for _ in 0..3 {
+        assert_eq!(stage.settle_all(&messages).await, [settled("cancel_failed")]);
+    }
+    assert_eq!(stage.metrics.count(Metric::Alarm, "cancel_failed"), 1);
+    assert_eq!((statuses(&stage), state(&stage).await.as_str()), (vec![PaymentStatus::Rejected], "capture_failed"));
+}
+
+#[tokio::test]
+async fn a_capture_that_fails_after_it_succeeded_is_not_released_because_the_gateway_may_repeat_it() {
+    let (stage, _) = capturing().await;
+    assert_eq!(stage.hear_gateways().await, [settled("authorised"), settled("captured")]);
+    stage.adyen.capture_fails_later(&names(&stage).0);
+    assert_eq!(stage.hear_gateways().await, [settled("capture_failed")]);
+    assert!(stage.deliver_requeued().await.contains(&settled("declined")));
+    assert_eq!((statuses(&stage), stage.road.reached("adyen", &Method::POST, "/cancels")), (vec![PaymentStatus::Rejected], 0));
 }
 
 #[tokio::test]

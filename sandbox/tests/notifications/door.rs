@@ -1,10 +1,14 @@
 //! What the door takes, what it refuses, and what has no effect behind it.
 
+use std::time::Duration;
+
 use connector::cleeng::PaymentStatus;
 use connector::flow::Verdict;
+use connector::gateway::GatewayName;
 use connector::metrics::Metric;
 use sandbox::adyen::{Adyen, AdyenConfig};
 use sandbox::notices::ADYEN_ROUTE;
+use sandbox::peer::Fault;
 use sandbox::stage::{Stage, adyen_config};
 use serde_json::{Value, json};
 
@@ -48,6 +52,34 @@ async fn what_is_not_rightly_signed_has_no_effect() {
         assert_eq!(stage.post_notification(route, &json!({}), body.as_bytes()).await.status, status, "{route}");
     }
     assert_eq!((stage.store.writes(), record(&stage).await), (writes, before));
+}
+
+/// Seed 5. PayPal's certificate and its answer both out of reach is an outage: nobody's signature is bad, and PayPal tells it again.
+#[tokio::test]
+async fn a_notification_that_nobody_can_verify_now_is_put_off_and_not_counted_as_forged() {
+    let stage = Stage::default();
+    let guest = stage.guest(GatewayName::PayPal);
+    let cast = stage.subscriber(guest.method);
+    stage.clock.advance_to(cast.due.before(Duration::from_secs(72 * 3_600)));
+    assert_eq!(stage.deliver(&stage.authorisation(&cast, 72)).await, settled("authorised"));
+    stage.clock.advance_to(cast.due);
+    stage.deliver_until_settled(&stage.capture(&cast)).await;
+    guest.house.process();
+    let told = guest.house.take_notifications().pop().unwrap();
+    let headers: Value = told.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    for _ in 0..2 {
+        stage.road.lay(Fault::NotSent, |_, request| request.path.contains("/certs/"));
+        stage.road.lay(Fault::StatusBefore(503), |_, request| request.path.ends_with("verify-webhook-signature"));
+    }
+    let posted = stage.post_notification("/gateways/paypal/notifications", &headers, &told.body).await;
+    assert_eq!((posted.status, posted.messages.len()), (503, 0), "{}", posted.body);
+    assert_eq!(stage.metrics.count(Metric::SignatureFailure, ""), 0);
+    stage.clock.advance(Duration::from_secs(60));
+    let again = stage.post_notification("/gateways/paypal/notifications", &headers, &told.body).await;
+    assert_eq!(again.status, 503, "{}", again.body);
+    stage.clock.advance(Duration::from_secs(60));
+    let at_last = stage.post_notification("/gateways/paypal/notifications", &headers, &told.body).await;
+    assert_eq!(at_last.status, 200, "{}", at_last.body);
 }
 
 #[tokio::test]

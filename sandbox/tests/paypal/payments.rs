@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use connector::clock::Clock as _;
-use connector::gateway::{CancelTarget, CaptureRequest, DeclineClass, Gateway, GatewayError, Reference, UnknownCause};
+use connector::gateway::{CancelTarget, CaptureRequest, Decline, DeclineClass, Gateway, GatewayError, Reference, UnknownCause};
 use connector::http::Method;
 use sandbox::peer::Fault;
 
@@ -168,6 +168,18 @@ async fn a_pending_capture_is_received_and_a_declined_one_declined() {
         assert_eq!((refused.class, refused.code), (DeclineClass::Soft, format!("CAPTURE_{status}")));
     }
     assert_eq!(taken(&world), 999);
+}
+
+#[tokio::test]
+async fn a_refused_capture_leaves_a_hold_unless_the_refusal_says_that_it_is_gone_or_the_order_was_taken_first() {
+    let world = world();
+    let refusal = |code: &str| Decline::new(DeclineClass::Soft, code);
+    assert!(world.adapter.holds_after_refusal(&refusal("CAPTURE_DECLINED"), false));
+    assert!(!world.adapter.holds_after_refusal(&refusal("CAPTURE_DECLINED"), true), "a final capture closed the authorisation");
+    let authorisation = authorise(&world, "1").await;
+    world.simulator.expire(authorisation.as_str());
+    let gone = declined(world.adapter.capture(&capture(world.amount, &authorisation, "1")).await);
+    assert!(!world.adapter.holds_after_refusal(&gone, false), "{}", gone.code);
 }
 
 /// Captures an authorisation of this age.

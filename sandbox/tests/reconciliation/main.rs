@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod customers;
+mod holds;
 mod lost;
 mod rounds;
 mod scan;

@@ -1,12 +1,14 @@
 //! The rounds themselves: what is brought back, in which order, and how little time is enough.
 
 use connector::cleeng::PaymentStatus;
+use connector::cleeng::webhook::Topic;
 use connector::clock::Clock as _;
 use connector::flow::{Delivery, Rounds as _, Tally, Verdict};
 use connector::journal::store::StoreError;
 use reconciliation::Reconciliation;
-use sandbox::cleeng::RefundRequest;
+use sandbox::cleeng::{RefundRequest, SentWebhook};
 use sandbox::house::Entry;
+use sandbox::peer::Fault;
 use sandbox::stage::{CAPTURE_ONLY_METHOD, METHOD, Stage, id};
 
 use crate::{Buyer, HOUR};
@@ -34,6 +36,46 @@ async fn an_event_whose_message_is_lost_goes_back_to_its_queue_and_is_settled() 
     }
     assert_eq!(stage.cleeng.payments()[0].status, PaymentStatus::Captured);
     assert_eq!(stage.disagreements(), Vec::<String>::new());
+}
+
+/// Seed 15950. Copies of an event that waits were brought back while it was on its queue: up to twenty in a day, each of which stayed.
+#[tokio::test]
+async fn an_event_that_is_on_its_queue_is_not_brought_back_and_one_that_got_lost_is_once() {
+    let (stage, event) = waiting_for_a_cancel().await;
+    let mut copies = 0;
+    for _ in 0..6 * 4 {
+        // As its queue does, at its longest backoff.
+        assert_eq!(stage.deliver(&event).await, Verdict::Later { after: None, reason: "cancel_not_final" });
+        for _ in 0..3 {
+            stage.clock.advance(HOUR / 12);
+            copies += stage.go_round().await.brought_back;
+        }
+    }
+    assert_eq!(copies, 0);
+    for _ in 0..3 * 12 {
+        stage.clock.advance(HOUR / 12);
+        copies += stage.go_round().await.brought_back;
+    }
+    assert_eq!(copies, 1, "nobody delivers it any more");
+    for _ in 0..10 * 4 {
+        stage.road.lay(Fault::NotSent, |_, request| request.path.ends_with("/authorised_payments"));
+        assert!(matches!(stage.deliver(&event).await, Verdict::Later { .. }));
+        stage.clock.advance(HOUR / 4);
+        copies += stage.go_round().await.brought_back;
+    }
+    assert_eq!(copies, 1, "the copy is on its queue, whatever keeps its function from saying so");
+}
+
+/// Old details that are to be deleted, and whose hold the gateway has taken the order to release and has not said what became of it.
+async fn waiting_for_a_cancel() -> (Stage, SentWebhook) {
+    let stage = Stage::new(|rules| rules.delete_deactivated_details = true);
+    let mut cast = stage.subscriber(METHOD);
+    stage.clock.advance_to(cast.due.before(72 * HOUR));
+    assert_eq!(stage.deliver(&stage.authorisation(&cast, 72)).await, Verdict::Settled("authorised"));
+    stage.change_card(&mut cast, METHOD);
+    let mut sent = stage.cleeng.due_webhooks();
+    sent.retain(|webhook| webhook.topic == Topic::PaymentDetailsDeactivated);
+    (stage, sent.remove(0))
 }
 
 #[tokio::test]

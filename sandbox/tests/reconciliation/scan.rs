@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use connector::billing::head::Head;
 use connector::cleeng::{PaymentStatus, SubscriptionStatus};
-use connector::clock::Clock as _;
 use connector::metrics::Metric;
 use sandbox::house::{Entry, House as _, Standing};
 use sandbox::stage::{METHOD, Stage};
@@ -94,14 +93,4 @@ async fn what_is_held_for_a_subscription_that_cleeng_ended_by_itself_goes_back()
     assert_eq!((held, statuses(&stage)), (0, vec![PaymentStatus::Captured, PaymentStatus::Cancelled]));
     assert!(stage.metrics.count(Metric::Warning, "drift_hold_of_an_ended_subscription") > 0);
     assert_eq!(stage.disagreements(), Vec::<String>::new());
-}
-
-#[tokio::test]
-async fn a_hold_for_a_period_that_is_paid_otherwise_is_told_as_drift() {
-    let (stage, cast, due) = renewed(METHOD).await;
-    live_until(&stage, due.before(70 * HOUR), nothing).await;
-    stage.cleeng.prolong(&cast.subscriber.subscription, due.after(30 * 24 * HOUR));
-    live_until(&stage, due.after(2 * HOUR), |_| true).await;
-    assert!(stage.metrics.count(Metric::Warning, "drift_hold_for_a_paid_period") > 0);
-    assert!(stage.clock.now() > due);
 }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use connector::gateway::{
-    CancelTarget, DeclineClass, DeleteDetailsRequest, Gateway, GatewayError, InquiryRequest, OperationKind, Outcome, UnknownCause,
+    CancelTarget, Decline, DeclineClass, DeleteDetailsRequest, Gateway, GatewayError, InquiryRequest, OperationKind, Outcome, UnknownCause,
 };
 use connector::http::Method;
 use connector::ids::ExternalPaymentId;
@@ -156,6 +156,24 @@ async fn a_hold_that_lapsed_is_never_taken_and_its_release_is_done() {
     assert_eq!((refused.code.as_str(), refused.payment), ("payment_intent_canceled", Some(held.clone())));
     done(world.adapter.cancel(&cancel("1", CancelTarget::Payment(held))).await);
     assert_eq!((taken(&world), world.simulator.ledger()[0].standing), (0, Standing::Expired));
+}
+
+#[tokio::test]
+async fn a_capture_that_comes_too_late_is_a_decline_after_which_nothing_is_held() {
+    let world = world();
+    for (attempt, code) in [("1", "charge_expired_for_capture"), ("2", "capture_charge_authorization_expired")] {
+        let held = authorise(&world, attempt).await;
+        world.simulator.refuse_next_capture(code);
+        let refused = declined(world.adapter.capture(&capture(world.amount, &held, attempt)).await);
+        assert_eq!((refused.class, refused.code.as_str()), (DeclineClass::Soft, code));
+        assert!(!world.adapter.holds_after_refusal(&refused, false), "{code}");
+    }
+    let held = authorise(&world, "3").await;
+    world.simulator.expire(held.as_str());
+    let gone = declined(world.adapter.capture(&capture(world.amount, &held, "3")).await);
+    assert!(!world.adapter.holds_after_refusal(&gone, false), "{}", gone.code);
+    assert!(world.adapter.holds_after_refusal(&Decline::new(DeclineClass::Soft, "generic_decline"), false), "Stripe does not tell");
+    assert_eq!(taken(&world), 0);
 }
 
 #[tokio::test]

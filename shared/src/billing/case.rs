@@ -20,7 +20,7 @@ use crate::journal::record::{Attempt, AttemptKind, Finish, Turn};
 use crate::journal::run::Run;
 use crate::journal::store::{Key, StoreError};
 use crate::journal::work::Keep;
-use crate::journal::{JournalError, PAYMENT_KEPT};
+use crate::journal::{JournalError, LONGEST_BACKOFF, PAYMENT_KEPT, SHOWN_AGAIN};
 use crate::metrics::Metric;
 
 /// An obligation of a subscription in work.
@@ -353,11 +353,23 @@ impl<'w> Case<'w> {
         self.done(step, value);
     }
 
-    /// Keeps the event with the open attempt, in memory.
+    /// Keeps the event with the open attempt, in memory: it leaves its queue.
     pub fn keep_event(&mut self) {
         let event = self.event.clone();
         if let Some(attempt) = self.run.obligation.open_mut() {
             attempt.waiting_event = event.or(attempt.waiting_event.take());
+            attempt.queued_until = None;
+        }
+    }
+
+    /// Keeps the event with the open attempt, in memory, and leaves it on its queue for so long, or for the queue's own backoff. Only should it
+    /// get lost there is a copy brought back.
+    pub fn keep_queued_event(&mut self, after: Option<Duration>) {
+        let until = self.now().after(after.unwrap_or(LONGEST_BACKOFF)).after(SHOWN_AGAIN);
+        let before = self.attempt().and_then(|attempt| attempt.queued_until);
+        self.keep_event();
+        if let Some(attempt) = self.run.obligation.open_mut() {
+            attempt.queued_until = before.max(Some(until));
         }
     }
 
@@ -368,6 +380,7 @@ impl<'w> Case<'w> {
         }
         if let Some(attempt) = self.run.obligation.open_mut() {
             attempt.waiting_event = attempt.waiting_event.take().filter(|_| parked);
+            attempt.queued_until = None;
             if finish == Finish::Terminated {
                 // Nothing more is to come.
                 self.head.watch = None;

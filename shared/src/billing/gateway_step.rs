@@ -196,15 +196,21 @@ async fn first_call<F: Finding>(case: &mut Case<'_>, name: &'static str, gateway
     }
 }
 
+/// How long an unknown outcome is asked about and repeated: an operator who says "retry" gives it more time; the gateway's memory of the key is the
+/// bound that nobody can move.
+///
+/// # Errors
+/// Later, if the gateway is not configured any more.
+pub fn patience(case: &Case<'_>, gateway: GatewayName) -> Story<Duration> {
+    let memory = case.gateway(gateway)?.capabilities().idempotency_memory.saturating_sub(MEMORY_MARGIN);
+    Ok(if case.run.obligation.is_retried() { memory } else { case.world.rules.unknown_deadline.min(memory) })
+}
+
 /// The step was begun and its result is not recorded.
 async fn find_out<F: Finding>(case: &mut Case<'_>, name: &'static str, gateway: GatewayName, call: &Call, step: &Step) -> Story<F> {
     let adapter = case.gateway(gateway)?;
-    let capabilities = adapter.capabilities();
-    let memory = capabilities.idempotency_memory.saturating_sub(MEMORY_MARGIN);
-    // An operator who says "retry" gives it more time; the gateway's memory of the key is the bound that nobody can move.
-    let patience = if case.run.obligation.is_retried() { memory } else { case.world.rules.unknown_deadline.min(memory) };
     // The last question is asked even after the deadline; only the repetition needs the gateway's memory of the key.
-    let too_late = case.now().since(step.begun_at) > patience;
+    let too_late = case.now().since(step.begun_at) > patience(case, gateway)?;
     let timeout = case.call_timeout(&adapter);
     case.begin(name, step.key.clone(), timeout).await?;
     let outcome = match adapter.inquire(&call.inquiry()).await {

@@ -13,20 +13,24 @@
 //! | [`pay`] | the order, and the authorisation or charge of an attempt |
 //! | [`capture`] | the capture of a live authorisation, and when it counts as done |
 //! | [`settlement`] | what a gateway tells later about an operation that it took |
+//! | [`deleted`] | payment details that were deleted here, and what Cleeng's list of them says then |
 //! | [`find`] | a payment that an event names, and one that was made before this connector |
 //! | [`tokens`] | which payment details use a stored token |
 //! | [`release`] | giving up an authorisation that nobody will capture |
 //! | [`notified`] | what a gateway's notification does to a payment, whenever it comes |
+//! | `order_again` | another order, where one lapsed before its payment could be reported |
 //! | [`report`] | telling Cleeng, with everything that is done when its answer is lost |
 //!
 //! A story ends early by returning its [`Verdict`] as the error, so that `?` reads as "or that is all for now".
 
 pub mod capture;
 pub mod case;
+pub mod deleted;
 pub mod find;
 pub mod gateway_step;
 pub mod head;
 pub mod notified;
+mod order_again;
 pub mod pay;
 pub mod release;
 pub mod report;

@@ -193,6 +193,8 @@ fn released_or_not(payment: &mut PaymentRecord, item: &GatewayNotification, now:
             payment.become_state(to, now)?;
             Ok(Effect::Alarming("cancel_failed"))
         }
+        // What was refused to be captured is released by its flow.
+        (S::CaptureFailed, Kind::CancelFailed) => Ok(count(payment, item).unwrap_or(Effect::Alarming("cancel_failed"))),
         _ => Ok(Effect::Nothing),
     }
 }

@@ -12,7 +12,8 @@ use crate::flow::{Method, Verdict};
 use crate::gateway::{Decline, MerchantInitiated, OperationKind, Reference, StoredToken};
 use crate::ids::{ExternalPaymentId, OrderId, PaymentMethodId};
 use crate::journal::payment::{PaymentRecord, PaymentState};
-use crate::journal::record::AttemptKind;
+use crate::journal::record::{AttemptKind, Turn};
+use crate::metrics::Metric;
 use crate::money::Money;
 
 /// What is kept of an order.
@@ -31,9 +32,15 @@ pub enum Paid {
     Done(Reference),
     /// It was refused.
     Declined(Reference, Decline),
+    /// It was not asked for: the details that the event names were deleted here, because others took their place.
+    DetailsDeleted,
 }
 
-const ORDER: &str = "order";
+/// Why nothing is paid with details, or held any more.
+pub const DETAILS_DELETED: &str = "details_deleted";
+
+/// The step that creates the order of an attempt.
+pub(super) const ORDER: &str = "order";
 const PAY: &str = "pay";
 
 /// Creates the order of an attempt. It moves no money, so after an unknown outcome it is simply created again.
@@ -44,18 +51,10 @@ pub async fn order(case: &mut Case<'_>, event: &BillingEvent, method: &PaymentMe
     if let StepTurn::Done(order) = case.turn(ORDER)? {
         return Ok(order);
     }
-    let (Some(currency), Some(country)) = (event.currency, event.country.clone()) else {
+    let Some(new) = new_order(event, method) else {
         return Err(case.park("event_lacks_currency_or_country", false).await?);
     };
     case.begin(ORDER, None, CALL_TIMEOUT).await?;
-    let new = NewOrder {
-        customer: event.customer.clone(),
-        offer: event.offer.clone(),
-        currency,
-        country,
-        payment_method: method.clone(),
-        subscription: event.subscription.clone(),
-    };
     match case.world.cleeng.create_order(&new).await {
         Ok(order) if belongs(&order, &new) && order.total.minor >= 0 => {
             let facts = OrderFacts { id: order.id, total: order.total };
@@ -67,8 +66,20 @@ pub async fn order(case: &mut Case<'_>, event: &BillingEvent, method: &PaymentMe
     }
 }
 
+/// The order that an event asks for; nothing where it does not say enough.
+pub(super) fn new_order(event: &BillingEvent, method: &PaymentMethodId) -> Option<NewOrder> {
+    Some(NewOrder {
+        customer: event.customer.clone(),
+        offer: event.offer.clone(),
+        currency: event.currency?,
+        country: event.country.clone()?,
+        payment_method: method.clone(),
+        subscription: event.subscription.clone(),
+    })
+}
+
 /// Cleeng's answer must speak of the customer, the offer, the method and the currency that were sent.
-fn belongs(order: &Order, sent: &NewOrder) -> bool {
+pub(super) fn belongs(order: &Order, sent: &NewOrder) -> bool {
     order.customer.as_ref().is_none_or(|customer| *customer == sent.customer)
         && order.offer.as_ref().is_none_or(|offer| *offer == sent.offer)
         && order.payment_method.as_ref().is_none_or(|method| *method == sent.payment_method)
@@ -92,6 +103,10 @@ async fn order_failed(case: &mut Case<'_>, error: &CleengError) -> Story<Verdict
 /// Later or parked.
 pub async fn pay(case: &mut Case<'_>, event: &BillingEvent, method: Method, order: &OrderFacts, kind: AttemptKind) -> Story<Paid> {
     let operation = if kind == AttemptKind::Charge { OperationKind::Charge } else { OperationKind::Authorise };
+    if !order.total.is_zero() && !may_be_used(case, event, method).await? {
+        case.world.metrics.count(Metric::Warning, &[("reason", DETAILS_DELETED)]);
+        return Ok(Paid::DetailsDeleted);
+    }
     let reference = attempt_payment(case, event, method, order, operation);
     if order.total.is_zero() {
         return free(case, event, &reference, kind);
@@ -99,10 +114,6 @@ pub async fn pay(case: &mut Case<'_>, event: &BillingEvent, method: Method, orde
     let Some(token) = event.token.clone() else {
         return Err(case.park("event_lacks_token", false).await?);
     };
-    // Before the token is used, so that nobody deletes it as unused.
-    let token_key = tokens::key(&case.world.rules.salt, method.gateway, &token);
-    let now = case.now();
-    tokens::note(&mut case.run.work, &token_key, &event.payment_details, None, now).await?;
     let make = |key| {
         let request = MerchantInitiated {
             key,
@@ -136,6 +147,15 @@ pub async fn pay(case: &mut Case<'_>, event: &BillingEvent, method: Method, orde
             Ok(Paid::Declined(reference, decline))
         }
     }
+}
+
+/// Notes who uses the token before it is used, so that nobody deletes it as unused. False where that came first; what was begun is gone on with.
+async fn may_be_used(case: &mut Case<'_>, event: &BillingEvent, method: Method) -> Story<bool> {
+    let (Some(token), Turn::Fresh) = (&event.token, case.run.turn(PAY)) else { return Ok(true) };
+    let key = tokens::key(&case.world.rules.salt, method.gateway, token);
+    // Whoever was at it before they were deactivated does not make them active again.
+    let since = case.attempt().map_or(case.now(), |attempt| attempt.opened_at);
+    Ok(tokens::pays(&mut case.run.work, &key, &event.payment_details, &event.subscription, since).await?)
 }
 
 /// The payment of the open attempt: made with the first intent, found again by its reference.
@@ -220,7 +240,7 @@ async fn pending(
         return case.park("payment_pending_too_long", true).await;
     }
     // The gateway's notification brings a copy back at once.
-    case.keep_event();
+    case.keep_queued_event(None);
     Ok(case.put_back(None, "payment_pending").await)
 }
 

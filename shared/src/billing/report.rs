@@ -9,7 +9,9 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 
 use super::case::{Case, StepTurn};
-use super::{Story, later, read_failed};
+use super::deleted::{authorised_payments, were_deleted};
+use super::release::give_up_own;
+use super::{Story, later, order_again, read_failed};
 use crate::cleeng::webhook::BillingEvent;
 use crate::cleeng::{
     CALL_TIMEOUT, CleengError, LatestPayment, NewPayment, NewPaymentStatus, Payment, PaymentOperation, PaymentPatch, PaymentSource,
@@ -35,6 +37,26 @@ const REPORT: &str = "report";
 pub struct Reported {
     /// The payment in Cleeng, where its id is known.
     pub payment: Option<PaymentId>,
+    /// Whether Cleeng will never hear of it, because the details that it was made with were deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub never: bool,
+}
+
+impl Reported {
+    /// Cleeng knows it, as far as that could be found out.
+    #[must_use]
+    pub const fn of(payment: Option<PaymentId>) -> Self {
+        Self { payment, never: false }
+    }
+}
+
+/// What came of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Told {
+    /// Cleeng knows, as far as that could be found out.
+    Yes,
+    /// Cleeng never will, and what was held is given up: the details that it was made with were deleted.
+    Never,
 }
 
 /// What is to be reported about a new payment.
@@ -52,8 +74,9 @@ pub enum New<'a> {
 ///
 /// # Errors
 /// Later or parked.
-pub async fn new_payment(case: &mut Case<'_>, event: &BillingEvent, order: &OrderId, reference: &Reference, new: New<'_>) -> Story<()> {
+pub async fn new_payment(case: &mut Case<'_>, event: &BillingEvent, order: &OrderId, reference: &Reference, new: New<'_>) -> Story<Told> {
     let unknown = match case.turn::<Reported>(REPORT)? {
+        StepTurn::Done(Reported { never: true, .. }) => return never(case, reference).await,
         StepTurn::Done(reported) => return remember(case, reference, &reported),
         StepTurn::Fresh => None,
         StepTurn::Unknown(step) => Some(step),
@@ -62,16 +85,42 @@ pub async fn new_payment(case: &mut Case<'_>, event: &BillingEvent, order: &Orde
         match found_in_cleeng(case, event, reference, new, &step).await? {
             Found::Yes(payment) => return reported(case, reference, payment),
             Found::No => {}
+            Found::Deleted => return never(case, reference).await,
             Found::NobodyKnows => return give_up(case, new).await,
         }
     }
-    case.begin(REPORT, None, CALL_TIMEOUT).await?;
-    let payment = describe(case, event, order, reference, new)?;
-    match case.world.cleeng.create_payment(&payment).await {
-        Ok(answer) => reported(case, reference, Some(answer.id)),
-        Err(error @ (CleengError::Refused { .. } | CleengError::NotFound)) => cleeng_refused(case, new, &error).await,
-        Err(error) => Err(report_failed(case, &error).await),
+    let live = !matches!(new, New::Rejected(_));
+    let mut order = order_again::current(case, order)?;
+    if live && order_again::is_old(case) {
+        order = order_again::make(case, event, &order, reference).await?.unwrap_or(order);
     }
+    loop {
+        case.begin(REPORT, None, CALL_TIMEOUT).await?;
+        let payment = describe(case, event, &order, reference, new)?;
+        match case.world.cleeng.create_payment(&payment).await {
+            Ok(answer) => return reported(case, reference, Some(answer.id)),
+            Err(CleengError::Refused { .. })
+                if matches!(new, New::Authorised) && were_deleted(case.world, &event.payment_details).await? =>
+            {
+                return never(case, reference).await;
+            }
+            Err(error @ (CleengError::Refused { .. } | CleengError::NotFound)) => {
+                // At most once in an attempt.
+                let another = if live { order_again::make(case, event, &order, reference).await? } else { None };
+                let Some(another) = another else { return cleeng_refused(case, new, &error).await };
+                order = another;
+            }
+            Err(error) => return Err(report_failed(case, &error).await),
+        }
+    }
+}
+
+/// Cleeng takes nothing that was made with details that are gone. What is held with them was to be released when they were deleted, had anybody
+/// known of it.
+async fn never(case: &mut Case<'_>, reference: &Reference) -> Story<Told> {
+    case.done(REPORT, &Reported { payment: None, never: true });
+    give_up_own(case, reference).await?;
+    Ok(Told::Never)
 }
 
 fn describe(case: &Case<'_>, event: &BillingEvent, order: &OrderId, reference: &Reference, new: New<'_>) -> Story<NewPayment> {
@@ -94,6 +143,8 @@ fn describe(case: &Case<'_>, event: &BillingEvent, order: &OrderId, reference: &
 enum Found {
     Yes(Option<PaymentId>),
     No,
+    /// There is no list of details that were deleted, and no report with them is taken.
+    Deleted,
     NobodyKnows,
 }
 
@@ -102,6 +153,7 @@ async fn found_in_cleeng(case: &mut Case<'_>, event: &BillingEvent, reference: &
     let found = match new {
         New::Authorised => match in_authorised_list(case, &event.payment_details, reference).await? {
             Some(payment) => Found::Yes(Some(payment.id)),
+            None if were_deleted(case.world, &event.payment_details).await? => Found::Deleted,
             None => Found::No,
         },
         New::Captured => captured_in_cleeng(case, event, reference).await?,
@@ -142,7 +194,7 @@ async fn captured_in_cleeng(case: &Case<'_>, event: &BillingEvent, reference: &R
 pub async fn in_authorised_list(case: &Case<'_>, details: &PaymentDetailsId, reference: &Reference) -> Story<Option<Payment>> {
     let ours = case.payment(reference).and_then(|payment| payment.external_payment_id.clone());
     let known = case.payment(reference).and_then(|payment| payment.cleeng_payment.clone());
-    let list = case.world.cleeng.authorised_payments(details).await.map_err(|error| read_failed(&error))?;
+    let list = authorised_payments(case.world, details).await?;
     // One that does not say which it is at the gateway may be ours: nothing is concluded from such a list.
     let untold = known.is_none() && list.iter().any(|payment| payment.external_payment_id.is_none());
     match list.into_iter().find(|payment| known.as_ref() == Some(&payment.id) || (ours.is_some() && payment.external_payment_id == ours)) {
@@ -151,40 +203,41 @@ pub async fn in_authorised_list(case: &Case<'_>, details: &PaymentDetailsId, ref
     }
 }
 
-fn reported(case: &mut Case<'_>, reference: &Reference, payment: Option<PaymentId>) -> Story<()> {
-    let reported = Reported { payment };
+fn reported(case: &mut Case<'_>, reference: &Reference, payment: Option<PaymentId>) -> Story<Told> {
+    let reported = Reported::of(payment);
     case.done(REPORT, &reported);
     remember(case, reference, &reported)
 }
 
-fn remember(case: &mut Case<'_>, reference: &Reference, reported: &Reported) -> Story<()> {
-    let Some(payment) = reported.payment.clone() else { return Ok(()) };
+fn remember(case: &mut Case<'_>, reference: &Reference, reported: &Reported) -> Story<Told> {
+    let Some(payment) = reported.payment.clone() else { return Ok(Told::Yes) };
     case.add_lookup(PaymentRecord::by_cleeng(&payment), reference);
     case.change(reference, |record, _| {
         record.cleeng_payment = Some(payment);
         Ok(())
-    })
+    })?;
+    Ok(Told::Yes)
 }
 
 /// Nobody can tell whether a report arrived. A refusal moved no money and must not keep the next attempt from opening; anything else is for
 /// an operator.
-async fn give_up(case: &mut Case<'_>, new: New<'_>) -> Story<()> {
+async fn give_up(case: &mut Case<'_>, new: New<'_>) -> Story<Told> {
     match new {
         New::Rejected(_) => {
             case.world.metrics.count(Metric::Warning, &[("reason", "rejected_report_unknown")]);
-            Ok(())
+            Ok(Told::Yes)
         }
         New::Authorised | New::Captured => Err(case.park("report_unknown", true).await?),
     }
 }
 
 /// Cleeng refuses to hear of it. The gateway's side stands: an operator has to bring the two together.
-async fn cleeng_refused(case: &mut Case<'_>, new: New<'_>, error: &CleengError) -> Story<()> {
+async fn cleeng_refused(case: &mut Case<'_>, new: New<'_>, error: &CleengError) -> Story<Told> {
     tracing::error!(obligation = %case.run.key(), error = %error, "Cleeng refused a report");
     match new {
         New::Rejected(_) => {
             case.world.metrics.count(Metric::Warning, &[("reason", "rejected_report_refused")]);
-            Ok(())
+            Ok(Told::Yes)
         }
         New::Authorised | New::Captured => Err(case.park("cleeng_refused_report", true).await?),
     }
@@ -226,8 +279,12 @@ pub async fn change(case: &mut Case<'_>, step: &'static str, reference: &Referen
         && let Some(details) = details
     {
         let listed = in_authorised_list(case, &details, reference).await?;
+        if unknown && listed.is_none() && !matches!(change, Change::Cancelled) && were_deleted(case.world, &details).await? {
+            // Of details that are gone there is no list, and what is not on it is not known to have been told.
+            return Err(case.park("report_unknown", false).await?);
+        }
         if listed.is_none() && (unknown || matches!(change, Change::Cancelled)) {
-            case.done(step, &Reported { payment });
+            case.done(step, &Reported::of(payment));
             return Ok(());
         }
         payment = listed.map(|listed| listed.id).or(payment);
@@ -252,7 +309,7 @@ pub async fn change(case: &mut Case<'_>, step: &'static str, reference: &Referen
     };
     match result {
         Ok(()) => {
-            case.done(step, &Reported { payment: Some(payment) });
+            case.done(step, &Reported::of(Some(payment)));
             Ok(())
         }
         Err(CleengError::Refused { .. } | CleengError::NotFound) => refused_change(case, step, reference, change).await,
@@ -274,7 +331,7 @@ async fn refused_change(case: &mut Case<'_>, step: &'static str, reference: &Ref
         && let Some(details) = case.payment(reference).and_then(|payment| payment.details.clone())
         && in_authorised_list(case, &details, reference).await?.is_none()
     {
-        case.done(step, &Reported { payment: None });
+        case.done(step, &Reported::of(None));
         return Ok(());
     }
     Err(case.park("cleeng_refused_report", true).await?)

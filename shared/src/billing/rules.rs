@@ -169,6 +169,13 @@ fn warn_of_deviations(world: &World, event: &BillingEvent, subscription: &Subscr
     }
 }
 
+/// How far two periods of a subscription lie apart at the least: half a cycle, or 24 hours where the cycle is unknown. What lies nearer is one
+/// period whose end moved.
+#[must_use]
+pub fn shortest_gap(subscription: &Subscription) -> Duration {
+    subscription.cycle.map_or(UNKNOWN_CYCLE_GAP, |cycle| cycle.0.checked_div(2).unwrap_or(UNKNOWN_CYCLE_GAP))
+}
+
 /// Whether another period of the subscription was charged so recently that charging this one would be a second charge for one period: less
 /// than half a cycle ago, or 24 hours where the cycle is unknown.
 ///
@@ -176,7 +183,7 @@ fn warn_of_deviations(world: &World, event: &BillingEvent, subscription: &Subscr
 /// daily renewal). It is held back only if the two periods also end less than that apart, which is what an expiry that moved looks like.
 #[must_use]
 pub fn charged_recently(case: &Case<'_>, event: &BillingEvent, subscription: &Subscription, kind: AttemptKind) -> bool {
-    let gap = subscription.cycle.map_or(UNKNOWN_CYCLE_GAP, |cycle| cycle.0.checked_div(2).unwrap_or(UNKNOWN_CYCLE_GAP));
+    let gap = shortest_gap(subscription);
     case.head.last_charge.as_ref().is_some_and(|charge| {
         let other_period = charge.expiration.secs() != event.expiration.secs();
         let apart = event.expiration.since(charge.expiration).max(charge.expiration.since(event.expiration));

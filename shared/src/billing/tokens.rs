@@ -4,14 +4,14 @@
 //! Whoever creates details in Cleeng notes them here *before* (as a claim under its obligation) and after (under their id); billing notes
 //! the details that it uses. Must never call a token free that it knows too little about.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ring::hmac;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::gateway::GatewayName;
-use crate::ids::PaymentDetailsId;
+use crate::ids::{PaymentDetailsId, SubscriptionId};
 use crate::journal::store::Key;
 use crate::journal::work::{Keep, Work};
 use crate::journal::{JournalError, SCHEMA};
@@ -34,12 +34,18 @@ pub struct TokenUse {
 }
 
 /// How payment details use a token.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct DetailsUse {
     /// Whether they are active, as far as the journal knows.
     pub active: bool,
     /// When they became so.
     pub since: Timestamp,
+    /// The subscriptions that were paid with them, or are about to be: whoever deletes them looks there for what is on its way.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    pub subscriptions: BTreeSet<SubscriptionId>,
+    /// Whether their deletion was begun. It is never taken back.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub deleted: bool,
 }
 
 /// Whether a token can be deleted at its gateway when these details are gone.
@@ -91,11 +97,53 @@ pub async fn note(
     now: Timestamp,
 ) -> Result<(), JournalError> {
     let mut uses = load(work, token).await?.unwrap_or_default();
-    if !uses.details.get(details).is_some_and(|known| known.active) {
-        uses.details.insert(details.clone(), DetailsUse { active: true, since: now });
-    }
+    uses.details.entry(details.clone()).and_modify(|known| known.activate(now)).or_insert_with(|| DetailsUse::active(now));
     if let Some(obligation) = created_by {
         uses.claims.remove(obligation.as_str());
+    }
+    work.stage(token, &uses, Keep::default())
+}
+
+/// Notes that a subscription is about to be paid with this token, as [`note`]; in the transaction with the intent of the payment, so that nobody
+/// deletes what it is made with. Tells whether it may be: not with details whose deletion was begun. `since` is when that was decided.
+///
+/// # Errors
+/// [`JournalError`].
+pub async fn pays(
+    work: &mut Work,
+    token: &Key,
+    details: &PaymentDetailsId,
+    subscription: &SubscriptionId,
+    since: Timestamp,
+) -> Result<bool, JournalError> {
+    let mut uses = load(work, token).await?.unwrap_or_default();
+    let own = uses.details.entry(details.clone()).or_insert_with(|| DetailsUse::active(since));
+    if own.deleted {
+        return Ok(false);
+    }
+    own.activate(since);
+    own.subscriptions.insert(subscription.clone());
+    work.stage(token, &uses, Keep::default())?;
+    Ok(true)
+}
+
+/// The subscriptions that were paid with details of this token, or are about to be.
+///
+/// # Errors
+/// [`JournalError`].
+pub async fn paid_with(work: &mut Work, token: &Key, details: &PaymentDetailsId) -> Result<BTreeSet<SubscriptionId>, JournalError> {
+    let uses = load(work, token).await?;
+    Ok(uses.and_then(|mut uses| uses.details.remove(details)).map(|own| own.subscriptions).unwrap_or_default())
+}
+
+/// Notes that the deletion of details begins, staged for the commit with its intent: that fails if somebody began to pay with them meanwhile.
+///
+/// # Errors
+/// [`JournalError`].
+pub async fn deleting(work: &mut Work, token: &Key, details: &PaymentDetailsId) -> Result<(), JournalError> {
+    let Some(mut uses) = load(work, token).await? else { return Ok(()) };
+    if let Some(own) = uses.details.get_mut(details) {
+        own.deleted = true;
     }
     work.stage(token, &uses, Keep::default())
 }
@@ -118,7 +166,7 @@ pub async fn deactivated(
         return Ok(Freedom::ActiveAgain);
     }
     if own.active {
-        *own = DetailsUse { active: false, since: now };
+        (own.active, own.since) = (false, now);
     }
     uses.claims.retain(|_, since| now.since(*since).as_secs() < CLAIM_KEPT_SECS);
     let used = !uses.claims.is_empty() || uses.details.values().any(|other| other.active);
@@ -129,6 +177,18 @@ pub async fn deactivated(
 async fn load(work: &mut Work, token: &Key) -> Result<Option<TokenUse>, JournalError> {
     work.load(std::slice::from_ref(token)).await?;
     work.read(token)
+}
+
+impl DetailsUse {
+    const fn active(since: Timestamp) -> Self {
+        Self { active: true, since, subscriptions: BTreeSet::new(), deleted: false }
+    }
+
+    const fn activate(&mut self, since: Timestamp) {
+        if !self.active {
+            (self.active, self.since) = (true, since);
+        }
+    }
 }
 
 impl Default for TokenUse {
@@ -209,6 +269,33 @@ mod tests {
         let mut work = work();
         note(&mut work, &token(), &details("1"), None, Timestamp::from_secs(101)).await.unwrap();
         assert_eq!(freed(&mut work, "1").await, Freedom::ActiveAgain);
+    }
+
+    #[tokio::test]
+    async fn details_whose_deletion_was_begun_are_not_paid_with() {
+        let (mut one, subscription) = (work(), SubscriptionId::new("9").unwrap());
+        assert!(pays(&mut one, &token(), &details("1"), &subscription, NOW).await.unwrap());
+        one.commit().await.unwrap();
+        assert_eq!(paid_with(&mut one, &token(), &details("1")).await.unwrap(), BTreeSet::from([subscription.clone()]));
+        assert_eq!(paid_with(&mut one, &token(), &details("2")).await.unwrap(), BTreeSet::new());
+        deleting(&mut one, &token(), &details("1")).await.unwrap();
+        one.commit().await.unwrap();
+        assert!(!pays(&mut one, &token(), &details("1"), &subscription, NOW).await.unwrap());
+        assert!(pays(&mut one, &token(), &details("2"), &subscription, NOW).await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_deletion_does_not_begin_when_somebody_begins_to_pay() {
+        let store: Arc<dyn crate::journal::store::Store> = Arc::new(MemoryStore::new(Arc::new(Fixed)));
+        let (mut deletes, mut payer) = (Work::new(Arc::clone(&store)), Work::new(Arc::clone(&store)));
+        note(&mut deletes, &token(), &details("1"), None, NOW).await.unwrap();
+        deletes.commit().await.unwrap();
+        assert_eq!(deactivated(&mut deletes, &token(), &details("1"), NOW, NOW).await.unwrap(), Freedom::Free);
+        deletes.commit().await.unwrap();
+        pays(&mut payer, &token(), &details("1"), &SubscriptionId::new("9").unwrap(), NOW).await.unwrap();
+        payer.commit().await.unwrap();
+        deleting(&mut deletes, &token(), &details("1")).await.unwrap();
+        assert_eq!(deletes.commit().await, Err(JournalError::Contended));
     }
 
     #[test]

@@ -127,7 +127,14 @@ pub const fn bad_request(message: &'static str) -> Refusal {
 
 /// A path that leads nowhere.
 pub const BAD_PATH: Refusal =
-    refusal(404, Code::Plain("REQ0003"), "there is nothing at this address: check the gateway's name", Next::CorrectRequest);
+    refusal(404, Code::Plain("REQ0003"), "there is nothing at this address: check its path and the gateway's name", Next::CorrectRequest);
+/// A return address under which no attempt of this gateway is known.
+pub const NO_WAY_BACK: Refusal = refusal(
+    404,
+    Code::Plain("REQ0003"),
+    "no payment or storing of details has this return address: it was not given by this connector for this gateway, or is too old",
+    Next::StartAgain,
+);
 /// A body with a card number.
 pub const CARD_NUMBER: Refusal = refusal(
     400,
@@ -223,9 +230,10 @@ pub const GATEWAY_CANNOT: Refusal =
 pub const UNAVAILABLE: Refusal = refusal(503, Code::Plain("S0001"), "try again in a moment", Next::Wait);
 
 /// Every refusal that does not quote the gateway's decline, each with its own code or message.
-pub const ALL: [Refusal; 30] = [
+pub const ALL: [Refusal; 31] = [
     bad_request("the body is not what it should be"),
     BAD_PATH,
+    NO_WAY_BACK,
     CARD_NUMBER,
     TOO_LARGE,
     NOT_POST,

@@ -81,6 +81,11 @@ pub trait Gateway: Send + Sync {
     /// As [`Gateway::authorise`].
     async fn capture(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError>;
 
+    /// Whether the money may be held still, after a capture was refused for good like this. `accepted`: the gateway had taken the order first, and
+    /// refused it afterwards. No where the refusal says that the hold is gone, or where the order used it up; where the gateway does not tell, yes:
+    /// a cancel too many does nothing.
+    fn holds_after_refusal(&self, refusal: &Decline, accepted: bool) -> bool;
+
     /// Releases an authorised payment. A payment that is cancelled or expired already is `Done`; one that is captured is
     /// `Declined(Hard, ...)`, because a cancel never gives captured money back.
     ///
@@ -259,4 +264,7 @@ pub enum NotificationError {
     /// The signature does not fit.
     #[error("signature does not fit")]
     BadSignature,
+    /// Nobody can tell now whether it is the gateway's: whoever could say so was not reached. The gateway tells it again.
+    #[error("it cannot be told now whether the gateway sent it")]
+    Undecided,
 }

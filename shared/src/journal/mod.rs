@@ -46,6 +46,12 @@ pub const PAYMENT_KEPT: Duration = Duration::from_secs(25 * 31 * 24 * 3600);
 
 /// How soon reconciliation looks at unsettled work.
 pub const LOOK_AGAIN: Duration = Duration::from_secs(15 * 60);
+/// A message that is put back without a time of its own is shown again by its queue after this time at the latest: the longest backoff.
+pub const LONGEST_BACKOFF: Duration = Duration::from_secs(15 * 60);
+/// So much later it is shown if its worker dies: the queue's visibility timeout of nine minutes, and a little.
+pub const SHOWN_AGAIN: Duration = Duration::from_secs(12 * 60);
+/// How long a queue delivers a message that is put back again and again: two hundred times, 12 to 15 minutes apart (`maxReceiveCount`).
+pub const QUEUE_PATIENCE: Duration = Duration::from_secs(2 * 24 * 3600);
 /// How long it leaves unsettled work alone at the most.
 pub const LOOK_AGAIN_AT_LAST: Duration = Duration::from_secs(6 * 3600);
 

@@ -118,6 +118,9 @@ pub struct Attempt {
     /// the result or mends the cause can bring the event back.
     #[serde(default)]
     pub waiting_event: Option<String>,
+    /// Until when that event is on its queue as well, or a copy of it that was brought back. Nothing where it left its queue.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub queued_until: Option<Timestamp>,
 }
 
 /// What became of an attempt.
@@ -334,6 +337,12 @@ impl Attempt {
         }
     }
 
+    /// Whether its event waits in the journal and may still be on its queue, so that no copy of it has to be brought back.
+    #[must_use]
+    pub fn is_queued(&self, now: Timestamp) -> bool {
+        self.queued_until.is_some_and(|until| until > now)
+    }
+
     /// How often a step was refused without effect: part of its next key.
     #[must_use]
     pub fn refusals(&self, name: &str) -> u32 {
@@ -357,6 +366,7 @@ mod tests {
             steps: Vec::new(),
             finish: None,
             waiting_event: None,
+            queued_until: None,
         }
     }
 

@@ -86,6 +86,7 @@ impl Run {
             steps: Vec::new(),
             finish: None,
             waiting_event: None,
+            queued_until: None,
         });
         self.obligation.open_mut()
     }

@@ -165,6 +165,7 @@ impl App {
             brought_back = tally.brought_back,
             watched = tally.watched,
             made_up = tally.made_up,
+            released = tally.released,
             found = tally.found,
             ended = tally.ended,
             put_off = tally.put_off,
@@ -177,7 +178,7 @@ impl App {
         }
         json!({
             "due": tally.due, "broughtBack": tally.brought_back, "ended": tally.ended, "watched": tally.watched,
-            "madeUp": tally.made_up, "found": tally.found, "putOff": tally.put_off, "failed": tally.failed,
+            "madeUp": tally.made_up, "released": tally.released, "found": tally.found, "putOff": tally.put_off, "failed": tally.failed,
         })
     }
 

@@ -43,14 +43,15 @@ pub mod wiring;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use async_trait::async_trait;
 use lambda_runtime::{LambdaEvent, service_fn};
 use serde_json::Value;
 use serde_json::value::RawValue;
 use thiserror::Error;
-use tracing::error;
 use tracing::level_filters::LevelFilter;
+use tracing::{error, info};
 
 use self::app::{App, HandlerError, Invocation, Parts, Task};
 use self::front_door::{FrontDoor, FrontSettings};
@@ -84,7 +85,7 @@ pub enum StartError {
     #[error("the HTTP client cannot start: no usable CA certificates were found; set SSL_CERT_FILE to a PEM bundle")]
     HttpClient,
     /// The runtime's interface failed.
-    #[error("the Lambda runtime cannot be reached, or ended")]
+    #[error("the Lambda runtime cannot be reached: AWS_LAMBDA_RUNTIME_API has its address")]
     Runtime,
 }
 
@@ -142,15 +143,31 @@ impl Serve for FrontDoor {
 
 async fn serve(started: Result<Arc<dyn Serve>, StartError>) -> Result<(), StartError> {
     let server = started.inspect_err(tell)?;
+    let served = Arc::new(AtomicBool::new(false));
+    let serving = Arc::clone(&served);
     let handler = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let server = Arc::clone(&server);
+        serving.store(true, Ordering::Relaxed);
         async move {
             let deadline = Timestamp::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
             let invocation = Invocation { request_id: event.context.request_id, deadline };
             server.serve(event.payload.get(), &invocation).await
         }
     });
-    lambda_runtime::run(handler).await.map_err(|_| StartError::Runtime).inspect_err(tell)
+    match lambda_runtime::run(handler).await {
+        Ok(()) => Ok(()),
+        Err(_) => gone(served.load(Ordering::Relaxed)).inspect_err(tell),
+    }
+}
+
+/// The runtime's interface does not answer. One that gave events before has ended, as `sam local` does when it has its answer, and is no
+/// mistake of the start.
+fn gone(served: bool) -> Result<(), StartError> {
+    if !served {
+        return Err(StartError::Runtime);
+    }
+    info!("the Lambda runtime has ended, and the function with it");
+    Ok(())
 }
 
 fn tell(failure: &StartError) {
@@ -324,6 +341,12 @@ mod tests {
         ] {
             assert!(problems.contains(name), "{name} is not in {problems}");
         }
+    }
+
+    #[test]
+    fn a_runtime_that_ends_after_it_gave_events_is_no_failed_start() {
+        assert!(gone(true).is_ok());
+        assert!(matches!(gone(false), Err(StartError::Runtime)));
     }
 
     #[test]

@@ -84,7 +84,8 @@ async fn read_once(app: &App, gateway: GatewayName, headers: &HeaderMap, body: &
 }
 
 const fn is_unproven(error: NotificationError) -> bool {
-    matches!(error, NotificationError::Unsigned | NotificationError::BadSignature)
+    // A question that was not answered may have been asked with credentials that were changed.
+    matches!(error, NotificationError::Unsigned | NotificationError::BadSignature | NotificationError::Undecided)
 }
 
 fn refused(error: NotificationError) -> Refused {
@@ -94,6 +95,10 @@ fn refused(error: NotificationError) -> Refused {
         NotificationError::BadSignature => {
             let message = "a signature does not fit: put the gateway's current HMAC key into the secret";
             (StatusCode::UNAUTHORIZED, "bad_signature", message)
+        }
+        NotificationError::Undecided => {
+            let message = "it cannot be told now whether the gateway sent it: its certificate and its verification were not reached";
+            (StatusCode::SERVICE_UNAVAILABLE, "signature_undecided", message)
         }
     };
     Refused::new(status, code, message)

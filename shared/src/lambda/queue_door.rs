@@ -23,7 +23,7 @@ const SHORTEST_START: Duration = Duration::from_secs(5);
 /// The first wait, doubled with every delivery.
 const FIRST_DELAY: Duration = Duration::from_secs(30);
 /// The longest wait.
-const MAX_DELAY: Duration = Duration::from_secs(900);
+const MAX_DELAY: Duration = crate::journal::LONGEST_BACKOFF;
 /// A deadline before the year 2020 is none: local runtimes do not tell one.
 const NO_DEADLINE_BEFORE: Timestamp = Timestamp::from_secs(1_577_836_800);
 /// The time of a function with a queue where the runtime tells none: the `Timeout` that `template.yaml` gives it. The longest call of a flow

@@ -33,6 +33,7 @@ fn attempt(reason: &str, money_unknown: bool, steps: &[(&str, bool)]) -> Attempt
         steps: Vec::new(),
         finish: Some(Finish::Parked { reason: reason.to_owned(), money_unknown, resolved: false }),
         waiting_event: Some("the event".to_owned()),
+        queued_until: None,
     };
     for (name, done) in steps {
         attempt.begin(name, serde_json::from_value::<IdempotencyKey>(json!("key")).ok(), NOW);

@@ -78,13 +78,13 @@ async fn find(desk: &Desk, gateway: GatewayName, comes: &Comes<'_>) -> Result<(K
     let mut work = Work::new(std::sync::Arc::clone(&desk.world.store));
     let key = PaymentRecord::key(comes.reference);
     work.load(std::slice::from_ref(&key)).await.map_err(|_| reply::UNAVAILABLE)?;
-    let payment = work.read::<PaymentRecord>(&key).map_err(|_| reply::UNAVAILABLE)?.ok_or(reply::BAD_PATH)?;
+    let payment = work.read::<PaymentRecord>(&key).map_err(|_| reply::UNAVAILABLE)?.ok_or(reply::NO_WAY_BACK)?;
     let key = Key::from_stored(payment.obligation);
     work.load(std::slice::from_ref(&key)).await.map_err(|_| reply::UNAVAILABLE)?;
-    let obligation = work.read::<Obligation>(&key).map_err(|_| reply::UNAVAILABLE)?.ok_or(reply::BAD_PATH)?;
+    let obligation = work.read::<Obligation>(&key).map_err(|_| reply::UNAVAILABLE)?.ok_or(reply::NO_WAY_BACK)?;
     let attempt = obligation.attempts.iter().find(|attempt| is_of(attempt, comes.reference) && attempt.kind == comes.kind);
     let kept = attempt.and_then(kept).filter(|kept| kept.gateway == gateway);
-    let onward = kept.and_then(|kept| kept.onward).ok_or(reply::BAD_PATH)?;
+    let onward = kept.and_then(|kept| kept.onward).ok_or(reply::NO_WAY_BACK)?;
     Ok((key, onward))
 }
 
@@ -100,7 +100,7 @@ async fn once(desk: &Desk, key: &Key, comes: &Comes<'_>, delivery: &Delivery) ->
     case.bound_calls(GATEWAY_TIMEOUT);
     let attempts = &case.run.obligation.attempts;
     let Some(attempt) = attempts.iter().find(|attempt| is_of(attempt, comes.reference)) else {
-        return Turned::Told(Told::Refused(reply::BAD_PATH));
+        return Turned::Told(Told::Refused(reply::NO_WAY_BACK));
     };
     if attempt.finish.is_some() {
         return over(&case, attempt);

@@ -143,7 +143,7 @@ pub async fn rejected(case: &mut Case<'_>, snapshot: &Snapshot, reference: &Refe
 
 fn unheard(case: &mut Case<'_>, reason: &'static str) -> Story<()> {
     case.world.metrics.count(Metric::Warning, &[("reason", reason)]);
-    case.done(REPORT, &Reported { payment: None });
+    case.done(REPORT, &Reported::of(None));
     Ok(())
 }
 
@@ -178,7 +178,7 @@ async fn known_to_cleeng(case: &Case<'_>, snapshot: &Snapshot, reference: &Refer
 }
 
 fn reported(case: &mut Case<'_>, reference: &Reference, payment: Option<PaymentId>) -> Story<()> {
-    case.done(REPORT, &Reported { payment: payment.clone() });
+    case.done(REPORT, &Reported::of(payment.clone()));
     remember(case, reference, payment)
 }
 

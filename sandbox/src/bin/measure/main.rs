@@ -5,11 +5,13 @@
 //! | `start` | spawn to ready, first event, warm events, resident memory; several binaries interleaved, since a machine's speed drifts |
 //! | `memory` | resident memory after the first and after the last of many events |
 //! | `instructions` | user instructions per warm event, by valgrind's callgrind |
+//! | `own` | the same of the connector's own part alone: no network, TLS, Lambda runtime or AWS client ([`own`]) |
 //!
 //! The function talks to constant answers on loopback without TLS: AWS ([`services`]), Cleeng and Adyen ([`peers`]). `docs/performance.md`
 //! has the figures.
 #![expect(clippy::arithmetic_side_effects, reason = "figures of a harness, far from any bound")]
 
+mod own;
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a harness may fail loudly")]
 mod peers;
 mod runtime_api;
@@ -62,6 +64,23 @@ enum Measure {
         /// How many events the difference is taken over.
         #[arg(long, default_value_t = 500)]
         events: u64,
+    },
+    /// User instructions per event of the connector's own part of an authorisation, which is in this program.
+    Own {
+        /// The event that is dealt with.
+        #[arg(long)]
+        event: PathBuf,
+        /// How many events the difference is taken over.
+        #[arg(long, default_value_t = 500)]
+        events: u64,
+    },
+    /// Deals with an event so many times; what `own` counts.
+    #[command(hide = true)]
+    Repeat {
+        #[arg(long)]
+        event: PathBuf,
+        #[arg(long)]
+        times: u64,
     },
 }
 
@@ -152,11 +171,16 @@ fn main() -> Result<(), Box<dyn Error>> {
     // A thread more than there are blocked ones: the Runtime API waits in its answer to `next`.
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
     let figures = runtime.block_on(async {
+        if let Measure::Repeat { event, times } = &arguments.command {
+            return own::repeat(&std::fs::read_to_string(event)?, *times).await;
+        }
         let surroundings = Surroundings::start().await?;
         match arguments.command {
             Measure::Start { what, runs, warm } => start(&what, runs, warm, &surroundings).await,
             Measure::Memory { what, events } => memory(&what, events, &surroundings).await,
             Measure::Instructions { what, events } => instructions(&what, events, &surroundings).await,
+            Measure::Own { event, events } => own(&event, events),
+            Measure::Repeat { .. } => Ok(String::new()),
         }
     });
     runtime.shutdown_background();
@@ -234,23 +258,56 @@ async fn instructions(what: &What, events: u64, surroundings: &Surroundings) -> 
     Ok(text)
 }
 
+fn own(event: &Path, events: u64) -> Result<String, Box<dyn Error>> {
+    let program = std::env::current_exe()?;
+    let count = |times: u64| {
+        let callgrind = Callgrind::new();
+        let mut command = callgrind.command(&program);
+        command.arg("repeat").arg("--event").arg(event).args(["--times", &times.to_string()]);
+        let ended = command.stderr(Stdio::null()).status()?;
+        if ended.success() { callgrind.total() } else { Err("the event was not dealt with".into()) }
+    };
+    let (warm, many) = (count(50)?, count(50 + events)?);
+    let each = many.saturating_sub(warm) / events.max(1);
+    Ok(format!("| event | own instructions |\n|---|---|\n| {} | {each} |\n", event.display()))
+}
+
 /// The user instructions of a process that deals with this many events.
 async fn counted(path: &Path, events: u64, event: &Bytes, surroundings: &Surroundings) -> Result<u64, Box<dyn Error>> {
-    let out = std::env::temp_dir().join(format!("callgrind.{}", std::process::id()));
-    let mut command = Command::new("valgrind");
-    command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", out.display())).arg(path);
-    let mut function = Function::start(command, surroundings).await?;
+    let callgrind = Callgrind::new();
+    let mut function = Function::start(callgrind.command(path), surroundings).await?;
     for _ in 0..events {
         function.event(event)?;
     }
     // Callgrind writes when its process ends, and not when it is killed.
     Command::new("kill").args(["-TERM", &function.child.id().to_string()]).status()?;
     function.child.wait()?;
-    let written = std::fs::read_to_string(&out)?;
-    std::fs::remove_file(&out)?;
-    let totals = written.lines().find_map(|line| line.strip_prefix("totals: ").or_else(|| line.strip_prefix("summary: ")));
-    let totals = totals.and_then(|line| line.split_whitespace().next()?.parse().ok());
-    totals.ok_or_else(|| "callgrind wrote no total".into())
+    callgrind.total()
+}
+
+/// One count of valgrind's callgrind.
+struct Callgrind(PathBuf);
+
+impl Callgrind {
+    fn new() -> Self {
+        Self(std::env::temp_dir().join(format!("callgrind.{}", std::process::id())))
+    }
+
+    /// Starts this program under it.
+    fn command(&self, program: &Path) -> Command {
+        let mut command = Command::new("valgrind");
+        command.arg("--tool=callgrind").arg(format!("--callgrind-out-file={}", self.0.display())).arg(program);
+        command
+    }
+
+    /// What it counted, once the program has ended.
+    fn total(&self) -> Result<u64, Box<dyn Error>> {
+        let written = std::fs::read_to_string(&self.0)?;
+        std::fs::remove_file(&self.0)?;
+        let totals = written.lines().find_map(|line| line.strip_prefix("totals: ").or_else(|| line.strip_prefix("summary: ")));
+        let totals = totals.and_then(|line| line.split_whitespace().next()?.parse().ok());
+        totals.ok_or_else(|| "callgrind wrote no total".into())
+    }
 }
 
 /// A percentile in milliseconds with three decimals.

@@ -7,9 +7,10 @@ use sandbox::peer::{Peer, PeerAnswer, PeerRequest, Road, Served, serve};
 use serde_json::{Value, json};
 
 /// 2026-11-07T19:55:41Z, the expiry in `events/`.
-const PAID_UNTIL: u64 = 1_794_081_341;
+pub(crate) const PAID_UNTIL: u32 = 1_794_081_341;
 
-struct Cleeng;
+/// Cleeng.
+pub(crate) struct Cleeng;
 
 impl Peer for Cleeng {
     fn name(&self) -> &'static str {
@@ -53,7 +54,8 @@ fn payment(asked: &Value) -> Value {
     })
 }
 
-struct Adyen;
+/// Adyen.
+pub(crate) struct Adyen;
 
 impl Peer for Adyen {
     fn name(&self) -> &'static str {

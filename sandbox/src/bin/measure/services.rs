@@ -6,7 +6,8 @@ use std::sync::Arc;
 use sandbox::peer::{Peer, PeerAnswer, PeerRequest, Road, Served, serve};
 use serde_json::json;
 
-const SECRET: &str = r#"{
+/// The secret that the functions find.
+pub(crate) const SECRET: &str = r#"{
   "idempotency_salt": "sandbox-salt-0123456789abcdef0123456789",
   "webhook_path_keys": ["sandbox-path-key-0123456789"],
   "cleeng": { "publisher_token": "sandbox-publisher-token-0123456789", "webhook_secrets": ["sandbox-webhook-secret-0123456789abcdef"] },

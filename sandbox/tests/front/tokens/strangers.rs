@@ -42,19 +42,28 @@ async fn a_way_back_that_we_did_not_give_leads_nowhere() {
     let flipped = if reference.ends_with('0') { "1" } else { "0" };
     let forged = format!("{}{flipped}", &reference[..reference.len() - 1]);
     let calls = stage.road.calls().len();
-    for path in [
+    // Attempts that nobody knows here: the reference, the other function, the other gateway.
+    let unknown = [
         format!("{before}/{forged}?{query}"),
         format!("{before}/clg-00000000-0000-8000-8000-000000000000?{query}"),
+        format!("/connectors/paypal/v1/payment_details/tokens/return/{reference}?{query}"),
+        format!("/connectors/adyen/v1/tokens/return/{reference}?{query}"),
+    ];
+    let no_path = [
         format!("{before}/{}?{query}", shopper.order),
         format!("{before}/?{query}"),
         format!("{before}?{query}"),
-        // The other function, the other gateway, another way.
-        format!("/connectors/paypal/v1/payment_details/tokens/return/{reference}?{query}"),
-        format!("/connectors/adyen/v1/tokens/return/{reference}?{query}"),
         format!("/connectors/paypal/v1/tokens/refund/{reference}?{query}"),
-    ] {
-        let told = stage.follow(&path).await;
-        assert_eq!((code(&told), told.location.as_deref()), ((404, "REQ0003"), None), "{path}");
+    ];
+    for (paths, why) in
+        [(unknown, "no payment or storing of details has this return address"), (no_path, "there is nothing at this address")]
+    {
+        for path in paths {
+            let told = stage.follow(&path).await;
+            assert_eq!((code(&told), told.location.as_deref()), ((404, "REQ0003"), None), "{path}");
+            let text = told.body["errors"][0].as_str().unwrap();
+            assert!(text.starts_with(why), "{path}: {text}");
+        }
     }
     assert_eq!((stage.road.calls().len(), taken(&stage, GatewayName::PayPal)), (calls, 0));
     assert_eq!(sent_on(&stage.follow(&back).await), success());

@@ -92,6 +92,10 @@ impl Gateway for Mistaken {
         self.made_of(self.inner.capture(&request).await)
     }
 
+    fn holds_after_refusal(&self, refusal: &Decline, accepted: bool) -> bool {
+        self.inner.holds_after_refusal(refusal, accepted)
+    }
+
     async fn cancel(&self, request: &CancelRequest) -> Came {
         if self.mistake == Mistake::NothingIsReleased {
             return Ok(Outcome::Done(Operation::default()));

@@ -192,6 +192,11 @@ impl Gateway for Adyen {
         self.move_money("captures", &request.external_payment_id, request.amount, &request.reference, &request.key).await
     }
 
+    /// A capture is refused by notification (CAPTURE, `success` false), whose reason is not signed: it tells nothing about the hold.
+    fn holds_after_refusal(&self, _refusal: &Decline, _accepted: bool) -> bool {
+        true
+    }
+
     async fn cancel(&self, request: &CancelRequest) -> Result<Outcome, GatewayError> {
         let mut body = json!({ "merchantAccount": self.settings.merchant_account, "reference": request.reference.as_str() });
         let asked =

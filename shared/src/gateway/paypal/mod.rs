@@ -149,6 +149,11 @@ impl Gateway for PayPal {
         self.take(request).await
     }
 
+    /// A capture that PayPal took first (PENDING) was the final one and closed its authorisation.
+    fn holds_after_refusal(&self, refusal: &Decline, accepted: bool) -> bool {
+        !accepted && !payments::NOTHING_HELD.contains(&refusal.code.as_str())
+    }
+
     async fn cancel(&self, request: &CancelRequest) -> Result<Outcome, GatewayError> {
         match &request.target {
             CancelTarget::Payment(payment) => self.release(request, payment).await,

@@ -24,6 +24,9 @@ const NO_RENEWAL: &[&str] = &["AUTHORIZATION_ALREADY_CAPTURED", "REAUTHORIZATION
 /// Issues under which nothing is held any more.
 const RELEASED: &[&str] = &["AUTHORIZATION_EXPIRED", "AUTHORIZATION_VOIDED", "PREVIOUSLY_VOIDED"];
 
+/// Issues of a refused capture that say that nothing is held any more, or that nothing ever was (Payments 2.5, `authorizations.capture`).
+pub(super) const NOTHING_HELD: &[&str] = &["AUTHORIZATION_DENIED", "AUTHORIZATION_EXPIRED", "AUTHORIZATION_VOIDED"];
+
 fn path_of(payment: &ExternalPaymentId) -> Result<&str, GatewayError> {
     let id = payment.as_str();
     if wire::is_id(id) { Ok(id) } else { Err(GatewayError::Malformed { code: "payment_id".to_owned() }) }

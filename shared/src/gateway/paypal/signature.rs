@@ -75,7 +75,7 @@ impl Verifier {
     /// Checks a body, at best without any call: the certificate is kept.
     ///
     /// # Errors
-    /// It is not PayPal's, or nobody can tell now; PayPal tells it again for three days.
+    /// It is not PayPal's; or nobody can tell now, and PayPal tells it again for three days.
     pub(super) async fn verify(&self, client: &Client, headers: &HeaderMap, body: &[u8]) -> Result<(), NotificationError> {
         let transmission = Transmission::read(headers)?;
         if transmission.algorithm != ALGORITHM {
@@ -102,19 +102,24 @@ impl Verifier {
             return Err(NotificationError::Malformed);
         }
         let budget = Budget::new(ASKING);
+        let mut decided = true;
         for webhook in &self.webhook_ids {
             if !self.certificates.may_call() {
-                return Ok(false);
+                return Err(NotificationError::Undecided);
             }
             let question = question(transmission, webhook, body);
-            let answered = client.post_raw(&budget, "/v1/notifications/verify-webhook-signature", question).await;
-            if let Ok(Answer::Body(answer)) = answered
-                && answer.get("verification_status").and_then(Value::as_str) == Some("SUCCESS")
-            {
-                return Ok(true);
+            match client.post_raw(&budget, "/v1/notifications/verify-webhook-signature", question).await {
+                Ok(Answer::Body(answer)) => match answer.get("verification_status").and_then(Value::as_str) {
+                    Some("SUCCESS") => return Ok(true),
+                    Some("FAILURE") => {}
+                    _ => decided = false,
+                },
+                // What PayPal cannot read was not written by it.
+                Ok(Answer::Refused { status: 400 | 422, .. }) => {}
+                Ok(Answer::Refused { .. } | Answer::Empty | Answer::Unknown(_)) | Err(_) => decided = false,
             }
         }
-        Ok(false)
+        if decided { Ok(false) } else { Err(NotificationError::Undecided) }
     }
 }
 

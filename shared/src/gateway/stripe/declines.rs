@@ -7,8 +7,8 @@ use serde_json::Value;
 use crate::gateway::{Decline, DeclineClass};
 
 /// May succeed later: funds, limits, banks that cannot be reached, reasons that the bank keeps to itself, and refunds that failed.
-const SOFT: &str = "approve_with_id authorization_expired automatic call_issuer card_declined card_decline_rate_limit_exceeded \
-card_velocity_exceeded charge_exceeds_source_limit charge_exceeds_transaction_limit charge_expired_for_capture declined do_not_honor \
+const SOFT: &str = "approve_with_id authorization_expired automatic call_issuer capture_charge_authorization_expired card_declined \
+card_decline_rate_limit_exceeded card_velocity_exceeded charge_exceeds_source_limit charge_exceeds_transaction_limit charge_expired_for_capture declined do_not_honor \
 duplicate_transaction expired generic_decline insufficient_funds issuer_not_available no_action_taken payment_intent_canceled \
 payment_intent_payment_attempt_expired payment_intent_payment_attempt_failed processing_error reenter_transaction requires_payment_method \
 service_not_allowed setup_intent_canceled setup_intent_setup_attempt_expired try_again_later unknown unspecified \

@@ -36,8 +36,9 @@ use wire::Taking;
 use super::budget::Budget;
 use super::keys::Keys;
 use super::{
-    CancelRequest, CancelTarget, Capabilities, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, Gateway, GatewayError, GatewayName,
-    InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Outcome, PurchaseRequest, RefundRequest, StoreDetailsRequest,
+    CancelRequest, CancelTarget, Capabilities, CaptureRequest, Decline, DeleteDetailsRequest, FinalizeRequest, Gateway, GatewayError,
+    GatewayName, InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Outcome, PurchaseRequest, RefundRequest,
+    StoreDetailsRequest,
 };
 use crate::clock::Clock;
 use crate::http::{HeaderMap, Transport};
@@ -106,6 +107,11 @@ impl Gateway for Stripe {
 
     async fn capture(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
         self.take(request).await
+    }
+
+    /// A capture that Stripe took first (`processing`) used up what was held.
+    fn holds_after_refusal(&self, refusal: &Decline, accepted: bool) -> bool {
+        !accepted && !payments::NOTHING_HELD.contains(&refusal.code.as_str())
     }
 
     async fn cancel(&self, request: &CancelRequest) -> Result<Outcome, GatewayError> {

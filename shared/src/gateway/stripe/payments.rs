@@ -29,6 +29,11 @@ const MOST_PAGES: usize = 5;
 /// Stripe says so where the intent is in no state for the call (docs.stripe.com/error-codes).
 const UNEXPECTED_STATE: [&str; 2] = ["payment_intent_unexpected_state", "setup_intent_unexpected_state"];
 
+/// A capture came too late: the bank released what was held (docs.stripe.com/error-codes).
+const LAPSED: [&str; 2] = ["capture_charge_authorization_expired", "charge_expired_for_capture"];
+/// Refusals of a capture that say that nothing is held any more. The last is what a canceled intent without an error is read as.
+pub(super) const NOTHING_HELD: [&str; 3] = [LAPSED[0], LAPSED[1], "payment_intent_canceled"];
+
 /// The fields that every intent of ours has.
 pub(super) fn marked(form: Form, reference: &Reference, customer: &str) -> Form {
     form.with(&format!("metadata[{}]", wire::REFERENCE), reference.as_str()).with(&format!("metadata[{}]", wire::CUSTOMER), customer)
@@ -124,6 +129,7 @@ impl Stripe {
             Answer::Body(intent) => Ok(read_captured(&intent, &asked)),
             Answer::Refused(answer) => match (answer.intent(), answer.code()) {
                 (Some(intent), Some(code)) if UNEXPECTED_STATE.contains(&code) => Ok(read_captured(intent, &asked)),
+                (_, Some(code)) if LAPSED.contains(&code) => Ok(Outcome::Declined(declines::of_code(code))),
                 _ => refused(&answer, &asked),
             },
             Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),

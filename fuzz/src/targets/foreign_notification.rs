@@ -1,0 +1,14 @@
+//! A notification that its gateway did not sign never says anything, at any gateway.
+
+use connector::gateway::GatewayName;
+
+use crate::tools::{message, peers, wait};
+
+pub(super) fn body(input: &[u8]) {
+    let message = message(input);
+    for name in GatewayName::ALL {
+        if let Ok(items) = wait(peers::gateway(*name).read_notification(&message.headers, message.body)) {
+            assert!(items.iter().all(Result::is_err), "an unsigned notification is believed by {name}");
+        }
+    }
+}

@@ -1,0 +1,53 @@
+//! Whatever lies at a certificate's URL, of whatever status: what the simulator's key signed is believed only under the certificate that the
+//! test CA gave to PayPal's signer, byte by byte.
+
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use connector::gateway::GatewayName;
+use connector::http::{Cause, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Transport, TransportError};
+use sandbox::guests::{self, PAYPAL_WEBHOOK_ID};
+use sandbox::paypal::material::TRUSTED;
+
+use crate::tools::paypal::{CERTIFICATE_URL, der, message, sign};
+use crate::tools::{peers, wait};
+
+const NOTIFICATION: &[u8] = br#"{"id":"WH-1","event_type":"PAYMENT.CAPTURE.COMPLETED","resource_type":"capture","resource":{"id":"1AB"}}"#;
+
+/// Only the certificate can be had; whoever is asked instead does not answer.
+struct There(Bytes);
+
+#[async_trait]
+impl Transport for There {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        if request.url != CERTIFICATE_URL {
+            return Err(TransportError::NotSent(Cause::Connect));
+        }
+        Ok(Response { status: StatusCode::OK, headers: HeaderMap::new(), body: self.0.clone() })
+    }
+}
+
+pub(super) fn body(input: &[u8]) {
+    let time = "2026-03-01T12:00:00Z";
+    let signature = STANDARD.encode(sign(&message("69cd13f0", time, PAYPAL_WEBHOOK_ID, NOTIFICATION)));
+    let mut headers = HeaderMap::new();
+    for (name, value) in [
+        ("paypal-transmission-id", "69cd13f0"),
+        ("paypal-transmission-time", time),
+        ("paypal-transmission-sig", &signature),
+        ("paypal-cert-url", CERTIFICATE_URL),
+        ("paypal-auth-algo", "SHA256withRSA"),
+    ] {
+        headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).expect("visible characters"));
+    }
+    let adapter = guests::adapter(GatewayName::PayPal, Arc::new(There(Bytes::copy_from_slice(input))), &peers::clock());
+    if wait(adapter.read_notification(&headers, NOTIFICATION)).is_ok() {
+        // The PEM reader takes more than one writing of the same bytes; other parts of other kinds may stand before.
+        let text = String::from_utf8_lossy(input);
+        let parts = text.split("-----BEGIN ").skip(1).map(|part| der(&format!("-----BEGIN {part}")));
+        assert!(parts.into_iter().any(|part| part == der(TRUSTED)), "another certificate is trusted");
+    }
+}

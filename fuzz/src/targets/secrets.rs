@@ -1,0 +1,60 @@
+//! The text of a deployment's secret: whatever is wrong with it is told without quoting any of it, and what is taken is kept out of every
+//! line. Values that must not be told begin with a mark.
+
+use connector::cleeng::client::{CleengSettings, CoreApi, Environment};
+use connector::cleeng::signature::{SignatureSettings, Verifier};
+use connector::gateway::GatewayName;
+use connector::lambda::secrets::Secrets;
+use connector::lambda::telemetry::Redactor;
+use connector::settings::{Problems, Reader};
+use sandbox::guests::settings_of;
+use serde_json::Value;
+
+use crate::tools::{peers, silent};
+
+const MARK: &str = "Hush";
+
+pub(super) fn body(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let gateways = GatewayName::ALL.iter().copied().collect();
+    let (secrets, problems) = Secrets::read(&text, &gateways);
+    let mut said = vec![Problems(problems)];
+    let Some(secrets) = secrets else { return tell(&text, &said) };
+    let clock = peers::clock();
+    for name in GatewayName::ALL {
+        let settings = settings_of(*name, None);
+        let get = |name: &str| settings.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
+        let blueprint = name.read(&mut Reader::new(&get)).expect("good settings");
+        let texts = secrets.gateways.get(name).cloned().unwrap_or_default();
+        said.extend(blueprint.build(&texts, peers::simulators(), std::sync::Arc::new(clock.clone())).err());
+    }
+    let settings = CleengSettings::defaults(Environment::Sandbox);
+    said.extend(CoreApi::new(settings, secrets.cleeng.publisher_tokens.clone(), peers::simulators()).err());
+    said.extend(Verifier::new(SignatureSettings::default(), &secrets.cleeng.webhook_secrets).err());
+    tell(&text, &said);
+    let redactor = Redactor::default();
+    redactor.register(&secrets.texts());
+    for secret in secrets.texts().iter().filter(|secret| secret.expose().starts_with(MARK) && secret.expose().len() > 8) {
+        assert!(!redactor.clean(&format!("a {} b", secret.expose())).contains(secret.expose()), "a secret is seen in a line");
+    }
+    for key in &secrets.webhook_path_keys {
+        assert!(secrets.is_path_key(key.expose()) && !secrets.is_path_key(&format!("{}x", key.expose())) || key.expose().ends_with('x'));
+    }
+}
+
+fn tell(text: &str, said: &[Problems]) {
+    // The names of members are no secrets, and are told.
+    if serde_json::from_str::<Value>(text).is_ok_and(|value| named(&value)) {
+        return;
+    }
+    said.iter().for_each(|problems| silent(&format!("{problems} {problems:?}"), &[MARK]));
+}
+
+/// Whether a member's name holds the mark.
+fn named(value: &Value) -> bool {
+    match value {
+        Value::Object(members) => members.iter().any(|(name, value)| name.contains(MARK) || named(value)),
+        Value::Array(items) => items.iter().any(named),
+        _ => false,
+    }
+}

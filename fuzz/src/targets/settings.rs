@@ -1,0 +1,37 @@
+//! The settings of a deployment, one `NAME=value` in each line over those of the sandbox: they are read, or every mistake is told with its
+//! setting and what to do; the secret's text is never among what is told.
+
+use connector::lambda::operator::Deployment;
+use connector::secret::SecretString;
+use connector::settings::Reader;
+
+use crate::tools::{peers, silent};
+
+const SECRETS: &str = "Hush-this-is-the-text-of-the-secret";
+
+pub(super) fn body(input: &[u8]) {
+    let text = String::from_utf8_lossy(input);
+    let mut environment = peers::environment();
+    for (name, value) in text.lines().take(64).filter_map(|line| line.split_once('=')) {
+        environment.insert(name.to_owned(), value.to_owned());
+    }
+    environment.insert("CONNECTOR_SECRETS".to_owned(), SECRETS.to_owned());
+    let get = |name: &str| environment.get(name).cloned();
+    let mut reader = Reader::new(&get);
+    let deployment = Deployment::read(&mut reader);
+    let (deployment, problems) = reader.parts(deployment);
+    for problem in &problems {
+        assert!(!problem.setting.is_empty() && !problem.problem.is_empty() && !problem.fix.is_empty(), "{problem}");
+        silent(&format!("{problem} {problem:?}"), &[SECRETS]);
+    }
+    let Some(deployment) = deployment.filter(|_| problems.is_empty()) else {
+        return assert!(!problems.is_empty(), "nothing, and no word why");
+    };
+    let settings = &deployment.settings;
+    silent(&format!("{settings:?} {:?} {:?} {:?}", deployment.front, deployment.cleeng(), deployment.signature()), &[SECRETS]);
+    assert!(!settings.methods.is_empty() && !deployment.gateways_in_use().is_empty(), "a deployment without a payment method");
+    assert!(settings.max_body_bytes > 0 && settings.settle_deadline <= settings.unknown_deadline.max(settings.settle_deadline));
+    assert!(!(deployment.is_production() && deployment.signature().accept_unsigned), "unsigned webhooks in production");
+    let rules = settings.rules(SecretString::new("salt"));
+    assert!(rules.publisher == settings.publisher && rules.methods.len() == settings.methods.len());
+}

@@ -1,0 +1,72 @@
+//! A signed body of any shape is a webhook of its topic or a refusal, by the secret of now and by the one before; what is taken survives its
+//! envelope. Nothing unsigned is taken, nothing that another secret signed, nothing with one bit changed.
+
+use std::sync::LazyLock;
+
+use connector::cleeng::signature::{SignatureSettings, Verifier};
+use connector::cleeng::webhook::{BillingEvent, CapturePaymentEvent, DeactivationEvent, RefundEvent, TerminationEvent, Topic};
+use connector::clock::Timestamp;
+use connector::http::{HeaderMap, HeaderValue};
+use connector::lambda::queue::Envelope;
+use connector::secret::SecretString;
+use sandbox::stage::{PUBLISHER, WEBHOOK_SECRET, id};
+
+use crate::tools::{flipped, flipped_text};
+
+const PREVIOUS: &str = "sandbox-webhook-secret-of-yesterday";
+const OTHER: &str = "sandbox-webhook-secret-of-somebody-else";
+const AT: Timestamp = Timestamp::from_millis(1_790_000_000_123);
+
+static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
+    let secrets = [WEBHOOK_SECRET, PREVIOUS].map(SecretString::new);
+    Verifier::new(SignatureSettings::default(), &secrets).expect("good secrets")
+});
+
+fn signed(signature: &str) -> HeaderMap {
+    let mut headers = HeaderMap::new();
+    headers.insert("x-cleeng-signature", HeaderValue::from_str(signature).expect("visible characters"));
+    headers
+}
+
+pub(super) fn body(body: &[u8]) {
+    let [current, previous, other] = [WEBHOOK_SECRET, PREVIOUS, OTHER].map(|secret| sandbox::cleeng::sign(secret, body));
+    assert!(
+        VERIFIER.signature_fits(&signed(&current), body) && VERIFIER.signature_fits(&signed(&previous), body),
+        "a signature is refused"
+    );
+    assert!(!VERIFIER.signature_fits(&signed(&other), body), "a stranger's signature is taken");
+    if let Some(changed) = flipped(body) {
+        assert!(!VERIFIER.signature_fits(&signed(&current), &changed), "another body is taken");
+    }
+    // A digit's other case is the same digit.
+    let changed = flipped_text(&current).filter(|changed| !changed.eq_ignore_ascii_case(&current));
+    if let Some(headers) =
+        changed.and_then(|changed| HeaderValue::from_str(&changed).ok()).map(|value| signed(value.to_str().unwrap_or("")))
+    {
+        assert!(!VERIFIER.signature_fits(&headers, body), "another signature is taken");
+    }
+    let mut taken = 0;
+    for topic in Topic::ALL {
+        assert!(VERIFIER.verify(&HeaderMap::new(), body, &id(PUBLISHER), topic).is_err(), "unsigned");
+        assert!(VERIFIER.verify(&signed(&other), body, &id(PUBLISHER), topic).is_err(), "signed by somebody else");
+        let read = VERIFIER.verify(&signed(&current), body, &id(PUBLISHER), topic);
+        assert_eq!(read.is_ok(), VERIFIER.verify(&signed(&previous), body, &id(PUBLISHER), topic).is_ok(), "the secrets differ");
+        let Ok(verified) = read else { continue };
+        taken += 1;
+        let webhook = verified.get();
+        assert!(webhook.topic == topic && webhook.publisher == id(PUBLISHER));
+        let _ = (webhook.check(), webhook.payment_method(), BillingEvent::read(webhook), TerminationEvent::read(webhook));
+        let _ = (CapturePaymentEvent::read(webhook), DeactivationEvent::read(webhook));
+        for envelope in [Envelope::seal(&verified, body, AT).expect("a text"), Envelope::reseal(&verified, AT)] {
+            let back = Envelope::from_text(&envelope.to_text()).expect("our own envelope");
+            assert!(back == envelope && back.received_at() == AT, "an envelope changes on its way");
+            let opened = back.open().expect("our own envelope opens");
+            let opened = opened.get();
+            assert!(opened.topic == topic && opened.publisher == webhook.publisher && opened.data == webhook.data, "the event changes");
+            assert_eq!(opened.check(), webhook.check());
+            let amount = |event: Result<RefundEvent, _>| event.ok().map(|event| (event.fingerprint, event.amount, event.currency));
+            assert_eq!(amount(RefundEvent::read(opened)), amount(RefundEvent::read(webhook)), "a refund changes on its way");
+        }
+    }
+    assert!(taken <= 1, "a webhook of two topics");
+}

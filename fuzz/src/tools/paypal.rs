@@ -1,0 +1,34 @@
+//! PayPal's signature over a notification (developer.paypal.com, "Verify webhook messages"), with the key of the simulator.
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use ring::rand::SystemRandom;
+use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
+
+const KEY: &str = include_str!("../../../sandbox/src/paypal/material/signer_key.pem");
+/// Where the simulator's certificate lies.
+pub(crate) const CERTIFICATE_URL: &str = "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-7a2fd7d3";
+
+/// The signed text.
+pub(crate) fn message(id: &str, time: &str, webhook: &str, body: &[u8]) -> String {
+    format!("{id}|{time}|{webhook}|{}", crc32(body))
+}
+
+fn crc32(bytes: &[u8]) -> u32 {
+    let step = |crc: u32, _| if crc & 1 == 1 { (crc >> 1) ^ 0xEDB8_8320 } else { crc >> 1 };
+    !bytes.iter().fold(u32::MAX, |crc, byte| (0..8).fold(crc ^ u32::from(*byte), step))
+}
+
+/// Signs a text.
+pub(crate) fn sign(message: &str) -> Vec<u8> {
+    let key = RsaKeyPair::from_pkcs8(&der(KEY)).expect("the simulator's key");
+    let mut signature = vec![0; key.public().modulus_len()];
+    key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature).expect("it signs");
+    signature
+}
+
+/// The bytes of the first part of a PEM text.
+pub(crate) fn der(pem: &str) -> Vec<u8> {
+    let lines = pem.lines().skip_while(|line| !line.starts_with("-----BEGIN ")).skip(1).take_while(|line| !line.starts_with('-'));
+    STANDARD.decode(lines.map(str::trim).collect::<String>()).unwrap_or_default()
+}

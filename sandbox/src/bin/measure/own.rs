@@ -1,0 +1,144 @@
+//! The connector's own part of an event: doors, checks, flow, journal records, adapter, client, log lines and metrics, with constant answers
+//! in place of everything that it calls. Neither network nor TLS, neither the Lambda runtime nor an AWS client.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::error::Error;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use connector::clock::{Clock, Timestamp};
+use connector::flow::{Flow, NoRequeue};
+use connector::http::{Cause, Request, Response, Transport, TransportError};
+use connector::journal::store::{CommitError, Key, Put, Store, StoreError, Stored};
+use connector::lambda::app::{App, Invocation, Parts, Task};
+use connector::lambda::queue::{Queue, QueueError};
+use connector::lambda::secrets::{Environment, SecretKeeper};
+use connector::lambda::settings::{Doors, Settings};
+use connector::lambda::telemetry::{EmfSink, Output, Redactor, subscriber};
+use connector::lambda::wiring::{Base, Standard, Webhooks, read_peer_settings};
+use connector::metrics::Metrics;
+use connector::settings::Reader;
+use sandbox::clock::VirtualClock;
+use sandbox::peer::{InProcess, Road};
+use subscription_ready_for_payment_authorisation::Authorisation;
+use tracing::level_filters::LevelFilter;
+
+use crate::peers::{Adyen, Cleeng, PAID_UNTIL};
+use crate::services;
+
+const CLEENG: &str = "http://cleeng.test";
+const ADYEN: &str = "http://adyen.test";
+
+/// Deals with the event so many times.
+pub(crate) async fn repeat(event: &str, times: u64) -> Result<String, Box<dyn Error>> {
+    let app = app().await?;
+    let deadline = clock().now().after(Duration::from_secs(90));
+    let invocation = Invocation { request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned(), deadline };
+    for _ in 0..times {
+        let answer = app.handle(event, &invocation).await?;
+        let failures = answer.get("batchItemFailures").and_then(serde_json::Value::as_array);
+        let status = answer.get("statusCode").and_then(serde_json::Value::as_u64);
+        if !failures.is_some_and(Vec::is_empty) && status != Some(200) {
+            return Err(format!("the event was not dealt with: {answer}").into());
+        }
+    }
+    Ok(String::new())
+}
+
+/// Two days before the end of the paid period.
+fn clock() -> VirtualClock {
+    VirtualClock::starting_at(Timestamp::from_secs(i64::from(PAID_UNTIL) - 2 * 86_400))
+}
+
+async fn app() -> Result<App, Box<dyn Error>> {
+    let environment: BTreeMap<_, _> = services::environment("http://aws.test", &format!("{CLEENG}/3.1"), ADYEN).into_iter().collect();
+    let get = |name: &str| environment.get(name).cloned();
+    let mut reader = Reader::new(&get);
+    let settings = Settings::read_for(&mut reader, Doors::Both);
+    let peers = settings.as_ref().and_then(|settings| read_peer_settings(&mut reader, settings));
+    let (settings, peers) = reader.finish(settings.zip(peers))?;
+
+    let redactor = Arc::new(Redactor::default());
+    let output = Output::new(Box::new(std::io::sink()), Arc::clone(&redactor));
+    tracing::subscriber::set_global_default(subscriber(output.clone(), LevelFilter::INFO))?;
+    let clock: Arc<dyn Clock> = Arc::new(clock());
+    let metrics = Metrics::new(Arc::new(EmfSink::new(output, "local", "measured", Arc::clone(&clock))));
+    let gateways: BTreeSet<_> = settings.methods.values().map(|method| method.gateway).collect();
+    let source = Box::new(Environment::new(Some(services::SECRET.to_owned())));
+    let keeper = SecretKeeper::open(source, gateways, redactor, Arc::clone(&clock)).await?;
+    let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
+    let base = Base {
+        settings,
+        peers,
+        transport: Arc::new(Known::default()),
+        store: Arc::new(Forgetful),
+        clock: Arc::clone(&clock),
+        metrics: metrics.clone(),
+        requeue: Arc::new(NoRequeue),
+    };
+    let wiring = Box::new(Standard { webhooks: Webhooks::Of(Authorisation.topic()), base });
+    let task = Task::Webhooks(Arc::new(Authorisation));
+    let (queue, quarantine) = (Arc::new(Takes), Arc::new(Takes));
+    Ok(App::new(Parts { task, mode, max_body_bytes, keeper, wiring, queue, quarantine, clock, metrics })?)
+}
+
+/// Gives the answer that the same question got for the first time, so that the peers' own work is not counted. The same event asks the same
+/// questions: the journal forgets it.
+#[derive(Default)]
+struct Known(Mutex<BTreeMap<(String, String), Response>>);
+
+#[async_trait]
+impl Transport for Known {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        let question = (request.method.to_string(), request.url.clone());
+        let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&question).cloned();
+        if let Some(answer) = known {
+            return Ok(answer);
+        }
+        let peers = InProcess::new(Road::default()).with(CLEENG, Arc::new(Cleeng)).with(ADYEN, Arc::new(Adyen));
+        let answer = peers.send(request).await?;
+        if !answer.status.is_success() {
+            // An answer that the flow has to deal with otherwise would measure something else.
+            return Err(TransportError::NotSent(Cause::BadRequest));
+        }
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(question, answer.clone());
+        Ok(answer)
+    }
+}
+
+/// A journal that knows nothing and takes everything.
+struct Forgetful;
+
+#[async_trait]
+impl Store for Forgetful {
+    async fn load(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
+        Ok(keys.iter().map(|_| None).collect())
+    }
+
+    async fn commit(&self, _puts: &[Put]) -> Result<(), CommitError> {
+        Ok(())
+    }
+
+    async fn due(&self, _until: Timestamp, _limit: usize) -> Result<Vec<Key>, StoreError> {
+        Ok(Vec::new())
+    }
+
+    async fn parked(&self, _limit: usize) -> Result<Vec<Key>, StoreError> {
+        Ok(Vec::new())
+    }
+}
+
+/// A queue that takes everything.
+struct Takes;
+
+#[async_trait]
+impl Queue for Takes {
+    async fn send(&self, _message: &str) -> Result<(), QueueError> {
+        Ok(())
+    }
+
+    async fn delay(&self, _receipt_handle: &str, _by: Duration) -> Result<(), QueueError> {
+        Ok(())
+    }
+}
