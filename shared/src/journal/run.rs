@@ -272,6 +272,7 @@ mod tests {
                 steps: Vec::new(),
                 finish: None,
                 waiting_event: None,
+                queued_until: None,
             });
             obligation
         };
