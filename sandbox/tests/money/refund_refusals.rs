@@ -7,9 +7,11 @@ use serde_json::Value;
 
 use crate::world::{assert_balanced, parked, play, refund_event, rewrite, settled, usd, with_purchase};
 
+type Change = fn(&mut PaymentRecord);
+
 #[tokio::test]
 async fn money_that_was_never_taken_or_is_gone_already_is_not_given_back() {
-    let changes: [(&str, fn(&mut PaymentRecord)); 6] = [
+    let changes: [(&str, Change); 6] = [
         ("payment_charged_back", |record| record.state = PaymentState::ChargedBack),
         ("already_refunded", |record| (record.state, record.refunded) = (PaymentState::Refunded, usd(999))),
         ("nothing_was_captured", |record| record.free = true),
