@@ -14,13 +14,13 @@ use crate::{assert_balanced, at_first_attempt, calls, settled, statuses};
 #[tokio::test]
 async fn nothing_is_asked_of_the_gateway_for_an_order_that_does_not_fit_its_event() {
     // The client turns most of it away as unreadable, so that the order is made once more; the flow is the second to look.
-    let unreadable = Verdict::Later { after: None, reason: "cleeng_unknown" };
+    const UNREADABLE: Verdict = Verdict::Later { after: None, reason: "cleeng_unknown" };
     let changes: [(Verdict, fn(&mut Value)); 5] = [
-        (unreadable, |order| order["customerId"] = json!("99")),
+        (UNREADABLE, |order| order["customerId"] = json!("99")),
         (Verdict::Parked("order_does_not_fit_event"), |order| order["offerId"] = json!("S999_US")),
-        (unreadable, |order| order["paymentMethodId"] = json!(98)),
-        (unreadable, |order| order["currency"] = json!("EUR")),
-        (unreadable, |order| order["totalPrice"] = json!("-9.99")),
+        (UNREADABLE, |order| order["paymentMethodId"] = json!(98)),
+        (UNREADABLE, |order| order["currency"] = json!("EUR")),
+        (UNREADABLE, |order| order["totalPrice"] = json!("-9.99")),
     ];
     for (number, (expected, change)) in changes.into_iter().enumerate() {
         let (stage, cast) = at_first_attempt();
