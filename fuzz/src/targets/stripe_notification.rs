@@ -32,6 +32,7 @@ pub(super) fn body(input: &[u8]) {
     let beside = format!("{good},v1={}", "0".repeat(64));
     assert_eq!(read(&beside, input), read(&good, input), "a signature beside the good one is in its way");
     let bad = Some(NotificationError::BadSignature);
+    assert_eq!(read(&format!("{good},v0={}", "0".repeat(1_024)), input), bad, "a header of any length is taken");
     for late in [now - 301, now + 301] {
         assert_eq!(read(&header(late, input), input), bad, "an event is taken at any time");
     }

@@ -15,8 +15,9 @@ use sandbox::peer::{Fault, PeerRequest};
 use sandbox::stage::{Cast, METHOD, Stage, id};
 use serde_json::Value;
 
+use crate::faults::FAULTS;
 use crate::hooked::answering;
-use crate::world::{all_faults, assert_balanced, at_once, die_everywhere, parked, purchase_of_others, read, settled, statuses};
+use crate::world::{assert_balanced, at_once, die_everywhere, parked, purchase_of_others, read, settled, statuses};
 
 /// A subscriber whose next period is authorised, who then changed the card; with the announcement about the old one.
 pub(crate) async fn changed_card(stage: &Stage, new_method: &str) -> (Cast, SentWebhook) {
@@ -128,7 +129,7 @@ async fn whatever_happens_to_any_one_call_of_a_clean_up_nothing_stays_held() {
         |peer, request| peer == "cleeng" && request.path.ends_with("/cancel"),
     ];
     for call in calls {
-        for fault in all_faults() {
+        for fault in FAULTS {
             for times in 1..=2 {
                 let stage = Stage::default();
                 let (_, event) = changed_card(&stage, METHOD).await;

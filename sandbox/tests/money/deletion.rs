@@ -12,7 +12,8 @@ use sandbox::cleeng::SentWebhook;
 use sandbox::peer::PeerRequest;
 use sandbox::stage::{Cast, METHOD, Stage, id};
 
-use crate::world::{all_faults, assert_balanced, die_everywhere, parked, purchase_of_others, settled, statuses};
+use crate::faults::FAULTS;
+use crate::world::{assert_balanced, die_everywhere, parked, purchase_of_others, settled, statuses};
 
 fn deleting() -> Stage {
     Stage::new(|rules| rules.delete_deactivated_details = true)
@@ -149,7 +150,7 @@ async fn whatever_happens_to_a_deletion_it_is_done_in_the_end() {
         |peer, request| peer == "cleeng" && request.method == Method::DELETE,
     ];
     for call in calls {
-        for fault in all_faults() {
+        for fault in FAULTS {
             let stage = deleting();
             let (_, old) = replaced(&stage, false).await;
             stage.road.lay(fault, call);

@@ -10,13 +10,18 @@
 )]
 
 mod capture;
+#[path = "../support/changes.rs"]
+mod changes;
 mod deactivation;
 mod deletion;
 mod deletion_in_flight;
+#[path = "../support/faults.rs"]
+mod faults;
 mod hooked;
 mod random;
 mod refund;
 mod refund_crashes;
+mod refund_refusals;
 mod refund_strangers;
 mod release_races;
 mod world;

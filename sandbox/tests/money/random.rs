@@ -82,7 +82,7 @@ async fn happen(stage: &Stage, bought: &Bought, asked: &mut Vec<SentWebhook>, ev
         Event::Wait(hours) => stage.clock.advance(Duration::from_secs(hours * 3600)),
         Event::Fault { at_gateway, kind } => {
             let peer = if at_gateway { "adyen" } else { "cleeng" };
-            let fault: Fault = crate::world::all_faults()[kind].clone();
+            let fault: Fault = crate::faults::FAULTS[kind].clone();
             stage.road.lay(fault, move |name, _| name == peer);
         }
         Event::Die { nth, after } => stage.switch.arm(nth, if after { When::After } else { When::Before }),

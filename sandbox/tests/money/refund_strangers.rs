@@ -171,7 +171,7 @@ async fn an_older_payment_is_taken_over_once_however_many_refunds_ask_for_it() {
 
 #[tokio::test]
 async fn a_question_to_cleeng_that_goes_wrong_is_asked_again() {
-    for fault in crate::world::all_faults() {
+    for fault in crate::faults::FAULTS {
         let (stage, bought) = older().await;
         stage.road.lay(fault, |peer, request| peer == "cleeng" && request.path.contains("/orders/"));
         assert_eq!(play(&stage, &refund_event(&stage, &bought, Some(999), None)).await, settled("refunded"));

@@ -100,6 +100,17 @@ pub(crate) async fn read_payment(stage: &Stage, reference: &Reference) -> Paymen
     read(stage, &PaymentRecord::key(reference)).await.unwrap()
 }
 
+/// Changes the payment record as another worker would.
+pub(crate) async fn rewrite(stage: &Stage, bought: &Bought, change: impl FnOnce(&mut PaymentRecord)) {
+    let key = PaymentRecord::key(&bought.reference);
+    let mut work = Work::new(stage.world.store.clone());
+    work.load(std::slice::from_ref(&key)).await.unwrap();
+    let mut record: PaymentRecord = work.read(&key).unwrap().unwrap();
+    change(&mut record);
+    work.stage(&key, &record, Keep::default()).unwrap();
+    work.commit().await.unwrap();
+}
+
 pub(crate) async fn read<T: serde::de::DeserializeOwned>(stage: &Stage, key: &Key) -> Option<T> {
     let mut work = Work::new(stage.world.store.clone());
     work.load(std::slice::from_ref(key)).await.unwrap();
@@ -202,22 +213,6 @@ pub(crate) async fn die_everywhere<A>(
         }
     }
     deaths
-}
-
-/// Everything that can go wrong with one call.
-pub(crate) fn all_faults() -> Vec<sandbox::peer::Fault> {
-    use sandbox::peer::Fault::{NotSent, StatusAfter, StatusBefore, TimeoutAfter, TimeoutBefore};
-    vec![
-        NotSent,
-        TimeoutBefore,
-        TimeoutAfter,
-        StatusBefore(500),
-        StatusAfter(500),
-        StatusAfter(502),
-        StatusBefore(503),
-        StatusBefore(429),
-        StatusBefore(401),
-    ]
 }
 
 /// Two deliveries of two events run at the same time, the second starting after so many turns of the first.
