@@ -173,13 +173,26 @@ pub fn secrets() -> Value {
 /// If the sandbox's own settings or secrets are wrong.
 #[must_use]
 pub fn adapter(gateway: GatewayName, transport: Arc<dyn Transport>, clock: &VirtualClock) -> Arc<dyn Gateway> {
-    let settings = settings_of(gateway, None);
+    built(gateway, &settings_of(gateway, None), &secrets(), transport, clock)
+}
+
+/// The same with other settings and secrets.
+///
+/// # Panics
+/// If they are wrong.
+#[must_use]
+pub fn built(
+    gateway: GatewayName,
+    settings: &[(&'static str, String)],
+    secrets: &Value,
+    transport: Arc<dyn Transport>,
+    clock: &VirtualClock,
+) -> Arc<dyn Gateway> {
     let get = |name: &str| settings.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
     let mut reader = Reader::new(&get);
     let blueprint = gateway.read(&mut reader);
     let blueprint = known(reader.finish(blueprint).ok());
-    let all = secrets();
-    let own = all.get(gateway.as_str()).and_then(Value::as_object).into_iter().flatten();
+    let own = secrets.get(gateway.as_str()).and_then(Value::as_object).into_iter().flatten();
     let texts = |value: &Value| value.as_array().into_iter().flatten().filter_map(Value::as_str).map(SecretString::new).collect();
     let secrets = SecretTexts(own.map(|(name, values)| (name.clone(), texts(values))).collect());
     known(blueprint.build(&secrets, transport, Arc::new(clock.clone())).ok())

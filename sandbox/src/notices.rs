@@ -64,17 +64,22 @@ struct SandboxSecrets;
 #[async_trait]
 impl SecretSource for SandboxSecrets {
     async fn fetch(&self) -> Result<SecretString, SecretError> {
-        let mut secrets = crate::guests::secrets();
-        let others = json!({
-            "idempotency_salt": "sandbox-idempotency-salt",
-            "webhook_path_keys": ["sandbox-path-key-0123456789"],
-            "cleeng": { "publisher_token": PUBLISHER_TOKEN, "webhook_secrets": WEBHOOK_SECRET },
-        });
-        if let (Some(secrets), Value::Object(others)) = (secrets.as_object_mut(), others) {
-            secrets.extend(others);
-        }
-        Ok(SecretString::new(secrets.to_string()))
+        Ok(SecretString::new(deployed_secrets(crate::guests::secrets()).to_string()))
     }
+}
+
+/// The secret of a deployment with this part of the gateways.
+#[must_use]
+pub fn deployed_secrets(mut gateways: Value) -> Value {
+    let others = json!({
+        "idempotency_salt": "sandbox-idempotency-salt",
+        "webhook_path_keys": ["sandbox-path-key-0123456789"],
+        "cleeng": { "publisher_token": PUBLISHER_TOKEN, "webhook_secrets": WEBHOOK_SECRET },
+    });
+    if let (Some(secrets), Value::Object(others)) = (gateways.as_object_mut(), others) {
+        secrets.extend(others);
+    }
+    gateways
 }
 
 struct OnStage(World);
@@ -111,15 +116,23 @@ impl Stage {
     /// # Panics
     /// If the function does not start.
     pub async fn notification_door(&self, queue: Arc<dyn Queue>) -> Door {
+        self.notification_door_of(Box::new(SandboxSecrets), Box::new(OnStage(self.world.clone())), queue).await
+    }
+
+    /// The same with a secret that may change, and with what is made from it.
+    ///
+    /// # Panics
+    /// If the function does not start.
+    pub async fn notification_door_of(&self, secrets: Box<dyn SecretSource>, wiring: Box<dyn Wiring>, queue: Arc<dyn Queue>) -> Door {
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let gateways: BTreeSet<_> = self.guests.iter().map(|guest| guest.house.gateway()).collect();
-        let keeper = SecretKeeper::open(Box::new(SandboxSecrets), gateways, Arc::new(Redactor::default()), Arc::clone(&clock)).await;
+        let keeper = SecretKeeper::open(secrets, gateways, Arc::new(Redactor::default()), Arc::clone(&clock)).await;
         let app = App::new(Parts {
             task: Task::Notifications(Arc::new(Notifications)),
             mode: Mode::Lambda,
             max_body_bytes: DEFAULT_MAX_BODY_BYTES,
             keeper: known(keeper.ok()),
-            wiring: Box::new(OnStage(self.world.clone())),
+            wiring,
             queue,
             quarantine: Arc::new(NoQueue),
             clock,

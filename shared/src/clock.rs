@@ -143,6 +143,7 @@ mod tests {
     #[test]
     fn a_timestamp_writes_itself_in_utc() {
         assert_eq!(Timestamp::from_secs(1_551_861_800).to_rfc3339(), "2019-03-06T08:43:20Z");
+        assert_eq!(Timestamp::from_secs(1_551_861_800).to_string(), "2019-03-06T08:43:20Z");
     }
 
     #[test]

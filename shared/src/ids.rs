@@ -211,6 +211,20 @@ mod tests {
         assert_eq!(SubscriptionId::new("x".repeat(MAX_ID_LENGTH + 1)), Err(NotAnId));
     }
 
+    #[test]
+    fn ids_are_ordered_hashed_and_written_by_their_text() {
+        let id = |text: &str| OrderId::new(text).unwrap();
+        assert_eq!(id("10").partial_cmp(&id("9")), Some(std::cmp::Ordering::Less), "by text, as keys of the journal are");
+        let distinct: std::collections::HashSet<_> = (0..1_000).map(|number| id(&number.to_string())).collect();
+        assert_eq!(distinct.len(), 1_000);
+        let hashed = |id: &OrderId| {
+            use std::hash::{BuildHasher as _, BuildHasherDefault, DefaultHasher};
+            BuildHasherDefault::<DefaultHasher>::default().hash_one(id)
+        };
+        assert_ne!(hashed(&id("1")), hashed(&id("2")));
+        assert_eq!(id("a-1").to_string(), "a-1");
+    }
+
     proptest! {
         #[test]
         fn every_number_survives_the_round_trip(number: u64) {

@@ -335,6 +335,11 @@ mod tests {
     }
 
     #[test]
+    fn an_amount_is_told_with_its_currency() {
+        assert_eq!(Money::new(-1_250, currency("KWD")).to_string(), "-1.250 KWD");
+    }
+
+    #[test]
     fn an_unknown_currency_is_refused_rather_than_given_two_digits() {
         for code in ["", "US", "USDX", "ABC", "U$D", "éé"] {
             assert_eq!(Currency::new(code), Err(MoneyError::UnknownCurrency), "{code}");

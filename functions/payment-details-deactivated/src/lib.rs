@@ -99,7 +99,7 @@ async fn clean_up(case: &mut Case<'_>, gone: &Gone, delivery: &Delivery) -> Stor
         case.pause().await?;
     }
     let deletes = case.world.rules.delete_deactivated_details;
-    match on_its_way::look(case.world, gone).await? {
+    match on_its_way::look(case.world, gone, &noted(case)?).await? {
         OnItsWay::Hold => return Err(later("authorisation_in_flight")),
         // Cleeng is asked about these details until the capture is reported.
         OnItsWay::Payment if deletes => return Err(later("capture_in_flight")),

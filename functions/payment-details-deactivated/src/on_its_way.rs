@@ -7,6 +7,7 @@ use connector::billing::Story;
 use connector::billing::head::Head;
 use connector::billing::{rules, tokens};
 use connector::flow::World;
+use connector::gateway::Reference;
 use connector::ids::SubscriptionId;
 use connector::journal::record::{Attempt, AttemptKind, Finish, Obligation};
 use connector::journal::store::{Key, MAX_BATCH};
@@ -39,12 +40,14 @@ pub(crate) async fn holds(world: &World, gone: &Gone) -> Story<Vec<Held>> {
     Ok(found)
 }
 
-/// Looks what is on its way.
-pub(crate) async fn look(world: &World, gone: &Gone) -> Story<OnItsWay> {
+/// Looks what is on its way, apart from the holds that were dealt with.
+pub(crate) async fn look(world: &World, gone: &Gone, dealt_with: &[Reference]) -> Story<OnItsWay> {
     let mut found = OnItsWay::Nothing;
     for of in subscriptions(world, gone).await? {
         match of.standing(gone) {
-            OnItsWay::Nothing if of.held => return Ok(OnItsWay::Hold),
+            OnItsWay::Nothing if of.held && !of.head.live.as_ref().is_some_and(|live| dealt_with.contains(&live.reference)) => {
+                return Ok(OnItsWay::Hold);
+            }
             standing => found = found.max(standing),
         }
     }

@@ -94,6 +94,11 @@ impl PayPal {
         self.lock().config.certificate_host = certificate_host.to_owned();
     }
 
+    /// It tells another of the app's webhooks from now on.
+    pub fn tell_as(&self, webhook_id: &str) {
+        self.lock().config.webhook_id = webhook_id.to_owned();
+    }
+
     /// Stores details for Cleeng's customer and returns the token as the adapter writes it.
     pub fn store_details(&self, customer: &str) -> String {
         let mut state = self.lock();

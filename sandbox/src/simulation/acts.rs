@@ -15,6 +15,7 @@ use serde_json::Value;
 use super::agenda::{Content, Happening, Letter, Life, Rotated};
 use super::cast::{self, Member, Visitor};
 use super::climate::Climate;
+use super::night::Night;
 use super::pages::PAGE_WAITS;
 use super::theatre::{Came, Errand, Theatre};
 use crate::cleeng::SentWebhook;
@@ -132,6 +133,12 @@ impl Theatre<'_> {
     }
 
     pub(super) fn happen(&mut self, happening: Happening) {
+        if let Some(night) = self.night.filter(|night| night.is(self.sky.now()))
+            && Night::holds_up(&happening)
+        {
+            self.agenda.put(night.dawn.after(self.dice.time(0, 120)), happening);
+            return;
+        }
         match happening {
             Happening::Webhook(webhook) => self.webhook(&webhook),
             Happening::Posted(gateway, posted) => self.notice(gateway, posted),

@@ -32,13 +32,21 @@ pub(super) struct Audit {
     lost: BTreeSet<(String, String)>,
     /// Details that others took the place of, and when.
     pub(super) replaced: BTreeMap<PaymentDetailsId, Timestamp>,
+    /// How long nobody worked behind the queues.
+    pub(super) night: Duration,
     captured: BTreeSet<String>,
     violations: usize,
 }
 
 impl Audit {
     pub(super) fn of(stage: &Stage) -> Self {
-        Self { lost: BTreeSet::new(), replaced: BTreeMap::new(), captured: BTreeSet::new(), violations: stage.cleeng.violations().len() }
+        Self {
+            lost: BTreeSet::new(),
+            replaced: BTreeMap::new(),
+            night: Duration::ZERO,
+            captured: BTreeSet::new(),
+            violations: stage.cleeng.violations().len(),
+        }
     }
 
     /// A webhook of Cleeng never comes.
@@ -113,7 +121,7 @@ impl Audit {
     fn newly_captured(&self, entry: &LedgerEntry, watch: &Watch, sky: &Sky) {
         let of_period = watch.standing_of(&entry.reference).is_some_and(|(obligation, _)| obligation.starts_with("period#"));
         let replaced = watch.made_with(&entry.reference).filter(|_| of_period).and_then(|details| self.replaced.get(&details));
-        if replaced.is_some_and(|at| sky.now().since(*at) > OLD_EVENTS) {
+        if replaced.is_some_and(|at| sky.now().since(*at) > OLD_EVENTS.saturating_add(self.night)) {
             sky.find(format!("{} is captured with details that were replaced", entry.reference));
         }
     }

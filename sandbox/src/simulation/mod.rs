@@ -13,6 +13,7 @@
 //! | `weather` | calls that get lost, answers that come broken, a journal that fails |
 //! | `cast`, `lives`, `pages`, `crimes` | who plays, and what happens to them; what nobody signed |
 //! | `agenda`, `acts` | what is still to come, and what follows from it |
+//! | `night` | days on which nobody works behind the queues |
 //! | `theatre` | whose turn it is, and how time passes |
 //! | [`watch`] | reads every document that the journal takes |
 //! | `audit`, `secrets` | what must be true |
@@ -28,6 +29,7 @@ pub mod dice;
 pub mod history;
 pub mod interleave;
 mod lives;
+mod night;
 mod pages;
 mod secrets;
 pub mod sky;
@@ -164,7 +166,9 @@ pub fn play(seed: u64, plan: &Plan<'_>) -> Played {
     let door = Arc::new(known(at_once(stage.notification_door(queue.clone()))));
     let transport = known(behind.transport.lock().unwrap_or_else(PoisonError::into_inner).take());
     let watch = behind.watch.clone();
-    let opening = Opening { stage: Arc::new(stage), tricks: plan.tricks, sky: sky.clone(), dice, watch, transport, door, queue };
+    // Of dice of its own: a play without a night is the same as if there were none.
+    let sleep = plan.climate.is_none().then(|| Dice::of(!seed));
+    let opening = Opening { stage: Arc::new(stage), tricks: plan.tricks, sky: sky.clone(), dice, sleep, watch, transport, door, queue };
     let mut theatre = Theatre::open(opening);
     theatre.play(&climate);
     let counts = theatre.counts;

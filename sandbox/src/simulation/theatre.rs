@@ -20,6 +20,7 @@ use super::audit::{Audit, UNDEAD};
 use super::cast::{Member, Visitor};
 use super::climate::Climate;
 use super::dice::Dice;
+use super::night::Night;
 use super::sky::Sky;
 use super::watch::Watch;
 use super::weather::{WindyQueue, WindyTransport};
@@ -89,6 +90,9 @@ pub(super) struct Theatre<'a> {
     workers: Vec<Worker>,
     calm: bool,
     last_round: Timestamp,
+    sleep: Option<Dice>,
+    pub(super) night: Option<Night>,
+    slept: bool,
 }
 
 /// What a theatre is opened with.
@@ -97,6 +101,7 @@ pub(super) struct Opening<'a> {
     pub(super) tricks: &'a dyn Tricks,
     pub(super) sky: Sky,
     pub(super) dice: Dice,
+    pub(super) sleep: Option<Dice>,
     pub(super) watch: Watch,
     pub(super) transport: Arc<WindyTransport>,
     pub(super) door: Arc<Door>,
@@ -105,7 +110,7 @@ pub(super) struct Opening<'a> {
 
 impl<'a> Theatre<'a> {
     pub(super) fn open(opening: Opening<'a>) -> Self {
-        let Opening { stage, tricks, sky, dice, watch, transport, door, queue } = opening;
+        let Opening { stage, tricks, sky, dice, sleep, watch, transport, door, queue } = opening;
         let audit = Audit::of(&stage);
         Self {
             stage,
@@ -126,6 +131,9 @@ impl<'a> Theatre<'a> {
             workers: Vec::new(),
             calm: false,
             last_round: START,
+            sleep,
+            night: None,
+            slept: false,
         }
     }
 
@@ -133,6 +141,8 @@ impl<'a> Theatre<'a> {
     pub(super) fn play(&mut self, climate: &Climate) {
         let lasts = self.dice.pick(STORM, &[STORM, STORM, STORM, LONG_STORM]);
         let (storm, end) = (START.after(lasts), START.after(lasts).after(CALM));
+        self.night = self.sleep.as_mut().and_then(|dice| Night::of(dice, START, lasts));
+        self.audit.night = self.night.map_or(Duration::ZERO, |night| night.dawn.since(night.falls));
         self.prepare(climate, storm);
         loop {
             self.counts.turns = self.counts.turns.saturating_add(1);
@@ -178,7 +188,9 @@ impl<'a> Theatre<'a> {
     /// Lets the next thing happen, if there is one before the end: while workers are at it only what is near.
     fn go_on(&mut self, end: Timestamp) -> bool {
         let now = self.sky.now();
+        self.night_falls(now);
         let round = self.watch.next_due().map(|due| due.max(self.last_round.after(ROUND)));
+        let round = round.map(|at| self.night.filter(|night| night.is(at)).map_or(at, |night| night.dawn));
         let sent = self.stage.cleeng.next_due();
         let next = [round, sent, self.agenda.next_at()].into_iter().flatten().min();
         let Some(at) = next.filter(|at| *at <= end) else { return false };
@@ -233,6 +245,20 @@ impl<'a> Theatre<'a> {
             self.workers.remove(place);
             self.came(came);
             self.look();
+        }
+    }
+
+    /// Whoever is at work behind a queue stops where he is.
+    fn night_falls(&mut self, now: Timestamp) {
+        if self.slept || !self.night.is_some_and(|night| night.is(now)) {
+            return;
+        }
+        self.slept = true;
+        self.sky.turn_of(0);
+        self.sky.note(|| format!("a long night falls: {:?}", self.night));
+        let behind_a_queue = |worker: &Worker| matches!(worker.errand, Errand::Letter(_) | Errand::Round);
+        while let Some(place) = self.workers.iter().position(behind_a_queue) {
+            self.bury(place);
         }
     }
 

@@ -19,7 +19,7 @@ const LEASE: Duration = Duration::from_secs(100);
 
 /// A story with a death at each call, and one at each call of the delivery after it.
 pub(crate) async fn every_pair(scene: impl AsyncFn() -> Stage, check: impl AsyncFn(&Stage, &str)) -> usize {
-    let mut deaths = 0;
+    let (mut points, mut deaths) = (0, 0);
     for first_when in [When::Before, When::After] {
         for first in 0.. {
             let mut first_died = false;
@@ -43,9 +43,17 @@ pub(crate) async fn every_pair(scene: impl AsyncFn() -> Stage, check: impl Async
             if !first_died {
                 break;
             }
+            points += 1;
         }
     }
+    tell(points, deaths);
     deaths
+}
+
+/// The figures for `docs/reliability.md`; `--no-capture` shows them.
+#[expect(clippy::print_stdout, reason = "only a test's own output can hold them")]
+fn tell(points: usize, pairs: usize) {
+    println!("{}: {points} crash points, {pairs} pairs", std::thread::current().name().unwrap_or_default());
 }
 
 async fn dies(stage: &Stage, nth: usize, when: When) -> bool {
@@ -192,8 +200,9 @@ async fn every_pair_at_the_page(
     gateway: GatewayName,
     check: impl AsyncFn(&Stage, &Buyer, &str),
 ) -> usize {
-    let mut deaths = 0;
-    for (one, other) in [(When::Before, When::After), (When::After, When::Before), (When::After, When::After)] {
+    let (mut points, mut deaths) = (0, 0);
+    for (one, other) in [(When::Before, When::Before), (When::Before, When::After), (When::After, When::Before), (When::After, When::After)]
+    {
         for first in 0.. {
             let mut first_died = false;
             for second in 0.. {
@@ -215,8 +224,10 @@ async fn every_pair_at_the_page(
             if !first_died {
                 break;
             }
+            points += 1;
         }
     }
+    tell(points, deaths);
     deaths
 }
 

@@ -95,6 +95,30 @@ async fn an_authorisation_made_before_this_connector_is_found_in_cleeng_and_capt
 }
 
 #[tokio::test]
+async fn an_older_authorisation_of_another_customer_or_offer_or_one_that_is_taken_already_is_not_captured() {
+    let others: [fn(&mut serde_json::Value); 3] = [
+        |payment| payment["customerId"] = "99".into(),
+        |payment| payment["offerId"] = "S999_US".into(),
+        |payment| payment["status"] = "captured".into(),
+    ];
+    for (number, other) in others.into_iter().enumerate() {
+        let (old, cast) = at_due_date_authorised().await;
+        let empty = std::sync::Arc::new(connector::journal::memory::MemoryStore::new(std::sync::Arc::new(old.clock.clone())));
+        let stage = Stage { world: connector::flow::World { store: empty, ..old.world.clone() }, ..old };
+        stage.clock.advance(Duration::from_secs(3600));
+        let change = move |answer: &mut serde_json::Value| match answer {
+            serde_json::Value::Array(list) => list.iter_mut().for_each(other),
+            _ => answer.as_object_mut().unwrap().values_mut().filter_map(serde_json::Value::as_array_mut).flatten().for_each(other),
+        };
+        stage.road.lay(sandbox::peer::Fault::Mutate(std::sync::Arc::new(change)), |peer, request| {
+            peer == "cleeng" && request.path.ends_with("/authorised_payments")
+        });
+        assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, Verdict::Parked("capture_without_authorisation"), "{number}");
+        assert_eq!(stage.adyen.total_captured("USD"), 0, "{number}");
+    }
+}
+
+#[tokio::test]
 async fn a_live_authorisation_is_captured_even_if_billing_was_switched_to_capture_only() {
     let (old, cast) = at_due_date_authorised().await;
     let mut rules = (*old.world.rules).clone();

@@ -3,13 +3,16 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 
+mod answers;
 mod capture_rules;
 #[path = "../support/changes.rs"]
 mod changes;
+mod charged_recently;
 mod crashes;
 mod dunning;
 #[path = "../support/faults.rs"]
 mod faults;
+mod kept;
 mod renewal;
 mod stale;
 mod termination;

@@ -114,3 +114,18 @@ async fn a_subscription_that_terminated_itself_counts_as_done() {
     assert_eq!(stage.deliver(&stage.termination(&cast)).await, settled("terminated"));
     assert_eq!(stage.store.writes(), 0);
 }
+
+#[tokio::test]
+async fn a_termination_that_cleeng_refuses_is_done_if_the_subscription_has_ended_and_else_for_an_operator() {
+    let is_terminate = |peer: &str, request: &sandbox::peer::PeerRequest| peer == "cleeng" && request.path.ends_with("/terminate");
+    for (fault, verdict, status) in [
+        (Fault::StatusBefore(422), Verdict::Parked("termination_refused"), SubscriptionStatus::Active),
+        (Fault::StatusAfter(422), settled("terminated"), SubscriptionStatus::Terminated),
+    ] {
+        let (stage, cast) = at_first_attempt();
+        stage.clock.advance_to(cast.due.after(GRACE));
+        stage.road.lay(fault, is_terminate);
+        assert_eq!(stage.deliver(&stage.termination(&cast)).await, verdict);
+        assert_eq!(stage.cleeng.subscription(&cast.subscriber.subscription).unwrap().status, status);
+    }
+}

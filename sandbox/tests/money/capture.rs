@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 
 use crate::faults::FAULTS;
 use crate::world::{
-    Bought, assert_balanced, at_once, die_everywhere, parked, purchase, purchase_of_others, read_payment, settled, statuses, usd,
+    Bought, assert_balanced, at_once, die_everywhere, parked, purchase, purchase_of_others, read_payment, rewrite, settled, statuses, usd,
 };
 
 /// A stage with an authorised single purchase and the event that asks for its capture.
@@ -117,15 +117,35 @@ async fn a_lost_report_of_a_purchase_without_details_cannot_be_asked_about_and_i
 }
 
 async fn forget_details(stage: &Stage, bought: &Bought) {
-    use connector::journal::payment::PaymentRecord;
-    use connector::journal::work::{Keep, Work};
-    let key = PaymentRecord::key(&bought.reference);
-    let mut work = Work::new(stage.world.store.clone());
-    work.load(std::slice::from_ref(&key)).await.unwrap();
-    let mut record: PaymentRecord = work.read(&key).unwrap().unwrap();
-    record.details = None;
-    work.stage(&key, &record, Keep::default()).unwrap();
-    work.commit().await.unwrap();
+    rewrite(stage, bought, |record| record.details = None).await;
+}
+
+#[tokio::test]
+async fn a_hold_that_lapsed_is_for_an_operator_from_that_very_moment() {
+    for (left, verdict) in [(Duration::ZERO, parked("authorisation_lapsed")), (Duration::from_secs(1), settled("captured"))] {
+        let (stage, bought, event) = held(SettleOn::Receipt).await;
+        let lapses = connector::clock::Clock::now(&stage.clock).after(left);
+        rewrite(&stage, &bought, |record| record.expires_at = Some(lapses)).await;
+        assert_eq!(stage.deliver(&event).await, verdict, "{left:?}");
+        assert_eq!(captures(&stage).0, usize::from(left > Duration::ZERO));
+    }
+}
+
+#[tokio::test]
+async fn a_purchase_that_another_worker_is_at_is_waited_for_an_hour_and_then_for_an_operator() {
+    let (stage, bought, event) = held(SettleOn::Receipt).await;
+    rewrite(&stage, &bought, |record| record.state = PaymentState::Capturing).await;
+    let wait = stage.world.rules.capture_wait;
+    let received_at = connector::clock::Clock::now(&stage.clock);
+    let event = stage.verified(&event);
+    for passed in [Duration::ZERO, wait - Duration::from_secs(1)] {
+        stage.clock.advance_to(received_at.after(passed));
+        let verdict = stage.deliver_event(&event, received_at).await;
+        assert_eq!(verdict, Verdict::Later { after: None, reason: "payment_in_flight" }, "{passed:?}");
+    }
+    stage.clock.advance_to(received_at.after(wait));
+    assert_eq!(stage.deliver_event(&event, received_at).await, parked("payment_in_flight_too_long"));
+    assert_eq!(captures(&stage), (0, 0));
 }
 
 #[tokio::test]
@@ -135,15 +155,8 @@ async fn a_capture_that_fails_later_is_reported_as_rejected() {
     assert!(matches!(stage.deliver(&event).await, Verdict::Later { .. }));
     stage.adyen.process();
     // As the gateway's notification records it.
-    use connector::journal::payment::PaymentRecord;
-    use connector::journal::work::{Keep, Work};
-    let key = PaymentRecord::key(&bought.reference);
-    let mut work = Work::new(stage.world.store.clone());
-    work.load(std::slice::from_ref(&key)).await.unwrap();
-    let mut record: PaymentRecord = work.read(&key).unwrap().unwrap();
-    record.become_state(PaymentState::CaptureFailed, connector::clock::Clock::now(&stage.clock)).unwrap();
-    work.stage(&key, &record, Keep::default()).unwrap();
-    work.commit().await.unwrap();
+    let now = connector::clock::Clock::now(&stage.clock);
+    rewrite(&stage, &bought, |record| record.become_state(PaymentState::CaptureFailed, now).unwrap()).await;
     assert_eq!(stage.deliver(&event).await, settled("declined"));
     assert_eq!((statuses(&stage), stage.adyen.total_captured("USD")), (vec![PaymentStatus::Rejected], 0));
 }

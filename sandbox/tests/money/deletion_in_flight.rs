@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use connector::billing::deleted::{DELETE_DETAILS, deactivation_key};
+use connector::billing::rules::period_key;
 use connector::cleeng::webhook::{DeactivationEvent, Topic};
 use connector::cleeng::{PaymentStatus, SubscriptionStatus};
 use connector::flow::Verdict;
@@ -10,8 +11,10 @@ use connector::gateway::GatewayName;
 use connector::http::Method;
 use connector::ids::PaymentDetailsId;
 use connector::journal::record::{Attempt, AttemptKind, Finish, Obligation};
+use connector::journal::store::Key;
 use connector::journal::work::{Keep, Work};
 use connector::metrics::Metric;
+use connector::parked::{Decision, Order, Plan};
 use sandbox::cleeng::SentWebhook;
 use sandbox::house::Standing;
 use sandbox::peer::{Fault, PeerRequest};
@@ -93,10 +96,20 @@ async fn details_are_not_deleted_while_a_payment_with_them_is_not_reported() {
 /// A hold that Cleeng refused to hear of is with an operator, and so are its details: whoever deletes them takes the way from him to report it.
 #[tokio::test]
 async fn details_stay_while_an_operator_has_a_payment_with_them() {
-    let (stage, _, _, gone) = held_and_not_reported(Fault::StatusBefore(422)).await;
+    let (stage, cast, _, gone) = held_and_not_reported(Fault::StatusBefore(422)).await;
     assert_eq!(stage.deliver_until_settled(&gone).await, parked("details_of_a_parked_payment"));
     assert_eq!(deletions(&stage), (0, 0));
     assert_eq!(stage.deliver(&gone).await, settled("parked"), "once is enough");
+    let old = named(&stage, &gone);
+    decide(&stage, &period_key(&cast.subscriber.subscription, cast.due), Decision::Done).await;
+    decide(&stage, &deactivation_key(&old), Decision::Retry).await;
+    assert_eq!(stage.play(&gone).await, settled("deactivated"));
+    assert_nothing_left(&stage, &old);
+}
+
+async fn decide(stage: &Stage, key: &Key, decision: Decision) {
+    let order = Order { decision, by: "N. N.".to_owned(), note: "looked at both sides".to_owned(), no_money_moved: false };
+    Plan::make(&stage.world.store, key, &order, stage.now()).await.unwrap().carry_out().await.unwrap();
 }
 
 /// An announcement and an event that names the same details meet at every call: whatever is held in the end is known to Cleeng, or free.

@@ -21,6 +21,7 @@ mod hooked;
 mod random;
 mod refund;
 mod refund_crashes;
+mod refund_refusals;
 mod refund_strangers;
 mod release_races;
 mod world;

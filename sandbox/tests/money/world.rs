@@ -100,6 +100,17 @@ pub(crate) async fn read_payment(stage: &Stage, reference: &Reference) -> Paymen
     read(stage, &PaymentRecord::key(reference)).await.unwrap()
 }
 
+/// Changes the payment record as another worker would.
+pub(crate) async fn rewrite(stage: &Stage, bought: &Bought, change: impl FnOnce(&mut PaymentRecord)) {
+    let key = PaymentRecord::key(&bought.reference);
+    let mut work = Work::new(stage.world.store.clone());
+    work.load(std::slice::from_ref(&key)).await.unwrap();
+    let mut record: PaymentRecord = work.read(&key).unwrap().unwrap();
+    change(&mut record);
+    work.stage(&key, &record, Keep::default()).unwrap();
+    work.commit().await.unwrap();
+}
+
 pub(crate) async fn read<T: serde::de::DeserializeOwned>(stage: &Stage, key: &Key) -> Option<T> {
     let mut work = Work::new(stage.world.store.clone());
     work.load(std::slice::from_ref(key)).await.unwrap();

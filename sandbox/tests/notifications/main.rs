@@ -16,6 +16,7 @@ mod disputes;
 mod door;
 mod orders;
 mod refunds;
+mod rotation;
 
 use std::time::Duration;
 

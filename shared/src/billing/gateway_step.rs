@@ -292,3 +292,6 @@ async fn refused(case: &mut Case<'_>, name: &'static str, error: &GatewayError) 
 pub fn reference_of(case: &Case<'_>, gateway: GatewayName, operation: OperationKind) -> Reference {
     Reference::from_key(&case.key_for(gateway, operation, "reference"))
 }
+
+#[cfg(test)]
+mod tests;

@@ -83,3 +83,6 @@ impl Default for Head {
         Self { schema: SCHEMA, method: None, in_flight: None, live: None, last_charge: None, latest: None, watch: None }
     }
 }
+
+#[cfg(test)]
+mod tests;

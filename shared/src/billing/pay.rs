@@ -243,3 +243,6 @@ async fn pending(
     case.keep_queued_event(None);
     Ok(case.put_back(None, "payment_pending").await)
 }
+
+#[cfg(test)]
+mod tests;

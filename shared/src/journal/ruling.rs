@@ -70,3 +70,6 @@ impl Attempt {
         matches!(self.finish, Some(Finish::Parked { resolved: false, .. }))
     }
 }
+
+#[cfg(test)]
+mod tests;

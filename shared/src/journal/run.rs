@@ -259,6 +259,68 @@ mod tests {
         assert_eq!(bench.worker("two").await.unwrap().obligation.attempts.len(), 0);
     }
 
+    #[test]
+    fn unsettled_work_is_looked_at_the_more_seldom_the_older_it_is() {
+        let opened = |at: i64| {
+            let mut obligation = Obligation::new();
+            obligation.push(Attempt {
+                kind: AttemptKind::Refund,
+                due: Timestamp::from_secs(at),
+                opened_at: Timestamp::from_secs(at),
+                details: None,
+                reference: None,
+                steps: Vec::new(),
+                finish: None,
+                waiting_event: None,
+                queued_until: None,
+            });
+            obligation
+        };
+        let hours = |count: i64| Timestamp::from_secs(count * 3_600);
+        assert_eq!(look_again_after(&Obligation::new(), hours(9)), LOOK_AGAIN);
+        for (age, wait) in
+            [(0, LOOK_AGAIN), (1, LOOK_AGAIN), (4, Duration::from_secs(3_600)), (24, LOOK_AGAIN_AT_LAST), (900, LOOK_AGAIN_AT_LAST)]
+        {
+            assert_eq!(look_again_after(&opened(0), hours(age)), wait, "{age}");
+        }
+    }
+
+    #[tokio::test]
+    async fn what_an_operator_has_to_look_at_or_was_left_over_never_expires() {
+        let parked =
+            crate::journal::record::Finish::Parked { reason: "gateway_is_silent".to_owned(), money_unknown: true, resolved: false };
+        for (finish, left_over) in [(parked, false), (crate::journal::record::Finish::Authorised, true)] {
+            let bench = Bench::new();
+            let mut run = bench.worker("one").await.unwrap();
+            begin(&mut run);
+            run.obligation.open_mut().unwrap().finish = Some(finish);
+            run.obligation.left_over = left_over;
+            run.release();
+            run.commit().await.unwrap();
+            bench.at(1_000 + 4_000 * 86_400);
+            let kept = bench.worker("two").await.unwrap();
+            assert_eq!(kept.obligation.attempts.len(), 1);
+            let due = bench.store.due(bench.clock.now(), 10).await.unwrap();
+            assert_eq!(due.len(), usize::from(left_over), "what waits for an operator is not looked at by the clock");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_lease_is_its_workers_until_it_is_given_back() {
+        let bench = Bench::new();
+        let mut first = bench.worker("first").await.unwrap();
+        begin(&mut first);
+        assert!(first.holds_lease());
+        first.commit().await.unwrap();
+        bench.at(1_091);
+        let mut second = bench.worker("second").await.unwrap();
+        assert!(!second.holds_lease(), "it ran out, and is still the other one's");
+        second.begin("pay", None, CALL).unwrap();
+        assert!(second.holds_lease());
+        second.release();
+        assert!(!second.holds_lease());
+    }
+
     #[tokio::test]
     async fn a_record_of_a_newer_release_is_refused() {
         let bench = Bench::new();

@@ -78,6 +78,104 @@ fn whatever_is_told_in_whatever_state_moves_along_legal_transitions_or_not_at_al
     }
 }
 
+/// What is told to a payment that no flow is at, by kind; every state that a row does not name is untouched by it.
+const EFFECTS: [(Kind, &[S], Effect, Option<S>); 26] = [
+    (Kind::Authorised, &[S::Starting], Effect::Alarming("authorised_and_nobody_goes_on"), Some(S::Authorised)),
+    (Kind::Authorised, &[S::Declined], Effect::Odd("authorised_after_a_decline"), None),
+    (Kind::AuthorisationDeclined, &[S::Starting], Effect::Changed, Some(S::Declined)),
+    (Kind::Captured, &[S::Starting], Effect::Early, None),
+    (Kind::Captured, &[S::Authorised, S::Declined, S::Cancelled, S::Expired], Effect::Odd("captured_without_our_order"), None),
+    (Kind::Captured, &[S::Capturing], Effect::Changed, Some(S::Captured)),
+    (Kind::Captured, &[S::Captured, S::Refunded, S::ChargedBack], Effect::Changed, None),
+    (Kind::Captured, &[S::CaptureFailed], Effect::Alarming("captured_after_a_failed_capture"), Some(S::Captured)),
+    (Kind::Captured, &[S::Cancelling], Effect::Alarming("captured_while_being_cancelled"), Some(S::Captured)),
+    (Kind::CaptureFailed, &[S::Starting], Effect::Early, None),
+    (Kind::CaptureFailed, &[S::Capturing], Effect::Changed, Some(S::CaptureFailed)),
+    (Kind::CaptureFailed, &[S::Captured], Effect::Loss("capture_failed"), Some(S::CaptureFailed)),
+    (Kind::CaptureFailed, &[S::CaptureFailed], Effect::Changed, None),
+    (Kind::CaptureFailed, &[S::Refunded, S::ChargedBack], Effect::Odd("capture_failed_after_the_money_went_back"), None),
+    (Kind::Cancelled, &[S::Starting], Effect::Early, None),
+    (Kind::Cancelled, &[S::Authorised, S::Cancelling], Effect::Changed, Some(S::Cancelled)),
+    (Kind::Cancelled, &[S::Capturing], Effect::Changed, None),
+    (Kind::Expired, &[S::Starting], Effect::Early, None),
+    (Kind::Expired, &[S::Authorised, S::Cancelling], Effect::Changed, Some(S::Expired)),
+    (Kind::Expired, &[S::Capturing], Effect::Changed, None),
+    (Kind::CancelFailed, &[S::Starting], Effect::Early, None),
+    (Kind::CancelFailed, &[S::Cancelling], Effect::Alarming("cancel_failed"), Some(S::Authorised)),
+    (Kind::ChargedBack, &[S::Captured, S::Refunded], Effect::Loss("chargeback"), Some(S::ChargedBack)),
+    (Kind::ChargedBack, &[S::ChargedBack], Effect::Changed, None),
+    (Kind::ChargebackReversed, &[S::ChargedBack], Effect::Alarming("chargeback_reversed"), Some(S::Captured)),
+    (Kind::ChargebackReversed, &[S::Captured, S::Refunded], Effect::Alarming("chargeback_reversed"), None),
+];
+
+#[test]
+fn what_is_told_does_in_each_state_what_it_means_there_and_nothing_elsewhere() {
+    let early = [S::Starting, S::Authorised, S::Capturing, S::Cancelling, S::CaptureFailed];
+    for from in S::ALL {
+        for kind in KINDS {
+            let row = EFFECTS.iter().find(|(about, states, ..)| *about == kind && states.contains(&from));
+            let (expected, to) = match (row, kind) {
+                (Some((_, _, effect, to)), _) => (*effect, to.unwrap_or(from)),
+                (None, Kind::ChargedBack | Kind::ChargebackReversed) if early.contains(&from) => (Effect::Early, from),
+                (None, Kind::ChargedBack | Kind::ChargebackReversed) => (Effect::Odd("dispute_of_a_payment_without_money"), from),
+                (None, _) => (Effect::Nothing, from),
+            };
+            let mut after = payment(from);
+            let effect = apply(&mut after, &item(kind, 1), Owner::default(), NOW).unwrap();
+            assert_eq!((effect, after.state), (expected, to), "{kind:?} in {from:?}");
+        }
+    }
+}
+
+#[test]
+fn a_capture_that_failed_waits_for_what_cleeng_is_just_being_told() {
+    let told = |owner: Owner| {
+        let mut captured = payment(S::Captured);
+        let effect = apply(&mut captured, &item(Kind::CaptureFailed, 1), owner, NOW).unwrap();
+        (effect, captured.state, captured.captured)
+    };
+    assert_eq!(told(Owner { in_flight: true, reporting: true }), (Effect::Early, S::Captured, usd(999)));
+    assert_eq!(told(Owner { in_flight: true, reporting: false }), (Effect::Changed, S::CaptureFailed, usd(0)));
+    assert_eq!(told(Owner::default()), (Effect::Loss("capture_failed"), S::CaptureFailed, usd(0)));
+}
+
+#[test]
+fn a_dispute_waits_for_the_flow_that_is_at_its_payment() {
+    for from in [S::Captured, S::Refunded, S::ChargedBack] {
+        for kind in [Kind::ChargedBack, Kind::ChargebackReversed] {
+            let mut disputed = payment(from);
+            let owner = Owner { in_flight: true, reporting: false };
+            assert_eq!(apply(&mut disputed, &item(kind, 1), owner, NOW), Ok(Effect::Early), "{kind:?} {from:?}");
+        }
+    }
+}
+
+#[test]
+fn a_chargeback_that_is_won_leaves_what_had_been_given_back_given_back() {
+    for (captured, refunded, state) in [(999, 999, S::Refunded), (999, 400, S::Captured), (999, 0, S::Captured), (0, 0, S::Captured)] {
+        let mut disputed = payment(S::ChargedBack);
+        (disputed.captured, disputed.refunded) = (usd(captured), usd(refunded));
+        apply(&mut disputed, &item(Kind::ChargebackReversed, 1), Owner::default(), NOW).unwrap();
+        assert_eq!(disputed.state, state, "{refunded} of {captured} was given back");
+    }
+}
+
+#[test]
+fn cleeng_hears_of_a_loss_once_and_not_of_money_that_went_back_anyway() {
+    let lost = |change: &dyn Fn(&mut PaymentRecord)| {
+        let mut captured = payment(S::Captured);
+        change(&mut captured);
+        apply(&mut captured, &item(Kind::ChargedBack, 1), Owner::default(), NOW).unwrap()
+    };
+    let refund = |payment: &mut PaymentRecord| {
+        payment.reserve_refund(&Key::new("refund", &["1"]), payment.reference.clone(), usd(1)).unwrap();
+    };
+    assert_eq!(lost(&|_| {}), Effect::Loss("chargeback"));
+    assert_eq!(lost(&|payment| payment.loss_reported = true), Effect::Alarming("chargeback"));
+    assert_eq!(lost(&|payment| payment.refunded = usd(1)), Effect::Alarming("chargeback"));
+    assert_eq!(lost(&refund), Effect::Alarming("chargeback"));
+}
+
 #[test]
 fn money_is_taken_only_where_a_capture_was_ordered() {
     for from in S::ALL {
@@ -113,6 +211,7 @@ fn an_answer_is_left_to_the_flow_that_waits_for_it() {
     assert_eq!(pending.answered, ExternalPaymentId::new("AUTH").ok().map(|external| Answered::Authorised { external }));
     let contradiction = apply(&mut pending, &item(Kind::AuthorisationDeclined, 2), waiting, NOW);
     assert_eq!(contradiction, Ok(Effect::Odd("contradicting_answers")));
+    assert_eq!(apply(&mut pending, &item(Kind::Authorised, 3), waiting, NOW), Ok(Effect::Nothing), "the same under another name");
     let mut orphan = payment(S::Starting);
     let effect = apply(&mut orphan, &item(Kind::Authorised, 1), Owner::default(), NOW);
     assert_eq!((effect, orphan.state), (Ok(Effect::Alarming("authorised_and_nobody_goes_on")), S::Authorised));

@@ -111,6 +111,17 @@ fn one_of_several_headers_suffices_up_to_a_bound() {
 }
 
 #[test]
+fn a_signature_that_is_kept_for_later_fits_then_as_it_would_have_now() {
+    let verifier = verifier(SignatureSettings::default());
+    let right = hex(&tag(CURRENT, &body()));
+    let (name, kept) = verifier.signature(&headers(&[b"00", &[0xff], right.as_bytes()])).unwrap();
+    assert_eq!((name.as_str(), kept.as_str()), ("x-cleeng-signature", format!("00,{right}").as_str()));
+    assert_eq!(outcome(&verifier, &headers(&[kept.as_bytes()]), &body()), Ok(()));
+    assert_eq!(verifier.signature(&HeaderMap::new()), None);
+    assert_eq!(verifier.signature(&headers(&[b"", &[0xff]])), None, "nothing that could ever fit");
+}
+
+#[test]
 fn an_unsigned_webhook_is_refused_before_its_body_is_read() {
     let verifier = verifier(SignatureSettings::default());
     assert_eq!(outcome(&verifier, &HeaderMap::new(), &body()), Err(Refusal::Unsigned));
@@ -197,6 +208,10 @@ fn the_settings_are_read_and_their_mistakes_are_told() {
         (settings.header.as_str(), settings.prefix.as_deref(), settings.encoding),
         ("x-hook-sig", Some("sha256="), Encoding::Base64)
     );
+    for (text, encoding) in [("hex", Encoding::Hex), ("base64", Encoding::Base64), ("either", Encoding::Either)] {
+        let read = read(&[("CLEENG_SIGNATURE_ENCODING", text)], sandbox);
+        assert_eq!(read.map(|settings| settings.encoding), Ok(encoding), "{text}");
+    }
     let wrong =
         read(&[("CLEENG_SIGNATURE_HEADER", "x y"), ("CLEENG_SIGNATURE_PREFIX", "a,b"), ("CLEENG_SIGNATURE_ENCODING", "md5")], sandbox);
     assert_eq!(wrong.unwrap_err().0.len(), 3);

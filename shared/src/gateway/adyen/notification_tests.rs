@@ -90,6 +90,7 @@ fn events_mean_what_adyens_list_says() {
         ("EXPIRE", "true", NotificationKind::Expired),
         ("CHARGEBACK", "true", NotificationKind::ChargedBack),
         ("CHARGEBACK_REVERSED", "true", NotificationKind::ChargebackReversed),
+        ("RECURRING_CONTRACT", "true", NotificationKind::TokenCreated),
         ("REPORT_AVAILABLE", "true", NotificationKind::Ignored),
         ("BRAND_NEW_EVENT", "true", NotificationKind::Ignored),
         ("CAPTURE", "perhaps", NotificationKind::Ignored),
@@ -107,6 +108,19 @@ fn a_capture_names_its_payment_itself_and_the_amount_by_iso() {
     assert_eq!(read.reference.as_ref().map(Reference::as_str), Some(REFERENCE));
     assert_eq!(read.at, Timestamp::parse_rfc3339("2021-01-01T00:00:00Z").ok());
     assert_eq!((read.reason, read.dedupe_key.as_str()), (None, "CAPTURE:CAPT4R3REF000001:true"));
+}
+
+#[test]
+fn a_reason_is_told_without_control_characters_and_not_at_any_length() {
+    let told = |reason: &str| {
+        let mut refused = item("CAPTURE", "false");
+        refused["reason"] = json!(reason);
+        read_one(refused).reason
+    };
+    assert_eq!(told("Insufficient balance on payment").as_deref(), Some("Insufficient balance on payment"));
+    assert_eq!(told("Insufficient\r\n balance\u{1b}").as_deref(), Some("Insufficient balance"));
+    assert_eq!(told(&"é".repeat(LONGEST_REASON + 1)), Some("é".repeat(LONGEST_REASON)));
+    assert_eq!((told(""), told("null"), told("\n")), (None, None, None));
 }
 
 #[test]
@@ -153,6 +167,11 @@ fn one_forged_item_is_refused_and_does_not_hold_back_the_others() {
     let mut unsigned = good.clone();
     unsigned["additionalData"] = json!({});
     assert_eq!(read(&[unsigned.clone(), json!(7)]), Err(NotificationError::Unsigned));
+    for name in ["eventCode", "pspReference"] {
+        let mut nameless = good.clone();
+        nameless[name] = json!("");
+        assert_eq!(read(&[nameless]), Err(NotificationError::Malformed), "signed or not, nobody could tell it from others: {name}");
+    }
     assert_eq!(read(&[json!({}), good, unsigned]), Ok(vec![Err(NotificationError::Malformed), taken, Err(NotificationError::Unsigned)]));
 }
 

@@ -278,8 +278,10 @@ mod tests {
         ] {
             assert!(!sandbox.is_paypals(url) && !live.is_paypals(url), "{url}");
         }
-        let long = format!("https://api.paypal.com/v1/notifications/certs/{}", "C".repeat(500));
-        assert!(!live.is_paypals(&long));
+        let start = "https://api.paypal.com/v1/notifications/certs/";
+        let long = |length: usize| format!("{start}{}", "C".repeat(length - start.len()));
+        assert!(live.is_paypals(&long(LONGEST_URL)));
+        assert!(!live.is_paypals(&long(LONGEST_URL + 1)));
     }
 
     #[test]
@@ -288,6 +290,17 @@ mod tests {
         assert!(test.is_paypals("http://127.0.0.1:4000/v1/notifications/certs/CERT-1"));
         assert!(!test.is_paypals("http://127.0.0.1:40001/v1/notifications/certs/CERT-1"));
         assert!(!test.is_paypals("http://127.0.0.1/v1/notifications/certs/CERT-1"));
+    }
+
+    #[test]
+    fn a_bounded_number_of_urls_is_remembered_and_none_is_forgotten_before() {
+        let kept = Mutex::default();
+        for url in 0..MOST_KEPT {
+            remember(&kept, &url.to_string(), ());
+        }
+        assert_eq!(lock(&kept).len(), MOST_KEPT);
+        remember(&kept, "one more", ());
+        assert_eq!(lock(&kept).keys().map(String::as_str).collect::<Vec<_>>(), ["one more"]);
     }
 
     #[test]

@@ -103,6 +103,33 @@ fn details_without_our_name_of_their_customer_are_nobodys() {
 }
 
 #[test]
+fn a_refund_without_a_status_is_what_its_events_name_says() {
+    let links = json!([{ "rel": "up", "href": "https://api.paypal.com/v2/payments/captures/3C679366HH908993F" }]);
+    let refund = json!({ "id": "1JU08902781691411", "custom_id": OURS, "links": links });
+    for (event_type, kind) in [
+        ("PAYMENT.CAPTURE.REFUNDED", Kind::Refunded),
+        ("PAYMENT.REFUND.COMPLETED", Kind::Refunded),
+        ("PAYMENT.REFUND.FAILED", Kind::RefundFailed),
+    ] {
+        assert_eq!(event(event_type, refund.clone()).kind, kind, "{event_type}");
+    }
+}
+
+#[test]
+fn a_dispute_that_is_won_gives_back_only_what_had_been_taken_from_the_seller() {
+    for (affected, movement, kind) in
+        [("SELLER", "CREDIT", Kind::ChargebackReversed), ("SELLER", "DEBIT", Kind::Ignored), ("BUYER", "CREDIT", Kind::Ignored)]
+    {
+        let dispute = json!({
+            "dispute_id": "PP-D-27803", "dispute_outcome": { "outcome_code": "RESOLVED_SELLER_FAVOUR" },
+            "disputed_transactions": [{ "seller_transaction_id": "3C679366HH908993F", "custom": OURS }],
+            "money_movements": [{ "affected_party": affected, "type": movement }],
+        });
+        assert_eq!(event("CUSTOMER.DISPUTE.RESOLVED", dispute).kind, kind, "{affected} {movement}");
+    }
+}
+
+#[test]
 fn a_reversal_names_the_capture_whether_it_is_the_resource_or_behind_it() {
     let links = json!([{ "rel": "up", "href": "https://api.paypal.com/v2/payments/captures/3C679366HH908993F" }]);
     let reversal = json!({ "id": "1JU08902781691411", "custom_id": OURS, "links": links });
@@ -110,6 +137,7 @@ fn a_reversal_names_the_capture_whether_it_is_the_resource_or_behind_it() {
     let itself = event("PAYMENT.CAPTURE.REVERSED", capture(json!("COMPLETED"), json!({ "order_id": "5O190127TN364715T" })));
     assert_eq!((told.kind, itself.kind), (Kind::ChargedBack, Kind::ChargedBack));
     assert_eq!(told.external_payment_id, itself.external_payment_id);
+    assert_eq!(told.operation_ref.as_deref(), Some("1JU08902781691411"), "the reversal itself");
     assert_eq!(told.dedupe_key, "charged_back:3C679366HH908993F");
 }
 

@@ -191,6 +191,8 @@ mod tests {
             let mut headers = headers();
             headers.remove(name);
             assert_eq!(Transmission::read(&headers).err(), Some(NotificationError::Unsigned), "{name}");
+            headers.insert(name.clone(), "".parse().unwrap());
+            assert_eq!(Transmission::read(&headers).err(), Some(NotificationError::Unsigned), "{name}");
             headers.insert(name.clone(), "x".repeat(1_025).parse().unwrap());
             assert_eq!(Transmission::read(&headers).err(), Some(NotificationError::BadSignature), "{name}");
         }

@@ -70,6 +70,17 @@ fn what_is_not_rightly_signed_is_refused() {
     assert_eq!(read(&format!("t=1700000000,v1={SIGNATURE}")), NotificationError::Malformed);
 }
 
+#[test]
+fn a_header_is_looked_at_up_to_its_longest_length() {
+    let padded = |length: usize| {
+        let right = format!("t=1700000000,v1={SIGNATURE}");
+        let padding = "x".repeat(length - right.len() - 1);
+        verifier().read(&headers(&format!("{right},{padding}")), BODY, NOW).unwrap_err()
+    };
+    assert_eq!(padded(LONGEST_HEADER), NotificationError::Malformed, "signed, and no event");
+    assert_eq!(padded(LONGEST_HEADER + 1), NotificationError::BadSignature);
+}
+
 fn event(kind: &str, object: Value) -> Value {
     json!({ "id": "evt_1", "type": kind, "created": 1_700_000_000, "livemode": false, "data": { "object": object } })
 }
@@ -94,7 +105,7 @@ fn a_payment_that_was_held_is_captured_and_one_taken_at_once_is_authorised_with_
     assert_eq!(captured.reference, Reference::parse(OURS));
     assert_eq!(captured.external_payment_id.unwrap().as_str(), "pi_1");
     let taken = told("payment_intent.succeeded", intent("succeeded", "automatic"));
-    assert_eq!((taken.kind, taken.token.unwrap().token), (Kind::Authorised, "pm_1:cus_1".to_owned()));
+    assert_eq!((taken.kind, taken.amount, taken.token.unwrap().token), (Kind::Authorised, Some(eur), "pm_1:cus_1".to_owned()));
     let held = told("payment_intent.amount_capturable_updated", intent("requires_capture", "manual"));
     assert_eq!((held.kind, held.amount, held.token), (Kind::Authorised, Some(eur), None));
 }
@@ -121,7 +132,8 @@ fn a_hold_that_lapsed_is_told_apart_from_one_that_was_released() {
     ] {
         let mut canceled = intent("canceled", "manual");
         canceled["cancellation_reason"] = reason.clone();
-        assert_eq!(told("payment_intent.canceled", canceled).kind, kind, "{reason}");
+        let told = told("payment_intent.canceled", canceled);
+        assert_eq!((told.kind, told.reason.as_deref()), (kind, reason.as_str()), "{reason}");
     }
 }
 
@@ -131,6 +143,7 @@ fn a_refusal_has_the_banks_code() {
     failed["last_payment_error"] = json!({ "code": "card_declined", "decline_code": "lost_card", "message": "Jane Doe's card was lost" });
     let told = told("payment_intent.payment_failed", failed);
     assert_eq!((told.kind, told.reason.as_deref()), (Kind::AuthorisationDeclined, Some("lost_card")));
+    assert_eq!(told.amount, Some(Money::new(999, Currency::new("EUR").unwrap())));
 }
 
 #[test]
@@ -157,7 +170,9 @@ fn a_refund_is_the_same_news_under_each_of_its_events() {
     assert!(keys.iter().all(|key| key == "refund:re_1:succeeded"), "{keys:?}");
     let mut failed = refund.clone();
     failed["status"] = json!("failed");
-    assert_eq!(told("refund.failed", failed).kind, Kind::RefundFailed);
+    failed["failure_reason"] = json!("lost_or_stolen_card");
+    let failed = told("refund.failed", failed);
+    assert_eq!((failed.kind, failed.reason.as_deref()), (Kind::RefundFailed, Some("lost_or_stolen_card")));
     let mut pending = refund.clone();
     pending["status"] = json!("pending");
     assert_eq!(told("refund.created", pending).kind, Kind::Ignored);
@@ -179,7 +194,14 @@ fn a_dispute_counts_when_its_money_moves() {
         ("charge.dispute.funds_reinstated", Kind::ChargebackReversed),
         ("charge.dispute.closed", Kind::Ignored),
     ] {
-        assert_eq!(told(kind, dispute.clone()).kind, meaning, "{kind}");
+        let told = told(kind, dispute.clone());
+        assert_eq!(told.kind, meaning, "{kind}");
+        if meaning != Kind::Ignored {
+            assert_eq!(told.external_payment_id.unwrap().as_str(), "pi_1");
+            assert_eq!((told.operation_ref.as_deref(), told.reason.as_deref()), (Some("dp_1"), Some("fraudulent")));
+            assert_eq!(told.amount, Some(Money::new(999, Currency::new("EUR").unwrap())));
+            assert_eq!(told.dedupe_key, format!("{}:dp_1", meaning.as_str()), "the same however often it is told");
+        }
     }
 }
 

@@ -130,6 +130,22 @@ mod tests {
         assert_eq!(of_answer(Some("AccessDeniedException"), 400), Failure::Refused("access denied"));
         assert_eq!(of_answer(Some("ResourceNotFoundException"), 400), Failure::Refused("no such table"));
         assert_eq!(of_answer(Some("SomethingNew"), 400), Failure::Refused("request"));
+        assert_eq!(of_answer(Some("ExpiredTokenException"), 400), Failure::Refused("credentials"));
+        assert_eq!(of_answer(Some("ValidationException"), 400), Failure::Refused("validation"));
+        assert_eq!(of_answer(None, 429), Failure::NotDone);
+    }
+
+    #[test]
+    fn a_write_that_another_delivery_has_under_way_may_still_happen() {
+        let raw = || Raw::new(400.try_into().unwrap(), "".into());
+        let going_on = aws_sdk_dynamodb::types::error::TransactionInProgressException::builder().build();
+        let going_on = TransactWriteItemsError::TransactionInProgressException(going_on);
+        assert_eq!(of_commit(&SdkError::service_error(going_on, raw())), Failure::Unknown);
+    }
+
+    #[test]
+    fn a_request_that_could_not_be_made_was_not_carried_out() {
+        assert_eq!(of_commit(&SdkError::construction_failure("no table")), Failure::Refused("request"));
     }
 
     #[test]
