@@ -1,0 +1,112 @@
+//! The repository as a whole: gateways, dependencies, reasons for calling an operator, words that do not belong here.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::support::files::{read, root};
+use crate::{names, sources};
+
+#[test]
+fn a_gateway_touches_no_other_files_than_the_page_about_adding_one_lists() {
+    fn files(folder: &Path, visit: &mut dyn FnMut(&Path)) {
+        for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
+            let path = entry.path();
+            if path.is_dir() { files(&path, visit) } else { visit(&path) }
+        }
+    }
+    let guide = read("docs/adding-a-gateway.md");
+    let listed: BTreeSet<String> = guide
+        .lines()
+        .filter(|line| line.starts_with("| `"))
+        .flat_map(|line| line.split('|').nth(1).unwrap().split(','))
+        .map(|path| path.trim().trim_matches('`').replace("NAME", "stripe"))
+        .collect();
+    let mut missing = Vec::new();
+    let mut visit = |path: &Path| {
+        let Ok(text) = fs::read_to_string(path) else { return };
+        let code = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<String>().to_lowercase();
+        let path = path.strip_prefix(root()).unwrap().to_str().unwrap().to_owned();
+        let is_listed = listed.iter().any(|entry| path == *entry || entry.ends_with('/') && path.starts_with(entry.as_str()));
+        if code.contains("stripe") && !is_listed {
+            missing.push(path);
+        }
+    };
+    for folder in ["shared/src", "sandbox/src", "sandbox/tests", "functions", "cli/src"] {
+        files(&root().join(folder), &mut visit);
+    }
+    for file in ["template.yaml", "samconfig.toml", "README.md", "CHANGELOG.md", "docs/openapi.json"] {
+        visit(&root().join(file));
+    }
+    assert_eq!(missing, Vec::<String>::new());
+}
+
+/// Names in a manifest's dependency sections, without the workspace's own packages.
+fn dependencies(manifest: &str, own: &BTreeSet<String>) -> BTreeSet<String> {
+    let mut inside = false;
+    let mut names = BTreeSet::new();
+    for line in manifest.lines() {
+        if line.starts_with('[') {
+            inside = line.trim_matches(['[', ']']).ends_with("dependencies");
+        } else if let Some((name, _)) = line.split_once(['.', ' ', '=']).filter(|_| inside && !line.starts_with('#')) {
+            names.insert(name.to_owned());
+        }
+    }
+    names.difference(own).filter(|name| !name.is_empty()).cloned().collect()
+}
+
+#[test]
+fn every_dependency_has_its_reason_and_every_reason_its_dependency() {
+    let mut own: BTreeSet<String> = names();
+    own.extend(["connector".to_owned(), "sandbox".to_owned()]);
+    let others = ["shared", "sandbox", "cli"].map(str::to_owned);
+    let members = names().into_iter().map(|name| format!("functions/{name}")).chain(others);
+    let used: BTreeSet<String> = members.flat_map(|member| dependencies(&read(&format!("{member}/Cargo.toml")), &own)).collect();
+    let text = read("docs/decisions/0002-dependencies.md");
+    let rows = text.lines().filter_map(|line| line.strip_prefix("| ")?.split(" |").next());
+    let rows = rows.filter(|cell| *cell != "crate" && !cell.starts_with("**")).flat_map(|cell| cell.split(", "));
+    let explained: BTreeSet<String> = rows.map(str::to_owned).collect();
+    assert_eq!(used, explained, "left: used by a member; right: explained in docs/decisions/0002-dependencies.md");
+    let offered = dependencies(&read("Cargo.toml"), &own);
+    assert_eq!(offered, used, "left: in the workspace's Cargo.toml; right: used by a member");
+}
+
+#[test]
+fn no_committed_file_names_a_machine_or_a_registry() {
+    // Put together here, so that this file does not name them either.
+    let unwanted: Vec<String> =
+        [["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"], ["/tm", "p/"], ["index-", "url"], ["local", "stack.cloud"]]
+            .map(|parts| parts.concat())
+            .into();
+    let files = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output().unwrap();
+    let files = String::from_utf8(files.stdout).unwrap();
+    for file in files.split('\0').filter(|file| !file.is_empty() && *file != "Cargo.lock" && *file != "LICENSE") {
+        let Ok(text) = fs::read_to_string(root().join(file)) else { continue };
+        for word in &unwanted {
+            assert!(!text.contains(word.as_str()), "{file} contains {word}");
+        }
+    }
+}
+
+#[test]
+fn every_reason_for_calling_an_operator_is_in_the_runbook() {
+    let runbook = read("docs/runbook.md");
+    let (mut seen, mut unexplained) = (0, BTreeSet::new());
+    let mut visit = |source: &str| {
+        let product = source.split("#[cfg(test)]").next().unwrap_or_default();
+        for call in ["park(\"", "park_untried(KIND, asked.received_at, \"", "call_operator(case, reference, \"", "Odd(\""] {
+            for rest in product.split(call).skip(1) {
+                let reason = rest.split('"').next().unwrap_or_default();
+                seen += 1;
+                if !runbook.contains(&format!("`{reason}`")) {
+                    unexplained.insert(reason.to_owned());
+                }
+            }
+        }
+    };
+    sources(&root().join("shared/src"), &mut visit);
+    sources(&root().join("functions"), &mut visit);
+    assert!(seen > 30, "only {seen} places found");
+    assert_eq!(unexplained, BTreeSet::new());
+}
