@@ -11,11 +11,13 @@ use serde_json::{Value, json};
 
 use crate::{assert_balanced, at_first_attempt, calls, settled, statuses};
 
+type Change = fn(&mut Value);
+
 #[tokio::test]
 async fn nothing_is_asked_of_the_gateway_for_an_order_that_does_not_fit_its_event() {
     // The client turns most of it away as unreadable, so that the order is made once more; the flow is the second to look.
     const UNREADABLE: Verdict = Verdict::Later { after: None, reason: "cleeng_unknown" };
-    let changes: [(Verdict, fn(&mut Value)); 5] = [
+    let changes: [(Verdict, Change); 5] = [
         (UNREADABLE, |order| order["customerId"] = json!("99")),
         (Verdict::Parked("order_does_not_fit_event"), |order| order["offerId"] = json!("S999_US")),
         (UNREADABLE, |order| order["paymentMethodId"] = json!(98)),

@@ -143,3 +143,14 @@ fn a_free_order_moves_no_money() {
     free.amount = Money::new(0, free.amount.currency);
     assert_eq!(moved(&free, |payment| payment.state = PaymentState::Authorised), []);
 }
+
+#[test]
+fn a_state_was_reached_when_it_was_reached_first() {
+    let mut payment = record();
+    for (to, second) in [(PaymentState::Authorised, 5), (PaymentState::Capturing, 6), (PaymentState::Authorised, 7)] {
+        payment.become_state(to, Timestamp::from_secs(second)).unwrap();
+    }
+    assert_eq!(payment.reached_at(PaymentState::Starting), Some(Timestamp::from_secs(1)));
+    assert_eq!(payment.reached_at(PaymentState::Authorised), Some(Timestamp::from_secs(5)));
+    assert_eq!(payment.reached_at(PaymentState::Captured), None);
+}
