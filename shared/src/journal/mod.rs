@@ -7,7 +7,8 @@
 //! | room | duty |
 //! |---|---|
 //! | [`store`] | what is needed of a database; [`memory`] and [`dynamodb`] are two |
-//! | [`record`] | the obligation: attempts, steps, lease |
+//! | [`record`] | the obligation: its attempts, its lease |
+//! | [`attempt`] | one attempt: its steps, and what became of it |
 //! | [`payment`] | the payment record and its legal transitions |
 //! | [`token`] | stored details that a gateway told about by itself |
 //! | [`refunds`] | what of a payment is given back or reserved for it |
@@ -15,6 +16,7 @@
 //! | [`ruling`] | what is parked for an operator, and what operators decided |
 //! | [`run`] | one worker at one obligation: lease, steps, deadline |
 
+pub mod attempt;
 #[cfg(any(test, feature = "test-support"))]
 pub mod conformance;
 pub mod dynamodb;

@@ -1,13 +1,11 @@
 //! The obligation: something that has to be done once, in however many attempts and deliveries.
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
 
 use super::SCHEMA;
+pub use super::attempt::{Attempt, AttemptKind, Finish, Step, StepState, Turn};
 use super::ruling::Ruling;
 use crate::clock::Timestamp;
-use crate::gateway::{DeclineClass, IdempotencyKey, Reference};
-use crate::ids::PaymentDetailsId;
 
 /// How many finished attempts are kept in full; older ones are only counted, so that a record stays small.
 pub(super) const MAX_FINISHED: usize = 12;
@@ -43,200 +41,6 @@ pub struct Lease {
     pub owner: String,
     /// Until when.
     pub until: Timestamp,
-}
-
-/// What an attempt is about.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum AttemptKind {
-    /// Authorise a renewal.
-    Authorise,
-    /// Capture an authorised renewal.
-    Capture,
-    /// Charge a renewal in one go.
-    Charge,
-    /// Terminate a subscription.
-    Terminate,
-    /// Tell Cleeng what a gateway told by itself.
-    Notification,
-    /// Pay an order with the customer present.
-    Purchase,
-    /// Store payment details with the customer present.
-    StoreDetails,
-    /// Give back what nobody is to be charged for.
-    GiveBack,
-    /// Give money back.
-    Refund,
-    /// Release an authorisation whose payment details were deactivated.
-    Release,
-    /// Clean up after payment details that were deactivated.
-    Deactivate,
-}
-
-impl AttemptKind {
-    /// A stable word for keys and logs.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Authorise => "authorise",
-            Self::Capture => "capture",
-            Self::Charge => "charge",
-            Self::Terminate => "terminate",
-            Self::Notification => "notification",
-            Self::Purchase => "purchase",
-            Self::StoreDetails => "store_details",
-            Self::GiveBack => "give_back",
-            Self::Refund => "refund",
-            Self::Release => "release",
-            Self::Deactivate => "deactivate",
-        }
-    }
-}
-
-/// One attempt at an obligation.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Attempt {
-    /// What it is about.
-    pub kind: AttemptKind,
-    /// When it was due (`dunningAttemptDate`): with `kind`, what tells one attempt from another.
-    pub due: Timestamp,
-    /// When it was opened.
-    pub opened_at: Timestamp,
-    /// The payment details that its event names.
-    #[serde(default)]
-    pub details: Option<PaymentDetailsId>,
-    /// The payment that it makes or uses.
-    #[serde(default)]
-    pub reference: Option<Reference>,
-    /// Its steps, in the order of their beginning.
-    #[serde(default)]
-    pub steps: Vec<Step>,
-    /// What became of it; nothing while it is open.
-    #[serde(default)]
-    pub finish: Option<Finish>,
-    /// The event as an envelope's text, kept only while a result is awaited from outside or an operator has to look, so that whoever learns
-    /// the result or mends the cause can bring the event back.
-    #[serde(default)]
-    pub waiting_event: Option<String>,
-    /// Until when that event is on its queue as well, or a copy of it that was brought back. Nothing where it left its queue.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub queued_until: Option<Timestamp>,
-}
-
-/// What became of an attempt.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Finish {
-    /// The money is held and Cleeng knows.
-    Authorised,
-    /// The money is taken and Cleeng knows.
-    Captured,
-    /// Refused by the bank or the gateway, and Cleeng knows, as far as that could be found out.
-    Declined {
-        /// What can be done about it.
-        class: DeclineClass,
-        /// The gateway's code.
-        code: String,
-    },
-    /// Nothing was to be done any more.
-    Stale {
-        /// Why, a stable word.
-        reason: String,
-    },
-    /// The subscription has ended.
-    Terminated,
-    /// Captured money is gone, and Cleeng knows.
-    LossReported,
-    /// The payment details are stored and Cleeng has them.
-    Stored,
-    /// Another attempt took its place while it waited for the customer. If it succeeds after all, it is given back.
-    Superseded,
-    /// The gateway took the order to give the money back.
-    GivenBack,
-    /// The money was given back and Cleeng knows.
-    Refunded,
-    /// The held money was given up and Cleeng knows.
-    Released,
-    /// Nothing is held any more with details that were deactivated.
-    Deactivated,
-    /// An operator gave it up after he had seen that it did nothing: as if it had not been, but for the story.
-    Abandoned,
-    /// An operator has to look.
-    Parked {
-        /// Why, a stable word.
-        reason: String,
-        /// Whether it is unknown what the attempt did to the customer's money. Then no other attempt may open.
-        money_unknown: bool,
-        /// Whether an operator brought both sides into line. Nobody has to look any more, and still no other attempt opens.
-        #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-        resolved: bool,
-    },
-}
-
-impl Finish {
-    /// A stable word for logs, metrics and verdicts.
-    #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Authorised => "authorised",
-            Self::Captured => "captured",
-            Self::Declined { .. } => "declined",
-            Self::Stale { .. } => "stale",
-            Self::Terminated => "terminated",
-            Self::LossReported => "loss_reported",
-            Self::Stored => "stored",
-            Self::Superseded => "superseded",
-            Self::GivenBack => "given_back",
-            Self::Refunded => "refunded",
-            Self::Released => "released",
-            Self::Deactivated => "deactivated",
-            Self::Abandoned => "abandoned",
-            Self::Parked { .. } => "parked",
-        }
-    }
-}
-
-/// One outside write.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct Step {
-    /// Its name, unique in its attempt.
-    pub name: String,
-    /// The idempotency key that it is done under, where the peer takes one. It wins over any derived later.
-    #[serde(default)]
-    pub key: Option<IdempotencyKey>,
-    /// When it was first begun under this key.
-    pub begun_at: Timestamp,
-    /// How often it was refused without effect; each new try has a new key.
-    #[serde(default)]
-    pub refusals: u32,
-    /// How often it was repeated under the same key.
-    #[serde(default)]
-    pub repeats: u32,
-    /// How far it is.
-    pub state: StepState,
-}
-
-/// How far a step is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum StepState {
-    /// The intent is recorded; whether the call had its effect is not.
-    Begun,
-    /// The call is known to have had no effect and may be made anew, under a new key.
-    Refused,
-    /// The result.
-    Done(Value),
-}
-
-/// What a step finds when its turn comes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Turn {
-    /// It was never begun, or is known to have had no effect.
-    Fresh,
-    /// It was begun and its result is not recorded: an unknown outcome.
-    Unknown(Step),
-    /// It is done, with this result.
-    Done(Value),
 }
 
 impl Obligation {
@@ -289,72 +93,12 @@ impl Default for Obligation {
     }
 }
 
-impl Attempt {
-    /// The step of that name.
-    #[must_use]
-    pub fn step(&self, name: &str) -> Option<&Step> {
-        self.steps.iter().find(|step| step.name == name)
-    }
-
-    /// What the step of that name finds when its turn comes.
-    #[must_use]
-    pub fn turn(&self, name: &str) -> Turn {
-        match self.step(name) {
-            None => Turn::Fresh,
-            Some(step) => match &step.state {
-                StepState::Refused => Turn::Fresh,
-                StepState::Begun => Turn::Unknown(step.clone()),
-                StepState::Done(result) => Turn::Done(result.clone()),
-            },
-        }
-    }
-
-    /// Records the intent of a step: new, once more after a refusal, or once more under the same key.
-    pub fn begin(&mut self, name: &str, key: Option<IdempotencyKey>, now: Timestamp) {
-        match self.steps.iter_mut().find(|step| step.name == name) {
-            None => self.steps.push(Step { name: name.to_owned(), key, begun_at: now, refusals: 0, repeats: 0, state: StepState::Begun }),
-            Some(step) if step.state == StepState::Begun => step.repeats = step.repeats.saturating_add(1),
-            Some(step) => {
-                step.key = key;
-                step.begun_at = now;
-                step.state = StepState::Begun;
-            }
-        }
-    }
-
-    /// Records that the call of a step had no effect.
-    pub fn refuse(&mut self, name: &str) {
-        if let Some(step) = self.steps.iter_mut().find(|step| step.name == name) {
-            step.refusals = step.refusals.saturating_add(1);
-            step.state = StepState::Refused;
-        }
-    }
-
-    /// Records the result of a step.
-    pub fn done(&mut self, name: &str, result: Value) {
-        if let Some(step) = self.steps.iter_mut().find(|step| step.name == name) {
-            step.state = StepState::Done(result);
-        }
-    }
-
-    /// Whether its event waits in the journal and may still be on its queue, so that no copy of it has to be brought back.
-    #[must_use]
-    pub fn is_queued(&self, now: Timestamp) -> bool {
-        self.queued_until.is_some_and(|until| until > now)
-    }
-
-    /// How often a step was refused without effect: part of its next key.
-    #[must_use]
-    pub fn refusals(&self, name: &str) -> u32 {
-        self.step(name).map_or(0, |step| step.refusals)
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::gateway::DeclineClass;
 
     fn attempt(due: i64) -> Attempt {
         Attempt {
@@ -372,45 +116,6 @@ mod tests {
 
     fn finished(due: i64, finish: Finish) -> Attempt {
         Attempt { finish: Some(finish), ..attempt(due) }
-    }
-
-    #[test]
-    fn a_finished_step_returns_its_recorded_result() {
-        let mut attempt = attempt(1);
-        assert_eq!(attempt.turn("pay"), Turn::Fresh);
-        attempt.begin("pay", None, Timestamp::from_secs(2));
-        attempt.done("pay", json!({"id": 7}));
-        assert_eq!(attempt.turn("pay"), Turn::Done(json!({"id": 7})));
-    }
-
-    #[test]
-    fn a_step_with_an_intent_and_no_result_is_an_unknown_outcome() {
-        let mut attempt = attempt(1);
-        attempt.begin("pay", None, Timestamp::from_secs(2));
-        assert!(matches!(attempt.turn("pay"), Turn::Unknown(step) if step.begun_at == Timestamp::from_secs(2)));
-    }
-
-    #[test]
-    fn the_key_stored_in_the_intent_wins_over_a_later_one() {
-        let key = |text: &str| serde_json::from_value::<IdempotencyKey>(json!(text)).unwrap();
-        let mut attempt = attempt(1);
-        attempt.begin("pay", Some(key("first")), Timestamp::from_secs(2));
-        attempt.begin("pay", Some(key("second")), Timestamp::from_secs(9));
-        let Turn::Unknown(step) = attempt.turn("pay") else { panic!("begun") };
-        assert_eq!(step.key, Some(key("first")));
-        assert_eq!((step.repeats, step.begun_at), (1, Timestamp::from_secs(2)));
-    }
-
-    #[test]
-    fn a_call_without_effect_may_be_made_anew_under_a_new_key() {
-        let key = |text: &str| serde_json::from_value::<IdempotencyKey>(json!(text)).unwrap();
-        let mut attempt = attempt(1);
-        attempt.begin("pay", Some(key("first")), Timestamp::from_secs(2));
-        attempt.refuse("pay");
-        assert_eq!((attempt.turn("pay"), attempt.refusals("pay")), (Turn::Fresh, 1));
-        attempt.begin("pay", Some(key("second")), Timestamp::from_secs(9));
-        let Turn::Unknown(step) = attempt.turn("pay") else { panic!("begun") };
-        assert_eq!(step.key, Some(key("second")));
     }
 
     #[test]

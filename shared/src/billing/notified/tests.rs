@@ -79,7 +79,7 @@ fn whatever_is_told_in_whatever_state_moves_along_legal_transitions_or_not_at_al
 }
 
 /// What is told to a payment that no flow is at, by kind; every state that a row does not name is untouched by it.
-const EFFECTS: [(Kind, &[S], Effect, Option<S>); 26] = [
+const EFFECTS: [(Kind, &[S], Effect, Option<S>); 27] = [
     (Kind::Authorised, &[S::Starting], Effect::Alarming("authorised_and_nobody_goes_on"), Some(S::Authorised)),
     (Kind::Authorised, &[S::Declined], Effect::Odd("authorised_after_a_decline"), None),
     (Kind::AuthorisationDeclined, &[S::Starting], Effect::Changed, Some(S::Declined)),
@@ -102,6 +102,7 @@ const EFFECTS: [(Kind, &[S], Effect, Option<S>); 26] = [
     (Kind::Expired, &[S::Capturing], Effect::Changed, None),
     (Kind::CancelFailed, &[S::Starting], Effect::Early, None),
     (Kind::CancelFailed, &[S::Cancelling], Effect::Alarming("cancel_failed"), Some(S::Authorised)),
+    (Kind::CancelFailed, &[S::CaptureFailed], Effect::Alarming("cancel_failed"), None),
     (Kind::ChargedBack, &[S::Captured, S::Refunded], Effect::Loss("chargeback"), Some(S::ChargedBack)),
     (Kind::ChargedBack, &[S::ChargedBack], Effect::Changed, None),
     (Kind::ChargebackReversed, &[S::ChargedBack], Effect::Alarming("chargeback_reversed"), Some(S::Captured)),
