@@ -320,4 +320,24 @@ mod tests {
         let Turn::Unknown(step) = attempt.turn("pay") else { panic!("begun") };
         assert_eq!(step.key, Some(key("second")));
     }
+
+    #[test]
+    fn the_word_of_a_kind_is_how_it_is_kept_so_that_keys_of_two_kinds_differ() {
+        use AttemptKind as K;
+        let renewal = [K::Authorise, K::Capture, K::Charge, K::Terminate, K::Notification];
+        for kind in renewal.into_iter().chain([K::Purchase, K::StoreDetails, K::GiveBack, K::Refund, K::Release, K::Deactivate]) {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
+
+    #[test]
+    fn each_refusal_counts_for_the_next_key() {
+        let mut attempt = attempt(1);
+        assert_eq!(attempt.refusals("pay"), 0);
+        for count in 1..=3 {
+            attempt.begin("pay", None, Timestamp::from_secs(2));
+            attempt.refuse("pay");
+            assert_eq!((attempt.refusals("pay"), attempt.refusals("report")), (count, 0));
+        }
+    }
 }
