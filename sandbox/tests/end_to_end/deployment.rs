@@ -273,14 +273,19 @@ impl Deployment {
         told.len()
     }
 
-    /// Whatever will be due is due now.
+    /// Whatever will be due is due now, and no event that waits is on its queue any more.
     pub(crate) async fn make_due(&self) {
         let scan = json!({ "TableName": self.aws.table, "ConsistentRead": true });
         let all = self.aws.call("dynamodb", "DynamoDB_20120810.Scan", &scan).await;
         for item in all["Items"].as_array().unwrap().iter().filter(|item| item["due_at"].is_object()) {
+            let mut body: Value = serde_json::from_str(item["body"]["S"].as_str().unwrap()).unwrap();
+            let attempts = body["attempts"].as_array_mut();
+            for until in attempts.into_iter().flatten().filter_map(|attempt| attempt.get_mut("queued_until")) {
+                *until = json!(1);
+            }
             let update = json!({
-                "TableName": self.aws.table, "Key": { "pk": item["pk"] }, "UpdateExpression": "SET due_at = :then",
-                "ExpressionAttributeValues": { ":then": { "N": "1" } },
+                "TableName": self.aws.table, "Key": { "pk": item["pk"] }, "UpdateExpression": "SET due_at = :then, body = :body",
+                "ExpressionAttributeValues": { ":then": { "N": "1" }, ":body": { "S": body.to_string() } },
             });
             self.aws.call("dynamodb", "DynamoDB_20120810.UpdateItem", &update).await;
         }

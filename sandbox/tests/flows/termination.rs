@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use connector::cleeng::{PaymentStatus, SubscriptionStatus};
+use connector::clock::Clock as _;
 use connector::flow::Verdict;
 use connector::metrics::Metric;
 use sandbox::peer::Fault;
@@ -111,8 +112,11 @@ async fn a_subscription_that_terminated_itself_counts_as_done() {
     let (stage, cast) = at_first_attempt();
     stage.clock.advance_to(cast.due.after(GRACE));
     stage.cleeng.set_status(&cast.subscriber.subscription, SubscriptionStatus::Terminated);
-    assert_eq!(stage.deliver(&stage.termination(&cast)).await, settled("terminated"));
-    assert_eq!(stage.store.writes(), 0);
+    for _ in 0..2 {
+        assert_eq!(stage.deliver(&stage.termination(&cast)).await, settled("terminated"));
+        assert_eq!(stage.store.writes(), 1, "noted once");
+    }
+    assert_eq!(stage.road.reached("cleeng", &connector::http::Method::POST, "/terminate"), 0);
 }
 
 #[tokio::test]
@@ -127,5 +131,33 @@ async fn a_termination_that_cleeng_refuses_is_done_if_the_subscription_has_ended
         stage.road.lay(fault, is_terminate);
         assert_eq!(stage.deliver(&stage.termination(&cast)).await, verdict);
         assert_eq!(stage.cleeng.subscription(&cast.subscriber.subscription).unwrap().status, status);
+    }
+}
+
+/// Seed 86739: one message, delivered twice.
+#[tokio::test]
+async fn a_termination_that_another_delivery_made_and_died_over_is_not_taken_for_settled() {
+    for turns in 0..20 {
+        let (stage, cast) = at_first_attempt();
+        stage.clock.advance_to(cast.due.after(GRACE));
+        let event = stage.termination(&cast);
+        let mut early = std::pin::pin!(stage.deliver(&event));
+        let mut context = std::task::Context::from_waker(std::task::Waker::noop());
+        if (0..turns).any(|_| early.as_mut().poll(&mut context).is_ready()) {
+            assert!(turns > 5, "{turns}");
+            break;
+        }
+        // Dies at the write after Cleeng has ended it.
+        let is_ended = || stage.cleeng.subscription(&cast.subscriber.subscription).unwrap().status == SubscriptionStatus::Terminated;
+        let mut late = Box::pin(stage.deliver(&event));
+        while !is_ended() && late.as_mut().poll(&mut context).is_pending() {}
+        drop(late);
+        let verdict = early.await;
+        stage.clock.advance(Duration::from_secs(100));
+        if matches!(verdict, Verdict::Later { .. }) {
+            assert_eq!(stage.deliver_until_settled(&event).await, settled("terminated"), "{turns}");
+        }
+        let unsettled = stage.world.store.due(stage.clock.now().after(Duration::from_secs(7 * 86_400)), 100).await.unwrap();
+        assert!(unsettled.iter().all(|key| !key.as_str().starts_with("termination#")), "{turns}: {verdict:?} {unsettled:?}");
     }
 }
