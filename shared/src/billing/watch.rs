@@ -223,3 +223,6 @@ impl Expected {
         Some(json!({ "broadcasterId": publisher, "topic": topic.as_str(), "data": data }).to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;
