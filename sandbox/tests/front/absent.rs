@@ -196,3 +196,20 @@ async fn what_adyen_tells_by_itself_finishes_the_purchase_of_a_customer_who_neve
     }
     assert_paid_once(&stage, &buyer);
 }
+
+#[tokio::test]
+async fn what_the_gateway_answered_stands_whatever_a_notification_says_later() {
+    for (holder, told, verdict, status) in
+        [("J D", false, "captured", PaymentStatus::Captured), ("DECLINED", true, "declined", PaymentStatus::Rejected)]
+    {
+        let stage = Stage::default();
+        let buyer = buyer(&stage);
+        // The answer is in the journal, and Cleeng has not heard of it yet.
+        stage.road.lay(Fault::NotSent, |peer, request| peer == "cleeng" && request.path.ends_with("/payments"));
+        assert_eq!(buyer.start(&stage, &card(GOOD, holder, "1")).await.status, 202);
+        let payment = stage.adyen.payments().remove(0);
+        assert_eq!(notified(&stage, &payment, told, None).await, Verdict::Settled(verdict));
+        assert_eq!(statuses(&stage), [status]);
+        assert_balanced(&stage);
+    }
+}
