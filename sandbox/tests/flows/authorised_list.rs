@@ -131,3 +131,29 @@ async fn a_charge_was_told_if_the_subscription_is_paid_for_longer_or_names_it_an
         assert_eq!(statuses(&stage).len(), reports, "{latest:?} {old_end}");
     }
 }
+
+#[tokio::test]
+async fn a_report_is_made_again_only_when_the_first_one_cannot_be_on_its_way_any_more() {
+    for method in [METHOD, CAPTURE_ONLY_METHOD] {
+        let stage = Stage::default();
+        let cast = stage.subscriber(method);
+        let (event, word) = if method == METHOD {
+            stage.clock.advance_to(cast.due.before(Duration::from_secs(72 * 3_600)));
+            (stage.authorisation(&cast, 72), "authorised")
+        } else {
+            stage.clock.advance_to(cast.due);
+            (stage.capture(&cast), "captured")
+        };
+        stage.road.lay(Fault::TimeoutBefore, is_report);
+        assert!(matches!(stage.deliver(&event).await, Verdict::Later { .. }));
+        for (wait, left) in [(0, 60), (59, 1)] {
+            stage.clock.advance(Duration::from_secs(wait));
+            let verdict = stage.deliver(&event).await;
+            assert_eq!(verdict, Verdict::Later { after: Some(Duration::from_secs(left)), reason: "report_unknown" }, "{method}");
+            assert_eq!(calls(&stage).2, 0, "{method}");
+        }
+        stage.clock.advance(Duration::from_secs(1));
+        assert_eq!(stage.deliver(&event).await, settled(word));
+        assert_eq!((calls(&stage).2, statuses(&stage).len()), (1, 1), "{method}");
+    }
+}
