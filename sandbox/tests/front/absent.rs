@@ -213,3 +213,37 @@ async fn what_the_gateway_answered_stands_whatever_a_notification_says_later() {
         assert_balanced(&stage);
     }
 }
+
+#[tokio::test]
+async fn what_the_customer_brought_back_and_nobody_knows_the_outcome_of_is_finished_without_him_while_the_order_lasts() {
+    for (hours, verdict, taken) in [(1, "captured", 999), (24, "order_expired", 0)] {
+        let stage = Stage::default();
+        let buyer = buyer(&stage);
+        let back = redirect_result(&buyer.start(&stage, &card(REDIRECTING, "J D", "1")).await);
+        stage.road.lay(Fault::TimeoutBefore, |peer, request| peer == "adyen" && request.path.ends_with("/payments/details"));
+        assert_eq!(buyer.finalize(&stage, &back).await.status, 202);
+        stage.clock.advance(Duration::from_secs(hours * 3600));
+        let key = order_key(&buyer.order);
+        assert_eq!(expire_purchase(&stage.world, &key, &stage.delivery()).await, Verdict::Settled(verdict));
+        assert_eq!(
+            (stage.adyen.total_captured("USD"), stage.road.reached("adyen", &Method::POST, "/cancels")),
+            (taken, usize::from(taken == 0))
+        );
+        assert_balanced(&stage);
+    }
+}
+
+#[tokio::test]
+async fn what_never_reached_the_gateway_ends_with_its_order_and_nothing_is_cancelled() {
+    let stage = Stage::default();
+    let buyer = buyer(&stage);
+    stage.road.lay(Fault::NotSent, |peer, _| peer == "adyen");
+    assert_eq!(buyer.start(&stage, &card(GOOD, "J D", "1")).await.status, 503);
+    let key = order_key(&buyer.order);
+    let before = expire_purchase(&stage.world, &key, &stage.delivery()).await;
+    assert!(matches!(before, Verdict::Later { reason: "waits_for_the_customer", .. }));
+    stage.clock.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(expire_purchase(&stage.world, &key, &stage.delivery()).await, Verdict::Settled("order_expired"));
+    assert_eq!(expire_purchase(&stage.world, &key, &stage.delivery()).await, Verdict::Settled("nothing_open"));
+    assert_eq!(stage.road.calls().into_iter().filter(|call| call.peer == "adyen" && call.reached).count(), 0);
+}

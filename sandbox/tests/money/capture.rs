@@ -263,3 +263,13 @@ async fn an_event_that_contradicts_the_journal_captures_nothing() {
         assert_eq!(captures(&stage), (0, 0));
     }
 }
+
+#[tokio::test]
+async fn what_is_held_for_a_purchase_of_ours_is_not_captured_for_a_renewal() {
+    let stage = Stage::default();
+    let cast = stage.subscriber(METHOD);
+    purchase(&stage, &cast, PaymentStatus::Authorised).await;
+    stage.clock.advance_to(cast.due.after(stage.world.rules.capture_wait));
+    assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, parked("capture_without_authorisation"));
+    assert_eq!((captures(&stage), statuses(&stage)), ((0, 0), vec![PaymentStatus::Authorised]));
+}

@@ -63,7 +63,13 @@ async fn a_refund_of_a_renewal_is_reported_as_one() {
     let _ = stage.adyen.take_notifications();
     let payment = stage.cleeng.payments()[0].id.clone();
     let event = stage.cleeng.refund_event(&payment, &sandbox::cleeng::RefundRequest::default()).unwrap();
+    // The journal knows what it was, whatever the event says.
+    let mut data = connector::cleeng::webhook::Webhook::parse(&event.body).unwrap().data;
+    data["paymentOperation"] = serde_json::Value::Null;
+    let event = stage.cleeng.event(connector::cleeng::webhook::Topic::RefundPayment, &data);
     assert_eq!(play(&stage, &event).await, settled("refunded"));
+    let told = stage.road.calls().into_iter().rfind(|call| call.method == Method::PATCH).unwrap();
+    assert_eq!(told.sent["paymentOperation"], "recurring-payment");
     assert_balanced(&stage);
 }
 

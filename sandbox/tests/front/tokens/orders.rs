@@ -329,3 +329,13 @@ async fn a_start_whose_answer_was_lost_is_asked_about_by_the_next_click_and_lead
         assert_paid_once(&stage, &shopper);
     }
 }
+
+#[tokio::test]
+async fn an_agreement_of_which_the_gateway_tells_after_the_orders_time_takes_nothing() {
+    let stage = Stage::default();
+    let shopper = at_paypal(&stage);
+    shopper.goes(&stage, true).await;
+    stage.clock.advance(Duration::from_secs(24 * 3_600));
+    stage.hear_gateways().await;
+    assert_eq!((taken(&stage, shopper.gateway), crate::statuses(&stage)), (0, vec![]));
+}
