@@ -224,6 +224,18 @@ async fn a_report_of_details_is_made_twice_at_the_most() {
     assert!(stage.road.has_faults(), "a third one was not made");
 }
 
+#[tokio::test]
+async fn a_refused_storing_is_told_again_to_the_same_click_and_to_no_other() {
+    let stage = Stage::default();
+    let buyer = buyer(&stage);
+    let back = redirect_result(&start(&stage, &buyer, &card(REDIRECTING, "NOT_3D_AUTHENTICATED", "1")).await);
+    for _ in 0..2 {
+        assert_eq!(code(&finalize(&stage, &buyer, &back).await), (422, "ADYEN0002"));
+    }
+    assert_eq!(code(&finalize(&stage, &buyer, &json!({ "redirectResult": "another" })).await), (409, "ORDER0007"));
+    assert_eq!((stage.road.reached("adyen", &Method::POST, "/payments/details"), created(&stage)), (1, 0));
+}
+
 /// Comes again with a token that is valid now.
 fn again(stage: &Stage, buyer: &Buyer) -> Buyer {
     Buyer { token: stage.cleeng.customer_token(&buyer.customer), ..buyer.clone() }
