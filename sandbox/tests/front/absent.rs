@@ -7,7 +7,10 @@ use connector::flow::Verdict;
 use connector::gateway::{Reference, StoredToken};
 use connector::http::Method;
 use connector::ids::ExternalPaymentId;
+use connector::journal::record::Obligation;
+use connector::journal::store::Store as _;
 use connector::metrics::Metric;
+use connector::purchase::give_back::give_back;
 use connector::purchase::order::order_key;
 use connector::purchase::{expire_purchase, settle_by_notification};
 use connector::secret::SecretString;
@@ -246,4 +249,21 @@ async fn what_never_reached_the_gateway_ends_with_its_order_and_nothing_is_cance
     assert_eq!(expire_purchase(&stage.world, &key, &stage.delivery()).await, Verdict::Settled("order_expired"));
     assert_eq!(expire_purchase(&stage.world, &key, &stage.delivery()).await, Verdict::Settled("nothing_open"));
     assert_eq!(stage.road.calls().into_iter().filter(|call| call.peer == "adyen" && call.reached).count(), 0);
+}
+
+#[tokio::test]
+async fn what_was_called_off_is_not_called_off_again() {
+    let stage = Stage::default();
+    let buyer = buyer(&stage);
+    buyer.start(&stage, &card(REDIRECTING, "J D", "1")).await;
+    stage.clock.advance(Duration::from_secs(24 * 3600));
+    let key = order_key(&buyer.order);
+    assert_eq!(expire_purchase(&stage.world, &key, &stage.delivery()).await, Verdict::Settled("order_expired"));
+    let stored = stage.store.load(std::slice::from_ref(&key)).await.unwrap().remove(0).unwrap();
+    let order: Obligation = serde_json::from_str(&stored.body).unwrap();
+    let reference = order.attempts[0].reference.clone().unwrap();
+    for _ in 0..2 {
+        assert_eq!(give_back(&stage.world, &reference, None, &stage.delivery()).await, Verdict::Settled("given_back"));
+    }
+    assert_eq!(stage.road.reached("adyen", &Method::POST, "/cancels"), 1);
 }
