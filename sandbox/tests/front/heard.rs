@@ -137,8 +137,8 @@ async fn details_of_an_earlier_purchase_or_disabled_ones_are_not_taken_for_those
             token_created(&stage).await;
             assert_eq!(token_told(&stage, "recurring.token.disabled").await, [Verdict::Settled("token_disabled")]);
         }
-        let messages = vec![stage.take_notifications().await.remove(0)];
-        let verdict = stage.settle(&messages[0]).await;
+        let message = stage.take_notifications().await.remove(0);
+        let verdict = stage.settle(&message).await;
         assert!(matches!(verdict, Verdict::Later { reason: "token_pending", .. }), "{disabled}: {verdict:?}");
         assert_eq!(statuses(&stage), [PaymentStatus::Captured]);
     }
