@@ -2,7 +2,9 @@
 
 use std::time::Duration;
 
+use connector::billing::head::Head;
 use connector::billing::rules::period_key;
+use connector::cleeng::SubscriptionStatus;
 use connector::gateway::Reference;
 use connector::journal::payment::PaymentRecord;
 use connector::journal::store::{Key, Store as _};
@@ -42,4 +44,24 @@ async fn a_captured_payment_is_remembered_for_chargebacks_and_then_forgotten() {
     assert!(there(&stage, &cast).await[0]);
     stage.clock.advance(DAY * 4);
     assert_eq!(there(&stage, &cast).await, [false; 3]);
+}
+
+#[tokio::test]
+async fn somebody_looks_for_the_next_event_after_every_settled_one_until_the_subscription_ends() {
+    let (stage, cast) = at_due_date_authorised().await;
+    let head = Head::key(&cast.subscriber.subscription);
+    let is_due = async || stage.store.due(stage.now().after(DAY), 100).await.unwrap().contains(&head);
+    assert!(is_due().await);
+    assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, settled("captured"));
+    assert!(is_due().await);
+    stage.clock.advance(DAY * 3_000);
+    let is_known = async || stage.store.load(std::slice::from_ref(&head)).await.unwrap()[0].is_some();
+    assert!(is_known().await, "never forgotten while an event is expected");
+    stage.cleeng.set_status(&cast.subscriber.subscription, SubscriptionStatus::Stopped);
+    assert_eq!(stage.deliver_until_settled(&stage.termination(&cast)).await, settled("terminated"));
+    assert!(!is_due().await);
+    stage.clock.advance(DAY * 399);
+    assert!(is_known().await);
+    stage.clock.advance(DAY * 2);
+    assert!(!is_known().await);
 }

@@ -4,6 +4,7 @@
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 
 mod answers;
+mod authorised_list;
 mod capture_rules;
 #[path = "../support/changes.rs"]
 mod changes;

@@ -9,7 +9,7 @@ use connector::money::{Currency, Money};
 use sandbox::cleeng::{Cycle, SentWebhook};
 use sandbox::crash::When;
 use sandbox::peer::{Fault, PeerRequest};
-use sandbox::stage::{CAPTURE_ONLY_METHOD, OFFER, Stage, id};
+use sandbox::stage::{CAPTURE_ONLY_METHOD, METHOD, OFFER, Stage, id};
 
 use crate::changes::CHANGES;
 use crate::faults::FAULTS;
@@ -76,6 +76,38 @@ async fn a_gateway_that_is_silent_for_good_is_asked_for_a_day_and_then_parked() 
     stage.road.clear();
     assert_eq!(stage.deliver(&stage.authorisation(&cast, 24)).await, settled("parked"));
     assert_eq!((statuses(&stage), stage.adyen.authorisations()), (vec![], 1));
+}
+
+#[tokio::test]
+async fn a_call_is_repeated_for_a_day_and_not_a_second_longer_because_the_gateway_may_forget_its_key() {
+    for (late, verdict, held) in [(0, settled("authorised"), 1), (1, Verdict::Parked("outcome_unknown"), 0)] {
+        let (stage, cast) = at_first_attempt();
+        let event = stage.authorisation(&cast, 72);
+        stage.road.lay(Fault::TimeoutBefore, is_authorise);
+        assert!(matches!(stage.deliver(&event).await, Verdict::Later { .. }));
+        stage.clock.advance(stage.world.rules.unknown_deadline + Duration::from_secs(late));
+        assert_eq!(stage.deliver(&event).await, verdict, "{late}");
+        assert_eq!((calls(&stage).0, stage.adyen.authorisations()), (held, held), "{late}");
+    }
+}
+
+#[tokio::test]
+async fn what_is_unknown_is_asked_about_by_its_own_event_alone() {
+    let (stage, mut cast) = at_first_attempt();
+    let event = stage.authorisation(&cast, 72);
+    stage.road.lay(Fault::TimeoutAfter, is_authorise);
+    assert!(matches!(stage.deliver(&event).await, Verdict::Later { .. }));
+    let capture = stage.capture(&cast);
+    stage.change_card(&mut cast, METHOD);
+    let with_another_card = stage.authorisation(&cast, 48);
+    stage.clock.advance(Duration::from_secs(600));
+    for other in [capture, with_another_card] {
+        let verdict = stage.deliver(&other).await;
+        assert_eq!(verdict, Verdict::Later { after: None, reason: "another_attempt_in_flight" });
+        assert_eq!((calls(&stage), statuses(&stage)), ((1, 0, 0), vec![]));
+    }
+    assert_eq!(stage.deliver_until_settled(&event).await, settled("authorised"));
+    assert_eq!((stage.adyen.authorisations(), statuses(&stage)), (1, vec![PaymentStatus::Authorised]));
 }
 
 #[tokio::test]

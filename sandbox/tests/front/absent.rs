@@ -7,7 +7,10 @@ use connector::flow::Verdict;
 use connector::gateway::{Reference, StoredToken};
 use connector::http::Method;
 use connector::ids::ExternalPaymentId;
+use connector::journal::record::Obligation;
+use connector::journal::store::Store as _;
 use connector::metrics::Metric;
+use connector::purchase::give_back::give_back;
 use connector::purchase::order::order_key;
 use connector::purchase::{expire_purchase, settle_by_notification};
 use connector::secret::SecretString;
@@ -195,4 +198,72 @@ async fn what_adyen_tells_by_itself_finishes_the_purchase_of_a_customer_who_neve
         assert!(verdicts.iter().all(|verdict| matches!(verdict, Verdict::Settled(_) | Verdict::NotOurs)), "{verdicts:?}");
     }
     assert_paid_once(&stage, &buyer);
+}
+
+#[tokio::test]
+async fn what_the_gateway_answered_stands_whatever_a_notification_says_later() {
+    for (holder, told, verdict, status) in
+        [("J D", false, "captured", PaymentStatus::Captured), ("DECLINED", true, "declined", PaymentStatus::Rejected)]
+    {
+        let stage = Stage::default();
+        let buyer = buyer(&stage);
+        // The answer is in the journal, and Cleeng has not heard of it yet.
+        stage.road.lay(Fault::NotSent, |peer, request| peer == "cleeng" && request.path.ends_with("/payments"));
+        assert_eq!(buyer.start(&stage, &card(GOOD, holder, "1")).await.status, 202);
+        let payment = stage.adyen.payments().remove(0);
+        assert_eq!(notified(&stage, &payment, told, None).await, Verdict::Settled(verdict));
+        assert_eq!(statuses(&stage), [status]);
+        assert_balanced(&stage);
+    }
+}
+
+#[tokio::test]
+async fn what_the_customer_brought_back_and_nobody_knows_the_outcome_of_is_finished_without_him_while_the_order_lasts() {
+    for (hours, verdict, taken) in [(1, "captured", 999), (24, "order_expired", 0)] {
+        let stage = Stage::default();
+        let buyer = buyer(&stage);
+        let back = redirect_result(&buyer.start(&stage, &card(REDIRECTING, "J D", "1")).await);
+        stage.road.lay(Fault::TimeoutBefore, |peer, request| peer == "adyen" && request.path.ends_with("/payments/details"));
+        assert_eq!(buyer.finalize(&stage, &back).await.status, 202);
+        stage.clock.advance(Duration::from_secs(hours * 3600));
+        let key = order_key(&buyer.order);
+        assert_eq!(expire_purchase(&stage.world, &key, &stage.delivery()).await, Verdict::Settled(verdict));
+        assert_eq!(
+            (stage.adyen.total_captured("USD"), stage.road.reached("adyen", &Method::POST, "/cancels")),
+            (taken, usize::from(taken == 0))
+        );
+        assert_balanced(&stage);
+    }
+}
+
+#[tokio::test]
+async fn what_never_reached_the_gateway_ends_with_its_order_and_nothing_is_cancelled() {
+    let stage = Stage::default();
+    let buyer = buyer(&stage);
+    stage.road.lay(Fault::NotSent, |peer, _| peer == "adyen");
+    assert_eq!(buyer.start(&stage, &card(GOOD, "J D", "1")).await.status, 503);
+    let key = order_key(&buyer.order);
+    let before = expire_purchase(&stage.world, &key, &stage.delivery()).await;
+    assert!(matches!(before, Verdict::Later { reason: "waits_for_the_customer", .. }));
+    stage.clock.advance(Duration::from_secs(24 * 3600));
+    assert_eq!(expire_purchase(&stage.world, &key, &stage.delivery()).await, Verdict::Settled("order_expired"));
+    assert_eq!(expire_purchase(&stage.world, &key, &stage.delivery()).await, Verdict::Settled("nothing_open"));
+    assert_eq!(stage.road.calls().into_iter().filter(|call| call.peer == "adyen" && call.reached).count(), 0);
+}
+
+#[tokio::test]
+async fn what_was_called_off_is_not_called_off_again() {
+    let stage = Stage::default();
+    let buyer = buyer(&stage);
+    buyer.start(&stage, &card(REDIRECTING, "J D", "1")).await;
+    stage.clock.advance(Duration::from_secs(24 * 3600));
+    let key = order_key(&buyer.order);
+    assert_eq!(expire_purchase(&stage.world, &key, &stage.delivery()).await, Verdict::Settled("order_expired"));
+    let stored = stage.store.load(std::slice::from_ref(&key)).await.unwrap().remove(0).unwrap();
+    let order: Obligation = serde_json::from_str(&stored.body).unwrap();
+    let reference = order.attempts[0].reference.clone().unwrap();
+    for _ in 0..2 {
+        assert_eq!(give_back(&stage.world, &reference, None, &stage.delivery()).await, Verdict::Settled("given_back"));
+    }
+    assert_eq!(stage.road.reached("adyen", &Method::POST, "/cancels"), 1);
 }

@@ -211,3 +211,57 @@ async fn nobody_stores_details_for_another_customer() {
     request["paymentMethodId"] = json!(777_777_777);
     assert_eq!(code(&stage.call("payment-details", &thief.token, &request).await), (422, "ORDER0003"));
 }
+
+#[tokio::test]
+async fn a_report_of_details_is_made_twice_at_the_most() {
+    let stage = Stage::default();
+    let buyer = buyer(&stage);
+    for _ in 0..3 {
+        stage.road.lay(Fault::TimeoutBefore, |peer, request| peer == "cleeng" && request.path.ends_with("/payment_details"));
+    }
+    assert_eq!(code(&until_stored(&stage, &buyer, &card(GOOD, "J D", "1")).await), (500, "ADYEN0005"));
+    assert_eq!(stage.metrics.count(connector::metrics::Metric::Parked, "details_report_unknown"), 1);
+    assert!(stage.road.has_faults(), "a third one was not made");
+}
+
+#[tokio::test]
+async fn a_refused_storing_is_told_again_to_the_same_click_and_to_no_other() {
+    let stage = Stage::default();
+    let buyer = buyer(&stage);
+    let back = redirect_result(&start(&stage, &buyer, &card(REDIRECTING, "NOT_3D_AUTHENTICATED", "1")).await);
+    for _ in 0..2 {
+        assert_eq!(code(&finalize(&stage, &buyer, &back).await), (422, "ADYEN0002"));
+    }
+    assert_eq!(code(&finalize(&stage, &buyer, &json!({ "redirectResult": "another" })).await), (409, "ORDER0007"));
+    assert_eq!((stage.road.reached("adyen", &Method::POST, "/payments/details"), created(&stage)), (1, 0));
+}
+
+/// Comes again with a token that is valid now.
+fn again(stage: &Stage, buyer: &Buyer) -> Buyer {
+    Buyer { token: stage.cleeng.customer_token(&buyer.customer), ..buyer.clone() }
+}
+
+#[tokio::test]
+async fn five_storings_wait_for_a_customer_also_over_midnight_and_a_sixth_takes_the_place_of_the_oldest() {
+    let stage = Stage::default();
+    let buyer = buyer(&stage);
+    let begin = async |entry: usize, buyer: &Buyer| {
+        let data = card(REDIRECTING, "J D", &entry.to_string());
+        redirect_result(&start(&stage, buyer, &data).await)
+    };
+    let mut waiting = vec![begin(0, &buyer).await];
+    // To another day, within the life of the first one.
+    stage.clock.advance(std::time::Duration::from_secs(23 * 3_600 + 1_800));
+    let buyer = again(&stage, &buyer);
+    for entry in 1..5 {
+        waiting.push(begin(entry, &buyer).await);
+    }
+    assert!(is_stored(&finalize(&stage, &buyer, &waiting[0]).await));
+    waiting.push(begin(5, &buyer).await);
+    assert_eq!(code(&finalize(&stage, &buyer, &waiting[0]).await), (409, "ORDER0008"));
+    for back in &waiting[1..] {
+        let stored = finalize(&stage, &buyer, back).await;
+        assert!(is_stored(&stored), "{}", stored.body);
+    }
+    assert_eq!(created(&stage), 6);
+}

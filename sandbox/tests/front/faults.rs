@@ -113,6 +113,39 @@ async fn a_lost_report_is_found_in_cleeng_and_not_made_twice() {
 }
 
 #[tokio::test]
+async fn a_lost_report_is_made_again_only_when_the_first_one_cannot_be_on_its_way_any_more() {
+    let stage = Stage::default();
+    let buyer = buyer(&stage);
+    stage.road.lay(Fault::TimeoutBefore, is_report);
+    let reports = || stage.road.reached("cleeng", &Method::POST, "/payments");
+    for wait in [0, 59] {
+        assert_eq!(buyer.start(&stage, &card(GOOD, "J D", "1")).await.status, 202);
+        stage.clock.advance(std::time::Duration::from_secs(wait));
+        assert_eq!(buyer.start(&stage, &card(GOOD, "J D", "1")).await.status, 202);
+        assert_eq!(reports(), 0);
+    }
+    stage.clock.advance(std::time::Duration::from_secs(1));
+    assert!(is_paid(&buyer.start(&stage, &card(GOOD, "J D", "1")).await));
+    assert_eq!(reports(), 1);
+    assert_paid_once(&stage, &buyer);
+}
+
+#[tokio::test]
+async fn the_report_of_a_refusal_is_made_twice_at_the_most() {
+    let stage = Stage::default();
+    let buyer = buyer(&stage);
+    for _ in 0..3 {
+        stage.road.lay(Fault::TimeoutBefore, is_report);
+    }
+    assert_eq!(code(&buyer.start_until_told(&stage, &card(GOOD, "DECLINED", "1")).await), (422, "ADYEN0002"));
+    assert_eq!(stage.metrics.count(Metric::Warning, "rejected_report_unknown"), 1);
+    assert!(stage.road.has_faults(), "a third one was not made");
+    stage.road.clear();
+    assert!(is_paid(&buyer.start_until_told(&stage, &card(GOOD, "J D", "2")).await));
+    assert_eq!(statuses(&stage).len(), 1);
+}
+
+#[tokio::test]
 async fn a_lost_report_that_nobody_can_tell_about_is_parked_and_never_made_twice() {
     let stage = Stage::default();
     let buyer = buyer(&stage);

@@ -5,7 +5,7 @@ use connector::flow::Verdict;
 use connector::metrics::Metric;
 use connector::purchase::expire_purchase;
 use connector::purchase::order::order_key;
-use sandbox::stage::Stage;
+use sandbox::stage::{METHOD, OFFER, Stage, id};
 use serde_json::json;
 
 use crate::{GOOD, NATIVE, REDIRECTING, assert_balanced, assert_paid_once, buyer, card, is_paid, redirect_result, statuses};
@@ -18,9 +18,13 @@ async fn heard(stage: &Stage) -> Vec<Verdict> {
 
 /// Adyen's tokenization webhook about the last payment's details.
 async fn token_created(stage: &Stage) -> Vec<Verdict> {
+    token_told(stage, "recurring.token.created").await
+}
+
+async fn token_told(stage: &Stage, event: &str) -> Vec<Verdict> {
     let payment = stage.adyen.payments().into_iter().next_back().unwrap();
     let stored = payment.stored_payment_method_id.unwrap();
-    let (signature, body) = stage.adyen.tokenization("recurring.token.created", &stored, &payment.shopper_reference);
+    let (signature, body) = stage.adyen.tokenization(event, &stored, &payment.shopper_reference);
     let messages = stage.accepted(&json!({ "hmacsignature": signature }), body.as_bytes()).await;
     stage.settle_all(&messages).await
 }
@@ -114,4 +118,28 @@ async fn a_refusal_told_by_notification_alone_frees_the_order() {
     assert_eq!(heard(&stage).await, [Verdict::Settled("declined")]);
     assert!(is_paid(&buyer.start(&stage, &card(GOOD, "J D", "2")).await));
     assert_paid_once(&stage, &buyer);
+}
+
+#[tokio::test]
+async fn details_of_an_earlier_purchase_or_disabled_ones_are_not_taken_for_those_of_this_one() {
+    for disabled in [false, true] {
+        let stage = Stage::default();
+        let first = buyer(&stage);
+        assert!(is_paid(&first.start(&stage, &card(GOOD, "J D", "1")).await));
+        assert_eq!(token_created(&stage).await, [Verdict::Settled("token_created")]);
+        heard(&stage).await;
+        stage.clock.advance(std::time::Duration::from_secs(600));
+        let order = stage.cleeng.new_order(&first.customer, &id(OFFER), &id(METHOD)).unwrap();
+        let second = crate::Buyer { order, ..first };
+        let back = redirect_result(&second.start(&stage, &card(REDIRECTING, "J D", "2")).await);
+        stage.adyen.finish_away(back["redirectResult"].as_str().unwrap());
+        if disabled {
+            token_created(&stage).await;
+            assert_eq!(token_told(&stage, "recurring.token.disabled").await, [Verdict::Settled("token_disabled")]);
+        }
+        let message = stage.take_notifications().await.remove(0);
+        let verdict = stage.settle(&message).await;
+        assert!(matches!(verdict, Verdict::Later { reason: "token_pending", .. }), "{disabled}: {verdict:?}");
+        assert_eq!(statuses(&stage), [PaymentStatus::Captured]);
+    }
 }

@@ -24,6 +24,7 @@ mod openapi;
 mod ownership;
 mod purchase;
 mod races;
+mod remembered;
 mod superseding;
 mod tokens;
 

@@ -112,6 +112,7 @@ async fn a_refusal_after_authentication_is_told_by_finalize_and_by_start() {
     let refused = buyer.finalize(&stage, &back).await;
     assert_eq!(code(&refused), (422, "ADYEN0002"));
     assert_eq!(buyer.finalize(&stage, &back).await, refused);
+    assert_eq!(buyer.start(&stage, &card(REDIRECTING, "NOT_3D_AUTHENTICATED", "1")).await, refused);
     assert_eq!(statuses(&stage), [PaymentStatus::Rejected]);
     assert_eq!(writes(&stage), (2, 1));
 }

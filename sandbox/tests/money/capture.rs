@@ -222,6 +222,23 @@ async fn a_renewal_is_never_captured_from_here() {
 }
 
 #[tokio::test]
+async fn a_renewal_that_the_journal_does_not_know_is_never_captured_from_here_whatever_tells_that_it_is_one() {
+    for (field, value) in [("subscriptionId", json!(7)), ("paymentOperation", json!("recurring-payment"))] {
+        let stage = Stage::new(|rules| rules.settle_on = SettleOn::Receipt);
+        let cast = stage.subscriber(METHOD);
+        let bought = purchase_of_others(&stage, &cast, PaymentStatus::Authorised, 0).await;
+        let bare = stage.cleeng.capture_payment_event(&bought.payment).unwrap();
+        let event = changed(&stage, &bare, |data| {
+            data["paymentDetailsId"] = json!(cast.subscriber.details.as_str());
+            (data["subscriptionId"], data["paymentOperation"]) = (Value::Null, Value::Null);
+            data[field] = value;
+        });
+        assert_eq!(stage.deliver(&event).await, parked("payment_of_a_renewal"), "{field}");
+        assert_eq!(captures(&stage), (0, 0), "{field}");
+    }
+}
+
+#[tokio::test]
 async fn what_is_captured_already_is_done_and_what_is_not_authorised_is_for_an_operator() {
     let stage = Stage::default();
     let cast = stage.subscriber(METHOD);
@@ -245,4 +262,14 @@ async fn an_event_that_contradicts_the_journal_captures_nothing() {
         assert_eq!(stage.deliver(&event).await, parked("event_contradicts_journal"), "{field}");
         assert_eq!(captures(&stage), (0, 0));
     }
+}
+
+#[tokio::test]
+async fn what_is_held_for_a_purchase_of_ours_is_not_captured_for_a_renewal() {
+    let stage = Stage::default();
+    let cast = stage.subscriber(METHOD);
+    purchase(&stage, &cast, PaymentStatus::Authorised).await;
+    stage.clock.advance_to(cast.due.after(stage.world.rules.capture_wait));
+    assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, parked("capture_without_authorisation"));
+    assert_eq!((captures(&stage), statuses(&stage)), ((0, 0), vec![PaymentStatus::Authorised]));
 }

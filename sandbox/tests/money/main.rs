@@ -12,6 +12,7 @@
 mod capture;
 #[path = "../support/changes.rs"]
 mod changes;
+mod clean_up_rules;
 mod deactivation;
 mod deletion;
 mod deletion_in_flight;

@@ -63,7 +63,13 @@ async fn a_refund_of_a_renewal_is_reported_as_one() {
     let _ = stage.adyen.take_notifications();
     let payment = stage.cleeng.payments()[0].id.clone();
     let event = stage.cleeng.refund_event(&payment, &sandbox::cleeng::RefundRequest::default()).unwrap();
+    // The journal knows what it was, whatever the event says.
+    let mut data = connector::cleeng::webhook::Webhook::parse(&event.body).unwrap().data;
+    data["paymentOperation"] = serde_json::Value::Null;
+    let event = stage.cleeng.event(connector::cleeng::webhook::Topic::RefundPayment, &data);
     assert_eq!(play(&stage, &event).await, settled("refunded"));
+    let told = stage.road.calls().into_iter().rfind(|call| call.method == Method::PATCH).unwrap();
+    assert_eq!(told.sent["paymentOperation"], "recurring-payment");
     assert_balanced(&stage);
 }
 
@@ -117,7 +123,8 @@ async fn two_different_refunds_at_once_never_promise_more_than_was_captured_wher
 async fn with_settle_on_receipt_a_refund_is_reported_at_once_and_settled_later() {
     let (stage, bought) = with_purchase(Stage::new(|rules| rules.settle_on = SettleOn::Receipt)).await;
     assert_eq!(stage.deliver(&refund_event(&stage, &bought, None, None)).await, settled("refunded"));
-    assert_eq!(read_payment(&stage, &bought.reference).await.committed_refunds().unwrap(), usd(999));
+    let record = read_payment(&stage, &bought.reference).await;
+    assert_eq!((record.committed_refunds().unwrap(), record.state), (usd(999), PaymentState::Refunded), "as it was told");
     assert!(settle_notifications(&stage).await.is_empty(), "nobody waits");
     assert_eq!(read_payment(&stage, &bought.reference).await.state, PaymentState::Refunded);
     assert_balanced(&stage);

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use connector::billing::head::Head;
 use connector::cleeng::{PaymentStatus, SubscriptionStatus};
+use connector::journal::work::{Keep, Work};
 use connector::metrics::Metric;
 use sandbox::house::{Entry, House as _, Standing};
 use sandbox::stage::{METHOD, Stage};
@@ -47,6 +48,27 @@ async fn a_subscription_from_before_this_connector_is_watched_and_its_events_do_
     assert!(stage.metrics.count(Metric::Parked, "lost_event_of_unknown_details") > 0);
     live_until(&stage, cast.due.after(HOUR), nothing).await;
     assert_eq!(statuses(&stage), [PaymentStatus::Captured]);
+}
+
+#[tokio::test]
+async fn a_subscription_that_the_journal_knows_and_nobody_watches_is_watched_and_keeps_what_is_known_of_it() {
+    let stage = Stage::default();
+    let cast = stage.subscriber(METHOD);
+    stage.clock.advance_to(cast.due.before(72 * HOUR));
+    assert_eq!(stage.deliver(&stage.authorisation(&cast, 72)).await, connector::flow::Verdict::Settled("authorised"));
+    let key = Head::key(&cast.subscriber.subscription);
+    let mut work = Work::new(stage.world.store.clone());
+    work.load(std::slice::from_ref(&key)).await.unwrap();
+    let known: Head = work.read(&key).unwrap().unwrap();
+    let unwatched = Head { watch: None, method: None, ..known.clone() };
+    work.stage(&key, &unwatched, Keep::default()).unwrap();
+    work.commit().await.unwrap();
+    assert_eq!(stage.go_round().await.found, 1);
+    work = Work::new(stage.world.store.clone());
+    work.load(std::slice::from_ref(&key)).await.unwrap();
+    let found: Head = work.read(&key).unwrap().unwrap();
+    assert!(found.watch.is_some() && found.live.is_some());
+    assert_eq!((found.live, found.latest, found.method), (known.live, known.latest, known.method));
 }
 
 #[tokio::test]

@@ -135,12 +135,8 @@ impl Expected {
             SubscriptionStatus::Terminated | SubscriptionStatus::Paused | SubscriptionStatus::Other(_) => return None,
         }
         let held = head.live.as_ref().is_some_and(|live| live.expiration.secs() == expiration.secs());
-        let told = match subscription.next_payment_action.as_deref() {
-            Some("authorise" | "authorize") => Some(Expectation::Authorise),
-            Some("capture") => Some(Expectation::Take),
-            _ => None,
-        };
-        let action = if billing == Billing::CaptureOnly || held { Expectation::Take } else { told.unwrap_or(Expectation::Authorise) };
+        let to_take = billing == Billing::CaptureOnly || held || subscription.next_payment_action.as_deref() == Some("capture");
+        let action = if to_take { Expectation::Take } else { Expectation::Authorise };
         match subscription.next_payment_action_date {
             Some(at) => pays(action, at, true),
             None => pays(action, expiration, false),
@@ -223,3 +219,6 @@ impl Expected {
         Some(json!({ "broadcasterId": publisher, "topic": topic.as_str(), "data": data }).to_string())
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Giving back what nobody is to be charged for: an attempt that was replaced, or whose order lapsed, and that succeeded after all. Its
 //! obligation is its own, so that it depends on nothing else that happens to the order. Must never touch a payment that was reported.
 
-use crate::billing::case::{Case, StepTurn};
+use crate::billing::case::Case;
 use crate::billing::gateway_step::{self, Call, Fact};
 use crate::billing::{Story, later};
 use crate::flow::{Delivery, Verdict, World};
@@ -112,10 +112,7 @@ async fn refund(case: &mut Case<'_>, reference: &Reference) -> Story<Verdict> {
     // From the intent on, so that a notification finds the payment by our own name of the refund.
     case.add_operation(gateway, own.as_str(), reference);
     let make = |key: IdempotencyKey| Call::Refund(RefundRequest { key, reference: own, external_payment_id: external, amount, captured });
-    let fact = match case.turn::<Fact>(REFUND)? {
-        StepTurn::Done(fact) => fact,
-        _ => gateway_step::run(case, REFUND, gateway, OperationKind::Refund, make).await?,
-    };
+    let fact = gateway_step::run(case, REFUND, gateway, OperationKind::Refund, make).await?;
     if let Fact::Received { operation_ref: Some(operation), .. } = &fact {
         case.add_operation(gateway, operation, reference);
         case.change(reference, |payment, _| {

@@ -184,3 +184,20 @@ async fn what_was_given_up_or_replaced_comes_to_its_end_when_its_time_is_over() 
     assert_eq!((ended > 0, stage.go_round().await.due), (true, 0), "nothing is left to be looked at");
     assert!(stage.cleeng.payments().is_empty() && stage.paypal.captured().is_empty());
 }
+
+#[tokio::test]
+async fn so_many_pages_within_a_day_are_enough_for_a_customer() {
+    let stage = Stage::default();
+    let mut shopper = at_paypal(&stage);
+    let mut comes = async |after: u64| {
+        stage.clock.advance(Duration::from_secs(after));
+        shopper.token = stage.cleeng.customer_token(&shopper.customer);
+        start(&stage, &shopper).await
+    };
+    for number in 0..10 {
+        redirect_url(&comes(if number == 0 { 0 } else { 2 * 3_600 }).await);
+    }
+    assert_eq!(code(&comes(2 * 3_600).await), (429, "ORDER0005"));
+    assert_eq!(code(&comes(4 * 3_600 - 1).await), (429, "ORDER0005"));
+    redirect_url(&comes(1).await);
+}

@@ -266,8 +266,26 @@ async fn payment_data_that_pay_without_a_question_lead_to_success_at_once() {
 async fn payment_data_that_are_refused_at_once_are_told_to_the_page() {
     let stage = Stage::default();
     let shopper = shopper(&stage, GatewayName::Adyen);
-    assert_eq!(code(&shopper.start_with(&stage, &with_card(&shopper, GOOD, "DECLINED")).await), (422, "ADYEN0002"));
-    assert_eq!(statuses(&stage), [PaymentStatus::Rejected]);
+    for _ in 0..2 {
+        // He was nowhere else: the second time is the same click.
+        assert_eq!(code(&shopper.start_with(&stage, &with_card(&shopper, GOOD, "DECLINED")).await), (422, "ADYEN0002"));
+    }
+    assert_eq!((statuses(&stage), stage.adyen.payments().len()), (vec![PaymentStatus::Rejected], 1));
+}
+
+#[tokio::test]
+async fn a_click_with_payment_data_long_after_the_first_leads_to_a_page_that_still_works() {
+    let stage = Stage::default();
+    let shopper = shopper(&stage, GatewayName::Adyen);
+    let body = with_card(&shopper, REDIRECTING, "J D");
+    let first = redirect_url(&shopper.start_with(&stage, &body).await);
+    stage.clock.advance(Duration::from_secs(3_599));
+    assert_eq!(redirect_url(&shopper.start_with(&stage, &body).await), first);
+    stage.clock.advance(Duration::from_secs(1));
+    let second = redirect_url(&shopper.start_with(&stage, &body).await);
+    assert_ne!(first, second);
+    assert_eq!(sent_on(&stage.follow(&stage.adyen.leave(&second, true).unwrap()).await), success());
+    assert_paid_once(&stage, &shopper);
 }
 
 #[tokio::test]
@@ -328,4 +346,14 @@ async fn a_start_whose_answer_was_lost_is_asked_about_by_the_next_click_and_lead
         assert_eq!(stage.paypal.orders(), 1, "{name}");
         assert_paid_once(&stage, &shopper);
     }
+}
+
+#[tokio::test]
+async fn an_agreement_of_which_the_gateway_tells_after_the_orders_time_takes_nothing() {
+    let stage = Stage::default();
+    let shopper = at_paypal(&stage);
+    shopper.goes(&stage, true).await;
+    stage.clock.advance(Duration::from_secs(24 * 3_600));
+    stage.hear_gateways().await;
+    assert_eq!((taken(&stage, shopper.gateway), crate::statuses(&stage)), (0, vec![]));
 }
