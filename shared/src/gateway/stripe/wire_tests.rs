@@ -55,6 +55,14 @@ fn every_status_of_an_intent_means_what_stripe_says() {
 }
 
 #[test]
+fn a_payment_that_waits_for_the_bank_has_its_id_and_amount() {
+    let Outcome::Received(operation) = read(&intent("processing"), Taking::Later) else { panic!("not received") };
+    assert_eq!((operation.external_payment_id.unwrap().as_str(), operation.amount), ("pi_1Gt0RP2eZvKYlo2C", Some(eur(999))));
+    let Outcome::Done(operation) = read(&intent("requires_capture"), Taking::Later) else { panic!("not done") };
+    assert_eq!((operation.external_payment_id.unwrap().as_str(), operation.amount), ("pi_1Gt0RP2eZvKYlo2C", Some(eur(999))));
+}
+
+#[test]
 fn money_that_is_only_held_was_not_taken_at_once() {
     let held = with(intent("requires_capture"), "capture_method", json!("automatic"));
     assert_eq!(read(&held, Taking::AtOnce).as_str(), "unknown");
@@ -146,6 +154,31 @@ fn stored_details_without_their_customer_are_none() {
     assert_eq!((operation.external_payment_id.unwrap().as_str(), operation.token.unwrap().0.expose()), ("seti_1", "pm_1:cus_1"));
     assert_eq!(read_setup(&with(setup.clone(), "customer", Value::Null), &asked).as_str(), "unknown");
     assert_eq!(read_setup(&with(setup, "status", json!("requires_payment_method")), &asked).as_str(), "declined");
+}
+
+#[test]
+fn every_status_of_a_verification_means_what_stripe_says() {
+    let (reference, zero) = (reference(), eur(0));
+    let asked = Asked { reference: &reference, amount: zero, taking: None, customer: None };
+    for (status, outcome) in [
+        ("succeeded", "done"),
+        ("processing", "received"),
+        ("requires_payment_method", "declined"),
+        ("canceled", "declined"),
+        ("requires_confirmation", "unknown"),
+        ("requires_action", "unknown"),
+        ("brand_new_status", "unknown"),
+    ] {
+        let setup =
+            json!({ "id": "seti_1", "status": status, "payment_method": "pm_1", "customer": "cus_1", "metadata": { "reference": OURS } });
+        let read = read_setup(&setup, &asked);
+        assert_eq!(read.as_str(), outcome, "{status}");
+        match read {
+            Outcome::Received(operation) => assert_eq!(operation.external_payment_id.unwrap().as_str(), "seti_1"),
+            Outcome::Declined(decline) => assert_eq!(decline.payment.unwrap().as_str(), "seti_1"),
+            _ => {}
+        }
+    }
 }
 
 #[test]
