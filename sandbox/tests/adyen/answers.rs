@@ -1,4 +1,5 @@
 //! What of an answer goes into an outcome, with the answers written by hand.
+#![expect(clippy::panic, reason = "what tests stand on may fail loudly")]
 
 use connector::gateway::{
     CancelRequest, CancelTarget, CaptureRequest, Decline, DeclineClass, Gateway, Outcome, PurchaseRequest, Reference, StoreDetailsRequest,
@@ -118,4 +119,12 @@ async fn details_that_are_to_be_stored_are_stored_whatever_a_purchase_says() {
     bench.adapter.store_details(&StoreDetailsRequest { purchase }).await.unwrap();
     let sent = bench.sent_body();
     assert_eq!((&sent["storePaymentMethod"], &sent["recurringProcessingModel"]), (&json!(true), &json!("Subscription")));
+}
+
+#[tokio::test]
+async fn a_refused_capture_of_which_nothing_signed_is_told_leaves_a_hold() {
+    let bench = Bench::answering(200, authorised());
+    for accepted in [true, false] {
+        assert!(bench.adapter.holds_after_refusal(&Decline::new(DeclineClass::Hard, "capture_failed"), accepted));
+    }
 }

@@ -84,6 +84,11 @@ fn an_answer_that_does_not_fit_what_was_asked_is_unknown() {
     ] {
         assert_eq!(word(&with(good.clone(), name, value.clone())), "unknown", "{name}: {value}");
     }
+    // What was taken counts, not what was asked for.
+    for received in [json!(500), json!(0), Value::Null] {
+        assert_eq!(word(&with(intent("succeeded"), "amount_received", received.clone())), "unknown", "{received}");
+    }
+    assert_eq!(word(&with(intent("succeeded"), "amount_received", json!(999))), "done");
     let other = with(good, "metadata", json!({ "reference": OTHERS }));
     assert!(matches!(read(&other, Taking::Later), Outcome::Unknown(UnknownCause::AnotherPayment)));
 }
@@ -137,11 +142,13 @@ fn details_are_kept_only_where_they_were_to_be_stored_and_shown_only_where_harml
 
 #[test]
 fn an_authorisation_lapses_when_stripe_says() {
-    let charge = json!({ "id": "ch_1", "payment_method_details": { "card": { "capture_before": 1_700_000_000 } } });
-    let Outcome::Done(operation) = read(&with(intent("requires_capture"), "latest_charge", charge), Taking::Later) else {
-        panic!("not done")
-    };
-    assert_eq!(operation.expires_at, Some(Timestamp::from_secs(1_700_000_000)));
+    for (told, lapses) in [(json!(1_700_000_000), Some(Timestamp::from_secs(1_700_000_000))), (json!(0), None), (Value::Null, None)] {
+        let charge = json!({ "id": "ch_1", "payment_method_details": { "card": { "capture_before": told } } });
+        let Outcome::Done(operation) = read(&with(intent("requires_capture"), "latest_charge", charge), Taking::Later) else {
+            panic!("not done")
+        };
+        assert_eq!(operation.expires_at, lapses);
+    }
 }
 
 #[test]
@@ -196,6 +203,9 @@ fn every_status_of_a_refund_means_what_stripe_says() {
     ] {
         assert_eq!(read_refund(&refund(status), &asked, &payment).as_str(), outcome, "{status}");
     }
+    let Outcome::Done(operation) = read_refund(&refund("succeeded"), &asked, &payment) else { panic!("not done") };
+    assert_eq!((operation.external_payment_id, operation.operation_ref.as_deref()), (Some(payment.clone()), Some("re_1")));
+    assert_eq!(operation.amount, Some(eur(300)));
     for (name, value) in [("amount", json!(301)), ("payment_intent", json!("pi_2")), ("metadata", json!({}))] {
         assert_eq!(read_refund(&with(refund("succeeded"), name, value.clone()), &asked, &payment).as_str(), "unknown", "{name}: {value}");
     }
