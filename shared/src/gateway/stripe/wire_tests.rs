@@ -134,6 +134,11 @@ fn details_are_kept_only_where_they_were_to_be_stored_and_shown_only_where_harml
     let paid = with(with(intent("succeeded"), "payment_method", method), "customer", json!("cus_1"));
     let Outcome::Done(operation) = read(&paid, Taking::Later) else { panic!("not done") };
     assert!(operation.token.is_none());
+    for digits in ["42424", "x424"] {
+        let other = with(paid.clone(), "payment_method", json!({ "id": "pm_1", "card": { "brand": "visa", "last4": digits } }));
+        let Outcome::Done(operation) = read(&other, Taking::Later) else { panic!("not done") };
+        assert_eq!(operation.shown, json!({ "variant": "visa" }), "{digits}");
+    }
     let shown = json!({ "variant": "visa", "lastCardFourDigits": "4242", "cardExpirationDate": "03/2030", "holderName": "Jane Doe" });
     assert_eq!(operation.shown, shown);
     let Outcome::Done(operation) = read(&with(paid, "setup_future_usage", json!("off_session")), Taking::Later) else { panic!("not done") };
