@@ -1,128 +1,49 @@
 //! Everything put together without sockets: simulators, journal in memory, virtual time, the real clients, adapters and flows. What tests
 //! play on.
 
-use std::collections::BTreeMap;
+mod props;
+mod recorder;
+
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use capture_payment::CapturePayment;
-use connector::cleeng::client::{CleengSettings, CoreApi, Environment};
 use connector::cleeng::mediastore::{MediaStoreApi, MediaStoreSettings};
-use connector::cleeng::signature::{SignatureSettings, Verifier};
+use connector::cleeng::signature::Verifier;
 use connector::cleeng::webhook::{Topic, Verified, Webhook};
 use connector::clock::{Clock, Timestamp};
-use connector::flow::{Billing, Delivery, Flow, Method, PartialRefunds, Rules, SettleOn, Verdict, World};
+use connector::flow::{Delivery, Rules, Verdict, World};
 use connector::front::{Desk, FrontEnd, NoCaptcha, Origins, Patience, Reply};
-use connector::gateway::adyen::{AdyenEnvironment, AdyenSettings, CaptureMode};
 use connector::gateway::{Gateway, GatewayName, Gateways};
 use connector::http::{HeaderMap, HeaderValue, Transport};
-use connector::ids::Id;
 use connector::journal::memory::MemoryStore;
 use connector::journal::store::Store;
 use connector::lambda::app::Invocation;
 use connector::lambda::event::HttpRequest;
 use connector::lambda::front_door::answer;
-use connector::metrics::{Metric, MetricSink, Metrics};
-use connector::money::{Currency, Money};
-use connector::secret::SecretString;
+use connector::metrics::{MetricSink, Metrics};
 use initial_purchase::InitialPurchase;
 use payment_details::PaymentDetails;
-use payment_details_deactivated::DetailsDeactivated;
-use refund_payment::RefundPayment;
 use serde_json::Value;
-use subscription_ready_for_payment_authorisation::Authorisation;
-use subscription_ready_for_payment_capture::Capture;
-use subscription_ready_for_termination::Termination;
 
-use crate::adyen::{Adyen as AdyenSimulator, AdyenConfig};
-use crate::cleeng::{CleengSimulator, Cycle, DunningSettings, Publisher, SentWebhook, Subscriber};
+pub(crate) use self::props::known;
+pub use self::props::{
+    ADYEN_API_KEY, ADYEN_HMAC_KEY, CAPTURE_ONLY_METHOD, FRONT_TIME, FUNCTION_TIME, MERCHANT_ACCOUNT, METHOD, OFFER, ORIGIN, OWN_ADDRESS,
+    PASS, PUBLISHER, PUBLISHER_TOKEN, SAMPLE_OFFER, START, WEBHOOK_SECRET, adyen_config, adyen_settings, flow, furnish, id, publisher,
+    rules,
+};
+use self::props::{CLEENG_URL, MEDIASTORE_URL, core_api, stored_part, verifier};
+pub use self::recorder::Recorder;
+use crate::adyen::Adyen as AdyenSimulator;
+use crate::cleeng::{CleengSimulator, SentWebhook, Subscriber};
 use crate::clock::VirtualClock;
 use crate::crash::{CrashSwitch, MortalRequeue, MortalStore, MortalTransport};
 pub use crate::guests::Guest;
-use crate::guests::{self, Houses, methods_of};
+use crate::guests::{self, Houses};
 use crate::mail::Mail;
 use crate::paypal::PayPal as PayPalSimulator;
 use crate::peer::{InProcess, Road};
 use crate::stripe::Stripe as StripeSimulator;
-
-/// The publisher of the sandbox.
-pub const PUBLISHER: &str = "558186818";
-/// The publisher token of the sandbox.
-pub const PUBLISHER_TOKEN: &str = "sandbox-publisher-token-0123456789abcdef01234567";
-/// The webhook secret of the sandbox.
-pub const WEBHOOK_SECRET: &str = "sandbox-webhook-secret-0123456789abcdef";
-/// The payment method of the sandbox that is authorised first.
-pub const METHOD: &str = "123123123";
-/// The payment method of the sandbox that is charged at once.
-pub const CAPTURE_ONLY_METHOD: &str = "124124124";
-/// The merchant account of the sandbox.
-pub const MERCHANT_ACCOUNT: &str = "SandboxMerchant";
-/// The Adyen API key of the sandbox.
-pub const ADYEN_API_KEY: &str = "AQEsandboxApiKey0123456789abcdefghijklmnopqrstuv";
-/// The Adyen HMAC key of the sandbox (the one of Adyen's own test).
-pub const ADYEN_HMAC_KEY: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
-/// The offer of the sandbox.
-pub const OFFER: &str = "S619117184_US";
-/// What the sandbox sells once, without a renewal.
-pub const PASS: &str = "P619117185_US";
-/// The offer of the sample events.
-pub const SAMPLE_OFFER: &str = "S123123123_US";
-/// When the sandbox starts: 2026-03-01T12:00:00Z.
-pub const START: Timestamp = Timestamp::from_secs(1_772_366_400);
-/// How long a function may take.
-pub const FUNCTION_TIME: Duration = Duration::from_secs(90);
-
-/// The page of the sandbox.
-pub const ORIGIN: &str = "https://shop.example.com";
-/// Where the outside reaches the connector of the sandbox, as the API says.
-pub const OWN_ADDRESS: &str = "https://pay.example.com";
-/// How long a front-end function may take.
-pub const FRONT_TIME: Duration = Duration::from_secs(29);
-
-const CLEENG_URL: &str = "http://cleeng.test/3.1";
-const MEDIASTORE_URL: &str = "http://cleeng.test/mediastore";
-
-/// Metrics that can be looked at.
-#[derive(Default)]
-pub struct Recorder(Mutex<Vec<Seen>>);
-
-/// A metric, its value and its dimensions.
-type Seen = (Metric, u64, BTreeMap<&'static str, String>);
-
-impl Recorder {
-    /// The sum of the values of a metric with this value of a dimension.
-    #[must_use]
-    pub fn total(&self, metric: Metric, value: &str) -> u64 {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let of_it = seen.iter().filter(|(m, _, dimensions)| *m == metric && dimensions.values().any(|other| other == value));
-        of_it.fold(0, |sum, (_, by, _)| sum.saturating_add(*by))
-    }
-
-    /// How often this metric was counted with this value of any dimension; with an empty value, how often at all.
-    #[must_use]
-    pub fn count(&self, metric: Metric, value: &str) -> usize {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        seen.iter().filter(|(m, _, dims)| *m == metric && (value.is_empty() || dims.values().any(|v| v == value))).count()
-    }
-}
-
-impl Recorder {
-    /// The outcome or reason of the last value of this metric.
-    #[must_use]
-    pub fn last(&self, metric: Metric) -> Option<String> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, _, dimensions) = seen.iter().rev().find(|(m, ..)| *m == metric)?;
-        dimensions.values().next().cloned()
-    }
-}
-
-impl MetricSink for Recorder {
-    fn emit(&self, metric: Metric, value: u64, dimensions: &[(&'static str, &str)]) {
-        let dimensions = dimensions.iter().map(|(name, value)| (*name, (*value).to_owned())).collect();
-        self.0.lock().unwrap_or_else(PoisonError::into_inner).push((metric, value, dimensions));
-    }
-}
 
 /// What stands between the functions and everything outside: whoever plays tricks on them changes it. Nothing is changed by default.
 pub trait Backstage {
@@ -482,110 +403,4 @@ impl Patience for Turns {
             tokio::task::yield_now().await;
         }
     }
-}
-
-/// The function of a topic.
-#[must_use]
-pub fn flow(topic: Topic) -> Option<Box<dyn Flow>> {
-    match topic {
-        Topic::SubscriptionReadyForPaymentAuthorisation => Some(Box::new(Authorisation)),
-        Topic::SubscriptionReadyForPaymentCapture => Some(Box::new(Capture)),
-        Topic::SubscriptionReadyForTermination => Some(Box::new(Termination)),
-        Topic::PaymentDetailsDeactivated => Some(Box::new(DetailsDeactivated)),
-        Topic::RefundPayment => Some(Box::new(RefundPayment)),
-        Topic::CapturePayment => Some(Box::new(CapturePayment)),
-    }
-}
-
-/// Fills Cleeng with the sandbox's methods and its offer.
-pub fn furnish(cleeng: &CleengSimulator) {
-    let after_due = DunningSettings { authorised_first: false, attempts: vec![0, -24, -48], grace: 50 };
-    for gateway in GatewayName::ALL {
-        let (method, capture_only) = methods_of(*gateway);
-        cleeng.add_method(id(method), gateway.as_str(), DunningSettings::default());
-        cleeng.add_method(id(capture_only), gateway.as_str(), after_due.clone());
-    }
-    let price = Money::new(999, known(Currency::new("USD").ok()));
-    for offer in [OFFER, SAMPLE_OFFER, PASS] {
-        cleeng.add_offer(id(offer), price, Cycle::MONTHLY);
-    }
-}
-
-/// The sandbox's publisher.
-#[must_use]
-pub fn publisher() -> Publisher {
-    Publisher { id: id(PUBLISHER), token: PUBLISHER_TOKEN.to_owned(), webhook_secret: WEBHOOK_SECRET.to_owned() }
-}
-
-/// The settings of the sandbox's Adyen adapter.
-#[must_use]
-pub fn adyen_settings(url: &str) -> AdyenSettings {
-    AdyenSettings {
-        environment: AdyenEnvironment::Test,
-        base_url: format!("{url}/v71"),
-        merchant_account: MERCHANT_ACCOUNT.to_owned(),
-        capture_mode: CaptureMode::Manual,
-        return_url: "https://example.com".to_owned(),
-    }
-}
-
-/// The sandbox's Adyen account.
-#[must_use]
-pub fn adyen_config() -> AdyenConfig {
-    AdyenConfig {
-        merchant_account: MERCHANT_ACCOUNT.to_owned(),
-        api_key: ADYEN_API_KEY.to_owned(),
-        hmac_key: ADYEN_HMAC_KEY.to_owned(),
-        manual_capture: true,
-    }
-}
-
-/// The sandbox's rules: every default.
-#[must_use]
-pub fn rules() -> Rules {
-    let of_gateway = |gateway: &GatewayName| {
-        let (method, capture_only) = methods_of(*gateway);
-        [(id(method), Billing::AuthoriseThenCapture), (id(capture_only), Billing::CaptureOnly)]
-            .map(|(id, billing)| (id, Method { gateway: *gateway, billing }))
-    };
-    Rules {
-        publisher: id::<connector::ids::kind::Publisher>(PUBLISHER),
-        methods: GatewayName::ALL.iter().flat_map(of_gateway).collect(),
-        capture_wait: Duration::from_secs(3600),
-        settle_on: SettleOn::Notification,
-        settle_deadline: Duration::from_secs(45 * 60),
-        unknown_deadline: Duration::from_secs(24 * 3600),
-        partial_refunds: PartialRefunds::Park,
-        delete_deactivated_details: false,
-        salt: SecretString::new("sandbox-idempotency-salt"),
-    }
-}
-
-fn core_api(url: &str, transport: Arc<dyn Transport>) -> CoreApi {
-    let settings = CleengSettings { api_url: url.to_owned(), ..CleengSettings::defaults(Environment::Sandbox) };
-    known(CoreApi::new(settings, vec![SecretString::new(PUBLISHER_TOKEN)], transport).ok())
-}
-
-fn verifier() -> Verifier {
-    known(Verifier::new(SignatureSettings::default(), &[SecretString::new(WEBHOOK_SECRET)]).ok())
-}
-
-/// The gateway's own part of a token.
-fn stored_part(token: &str) -> String {
-    token.split(':').next().unwrap_or_default().to_owned()
-}
-
-/// An id of the sandbox's own making.
-///
-/// # Panics
-/// If it is none.
-#[must_use]
-pub fn id<K>(text: &str) -> Id<K> {
-    known(Id::new(text).ok())
-}
-
-/// A publisher id, a customer id and so on are types of their own; this is for things that the sandbox itself put there.
-#[expect(clippy::expect_used, reason = "the sandbox's own props: without them there is no play")]
-pub(crate) fn known<T>(prop: Option<T>) -> T {
-    prop.expect("a prop of the sandbox is missing")
 }

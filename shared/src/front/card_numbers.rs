@@ -5,6 +5,8 @@ use serde_json::Value;
 
 /// The shortest and the longest card number, in digits (ISO/IEC 7812).
 const LENGTHS: std::ops::RangeInclusive<usize> = 13..=19;
+/// How the digits of a number are grouped on cards.
+const GROUPINGS: [&[usize]; 3] = [&[4, 4, 4, 4], &[4, 6, 5], &[4, 4, 4, 4, 3]];
 
 /// Whether a card number is anywhere in it, in a name, a text or a number.
 #[must_use]
@@ -18,8 +20,9 @@ pub fn holds_card_number(value: &Value) -> bool {
     }
 }
 
-/// Whether a run of digits, which may be parted by single spaces, dots or dashes, is a card number. A run that touches a letter or an
-/// underscore is a part of something else, such as an id or an encrypted field.
+/// Whether a run of digits, which may be parted by single spaces, dots or dashes, is a card number, or holds one as it is written on cards
+/// beside other digits, such as an expiry date. What touches a letter or an underscore is a part of something else, such as an id or an
+/// encrypted field.
 #[must_use]
 pub fn in_text(text: &str) -> bool {
     let mut run = Run::default();
@@ -46,6 +49,8 @@ fn is_part(c: char) -> bool {
 #[derive(Default)]
 struct Run {
     digits: Vec<u32>,
+    /// Where each group of them begins.
+    groups: Vec<usize>,
     /// A separator came last.
     parted: bool,
     /// It began right behind a letter.
@@ -54,25 +59,41 @@ struct Run {
 
 impl Run {
     fn digit(&mut self, digit: u32) {
+        if self.parted || self.digits.is_empty() {
+            self.groups.push(self.digits.len());
+        }
         self.parted = false;
         self.digits.push(digit);
     }
 
     fn ends_before(&self, next: char) -> bool {
-        let whole = !self.glued && (self.parted || !is_part(next));
-        whole
-            && LENGTHS.contains(&self.digits.len())
-            && !self.is_instant()
-            && self.digits.iter().any(|digit| *digit != 0)
-            && luhn(&self.digits)
+        let glued_to_next = !self.parted && is_part(next);
+        if !self.glued && !glued_to_next && is_card_number(&self.digits) {
+            return true;
+        }
+        let ends = self.groups.iter().skip(1).copied().chain([self.digits.len()]);
+        let groups: Vec<&[u32]> = self.groups.iter().zip(ends).filter_map(|(from, to)| self.digits.get(*from..to)).collect();
+        let free = groups.get(usize::from(self.glued)..groups.len().saturating_sub(usize::from(glued_to_next)));
+        free.is_some_and(hold_card_number)
     }
 }
 
-impl Run {
-    /// Milliseconds since 1970 have 13 digits and begin with 1 until 2033; no card number of 13 digits does.
-    fn is_instant(&self) -> bool {
-        self.digits.len() == 13 && self.digits.first() == Some(&1)
-    }
+/// Whether some of these groups are a number as cards have it.
+fn hold_card_number(groups: &[&[u32]]) -> bool {
+    let as_on_a_card = |window: &[&[u32]], lengths: &[usize]| {
+        window.iter().map(|group| group.len()).eq(lengths.iter().copied()) && is_card_number(&window.concat())
+    };
+    groups.iter().any(|group| is_card_number(group))
+        || GROUPINGS.iter().any(|lengths| groups.windows(lengths.len()).any(|window| as_on_a_card(window, lengths)))
+}
+
+fn is_card_number(digits: &[u32]) -> bool {
+    LENGTHS.contains(&digits.len()) && !is_instant(digits) && digits.iter().any(|digit| *digit != 0) && luhn(digits)
+}
+
+/// Milliseconds since 1970 have 13 digits and begin with 1 until 2033; no card number of 13 digits does.
+fn is_instant(digits: &[u32]) -> bool {
+    digits.len() == 13 && digits.first() == Some(&1)
 }
 
 /// The check digit of ISO/IEC 7812.
@@ -102,6 +123,9 @@ mod tests {
             json!({ "amex": "3782 822463 10005" }),
             json!({ "dotted": "5555.4444.3333.1111" }),
             json!({ "nineteen": "6304000000000000000" }),
+            json!({ "with its expiry": "4111 1111 1111 1111 12/30" }),
+            json!({ "with its code": "3782 822463 10005 1234" }),
+            json!({ "after a date": "21.11.2026 4111111111111111" }),
         ] {
             assert!(holds_card_number(&body), "{body}");
         }
@@ -115,6 +139,7 @@ mod tests {
             json!({ "orderId": 123_456_789, "browserInfo": { "screenWidth": 1920, "userAgent": "Mozilla/5.0 (X11; Linux x86_64)" } }),
             json!({ "id": "4111111111111112", "zeros": "0000000000000000", "long": "41111111111111111111111111" }),
             json!({ "uuid": "7d444840-9dc0-11d1-b245-5ffdce74fad2" }),
+            json!({ "when": "2026-11-21 10.22.33 000000", "phone": "+49 30 1234 5678 90 12" }),
         ] {
             assert!(!holds_card_number(&body), "{body}");
         }
