@@ -121,6 +121,11 @@ fn the_customer_is_sent_to_his_bank_or_left_to_stripes_script() {
     let sdk = with(sdk, "client_secret", json!("pi_1Gt0RP2eZvKYlo2C_secret_x"));
     let Outcome::ActionRequired(action, _) = read(&sdk, Taking::Later) else { panic!("no action") };
     assert_eq!(action.payload["type"], "sdk");
+    assert_eq!(operation.external_payment_id.unwrap().as_str(), "pi_1Gt0RP2eZvKYlo2C");
+    for url in ["http://hooks.stripe.com/x".to_owned(), "javascript:alert(1)".to_owned(), format!("https://{}", "x".repeat(2_048))] {
+        let next = json!({ "type": "redirect_to_url", "redirect_to_url": { "url": url } });
+        assert_eq!(word(&with(intent("requires_action"), "next_action", next)), "unknown", "{url}");
+    }
     // Another intent's secret would let the page act on that one.
     assert_eq!(word(&with(sdk, "client_secret", json!("pi_other_secret_x"))), "unknown");
 }
@@ -164,6 +169,9 @@ fn stored_details_without_their_customer_are_none() {
         json!({ "id": "seti_1", "status": "succeeded", "payment_method": "pm_1", "customer": "cus_1", "metadata": { "reference": OURS } });
     let Outcome::Done(operation) = read_setup(&setup, &asked) else { panic!("not done") };
     assert_eq!((operation.external_payment_id.unwrap().as_str(), operation.token.unwrap().0.expose()), ("seti_1", "pm_1:cus_1"));
+    let card = json!({ "id": "pm_1", "card": { "brand": "visa", "last4": "4242" } });
+    let Outcome::Done(operation) = read_setup(&with(setup.clone(), "payment_method", card), &asked) else { panic!("not done") };
+    assert_eq!(operation.shown, json!({ "variant": "visa", "lastCardFourDigits": "4242" }));
     assert_eq!(read_setup(&with(setup.clone(), "customer", Value::Null), &asked).as_str(), "unknown");
     assert_eq!(read_setup(&with(setup, "status", json!("requires_payment_method")), &asked).as_str(), "declined");
 }
