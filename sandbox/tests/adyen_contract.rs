@@ -3,6 +3,7 @@
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what tests stand on may fail loudly")]
 mod adyen {
     mod adapter;
+    mod answers;
     mod purchase;
     mod simulator;
     pub(crate) mod world;

@@ -175,3 +175,64 @@ async fn a_write_whose_first_answer_is_lost_is_repeated_and_does_not_conflict_wi
     assert_eq!(versions, [Some(1)]);
     assert_eq!(store.commit(&[put]).await, Err(CommitError::Conflict), "another write under another token does conflict");
 }
+
+/// A database that answers as written, call by call: a status with a body, or nothing, which is a lost answer.
+fn scripted(answers: Vec<Option<(u16, String)>>) -> std::io::Result<(String, std::thread::JoinHandle<std::io::Result<()>>)> {
+    use std::io::{BufRead, BufReader, Read, Write};
+    let door = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}", door.local_addr()?);
+    let server = std::thread::spawn(move || {
+        for answer in answers {
+            let (mut client, _) = door.accept()?;
+            let mut reader = BufReader::new(client.try_clone()?);
+            let (mut line, mut length) = (String::new(), 0_u64);
+            while reader.read_line(&mut line)? > 2 {
+                if let Some((name, value)) = line.split_once(':')
+                    && name.eq_ignore_ascii_case("content-length")
+                {
+                    length = value.trim().parse().unwrap_or_default();
+                }
+                line.clear();
+            }
+            std::io::copy(&mut reader.take(length), &mut std::io::sink())?;
+            if let Some((status, body)) = answer {
+                let head = format!("HTTP/1.1 {status} x\r\nconnection: close\r\ncontent-length: {}\r\n\r\n", body.len());
+                client.write_all(format!("{head}{body}").as_bytes())?;
+            }
+        }
+        Ok(())
+    });
+    Ok((url, server))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn after_a_lost_answer_neither_contention_nor_a_refusal_says_that_nothing_was_written() {
+    let lost = || None;
+    let cancelled = |reason: &str| {
+        let body = format!(
+            r#"{{"__type":"com.amazonaws.dynamodb.v20120810#TransactionCanceledException","CancellationReasons":[{{"Code":"{reason}"}}]}}"#
+        );
+        Some((400, body))
+    };
+    let contention = || cancelled("TransactionConflict");
+    let denied = || Some((400, r#"{"__type":"com.amazon.coral.service#AccessDeniedException"}"#.to_owned()));
+    let good = || Some((200, "{}".to_owned()));
+    let refused = Err(CommitError::NotWritten(StoreError::Refused("access denied")));
+    for (answers, expected) in [
+        (vec![contention()], Err(CommitError::Conflict)),
+        (vec![denied()], refused),
+        (vec![lost(), contention(), contention()], Err(CommitError::Unknown)),
+        (vec![lost(), contention(), good()], Ok(())),
+        (vec![lost(), denied(), denied()], Err(CommitError::Unknown)),
+        // Under the token of a write that was carried out there would have been success.
+        (vec![lost(), cancelled("ConditionalCheckFailed")], Err(CommitError::Conflict)),
+    ] {
+        let calls = answers.len();
+        let (url, server) = scripted(answers).unwrap();
+        let store = DynamoStore::new(client(&url).await, "journal", Arc::new(SystemClock));
+        let key = Key::new("period", &["1"]);
+        let put = Put { key, expected: None, body: "{}".to_owned(), due_at: None, parked_since: None, expires_at: None };
+        assert_eq!(store.commit(&[put]).await, expected, "{calls} calls");
+        server.join().unwrap().unwrap();
+    }
+}

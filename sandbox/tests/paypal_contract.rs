@@ -4,6 +4,7 @@
 mod paypal {
     mod access;
     mod adapter;
+    mod answers;
     mod events;
     mod payments;
     mod purchase;

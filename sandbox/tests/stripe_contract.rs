@@ -2,6 +2,7 @@
 
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what tests stand on may fail loudly")]
 mod stripe {
+    mod answers;
     pub(crate) mod calls;
     mod events;
     mod flows;

@@ -36,8 +36,8 @@ impl Transport for Recorder {
     }
 }
 
-struct Bench {
-    adapter: Adyen,
+pub(super) struct Bench {
+    pub(super) adapter: Adyen,
     recorder: Arc<Recorder>,
 }
 
@@ -60,7 +60,7 @@ impl Bench {
         Self { adapter: Adyen::new(settings, secrets, transport).unwrap(), recorder }
     }
 
-    fn answering(status: u16, body: Value) -> Self {
+    pub(super) fn answering(status: u16, body: Value) -> Self {
         Self::with(CaptureMode::Manual, false, &[(status, body)])
     }
 
@@ -68,7 +68,7 @@ impl Bench {
         self.recorder.sent.lock().unwrap()[0].clone()
     }
 
-    fn sent_body(&self) -> Value {
+    pub(super) fn sent_body(&self) -> Value {
         serde_json::from_slice(&self.sent().body).unwrap()
     }
 
@@ -83,24 +83,24 @@ impl Bench {
     }
 }
 
-fn key() -> IdempotencyKey {
+pub(super) fn key() -> IdempotencyKey {
     IdempotencyKey::derive(&SecretString::new("salt"), GatewayText("adyen"), OperationKind::Authorise, "period", "1")
 }
 
-fn reference() -> Reference {
+pub(super) fn reference() -> Reference {
     Reference::from_key(&key())
 }
 
-fn request(amount: Money) -> MerchantInitiated {
+pub(super) fn request(amount: Money) -> MerchantInitiated {
     let token = StoredToken(SecretString::new(format!("M5N7TQ4TG5PFWR50:{SHOPPER}")));
     MerchantInitiated { key: key(), reference: reference(), amount, token, customer: CustomerId::new("77").unwrap() }
 }
 
-fn psp(id: &str) -> ExternalPaymentId {
+pub(super) fn psp(id: &str) -> ExternalPaymentId {
     ExternalPaymentId::new(id).unwrap()
 }
 
-fn authorised() -> Value {
+pub(super) fn authorised() -> Value {
     json!({ "resultCode": "Authorised", "pspReference": "993617895199574A" })
 }
 

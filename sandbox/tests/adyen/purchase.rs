@@ -3,7 +3,7 @@
 use connector::gateway::adyen::CaptureMode;
 use connector::gateway::{
     DeclineClass, FinalizeRequest, Gateway, GatewayError, GatewayText, IdempotencyKey, MerchantInitiated, OperationKind, Outcome,
-    PurchaseRequest, Reference, StoreDetailsRequest,
+    PurchaseRequest, Reference, StoreDetailsRequest, UnknownCause,
 };
 use connector::ids::CustomerId;
 use connector::money::Money;
@@ -96,7 +96,11 @@ async fn what_a_browser_brings_for_another_payment_is_never_done() {
         started: None,
         details: json!({ "redirectResult": result }),
     };
-    assert!(matches!(world.adapter.finalize(&of_another_order).await, Ok(Outcome::Unknown(_))));
+    let answered = world.adapter.finalize(&of_another_order).await;
+    assert!(matches!(answered, Ok(Outcome::Unknown(UnknownCause::AnotherPayment))));
+    // His own payment with another amount is not another one, and not done either.
+    let another_amount = FinalizeRequest { reference: Reference::from_key(&key("1")), amount: money(998, "EUR"), ..of_another_order };
+    assert!(matches!(world.adapter.finalize(&another_amount).await, Ok(Outcome::Unknown(UnknownCause::Unreadable))));
 }
 
 #[tokio::test]

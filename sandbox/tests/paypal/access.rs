@@ -154,3 +154,44 @@ async fn many_at_once_ask_for_one_token_and_renew_it_once() {
     assert_eq!(transport.most_at_once.load(Ordering::SeqCst), 1);
     assert_eq!(transport.tokens.load(Ordering::SeqCst), 2, "one for all, and one more when that was refused");
 }
+
+/// Refuses the first question for a token like this, then gives one out and refuses payments.
+struct Doorkeeper {
+    status: u16,
+    body: serde_json::Value,
+    asked: AtomicUsize,
+}
+
+#[async_trait]
+impl Transport for Doorkeeper {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        let (status, body) = match request.url.ends_with("/v1/oauth2/token") {
+            true if self.asked.fetch_add(1, Ordering::SeqCst) == 0 => (self.status, self.body.clone()),
+            true => (200, json!({ "access_token": "A21AA1", "token_type": "Bearer", "expires_in": 32_400 })),
+            false => (422, json!({ "details": [{ "issue": "INSTRUMENT_DECLINED" }] })),
+        };
+        Ok(Response { status: StatusCode::from_u16(status).unwrap(), headers: HeaderMap::new(), body: Bytes::from(body.to_string()) })
+    }
+}
+
+#[tokio::test]
+async fn the_other_secret_is_tried_only_where_paypal_does_not_know_the_first() {
+    for (status, error, questions) in [
+        (401, json!({ "error": "invalid_client" }), 2),
+        (400, json!({ "error": "invalid_client" }), 2),
+        (400, json!({ "error": "unsupported_grant_type" }), 1),
+        (400, json!({ "error": 7 }), 1),
+        (400, json!({}), 1),
+        (403, json!({ "error": "invalid_client" }), 1),
+    ] {
+        let transport = Arc::new(Doorkeeper { status, body: error.clone(), asked: AtomicUsize::new(0) });
+        let way_out: Arc<Doorkeeper> = Arc::clone(&transport);
+        let adapter = PayPal::new(settings(), secrets(), way_out, Arc::new(SystemClock)).unwrap();
+        let answered = adapter.authorise(&payment(money(999, "EUR"), "vault:customer", "1")).await;
+        assert_eq!(transport.asked.load(Ordering::SeqCst), questions, "{status} {error}");
+        match questions {
+            2 => assert_eq!(super::requests::declined(answered).code, "INSTRUMENT_DECLINED"),
+            _ => assert_eq!(answered.err(), Some(GatewayError::Credentials { code: status.to_string() })),
+        }
+    }
+}

@@ -14,9 +14,9 @@ use serde_json::{Value, json};
 use super::requests::{capture, customer, declined, done, finalize, id, key, payment, purchase, refund, unknown};
 use super::world::{API, money, secrets, settings, token};
 
-const AUTHORISATION: &str = "0AW2184448108334S";
-const CAPTURE: &str = "2GG279541U471931P";
-const ORDER: &str = "5O190127TN364715T";
+pub(super) const AUTHORISATION: &str = "0AW2184448108334S";
+pub(super) const CAPTURE: &str = "2GG279541U471931P";
+pub(super) const ORDER: &str = "5O190127TN364715T";
 
 /// Gives out access, answers with what was put in, and keeps what was sent.
 #[derive(Default)]
@@ -39,8 +39,8 @@ impl Transport for Recorder {
     }
 }
 
-struct Bench {
-    adapter: PayPal,
+pub(super) struct Bench {
+    pub(super) adapter: PayPal,
     recorder: Arc<Recorder>,
 }
 
@@ -51,41 +51,41 @@ impl Bench {
         Self { adapter: PayPal::new(settings, secrets(), transport, Arc::new(SystemClock)).unwrap(), recorder }
     }
 
-    fn answering(answers: &[(u16, Value)]) -> Self {
+    pub(super) fn answering(answers: &[(u16, Value)]) -> Self {
         Self::with(settings(), answers)
     }
 
-    fn sent(&self) -> Vec<Request> {
+    pub(super) fn sent(&self) -> Vec<Request> {
         self.recorder.sent.lock().unwrap().clone()
     }
 
-    fn body(&self, index: usize) -> Value {
+    pub(super) fn body(&self, index: usize) -> Value {
         serde_json::from_slice(&self.sent()[index].body).unwrap()
     }
 }
 
-fn reference() -> Reference {
+pub(super) fn reference() -> Reference {
     Reference::from_key(&key(OperationKind::Authorise, "1"))
 }
 
-fn euros(value: &str) -> Value {
+pub(super) fn euros(value: &str) -> Value {
     json!({ "currency_code": "EUR", "value": value })
 }
 
-fn order(status: &str, payments: Value) -> Value {
+pub(super) fn order(status: &str, payments: Value) -> Value {
     json!({
         "id": ORDER, "intent": "AUTHORIZE", "status": status,
         "purchase_units": [{ "custom_id": reference().as_str(), "amount": euros("9.99"), "payments": payments }],
     })
 }
 
-fn authorised(status: &str) -> Value {
+pub(super) fn authorised(status: &str) -> Value {
     let authorisation =
         json!({ "id": AUTHORISATION, "status": status, "amount": euros("9.99"), "expiration_time": "2026-12-20T10:00:00Z" });
     order("COMPLETED", json!({ "authorizations": [authorisation] }))
 }
 
-fn error(issue: &str) -> Value {
+pub(super) fn error(issue: &str) -> Value {
     let details = json!([{ "issue": issue, "description": "Jane Doe has no money" }]);
     json!({ "name": "UNPROCESSABLE_ENTITY", "message": "Jane Doe", "debug_id": "90957fca61718", "details": details })
 }

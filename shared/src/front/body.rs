@@ -120,3 +120,17 @@ pub fn brought_back(request: &FrontRequest) -> Result<Value, Refusal> {
     }
     Ok(Value::Object(back))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_an_empty_object_says_nothing_of_what_the_customer_wants() {
+        for (method, nothing) in [(json!({}), true), (json!({ "type": "scheme" }), false), (Value::Null, false)] {
+            let back_to = BackTo::Page { url: "https://shop.test/back".to_owned(), cancel: None };
+            let input = PaymentInput { data: Value::Null, method: method.clone(), back_to, origin: None, ip: None };
+            assert_eq!(input.says_nothing(), nothing, "{method}");
+        }
+    }
+}

@@ -97,6 +97,13 @@ mod tests {
     }
 
     #[test]
+    fn a_port_is_written_as_browsers_write_it() {
+        for (port, good) in [("1", true), ("65535", true), ("0", false), ("0443", false), ("+443", false), ("65536", false), ("", false)] {
+            assert_eq!(is_address(&format!("https://shop.example.com:{port}/back")), good, "{port}");
+        }
+    }
+
+    #[test]
     fn a_list_that_is_not_exact_is_refused() {
         for text in ["", " , ", "*", "https://*.example.com", "https://shop.example.com/", "shop.example.com", "http://shop.example.com"] {
             assert_eq!(Origins::parse(text, false), None, "{text}");

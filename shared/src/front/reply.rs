@@ -327,3 +327,14 @@ impl Reply {
 fn envelope(data: Value) -> Value {
     json!({ "responseData": data, "errors": [], "code": null })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_is_out_of_reach_now_is_to_be_asked_again() {
+        assert_eq!((UNAVAILABLE.status, UNAVAILABLE.reply(None).retry_after), (503, Some(2)));
+        assert_eq!(bad_request("wrong").reply(None).retry_after, None);
+    }
+}

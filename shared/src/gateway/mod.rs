@@ -268,3 +268,17 @@ pub enum NotificationError {
     #[error("it cannot be told now whether the gateway sent it")]
     Undecided,
 }
+
+#[cfg(test)]
+mod tests {
+    use super::NotificationKind as K;
+
+    #[test]
+    fn the_word_of_a_kind_is_how_it_is_kept_so_that_two_of_one_payment_have_two_keys() {
+        let of_payments = [K::Authorised, K::AuthorisationDeclined, K::CustomerApproved, K::Captured, K::CaptureFailed, K::Cancelled];
+        let later = [K::CancelFailed, K::Expired, K::Refunded, K::RefundFailed, K::ChargedBack, K::ChargebackReversed];
+        for kind in of_payments.into_iter().chain(later).chain([K::TokenCreated, K::TokenDisabled, K::Ignored]) {
+            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
+        }
+    }
+}

@@ -286,6 +286,8 @@ pub struct StoreDetailsRequest {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
 
     fn key(gateway: &str, obligation: &str, attempt: &str) -> IdempotencyKey {
@@ -306,10 +308,15 @@ mod tests {
 
     #[test]
     fn a_key_is_a_uuid_that_fits_every_gateway() {
-        let one = key("adyen", "period#1", "1");
-        assert_eq!(one.as_str().len(), 36);
-        assert_eq!(one.as_str().as_bytes()[14], b'8');
-        assert!(matches!(one.as_str().as_bytes()[19], b'8' | b'9' | b'a' | b'b'));
+        let (mut versions, mut variants) = (BTreeSet::new(), BTreeSet::new());
+        for attempt in 0..200 {
+            let one = key("adyen", "period#1", &attempt.to_string());
+            assert_eq!(one.as_str().len(), 36);
+            versions.insert(one.as_str()[14..16].to_owned());
+            variants.insert(one.as_str()[19..20].to_owned());
+        }
+        assert!(versions.iter().all(|byte| byte.starts_with('8')) && versions.len() > 10, "{versions:?}");
+        assert!(variants.iter().map(String::as_str).eq(["8", "9", "a", "b"]), "{variants:?}");
     }
 
     #[test]
@@ -318,5 +325,7 @@ mod tests {
         assert_eq!(Reference::parse(ours.as_str()), Some(ours));
         assert_eq!(Reference::parse("order-17"), None);
         assert_eq!(Reference::parse("clg-order-17"), None);
+        assert_eq!(Reference::parse("clg-order-17-of-another-system-of-ours--"), None);
+        assert_eq!(Reference::parse("clg-00112233-4455-8677-8899-aabbccddeef"), None);
     }
 }

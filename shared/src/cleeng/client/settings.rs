@@ -258,6 +258,20 @@ mod tests {
         assert_eq!(settings.termination, Termination::Patch);
         assert_eq!(settings.spelling, Spelling::Authorised);
         assert_eq!(settings.refund_fields.amount, "amount");
+        let preferences = |pairs: &[(&str, &str)]| {
+            let settings = read(&[&[("CLEENG_ENVIRONMENT", "sandbox")], pairs].concat()).unwrap();
+            (settings.authorised_list, settings.termination, settings.spelling.as_str(), settings.free_start.as_str())
+        };
+        let usual = (AuthorisedList::Get, Termination::Terminate, "authorized", "initial-payment");
+        assert_eq!(preferences(&[]), usual);
+        let said = [
+            ("CLEENG_AUTHORISED_LIST", "get"),
+            ("CLEENG_TERMINATION", "terminate"),
+            ("CLEENG_AUTHORISED_SPELLING", "authorized"),
+            ("CLEENG_FREE_START_OPERATION", "initial-payment"),
+        ];
+        assert_eq!(preferences(&said), usual);
+        assert_eq!(preferences(&[("CLEENG_FREE_START_OPERATION", "initial-free-transaction")]).3, "initial-free-transaction");
         let mistakes = [("CLEENG_AUTHORISED_LIST", "put"), ("CLEENG_TERMINATION", "x"), ("CLEENG_AUTHORISED_SPELLING", "yes")];
         assert_eq!(wrong(&mistakes), ["CLEENG_ENVIRONMENT", "CLEENG_AUTHORISED_LIST", "CLEENG_TERMINATION", "CLEENG_AUTHORISED_SPELLING"]);
     }

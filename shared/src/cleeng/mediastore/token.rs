@@ -127,6 +127,26 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_token_is_tried_only_as_bearer_within_its_length_and_alphabet() {
+        let claims = json!({ "customerId": 1, "publisherId": 2, "exp": 1_790_000_001 });
+        let good = jwt(&claims);
+        assert_eq!(error(Some(&good)), None);
+        assert_eq!(error(Some(&good.replacen("Bearer", "Basic", 1))), Some(TokenError::Invalid));
+        let padded = |length: usize| {
+            let signature = "a".repeat((LONGEST + "Bearer ".len() + "c2ln".len()).saturating_sub(good.len()) + length);
+            format!("{}{signature}", good.strip_suffix("c2ln").unwrap())
+        };
+        assert_eq!((error(Some(&padded(0))), error(Some(&padded(1)))), (None, Some(TokenError::Invalid)));
+        for wrong in
+            [good.replacen("e30", "", 1), good.replacen("e30", "e+0", 1), good.replacen("c2ln", "", 1), good.replacen("c2ln", "c/ln", 1)]
+        {
+            assert_eq!(error(Some(&wrong)), Some(TokenError::Invalid), "{wrong}");
+        }
+        let dashed = good.replacen("e30", "-_0", 1);
+        assert_eq!(error(Some(&dashed)), None);
+    }
+
     proptest! {
         #[test]
         fn no_text_makes_it_panic(text in ".*") {

@@ -305,8 +305,21 @@ mod tests {
     fn an_unknown_operation_is_not_one() {
         let told = |word| refund(json!({ "paymentId": 7, "paymentOperation": word })).unwrap().payment.operation;
         assert_eq!(told(json!("recurring-payment")), Some(PaymentOperation::Recurring));
+        assert_eq!(told(json!("initial-payment")), Some(PaymentOperation::Initial));
         assert_eq!(told(json!("offer-switch")), None);
         assert_eq!(told(json!(3)), None);
+    }
+
+    #[test]
+    fn a_reason_is_passed_on_without_control_characters_and_not_too_long() {
+        let told = |name: &str, reason: Value| refund(json!({ "paymentId": 7, name: reason })).unwrap().reason;
+        for name in ["reason", "refundReason", "refundedReason"] {
+            assert_eq!(told(name, json!("not\n as\u{7} ordered")).as_deref(), Some("not as ordered"), "{name}");
+        }
+        assert_eq!(told("reason", json!("x".repeat(300))).map(|reason| reason.len()), Some(LONGEST_REASON));
+        for nothing in [Value::Null, json!(" \n"), json!(""), json!(7)] {
+            assert_eq!(told("reason", nothing.clone()), None, "{nothing}");
+        }
     }
 
     proptest! {

@@ -233,6 +233,12 @@ mod tests {
     }
 
     #[test]
+    fn when_an_account_captures_is_said_by_its_setting() {
+        assert!(read(&[TEST, MERCHANT, MANUAL]).unwrap().capture_mode == CaptureMode::Manual);
+        assert!(read(&[TEST, MERCHANT, ("ADYEN_CAPTURE", "automatic")]).unwrap().capture_mode == CaptureMode::Automatic);
+    }
+
+    #[test]
     fn plain_http_is_for_test_only() {
         let plain = ("ADYEN_BASE_URL", "http://127.0.0.1:4000/");
         assert_eq!(read(&[TEST, MERCHANT, MANUAL, plain]).unwrap().base_url, "http://127.0.0.1:4000/v71");
@@ -263,6 +269,14 @@ mod tests {
         let zeros = "0".repeat(64);
         let expected =
             ["adyen.api_key", "adyen.api_key[1]", "adyen.hmac_keys[0]", "adyen.hmac_keys[1]", "adyen.hmac_keys[2]", "adyen.hmac_keys[3]"];
+        for key in ["AQEyhmfxK4rJbBZDw0m/n3Q5qf3 aY9U", &"x".repeat(32), &"AQ".repeat(9)] {
+            assert_eq!(wrong_secrets(&[key], &[HMAC]), ["adyen.api_key"], "{key}");
+        }
+        // 64 characters, and not of hex; hex, and not of 64 characters.
+        let (no_hex, long) = (format!("{}+1", &HMAC[..62]), format!("{HMAC}00"));
+        for key in [&*no_hex, &*long, &HMAC[..63]] {
+            assert_eq!(wrong_secrets(&["AQEyhmfxK4rJbBZDw0m/n3Q5qf3VaY9U"], &[key]), ["adyen.hmac_keys[0]"], "{key}");
+        }
         assert_eq!(wrong_secrets(&["changeme", ""], &["", "xyz", &zeros, &HMAC[..62]]), expected);
     }
 

@@ -110,6 +110,24 @@ mod tests {
         assert_eq!(read(&"x".repeat(300)), Err(GatewayError::BadToken));
     }
 
+    #[test]
+    fn no_token_is_written_that_could_not_be_read() {
+        let long = "x".repeat(MAX_PART + 1);
+        for (id, shopper) in [
+            ("", "4711"),
+            ("M5N7 4TG5", "4711"),
+            ("M5\n7", "4711"),
+            ("ä", "4711"),
+            (&*long, "4711"),
+            ("M5N7", "47"),
+            ("M5N7", "4 711"),
+            ("M5N7", "4\u{7f}711"),
+        ] {
+            assert!(AdyenToken::write(id, shopper).is_none(), "{id:?} {shopper:?}");
+        }
+        assert!(AdyenToken::write(&"x".repeat(MAX_PART), "471").is_some());
+    }
+
     proptest! {
         #[test]
         fn what_is_written_reads_back(id in "[!-~]{1,64}", shopper in "\\PC{3,60}") {

@@ -53,12 +53,16 @@ fn what_some_accounts_do_not_allow_can_be_left_out() {
     let (pattern, credential) = (("PAYPAL_USAGE_PATTERN", "none"), ("PAYPAL_STORED_CREDENTIAL", "omit"));
     let bare = read(&[SANDBOX, CLIENT, WEBHOOK, pattern, credential]).unwrap();
     assert_eq!((bare.usage_pattern, bare.stored_credential), (None, false));
+    let (pattern, credential) = (("PAYPAL_USAGE_PATTERN", "UNSCHEDULED_POSTPAID"), ("PAYPAL_STORED_CREDENTIAL", "send"));
+    let said = read(&[SANDBOX, CLIENT, WEBHOOK, pattern, credential]).unwrap();
+    assert_eq!((said.usage_pattern.as_deref(), said.stored_credential), (Some("UNSCHEDULED_POSTPAID"), true));
 }
 
 #[test]
 fn two_webhooks_can_tell_while_one_replaces_the_other() {
     let both = read(&[SANDBOX, CLIENT, ("PAYPAL_WEBHOOK_ID", "8PT597110X687430LKGECATA, 0EH40505U7160970P")]).unwrap();
     assert_eq!(both.webhook_ids, ["8PT597110X687430LKGECATA", "0EH40505U7160970P"]);
+    assert_eq!(read(&[SANDBOX, CLIENT, ("PAYPAL_WEBHOOK_ID", "1,2,3,4")]).unwrap().webhook_ids.len(), 4);
 }
 
 fn wrong_secrets(secrets: &[&str]) -> Vec<String> {

@@ -79,6 +79,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn no_token_is_written_that_could_not_be_read() {
+        for (id, customer) in [("", "208743798"), ("3nqvjt3n", ""), ("3nq:jt3n", "208743798"), ("3nqvjt3n", "2087 3798")] {
+            assert!(PayPalToken::write(id, customer).is_none(), "{id} {customer}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_written_reads_back(id in "[0-9a-zA-Z_-]{1,64}", customer in "[0-9a-zA-Z_-]{1,36}") {

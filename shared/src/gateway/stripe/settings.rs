@@ -130,14 +130,14 @@ fn problem(setting: &str, problem: &str, fix: &str) -> Problem {
 const SHORTEST: usize = 16;
 
 fn is_secret_part(part: &str) -> bool {
-    part.len() >= SHORTEST && part.bytes().all(|b| b.is_ascii_graphic()) && part.bytes().any(|b| Some(b) != part.bytes().next())
+    part.len() >= SHORTEST && part.bytes().all(|b| b.is_ascii_graphic()) && !SecretString::new(part).is_placeholder()
 }
 
 /// Which world an API key belongs to (docs.stripe.com/keys); nothing for what is no key.
 fn mode_of(key: &SecretString) -> Option<StripeEnvironment> {
     let rest = key.expose().strip_prefix("sk_").or_else(|| key.expose().strip_prefix("rk_"))?;
     let (mode, part) = rest.split_once('_')?;
-    if !is_secret_part(part) || SecretString::new(part).is_placeholder() {
+    if !is_secret_part(part) {
         return None;
     }
     match mode {
@@ -148,8 +148,7 @@ fn mode_of(key: &SecretString) -> Option<StripeEnvironment> {
 }
 
 fn is_webhook_secret(secret: &SecretString) -> bool {
-    let part = secret.expose().strip_prefix("whsec_");
-    part.is_some_and(|part| is_secret_part(part) && !SecretString::new(part).is_placeholder())
+    secret.expose().strip_prefix("whsec_").is_some_and(is_secret_part)
 }
 
 #[cfg(test)]
@@ -183,8 +182,32 @@ mod tests {
             (&[KEY, "sk_test_"][..], &[WEBHOOK][..], &["stripe.api_key[1]"][..]),
             (&[KEY][..], &["0123456789abcdefghij", WEBHOOK][..], &["stripe.webhook_secrets[0]"][..]),
             (&[KEY][..], &[WEBHOOK, "whsec_changeme"][..], &["stripe.webhook_secrets[1]"][..]),
+            // Long enough, and yet nobody's.
+            (&["sk_test_changeme-changeme-changeme"][..], &[WEBHOOK][..], &["stripe.api_key"][..]),
+            (&["sk_test_51Hxyz 123456789abcdef"][..], &[WEBHOOK][..], &["stripe.api_key"][..]),
+            (&["sk_test_51Hxyz01234567"][..], &[WEBHOOK][..], &["stripe.api_key"][..]),
+            (&["sk_prod_51Hxyz0123456789abcdef"][..], &[WEBHOOK][..], &["stripe.api_key"][..]),
+            (&[KEY][..], &["whsec_changeme-changeme-changeme"][..], &["stripe.webhook_secrets[0]"][..]),
+            (&[KEY][..], &["whsec_0123456789 bcdefghij"][..], &["stripe.webhook_secrets[0]"][..]),
+            (&[KEY][..], &["whsec_0123456789abcd"][..], &["stripe.webhook_secrets[0]"][..]),
+            (&[KEY][..], &["whsec_zzzzzzzzzzzzzzzzzzzz"][..], &["stripe.webhook_secrets[0]"][..]),
         ] {
             assert_eq!(secrets(keys, webhooks), Err(paths.iter().map(|path| (*path).to_owned()).collect()), "{keys:?} {webhooks:?}");
+        }
+    }
+
+    #[test]
+    fn a_live_key_is_for_live_and_a_test_key_for_test() {
+        let validate = |key: &str, environment| {
+            let secrets = StripeSecrets {
+                api_key: SecretString::new(key),
+                previous_api_key: None,
+                webhook_secrets: vec![SecretString::new(WEBHOOK)],
+            };
+            secrets.validate(environment).is_ok()
+        };
+        for (key, test, live) in [(KEY, true, false), ("sk_live_51Hxyz0123456789abcdef", false, true)] {
+            assert_eq!((validate(key, StripeEnvironment::Test), validate(key, StripeEnvironment::Live)), (test, live), "{key}");
         }
     }
 

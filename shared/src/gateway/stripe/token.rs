@@ -94,6 +94,13 @@ mod tests {
         }
     }
 
+    #[test]
+    fn no_token_is_written_that_could_not_be_read() {
+        for (method, customer) in [("pm_1", "1"), ("1", "cus_1"), ("pm_1", ""), ("pm 1", "cus_1"), ("1", "1")] {
+            assert!(StripeToken::write(method, customer).is_none(), "{method} {customer}");
+        }
+    }
+
     proptest! {
         #[test]
         fn what_is_written_reads_back(method in "pm_[0-9a-zA-Z]{1,64}", customer in "cus_[0-9a-zA-Z]{1,36}") {

@@ -130,7 +130,7 @@ pub(super) fn read_payment(intent: &Value, asked: &Asked<'_>) -> Outcome {
 /// Reads a setup intent (2023-08-16, `setup_intent`). Its id stands for the verification that it is.
 pub(super) fn read_setup(intent: &Value, asked: &Asked<'_>) -> Outcome {
     let Some(id) = external(intent).filter(|id| is_id(id.as_str(), "seti_")) else { return UNREADABLE };
-    if let Some(other) = misfit(intent, &Asked { taking: None, ..*asked }) {
+    if let Some(other) = misfit(intent, asked) {
         return other;
     }
     match (status(intent), StripeToken::of(intent)) {

@@ -55,6 +55,14 @@ fn every_status_of_an_intent_means_what_stripe_says() {
 }
 
 #[test]
+fn a_payment_that_waits_for_the_bank_has_its_id_and_amount() {
+    let Outcome::Received(operation) = read(&intent("processing"), Taking::Later) else { panic!("not received") };
+    assert_eq!((operation.external_payment_id.unwrap().as_str(), operation.amount), ("pi_1Gt0RP2eZvKYlo2C", Some(eur(999))));
+    let Outcome::Done(operation) = read(&intent("requires_capture"), Taking::Later) else { panic!("not done") };
+    assert_eq!((operation.external_payment_id.unwrap().as_str(), operation.amount), ("pi_1Gt0RP2eZvKYlo2C", Some(eur(999))));
+}
+
+#[test]
 fn money_that_is_only_held_was_not_taken_at_once() {
     let held = with(intent("requires_capture"), "capture_method", json!("automatic"));
     assert_eq!(read(&held, Taking::AtOnce).as_str(), "unknown");
@@ -76,6 +84,11 @@ fn an_answer_that_does_not_fit_what_was_asked_is_unknown() {
     ] {
         assert_eq!(word(&with(good.clone(), name, value.clone())), "unknown", "{name}: {value}");
     }
+    // What was taken counts, not what was asked for.
+    for received in [json!(500), json!(0), Value::Null] {
+        assert_eq!(word(&with(intent("succeeded"), "amount_received", received.clone())), "unknown", "{received}");
+    }
+    assert_eq!(word(&with(intent("succeeded"), "amount_received", json!(999))), "done");
     let other = with(good, "metadata", json!({ "reference": OTHERS }));
     assert!(matches!(read(&other, Taking::Later), Outcome::Unknown(UnknownCause::AnotherPayment)));
 }
@@ -108,6 +121,11 @@ fn the_customer_is_sent_to_his_bank_or_left_to_stripes_script() {
     let sdk = with(sdk, "client_secret", json!("pi_1Gt0RP2eZvKYlo2C_secret_x"));
     let Outcome::ActionRequired(action, _) = read(&sdk, Taking::Later) else { panic!("no action") };
     assert_eq!(action.payload["type"], "sdk");
+    assert_eq!(operation.external_payment_id.unwrap().as_str(), "pi_1Gt0RP2eZvKYlo2C");
+    for url in ["http://hooks.stripe.com/x".to_owned(), "javascript:alert(1)".to_owned(), format!("https://{}", "x".repeat(2_048))] {
+        let next = json!({ "type": "redirect_to_url", "redirect_to_url": { "url": url } });
+        assert_eq!(word(&with(intent("requires_action"), "next_action", next)), "unknown", "{url}");
+    }
     // Another intent's secret would let the page act on that one.
     assert_eq!(word(&with(sdk, "client_secret", json!("pi_other_secret_x"))), "unknown");
 }
@@ -121,6 +139,11 @@ fn details_are_kept_only_where_they_were_to_be_stored_and_shown_only_where_harml
     let paid = with(with(intent("succeeded"), "payment_method", method), "customer", json!("cus_1"));
     let Outcome::Done(operation) = read(&paid, Taking::Later) else { panic!("not done") };
     assert!(operation.token.is_none());
+    for digits in ["42424", "x424"] {
+        let other = with(paid.clone(), "payment_method", json!({ "id": "pm_1", "card": { "brand": "visa", "last4": digits } }));
+        let Outcome::Done(operation) = read(&other, Taking::Later) else { panic!("not done") };
+        assert_eq!(operation.shown, json!({ "variant": "visa" }), "{digits}");
+    }
     let shown = json!({ "variant": "visa", "lastCardFourDigits": "4242", "cardExpirationDate": "03/2030", "holderName": "Jane Doe" });
     assert_eq!(operation.shown, shown);
     let Outcome::Done(operation) = read(&with(paid, "setup_future_usage", json!("off_session")), Taking::Later) else { panic!("not done") };
@@ -129,11 +152,13 @@ fn details_are_kept_only_where_they_were_to_be_stored_and_shown_only_where_harml
 
 #[test]
 fn an_authorisation_lapses_when_stripe_says() {
-    let charge = json!({ "id": "ch_1", "payment_method_details": { "card": { "capture_before": 1_700_000_000 } } });
-    let Outcome::Done(operation) = read(&with(intent("requires_capture"), "latest_charge", charge), Taking::Later) else {
-        panic!("not done")
-    };
-    assert_eq!(operation.expires_at, Some(Timestamp::from_secs(1_700_000_000)));
+    for (told, lapses) in [(json!(1_700_000_000), Some(Timestamp::from_secs(1_700_000_000))), (json!(0), None), (Value::Null, None)] {
+        let charge = json!({ "id": "ch_1", "payment_method_details": { "card": { "capture_before": told } } });
+        let Outcome::Done(operation) = read(&with(intent("requires_capture"), "latest_charge", charge), Taking::Later) else {
+            panic!("not done")
+        };
+        assert_eq!(operation.expires_at, lapses);
+    }
 }
 
 #[test]
@@ -144,8 +169,36 @@ fn stored_details_without_their_customer_are_none() {
         json!({ "id": "seti_1", "status": "succeeded", "payment_method": "pm_1", "customer": "cus_1", "metadata": { "reference": OURS } });
     let Outcome::Done(operation) = read_setup(&setup, &asked) else { panic!("not done") };
     assert_eq!((operation.external_payment_id.unwrap().as_str(), operation.token.unwrap().0.expose()), ("seti_1", "pm_1:cus_1"));
+    let card = json!({ "id": "pm_1", "card": { "brand": "visa", "last4": "4242" } });
+    let Outcome::Done(operation) = read_setup(&with(setup.clone(), "payment_method", card), &asked) else { panic!("not done") };
+    assert_eq!(operation.shown, json!({ "variant": "visa", "lastCardFourDigits": "4242" }));
     assert_eq!(read_setup(&with(setup.clone(), "customer", Value::Null), &asked).as_str(), "unknown");
     assert_eq!(read_setup(&with(setup, "status", json!("requires_payment_method")), &asked).as_str(), "declined");
+}
+
+#[test]
+fn every_status_of_a_verification_means_what_stripe_says() {
+    let (reference, zero) = (reference(), eur(0));
+    let asked = Asked { reference: &reference, amount: zero, taking: None, customer: None };
+    for (status, outcome) in [
+        ("succeeded", "done"),
+        ("processing", "received"),
+        ("requires_payment_method", "declined"),
+        ("canceled", "declined"),
+        ("requires_confirmation", "unknown"),
+        ("requires_action", "unknown"),
+        ("brand_new_status", "unknown"),
+    ] {
+        let setup =
+            json!({ "id": "seti_1", "status": status, "payment_method": "pm_1", "customer": "cus_1", "metadata": { "reference": OURS } });
+        let read = read_setup(&setup, &asked);
+        assert_eq!(read.as_str(), outcome, "{status}");
+        match read {
+            Outcome::Received(operation) => assert_eq!(operation.external_payment_id.unwrap().as_str(), "seti_1"),
+            Outcome::Declined(decline) => assert_eq!(decline.payment.unwrap().as_str(), "seti_1"),
+            _ => {}
+        }
+    }
 }
 
 #[test]
@@ -163,6 +216,9 @@ fn every_status_of_a_refund_means_what_stripe_says() {
     ] {
         assert_eq!(read_refund(&refund(status), &asked, &payment).as_str(), outcome, "{status}");
     }
+    let Outcome::Done(operation) = read_refund(&refund("succeeded"), &asked, &payment) else { panic!("not done") };
+    assert_eq!((operation.external_payment_id, operation.operation_ref.as_deref()), (Some(payment.clone()), Some("re_1")));
+    assert_eq!(operation.amount, Some(eur(300)));
     for (name, value) in [("amount", json!(301)), ("payment_intent", json!("pi_2")), ("metadata", json!({}))] {
         assert_eq!(read_refund(&with(refund("succeeded"), name, value.clone()), &asked, &payment).as_str(), "unknown", "{name}: {value}");
     }
