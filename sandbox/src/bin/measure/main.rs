@@ -5,7 +5,7 @@
 //! | `start` | spawn to ready, first event, warm events, resident memory; several binaries interleaved, since a machine's speed drifts |
 //! | `memory` | resident memory after the first and after the last of many events |
 //! | `instructions` | user instructions per warm event, by valgrind's callgrind |
-//! | `own` | the same of the connector's own part alone: no network, TLS, Lambda runtime or AWS client ([`own`]) |
+//! | `own` | the same of the connector's own part alone: no network, TLS, Lambda runtime or AWS client (`own.rs`) |
 //!
 //! The function talks to constant answers on loopback without TLS: AWS ([`services`]), Cleeng and Adyen ([`peers`]). `docs/performance.md`
 //! has the figures.
