@@ -93,12 +93,12 @@ async fn clean_up(case: &mut Case<'_>, gone: &Gone, delivery: &Delivery) -> Stor
     if left.contains(&Left::Parked) {
         return case.park("authorisation_not_released", false).await;
     }
-    if case.world.rules.delete_deactivated_details {
+    let deletes = case.world.rules.delete_deactivated_details;
+    if deletes {
         // Written before it is looked: whoever began to pay with them before is seen, and whoever begins later takes them for inactive, says
         // so, and keeps the deletion from beginning.
         case.pause().await?;
     }
-    let deletes = case.world.rules.delete_deactivated_details;
     match on_its_way::look(case.world, gone, &noted(case)?).await? {
         OnItsWay::Hold => return Err(later("authorisation_in_flight")),
         // Cleeng is asked about these details until the capture is reported.

@@ -16,6 +16,7 @@ use sandbox::peer::Fault;
 use sandbox::stage::{Cast, Stage, id};
 
 use crate::HOUR;
+use crate::faults::FAULTS;
 use crate::lost::statuses;
 
 const MONTH: Duration = Duration::from_secs(30 * 24 * 3600);
@@ -247,20 +248,9 @@ async fn dies(stage: &Stage, nth: usize, when: When) -> bool {
 
 #[tokio::test]
 async fn every_write_may_go_wrong_in_every_way_once_and_twice() {
-    let faults = [
-        Fault::NotSent,
-        Fault::TimeoutBefore,
-        Fault::TimeoutAfter,
-        Fault::StatusBefore(500),
-        Fault::StatusAfter(500),
-        Fault::StatusAfter(502),
-        Fault::StatusBefore(503),
-        Fault::StatusBefore(429),
-        Fault::StatusBefore(401),
-    ];
     for gateway in GatewayName::ALL {
         for at_cleeng in [true, false] {
-            for (kind, fault) in faults.iter().enumerate() {
+            for (kind, fault) in FAULTS.iter().enumerate() {
                 for times in 1..=2 {
                     let (stage, _) = paid_elsewhere(*gateway).await;
                     for _ in 0..times {

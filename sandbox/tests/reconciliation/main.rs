@@ -3,6 +3,8 @@
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
 mod customers;
+#[path = "../support/faults.rs"]
+mod faults;
 mod holds;
 mod lost;
 mod rounds;

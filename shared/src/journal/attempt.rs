@@ -202,6 +202,22 @@ pub enum Turn {
 }
 
 impl Attempt {
+    /// One that has just been opened: nothing is begun.
+    #[must_use]
+    pub const fn opened(kind: AttemptKind, due: Timestamp, opened_at: Timestamp) -> Self {
+        Self {
+            kind,
+            due,
+            opened_at,
+            details: None,
+            reference: None,
+            steps: Vec::new(),
+            finish: None,
+            waiting_event: None,
+            queued_until: None,
+        }
+    }
+
     /// The step of that name.
     #[must_use]
     pub fn step(&self, name: &str) -> Option<&Step> {
@@ -269,17 +285,7 @@ mod tests {
     use super::*;
 
     fn attempt(due: i64) -> Attempt {
-        Attempt {
-            kind: AttemptKind::Authorise,
-            due: Timestamp::from_secs(due),
-            opened_at: Timestamp::from_secs(due),
-            details: None,
-            reference: None,
-            steps: Vec::new(),
-            finish: None,
-            waiting_event: None,
-            queued_until: None,
-        }
+        Attempt::opened(AttemptKind::Authorise, Timestamp::from_secs(due), Timestamp::from_secs(due))
     }
 
     #[test]

@@ -101,17 +101,7 @@ mod tests {
     use crate::gateway::DeclineClass;
 
     fn attempt(due: i64) -> Attempt {
-        Attempt {
-            kind: AttemptKind::Authorise,
-            due: Timestamp::from_secs(due),
-            opened_at: Timestamp::from_secs(due),
-            details: None,
-            reference: None,
-            steps: Vec::new(),
-            finish: None,
-            waiting_event: None,
-            queued_until: None,
-        }
+        Attempt::opened(AttemptKind::Authorise, Timestamp::from_secs(due), Timestamp::from_secs(due))
     }
 
     fn finished(due: i64, finish: Finish) -> Attempt {

@@ -77,17 +77,7 @@ impl Run {
     /// Opens an attempt, in memory.
     pub fn open_attempt(&mut self, kind: AttemptKind, due: Timestamp) -> Option<&mut Attempt> {
         let opened_at = self.now();
-        self.obligation.push(Attempt {
-            kind,
-            due,
-            opened_at,
-            details: None,
-            reference: None,
-            steps: Vec::new(),
-            finish: None,
-            waiting_event: None,
-            queued_until: None,
-        });
+        self.obligation.push(Attempt::opened(kind, due, opened_at));
         self.obligation.open_mut()
     }
 
@@ -263,17 +253,7 @@ mod tests {
     fn unsettled_work_is_looked_at_the_more_seldom_the_older_it_is() {
         let opened = |at: i64| {
             let mut obligation = Obligation::new();
-            obligation.push(Attempt {
-                kind: AttemptKind::Refund,
-                due: Timestamp::from_secs(at),
-                opened_at: Timestamp::from_secs(at),
-                details: None,
-                reference: None,
-                steps: Vec::new(),
-                finish: None,
-                waiting_event: None,
-                queued_until: None,
-            });
+            obligation.push(Attempt::opened(AttemptKind::Refund, Timestamp::from_secs(at), Timestamp::from_secs(at)));
             obligation
         };
         let hours = |count: i64| Timestamp::from_secs(count * 3_600);

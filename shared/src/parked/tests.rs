@@ -25,15 +25,9 @@ const PERIOD: &str = "period#332332332#2000000";
 
 fn attempt(reason: &str, money_unknown: bool, steps: &[(&str, bool)]) -> Attempt {
     let mut attempt = Attempt {
-        kind: AttemptKind::Authorise,
-        due: Timestamp::from_secs(900_000),
-        opened_at: Timestamp::from_secs(900_001),
-        details: None,
-        reference: None,
-        steps: Vec::new(),
         finish: Some(Finish::Parked { reason: reason.to_owned(), money_unknown, resolved: false }),
         waiting_event: Some("the event".to_owned()),
-        queued_until: None,
+        ..Attempt::opened(AttemptKind::Authorise, Timestamp::from_secs(900_000), Timestamp::from_secs(900_001))
     };
     for (name, done) in steps {
         attempt.begin(name, serde_json::from_value::<IdempotencyKey>(json!("key")).ok(), NOW);

@@ -2,17 +2,7 @@ use super::*;
 
 fn attempt(kind: AttemptKind, due: i64, finish: Option<Finish>) -> Attempt {
     let due = Timestamp::from_secs(due);
-    Attempt {
-        kind,
-        due,
-        opened_at: due,
-        details: None,
-        reference: None,
-        steps: Vec::new(),
-        finish,
-        waiting_event: None,
-        queued_until: None,
-    }
+    Attempt { finish, ..Attempt::opened(kind, due, due) }
 }
 
 fn ruling(decision: &str, kind: AttemptKind, due: i64) -> Ruling {
