@@ -1,6 +1,7 @@
 """Expands template.yaml as AWS does, and checks the result: `python .ci/template_check.py [MOTO_URL]`.
 
-With a moto server the expanded stack is created, updated with nothing and deleted there, apart from the resource types that moto only
+The loops (AWS::LanguageExtensions) are expanded first, by cfn-lint; the security linter, which does not know them, checks that result.
+Then SAM's own transform follows. With a moto server the expanded stack is created, updated with nothing and deleted there, apart from the resource types that moto only
 pretends to have. It proves that references and conditions resolve, that a second deployment changes nothing, and what outlives the stack.
 """
 
@@ -14,11 +15,13 @@ import tempfile
 import zipfile
 
 import boto3
+import cfnlint.decode
 from botocore.exceptions import ClientError
+from cfnlint.template import Template
 from samtranslator.translator.transform import transform
-from samtranslator.yaml_helper import yaml_parse
 
 TEMPLATE = "template.yaml"
+SECURITY_LINTER = ".tools/checkov/bin/checkov"
 STACK = "template-check"
 BUCKET, ZIP = "template-check-code", "function.zip"
 # moto answers for these and does nothing, or does not know them.
@@ -61,10 +64,59 @@ class NoManagedPolicies:
         return {}
 
 
-def expand():
+def without_loops():
+    """The template with its loops expanded and nothing else changed."""
+    template, mistakes = cfnlint.decode.decode(TEMPLATE)
+    if mistakes:
+        sys.exit(f"{TEMPLATE} cannot be read: {mistakes}")
+    entries = [*template["Resources"].items(), *template["Outputs"].items()]
+    identifiers = {loop[0] for name, loop in entries if name.startswith("Fn::ForEach::")}
+    language_extensions, sam = template["Transform"]
+    template["Transform"] = language_extensions
+    unrolled = Template(TEMPLATE, template, ["eu-west-1"])
+    mistakes = unrolled.transform()
+    if mistakes:
+        sys.exit(f"{TEMPLATE}: the loops cannot be expanded: {mistakes}")
+    expanded = fold(json.loads(json.dumps(unrolled.template)))
+    expanded["Transform"] = sam
+    for identifier in identifiers:
+        # CloudFormation replaces it in keys, Fn::Sub and Ref only; SAM CLI replaces it everywhere and would hide the mistake.
+        left = re.search(rf"[$&]\{{{identifier}\}}", json.dumps(expanded))
+        check(not left, f"${{{identifier}}} stands where CloudFormation does not replace it")
+    return expanded
+
+
+def fold(value):
+    """Replaces the variables of each Fn::Sub that are constants after the expansion."""
+    if isinstance(value, list):
+        return [fold(member) for member in value]
+    if not isinstance(value, dict):
+        return value
+    value = {name: fold(member) for name, member in value.items()}
+    if isinstance(value.get("Fn::Sub"), list):
+        text, variables = value["Fn::Sub"]
+        for name in [name for name, constant in variables.items() if isinstance(constant, str)]:
+            text = text.replace(f"${{{name}}}", variables.pop(name))
+        value["Fn::Sub"] = [text, variables] if variables else text
+    return value
+
+
+def security_lint(template):
+    with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
+        json.dump(template, file)
+        file.flush()
+        command = [SECURITY_LINTER, "--config-file", ".checkov.yaml", "--file", file.name]
+        done = subprocess.run(command, capture_output=True, text=True)
+    passed = re.search(r"Passed checks: (\d+)", done.stdout)
+    check(done.returncode == 0 and passed, f"security linter: {done.stdout}{done.stderr}")
+    # A resource that it does not understand passes without a check.
+    check(passed is None or int(passed[1]) >= len(template["Resources"]), f"security linter: only {passed[1]} checks")
+    print(f"security linter: {passed[1] if passed else 0} checks passed")
+
+
+def expand(template):
     logging.getLogger("samtranslator").setLevel(logging.ERROR)
-    with open(TEMPLATE) as file:
-        template = yaml_parse(file.read())
+    template = json.loads(json.dumps(template))
     for resource in template["Resources"].values():
         if resource["Type"] == "AWS::Serverless::Function":
             resource["Properties"]["CodeUri"] = f"s3://{BUCKET}/{ZIP}"
@@ -80,8 +132,9 @@ def lint(expanded):
     with tempfile.NamedTemporaryFile("w", suffix=".json") as file:
         json.dump(expanded, file)
         file.flush()
-        # What the transform has used up is a parameter that nobody refers to any more.
-        done = subprocess.run(["cfn-lint", "--ignore-checks", "W2001", "--template", file.name], capture_output=True, text=True)
+        # Nothing refers any more to the parameters and the mapping that the transforms have used up.
+        command = ["cfn-lint", "--ignore-checks", "W2001", "W7001", "--template", file.name]
+        done = subprocess.run(command, capture_output=True, text=True)
         check(done.returncode == 0, f"cfn-lint of the expanded template: {done.stdout}{done.stderr}")
 
 
@@ -209,7 +262,9 @@ def rehearse(expanded, url):
     print(f"created, updated and deleted: {len(before)} resources of {len({one['Type'] for one in json.loads(body)['Resources'].values()})} types")
 
 
-expanded = expand()
+unrolled = without_loops()
+security_lint(unrolled)
+expanded = expand(unrolled)
 lint(expanded)
 every_resource(expanded)
 runbook(expanded)

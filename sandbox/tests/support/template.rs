@@ -1,6 +1,6 @@
 //! A reader of `template.yaml`, as far as the tests need one: top-level sections, their entries, and the lines of an entry. It knows the
-//! block style that the file is written in (two spaces a level, comments on their own lines) and keeps CloudFormation's short tags as text.
-//! Whether the file is valid at all is cfn-lint's business.
+//! block style that the file is written in (two spaces a level, comments on their own lines), keeps CloudFormation's short tags as text and
+//! expands its loops. Whether the file is valid at all is cfn-lint's business.
 
 use std::collections::BTreeMap;
 
@@ -53,19 +53,53 @@ pub(crate) fn section(name: &str) -> BTreeMap<String, Entry> {
     let header = format!("{name}:");
     let lines = text.lines().skip_while(|line| *line != header).skip(1);
     let lines = lines.take_while(|line| line.is_empty() || line.starts_with([' ', '#']));
-    let mut entries: BTreeMap<String, Entry> = BTreeMap::new();
-    let mut current = String::new();
-    for line in lines.filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')) {
-        if indent(line) == 2 {
-            current = line.trim().trim_end_matches(':').to_owned();
-            assert!(line.ends_with(':'), "{name}: an entry that the reader does not understand: {line}");
-            entries.insert(current.clone(), Entry(Vec::new()));
+    let lines = lines.filter(|line| !line.trim().is_empty() && !line.trim_start().starts_with('#')).map(str::to_owned);
+    let mut entries = BTreeMap::new();
+    for (key, lines) in split(lines) {
+        if key.starts_with("Fn::ForEach::") {
+            entries.extend(expand(&lines));
         } else {
-            entries.get_mut(&current).unwrap().0.push(line.to_owned());
+            entries.insert(key, Entry(lines));
         }
     }
     assert!(!entries.is_empty(), "template.yaml has no section {name}");
     entries
+}
+
+/// Lines of a section, by the key that they stand below.
+fn split(lines: impl Iterator<Item = String>) -> Vec<(String, Vec<String>)> {
+    let mut entries: Vec<(String, Vec<String>)> = Vec::new();
+    for line in lines {
+        if indent(&line) == 2 {
+            let key = line.trim().strip_suffix(':').unwrap_or_else(|| panic!("an entry that the reader does not understand: {line}"));
+            entries.push((key.to_owned(), Vec::new()));
+        } else {
+            entries.last_mut().unwrap().1.push(line);
+        }
+    }
+    entries
+}
+
+/// The entries that a loop (`Fn::ForEach`) makes. Its lines are an identifier, the collection as a list of items, and the fragment that is
+/// repeated for each item.
+fn expand(lines: &[String]) -> Vec<(String, Entry)> {
+    let identifier = lines[0].trim_start_matches(['-', ' ']);
+    let placeholder = format!("${{{identifier}}}");
+    let (items, fragment) = lines[1..].split_at(lines[1..].iter().position(|line| line.contains(&placeholder)).unwrap());
+    let items = items.iter().flat_map(|line| line.trim_matches(['-', ' ', '[', ']']).split(", "));
+    // The fragment stands four spaces deeper than an entry, its first line behind a dash.
+    let line_of = |line: &String, item: &str| {
+        plain_reference(line[4..].replacen("- ", "  ", usize::from(indent(line) == 4)).replace(&placeholder, item))
+    };
+    let entries = items.flat_map(|item| split(fragment.iter().map(|line| line_of(line, item))));
+    entries.map(|(key, lines)| (key, Entry(lines))).collect()
+}
+
+/// The line with `[!Sub "QUEUE", Arn]`, which a loop writes, as `QUEUE.Arn`.
+fn plain_reference(line: String) -> String {
+    let parts = line.split_once("[!Sub \"").and_then(|(before, rest)| Some((before, rest.split_once("\", ")?)));
+    let Some((before, (id, attribute))) = parts else { return line };
+    format!("{before}{id}.{}", attribute.trim_end_matches(']'))
 }
 
 /// The entries of `Resources` of this type.
