@@ -75,6 +75,13 @@ fn every_front_end_function_has_routes_of_both_styles_a_short_time_and_rows_in_t
 }
 
 #[test]
+fn the_loops_of_the_template_know_every_function_by_its_folder() {
+    let listed = &section("Mappings")["Functions"].0;
+    let listed: BTreeSet<_> = listed.iter().map(|line| line.trim().to_owned()).collect();
+    assert_eq!(listed, names().iter().map(|name| format!("{}: {{Folder: {name}}}", camel_case(name))).collect());
+}
+
+#[test]
 fn everything_that_belongs_to_a_function_is_its_own() {
     let all = section("Resources");
     for (name, (id, entry)) in functions().into_iter().filter(|(name, (_, entry))| is_front_end(entry) || name == ROUNDS) {

@@ -2,9 +2,22 @@
 
 use connector::cleeng::webhook::Topic;
 
-use crate::support::files::camel_case;
+use crate::support::files::{camel_case, read};
 use crate::support::template::{Entry, resources, section, variables};
 use crate::{NOTIFICATION, ROUNDS, functions, names, webhook_functions};
+
+#[test]
+fn what_one_function_alone_has_stands_below_it() {
+    let template = read("template.yaml");
+    let resources = template.lines().skip_while(|line| *line != "Resources:").skip(1);
+    let resources = resources.take_while(|line| line.is_empty() || line.starts_with(' '));
+    let mut base: Option<&str> = None;
+    for id in resources.filter_map(|line| line.strip_prefix("  ")?.strip_suffix(':')).filter(|id| id.chars().all(char::is_alphanumeric)) {
+        base = id.strip_suffix("Function").or(base);
+        assert!(base.is_none_or(|base| id.starts_with(base)), "{id} stands below {}Function", base.unwrap_or_default());
+    }
+    assert!(base.is_some(), "no function found");
+}
 
 #[test]
 fn a_queue_outwaits_its_function_six_times_and_keeps_its_messages() {
