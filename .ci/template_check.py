@@ -71,6 +71,7 @@ def without_loops():
         sys.exit(f"{TEMPLATE} cannot be read: {mistakes}")
     entries = [*template["Resources"].items(), *template["Outputs"].items()]
     identifiers = {loop[0] for name, loop in entries if name.startswith("Fn::ForEach::")}
+    check(not condition_first(template), "Condition is the first member of a resource or a statement")
     language_extensions, sam = template["Transform"]
     template["Transform"] = language_extensions
     unrolled = Template(TEMPLATE, template, ["eu-west-1"])
@@ -84,6 +85,13 @@ def without_loops():
         left = re.search(rf"[$&]\{{{identifier}\}}", json.dumps(expanded))
         check(not left, f"${{{identifier}}} stands where CloudFormation does not replace it")
     return expanded
+
+
+def condition_first(value):
+    """CloudFormation's transform is reported to take such a member for the function `Condition`."""
+    members = value.values() if isinstance(value, dict) else value if isinstance(value, list) else []
+    first = isinstance(value, dict) and len(value) > 1 and next(iter(value)) == "Condition"
+    return first or any(condition_first(member) for member in members)
 
 
 def fold(value):
