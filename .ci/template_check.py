@@ -71,7 +71,7 @@ def without_loops():
         sys.exit(f"{TEMPLATE} cannot be read: {mistakes}")
     entries = [*template["Resources"].items(), *template["Outputs"].items()]
     identifiers = {loop[0] for name, loop in entries if name.startswith("Fn::ForEach::")}
-    check(not condition_first(template), "Condition is the first member of a resource or a statement")
+    check(not condition_first(template), "Condition comes first in a resource, an output or a policy statement")
     language_extensions, sam = template["Transform"]
     template["Transform"] = language_extensions
     unrolled = Template(TEMPLATE, template, ["eu-west-1"])

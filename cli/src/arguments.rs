@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use clap_complete::Shell;
 
-use crate::answer::Answer;
+use crate::output::CommandOutput;
 
 /// The operator's tool of the Cleeng payment connector.
 #[derive(Debug, Parser)]
@@ -116,7 +116,7 @@ pub struct Resolve {
     pub key: String,
     /// The decision.
     #[arg(long = "as", value_name = "DECISION")]
-    pub decision: DecisionWord,
+    pub decision: DecisionArgument,
     /// Who decides; kept in the record.
     #[arg(long)]
     pub by: String,
@@ -133,7 +133,7 @@ pub struct Resolve {
 
 /// What can be decided about parked work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-pub enum DecisionWord {
+pub enum DecisionArgument {
     /// Both sides were brought into line by hand; the connector does nothing more about it, and never tries this obligation again.
     Done,
     /// The cause is mended: the event goes back to its queue. What is finished is not done again, what is unknown is asked about first.
@@ -165,9 +165,9 @@ pub struct Reconcile {
 
 /// The completion script of a shell.
 #[must_use]
-pub fn completion(shell: Shell) -> Answer {
+pub fn completion(shell: Shell) -> CommandOutput {
     let mut script = Vec::new();
     clap_complete::generate(shell, &mut Arguments::command(), "connectorctl", &mut script);
     let script = String::from_utf8_lossy(&script).into_owned();
-    Answer { json: serde_json::json!({ "script": script }), text: script, code: 0 }
+    CommandOutput { json: serde_json::json!({ "script": script }), text: script, exit_code: 0 }
 }

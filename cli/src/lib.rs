@@ -1,7 +1,7 @@
 //! The operator's tool: looks whether a deployment is right, sets up Cleeng's webhooks, shows and resolves what is parked, tells the story of
 //! a payment, and puts an event back on its queue.
 //!
-//! | room | duty |
+//! | module | purpose |
 //! |---|---|
 //! | [`arguments`] | the command line |
 //! | [`surroundings`] | settings from the environment and from files; clock, stores and queues that a test replaces |
@@ -17,33 +17,33 @@
 //! It uses the functions' own code and must never do anything to a payment by itself: what moves money goes through a queue to the function
 //! that owns it.
 
-pub mod answer;
 pub mod arguments;
-pub mod desk;
+pub mod command_env;
 pub mod doctor;
 pub mod explain;
+pub mod output;
 pub mod parked;
 pub mod reconcile;
 pub mod replay;
-pub mod surroundings;
+pub mod session;
 pub mod webhooks;
 
-use self::answer::{Answer, Failure};
 use self::arguments::{Arguments, Command};
-use self::surroundings::Surroundings;
+use self::command_env::CommandEnv;
+use self::output::{CommandError, CommandOutput};
 
 /// Runs a command. Whatever it says is free of secrets.
-pub async fn run(arguments: &Arguments, surroundings: &Surroundings) -> Answer {
+pub async fn run(arguments: &Arguments, command_env: &CommandEnv) -> CommandOutput {
     // A secret in the environment is kept out of every answer, whether or not the command reads it.
-    desk::hush(&surroundings.get("CONNECTOR_SECRETS").unwrap_or_default(), surroundings);
-    let answer = match &arguments.command {
-        Command::Doctor(options) => Ok(doctor::examine(options, surroundings).await),
-        Command::Webhooks { command } => webhooks::run(command, surroundings).await,
-        Command::Parked { command } => parked::run(command, surroundings).await,
-        Command::Explain { id } => explain::run(id, surroundings).await,
-        Command::Replay(options) => replay::run(options, surroundings).await,
-        Command::Reconcile(options) => reconcile::run(options, surroundings).await,
+    session::register_secrets(&command_env.get("CONNECTOR_SECRETS").unwrap_or_default(), command_env);
+    let output = match &arguments.command {
+        Command::Doctor(options) => Ok(doctor::examine(options, command_env).await),
+        Command::Webhooks { command } => webhooks::run(command, command_env).await,
+        Command::Parked { command } => parked::run(command, command_env).await,
+        Command::Explain { id } => explain::run(id, command_env).await,
+        Command::Replay(options) => replay::run(options, command_env).await,
+        Command::Reconcile(options) => reconcile::run(options, command_env).await,
         Command::Completion { shell } => Ok(arguments::completion(*shell)),
     };
-    answer.unwrap_or_else(Failure::into_answer).cleaned(&surroundings.redactor)
+    output.unwrap_or_else(CommandError::into_output).redacted(&command_env.redactor)
 }

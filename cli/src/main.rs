@@ -4,44 +4,44 @@ use std::io::{Read, Write};
 use std::process::ExitCode;
 
 use clap::Parser;
-use connectorctl::answer::{Answer, Failure};
 use connectorctl::arguments::{Arguments, Command};
-use connectorctl::surroundings::{Surroundings, parse_settings};
+use connectorctl::command_env::{CommandEnv, parse_settings};
+use connectorctl::output::{CommandError, CommandOutput};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let arguments = Arguments::parse();
-    let answer = match surroundings(&arguments) {
-        Ok(surroundings) => connectorctl::run(&arguments, &surroundings).await,
-        Err(failure) => failure.into_answer(),
+    let answer = match command_env(&arguments) {
+        Ok(env) => connectorctl::run(&arguments, &env).await,
+        Err(failure) => failure.into_output(),
     };
     write(&arguments, &answer)
 }
 
-fn surroundings(arguments: &Arguments) -> Result<Surroundings, Failure> {
+fn command_env(arguments: &Arguments) -> Result<CommandEnv, CommandError> {
     // A variable that is no text is none of ours.
     let own = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let mut variables: std::collections::BTreeMap<String, String> = own.collect();
     for file in &arguments.env_file {
-        let unreadable = |_| Failure::new(format!("{} cannot be read", file.display()), "check the path after --env-file");
+        let unreadable = |_| CommandError::new(format!("{} cannot be read", file.display()), "check the path after --env-file");
         variables.extend(parse_settings(&std::fs::read_to_string(file).map_err(unreadable)?)?);
     }
-    let mut surroundings = Surroundings::new(variables);
+    let mut env = CommandEnv::new(variables);
     if matches!(&arguments.command, Command::Replay(options) if options.file == "-") {
-        let unreadable = |_| Failure::new("standard input is no text", "pipe the event's JSON into it");
-        std::io::stdin().read_to_string(&mut surroundings.input).map_err(unreadable)?;
+        let unreadable = |_| CommandError::new("standard input is no text", "pipe the event's JSON into it");
+        std::io::stdin().read_to_string(&mut env.stdin).map_err(unreadable)?;
     }
-    surroundings.progress = Box::new(|line| {
+    env.progress = Box::new(|line| {
         let _ = writeln!(std::io::stderr(), "{line}");
     });
-    Ok(surroundings)
+    Ok(env)
 }
 
-fn write(arguments: &Arguments, answer: &Answer) -> ExitCode {
+fn write(arguments: &Arguments, answer: &CommandOutput) -> ExitCode {
     let mut out = std::io::stdout();
     let written = if arguments.json { writeln!(out, "{:#}", answer.json) } else { write!(out, "{}", answer.text) };
     match written {
-        Ok(()) => ExitCode::from(answer.code),
+        Ok(()) => ExitCode::from(answer.exit_code),
         Err(_) => ExitCode::FAILURE,
     }
 }

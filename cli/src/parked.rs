@@ -4,30 +4,30 @@ use connector::journal::JournalError;
 use connector::journal::store::Key;
 use connector::lambda::operator::Deployment;
 use connector::lambda::queue::Envelope;
-use connector::parked::{self, Decision, Order, ParkedWork, Plan, Refusal};
+use connector::manual_review::{self, Decision, DecisionError, DecisionRequest, ParkedAttempt, PreparedDecision};
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Failure, table};
-use crate::arguments::{DecisionWord, Parked, Resolve};
-use crate::desk;
-use crate::surroundings::Surroundings;
+use crate::arguments::{DecisionArgument, Parked, Resolve};
+use crate::command_env::CommandEnv;
+use crate::output::{CommandError, CommandOutput, table};
+use crate::session;
 
 /// Runs one of the commands.
 ///
 /// # Errors
-/// [`Failure`] if the journal cannot be read, or the decision may not be carried out.
-pub async fn run(command: &Parked, surroundings: &Surroundings) -> Result<Answer, Failure> {
-    let deployment = desk::deployment(surroundings)?;
+/// [`CommandError`] if the journal cannot be read, or the decision may not be carried out.
+pub async fn run(command: &Parked, env: &CommandEnv) -> Result<CommandOutput, CommandError> {
+    let deployment = session::deployment(env)?;
     match command {
-        Parked::List { limit } => list(&deployment, *limit, surroundings).await,
-        Parked::Resolve(options) => resolve(&deployment, options, surroundings).await,
+        Parked::List { limit } => list(&deployment, *limit, env).await,
+        Parked::Resolve(options) => resolve(&deployment, options, env).await,
     }
 }
 
-async fn list(deployment: &Deployment, limit: usize, surroundings: &Surroundings) -> Result<Answer, Failure> {
-    let store = desk::store(deployment, surroundings).await?;
-    (surroundings.progress)("reading the journal");
-    let found = parked::list(store.as_ref(), limit).await.map_err(|error| journal(&JournalError::Store(error)))?;
+async fn list(deployment: &Deployment, limit: usize, env: &CommandEnv) -> Result<CommandOutput, CommandError> {
+    let store = session::store(deployment, env).await?;
+    (env.progress)("reading the journal");
+    let found = manual_review::list_parked(store.as_ref(), limit).await.map_err(|error| journal_error(&JournalError::Store(error)))?;
     let rows: Vec<Vec<String>> = found
         .iter()
         .map(|work| {
@@ -45,38 +45,38 @@ async fn list(deployment: &Deployment, limit: usize, surroundings: &Surroundings
             rows.len()
         )
     };
-    Ok(Answer { text, json: json!({ "parked": found.iter().map(shown).collect::<Vec<Value>>() }), code: 0 })
+    Ok(CommandOutput { text, json: json!({ "parked": found.iter().map(parked_json).collect::<Vec<Value>>() }), exit_code: 0 })
 }
 
-fn shown(work: &ParkedWork) -> Value {
+fn parked_json(work: &ParkedAttempt) -> Value {
     json!({
         "obligation": work.key.as_str(), "kind": work.kind.as_str(), "since": work.since.to_rfc3339(), "reason": work.reason,
         "money_unknown": work.money_unknown, "reference": work.reference.as_ref().map(|reference| reference.as_str().to_owned()),
     })
 }
 
-async fn resolve(deployment: &Deployment, options: &Resolve, surroundings: &Surroundings) -> Result<Answer, Failure> {
-    let store = desk::store(deployment, surroundings).await?;
+async fn resolve(deployment: &Deployment, options: &Resolve, env: &CommandEnv) -> Result<CommandOutput, CommandError> {
+    let store = session::store(deployment, env).await?;
     let decision = match options.decision {
-        DecisionWord::Done => Decision::Done,
-        DecisionWord::Retry => Decision::Retry,
-        DecisionWord::Abandon => Decision::Abandon,
+        DecisionArgument::Done => Decision::Done,
+        DecisionArgument::Retry => Decision::Retry,
+        DecisionArgument::Abandon => Decision::Abandon,
     };
-    let order = Order { decision, by: options.by.clone(), note: options.note.clone(), no_money_moved: options.no_money_moved };
+    let order = DecisionRequest { decision, by: options.by.clone(), note: options.note.clone(), no_money_moved: options.no_money_moved };
     let key = Key::from_stored(options.key.as_str());
-    let mut plan = Plan::make(&store, &key, &order, surroundings.clock.now()).await.map_err(|refusal| refused(&refusal))?;
+    let mut plan = PreparedDecision::prepare(&store, &key, &order, env.clock.now()).await.map_err(|refusal| refusal_error(&refusal))?;
     let what = meaning(decision, &plan);
-    let about: Vec<Value> = plan.about.iter().map(shown).collect();
+    let about: Vec<Value> = plan.affected.iter().map(parked_json).collect();
     if !options.apply {
         let text = format!("{}: {what}\nnothing was changed; --apply does it\n", options.key);
-        return Ok(Answer { text, json: json!({ "applied": false, "meaning": what, "about": about }), code: 0 });
+        return Ok(CommandOutput { text, json: json!({ "applied": false, "meaning": what, "about": about }), exit_code: 0 });
     }
-    let outcome = carry_out(&mut plan, deployment, surroundings).await?;
+    let outcome = carry_out(&mut plan, deployment, env).await?;
     let text = format!("{}: {what}\n{outcome}\n", options.key);
-    Ok(Answer { text, json: json!({ "applied": true, "meaning": what, "outcome": outcome, "about": about }), code: 0 })
+    Ok(CommandOutput { text, json: json!({ "applied": true, "meaning": what, "outcome": outcome, "about": about }), exit_code: 0 })
 }
 
-const fn meaning(decision: Decision, plan: &Plan) -> &'static str {
+const fn meaning(decision: Decision, plan: &PreparedDecision) -> &'static str {
     match (decision, plan.event.is_some(), plan.event_needs_queue()) {
         (Decision::Done, ..) => {
             "it counts as settled by hand; the connector does nothing more about it, and nothing else of this obligation is tried"
@@ -91,22 +91,22 @@ const fn meaning(decision: Decision, plan: &Plan) -> &'static str {
 }
 
 /// Writes the decision, then sends the event. The queue is found before anything is written.
-async fn carry_out(plan: &mut Plan, deployment: &Deployment, surroundings: &Surroundings) -> Result<String, Failure> {
+async fn carry_out(plan: &mut PreparedDecision, deployment: &Deployment, env: &CommandEnv) -> Result<String, CommandError> {
     let Some(event) = plan.event.clone() else {
-        plan.carry_out().await.map_err(|refusal| refused(&refusal))?;
+        plan.commit().await.map_err(|refusal| refusal_error(&refusal))?;
         return Ok("written".to_owned());
     };
-    let envelope = Envelope::of_waiting(&event, surroundings.clock.now());
+    let envelope = Envelope::from_waiting_event(&event, env.clock.now());
     let fix = "let the event be sent again, or settle it by hand and decide done";
-    let envelope = envelope.map_err(|error| Failure::new(format!("the event in the record cannot be read: {error}"), fix))?;
-    let queue = desk::queue_of(Some(envelope.topic()), None, deployment, surroundings).await;
+    let envelope = envelope.map_err(|error| CommandError::new(format!("the event in the record cannot be read: {error}"), fix))?;
+    let queue = session::event_queue(Some(envelope.topic()), None, deployment, env).await;
     if plan.event_needs_queue() {
         let queue = queue?;
-        plan.carry_out().await.map_err(|refusal| refused(&refusal))?;
-        let Err(failure) = desk::send(queue.as_ref(), &envelope.to_text()).await else {
+        plan.commit().await.map_err(|refusal| refusal_error(&refusal))?;
+        let Err(failure) = session::send(queue.as_ref(), &envelope.to_text()).await else {
             return Ok("written; its event is on its queue".to_owned());
         };
-        let parked_again = plan.take_back().await;
+        let parked_again = plan.revert().await;
         let problem = match parked_again {
             Ok(()) => format!("{}; it is parked again as it was", failure.problem),
             Err(_) => format!(
@@ -114,11 +114,11 @@ async fn carry_out(plan: &mut Plan, deployment: &Deployment, surroundings: &Surr
                 failure.problem
             ),
         };
-        return Err(Failure::new(problem, failure.fix));
+        return Err(CommandError::new(problem, failure.fix));
     }
-    plan.carry_out().await.map_err(|refusal| refused(&refusal))?;
+    plan.commit().await.map_err(|refusal| refusal_error(&refusal))?;
     let sent = match queue {
-        Ok(queue) => desk::send(queue.as_ref(), &envelope.to_text()).await,
+        Ok(queue) => session::send(queue.as_ref(), &envelope.to_text()).await,
         Err(failure) => Err(failure),
     };
     Ok(match sent {
@@ -131,23 +131,23 @@ async fn carry_out(plan: &mut Plan, deployment: &Deployment, surroundings: &Surr
     })
 }
 
-fn refused(refusal: &Refusal) -> Failure {
+fn refusal_error(refusal: &DecisionError) -> CommandError {
     let fix = match refusal {
-        Refusal::Unknown => "take the obligation from connectorctl parked list, in quotes",
-        Refusal::NotParked => "connectorctl parked list shows what is",
-        Refusal::MoneyUnknown => "--as abandon --no-money-moved says that you looked, --as done that both sides are in line",
-        Refusal::Journal(error) => return journal(error),
+        DecisionError::NotFound => "take the obligation from connectorctl parked list, in quotes",
+        DecisionError::NotParked => "connectorctl parked list shows what is",
+        DecisionError::MoneyUnknown => "--as abandon --no-money-moved says that you looked, --as done that both sides are in line",
+        DecisionError::Journal(error) => return journal_error(error),
         _ => "connectorctl explain OBLIGATION tells its story",
     };
-    Failure::new(refusal.to_string(), fix)
+    CommandError::new(refusal.to_string(), fix)
 }
 
-pub(crate) fn journal(error: &JournalError) -> Failure {
+pub(crate) fn journal_error(error: &JournalError) -> CommandError {
     let fix = match error {
         JournalError::Contended => "somebody was faster: look again with connectorctl parked list",
         JournalError::Store(_) => "check JOURNAL_TABLE, AWS_REGION, and that your credentials may read and write the table",
         JournalError::NewerSchema(_) => "use the connectorctl of the deployed release",
         _ => "look again with connectorctl parked list before you repeat it",
     };
-    Failure::new(error.to_string(), fix)
+    CommandError::new(error.to_string(), fix)
 }

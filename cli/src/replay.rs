@@ -10,44 +10,47 @@ use connector::lambda::operator::Deployment;
 use connector::lambda::queue::{Envelope, EnvelopeError, NotificationEnvelope};
 use serde_json::{Value, json};
 
-use crate::answer::{Answer, Failure};
 use crate::arguments::Replay;
-use crate::desk;
-use crate::surroundings::Surroundings;
+use crate::command_env::CommandEnv;
+use crate::output::{CommandError, CommandOutput};
+use crate::session;
 
 /// Replays what the file holds.
 ///
 /// # Errors
-/// [`Failure`] if it is no event of ours, or its queue does not take it.
-pub async fn run(options: &Replay, surroundings: &Surroundings) -> Result<Answer, Failure> {
+/// [`CommandError`] if it is no event of ours, or its queue does not take it.
+pub async fn run(options: &Replay, env: &CommandEnv) -> Result<CommandOutput, CommandError> {
     let text = match options.file.as_str() {
-        "-" => surroundings.input.clone(),
-        path => std::fs::read_to_string(path).map_err(|_| Failure::new(format!("{path} cannot be read as text"), "check the path"))?,
+        "-" => env.stdin.clone(),
+        path => std::fs::read_to_string(path).map_err(|_| CommandError::new(format!("{path} cannot be read as text"), "check the path"))?,
     };
-    let deployment = desk::deployment(surroundings)?;
-    let mut letters = Vec::new();
+    let deployment = session::deployment(env)?;
+    let mut prepared = Vec::new();
     // All of them are understood before the first one is sent.
     for message in messages(&text) {
-        letters.push(Letter::read(&message, &deployment, surroundings)?);
+        prepared.push(PreparedMessage::read(&message, &deployment, env)?);
     }
-    if letters.is_empty() {
-        return Err(Failure::new("there is no event in it", "give a webhook's body, an envelope, or what aws sqs receive-message wrote"));
+    if prepared.is_empty() {
+        return Err(CommandError::new(
+            "there is no event in it",
+            "give a webhook's body, an envelope, or what aws sqs receive-message wrote",
+        ));
     }
     let mut told = Vec::new();
-    for letter in &letters {
-        let queue = desk::queue_of(letter.topic, options.queue.as_deref(), &deployment, surroundings).await?;
-        (surroundings.progress)(&format!("sending {}", letter.about));
-        desk::send(queue.as_ref(), &letter.envelope).await.map_err(|failure| {
-            let problem = format!("{} ({} of {} were sent before)", failure.problem, told.len(), letters.len());
-            Failure::new(problem, failure.fix)
+    for message in &prepared {
+        let queue = session::event_queue(message.topic, options.queue.as_deref(), &deployment, env).await?;
+        (env.progress)(&format!("sending {}", message.about));
+        session::send(queue.as_ref(), &message.envelope).await.map_err(|failure| {
+            let problem = format!("{} ({} of {} were sent before)", failure.problem, told.len(), prepared.len());
+            CommandError::new(problem, failure.fix)
         })?;
-        told.push(json!({ "event": letter.about }));
+        told.push(json!({ "event": message.about }));
     }
-    let lines: String = letters.iter().map(|letter| format!("on its queue: {}\n", letter.about)).collect();
-    Ok(Answer {
+    let lines: String = prepared.iter().map(|message| format!("on its queue: {}\n", message.about)).collect();
+    Ok(CommandOutput {
         text: format!("{lines}its function takes it from there; connectorctl explain tells what became of it\n"),
         json: json!({ "sent": told }),
-        code: 0,
+        exit_code: 0,
     })
 }
 
@@ -60,14 +63,14 @@ fn messages(text: &str) -> Vec<String> {
     }
 }
 
-struct Letter {
+struct PreparedMessage {
     topic: Option<Topic>,
     envelope: String,
     about: String,
 }
 
-impl Letter {
-    fn read(text: &str, deployment: &Deployment, surroundings: &Surroundings) -> Result<Self, Failure> {
+impl PreparedMessage {
+    fn read(text: &str, deployment: &Deployment, env: &CommandEnv) -> Result<Self, CommandError> {
         match NotificationEnvelope::from_text(text) {
             Ok(envelope) => {
                 let about = format!("a notification of {}", envelope.gateway());
@@ -77,39 +80,42 @@ impl Letter {
             Err(_) => {}
         }
         let envelope = match Envelope::from_text(text) {
-            Err(EnvelopeError::Garbled) => Envelope::of_waiting(text, surroundings.clock.now()),
+            Err(EnvelopeError::Garbled) => Envelope::from_waiting_event(text, env.clock.now()),
             read => read,
         };
         let envelope = envelope.map_err(unreadable)?;
         let event = envelope.open().map_err(unreadable)?;
         check(event.get(), deployment)?;
         let subscription = event.get().data.get("subscriptionId").map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
-        let of = subscription.map(|id| format!(" of subscription {id}")).unwrap_or_default();
-        let about = format!("{}{of}, first received {}", envelope.topic().as_str(), envelope.received_at());
+        let suffix = subscription.map(|id| format!(" of subscription {id}")).unwrap_or_default();
+        let about = format!("{}{suffix}, first received {}", envelope.topic().as_str(), envelope.received_at());
         Ok(Self { topic: Some(envelope.topic()), envelope: envelope.to_text(), about })
     }
 }
 
-fn unreadable(error: EnvelopeError) -> Failure {
-    Failure::new(
+fn unreadable(error: EnvelopeError) -> CommandError {
+    CommandError::new(
         format!("it is no event of this connector: {error}"),
         "give a webhook's body as Cleeng sent it, or an envelope as it lay on the queue",
     )
 }
 
-fn check(event: &Webhook, deployment: &Deployment) -> Result<(), Failure> {
+fn check(event: &Webhook, deployment: &Deployment) -> Result<(), CommandError> {
     if event.publisher != deployment.settings.publisher {
-        return Err(Failure::new("the event belongs to another publisher than CONNECTOR_PUBLISHER_ID", "check the file, and --env-file"));
+        return Err(CommandError::new(
+            "the event belongs to another publisher than CONNECTOR_PUBLISHER_ID",
+            "check the file, and --env-file",
+        ));
     }
     let method = event.data.get("paymentMethodId").filter(|id| !id.is_null());
     let ours = method.is_none_or(|id| PaymentMethodId::from_json(id).is_ok_and(|id| deployment.settings.methods.contains_key(&id)));
     if !ours {
-        return Err(Failure::new(
+        return Err(CommandError::new(
             "the event's payment method is not one of PAYMENT_METHODS: the function would ignore it",
             "add the method, or leave it",
         ));
     }
-    event.check().map_err(|error| {
-        Failure::new(format!("the event lacks what its function needs: {error}"), "compare it with Cleeng's documentation")
+    event.validate().map_err(|error| {
+        CommandError::new(format!("the event lacks what its function needs: {error}"), "compare it with Cleeng's documentation")
     })
 }

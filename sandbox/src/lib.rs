@@ -1,6 +1,6 @@
 //! The local world of the connector: everything that it meets outside, simulated, and a way to let time pass and things go wrong.
 //!
-//! | room | duty |
+//! | module | purpose |
 //! |---|---|
 //! | [`peer`] | what a simulated peer is, the transport without sockets, the HTTP server with them, faults and the list of calls |
 //! | [`clock`] | virtual time |
@@ -9,7 +9,7 @@
 //! | [`paypal`] | PayPal's Orders, Payments and Vault APIs |
 //! | [`stripe`] | Stripe's PaymentIntents, SetupIntents and Refunds APIs |
 //! | [`books`] | the balance of both sides |
-//! | [`mail`] | the queues of a stage, for whoever plays a flow to its end |
+//! | [`queues`] | the queues of a stage, for whoever plays a flow to its end |
 //! | [`notices`] | the gateways' notifications on a stage |
 //! | [`guests`] | every gateway as the stage and the local world set it up |
 //! | [`house`] | what all simulated gateways have in common |
@@ -20,21 +20,7 @@
 //! | [`contract`] | what every gateway adapter has to keep, as checks that run against its simulator |
 //! | [`cleeng`] | Cleeng's Core API, dunning clock and signed webhooks |
 
-pub mod adyen;
-pub mod books;
-pub mod cleeng;
-pub mod clock;
-pub mod contract;
-pub mod crash;
-pub mod demo;
-pub mod guests;
-pub mod house;
 pub mod local;
-pub mod mail;
-pub mod notices;
-pub mod open_house;
-pub mod paypal;
-pub mod peer;
 pub mod simulation;
-pub mod stage;
-pub mod stripe;
+pub mod simulators;
+pub mod testkit;

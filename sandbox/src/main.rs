@@ -1,4 +1,4 @@
-//! `cargo run` plays a subscriber's life in the sandbox; `cargo run -- serve` leaves the local world open.
+//! `cargo run` runs an end-to-end scenario per gateway in the sandbox; `cargo run -- serve` leaves the local world open.
 
 use std::io::Write;
 use std::net::IpAddr;
@@ -7,7 +7,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
 use sandbox::local::Addresses;
-use sandbox::{demo, open_house};
+use sandbox::local::{demo, serve};
 
 /// The local world of the Cleeng payment connector: simulated Cleeng and gateways, the real functions.
 #[derive(Parser)]
@@ -19,7 +19,7 @@ struct Arguments {
 
 #[derive(Subcommand)]
 enum Command {
-    /// Plays a subscriber's life and prints the balance of both sides (the default). Exits with 1 if they disagree.
+    /// Runs an end-to-end scenario for one customer per gateway and compares both ledgers (the default). Exits with 1 if they disagree.
     Demo,
     /// Leaves the simulators and the functions running, for curl, a front end, or functions in embedded mode.
     Serve {
@@ -30,7 +30,7 @@ enum Command {
         #[arg(long, default_value_t = 4010)]
         port: u16,
         /// For functions that run elsewhere, such as `sam local invoke --env-vars FILE`: writes their settings and secrets into this file, and
-        /// lets nobody here act, so that the webhooks of events/ are yours to send.
+        /// runs no function here, so that the webhooks of events/ are yours to send.
         #[arg(long, value_name = "FILE")]
         env_vars: Option<PathBuf>,
     },
@@ -40,10 +40,10 @@ enum Command {
 async fn main() -> ExitCode {
     let mut out = std::io::stdout();
     let result = match Arguments::parse().command.unwrap_or(Command::Demo) {
-        Command::Demo => demo::play(&mut out).await,
+        Command::Demo => demo::run(&mut out).await,
         Command::Serve { bind, port, env_vars } => {
-            let addresses = Addresses::in_a_row(bind, port);
-            open_house::keep_open(&mut out, addresses, env_vars.as_deref()).await.map(|()| true)
+            let addresses = Addresses::sequential(bind, port);
+            serve::serve(&mut out, addresses, env_vars.as_deref()).await.map(|()| true)
         }
     };
     match result {

@@ -3,14 +3,14 @@
 #[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "what tests stand on may fail loudly")]
 mod adyen {
     mod adapter;
-    mod answers;
+    mod answer_mapping;
+    pub(crate) mod harness;
     mod purchase;
     mod simulator;
-    pub(crate) mod world;
 }
 
-sandbox::gateway_contract!(adyen::world::contract_world);
+sandbox::gateway_contract!(adyen::harness::contract_harness);
 
 mod automatic_capture {
-    sandbox::gateway_contract!(super::adyen::world::automatic_world);
+    sandbox::gateway_contract!(super::adyen::harness::automatic_capture_harness);
 }

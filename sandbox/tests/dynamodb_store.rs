@@ -8,11 +8,11 @@ use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::{Credentials, Region};
 use aws_sdk_dynamodb::types::AttributeValue;
 use connector::clock::{Clock, SystemClock};
-use connector::journal::conformance::{self, Bench};
+use connector::journal::conformance::{self, StoreUnderTest};
 use connector::journal::dynamodb::{DynamoStore, TableError, create_table};
 use connector::journal::store::{CommitError, Key, Put, Store, StoreError};
-use sandbox::clock::VirtualClock;
-use sandbox::simulation::history::{Recorded, contend};
+use sandbox::simulation::linearizability::{RecordingStore, run_contending_worker};
+use sandbox::simulators::virtual_clock::VirtualClock;
 
 const ADDRESS: &str = "CONNECTOR_TEST_DYNAMODB_URL";
 
@@ -26,7 +26,7 @@ async fn client(url: &str) -> Client {
 
 /// A client and a table of the test's own, or nothing where there is no database.
 #[expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test's preparation: fails loudly, and says loudly that it is skipped")]
-async fn database(test: &str) -> Option<(Client, String)> {
+async fn client_and_table(test: &str) -> Option<(Client, String)> {
     let Ok(url) = std::env::var(ADDRESS) else {
         eprintln!("SKIPPED {test}: set {ADDRESS} to the address of a DynamoDB Local to run it");
         return None;
@@ -39,22 +39,22 @@ async fn database(test: &str) -> Option<(Client, String)> {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn the_store_in_dynamodb_keeps_the_contract() {
-    let Some((client, table)) = database("contract").await else { return };
+    let Some((client, table)) = client_and_table("contract").await else { return };
     let clock = VirtualClock::starting_at(SystemClock.now());
     let store = DynamoStore::new(client, table, Arc::new(clock.clone()));
     let mover = clock.clone();
     let advance = move |by: Duration| mover.advance(by);
-    let seen = conformance::every_case(&Bench { store: Arc::new(store), clock: Arc::new(clock), advance: &advance }).await;
+    let seen = conformance::run_all(&StoreUnderTest { store: Arc::new(store), clock: Arc::new(clock), advance: &advance }).await;
     assert!(seen >= 16, "the suite shrank to {seen} cases");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_item_has_the_attributes_that_the_template_builds_on() {
-    let Some((client, table)) = database("attributes").await else { return };
+    let Some((client, table)) = client_and_table("attributes").await else { return };
     let clock = VirtualClock::starting_at(SystemClock.now());
     let store = DynamoStore::new(client.clone(), table.clone(), Arc::new(clock.clone()));
     let (due_at, expires_at) = (clock.now().after(Duration::from_secs(60)), clock.now().after(Duration::from_secs(3600)));
-    let put = |key, due_at, expires_at| Put { key, expected: None, body: "{}".to_owned(), due_at, parked_since: None, expires_at };
+    let put = |key, due_at, expires_at| Put { key, expected_version: None, body: "{}".to_owned(), due_at, parked_since: None, expires_at };
     let [timed, plain] = [Key::new("period", &["1", "2"]), Key::new("period", &["3"])];
     store.commit(&[put(timed.clone(), Some(due_at), Some(expires_at)), put(plain.clone(), None, None)]).await.unwrap();
 
@@ -73,25 +73,25 @@ async fn an_item_has_the_attributes_that_the_template_builds_on() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_many_workers_see_is_what_one_store_can_have_looked_like() {
-    let Some((client, table)) = database("histories").await else { return };
-    let store = Arc::new(Recorded::new(Arc::new(DynamoStore::new(client, table, Arc::new(SystemClock)))));
-    let workers: Vec<_> = (0..8).map(|worker| tokio::spawn(contend(store.clone(), worker, 25))).collect();
+async fn the_reads_and_writes_of_many_workers_are_linearizable() {
+    let Some((client, table)) = client_and_table("histories").await else { return };
+    let store = Arc::new(RecordingStore::new(Arc::new(DynamoStore::new(client, table, Arc::new(SystemClock)))));
+    let workers: Vec<_> = (0..8).map(|worker| tokio::spawn(run_contending_worker(store.clone(), worker, 25))).collect();
     for worker in workers {
         worker.await.unwrap();
     }
-    assert_eq!(store.contradictions(), Vec::<String>::new());
+    assert_eq!(store.linearizability_errors(), Vec::<String>::new());
     let (written, refused) = store.counts();
     assert!(written > 40 && refused > 20, "{written} writes, {refused} refused");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_missing_table_is_refused_and_named() {
-    let Some((client, table)) = database("missing").await else { return };
+    let Some((client, table)) = client_and_table("missing").await else { return };
     assert_eq!(create_table(&client, &table).await, Err(TableError::NotCreated));
     let store = DynamoStore::new(client, "journal-that-is-not-there", Arc::new(SystemClock));
     let key = Key::new("period", &["1"]);
-    let put = Put { key: key.clone(), expected: None, body: "{}".to_owned(), due_at: None, parked_since: None, expires_at: None };
+    let put = Put { key: key.clone(), expected_version: None, body: "{}".to_owned(), due_at: None, parked_since: None, expires_at: None };
     let refused = StoreError::Refused("no such table");
     assert_eq!(store.load(std::slice::from_ref(&key)).await, Err(refused));
     assert_eq!(store.load(&[key.clone(), Key::new("period", &["2"])]).await, Err(refused));
@@ -100,12 +100,12 @@ async fn a_missing_table_is_refused_and_named() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_database_that_is_not_there_leaves_nothing_written() {
+async fn an_unreachable_database_is_known_to_have_written_nothing() {
     // A port of our own that nobody listens on any more.
     let port = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
     let store = DynamoStore::new(client(&format!("http://127.0.0.1:{port}")).await, "journal", Arc::new(SystemClock));
     let key = Key::new("period", &["1"]);
-    let put = Put { key: key.clone(), expected: None, body: "{}".to_owned(), due_at: None, parked_since: None, expires_at: None };
+    let put = Put { key: key.clone(), expected_version: None, body: "{}".to_owned(), due_at: None, parked_since: None, expires_at: None };
     assert_eq!(store.load(&[key]).await, Err(StoreError::Unavailable));
     assert_eq!(store.commit(&[put]).await, Err(CommitError::NotWritten(StoreError::Unavailable)));
 }
@@ -127,14 +127,20 @@ async fn a_write_whose_answer_is_lost_is_unknown() {
         calls
     });
     let store = DynamoStore::new(client(&url).await, "journal", Arc::new(SystemClock));
-    let put =
-        Put { key: Key::new("period", &["1"]), expected: None, body: "{}".to_owned(), due_at: None, parked_since: None, expires_at: None };
+    let put = Put {
+        key: Key::new("period", &["1"]),
+        expected_version: None,
+        body: "{}".to_owned(),
+        due_at: None,
+        parked_since: None,
+        expires_at: None,
+    };
     assert_eq!(store.commit(&[put]).await, Err(CommitError::Unknown));
     assert_eq!(server.await.unwrap(), 3, "three attempts, no hidden ones");
 }
 
 /// A way to the database on which the first answer gets lost after the database has done its work, and whether it did get lost.
-fn losing_the_first_answer(database: &str) -> std::io::Result<(String, Arc<AtomicBool>)> {
+fn proxy_losing_first_answer(database: &str) -> std::io::Result<(String, Arc<AtomicBool>)> {
     use std::io::{Read, Write};
     let database = database.trim_start_matches("http://").to_owned();
     let door = std::net::TcpListener::bind("127.0.0.1:0")?;
@@ -163,11 +169,11 @@ fn losing_the_first_answer(database: &str) -> std::io::Result<(String, Arc<Atomi
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_write_whose_first_answer_is_lost_is_repeated_and_does_not_conflict_with_itself() {
-    let Some((direct, table)) = database("lost").await else { return };
-    let (url, lost) = losing_the_first_answer(&std::env::var(ADDRESS).unwrap()).unwrap();
+    let Some((direct, table)) = client_and_table("lost").await else { return };
+    let (url, lost) = proxy_losing_first_answer(&std::env::var(ADDRESS).unwrap()).unwrap();
     let store = DynamoStore::new(client(&url).await, table.clone(), Arc::new(SystemClock));
     let key = Key::new("period", &["1"]);
-    let put = Put { key: key.clone(), expected: None, body: "{}".to_owned(), due_at: None, parked_since: None, expires_at: None };
+    let put = Put { key: key.clone(), expected_version: None, body: "{}".to_owned(), due_at: None, parked_since: None, expires_at: None };
     assert_eq!(store.commit(std::slice::from_ref(&put)).await, Ok(()));
     assert!(lost.load(Ordering::SeqCst), "no answer was lost");
     let store = DynamoStore::new(direct, table, Arc::new(SystemClock));
@@ -177,7 +183,7 @@ async fn a_write_whose_first_answer_is_lost_is_repeated_and_does_not_conflict_wi
 }
 
 /// A database that answers as written, call by call: a status with a body, or nothing, which is a lost answer.
-fn scripted(answers: Vec<Option<(u16, String)>>) -> std::io::Result<(String, std::thread::JoinHandle<std::io::Result<()>>)> {
+fn scripted_database(answers: Vec<Option<(u16, String)>>) -> std::io::Result<(String, std::thread::JoinHandle<std::io::Result<()>>)> {
     use std::io::{BufRead, BufReader, Read, Write};
     let door = std::net::TcpListener::bind("127.0.0.1:0")?;
     let url = format!("http://{}", door.local_addr()?);
@@ -228,10 +234,10 @@ async fn after_a_lost_answer_neither_contention_nor_a_refusal_says_that_nothing_
         (vec![lost(), cancelled("ConditionalCheckFailed")], Err(CommitError::Conflict)),
     ] {
         let calls = answers.len();
-        let (url, server) = scripted(answers).unwrap();
+        let (url, server) = scripted_database(answers).unwrap();
         let store = DynamoStore::new(client(&url).await, "journal", Arc::new(SystemClock));
         let key = Key::new("period", &["1"]);
-        let put = Put { key, expected: None, body: "{}".to_owned(), due_at: None, parked_since: None, expires_at: None };
+        let put = Put { key, expected_version: None, body: "{}".to_owned(), due_at: None, parked_since: None, expires_at: None };
         assert_eq!(store.commit(&[put]).await, expected, "{calls} calls");
         server.join().unwrap().unwrap();
     }

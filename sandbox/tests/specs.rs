@@ -22,9 +22,9 @@ use connector::http::Method;
 use connector::ids::{CustomerId, ExternalPaymentId};
 use connector::money::{Currency, Money};
 use connector::secret::SecretString;
-use sandbox::adyen::Adyen;
-use sandbox::peer::{Peer, PeerRequest};
-use sandbox::stage::{ADYEN_API_KEY, MERCHANT_ACCOUNT, Stage};
+use sandbox::simulators::adyen::AdyenSimulator;
+use sandbox::simulators::network::{ServerRequest, SimulatedServer};
+use sandbox::testkit::harness::{ADYEN_API_KEY, MERCHANT_ACCOUNT, TestEnvironment};
 use serde_json::{Value, json};
 use support::spec::{Spec, specs};
 
@@ -47,7 +47,7 @@ const REDIRECTING: &str = "test_4917610000000000";
 const NATIVE: &str = "test_5201281505129736";
 
 /// Purchases and storing as the page of the sample event begins them, each to its end.
-async fn purchases(stage: &Stage, gateway: &dyn Gateway) {
+async fn purchases(env: &TestEnvironment, gateway: &dyn Gateway) {
     let event: Value = serde_json::from_str(include_str!("../../events/initial-purchase/http.json")).unwrap();
     let page: Value = serde_json::from_str(event["body"].as_str().unwrap()).unwrap();
     let customer = CustomerId::new("927751142").unwrap();
@@ -80,16 +80,16 @@ async fn purchases(stage: &Stage, gateway: &dyn Gateway) {
             amount,
             customer: customer.clone(),
             external_payment_id: None,
-            started: None,
+            pending_id: None,
             details: Value::Null,
         };
-        finish(gateway, outcome.unwrap(), finalize).await;
+        finalize_until_final(gateway, outcome.unwrap(), finalize).await;
     }
-    stage.adyen.process();
+    env.adyen.process();
 }
 
 /// The customer does what he is asked to, and in the end brings back something that nobody gave him.
-async fn finish(gateway: &dyn Gateway, mut outcome: Outcome, mut finalize: FinalizeRequest) {
+async fn finalize_until_final(gateway: &dyn Gateway, mut outcome: Outcome, mut finalize: FinalizeRequest) {
     let was_asked = matches!(outcome, Outcome::ActionRequired(..));
     for round in 1.. {
         let Outcome::ActionRequired(action, _) = outcome else { break };
@@ -112,12 +112,12 @@ fn key(name: &str, operation: OperationKind) -> IdempotencyKey {
 }
 
 /// Every operation of the adapter, with answers of every kind.
-async fn exercise(stage: &Stage) {
-    let gateway: std::sync::Arc<dyn Gateway> = stage.world.gateways.get(GatewayName::Adyen).unwrap().clone();
+async fn exercise(env: &TestEnvironment) {
+    let gateway: std::sync::Arc<dyn Gateway> = env.flow_context.gateways.get(GatewayName::Adyen).unwrap().clone();
     let customer = CustomerId::new("927751142").unwrap();
     let token = |stored: &str| StoredToken(SecretString::new(format!("{stored}:shopper")));
     let money = |minor, code: &str| Money::new(minor, Currency::new(code).unwrap());
-    let stored = stage.adyen.store_method("shopper");
+    let stored = env.adyen.store_method("shopper");
     let pay = |name: &str, amount| MerchantInitiated {
         key: key(name, OperationKind::Authorise),
         reference: Reference::from_key(&key(name, OperationKind::Purchase)),
@@ -130,17 +130,17 @@ async fn exercise(stage: &Stage) {
         let _ = gateway.authorise(&pay(&name, money(5000, code))).await;
     }
     for code in ["2", "12", "38", "6"] {
-        stage.adyen.refuse_next(&stored, code);
+        env.adyen.decline_next_with(&stored, code);
         let _ = gateway.authorise(&pay(&format!("refused {code}"), money(999, "USD"))).await;
     }
     for result in ["Pending", "Received", "Error", "Cancelled"] {
-        stage.adyen.answer_next(&stored, result);
+        env.adyen.set_next_result_code(&stored, result);
         let _ = gateway.authorise(&pay(result, money(999, "USD"))).await;
     }
     let _ = gateway.charge(&pay("charge", money(999, "EUR"))).await;
     let _ = gateway.charge(&pay("with another account's key", money(999, "EUR"))).await;
-    stage.adyen.process();
-    for payment in stage.adyen.payments().into_iter().take(2) {
+    env.adyen.process();
+    for payment in env.adyen.payments().into_iter().take(2) {
         let external_payment_id = ExternalPaymentId::new(&payment.psp_reference).unwrap();
         let reference = Reference::parse(&payment.reference).unwrap();
         let amount = money(5000, &payment.currency);
@@ -153,7 +153,7 @@ async fn exercise(stage: &Stage) {
             authorised_at: None,
         };
         let _ = gateway.capture(&capture).await;
-        stage.adyen.process();
+        env.adyen.process();
         let refund = RefundRequest {
             key: operation(OperationKind::Refund),
             reference: Reference::from_key(&operation(OperationKind::Refund)),
@@ -162,35 +162,35 @@ async fn exercise(stage: &Stage) {
             captured: amount,
         };
         let _ = gateway.refund(&refund).await;
-        stage.adyen.process();
+        env.adyen.process();
     }
     for (name, target) in [
-        ("by id", CancelTarget::Payment(ExternalPaymentId::new(&stage.adyen.payments()[2].psp_reference).unwrap())),
+        ("by id", CancelTarget::Payment(ExternalPaymentId::new(&env.adyen.payments()[2].psp_reference).unwrap())),
         (
             "by reference",
-            CancelTarget::Reference { reference: Reference::parse(&stage.adyen.payments()[3].reference).unwrap(), started: None },
+            CancelTarget::Reference { reference: Reference::parse(&env.adyen.payments()[3].reference).unwrap(), pending_id: None },
         ),
     ] {
         let reference = Reference::from_key(&key(name, OperationKind::Cancel));
         let _ = gateway.cancel(&CancelRequest { key: key(name, OperationKind::Cancel), reference, target }).await;
     }
-    stage.adyen.process();
+    env.adyen.process();
     let delete = DeleteDetailsRequest { key: key("delete", OperationKind::Delete), token: token(&stored), customer: customer.clone() };
     let _ = gateway.delete_details(&delete).await;
     let _ = gateway.authorise(&pay("with deleted details", money(999, "USD"))).await;
-    purchases(stage, gateway.as_ref()).await;
-    stage.adyen.accept_api_keys(&["another"]);
+    purchases(env, gateway.as_ref()).await;
+    env.adyen.accept_api_keys(&["another"]);
     let _ = gateway.authorise(&pay("without credentials", money(999, "USD"))).await;
 }
 
 #[tokio::test]
-async fn everything_that_is_sent_to_adyen_and_simulated_of_it_keeps_to_its_checkout_spec() {
-    let Some(folder) = specs("everything_that_is_sent_to_adyen_and_simulated_of_it_keeps_to_its_checkout_spec") else { return };
+async fn every_request_to_adyen_and_simulated_answer_matches_its_checkout_spec() {
+    let Some(folder) = specs("every_request_to_adyen_and_simulated_answer_matches_its_checkout_spec") else { return };
     let mut spec = Spec::read(&folder, "adyen/CheckoutService-v71.json");
-    let stage = Stage::default();
-    exercise(&stage).await;
+    let env = TestEnvironment::default();
+    exercise(&env).await;
     let mut checked = BTreeSet::new();
-    for call in stage.road.calls() {
+    for call in env.network.calls() {
         checked.insert(spec.check("/v71", &call));
     }
     for (operation, statuses) in [
@@ -209,25 +209,25 @@ async fn everything_that_is_sent_to_adyen_and_simulated_of_it_keeps_to_its_check
 }
 
 #[tokio::test]
-async fn everything_that_a_purchase_can_come_to_is_among_what_is_checked() {
-    let stage = Stage::default();
-    exercise(&stage).await;
-    let calls = stage.road.calls();
-    let results: BTreeSet<&str> = calls.iter().filter_map(|call| call.answered["resultCode"].as_str()).collect();
+async fn every_outcome_of_a_purchase_is_among_the_checked_ones() {
+    let env = TestEnvironment::default();
+    exercise(&env).await;
+    let calls = env.network.calls();
+    let results: BTreeSet<&str> = calls.iter().filter_map(|call| call.response_body["resultCode"].as_str()).collect();
     for result in
         ["Authorised", "Refused", "Error", "Cancelled", "Pending", "Received", "RedirectShopper", "IdentifyShopper", "ChallengeShopper"]
     {
         assert!(results.contains(result), "{result} is not among {results:?}");
     }
-    let stored = calls.iter().filter(|call| !call.answered["additionalData"]["tokenization.storedPaymentMethodId"].is_null()).count();
+    let stored = calls.iter().filter(|call| !call.response_body["additionalData"]["tokenization.storedPaymentMethodId"].is_null()).count();
     assert!(stored >= 4, "purchases and storings that left a token: {stored}");
 }
 
 /// A reversal, which the adapter never asks for and the simulator can do.
-fn reverse(adyen: &Adyen, psp_reference: &str) {
+fn reverse(adyen: &AdyenSimulator, psp_reference: &str) {
     adyen.accept_api_keys(&[ADYEN_API_KEY]);
     let headers = [("x-api-key", ADYEN_API_KEY)].map(|(name, value)| (name.parse().unwrap(), value.parse().unwrap()));
-    let answer = adyen.handle(&PeerRequest {
+    let answer = adyen.handle(&ServerRequest {
         method: Method::POST,
         path: format!("/v71/payments/{psp_reference}/reversals"),
         query: Vec::new(),
@@ -242,22 +242,22 @@ fn reverse(adyen: &Adyen, psp_reference: &str) {
 async fn every_notification_that_is_simulated_keeps_to_adyens_webhook_spec() {
     let Some(folder) = specs("every_notification_that_is_simulated_keeps_to_adyens_webhook_spec") else { return };
     let mut spec = Spec::read(&folder, "adyen/Webhooks-v1.json");
-    let stage = Stage::default();
-    exercise(&stage).await;
-    let adyen = &stage.adyen;
+    let env = TestEnvironment::default();
+    exercise(&env).await;
+    let adyen = &env.adyen;
     let of = |index: usize| adyen.payments()[index].psp_reference.clone();
     adyen.capture_fails_later(&of(0));
-    adyen.capture_again(&of(0));
+    adyen.recapture(&of(0));
     adyen.charge_back(&of(1));
     adyen.reverse_chargeback(&of(1));
     adyen.expire(&of(4));
-    let held = adyen.payments().into_iter().find(|payment| payment.state == sandbox::adyen::PaymentState::Authorised).unwrap();
+    let held = adyen.payments().into_iter().find(|payment| payment.state == sandbox::simulators::adyen::PaymentState::Authorised).unwrap();
     reverse(adyen, &held.psp_reference);
     let mut bodies = adyen.take_notifications();
     for code in ["REFUND", "CAPTURE", "CANCELLATION"] {
         bodies.push(adyen.notification(code, false, "0PERAT0R00000001", &of(0), &adyen.payments()[0].reference));
     }
-    bodies.push(adyen.notification_of("REFUND_FAILED", "0PERAT0R00000002", &of(0), &adyen.payments()[0].reference, ("USD", 999)));
+    bodies.push(adyen.notification_with_amount("REFUND_FAILED", "0PERAT0R00000002", &of(0), &adyen.payments()[0].reference, ("USD", 999)));
     let mut kinds = BTreeMap::new();
     for body in bodies {
         let body: Value = serde_json::from_str(&body).unwrap();
@@ -291,12 +291,12 @@ async fn every_notification_that_is_simulated_keeps_to_adyens_webhook_spec() {
 async fn every_notification_about_stored_details_keeps_to_adyens_tokenization_spec() {
     let Some(folder) = specs("every_notification_about_stored_details_keeps_to_adyens_tokenization_spec") else { return };
     let mut spec = Spec::read(&folder, "adyen/TokenizationNotification-v1.json");
-    let stage = Stage::default();
-    exercise(&stage).await;
-    let mut bodies: Vec<String> = stage.adyen.take_created().into_iter().map(|(_, body)| body).collect();
+    let env = TestEnvironment::default();
+    exercise(&env).await;
+    let mut bodies: Vec<String> = env.adyen.take_tokenization_webhooks().into_iter().map(|(_, body)| body).collect();
     assert!(bodies.len() >= 4, "every purchase that stored details is told: {}", bodies.len());
     let kinds = ["created", "updated", "alreadyExisting", "disabled"].map(|kind| format!("recurring.token.{kind}"));
-    bodies.extend(kinds.iter().map(|kind| stage.adyen.tokenization(kind, "8415718415718415", "927751142").1));
+    bodies.extend(kinds.iter().map(|kind| env.adyen.tokenization_webhook(kind, "8415718415718415", "927751142").1));
     for body in bodies {
         let body: Value = serde_json::from_str(&body).unwrap();
         let kind = body["type"].as_str().unwrap();

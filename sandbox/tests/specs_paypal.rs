@@ -14,19 +14,19 @@ use std::time::Duration;
 
 use connector::clock::Clock as _;
 use connector::gateway::{CancelTarget, DeclineClass, DeleteDetailsRequest, Gateway, OperationKind};
-use sandbox::house::House;
-use sandbox::peer::Call;
+use sandbox::simulators::network::NetworkCall;
+use sandbox::simulators::simulated_gateway::SimulatedGateway;
 use serde_json::{Value, json};
 
+#[path = "paypal/harness.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod harness;
 #[path = "paypal/requests.rs"]
 #[allow(dead_code, reason = "shared with the other tests")]
 mod requests;
-#[path = "paypal/world.rs"]
-#[allow(dead_code, reason = "shared with the other tests")]
-mod world;
 
+use harness::{PayPalHarness, money, token};
 use requests::{action, cancel, capture, customer, finalize, key, payment, purchase, refund};
-use world::{World, money, token};
 
 /// The folder with the specs; says so if there is none.
 fn specs(test: &str) -> Option<PathBuf> {
@@ -72,7 +72,7 @@ impl Spec {
         told.filter(|told| !newer(told)).map(|(error, place)| format!("{error} at {place}")).collect()
     }
 
-    fn operation(&self, call: &Call) -> Option<Value> {
+    fn operation(&self, call: &NetworkCall) -> Option<Value> {
         let segments: Vec<&str> = call.path.split('/').collect();
         let paths = self.file["paths"].as_object().unwrap();
         let fits = |template: &&String| {
@@ -89,61 +89,61 @@ fn schema(content: &Value) -> Option<Value> {
 }
 
 /// Every operation of the adapter, with answers of every kind.
-async fn exercise(world: &World) {
-    let gateway = &world.adapter;
+async fn exercise(harness: &PayPalHarness) {
+    let gateway = &harness.adapter;
     for (attempt, amount) in [("eur", money(999, "EUR")), ("jpy", money(500, "JPY")), ("huf", money(199_000, "HUF"))] {
-        let held = requests::done(gateway.authorise(&payment(amount, &world.token, attempt)).await).external_payment_id.unwrap();
+        let held = requests::done(gateway.authorise(&payment(amount, &harness.token, attempt)).await).external_payment_id.unwrap();
         let taken = requests::done(gateway.capture(&capture(amount, &held, attempt)).await).external_payment_id.unwrap();
         requests::done(gateway.refund(&refund(amount, amount, &taken, attempt)).await);
         requests::declined(gateway.refund(&refund(amount, amount, &taken, &format!("{attempt} again"))).await);
     }
     for class in [DeclineClass::Soft, DeclineClass::NeedsCustomer, DeclineClass::NeedsNewDetails, DeclineClass::Hard, DeclineClass::Risk] {
-        House::refuse_next(world.simulator.as_ref(), &world.token, class);
-        requests::declined(gateway.authorise(&payment(world.amount, &world.token, class.as_str())).await);
+        SimulatedGateway::decline_next(harness.simulator.as_ref(), &harness.token, class);
+        requests::declined(gateway.authorise(&payment(harness.amount, &harness.token, class.as_str())).await);
     }
-    world.simulator.decline_inside_next(&world.token);
-    requests::declined(gateway.charge(&payment(world.amount, &world.token, "inside")).await);
-    world.simulator.pend_next(&world.token);
-    requests::received(gateway.charge(&payment(world.amount, &world.token, "pending")).await);
-    world.simulator.be_silent_next(&world.token);
-    requests::done(gateway.charge(&payment(world.amount, &world.token, "silent")).await);
-    world.simulator.process();
-    let voided = requests::authorise(world, "void").await;
+    harness.simulator.decline_inside_next_order(&harness.token);
+    requests::declined(gateway.charge(&payment(harness.amount, &harness.token, "inside")).await);
+    harness.simulator.leave_next_pending(&harness.token);
+    requests::received(gateway.charge(&payment(harness.amount, &harness.token, "pending")).await);
+    harness.simulator.omit_payment_from_next_answer(&harness.token);
+    requests::done(gateway.charge(&payment(harness.amount, &harness.token, "silent")).await);
+    harness.simulator.process();
+    let voided = requests::authorise(harness, "void").await;
     for attempt in ["void", "void again"] {
         requests::done(gateway.cancel(&cancel(attempt, CancelTarget::Payment(voided.clone()))).await);
     }
-    let mut old = capture(world.amount, &requests::authorise(world, "old").await, "old");
-    old.authorised_at = Some(world.clock.now());
-    world.clock.advance(Duration::from_secs(5 * 24 * 3_600));
+    let mut old = capture(harness.amount, &requests::authorise(harness, "old").await, "old");
+    old.authorised_at = Some(harness.clock.now());
+    harness.clock.advance(Duration::from_secs(5 * 24 * 3_600));
     requests::done(gateway.capture(&old).await);
-    for amount in [world.amount, money(0, "EUR")] {
+    for amount in [harness.amount, money(0, "EUR")] {
         let request = purchase(amount, &amount.to_string());
         let (payload, operation) = action(gateway.start_purchase(&request).await);
-        requests::declined(gateway.finalize(&finalize(&request, operation.started.as_deref(), Value::Null)).await);
-        world.simulator.agree(&payload);
-        requests::done(gateway.finalize(&finalize(&request, operation.started.as_deref(), Value::Null)).await);
+        requests::declined(gateway.finalize(&finalize(&request, operation.pending_id.as_deref(), Value::Null)).await);
+        harness.simulator.complete_action(&payload);
+        requests::done(gateway.finalize(&finalize(&request, operation.pending_id.as_deref(), Value::Null)).await);
     }
-    let expiring = requests::authorise(world, "expiring").await;
-    world.simulator.expire(expiring.as_str());
-    let disputed = requests::captured(world, "disputed").await;
-    world.simulator.charge_back(disputed.as_str());
-    let delete = DeleteDetailsRequest { key: key(OperationKind::Delete, "1"), token: token(&world.token), customer: customer() };
+    let expiring = requests::authorise(harness, "expiring").await;
+    harness.simulator.expire(expiring.as_str());
+    let disputed = requests::captured(harness, "disputed").await;
+    harness.simulator.charge_back(disputed.as_str());
+    let delete = DeleteDetailsRequest { key: key(OperationKind::Delete, "1"), token: token(&harness.token), customer: customer() };
     requests::done(gateway.delete_details(&delete).await);
 }
 
 #[tokio::test]
-async fn everything_that_is_sent_to_paypal_and_simulated_of_it_keeps_to_its_specs() {
-    let Some(folder) = specs("everything_that_is_sent_to_paypal_and_simulated_of_it_keeps_to_its_specs") else { return };
+async fn every_request_to_paypal_and_simulated_answer_matches_its_specs() {
+    let Some(folder) = specs("every_request_to_paypal_and_simulated_answer_matches_its_specs") else { return };
     let files = ["checkout_orders_v2.json", "payments_payment_v2.json", "vault_payment_tokens_v3.json", "notifications_webhooks_v1.json"];
     let mut specs: Vec<Spec> = files.iter().map(|file| Spec::new(&folder, file)).collect();
-    let world = World::new(money(999, "EUR"));
-    exercise(&world).await;
-    world.simulator.show_certificate(None);
-    for posted in world.simulator.take_notifications().into_iter().take(3) {
-        assert!(world.adapter.read_notification(&posted.headers, &posted.body).await.is_ok());
+    let harness = PayPalHarness::new(money(999, "EUR"));
+    exercise(&harness).await;
+    harness.simulator.set_certificate(None);
+    for posted in harness.simulator.take_notifications().into_iter().take(3) {
+        assert!(harness.adapter.read_notification(&posted.headers, &posted.body).await.is_ok());
     }
     let mut checked = BTreeMap::new();
-    for call in world.road.calls() {
+    for call in harness.network.calls() {
         // OAuth and the certificates have no file.
         if call.path.starts_with("/v1/oauth2") || call.path.contains("/certs/") {
             continue;
@@ -152,7 +152,7 @@ async fn everything_that_is_sent_to_paypal_and_simulated_of_it_keeps_to_its_spec
         let (spec, operation) = found.unwrap_or_else(|| panic!("{} {} is no operation of PayPal's", call.method, call.path));
         let what = format!("{} {} {:?}", call.method, call.path, call.status);
         if let Some(schema) = operation.get("requestBody").and_then(schema) {
-            assert_eq!(spec.errors(&schema, &call.sent), Vec::<String>::new(), "request of {what}: {}", call.sent);
+            assert_eq!(spec.errors(&schema, &call.request_body), Vec::<String>::new(), "request of {what}: {}", call.request_body);
         }
         let status = call.status.unwrap().to_string();
         let answer = operation["responses"].get(&status).or_else(|| operation["responses"].get("default"));
@@ -163,8 +163,8 @@ async fn everything_that_is_sent_to_paypal_and_simulated_of_it_keeps_to_its_spec
             let step = |step: &str| spec.file["paths"][format!("/v2/checkout/orders/{{id}}/{step}")]["post"]["responses"]["422"].clone();
             schemas.extend(["authorize", "capture"].iter().filter_map(|name| schema(&step(name))));
         }
-        let told: Vec<_> = schemas.iter().map(|schema| spec.errors(schema, &call.answered)).collect();
-        assert!(told.is_empty() || told.iter().any(Vec::is_empty), "answer of {what}: {} {told:?}", call.answered);
+        let told: Vec<_> = schemas.iter().map(|schema| spec.errors(schema, &call.response_body)).collect();
+        assert!(told.is_empty() || told.iter().any(Vec::is_empty), "answer of {what}: {} {told:?}", call.response_body);
         *checked.entry(operation["operationId"].as_str().unwrap().to_owned()).or_insert(0) += 1;
     }
     let expected = [
@@ -198,10 +198,10 @@ async fn every_notification_that_is_simulated_keeps_to_paypals_specs() {
         ("payment_token", (Spec::new(&folder, vault), "payment_token_response")),
     ]
     .into();
-    let world = World::new(money(999, "EUR"));
-    exercise(&world).await;
+    let harness = PayPalHarness::new(money(999, "EUR"));
+    exercise(&harness).await;
     let mut kinds = BTreeMap::new();
-    for posted in world.simulator.take_notifications() {
+    for posted in harness.simulator.take_notifications() {
         let event: Value = serde_json::from_slice(&posted.body).unwrap();
         assert_eq!(events.errors(&json!({ "$ref": "#/components/schemas/event" }), &event), Vec::<String>::new(), "{event}");
         let (spec, name) = resources.get_mut(event["resource_type"].as_str().unwrap()).unwrap();

@@ -13,19 +13,19 @@ use std::path::PathBuf;
 
 use connector::gateway::{CancelTarget, DeclineClass, DeleteDetailsRequest, Gateway, InquiryRequest, OperationKind, Reference};
 use connector::http::Method;
-use sandbox::house::House;
-use sandbox::peer::{Peer as _, PeerRequest};
+use sandbox::simulators::network::{ServerRequest, SimulatedServer as _};
+use sandbox::simulators::simulated_gateway::SimulatedGateway;
 use serde_json::{Value, json};
 
+#[path = "stripe/harness.rs"]
+#[allow(dead_code, reason = "shared with the other tests")]
+mod harness;
 #[path = "stripe/requests.rs"]
 #[allow(dead_code, reason = "shared with the other tests")]
 mod requests;
-#[path = "stripe/world.rs"]
-#[allow(dead_code, reason = "shared with the other tests")]
-mod world;
 
+use harness::{StripeHarness, form, money, token};
 use requests::{action, cancel, capture, customer, finalize, key, payment, purchase, refund};
-use world::{World, form, money, token};
 
 /// The folder with the specs; says so if there is none.
 fn specs(test: &str) -> Option<PathBuf> {
@@ -76,7 +76,7 @@ impl Spec {
         self.validators[&key].iter_errors(instance).map(|error| format!("{error} at {}", error.instance_path())).collect()
     }
 
-    fn operation(&self, request: &PeerRequest) -> Option<Value> {
+    fn operation(&self, request: &ServerRequest) -> Option<Value> {
         let segments: Vec<&str> = request.path.split('/').collect();
         let paths = self.file["paths"].as_object().unwrap();
         let fits = |template: &&String| {
@@ -117,53 +117,53 @@ fn tree(pairs: &[(String, String)]) -> Value {
 }
 
 /// Every operation of the adapter, with answers of every kind.
-async fn exercise(world: &World) {
-    let (gateway, simulator) = (&world.adapter, &world.simulator);
+async fn exercise(harness: &StripeHarness) {
+    let (gateway, simulator) = (&harness.adapter, &harness.simulator);
     for (attempt, amount) in [("eur", money(999, "EUR")), ("jpy", money(500, "JPY")), ("isk", money(1_990, "ISK"))] {
-        let held = requests::done(gateway.authorise(&payment(amount, &world.token, attempt)).await).external_payment_id.unwrap();
+        let held = requests::done(gateway.authorise(&payment(amount, &harness.token, attempt)).await).external_payment_id.unwrap();
         requests::done(gateway.capture(&capture(amount, &held, attempt)).await);
         requests::done(gateway.refund(&refund(amount, amount, &held, attempt)).await);
         requests::declined(gateway.refund(&refund(amount, amount, &held, &format!("{attempt} again"))).await);
     }
     for class in [DeclineClass::Soft, DeclineClass::NeedsCustomer, DeclineClass::NeedsNewDetails, DeclineClass::Hard, DeclineClass::Risk] {
-        House::refuse_next(simulator.as_ref(), &world.token, class);
-        requests::declined(gateway.authorise(&payment(world.amount, &world.token, class.as_str())).await);
+        SimulatedGateway::decline_next(simulator.as_ref(), &harness.token, class);
+        requests::declined(gateway.authorise(&payment(harness.amount, &harness.token, class.as_str())).await);
     }
-    simulator.process_next(&world.token, None);
-    requests::received(gateway.charge(&payment(world.amount, &world.token, "processing")).await);
-    simulator.next_refund_is("pending");
-    let taken = requests::done(gateway.charge(&payment(world.amount, &world.token, "charge")).await).external_payment_id.unwrap();
-    requests::received(gateway.refund(&refund(money(400, "EUR"), world.amount, &taken, "pending")).await);
+    simulator.leave_next_processing(&harness.token, None);
+    requests::received(gateway.charge(&payment(harness.amount, &harness.token, "processing")).await);
+    simulator.set_next_refund_status("pending");
+    let taken = requests::done(gateway.charge(&payment(harness.amount, &harness.token, "charge")).await).external_payment_id.unwrap();
+    requests::received(gateway.refund(&refund(money(400, "EUR"), harness.amount, &taken, "pending")).await);
     simulator.process();
-    simulator.refund_fails_later(&simulator.refunds().last().unwrap().0);
-    let released = requests::authorise(world, "release").await;
+    simulator.fail_refund_later(&simulator.refunds().last().unwrap().0);
+    let released = requests::authorise(harness, "release").await;
     for attempt in ["release", "release again"] {
         let target = CancelTarget::Payment(released.clone());
         requests::done(
             gateway.cancel(&connector::gateway::CancelRequest { reference: reference("release"), ..cancel(attempt, target) }).await,
         );
     }
-    ask(world, OperationKind::Authorise, "eur").await;
-    ask(world, OperationKind::Charge, "never made").await;
-    let paid = purchase(world.amount, &simulator.collect("pm_card_visa", 1), "paid");
+    ask(harness, OperationKind::Authorise, "eur").await;
+    ask(harness, OperationKind::Charge, "never made").await;
+    let paid = purchase(harness.amount, &simulator.tokenize_card("pm_card_visa", 1), "paid");
     requests::done(gateway.start_purchase(&paid).await);
-    for amount in [world.amount, money(0, "EUR")] {
-        let method = simulator.collect("pm_card_authenticationRequired", u32::from(amount.is_zero()));
+    for amount in [harness.amount, money(0, "EUR")] {
+        let method = simulator.tokenize_card("pm_card_authenticationRequired", u32::from(amount.is_zero()));
         let request = purchase(amount, &method, &amount.to_string());
         let (payload, operation) = action(gateway.start_purchase(&request).await);
-        simulator.agree(&payload);
-        requests::done(gateway.finalize(&finalize(&request, operation.started.as_deref(), Value::Null)).await);
+        simulator.complete_action(&payload);
+        requests::done(gateway.finalize(&finalize(&request, operation.pending_id.as_deref(), Value::Null)).await);
     }
-    let refused = purchase(money(0, "EUR"), &simulator.collect("pm_card_chargeDeclined", 3), "refused");
+    let refused = purchase(money(0, "EUR"), &simulator.tokenize_card("pm_card_chargeDeclined", 3), "refused");
     requests::declined(gateway.start_purchase(&refused).await);
-    let lapsing = requests::authorise(world, "lapsing").await;
+    let lapsing = requests::authorise(harness, "lapsing").await;
     simulator.expire(lapsing.as_str());
-    let disputed = requests::captured(world, "disputed").await;
+    let disputed = requests::captured(harness, "disputed").await;
     simulator.charge_back(disputed.as_str());
     simulator.close_dispute(disputed.as_str(), true);
-    simulator.card_is_renewed(&world.token);
+    simulator.update_card_automatically(&harness.token);
     for attempt in ["1", "2"] {
-        let delete = DeleteDetailsRequest { key: key(OperationKind::Delete, attempt), token: token(&world.token), customer: customer() };
+        let delete = DeleteDetailsRequest { key: key(OperationKind::Delete, attempt), token: token(&harness.token), customer: customer() };
         requests::done(gateway.delete_details(&delete).await);
     }
 }
@@ -172,24 +172,24 @@ fn reference(attempt: &str) -> Reference {
     Reference::from_key(&key(OperationKind::Authorise, attempt))
 }
 
-async fn ask(world: &World, operation: OperationKind, attempt: &str) {
+async fn ask(harness: &StripeHarness, operation: OperationKind, attempt: &str) {
     let question = InquiryRequest {
         operation,
         key: key(OperationKind::Authorise, attempt),
         reference: reference(attempt),
         external_payment_id: None,
-        amount: Some(world.amount),
+        amount: Some(harness.amount),
     };
-    assert!(world.adapter.inquire(&question).await.is_ok());
+    assert!(harness.adapter.inquire(&question).await.is_ok());
 }
 
 #[tokio::test]
-async fn everything_that_is_sent_to_stripe_and_simulated_of_it_keeps_to_its_spec() {
-    let Some(folder) = specs("everything_that_is_sent_to_stripe_and_simulated_of_it_keeps_to_its_spec") else { return };
+async fn every_request_to_stripe_and_simulated_answer_matches_its_spec() {
+    let Some(folder) = specs("every_request_to_stripe_and_simulated_answer_matches_its_spec") else { return };
     let mut spec = Spec::new(&folder);
-    let world = World::new(money(999, "EUR"));
-    exercise(&world).await;
-    let (sent, calls) = (world.sent.lock().unwrap().clone(), world.road.calls());
+    let harness = StripeHarness::new(money(999, "EUR"));
+    exercise(&harness).await;
+    let (sent, calls) = (harness.sent.lock().unwrap().clone(), harness.network.calls());
     assert_eq!(sent.len(), calls.len());
     let mut checked = BTreeMap::new();
     for (request, call) in sent.iter().zip(&calls) {
@@ -209,7 +209,7 @@ async fn everything_that_is_sent_to_stripe_and_simulated_of_it_keeps_to_its_spec
         }
         let answer = operation["responses"].get(call.status.unwrap().to_string()).unwrap_or(&operation["responses"]["default"]);
         let schema = answer.pointer("/content/application~1json/schema").unwrap().clone();
-        assert_eq!(spec.errors(&schema, &call.answered), Vec::<String>::new(), "answer of {what}: {}", call.answered);
+        assert_eq!(spec.errors(&schema, &call.response_body), Vec::<String>::new(), "answer of {what}: {}", call.response_body);
         *checked.entry(operation["operationId"].as_str().unwrap().to_owned()).or_insert(0) += 1;
     }
     for operation in [
@@ -231,10 +231,10 @@ async fn everything_that_is_sent_to_stripe_and_simulated_of_it_keeps_to_its_spec
         assert!(checked.contains_key(operation), "{operation} is not among {checked:?}");
     }
     // What the adapter never reads, and the simulator has all the same.
-    for path in ["/v1/setup_intents", &format!("/v1/refunds/{}", world.simulator.refunds()[0].0)] {
+    for path in ["/v1/setup_intents", &format!("/v1/refunds/{}", harness.simulator.refunds()[0].0)] {
         let request =
-            PeerRequest { method: Method::GET, path: path.to_owned(), query: Vec::new(), body: bytes::Bytes::new(), ..sent[0].clone() };
-        let answer: Value = serde_json::from_slice(&world.simulator.handle(&request).body).unwrap();
+            ServerRequest { method: Method::GET, path: path.to_owned(), query: Vec::new(), body: bytes::Bytes::new(), ..sent[0].clone() };
+        let answer: Value = serde_json::from_slice(&harness.simulator.handle(&request).body).unwrap();
         let schema = spec.operation(&request).unwrap().pointer("/responses/200/content/application~1json/schema").unwrap().clone();
         assert_eq!(spec.errors(&schema, &answer), Vec::<String>::new(), "{path}: {answer}");
     }
@@ -244,11 +244,11 @@ async fn everything_that_is_sent_to_stripe_and_simulated_of_it_keeps_to_its_spec
 async fn every_event_that_is_simulated_keeps_to_stripes_spec() {
     let Some(folder) = specs("every_event_that_is_simulated_keeps_to_stripes_spec") else { return };
     let mut spec = Spec::new(&folder);
-    let world = World::new(money(999, "EUR"));
-    exercise(&world).await;
+    let harness = StripeHarness::new(money(999, "EUR"));
+    exercise(&harness).await;
     let mut kinds = BTreeMap::new();
-    for posted in world.simulator.take_notifications() {
-        assert!(world.adapter.read_notification(&posted.headers, &posted.body).await.is_ok());
+    for posted in harness.simulator.take_notifications() {
+        assert!(harness.adapter.read_notification(&posted.headers, &posted.body).await.is_ok());
         let event: Value = serde_json::from_slice(&posted.body).unwrap();
         assert_eq!(spec.errors(&json!({ "$ref": "#/components/schemas/event" }), &event), Vec::<String>::new(), "{event}");
         let object = &event["data"]["object"];
@@ -311,7 +311,7 @@ fn a_request_that_breaks_the_spec_would_be_found() {
         assert!(!spec.errors(&schema, &bad).is_empty(), "{name}");
     }
     let schema = json!({ "$ref": "#/components/schemas/payment_intent" });
-    let mut intent = world::foreign_intent("order-17");
+    let mut intent = harness::foreign_intent("order-17");
     let more =
         json!({ "confirmation_method": "automatic", "created": 1, "livemode": false, "payment_method_types": ["card"], "customer": null });
     intent.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());

@@ -19,7 +19,7 @@ pub struct Timestamp(i64);
 /// A text or number that is no point in time.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("not a point in time: expected RFC 3339 such as 2026-11-07T19:55:41Z, or unix seconds")]
-pub struct NotATime;
+pub struct InvalidTimestamp;
 
 impl Timestamp {
     /// From milliseconds since the epoch.
@@ -50,18 +50,18 @@ impl Timestamp {
     /// "Webhook subscription topics"). The result is the same instant either way.
     ///
     /// # Errors
-    /// [`NotATime`] for anything else.
-    pub fn parse_rfc3339(text: &str) -> Result<Self, NotATime> {
-        let parsed = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| NotATime)?;
-        i64::try_from(parsed.unix_timestamp_nanos().div_euclid(1_000_000)).map(Self).map_err(|_| NotATime)
+    /// [`InvalidTimestamp`] for anything else.
+    pub fn parse_rfc3339(text: &str) -> Result<Self, InvalidTimestamp> {
+        let parsed = OffsetDateTime::parse(text, &Rfc3339).map_err(|_| InvalidTimestamp)?;
+        i64::try_from(parsed.unix_timestamp_nanos().div_euclid(1_000_000)).map(Self).map_err(|_| InvalidTimestamp)
     }
 
     /// Reads the date of an HTTP header such as `Sun, 06 Nov 1994 08:49:37 GMT` (RFC 9110, section 5.6.7, the preferred form).
     ///
     /// # Errors
-    /// [`NotATime`] for anything else.
-    pub fn parse_http_date(text: &str) -> Result<Self, NotATime> {
-        let parsed = OffsetDateTime::parse(text, &Rfc2822).map_err(|_| NotATime)?;
+    /// [`InvalidTimestamp`] for anything else.
+    pub fn parse_http_date(text: &str) -> Result<Self, InvalidTimestamp> {
+        let parsed = OffsetDateTime::parse(text, &Rfc2822).map_err(|_| InvalidTimestamp)?;
         Ok(Self::from_secs(parsed.unix_timestamp()))
     }
 
@@ -126,9 +126,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_time_is_refused() {
+    fn an_invalid_timestamp_is_refused() {
         for text in ["", "tomorrow", "2019-03-06", "2019-13-06T08:43:20Z", "2019-03-06T08:43:20"] {
-            assert_eq!(Timestamp::parse_rfc3339(text), Err(NotATime), "{text}");
+            assert_eq!(Timestamp::parse_rfc3339(text), Err(InvalidTimestamp), "{text}");
         }
     }
 
@@ -136,7 +136,7 @@ mod tests {
     fn the_date_of_an_answer_is_read_and_nothing_else_is() {
         assert_eq!(Timestamp::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").map(Timestamp::secs), Ok(784_111_777));
         for text in ["", "1994-11-06", "Sunday, 06-Nov-94 08:49:37 GMT"] {
-            assert_eq!(Timestamp::parse_http_date(text), Err(NotATime), "{text}");
+            assert_eq!(Timestamp::parse_http_date(text), Err(InvalidTimestamp), "{text}");
         }
     }
 

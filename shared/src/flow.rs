@@ -15,11 +15,11 @@ use crate::journal::store::Store;
 use crate::metrics::Metrics;
 use crate::secret::SecretString;
 
-/// Everything that a flow works with.
+/// The dependencies of a flow.
 #[derive(Clone)]
-pub struct World {
+pub struct FlowContext {
     /// The publisher's rules.
-    pub rules: Arc<Rules>,
+    pub policy: Arc<BillingPolicy>,
     /// Cleeng's Core API.
     pub cleeng: Arc<dyn Cleeng>,
     /// The gateways.
@@ -84,11 +84,11 @@ impl Requeue for NoRequeue {
 
 /// The settings that flows decide by.
 #[derive(Clone)]
-pub struct Rules {
+pub struct BillingPolicy {
     /// Whose events are taken.
     pub publisher: PublisherId,
     /// The payment methods that are ours.
-    pub methods: BTreeMap<PaymentMethodId, Method>,
+    pub methods: BTreeMap<PaymentMethodId, PaymentMethodConfig>,
     /// How long a capture waits for its authorisation. Default 60 min.
     pub capture_wait: Duration,
     /// When an acknowledged capture is reported captured.
@@ -117,16 +117,16 @@ pub enum PartialRefunds {
 
 /// A payment method of ours.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Method {
+pub struct PaymentMethodConfig {
     /// The gateway behind it.
     pub gateway: GatewayName,
     /// How renewals are billed.
-    pub billing: Billing,
+    pub billing: BillingMode,
 }
 
 /// How renewals are billed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Billing {
+pub enum BillingMode {
     /// Authorise when the first event comes, capture when the second does.
     AuthoriseThenCapture,
     /// Charge when the capture event comes.
@@ -157,67 +157,73 @@ pub struct Delivery {
 
 /// What became of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Verdict {
+pub enum Disposition {
     /// The event is dealt with, for this stable reason. It leaves the queue.
-    Settled(&'static str),
+    Completed(&'static str),
     /// Nothing of ours. It leaves the queue.
     NotOurs,
     /// An operator has to look, for this stable reason; recorded in the journal and alarmed. It leaves the queue.
     Parked(&'static str),
-    /// Not now. It goes back to the queue.
-    Later {
-        /// The shortest useful wait; nothing for the door's own backoff.
+    /// It cannot be completed now. It goes back to the queue.
+    Retry {
+        /// The shortest useful wait; `None` for the queue consumer's own backoff.
         after: Option<Duration>,
         /// A stable reason.
         reason: &'static str,
     },
 }
 
-/// The story of one webhook.
+/// The flow of one webhook.
 #[async_trait]
 pub trait Flow: Send + Sync {
-    /// The topic that it tells.
+    /// The topic that it handles.
     fn topic(&self) -> Topic;
 
     /// Deals with one delivery, as far as it can be dealt with now. May be called again and again with the same event, at the same time
     /// even, and must then have the effect of one call.
-    async fn settle(&self, world: &World, event: &Verified<Webhook>, delivery: &Delivery) -> Verdict;
+    async fn handle(&self, flow_context: &FlowContext, event: &Verified<Webhook>, delivery: &Delivery) -> Disposition;
 }
 
-/// The story of the gateways' notifications.
+/// The flow of the gateways' notifications.
 #[async_trait]
 pub trait NotificationFlow: Send + Sync {
     /// Deals with one delivery of one item. May be called again and again with the same item, in any order with others, at the same time
     /// even, and must then have the effect of one call of each.
-    async fn settle(&self, world: &World, gateway: GatewayName, item: &Verified<GatewayNotification>, delivery: &Delivery) -> Verdict;
+    async fn handle(
+        &self,
+        flow_context: &FlowContext,
+        gateway: GatewayName,
+        item: &Verified<GatewayNotification>,
+        delivery: &Delivery,
+    ) -> Disposition;
 }
 
-/// Work that no event asks for: whatever is due is looked at, again and again.
+/// A scheduled job over the items that are due.
 #[async_trait]
-pub trait Rounds: Send + Sync {
-    /// Goes round once, as far as the time allows; the next round goes on where this one stopped. May run at the same time as another one.
-    async fn go(&self, world: &World, delivery: &Delivery) -> Tally;
+pub trait ScheduledJob: Send + Sync {
+    /// Runs once, as far as the time allows; the next run continues where this one stopped. Two runs may overlap.
+    async fn run(&self, flow_context: &FlowContext, delivery: &Delivery) -> RunReport;
 }
 
-/// What a round came to.
+/// The counts of one run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Tally {
+pub struct RunReport {
     /// Documents that were due.
     pub due: u32,
-    /// Events that were brought back to their queues.
-    pub brought_back: u32,
+    /// Events that were put back on their queues.
+    pub requeued: u32,
     /// Purchases that came to an end.
-    pub ended: u32,
-    /// Subscriptions whose next event was looked for.
-    pub watched: u32,
-    /// Billing events that never came and were made up for.
-    pub made_up: u32,
-    /// Holds that were released, because nobody will capture them.
+    pub finished: u32,
+    /// Subscriptions whose next event was checked.
+    pub checked: u32,
+    /// Missed billing events that were recovered.
+    pub recovered: u32,
+    /// Obsolete authorisations that were released.
     pub released: u32,
-    /// Subscriptions that are watched from now on.
-    pub found: u32,
-    /// What has to be looked at again later.
-    pub put_off: u32,
-    /// What could not be looked at; the next round tries again.
+    /// Subscriptions that were discovered and are watched from now on.
+    pub discovered: u32,
+    /// Items that are deferred to a later run.
+    pub deferred: u32,
+    /// Items that could not be processed; the next run tries again.
     pub failed: u32,
 }

@@ -16,8 +16,8 @@ use thiserror::Error;
 
 use crate::secret::SecretString;
 
-/// The largest answer that is read, in bytes; a longer one is [`TransportError::Unanswered`].
-pub const MAX_ANSWER_BYTES: usize = 1024 * 1024;
+/// The largest answer that is read, in bytes; a longer one is [`TransportError::NoResponse`].
+pub const MAX_RESPONSE_BYTES: usize = 1024 * 1024;
 
 /// A request to a peer. It has no `Debug`: headers and body hold secrets and personal data.
 #[derive(Clone)]
@@ -110,34 +110,34 @@ impl Response {
 pub enum TransportError {
     /// The request cannot have reached the peer: no connection came about. The effect is known: none.
     #[error("could not connect: {0}")]
-    NotSent(Cause),
+    NotSent(TransportCause),
     /// The request may have reached the peer, the answer did not reach us. The effect is unknown.
     #[error("no answer: {0}")]
-    Unanswered(Cause),
+    NoResponse(TransportCause),
 }
 
 /// The technical cause of a missing answer, without any text of the peer or the URL.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Cause {
+pub enum TransportCause {
     /// The time ran out.
     Timeout,
     /// Name, route, port or TLS failed.
     Connect,
     /// The connection broke.
     Broken,
-    /// The answer is no HTTP, or larger than [`MAX_ANSWER_BYTES`].
-    Garbled,
+    /// The answer is no HTTP, or larger than [`MAX_RESPONSE_BYTES`].
+    Malformed,
     /// The request could not be built; our own mistake.
     BadRequest,
 }
 
-impl fmt::Display for Cause {
+impl fmt::Display for TransportCause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
             Self::Timeout => "timeout",
             Self::Connect => "connect",
             Self::Broken => "broken",
-            Self::Garbled => "garbled",
+            Self::Malformed => "garbled",
             Self::BadRequest => "bad_request",
         })
     }

@@ -70,7 +70,7 @@ pub const MAX_ID_LENGTH: usize = 256;
 /// A text or number that cannot be an id.
 #[derive(Debug, Error, PartialEq, Eq)]
 #[error("not an id: expected a string or a whole number of 1 to 256 visible ASCII characters without '#'")]
-pub struct NotAnId;
+pub struct InvalidId;
 
 /// An identifier of one kind of thing, as normalised text.
 pub struct Id<K>(String, PhantomData<fn() -> K>);
@@ -79,12 +79,12 @@ impl<K> Id<K> {
     /// Reads an id from text; spaces around it are dropped.
     ///
     /// # Errors
-    /// [`NotAnId`] if it is empty, too long, or holds anything but visible ASCII. `#` is refused because journal keys are joined with it.
-    pub fn new(text: impl AsRef<str>) -> Result<Self, NotAnId> {
+    /// [`InvalidId`] if it is empty, too long, or holds anything but visible ASCII. `#` is refused because journal keys are joined with it.
+    pub fn new(text: impl AsRef<str>) -> Result<Self, InvalidId> {
         let text = text.as_ref().trim();
         let visible = text.bytes().all(|b| b.is_ascii_graphic() && b != b'#');
         if text.is_empty() || text.len() > MAX_ID_LENGTH || !visible {
-            return Err(NotAnId);
+            return Err(InvalidId);
         }
         Ok(Self(text.to_owned(), PhantomData))
     }
@@ -92,15 +92,15 @@ impl<K> Id<K> {
     /// Reads an id from a JSON string or whole number.
     ///
     /// # Errors
-    /// [`NotAnId`] for null, booleans, containers, negative or fractional numbers.
-    pub fn from_json(value: &Value) -> Result<Self, NotAnId> {
+    /// [`InvalidId`] for null, booleans, containers, negative or fractional numbers.
+    pub fn from_json(value: &Value) -> Result<Self, InvalidId> {
         match value {
             Value::String(text) => Self::new(text),
             Value::Number(number) => {
                 let text = number.to_string();
-                if text.bytes().all(|b| b.is_ascii_digit()) { Self::new(text) } else { Err(NotAnId) }
+                if text.bytes().all(|b| b.is_ascii_digit()) { Self::new(text) } else { Err(InvalidId) }
             }
-            _ => Err(NotAnId),
+            _ => Err(InvalidId),
         }
     }
 
@@ -202,13 +202,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_id_is_refused() {
+    fn an_invalid_id_is_refused() {
         for value in
             [json!(null), json!(true), json!(1.5), json!(-3), json!(""), json!(" "), json!("a#b"), json!("a b"), json!([1]), json!({})]
         {
-            assert_eq!(SubscriptionId::from_json(&value), Err(NotAnId), "{value}");
+            assert_eq!(SubscriptionId::from_json(&value), Err(InvalidId), "{value}");
         }
-        assert_eq!(SubscriptionId::new("x".repeat(MAX_ID_LENGTH + 1)), Err(NotAnId));
+        assert_eq!(SubscriptionId::new("x".repeat(MAX_ID_LENGTH + 1)), Err(InvalidId));
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What the functions of the Cleeng payment connector have in common.
 //!
-//! | room | duty |
+//! | module | purpose |
 //! |---|---|
 //! | [`cleeng`] | Cleeng's Core API, its webhook envelope and signature |
 //! | [`gateway`] | the [`Gateway`](gateway::Gateway) trait, its outcomes, the registry and the adapters |
@@ -15,19 +15,20 @@
 //!
 //! Nothing that only one function needs lives here.
 
-pub mod billing;
+pub mod checkout;
 pub mod cleeng;
 pub mod clock;
 pub mod flow;
-pub mod front;
+pub mod frontend_api;
 pub mod gateway;
 pub mod http;
 pub mod ids;
 pub mod journal;
 pub mod lambda;
+pub mod manual_review;
 pub mod metrics;
 pub mod money;
-pub mod parked;
-pub mod purchase;
+pub mod payments;
+pub mod renewal;
 pub mod secret;
 pub mod settings;

@@ -1,7 +1,7 @@
 //! Amounts of money: whole minor units and a currency, nothing else. No floats, no rounding: an amount that does not fit is refused.
 //!
 //! Inside the connector the exponent is that of ISO 4217. Gateways differ in a dozen currencies, so an adapter converts at its edge with
-//! its own table and [`Money::in_exponent`].
+//! its own table and [`Money::to_exponent`].
 
 use std::fmt;
 
@@ -210,7 +210,7 @@ impl Money {
     ///
     /// # Errors
     /// [`MoneyError::TooPrecise`] if digits would be lost, [`MoneyError::TooLarge`] if it does not fit.
-    pub fn in_exponent(self, exponent: u8) -> Result<i64, MoneyError> {
+    pub fn to_exponent(self, exponent: u8) -> Result<i64, MoneyError> {
         let own = self.currency.exponent();
         if exponent >= own {
             let factor = 10_i64.checked_pow(u32::from(exponent.saturating_sub(own))).ok_or(MoneyError::TooLarge)?;
@@ -226,7 +226,7 @@ impl Money {
     /// The other way round: minor units of a gateway's exponent back into an amount.
     ///
     /// # Errors
-    /// As [`Money::in_exponent`].
+    /// As [`Money::to_exponent`].
     pub fn from_exponent(minor: i64, exponent: u8, currency: Currency) -> Result<Self, MoneyError> {
         let own = currency.exponent();
         if own >= exponent {
@@ -328,14 +328,14 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_plain_decimal_is_refused() {
+    fn an_invalid_decimal_is_refused() {
         for text in ["", ".", "1.", ".5", "+1", "--1", "1e2", "1,00", " 1", "0x1", "NaN", "1.2.3", "1.-2", "١"] {
             assert_eq!(Money::parse(text, currency("USD")), Err(MoneyError::NotADecimal), "{text:?}");
         }
     }
 
     #[test]
-    fn an_amount_is_told_with_its_currency() {
+    fn an_amount_is_displayed_with_its_currency() {
         assert_eq!(Money::new(-1_250, currency("KWD")).to_string(), "-1.250 KWD");
     }
 
@@ -358,10 +358,10 @@ mod tests {
 
     #[test]
     fn another_exponent_is_exact_or_refused() {
-        assert_eq!(Money::new(500, currency("CLP")).in_exponent(2), Ok(50_000));
-        assert_eq!(Money::new(1_250_000, currency("IDR")).in_exponent(0), Ok(12_500));
+        assert_eq!(Money::new(500, currency("CLP")).to_exponent(2), Ok(50_000));
+        assert_eq!(Money::new(1_250_000, currency("IDR")).to_exponent(0), Ok(12_500));
         assert_eq!(
-            Money::new(1_250_001, currency("IDR")).in_exponent(0),
+            Money::new(1_250_001, currency("IDR")).to_exponent(0),
             Err(MoneyError::TooPrecise { currency: currency("IDR"), allowed: 0 })
         );
     }
@@ -388,7 +388,7 @@ mod tests {
         #[test]
         fn exponents_there_and_back(minor in -1_000_000_000_i64..1_000_000_000, currency in any_currency(), exponent in 0_u8..4) {
             let money = Money::new(minor, currency);
-            if let Ok(scaled) = money.in_exponent(exponent) {
+            if let Ok(scaled) = money.to_exponent(exponent) {
                 prop_assert_eq!(Money::from_exponent(scaled, exponent, currency), Ok(money));
             }
         }

@@ -31,7 +31,7 @@ impl SecretString {
     #[must_use]
     pub fn is_placeholder(&self) -> bool {
         const WORDS: [&str; 6] = ["todo", "tbd", "secret", "password", "none", "null"];
-        const MARKS: [&str; 11] = [
+        const MARKERS: [&str; 11] = [
             "changeme",
             "change-me",
             "change_me",
@@ -47,7 +47,7 @@ impl SecretString {
         let lower = self.0.to_ascii_lowercase();
         let bracketed = (lower.starts_with('<') && lower.ends_with('>')) || lower.starts_with("${") || lower.starts_with("{{");
         let monotonous = lower.chars().next().is_none_or(|first| lower.chars().all(|other| other == first));
-        bracketed || monotonous || WORDS.contains(&lower.as_str()) || MARKS.iter().any(|mark| lower.contains(mark))
+        bracketed || monotonous || WORDS.contains(&lower.as_str()) || MARKERS.iter().any(|mark| lower.contains(mark))
     }
 
     /// Compares without telling by its duration where the texts differ.
@@ -59,9 +59,9 @@ impl SecretString {
 
 /// Named secrets of one peer, each with its values, the current one first.
 #[derive(Clone, Default)]
-pub struct SecretTexts(pub BTreeMap<String, Vec<SecretString>>);
+pub struct NamedSecrets(pub BTreeMap<String, Vec<SecretString>>);
 
-impl SecretTexts {
+impl NamedSecrets {
     /// The values of that name; none if it is not there.
     #[must_use]
     pub fn values(&self, name: &str) -> &[SecretString] {
@@ -74,7 +74,7 @@ mod tests {
     use super::SecretString;
 
     #[test]
-    fn what_stands_for_a_secret_is_none() {
+    fn a_placeholder_is_recognised() {
         for text in [
             "",
             "xxxxxxxxxxxxxxxxxxxx",

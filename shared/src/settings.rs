@@ -34,12 +34,12 @@ impl fmt::Display for Problems {
 
 /// Reads settings and collects what is wrong with them. An empty value counts as absent, because a template parameter without a value
 /// arrives as an empty variable.
-pub struct Reader<'a> {
+pub struct SettingsReader<'a> {
     get: &'a dyn Fn(&str) -> Option<String>,
     problems: Vec<Problem>,
 }
 
-impl<'a> Reader<'a> {
+impl<'a> SettingsReader<'a> {
     /// Reads from a function from names to values, such as the environment.
     #[must_use]
     pub fn new(get: &'a dyn Fn(&str) -> Option<String>) -> Self {
@@ -95,7 +95,7 @@ impl<'a> Reader<'a> {
     /// The value, as far as it could be read, and everything that was wrong: for whoever looks for more mistakes. Nothing may be started with
     /// it.
     #[must_use]
-    pub fn parts<T>(self, value: Option<T>) -> (Option<T>, Vec<Problem>) {
+    pub fn into_parts<T>(self, value: Option<T>) -> (Option<T>, Vec<Problem>) {
         (value, self.problems)
     }
 

@@ -7,10 +7,10 @@ use connector::flow::{PartialRefunds, SettleOn};
 use connector::lambda::operator::Deployment;
 
 use super::Finding;
-use crate::surroundings::Surroundings;
+use crate::command_env::CommandEnv;
 
 /// The topics whose events can wait in the journal or be brought back: each needs its queue in `EVENT_QUEUE_URLS` (template.yaml).
-const BROUGHT_BACK: [Topic; 5] = [
+const REQUEUED_TOPICS: [Topic; 5] = [
     Topic::SubscriptionReadyForPaymentAuthorisation,
     Topic::SubscriptionReadyForPaymentCapture,
     Topic::PaymentDetailsDeactivated,
@@ -19,21 +19,21 @@ const BROUGHT_BACK: [Topic; 5] = [
 ];
 
 /// Everything that can be said without asking anybody.
-pub(super) fn about(deployment: &Deployment, surroundings: &Surroundings) -> Vec<Finding> {
+pub(super) fn check(deployment: &Deployment, env: &CommandEnv) -> Vec<Finding> {
     let mut findings = Vec::new();
-    worlds(deployment, &mut findings);
-    addresses(deployment, surroundings, &mut findings);
-    times(deployment, surroundings, &mut findings);
-    risks(deployment, surroundings, &mut findings);
+    check_environments(deployment, &mut findings);
+    check_addresses(deployment, env, &mut findings);
+    check_times(deployment, env, &mut findings);
+    check_risks(deployment, env, &mut findings);
     match &deployment.settings.resources {
-        Some(_) => resources(deployment, surroundings, &mut findings),
-        None => embedded(surroundings, &mut findings),
+        Some(_) => check_resources(deployment, env, &mut findings),
+        None => check_embedded(env, &mut findings),
     }
     findings
 }
 
 /// Cleeng and the gateways are of one world.
-fn worlds(deployment: &Deployment, findings: &mut Vec<Finding>) {
+fn check_environments(deployment: &Deployment, findings: &mut Vec<Finding>) {
     let live = deployment.live_gateways();
     for gateway in deployment.gateways_in_use() {
         let setting = format!("{}_ENVIRONMENT", gateway.as_str().to_ascii_uppercase());
@@ -54,8 +54,8 @@ fn worlds(deployment: &Deployment, findings: &mut Vec<Finding>) {
 }
 
 /// Addresses that are not the peers' own.
-fn addresses(deployment: &Deployment, surroundings: &Surroundings, findings: &mut Vec<Finding>) {
-    let overridden = surroundings.variables.iter().filter(|(name, value)| {
+fn check_addresses(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec<Finding>) {
+    let overridden = env.variables.iter().filter(|(name, value)| {
         let name = name.as_str();
         (name.ends_with("_BASE_URL") || name == "CLEENG_API_URL" || name == "CLEENG_MEDIASTORE_URL") && !value.trim().is_empty()
     });
@@ -63,22 +63,22 @@ fn addresses(deployment: &Deployment, surroundings: &Surroundings, findings: &mu
         let fix = "remove it, unless the peer told you to use this address";
         findings.push(Finding::warning(name, "replaces the peer's own address in production", fix));
     }
-    if let Some(address) = surroundings.get("AWS_ENDPOINT_URL").filter(|address| !address.trim().is_empty()) {
+    if let Some(address) = env.get("AWS_ENDPOINT_URL").filter(|address| !address.trim().is_empty()) {
         let local = address.contains("localhost") || address.contains("127.0.0.1");
         if deployment.is_production() || !local {
             findings.push(Finding::warning("AWS_ENDPOINT_URL", "replaces AWS's own addresses", "remove it; it is for tests"));
         }
     }
-    if deployment.settings.resources.is_some() && deployment.front.is_none() {
+    if deployment.settings.resources.is_some() && deployment.frontend.is_none() {
         let fix = "set it to the origins of your pages, or give the settings of a front-end function as another --env-file";
         findings.push(Finding::warning("ALLOWED_ORIGINS", "is not set: the functions that pages call do not start without it", fix));
     }
 }
 
 /// Times that depend on each other.
-fn times(deployment: &Deployment, surroundings: &Surroundings, findings: &mut Vec<Finding>) {
-    let is_set = |name: &str| surroundings.get(name).is_some_and(|value| !value.trim().is_empty());
-    let grace_minutes = surroundings.get("GRACE_PERIOD_MINUTES").and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(120);
+fn check_times(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec<Finding>) {
+    let is_set = |name: &str| env.get(name).is_some_and(|value| !value.trim().is_empty());
+    let grace_minutes = env.get("GRACE_PERIOD_MINUTES").and_then(|text| text.trim().parse::<u64>().ok()).unwrap_or(120);
     if !is_set("GRACE_PERIOD_MINUTES") {
         let fix = "set it to the grace period of your dunning settings; Cleeng has no address to read them from";
         findings.push(Finding::note("GRACE_PERIOD_MINUTES", "is not set; 120 minutes are assumed", fix));
@@ -95,7 +95,7 @@ fn times(deployment: &Deployment, surroundings: &Surroundings, findings: &mut Ve
 }
 
 /// What was switched off, or on.
-fn risks(deployment: &Deployment, surroundings: &Surroundings, findings: &mut Vec<Finding>) {
+fn check_risks(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec<Finding>) {
     if deployment.signature().accept_unsigned {
         let fix = "remove it as soon as Cleeng signs its webhooks (connectorctl webhooks sync turns that on)";
         findings.push(Finding::warning(
@@ -105,7 +105,7 @@ fn risks(deployment: &Deployment, surroundings: &Surroundings, findings: &mut Ve
         ));
     }
     if deployment.settings.partial_refunds == PartialRefunds::Send
-        && surroundings.get("CLEENG_REFUND_AMOUNT_FIELD").is_none_or(|name| name.is_empty())
+        && env.get("CLEENG_REFUND_AMOUNT_FIELD").is_none_or(|name| name.is_empty())
     {
         let problem = "is send, and the name of the amount's field is a guess: if Cleeng ignores it, a partial refund becomes a full one and ends the subscription";
         findings.push(Finding::warning(
@@ -117,13 +117,13 @@ fn risks(deployment: &Deployment, surroundings: &Surroundings, findings: &mut Ve
     if deployment.settings.delete_deactivated_details {
         findings.push(Finding::note("DELETE_DEACTIVATED_DETAILS", "is yes: deleted details cannot be brought back", ""));
     }
-    if deployment.is_production() && surroundings.get("LOG_LEVEL").is_some_and(|level| level.trim().eq_ignore_ascii_case("debug")) {
+    if deployment.is_production() && env.get("LOG_LEVEL").is_some_and(|level| level.trim().eq_ignore_ascii_case("debug")) {
         findings.push(Finding::warning("LOG_LEVEL", "is debug in production: logs are large and cost money", "set it to info"));
     }
 }
 
 /// Table, secret and queues by their names.
-fn resources(deployment: &Deployment, surroundings: &Surroundings, findings: &mut Vec<Finding>) {
+fn check_resources(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec<Finding>) {
     let Some(resources) = &deployment.settings.resources else { return };
     let plain = |b: u8| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'.' | b'-');
     let is_name = (3..=255).contains(&resources.table.len()) && resources.table.bytes().all(plain);
@@ -135,28 +135,28 @@ fn resources(deployment: &Deployment, surroundings: &Surroundings, findings: &mu
         let fix = "set it to the secret's name or ARN in AWS Secrets Manager";
         findings.push(Finding::error("CONNECTOR_SECRET_ID", "is no name or ARN of a secret", fix));
     }
-    if surroundings.get("AWS_REGION").or_else(|| surroundings.get("AWS_DEFAULT_REGION")).is_none_or(|region| region.trim().is_empty()) {
+    if env.get("AWS_REGION").or_else(|| env.get("AWS_DEFAULT_REGION")).is_none_or(|region| region.trim().is_empty()) {
         findings.push(Finding::note(
             "AWS_REGION",
             "is not set; the AWS configuration of this machine decides",
             "set it to the stack's region",
         ));
     }
-    if surroundings.get("CONNECTOR_SECRETS").is_some_and(|text| !text.trim().is_empty()) {
+    if env.get("CONNECTOR_SECRETS").is_some_and(|text| !text.trim().is_empty()) {
         let fix = "remove it and rotate what it holds: it is readable to whoever may see the function's settings";
         findings.push(Finding::error("CONNECTOR_SECRETS", "is set outside embedded mode, where nothing reads it", fix));
     }
-    queues(deployment, findings);
+    check_queues(deployment, findings);
 }
 
-fn queues(deployment: &Deployment, findings: &mut Vec<Finding>) {
+fn check_queues(deployment: &Deployment, findings: &mut Vec<Finding>) {
     if deployment.queues.is_empty() {
         let fix = "give the settings of gateway-notification or reconciliation as another --env-file";
         let problem = "is not set: the functions that bring events back do not start without it";
         findings.push(Finding::warning("EVENT_QUEUE_URLS", problem, fix));
         return;
     }
-    for topic in BROUGHT_BACK.into_iter().filter(|topic| !deployment.queues.contains_key(topic)) {
+    for topic in REQUEUED_TOPICS.into_iter().filter(|topic| !deployment.queues.contains_key(topic)) {
         let fix = format!("add {}=URL of its function's queue", topic.as_str());
         findings.push(Finding::error("EVENT_QUEUE_URLS", format!("lacks {}: its events cannot be brought back", topic.as_str()), fix));
     }
@@ -178,9 +178,9 @@ fn queues(deployment: &Deployment, findings: &mut Vec<Finding>) {
     }
 }
 
-fn embedded(surroundings: &Surroundings, findings: &mut Vec<Finding>) {
-    let table = surroundings.get("JOURNAL_TABLE").is_some_and(|name| !name.trim().is_empty());
-    if table && surroundings.get("AWS_SAM_LOCAL").is_none() {
+fn check_embedded(env: &CommandEnv, findings: &mut Vec<Finding>) {
+    let table = env.get("JOURNAL_TABLE").is_some_and(|name| !name.trim().is_empty());
+    if table && env.get("AWS_SAM_LOCAL").is_none() {
         let fix = "set CONNECTOR_EMBEDDED to 0 or remove it; 1 is for a machine without AWS";
         let problem = "is on beside a JOURNAL_TABLE: the journal would be forgotten with every restart, and charges repeated";
         findings.push(Finding::error("CONNECTOR_EMBEDDED", problem, fix));

@@ -5,7 +5,7 @@ use std::fmt::Write as _;
 use connector::settings::Problem;
 use serde_json::{Value, json};
 
-use crate::answer::Answer;
+use crate::output::CommandOutput;
 
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -80,7 +80,7 @@ impl From<Problem> for Finding {
 
 /// The findings as an answer, the worst first. The code is 2 with errors, 1 with warnings where they count, else 0.
 #[must_use]
-pub fn tell(mut findings: Vec<Finding>, strict: bool) -> Answer {
+pub fn to_output(mut findings: Vec<Finding>, strict: bool) -> CommandOutput {
     findings.sort_by_key(|finding| std::cmp::Reverse(finding.level));
     let count = |level| findings.iter().filter(|finding| finding.level == level).count();
     let (errors, warnings) = (count(Level::Error), count(Level::Warning));
@@ -98,7 +98,7 @@ pub fn tell(mut findings: Vec<Finding>, strict: bool) -> Answer {
         .iter()
         .map(|finding| json!({ "level": finding.level.as_str(), "subject": finding.subject, "problem": finding.problem, "fix": finding.fix }))
         .collect();
-    Answer { text, json: json!({ "errors": errors, "warnings": warnings, "findings": rows }), code }
+    CommandOutput { text, json: json!({ "errors": errors, "warnings": warnings, "findings": rows }), exit_code: code }
 }
 
 #[cfg(test)]
@@ -108,11 +108,11 @@ mod tests {
     #[test]
     fn the_worst_comes_first_and_decides_the_code() {
         let warning = Finding::warning("B", "is odd", "mend it");
-        assert_eq!(tell(vec![Finding::fine("A", "is right")], true).code, 0);
-        assert_eq!(tell(vec![warning.clone()], false).code, 0);
-        assert_eq!(tell(vec![warning.clone()], true).code, 1);
-        let told = tell(vec![Finding::fine("A", "is right"), warning, Finding::error("C", "is wrong", "mend it now")], false);
-        assert_eq!(told.code, 2);
+        assert_eq!(to_output(vec![Finding::fine("A", "is right")], true).exit_code, 0);
+        assert_eq!(to_output(vec![warning.clone()], false).exit_code, 0);
+        assert_eq!(to_output(vec![warning.clone()], true).exit_code, 1);
+        let told = to_output(vec![Finding::fine("A", "is right"), warning, Finding::error("C", "is wrong", "mend it now")], false);
+        assert_eq!(told.exit_code, 2);
         assert!(told.text.starts_with("error    C  is wrong\n"), "{}", told.text);
         assert_eq!(told.json["findings"][0]["subject"], "C");
     }

@@ -2,52 +2,52 @@
 //! secret in the wrong place.
 
 mod advice;
+mod clock_check;
 mod finding;
-mod names;
-mod peers;
 mod resources;
 mod secret;
-mod watch;
+mod setting_names;
+mod upstreams;
 
 use std::sync::Arc;
 
 use connector::http::Transport;
 use connector::lambda::operator::Deployment;
 use connector::lambda::secrets::Secrets;
-use connector::settings::Reader;
+use connector::settings::SettingsReader;
 
-pub use self::finding::{Finding, Level, tell};
-use self::watch::Watching;
-use crate::answer::Answer;
+use self::clock_check::ClockCheckingTransport;
+pub use self::finding::{Finding, Level, to_output};
 use crate::arguments::Doctor;
-use crate::desk;
-use crate::surroundings::Surroundings;
+use crate::command_env::CommandEnv;
+use crate::output::CommandOutput;
+use crate::session;
 
 /// Looks at everything that these options allow.
-pub async fn examine(options: &Doctor, surroundings: &Surroundings) -> Answer {
-    tell(findings(options, surroundings).await, options.strict)
+pub async fn examine(options: &Doctor, env: &CommandEnv) -> CommandOutput {
+    to_output(findings(options, env).await, options.strict)
 }
 
 /// Everything that was found.
-pub async fn findings(options: &Doctor, surroundings: &Surroundings) -> Vec<Finding> {
-    let (deployment, mut findings) = settings(surroundings);
+pub async fn findings(options: &Doctor, env: &CommandEnv) -> Vec<Finding> {
+    let (deployment, mut findings) = check_settings(env);
     let Some(deployment) = deployment else {
         let fix = "mend the errors above and run it again";
         findings.push(Finding::note("secret, peers", "are not looked at, because the settings cannot be read", fix));
         return findings;
     };
-    findings.extend(advice::about(&deployment, surroundings));
+    findings.extend(advice::check(&deployment, env));
     if options.offline && deployment.settings.resources.is_some() {
         findings.push(Finding::note("secret", "is not looked at offline", ""));
         return findings;
     }
-    let secrets = secret::examine(&deployment, surroundings, &mut findings).await;
+    let secrets = secret::examine(&deployment, env, &mut findings).await;
     if options.offline {
         return findings;
     }
-    resources::examine(&deployment, surroundings, &mut findings).await;
-    match (secrets, desk::transport()) {
-        (Some(secrets), Ok(transport)) => ask_peers(&deployment, &secrets, transport, surroundings, &mut findings).await,
+    resources::examine(&deployment, env, &mut findings).await;
+    match (secrets, session::transport()) {
+        (Some(secrets), Ok(transport)) => ask_upstreams(&deployment, &secrets, transport, env, &mut findings).await,
         _ => findings.push(Finding::note(
             "peers",
             "are not asked, because the secret is not right",
@@ -57,32 +57,32 @@ pub async fn findings(options: &Doctor, surroundings: &Surroundings) -> Vec<Find
     findings
 }
 
-async fn ask_peers(
+async fn ask_upstreams(
     deployment: &Deployment,
     secrets: &Secrets,
     transport: Arc<dyn Transport>,
-    surroundings: &Surroundings,
+    env: &CommandEnv,
     findings: &mut Vec<Finding>,
 ) {
-    let watching = Arc::new(Watching::new(transport, Arc::clone(&surroundings.clock)));
+    let watching = Arc::new(ClockCheckingTransport::new(transport, Arc::clone(&env.clock)));
     let transport: Arc<dyn Transport> = watching.clone();
-    (surroundings.progress)("asking Cleeng");
+    (env.progress)("asking Cleeng");
     if let Ok(api) = deployment.core_api(secrets, &transport) {
-        peers::cleeng(deployment, secrets, &api, findings).await;
+        upstreams::check_cleeng(deployment, secrets, &api, findings).await;
     }
-    peers::mediastore(deployment, &transport, findings).await;
-    peers::gateways(deployment, secrets, &transport, surroundings, findings).await;
+    upstreams::check_mediastore(deployment, &transport, findings).await;
+    upstreams::check_gateways(deployment, secrets, &transport, env, findings).await;
     findings.extend(watching.findings());
 }
 
 /// What the functions would say at their start, and what they cannot notice.
-fn settings(surroundings: &Surroundings) -> (Option<Deployment>, Vec<Finding>) {
-    let get = |name: &str| surroundings.get(name);
-    let mut reader = Reader::new(&get);
+fn check_settings(env: &CommandEnv) -> (Option<Deployment>, Vec<Finding>) {
+    let get = |name: &str| env.get(name);
+    let mut reader = SettingsReader::new(&get);
     let deployment = Deployment::read(&mut reader);
-    let (deployment, problems) = reader.parts(deployment);
+    let (deployment, problems) = reader.into_parts(deployment);
     let mut findings: Vec<Finding> = problems.into_iter().map(Finding::from).collect();
-    findings.extend(names::examine(surroundings));
+    findings.extend(setting_names::examine(env));
     if let Some(deployment) = &deployment
         && findings.iter().all(|finding| finding.level < Level::Error)
     {

@@ -2,31 +2,31 @@
 
 use connector::journal::store::{Key, StoreError};
 use connector::lambda::operator::{self, Deployment};
-use connector::lambda::queue::{QueueError, QueueStanding};
-use connector::parked;
+use connector::lambda::queue::{QueueError, QueueStatus};
+use connector::manual_review;
 
 use super::Finding;
-use crate::desk;
-use crate::surroundings::Surroundings;
+use crate::command_env::CommandEnv;
+use crate::session;
 
 /// Six times a function's 90 seconds (AWS Lambda, "Using Lambda with Amazon SQS"): with less a message is given to a second worker too early.
 const VISIBILITY_SECONDS: u64 = 540;
 
 /// Looks at table and queues.
-pub(super) async fn examine(deployment: &Deployment, surroundings: &Surroundings, findings: &mut Vec<Finding>) {
-    if deployment.settings.resources.is_none() && surroundings.store.is_none() {
+pub(super) async fn examine(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec<Finding>) {
+    if deployment.settings.resources.is_none() && env.store.is_none() {
         return;
     }
-    (surroundings.progress)("asking AWS");
-    table(deployment, surroundings, findings).await;
+    (env.progress)("asking AWS");
+    check_table(deployment, env, findings).await;
     // A test that replaces the queues has none to look at.
-    if surroundings.queue.is_none() {
-        queues(deployment, surroundings, findings).await;
+    if env.queue.is_none() {
+        check_queues(deployment, env, findings).await;
     }
 }
 
-async fn table(deployment: &Deployment, surroundings: &Surroundings, findings: &mut Vec<Finding>) {
-    let Ok(store) = desk::store(deployment, surroundings).await else { return };
+async fn check_table(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec<Finding>) {
+    let Ok(store) = session::store(deployment, env).await else { return };
     let refused = |what: &str, error: StoreError| {
         let fix = match error {
             StoreError::Refused("no such table") => "correct the name, AWS_REGION or the account",
@@ -40,7 +40,7 @@ async fn table(deployment: &Deployment, surroundings: &Surroundings, findings: &
         findings.push(refused("cannot be read", error));
         return;
     }
-    match parked::list(store.as_ref(), 100).await {
+    match manual_review::list_parked(store.as_ref(), 100).await {
         Ok(work) if work.is_empty() => findings.push(Finding::fine("JOURNAL_TABLE", "can be read, its index too; nothing is parked")),
         Ok(work) => {
             let problem = format!("{} piece(s) of work wait for an operator", work.len());
@@ -50,14 +50,14 @@ async fn table(deployment: &Deployment, surroundings: &Surroundings, findings: &
     }
 }
 
-async fn queues(deployment: &Deployment, surroundings: &Surroundings, findings: &mut Vec<Finding>) {
-    let get = |name: &str| surroundings.get(name);
+async fn check_queues(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec<Finding>) {
+    let get = |name: &str| env.get(name);
     let named = deployment.queues.iter().map(|(topic, url)| (format!("queue {}", topic.as_str()), url.clone()));
-    let own = ["QUEUE_URL", "QUARANTINE_QUEUE_URL"].into_iter().filter_map(|name| Some((name.to_owned(), surroundings.get(name)?)));
+    let own = ["QUEUE_URL", "QUARANTINE_QUEUE_URL"].into_iter().filter_map(|name| Some((name.to_owned(), env.get(name)?)));
     let own = own.filter(|(_, url)| !url.trim().is_empty() && !deployment.queues.values().any(|other| other == url));
     for (subject, url) in named.chain(own) {
-        match operator::queue(&get, &url).await.look().await {
-            Ok(standing) => findings.extend(about_queue(&subject, &url, standing, surroundings)),
+        match operator::queue(&get, &url).await.status().await {
+            Ok(status) => findings.extend(check_queue(&subject, &url, status, env)),
             Err(QueueError::Refused("access denied")) => {
                 let fix = "use credentials with sqs:GetQueueAttributes";
                 findings.push(Finding::note(subject, "cannot be looked at with your credentials", fix));
@@ -73,25 +73,25 @@ async fn queues(deployment: &Deployment, surroundings: &Surroundings, findings: 
     }
 }
 
-fn about_queue(subject: &str, url: &str, standing: QueueStanding, surroundings: &Surroundings) -> Vec<Finding> {
+fn check_queue(subject: &str, url: &str, status: QueueStatus, env: &CommandEnv) -> Vec<Finding> {
     let mut findings = Vec::new();
-    if surroundings.get("QUARANTINE_QUEUE_URL").is_some_and(|quarantine| quarantine.trim() == url) && standing.waiting > 0 {
-        let problem = format!("{} event(s) wait whose signature does not fit", standing.waiting);
+    if env.get("QUARANTINE_QUEUE_URL").is_some_and(|quarantine| quarantine.trim() == url) && status.waiting > 0 {
+        let problem = format!("{} event(s) wait whose signature does not fit", status.waiting);
         let fix =
             "if the webhook secret was rotated in Cleeng, put the new one first into cleeng.webhook_secrets; else somebody forges events";
         findings.push(Finding::warning("quarantine", problem, fix));
     }
     // The quarantine is QUEUE_URL of the function that empties it, and has none: what lies there is tried until it is too old.
-    if !standing.keeps_dead_letters && subject.starts_with("queue ") {
+    if !status.has_dead_letter_queue && subject.starts_with("queue ") {
         let fix = "deploy the queue with a redrive policy, as template.yaml has it";
         findings.push(Finding::error(subject, "has no queue of dead letters: what fails again and again is lost", fix));
     }
-    if standing.visibility_seconds < VISIBILITY_SECONDS {
-        let problem = format!("hides a message for {} seconds only: two workers would be at one event", standing.visibility_seconds);
+    if status.visibility_seconds < VISIBILITY_SECONDS {
+        let problem = format!("hides a message for {} seconds only: two workers would be at one event", status.visibility_seconds);
         findings.push(Finding::warning(subject, problem, format!("set its visibility timeout to {VISIBILITY_SECONDS} seconds")));
     }
     if findings.is_empty() {
-        let what = format!("can be reached; {} message(s) wait, {} in work", standing.waiting, standing.in_work);
+        let what = format!("can be reached; {} message(s) wait, {} in work", status.waiting, status.in_flight);
         findings.push(Finding::fine(subject, what));
     }
     findings

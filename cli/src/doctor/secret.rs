@@ -9,19 +9,19 @@ use connector::settings::Problem;
 use serde_json::Value;
 
 use super::Finding;
-use crate::desk;
-use crate::surroundings::Surroundings;
+use crate::command_env::CommandEnv;
+use crate::session;
 
 /// What a secret of 32 random bytes has at least, however it is written.
 const ADVISED_LENGTH: usize = 32;
 /// Fewer different characters than this are typed, not drawn.
 const FEWEST_CHARACTERS: usize = 8;
 /// The words of this repository's samples and of its sandbox: everybody knows them.
-const PUBLIC: [&str; 3] = ["sandbox", "0123456789abcdef", "example"];
+const PUBLIC_WORDS: [&str; 3] = ["sandbox", "0123456789abcdef", "example"];
 
 /// Looks at the secret. Comes back with it if functions could start with it.
-pub(super) async fn examine(deployment: &Deployment, surroundings: &Surroundings, findings: &mut Vec<Finding>) -> Option<Secrets> {
-    let text = match desk::secret_text(deployment, surroundings).await {
+pub(super) async fn examine(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec<Finding>) -> Option<Secrets> {
+    let text = match session::secret_text(deployment, env).await {
         Ok(text) => text,
         Err(SecretError::Invalid(problems)) => {
             findings.extend(problems.0.into_iter().map(Finding::from));
@@ -36,20 +36,20 @@ pub(super) async fn examine(deployment: &Deployment, surroundings: &Surroundings
             return None;
         }
     };
-    let transport = match desk::transport() {
+    let transport = match session::transport() {
         Ok(transport) => transport,
         Err(failure) => {
             findings.push(Finding::error("SSL_CERT_FILE", failure.problem, failure.fix));
             return None;
         }
     };
-    let (secrets, problems) = deployment.check_secret(text.expose(), &transport, &surroundings.clock);
+    let (secrets, problems) = deployment.check_secret(text.expose(), &transport, &env.clock);
     let good = problems.is_empty();
     findings.extend(problems.into_iter().map(|Problem { setting, problem, fix }| Finding::error(setting, problem, fix)));
-    findings.extend(strangers(&text, deployment));
+    findings.extend(unknown_members(&text, deployment));
     let secrets = secrets?;
-    findings.extend(weak(&secrets, deployment.is_production()));
-    findings.extend(misplaced(&secrets, surroundings));
+    findings.extend(weak_values(&secrets, deployment.is_production()));
+    findings.extend(misplaced_values(&secrets, env));
     if good {
         findings.push(Finding::fine("secret", "is complete"));
     }
@@ -57,7 +57,7 @@ pub(super) async fn examine(deployment: &Deployment, surroundings: &Surroundings
 }
 
 /// Members that nothing reads: usually misspelt ones.
-fn strangers(text: &SecretString, deployment: &Deployment) -> Vec<Finding> {
+fn unknown_members(text: &SecretString, deployment: &Deployment) -> Vec<Finding> {
     let Ok(Value::Object(members)) = serde_json::from_str(text.expose()) else { return Vec::new() };
     let in_use = deployment.gateways_in_use();
     let mut known: BTreeSet<&str> = ["idempotency_salt", "webhook_path_keys", "cleeng"].into();
@@ -95,8 +95,8 @@ fn values(secrets: &Secrets) -> Vec<(String, &SecretString)> {
 }
 
 /// Values that nobody drew at random, that are public, or that stand in two places.
-fn weak(secrets: &Secrets, production: bool) -> Vec<Finding> {
-    const DRAW: &str = "draw a new one, for example with `openssl rand -hex 32`";
+fn weak_values(secrets: &Secrets, production: bool) -> Vec<Finding> {
+    const GENERATE: &str = "draw a new one, for example with `openssl rand -hex 32`";
     let mut findings = Vec::new();
     let values = values(secrets);
     for (path, value) in values.iter().filter(|(_, value)| !value.expose().is_empty()) {
@@ -104,17 +104,17 @@ fn weak(secrets: &Secrets, production: bool) -> Vec<Finding> {
         let ours =
             path.starts_with("idempotency_salt") || path.starts_with("webhook_path_keys") || path.starts_with("cleeng.webhook_secrets");
         let lower = text.to_ascii_lowercase();
-        if PUBLIC.iter().any(|word| lower.contains(word)) {
+        if PUBLIC_WORDS.iter().any(|word| lower.contains(word)) {
             let finding = if production { Finding::error } else { Finding::warning };
             findings.push(finding(
                 path.clone(),
                 "looks like a value of the sandbox or of an example, which everybody knows".to_owned(),
-                DRAW.to_owned(),
+                GENERATE.to_owned(),
             ));
         } else if ours && text.chars().collect::<BTreeSet<_>>().len() < FEWEST_CHARACTERS {
-            findings.push(Finding::warning(path, "has too few different characters to be random", DRAW));
+            findings.push(Finding::warning(path, "has too few different characters to be random", GENERATE));
         } else if ours && text.len() < ADVISED_LENGTH {
-            findings.push(Finding::warning(path, "is shorter than the 32 characters that are advised", DRAW));
+            findings.push(Finding::warning(path, "is shorter than the 32 characters that are advised", GENERATE));
         }
     }
     for (place, (path, value)) in values.iter().enumerate() {
@@ -131,9 +131,9 @@ fn weak(secrets: &Secrets, production: bool) -> Vec<Finding> {
 }
 
 /// Secrets that were also put among the plain settings.
-fn misplaced(secrets: &Secrets, surroundings: &Surroundings) -> Vec<Finding> {
+fn misplaced_values(secrets: &Secrets, env: &CommandEnv) -> Vec<Finding> {
     let texts = secrets.texts();
-    let plain = surroundings.variables.iter().filter(|(name, _)| *name != "CONNECTOR_SECRETS" && !name.starts_with("AWS_"));
+    let plain = env.variables.iter().filter(|(name, _)| *name != "CONNECTOR_SECRETS" && !name.starts_with("AWS_"));
     let holding = plain.filter(|(_, value)| texts.iter().any(|secret| secret.expose().len() >= 8 && value.contains(secret.expose())));
     let fix = "remove it from there and rotate the secret";
     holding.map(|(name, _)| Finding::error(name, "holds a value of the secret, readable to whoever may see the settings", fix)).collect()

@@ -1,52 +1,52 @@
 //! The whole story behind an id: of Cleeng (subscription, order, payment, payment details), of a gateway, our own reference, or a key of the
 //! journal. From the journal first, then from both sides, where they can be asked. Changes nothing.
 
-mod find;
-mod words;
+mod describe;
+mod related_documents;
 
 use connector::cleeng::{Cleeng, LatestPayment};
 use connector::gateway::{InquiryRequest, OperationKind};
 use connector::ids::{OrderId, SubscriptionId};
 use connector::journal::JournalError;
 use connector::journal::payment::{PaymentRecord, PaymentState};
-use connector::journal::record::{AttemptKind, StepState};
+use connector::journal::record::{AttemptKind, StepStatus};
 use connector::journal::store::Key;
 use serde_json::{Value, json};
 
-use self::find::{Found, everything_about};
-use crate::answer::{Answer, Failure};
-use crate::desk::{self, Desk};
-use crate::parked::journal;
-use crate::surroundings::Surroundings;
+use self::related_documents::{RelatedDocuments, find_related};
+use crate::command_env::CommandEnv;
+use crate::output::{CommandError, CommandOutput};
+use crate::parked::journal_error;
+use crate::session::{self, Session};
 
 /// Tells the story.
 ///
 /// # Errors
-/// [`Failure`] if the journal cannot be read. A side that cannot be asked is no failure: the story says so.
-pub async fn run(id: &str, surroundings: &Surroundings) -> Result<Answer, Failure> {
+/// [`CommandError`] if the journal cannot be read. A side that cannot be asked is no failure: the story says so.
+pub async fn run(id: &str, env: &CommandEnv) -> Result<CommandOutput, CommandError> {
     let id = id.trim();
-    let deployment = desk::deployment(surroundings)?;
-    let store = desk::store(&deployment, surroundings).await?;
-    (surroundings.progress)("reading the journal");
-    let read = |error| journal(&JournalError::Store(error));
-    let mut found = everything_about(store.as_ref(), id, &[]).await.map_err(read)?;
-    (surroundings.progress)("asking Cleeng and the gateways");
+    let deployment = session::deployment(env)?;
+    let store = session::store(&deployment, env).await?;
+    (env.progress)("reading the journal");
+    let read = |error| journal_error(&JournalError::Store(error));
+    let mut found = find_related(store.as_ref(), id, &[]).await.map_err(read)?;
+    (env.progress)("asking Cleeng and the gateways");
     let mut sides = Vec::new();
-    match Desk::open(surroundings).await {
-        Ok(desk) => {
-            let current = ask_cleeng(&desk, id, &found, &mut sides).await;
+    match Session::open(env).await {
+        Ok(session) => {
+            let current = ask_cleeng(&session, id, &found, &mut sides).await;
             if current.iter().any(|key| !found.obligations.contains_key(key)) {
-                found = everything_about(store.as_ref(), id, &current).await.map_err(read)?;
+                found = find_related(store.as_ref(), id, &current).await.map_err(read)?;
             }
-            ask_gateways(&desk, &found, &mut sides).await;
+            ask_gateways(&session, &found, &mut sides).await;
         }
         Err(failure) => sides.push(format!("neither Cleeng nor a gateway was asked: {}", failure.problem)),
     }
-    Ok(tell(id, &found, &sides, surroundings))
+    Ok(to_output(id, &found, &sides, env))
 }
 
 /// What Cleeng says; the keys of the periods that it speaks of.
-async fn ask_cleeng(desk: &Desk, id: &str, found: &Found, sides: &mut Vec<String>) -> Vec<Key> {
+async fn ask_cleeng(session: &Session, id: &str, found: &RelatedDocuments, sides: &mut Vec<String>) -> Vec<Key> {
     let mut periods = Vec::new();
     let mut subscriptions = found.subscriptions();
     if found.is_empty() {
@@ -54,14 +54,14 @@ async fn ask_cleeng(desk: &Desk, id: &str, found: &Found, sides: &mut Vec<String
         subscriptions.extend(SubscriptionId::new(id));
     }
     for subscription in subscriptions {
-        match desk.cleeng.subscription(&subscription).await {
+        match session.cleeng.subscription(&subscription).await {
             Ok(told) => {
                 periods.push(Key::new("period", &[subscription.as_str(), &told.paid_until.secs().to_string()]));
                 let next = told.next_payment_action.as_deref().unwrap_or("nothing that it tells");
                 let latest = match &told.latest_payment {
                     LatestPayment::Known(external) => format!("its latest payment is {external}"),
                     LatestPayment::None => "it has no payment".to_owned(),
-                    LatestPayment::NotTold => "its latest payment is not told".to_owned(),
+                    LatestPayment::NotReported => "its latest payment is not told".to_owned(),
                 };
                 let status = format!("{:?}", told.status).to_lowercase();
                 sides.push(format!(
@@ -73,18 +73,18 @@ async fn ask_cleeng(desk: &Desk, id: &str, found: &Found, sides: &mut Vec<String
         }
     }
     for payment in found.payments.values() {
-        sides.extend(of_order(desk, payment.order.as_ref()).await);
-        sides.extend(of_authorised(desk, payment).await);
+        sides.extend(describe_order(session, payment.order.as_ref()).await);
+        sides.extend(describe_authorised(session, payment).await);
     }
     if found.is_empty() {
-        sides.extend(of_order(desk, OrderId::new(id).ok().as_ref()).await);
+        sides.extend(describe_order(session, OrderId::new(id).ok().as_ref()).await);
     }
     periods
 }
 
-async fn of_order(desk: &Desk, order: Option<&OrderId>) -> Option<String> {
+async fn describe_order(session: &Session, order: Option<&OrderId>) -> Option<String> {
     let order = order?;
-    Some(match desk.cleeng.order(order).await {
+    Some(match session.cleeng.order(order).await {
         Ok(told) => {
             let expiry = told.expires_at.map(|at| format!(", lapses at {at} if unpaid")).unwrap_or_default();
             format!("Cleeng: order {order} over {}{expiry}", told.total)
@@ -94,12 +94,12 @@ async fn of_order(desk: &Desk, order: Option<&OrderId>) -> Option<String> {
 }
 
 /// The list of authorised payments is the one way to read a payment back from Cleeng (Cleeng, "List a customer's authorised payments").
-async fn of_authorised(desk: &Desk, payment: &PaymentRecord) -> Option<String> {
+async fn describe_authorised(session: &Session, payment: &PaymentRecord) -> Option<String> {
     if payment.state != PaymentState::Authorised {
         return None;
     }
     let details = payment.details.as_ref()?;
-    Some(match desk.cleeng.authorised_payments(details).await {
+    Some(match session.cleeng.authorised_payments(details).await {
         Ok(listed) => {
             let there = listed.iter().any(|one| one.external_payment_id == payment.external_payment_id);
             let word = if there { "lists it as authorised" } else { "does NOT list it as authorised" };
@@ -110,12 +110,12 @@ async fn of_authorised(desk: &Desk, payment: &PaymentRecord) -> Option<String> {
 }
 
 /// What gateways that can be asked say about steps whose outcome is unknown.
-async fn ask_gateways(desk: &Desk, found: &Found, sides: &mut Vec<String>) {
+async fn ask_gateways(session: &Session, found: &RelatedDocuments, sides: &mut Vec<String>) {
     for (obligation_key, obligation) in &found.obligations {
         for attempt in &obligation.attempts {
             let Some(payment) = attempt.reference.as_ref().and_then(|reference| found.payments.get(reference.as_str())) else { continue };
-            let Some(gateway) = desk.gateways.get(payment.gateway) else { continue };
-            for step in attempt.steps.iter().filter(|step| step.state == StepState::Begun) {
+            let Some(gateway) = session.gateways.get(payment.gateway) else { continue };
+            for step in attempt.steps.iter().filter(|step| step.state == StepStatus::Started) {
                 let (Some(key), Some(operation)) = (step.key.clone(), operation_of(&step.name, attempt.kind)) else { continue };
                 if !gateway.capabilities().inquiry {
                     let how = format!(
@@ -158,9 +158,9 @@ const fn operation_of(step: &str, kind: AttemptKind) -> Option<OperationKind> {
     }
 }
 
-fn tell(id: &str, found: &Found, sides: &[String], surroundings: &Surroundings) -> Answer {
-    let timeline = words::timeline(found);
-    let standing = words::standing(found, surroundings.clock.now());
+fn to_output(id: &str, found: &RelatedDocuments, sides: &[String], env: &CommandEnv) -> CommandOutput {
+    let timeline = describe::timeline(found);
+    let current_state = describe::current_state(found, env.clock.now());
     let mut text = String::new();
     let mut section = |title: &str, lines: &[String]| {
         if !lines.is_empty() {
@@ -170,13 +170,13 @@ fn tell(id: &str, found: &Found, sides: &[String], surroundings: &Surroundings) 
     };
     let happened: Vec<String> = timeline.iter().map(|(at, what)| format!("{at}  {what}")).collect();
     section("What happened", &happened);
-    section("How it stands", &standing);
-    section("What both sides say", sides);
+    section("Current state", &current_state);
+    section("What Cleeng and the gateways say", sides);
     let known = !found.is_empty();
     if !known {
         text.push_str(&format!("the journal knows nothing of {id}: it may be another connector's, older than the journal, or mistyped\n"));
     }
     let happened: Vec<Value> = timeline.iter().map(|(at, what)| json!({ "at": at.to_rfc3339(), "what": what })).collect();
-    let json = json!({ "id": id, "known": known, "happened": happened, "standing": standing, "sides": sides });
-    Answer { text, json, code: u8::from(!known) }
+    let json = json!({ "id": id, "known": known, "happened": happened, "state": current_state, "sides": sides });
+    CommandOutput { text, json, exit_code: u8::from(!known) }
 }

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 pub const RETRY_POLICY: &str = r#"{"enabled": true}"#;
 
 /// How our endpoint is to be.
-pub struct Wanted {
+pub struct DesiredEndpoint {
     /// Its URL.
     pub url: String,
     /// What Cleeng signs with.
@@ -24,7 +24,7 @@ pub struct Wanted {
 
 /// What is to be done about a topic.
 #[derive(Clone, Debug, PartialEq)]
-pub enum Plan {
+pub enum MergePlan {
     /// Nothing.
     Leave,
     /// The whole list is to be written.
@@ -49,7 +49,7 @@ fn path_of(url: &str) -> Option<&str> {
     Some(path)
 }
 
-/// Whether this endpoint is ours: its path is `webhooks/KEY/ROUTE` with one of our keys.
+/// Whether this endpoint is ours: its path is `webhooks/KEY_KIND/ROUTE` with one of our keys.
 #[must_use]
 pub fn is_ours(endpoint: &Value, keys: &[SecretString], route: &str) -> bool {
     let url = endpoint.get("url").and_then(Value::as_str).unwrap_or_default();
@@ -78,7 +78,7 @@ pub fn is_retried(endpoint: &Value) -> bool {
 
 /// One endpoint of ours as wanted, every other one as it is.
 #[must_use]
-pub fn with_ours(existing: &[Value], keys: &[SecretString], route: &str, wanted: &Wanted) -> Plan {
+pub fn with_ours(existing: &[Value], keys: &[SecretString], route: &str, wanted: &DesiredEndpoint) -> MergePlan {
     let mut changes = Vec::new();
     let mut endpoints = Vec::new();
     let mut placed = false;
@@ -89,38 +89,38 @@ pub fn with_ours(existing: &[Value], keys: &[SecretString], route: &str, wanted:
             changes.push("takes away a second endpoint of ours");
         } else {
             placed = true;
-            endpoints.push(mended(endpoint, wanted, &mut changes));
+            endpoints.push(updated(endpoint, wanted, &mut changes));
         }
     }
     if !placed {
-        endpoints.push(mended(&json!({ "url": wanted.url }), wanted, &mut Vec::new()));
+        endpoints.push(updated(&json!({ "url": wanted.url }), wanted, &mut Vec::new()));
         changes = vec!["adds our endpoint, verified and with retries"];
     }
-    finish(existing, keys, route, endpoints, changes)
+    to_plan(existing, keys, route, endpoints, changes)
 }
 
 /// None of ours, every other one as it is.
 #[must_use]
-pub fn without_ours(existing: &[Value], keys: &[SecretString], route: &str) -> Plan {
+pub fn without_ours(existing: &[Value], keys: &[SecretString], route: &str) -> MergePlan {
     let endpoints: Vec<Value> = existing.iter().filter(|endpoint| !is_ours(endpoint, keys, route)).cloned().collect();
     let changes = if endpoints.len() < existing.len() { vec!["takes our endpoint away"] } else { Vec::new() };
-    finish(existing, keys, route, endpoints, changes)
+    to_plan(existing, keys, route, endpoints, changes)
 }
 
 /// Somebody else's endpoints.
 #[must_use]
-pub fn of_others<'a>(endpoints: &'a [Value], keys: &[SecretString], route: &str) -> Vec<&'a Value> {
+pub fn foreign_endpoints<'a>(endpoints: &'a [Value], keys: &[SecretString], route: &str) -> Vec<&'a Value> {
     endpoints.iter().filter(|endpoint| !is_ours(endpoint, keys, route)).collect()
 }
 
-fn finish(existing: &[Value], keys: &[SecretString], route: &str, endpoints: Vec<Value>, changes: Vec<&'static str>) -> Plan {
+fn to_plan(existing: &[Value], keys: &[SecretString], route: &str, endpoints: Vec<Value>, changes: Vec<&'static str>) -> MergePlan {
     if changes.is_empty() {
-        return Plan::Leave;
+        return MergePlan::Leave;
     }
-    if of_others(existing, keys, route).into_iter().any(hides_a_secret) {
-        return Plan::Refuse(HIDDEN_SECRET);
+    if foreign_endpoints(existing, keys, route).into_iter().any(hides_a_secret) {
+        return MergePlan::Refuse(HIDDEN_SECRET);
     }
-    Plan::Write { endpoints, changes }
+    MergePlan::Write { endpoints, changes }
 }
 
 /// A verification without its secret cannot be written back (Cleeng, "Webhook verification": the secret cannot be read).
@@ -131,9 +131,9 @@ fn hides_a_secret(endpoint: &Value) -> bool {
     secret.is_none_or(|secret| secret.is_empty() || secret.bytes().all(|b| matches!(b, b'*' | b'.')))
 }
 
-fn mended(endpoint: &Value, wanted: &Wanted, changes: &mut Vec<&'static str>) -> Value {
-    let mut mended = endpoint.clone();
-    let Value::Object(members) = &mut mended else { return mended };
+fn updated(endpoint: &Value, wanted: &DesiredEndpoint, changes: &mut Vec<&'static str>) -> Value {
+    let mut updated_endpoint = endpoint.clone();
+    let Value::Object(members) = &mut updated_endpoint else { return updated_endpoint };
     if members.get("url").and_then(Value::as_str) != Some(&wanted.url) {
         members.insert("url".to_owned(), wanted.url.as_str().into());
         changes.push("moves our endpoint to the current address");
@@ -154,5 +154,5 @@ fn mended(endpoint: &Value, wanted: &Wanted, changes: &mut Vec<&'static str>) ->
     // Whoever writes the list writes the secret too, since Cleeng does not tell the one that is there.
     let verification = json!({ "name": "HMAC", "options": { "hashAlg": "SHA256", "sharedSecret": wanted.secret.expose() } });
     members.insert("verification".to_owned(), verification);
-    mended
+    updated_endpoint
 }

@@ -10,10 +10,10 @@ use connector::http::{HeaderName, Method, Request, ReqwestTransport, Transport};
 use connector::journal::record::{Attempt, AttemptKind, Finish, Obligation};
 use connector::journal::store::{Key, Put};
 use connector::lambda::operator::Deployment;
-use connector::settings::Reader;
-use connectorctl::answer::Answer;
+use connector::settings::SettingsReader;
 use connectorctl::arguments::Arguments;
-use connectorctl::surroundings::Surroundings;
+use connectorctl::command_env::CommandEnv;
+use connectorctl::output::CommandOutput;
 use serde_json::{Value, json};
 
 use crate::support::{deployed, secret};
@@ -109,15 +109,15 @@ impl Aws {
         answer.json().unwrap_or(Value::Null)
     }
 
-    async fn run(&self, words: &[&str]) -> Answer {
+    async fn run(&self, words: &[&str]) -> CommandOutput {
         let arguments = Arguments::try_parse_from([&["connectorctl"], words].concat()).unwrap();
-        connectorctl::run(&arguments, &Surroundings::new(self.settings.clone())).await
+        connectorctl::run(&arguments, &CommandEnv::new(self.settings.clone())).await
     }
 
     /// Parks something, as a function would.
     async fn park(&self) {
         let get = |name: &str| self.settings.get(name).cloned();
-        let mut reader = Reader::new(&get);
+        let mut reader = SettingsReader::new(&get);
         let deployment = Deployment::read(&mut reader).unwrap();
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let store = deployment.store(&get, &clock).await.unwrap();
@@ -136,7 +136,7 @@ impl Aws {
         let obligation = Obligation { attempts: vec![attempt], ..Obligation::new() };
         let put = Put {
             key: Key::from_stored("period#332332332#2000000000"),
-            expected: None,
+            expected_version: None,
             body: serde_json::to_string(&obligation).unwrap(),
             due_at: None,
             parked_since: obligation.parked_since(),
@@ -146,7 +146,7 @@ impl Aws {
     }
 }
 
-fn tells(answer: &Answer, level: &str, subject: &str, word: &str) -> bool {
+fn has_finding(answer: &CommandOutput, level: &str, subject: &str, word: &str) -> bool {
     let findings = answer.json["findings"].as_array().unwrap().iter();
     findings.into_iter().any(|it| it["level"] == level && it["subject"] == subject && it["problem"].as_str().unwrap().contains(word))
 }
@@ -155,9 +155,9 @@ fn tells(answer: &Answer, level: &str, subject: &str, word: &str) -> bool {
 async fn table_secret_and_queue_are_looked_at_in_aws() {
     let Some(aws) = Aws::prepare("ctl-doctor").await else { return };
     let answer = aws.run(&["doctor"]).await;
-    assert!(tells(&answer, "ok", "JOURNAL_TABLE", "nothing is parked"), "{}", answer.text);
-    assert!(tells(&answer, "ok", "QUEUE_URL", "0 message(s) wait"), "{}", answer.text);
-    assert!(tells(&answer, "ok", "secret", "complete"), "{}", answer.text);
+    assert!(has_finding(&answer, "ok", "JOURNAL_TABLE", "nothing is parked"), "{}", answer.text);
+    assert!(has_finding(&answer, "ok", "QUEUE_URL", "0 message(s) wait"), "{}", answer.text);
+    assert!(has_finding(&answer, "ok", "secret", "complete"), "{}", answer.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -167,16 +167,16 @@ async fn what_is_missing_in_aws_is_told_by_its_setting() {
     aws.set("JOURNAL_TABLE", "no-such-table");
     aws.set("QUEUE_URL", &format!("{queue}-that-is-not-there"));
     let answer = aws.run(&["doctor"]).await;
-    assert!(tells(&answer, "error", "JOURNAL_TABLE", "no such table"), "{}", answer.text);
-    assert!(tells(&answer, "error", "QUEUE_URL", "no such queue"), "{}", answer.text);
+    assert!(has_finding(&answer, "error", "JOURNAL_TABLE", "no such table"), "{}", answer.text);
+    assert!(has_finding(&answer, "error", "QUEUE_URL", "no such queue"), "{}", answer.text);
     let lonely = aws.queue(&format!("lonely-{}", SystemClock.now().millis()), false).await;
     aws.set("QUEUE_URL", &lonely);
     aws.set("EVENT_QUEUE_URLS", &format!("refundPayment={queue},capturePayment={lonely}"));
     aws.set("CONNECTOR_SECRET_ID", "no-such-secret");
     let answer = aws.run(&["doctor"]).await;
-    assert!(tells(&answer, "error", "queue capturePayment", "no queue of dead letters"), "{}", answer.text);
-    assert!(tells(&answer, "ok", "queue refundPayment", "can be reached"), "{}", answer.text);
-    assert!(tells(&answer, "error", "CONNECTOR_SECRET_ID", "no such secret"), "{}", answer.text);
+    assert!(has_finding(&answer, "error", "queue capturePayment", "no queue of dead letters"), "{}", answer.text);
+    assert!(has_finding(&answer, "ok", "queue refundPayment", "can be reached"), "{}", answer.text);
+    assert!(has_finding(&answer, "error", "CONNECTOR_SECRET_ID", "no such secret"), "{}", answer.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -185,11 +185,11 @@ async fn what_lies_in_quarantine_is_told_and_the_quarantine_needs_no_dead_letter
     let quarantine = aws.queue(&format!("quarantine-{}", SystemClock.now().millis()), false).await;
     aws.set("QUEUE_URL", &quarantine);
     let answer = aws.run(&["doctor"]).await;
-    assert!(tells(&answer, "ok", "QUEUE_URL", "can be reached"), "{}", answer.text);
+    assert!(has_finding(&answer, "ok", "QUEUE_URL", "can be reached"), "{}", answer.text);
     aws.set("QUARANTINE_QUEUE_URL", &quarantine);
     aws.call("sqs", "AmazonSQS.SendMessage", &json!({ "QueueUrl": quarantine, "MessageBody": "held" })).await;
     let answer = aws.run(&["doctor"]).await;
-    assert!(tells(&answer, "warning", "quarantine", "1 event(s) wait"), "{}", answer.text);
+    assert!(has_finding(&answer, "warning", "quarantine", "1 event(s) wait"), "{}", answer.text);
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -198,11 +198,11 @@ async fn parked_work_in_dynamodb_is_listed_decided_about_and_gone() {
     aws.park().await;
     let listed = aws.run(&["parked", "list"]).await;
     assert_eq!(listed.json["parked"][0]["reason"], "charged_recently", "{}", listed.text);
-    assert!(tells(&aws.run(&["doctor"]).await, "warning", "parked work", "1 piece"));
+    assert!(has_finding(&aws.run(&["doctor"]).await, "warning", "parked work", "1 piece"));
     let key = "period#332332332#2000000000";
     let words = ["parked", "resolve", key, "--as", "done", "--by", "night shift", "--note", "paid by hand", "--apply"];
     let answer = aws.run(&words).await;
-    assert_eq!(answer.code, 0, "{}", answer.text);
+    assert_eq!(answer.exit_code, 0, "{}", answer.text);
     assert_eq!(aws.run(&["parked", "list"]).await.text, "nothing is parked\n");
     assert!(aws.run(&["explain", key]).await.text.contains("night shift decided \"done\""));
 }
@@ -217,7 +217,7 @@ async fn an_event_is_put_on_a_real_queue() {
     let path = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("event-{}.json", std::process::id()));
     std::fs::write(&path, body).unwrap();
     let answer = aws.run(&["replay", path.to_str().unwrap(), "--queue", &queue]).await;
-    assert_eq!(answer.code, 0, "{}", answer.text);
+    assert_eq!(answer.exit_code, 0, "{}", answer.text);
     let received = aws.call("sqs", "AmazonSQS.ReceiveMessage", &json!({ "QueueUrl": queue })).await;
     let sent: Value = serde_json::from_str(received["Messages"][0]["Body"].as_str().unwrap()).unwrap();
     assert_eq!(sent["topic"], "refundPayment");

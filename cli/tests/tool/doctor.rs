@@ -7,32 +7,32 @@ use connector::clock::{Clock, SystemClock};
 use connector::gateway::GatewayName;
 use connector::http::Method;
 use connector::money::{Currency, Money};
-use connectorctl::answer::Answer;
-use sandbox::cleeng::{Cycle, DunningSettings};
-use sandbox::clock::VirtualClock;
-use sandbox::guests::methods_of;
-use sandbox::peer::Fault;
-use sandbox::stage::{CAPTURE_ONLY_METHOD, METHOD, OFFER, id};
+use connectorctl::output::CommandOutput;
+use sandbox::simulators::cleeng::{Cycle, DunningSettings};
+use sandbox::simulators::network::Fault;
+use sandbox::simulators::virtual_clock::VirtualClock;
+use sandbox::testkit::gateway_fixtures::payment_methods_of;
+use sandbox::testkit::harness::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD, OFFER, id};
 use serde_json::{Value, json};
 
-use crate::neighbours::{Neighbours, endpoint};
+use crate::deployment::{TestDeployment, endpoint};
 
 /// The findings of a level with their subjects.
-fn told<'a>(answer: &'a Answer, level: &str) -> Vec<(&'a str, &'a str)> {
+fn findings<'a>(answer: &'a CommandOutput, level: &str) -> Vec<(&'a str, &'a str)> {
     let findings = answer.json["findings"].as_array().unwrap().iter();
     let of_level = findings.filter(|finding| finding["level"] == level);
     of_level.map(|finding| (finding["subject"].as_str().unwrap(), finding["problem"].as_str().unwrap())).collect()
 }
 
-fn tells(answer: &Answer, level: &str, subject: &str, word: &str) -> bool {
-    told(answer, level).iter().any(|(about, problem)| *about == subject && problem.contains(word))
+fn has_finding(answer: &CommandOutput, level: &str, subject: &str, word: &str) -> bool {
+    findings(answer, level).iter().any(|(about, problem)| *about == subject && problem.contains(word))
 }
 
 #[tokio::test]
 async fn a_deployment_that_is_right_is_told_to_be_right() {
-    let neighbours = Neighbours::set_up().await;
-    let answer = neighbours.run(&["doctor"]).await;
-    assert_eq!((answer.code, told(&answer, "error")), (0, vec![]), "{}", answer.text);
+    let deployment = TestDeployment::set_up().await;
+    let answer = deployment.run(&["doctor"]).await;
+    assert_eq!((answer.exit_code, findings(&answer, "error")), (0, vec![]), "{}", answer.text);
     for (subject, word) in [
         ("Cleeng Core API", "takes the publisher token"),
         ("Cleeng MediaStore", "reached"),
@@ -40,78 +40,78 @@ async fn a_deployment_that_is_right_is_told_to_be_right() {
         ("JOURNAL_TABLE", "can be read"),
         ("clock", "is right"),
     ] {
-        assert!(tells(&answer, "ok", subject, word), "{subject}: {}", answer.text);
+        assert!(has_finding(&answer, "ok", subject, word), "{subject}: {}", answer.text);
     }
     for gateway in GatewayName::ALL {
-        assert!(tells(&answer, "ok", gateway.as_str(), "takes our credentials"), "{gateway}: {}", answer.text);
+        assert!(has_finding(&answer, "ok", gateway.as_str(), "takes our credentials"), "{gateway}: {}", answer.text);
     }
     // The simulators' own keys are public, and said to be.
-    assert_eq!(neighbours.run(&["doctor", "--strict"]).await.code, 1);
+    assert_eq!(deployment.run(&["doctor", "--strict"]).await.exit_code, 1);
 }
 
 #[tokio::test]
 async fn the_doctor_changes_nothing_anywhere() {
-    let neighbours = Neighbours::set_up().await;
-    let before = neighbours.world.road.calls().len();
-    neighbours.run(&["doctor"]).await;
-    for call in neighbours.world.calls_since(before) {
+    let deployment = TestDeployment::set_up().await;
+    let before = deployment.world.network.calls().len();
+    deployment.run(&["doctor"]).await;
+    for call in deployment.world.calls_since(before) {
         let question = call.method == Method::GET || call.path.ends_with("/paymentMethods") || call.path.ends_with("/oauth2/token");
         assert!(question, "{} {}", call.method, call.path);
     }
-    assert!(neighbours.store.snapshot().is_empty());
+    assert!(deployment.store.snapshot().is_empty());
 }
 
 #[tokio::test]
 async fn refused_credentials_are_told_by_where_they_stand() {
-    let mut neighbours = Neighbours::set_up().await;
-    neighbours.secret["cleeng"]["publisher_token"] = json!("a-token-of-the-other-environment-0000000000000000");
-    let answer = neighbours.run(&["doctor"]).await;
-    assert!(answer.code == 2 && tells(&answer, "error", "cleeng.publisher_token", "refused by Cleeng"), "{}", answer.text);
+    let mut deployment = TestDeployment::set_up().await;
+    deployment.secret["cleeng"]["publisher_token"] = json!("a-token-of-the-other-environment-0000000000000000");
+    let answer = deployment.run(&["doctor"]).await;
+    assert!(answer.exit_code == 2 && has_finding(&answer, "error", "cleeng.publisher_token", "refused by Cleeng"), "{}", answer.text);
     for gateway in GatewayName::ALL {
-        let neighbours = Neighbours::set_up().await;
+        let deployment = TestDeployment::set_up().await;
         let name = gateway.as_str();
-        neighbours.world.road.lay(Fault::StatusBefore(401), move |peer, _| peer == name);
-        let answer = neighbours.run(&["doctor"]).await;
-        assert!(tells(&answer, "error", name, "refused our credentials"), "{gateway}: {}", answer.text);
+        deployment.world.network.inject(Fault::StatusBefore(401), move |peer, _| peer == name);
+        let answer = deployment.run(&["doctor"]).await;
+        assert!(has_finding(&answer, "error", name, "refused our credentials"), "{gateway}: {}", answer.text);
     }
 }
 
 #[tokio::test]
 async fn a_peer_that_is_away_is_told_with_the_setting_that_leads_there() {
-    let mut neighbours = Neighbours::set_up().await;
+    let mut deployment = TestDeployment::set_up().await;
     for (setting, subject) in [
         ("CLEENG_API_URL", "CLEENG_API_URL"),
         ("CLEENG_MEDIASTORE_URL", "CLEENG_MEDIASTORE_URL"),
         ("ADYEN_BASE_URL", "adyen"),
         ("PAYPAL_BASE_URL", "paypal"),
     ] {
-        let right = neighbours.settings.insert(setting.to_owned(), "http://127.0.0.1:1/3.1".to_owned()).unwrap();
-        let answer = neighbours.run(&["doctor"]).await;
+        let right = deployment.settings.insert(setting.to_owned(), "http://127.0.0.1:1/3.1".to_owned()).unwrap();
+        let answer = deployment.run(&["doctor"]).await;
         let fix_names_it = answer.text.contains(setting);
         assert!(
-            answer.code == 2 && fix_names_it && told(&answer, "error").iter().any(|(about, _)| *about == subject),
+            answer.exit_code == 2 && fix_names_it && findings(&answer, "error").iter().any(|(about, _)| *about == subject),
             "{setting}: {}",
             answer.text
         );
-        neighbours.settings.insert(setting.to_owned(), right);
+        deployment.settings.insert(setting.to_owned(), right);
     }
 }
 
 #[tokio::test]
 async fn an_address_that_is_not_the_core_api_and_a_server_in_trouble_are_told_apart() {
-    let neighbours = Neighbours::set_up().await;
+    let deployment = TestDeployment::set_up().await;
     for (status, subject) in [(404, "CLEENG_API_URL"), (503, "Cleeng Core API")] {
-        neighbours.world.road.lay(Fault::StatusBefore(status), |peer, _| peer == "cleeng");
-        let answer = neighbours.run(&["doctor"]).await;
-        assert!(told(&answer, "error").iter().any(|(about, _)| *about == subject), "{status}: {}", answer.text);
+        deployment.world.network.inject(Fault::StatusBefore(status), |peer, _| peer == "cleeng");
+        let answer = deployment.run(&["doctor"]).await;
+        assert!(findings(&answer, "error").iter().any(|(about, _)| *about == subject), "{status}: {}", answer.text);
     }
 }
 
 #[tokio::test]
 async fn every_shortcoming_of_a_webhook_subscription_is_told_by_its_topic() {
-    let neighbours = Neighbours::set_up().await;
+    let deployment = TestDeployment::set_up().await;
     let subject = "webhook refundPayment";
-    let cleeng = &neighbours.world.cleeng;
+    let cleeng = &deployment.world.cleeng;
     let right = endpoint("refund-payment");
     let changed = |change: fn(&mut Value)| {
         let mut endpoint = right.clone();
@@ -129,14 +129,14 @@ async fn every_shortcoming_of_a_webhook_subscription_is_told_by_its_topic() {
         (vec![changed(|it| it["url"] = json!(it["url"].as_str().unwrap().replace("https", "http")))], "error", "http address"),
     ] {
         cleeng.set_webhook_endpoints("refundPayment", endpoints);
-        let answer = neighbours.run(&["doctor"]).await;
-        assert!(tells(&answer, level, subject, word), "{word}: {}", answer.text);
+        let answer = deployment.run(&["doctor"]).await;
+        assert!(has_finding(&answer, level, subject, word), "{word}: {}", answer.text);
     }
 }
 
 /// A subscription of a payment method with this dunning.
-fn seat(neighbours: &Neighbours, method: &str, dunning: DunningSettings) {
-    let cleeng = &neighbours.world.cleeng;
+fn add_subscription(deployment: &TestDeployment, method: &str, dunning: DunningSettings) {
+    let cleeng = &deployment.world.cleeng;
     cleeng.add_method(id(method), "adyen", dunning);
     let price = Money::new(999, Currency::new("USD").unwrap());
     cleeng.add_offer(id(OFFER), price, Cycle::MONTHLY);
@@ -147,47 +147,47 @@ fn seat(neighbours: &Neighbours, method: &str, dunning: DunningSettings) {
 #[tokio::test]
 async fn the_dunning_trap_of_capture_only_billing_is_found_from_what_cleeng_plans() {
     let capture_only = |attempts: &[i64]| DunningSettings { authorised_first: false, attempts: attempts.to_vec(), grace: 80 };
-    let subject = format!("PAYMENT_METHODS {CAPTURE_ONLY_METHOD}");
+    let subject = format!("PAYMENT_METHODS {ADYEN_CAPTURE_ONLY_METHOD}");
     for (dunning, expected) in [
         (capture_only(&[72, 48, 24, 0]), Some("up to 72 hours before")),
         (DunningSettings::default(), Some("authorizedFirst is true")),
         (capture_only(&[0, -24, -48, -72]), None),
     ] {
-        let neighbours = Neighbours::set_up().await;
-        seat(&neighbours, CAPTURE_ONLY_METHOD, dunning);
-        let answer = neighbours.run(&["doctor"]).await;
+        let deployment = TestDeployment::set_up().await;
+        add_subscription(&deployment, ADYEN_CAPTURE_ONLY_METHOD, dunning);
+        let answer = deployment.run(&["doctor"]).await;
         match expected {
-            Some(word) => assert!(answer.code == 2 && tells(&answer, "error", &subject, word), "{word}: {}", answer.text),
-            None => assert!(tells(&answer, "ok", &subject, "in use") && told(&answer, "error").is_empty(), "{}", answer.text),
+            Some(word) => assert!(answer.exit_code == 2 && has_finding(&answer, "error", &subject, word), "{word}: {}", answer.text),
+            None => assert!(has_finding(&answer, "ok", &subject, "in use") && findings(&answer, "error").is_empty(), "{}", answer.text),
         }
     }
 }
 
 #[tokio::test]
 async fn a_method_without_subscriptions_is_said_to_be_unknown_and_authorise_first_billing_has_no_trap() {
-    let neighbours = Neighbours::set_up().await;
-    seat(&neighbours, METHOD, DunningSettings::default());
-    let answer = neighbours.run(&["doctor"]).await;
-    assert!(tells(&answer, "ok", &format!("PAYMENT_METHODS {METHOD}"), "in use"), "{}", answer.text);
-    let (paypal, _) = methods_of(GatewayName::PayPal);
-    assert!(tells(&answer, "note", &format!("PAYMENT_METHODS {paypal}"), "no subscription yet"), "{}", answer.text);
+    let deployment = TestDeployment::set_up().await;
+    add_subscription(&deployment, ADYEN_METHOD, DunningSettings::default());
+    let answer = deployment.run(&["doctor"]).await;
+    assert!(has_finding(&answer, "ok", &format!("PAYMENT_METHODS {ADYEN_METHOD}"), "in use"), "{}", answer.text);
+    let (paypal, _) = payment_methods_of(GatewayName::PayPal);
+    assert!(has_finding(&answer, "note", &format!("PAYMENT_METHODS {paypal}"), "no subscription yet"), "{}", answer.text);
 }
 
 #[tokio::test]
 async fn another_publisher_than_the_tokens_is_found() {
-    let mut neighbours = Neighbours::set_up().await;
-    seat(&neighbours, METHOD, DunningSettings::default());
-    neighbours.settings.insert("CONNECTOR_PUBLISHER_ID".to_owned(), "999999999".to_owned());
-    let answer = neighbours.run(&["doctor"]).await;
-    assert!(answer.code == 2 && tells(&answer, "error", "CONNECTOR_PUBLISHER_ID", "not the publisher"), "{}", answer.text);
+    let mut deployment = TestDeployment::set_up().await;
+    add_subscription(&deployment, ADYEN_METHOD, DunningSettings::default());
+    deployment.settings.insert("CONNECTOR_PUBLISHER_ID".to_owned(), "999999999".to_owned());
+    let answer = deployment.run(&["doctor"]).await;
+    assert!(answer.exit_code == 2 && has_finding(&answer, "error", "CONNECTOR_PUBLISHER_ID", "not the publisher"), "{}", answer.text);
 }
 
 #[tokio::test]
 async fn a_clock_that_is_wrong_is_found_by_what_every_peer_says() {
     for (seconds, level) in [(60, "warning"), (600, "error")] {
-        let mut neighbours = Neighbours::set_up().await;
-        neighbours.clock = Arc::new(VirtualClock::starting_at(SystemClock.now().after(Duration::from_secs(seconds))));
-        let answer = neighbours.run(&["doctor"]).await;
-        assert!(tells(&answer, level, "clock", "seconds apart"), "{seconds}: {}", answer.text);
+        let mut deployment = TestDeployment::set_up().await;
+        deployment.clock = Arc::new(VirtualClock::starting_at(SystemClock.now().after(Duration::from_secs(seconds))));
+        let answer = deployment.run(&["doctor"]).await;
+        assert!(has_finding(&answer, level, "clock", "seconds apart"), "{seconds}: {}", answer.text);
     }
 }

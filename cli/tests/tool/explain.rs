@@ -3,46 +3,46 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector::flow::Verdict;
+use connector::flow::Disposition;
 use connector::gateway::GatewayName;
 use connector::http::Method;
 use connector::lambda::queue::CapturingQueue;
-use connectorctl::answer::Answer;
-use sandbox::guests;
-use sandbox::peer::{Fault, Peer, Road, Served, serve};
-use sandbox::stage::{Cast, METHOD, Stage};
+use connectorctl::output::CommandOutput;
+use sandbox::simulators::network::{Fault, FaultyNetwork, RunningServer, SimulatedServer, serve};
+use sandbox::testkit::gateway_fixtures;
+use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, TestSubscriber};
 
-use crate::support::{deployed, operate, operate_with};
+use crate::support::{deployed, run_command, run_command_with};
 
 /// A renewal that was paid.
-async fn paid() -> (Stage, Cast) {
-    let stage = Stage::default();
-    let cast = stage.subscriber(METHOD);
+async fn paid_renewal() -> (TestEnvironment, TestSubscriber) {
+    let stage = TestEnvironment::default();
+    let cast = stage.subscriber(ADYEN_METHOD);
     stage.clock.advance_to(cast.due.before(Duration::from_secs(72 * 3600)));
-    assert_eq!(stage.deliver(&stage.authorisation(&cast, 72)).await, Verdict::Settled("authorised"));
+    assert_eq!(stage.deliver(&stage.authorisation_event(&cast, 72)).await, Disposition::Completed("authorised"));
     stage.clock.advance_to(cast.due);
-    assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, Verdict::Settled("captured"));
+    assert_eq!(stage.deliver_until_settled(&stage.capture_event(&cast)).await, Disposition::Completed("captured"));
     (stage, cast)
 }
 
-async fn explain(stage: &Stage, cleeng: &Served, id: &str) -> Answer {
+async fn explain(stage: &TestEnvironment, cleeng: &RunningServer, id: &str) -> CommandOutput {
     let mut settings = deployed();
     settings.insert("CLEENG_API_URL".to_owned(), format!("{}/3.1", cleeng.url()));
-    operate_with(stage, &Arc::default(), settings, "", &["explain", id]).await
+    run_command_with(stage, &Arc::default(), settings, "", &["explain", id]).await
 }
 
-async fn cleeng_of(stage: &Stage) -> Served {
-    serve(Arc::new(stage.cleeng.clone()), Road::default(), "127.0.0.1:0".parse().unwrap()).await.unwrap()
+async fn serve_cleeng(stage: &TestEnvironment) -> RunningServer {
+    serve(Arc::new(stage.cleeng.clone()), FaultyNetwork::default(), "127.0.0.1:0".parse().unwrap()).await.unwrap()
 }
 
 #[tokio::test]
 async fn every_id_of_a_payment_tells_the_same_story() {
-    let (stage, cast) = paid().await;
-    let cleeng = cleeng_of(&stage).await;
+    let (stage, cast) = paid_renewal().await;
+    let cleeng = serve_cleeng(&stage).await;
     let payment = stage.cleeng.payments()[0].clone();
-    let subscription = cast.subscriber.subscription.to_string();
+    let subscription = cast.ids.subscription.to_string();
     let first = explain(&stage, &cleeng, &subscription).await;
-    assert_eq!(first.code, 0, "{}", first.text);
+    assert_eq!(first.exit_code, 0, "{}", first.text);
     for word in
         ["began to authorise the renewal", "step pay: done", "the money is held", "the money is taken", "captured, and Cleeng knows"]
     {
@@ -60,66 +60,68 @@ async fn every_id_of_a_payment_tells_the_same_story() {
 
 #[tokio::test]
 async fn an_unknown_outcome_is_told_as_unknown_with_where_to_look() {
-    let stage = Stage::default();
-    let cast = stage.subscriber(METHOD);
+    let stage = TestEnvironment::default();
+    let cast = stage.subscriber(ADYEN_METHOD);
     stage.clock.advance_to(cast.due.before(Duration::from_secs(72 * 3600)));
-    stage.road.lay(Fault::TimeoutAfter, |peer, request| peer == "adyen" && request.path.ends_with("/payments"));
-    assert!(matches!(stage.deliver(&stage.authorisation(&cast, 72)).await, Verdict::Later { .. }));
-    let cleeng = cleeng_of(&stage).await;
-    let told = explain(&stage, &cleeng, cast.subscriber.subscription.as_str()).await;
+    stage.network.inject(Fault::TimeoutAfter, |peer, request| peer == "adyen" && request.path.ends_with("/payments"));
+    assert!(matches!(stage.deliver(&stage.authorisation_event(&cast, 72)).await, Disposition::Retry { .. }));
+    let cleeng = serve_cleeng(&stage).await;
+    let told = explain(&stage, &cleeng, cast.ids.subscription.as_str()).await;
     assert!(told.text.contains("step pay: no answer is recorded: its outcome is UNKNOWN"), "{}", told.text);
     assert!(told.text.contains("look up") && told.text.contains("in its dashboard"), "{}", told.text);
 }
 
 #[tokio::test]
 async fn what_an_operator_decided_is_part_of_the_story() {
-    let stage = Stage::new(|rules| rules.capture_wait = Duration::from_secs(60));
-    let cast = stage.subscriber(METHOD);
+    let stage = TestEnvironment::new(|rules| rules.capture_wait = Duration::from_secs(60));
+    let cast = stage.subscriber(ADYEN_METHOD);
     stage.clock.advance_to(cast.due.after(Duration::from_secs(3600)));
-    assert_eq!(stage.deliver(&stage.capture(&cast)).await, Verdict::Parked("capture_without_authorisation"));
-    let key = format!("period#{}#{}", cast.subscriber.subscription, cast.due.secs());
+    assert_eq!(stage.deliver(&stage.capture_event(&cast)).await, Disposition::Parked("capture_without_authorisation"));
+    let key = format!("period#{}#{}", cast.ids.subscription, cast.due.secs());
     let queue = Arc::new(CapturingQueue::default());
-    let told = operate(&stage, &queue, &["explain", &key]).await;
+    let told = run_command(&stage, &queue, &["explain", &key]).await;
     assert!(told.text.contains("PARKED (capture_without_authorisation)"), "{}", told.text);
     let words = ["parked", "resolve", &key, "--as", "done", "--by", "night shift", "--note", "paid by bank transfer", "--apply"];
-    assert_eq!(operate(&stage, &queue, &words).await.code, 0);
-    let told = operate(&stage, &queue, &["explain", &key]).await;
+    assert_eq!(run_command(&stage, &queue, &words).await.exit_code, 0);
+    let told = run_command(&stage, &queue, &["explain", &key]).await;
     assert!(told.text.contains("night shift decided \"done\" about capture_without_authorisation: paid by bank transfer"), "{}", told.text);
     assert!(told.text.contains("settled by hand"), "{}", told.text);
 }
 
 #[tokio::test]
 async fn an_id_that_nobody_knows_and_a_cleeng_that_is_away_are_said_to_be_so() {
-    let (stage, cast) = paid().await;
-    let cleeng = cleeng_of(&stage).await;
+    let (stage, cast) = paid_renewal().await;
+    let cleeng = serve_cleeng(&stage).await;
     let unknown = explain(&stage, &cleeng, "999999999").await;
-    assert!(unknown.code == 1 && unknown.text.contains("the journal knows nothing of 999999999"), "{}", unknown.text);
+    assert!(unknown.exit_code == 1 && unknown.text.contains("the journal knows nothing of 999999999"), "{}", unknown.text);
     let mut settings = deployed();
     settings.insert("CLEENG_API_URL".to_owned(), "http://127.0.0.1:1/3.1".to_owned());
-    let id = cast.subscriber.subscription.to_string();
-    let told = operate_with(&stage, &Arc::default(), settings, "", &["explain", &id]).await;
-    assert!(told.code == 0 && told.text.contains("the money is taken") && told.text.contains("Cleeng: subscription"), "{}", told.text);
+    let id = cast.ids.subscription.to_string();
+    let told = run_command_with(&stage, &Arc::default(), settings, "", &["explain", &id]).await;
+    assert!(told.exit_code == 0 && told.text.contains("the money is taken") && told.text.contains("Cleeng: subscription"), "{}", told.text);
 }
 
 #[tokio::test]
 async fn a_gateway_that_can_be_asked_is_asked_what_became_of_an_unknown_step() {
     for gateway in GatewayName::ALL {
-        let stage = Stage::default();
-        let guest = stage.guest(*gateway).clone();
-        let cast = stage.subscriber(guest.capture_only);
+        let stage = TestEnvironment::default();
+        let guest = stage.gateway(*gateway).clone();
+        let cast = stage.subscriber(guest.capture_only_method);
         stage.clock.advance_to(cast.due);
         let name = gateway.as_str();
-        stage.road.lay(Fault::TimeoutAfter, move |peer, request| {
+        stage.network.inject(Fault::TimeoutAfter, move |peer, request| {
             peer == name && request.method == Method::POST && !request.path.ends_with("/oauth2/token")
         });
-        assert!(matches!(stage.deliver(&stage.capture(&cast)).await, Verdict::Later { .. }));
-        let house: Arc<dyn Peer> = guest.house.clone();
-        let server = serve(house, Road::default(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
+        assert!(matches!(stage.deliver(&stage.capture_event(&cast)).await, Disposition::Retry { .. }));
+        let house: Arc<dyn SimulatedServer> = guest.simulator.clone();
+        let server = serve(house, FaultyNetwork::default(), "127.0.0.1:0".parse().unwrap()).await.unwrap();
         let mut settings = deployed();
-        settings.insert("PAYMENT_METHODS".to_owned(), format!("{}={gateway}:capture_only", guest.capture_only));
-        settings.extend(guests::settings_of(*gateway, Some(&server.url())).into_iter().map(|(name, value)| (name.to_owned(), value)));
-        let told = operate_with(&stage, &Arc::default(), settings, "", &["explain", cast.subscriber.subscription.as_str()]).await;
-        let can_tell = stage.world.gateways.get(*gateway).unwrap().capabilities().inquiry;
+        settings.insert("PAYMENT_METHODS".to_owned(), format!("{}={gateway}:capture_only", guest.capture_only_method));
+        settings.extend(
+            gateway_fixtures::gateway_settings(*gateway, Some(&server.url())).into_iter().map(|(name, value)| (name.to_owned(), value)),
+        );
+        let told = run_command_with(&stage, &Arc::default(), settings, "", &["explain", cast.ids.subscription.as_str()]).await;
+        let can_tell = stage.flow_context.gateways.get(*gateway).unwrap().capabilities().inquiry;
         let expected = if can_tell { format!("{gateway}: step pay of") } else { format!("{gateway}: cannot be asked about step pay") };
         let line = told.text.lines().find(|line| line.contains(&expected)).unwrap_or_else(|| panic!("{gateway}: {}", told.text));
         // The gateway took the money, and says so where it can.

@@ -4,14 +4,14 @@
 
 mod aws;
 mod binary;
+mod deployment;
 mod doctor;
 mod explain;
-mod neighbours;
 mod parked;
 mod purchases;
 mod reconcile;
 mod replay;
-mod silence;
+mod secret_leaks;
 mod support;
 mod webhooks;
 mod wrong_settings;

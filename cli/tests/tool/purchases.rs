@@ -4,43 +4,43 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
-use connector::flow::Rounds;
+use connector::flow::ScheduledJob;
 use connector::http::Method;
 use reconciliation::Reconciliation;
-use sandbox::house::{Entry, House as _};
-use sandbox::peer::Fault;
-use sandbox::stage::{METHOD, OFFER, ORIGIN, Stage, id};
+use sandbox::simulators::network::Fault;
+use sandbox::simulators::simulated_gateway::{EnteredDetails, SimulatedGateway as _};
+use sandbox::testkit::harness::{ADYEN_METHOD, OFFER, SHOP_ORIGIN, TestEnvironment, id};
 use serde_json::{Value, json};
 
-use crate::support::operate;
+use crate::support::run_command;
 
 #[tokio::test]
 async fn a_purchase_whose_report_cleeng_refused_is_reported_after_a_retry_and_paid_once() {
-    let stage = Stage::default();
+    let stage = TestEnvironment::default();
     let customer = stage.cleeng.new_customer().unwrap();
-    let order = stage.cleeng.new_order(&customer, &id(OFFER), &id(METHOD)).unwrap();
-    let mut body = json!({ "orderId": order, "origin": ORIGIN, "returnUrl": format!("{ORIGIN}/checkout"), "captchaValue": "x" });
-    if let (Some(body), Value::Object(entered)) = (body.as_object_mut(), stage.adyen.entered(Entry::Good, 1)) {
+    let order = stage.cleeng.new_order(&customer, &id(OFFER), &id(ADYEN_METHOD)).unwrap();
+    let mut body = json!({ "orderId": order, "origin": SHOP_ORIGIN, "returnUrl": format!("{SHOP_ORIGIN}/checkout"), "captchaValue": "x" });
+    if let (Some(body), Value::Object(entered)) = (body.as_object_mut(), stage.adyen.payment_data(EnteredDetails::Frictionless, 1)) {
         body.extend(entered);
     }
-    stage.road.lay(Fault::StatusBefore(422), |peer, request| {
+    stage.network.inject(Fault::StatusBefore(422), |peer, request| {
         peer == "cleeng" && request.method == Method::POST && request.path.ends_with("/payments")
     });
     let reply = stage.call("initial-payment", &stage.cleeng.customer_token(&customer), &body).await;
     assert_ne!(reply.status, 200, "{}", reply.body);
     let queue = Arc::default();
-    let listed = operate(&stage, &queue, &["parked", "list"]).await;
+    let listed = run_command(&stage, &queue, &["parked", "list"]).await;
     assert_eq!(listed.json["parked"][0]["reason"], "cleeng_refused_report", "{}", listed.text);
 
     let key = format!("order#{order}");
     stage.clock.advance(Duration::from_secs(600));
     let words = ["parked", "resolve", &key, "--as", "retry", "--by", "night shift", "--note", "Cleeng mended it", "--apply"];
-    let answer = operate(&stage, &queue, &words).await;
-    assert!(answer.code == 0 && answer.text.contains("the next round"), "{}", answer.text);
-    Reconciliation.go(&stage.world, &stage.delivery()).await;
-    stage.process();
+    let answer = run_command(&stage, &queue, &words).await;
+    assert!(answer.exit_code == 0 && answer.text.contains("the next round"), "{}", answer.text);
+    Reconciliation.run(&stage.flow_context, &stage.delivery_received_now()).await;
+    stage.process_gateways();
     let statuses: Vec<PaymentStatus> = stage.cleeng.payments().into_iter().map(|payment| payment.status).collect();
     assert_eq!((statuses, stage.adyen.authorisations()), (vec![PaymentStatus::Captured], 1));
-    assert_eq!(stage.disagreements(), Vec::<String>::new());
-    assert_eq!(operate(&stage, &queue, &["parked", "list"]).await.text, "nothing is parked\n");
+    assert_eq!(stage.discrepancies(), Vec::<String>::new());
+    assert_eq!(run_command(&stage, &queue, &["parked", "list"]).await.text, "nothing is parked\n");
 }

@@ -3,37 +3,37 @@
 use std::sync::Arc;
 
 use connector::cleeng::PaymentStatus;
-use connector::flow::Verdict;
+use connector::flow::Disposition;
 use connector::lambda::queue::{CapturingQueue, Envelope, QueueError};
-use sandbox::stage::{Cast, METHOD, Stage};
+use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, TestSubscriber};
 use serde_json::{Value, json};
 
-use crate::support::{deliver_queued, deployed, operate_with};
+use crate::support::{deliver_queued, deployed, run_command_with};
 
-fn at_first_attempt() -> (Stage, Cast, String) {
-    let stage = Stage::default();
-    let cast = stage.subscriber(METHOD);
+fn at_first_attempt() -> (TestEnvironment, TestSubscriber, String) {
+    let stage = TestEnvironment::default();
+    let cast = stage.subscriber(ADYEN_METHOD);
     stage.clock.advance_to(cast.due.before(std::time::Duration::from_secs(72 * 3600)));
-    let body = String::from_utf8(stage.authorisation(&cast, 72).body.to_vec()).unwrap();
+    let body = String::from_utf8(stage.authorisation_event(&cast, 72).body.to_vec()).unwrap();
     (stage, cast, body)
 }
 
-async fn replay(stage: &Stage, queue: &Arc<CapturingQueue>, text: &str) -> connectorctl::answer::Answer {
-    operate_with(stage, queue, deployed(), text, &["replay", "-"]).await
+async fn replay(stage: &TestEnvironment, queue: &Arc<CapturingQueue>, text: &str) -> connectorctl::output::CommandOutput {
+    run_command_with(stage, queue, deployed(), text, &["replay", "-"]).await
 }
 
 #[tokio::test]
 async fn a_saved_body_an_envelope_and_an_sqs_answer_all_get_there_and_are_done_once() {
     let (stage, _, body) = at_first_attempt();
     let queue = Arc::new(CapturingQueue::default());
-    let envelope = Envelope::of_waiting(&body, connector::clock::Clock::now(&stage.clock)).unwrap().to_text();
+    let envelope = Envelope::from_waiting_event(&body, connector::clock::Clock::now(&stage.clock)).unwrap().to_text();
     let received = json!({ "Messages": [{ "MessageId": "1", "Body": envelope }, { "MessageId": "2", "Body": body }] }).to_string();
     for text in [&body, &envelope, &received] {
         let answer = replay(&stage, &queue, text).await;
-        assert_eq!(answer.code, 0, "{}", answer.text);
+        assert_eq!(answer.exit_code, 0, "{}", answer.text);
         assert!(answer.text.contains("subscriptionReadyForPaymentAuthorisation of subscription"), "{}", answer.text);
     }
-    assert_eq!(deliver_queued(&stage, &queue).await, vec![Verdict::Settled("authorised"); 4]);
+    assert_eq!(deliver_queued(&stage, &queue).await, vec![Disposition::Completed("authorised"); 4]);
     let statuses: Vec<_> = stage.cleeng.payments().into_iter().map(|payment| payment.status).collect();
     assert_eq!((statuses, stage.adyen.authorisations()), (vec![PaymentStatus::Authorised], 1));
 }
@@ -57,7 +57,7 @@ async fn what_is_no_event_of_ours_is_not_queued() {
         (json!({ "v": 99, "source": "cleeng" }).to_string(), "newer than this release"),
     ] {
         let answer = replay(&stage, &queue, &text).await;
-        assert!(answer.code == 2 && answer.text.contains(word), "{word}: {}", answer.text);
+        assert!(answer.exit_code == 2 && answer.text.contains(word), "{word}: {}", answer.text);
     }
     assert!(queue.sent().is_empty());
 }
@@ -67,32 +67,32 @@ async fn one_bad_message_among_several_keeps_all_from_being_sent() {
     let (stage, _, body) = at_first_attempt();
     let queue = Arc::new(CapturingQueue::default());
     let received = json!({ "Messages": [{ "Body": body }, { "Body": "nonsense" }] }).to_string();
-    assert_eq!((replay(&stage, &queue, &received).await.code, queue.sent().len()), (2, 0));
+    assert_eq!((replay(&stage, &queue, &received).await.exit_code, queue.sent().len()), (2, 0));
 }
 
 #[tokio::test]
 async fn a_termination_goes_to_the_queue_that_reconciliations_settings_name() {
     let (stage, cast, _) = at_first_attempt();
     let queue = Arc::new(CapturingQueue::default());
-    let termination = String::from_utf8(stage.termination(&cast).body.to_vec()).unwrap();
-    assert_eq!((replay(&stage, &queue, &termination).await.code, queue.sent().len()), (0, 1));
+    let termination = String::from_utf8(stage.termination_event(&cast).body.to_vec()).unwrap();
+    assert_eq!((replay(&stage, &queue, &termination).await.exit_code, queue.sent().len()), (0, 1));
 }
 
 #[tokio::test]
 async fn a_queue_that_is_not_named_is_asked_for_and_one_that_refuses_is_explained() {
     let (stage, cast, _) = at_first_attempt();
     let queue = Arc::new(CapturingQueue::default());
-    let termination = String::from_utf8(stage.termination(&cast).body.to_vec()).unwrap();
+    let termination = String::from_utf8(stage.termination_event(&cast).body.to_vec()).unwrap();
     // As gateway-notification has them.
     let mut settings = deployed();
     let others = settings["EVENT_QUEUE_URLS"].split(',').filter(|entry| !entry.contains("Termination")).collect::<Vec<_>>().join(",");
     settings.insert("EVENT_QUEUE_URLS".to_owned(), others);
-    let answer = operate_with(&stage, &queue, settings.clone(), &termination, &["replay", "-"]).await;
-    assert!(answer.code == 2 && answer.text.contains("--queue"), "{}", answer.text);
+    let answer = run_command_with(&stage, &queue, settings.clone(), &termination, &["replay", "-"]).await;
+    assert!(answer.exit_code == 2 && answer.text.contains("--queue"), "{}", answer.text);
     let named = ["replay", "-", "--queue", "https://sqs.eu-west-1.amazonaws.com/123456789012/termination"];
-    assert_eq!(operate_with(&stage, &queue, settings.clone(), &termination, &named).await.code, 0);
+    assert_eq!(run_command_with(&stage, &queue, settings.clone(), &termination, &named).await.exit_code, 0);
     assert_eq!(queue.sent().len(), 1);
     queue.fail_with(Some(QueueError::Refused("access denied")));
-    let answer = operate_with(&stage, &queue, settings, &termination, &named).await;
-    assert!(answer.code == 2 && answer.text.contains("OperatorRoleArn"), "{}", answer.text);
+    let answer = run_command_with(&stage, &queue, settings, &termination, &named).await;
+    assert!(answer.exit_code == 2 && answer.text.contains("OperatorRoleArn"), "{}", answer.text);
 }

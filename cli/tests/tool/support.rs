@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Parser;
-use connector::flow::Verdict;
+use connector::flow::Disposition;
 use connector::lambda::queue::{CapturingQueue, Envelope};
 use connector::secret::SecretString;
-use connectorctl::answer::Answer;
 use connectorctl::arguments::Arguments;
-use connectorctl::surroundings::Surroundings;
-use sandbox::stage::Stage;
+use connectorctl::command_env::CommandEnv;
+use connectorctl::output::CommandOutput;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::{Value, json};
 
 /// A token that looks like a real one.
@@ -79,38 +79,38 @@ pub(crate) fn embedded() -> BTreeMap<String, String> {
 }
 
 /// Runs a command of a deployment in AWS whose journal and queues these are.
-pub(crate) async fn operate(stage: &Stage, queue: &Arc<CapturingQueue>, words: &[&str]) -> Answer {
-    operate_with(stage, queue, deployed(), "", words).await
+pub(crate) async fn run_command(stage: &TestEnvironment, queue: &Arc<CapturingQueue>, words: &[&str]) -> CommandOutput {
+    run_command_with(stage, queue, deployed(), "", words).await
 }
 
 /// The same with other settings and something on standard input.
-pub(crate) async fn operate_with(
-    stage: &Stage,
+pub(crate) async fn run_command_with(
+    stage: &TestEnvironment,
     queue: &Arc<CapturingQueue>,
     settings: BTreeMap<String, String>,
     input: &str,
     words: &[&str],
-) -> Answer {
+) -> CommandOutput {
     let mut settings = settings;
     // Nobody is there unless a test says so; never the real one.
     settings.entry("CLEENG_API_URL".to_owned()).or_insert_with(|| "http://127.0.0.1:1/3.1".to_owned());
-    let mut surroundings = Surroundings::new(settings);
-    surroundings.clock = Arc::new(stage.clock.clone());
-    surroundings.store = Some(stage.store.clone());
-    surroundings.queue = Some(queue.clone());
+    let mut env = CommandEnv::new(settings);
+    env.clock = Arc::new(stage.clock.clone());
+    env.store = Some(stage.store.clone());
+    env.queue = Some(queue.clone());
     let mut kept = secret();
-    if let (Some(kept), Value::Object(houses)) = (kept.as_object_mut(), sandbox::guests::secrets()) {
+    if let (Some(kept), Value::Object(houses)) = (kept.as_object_mut(), sandbox::testkit::gateway_fixtures::gateway_secrets()) {
         kept.extend(houses);
     }
-    kept["cleeng"]["publisher_token"] = json!(sandbox::stage::PUBLISHER_TOKEN);
-    surroundings.secret = Some(SecretString::new(kept.to_string()));
-    input.clone_into(&mut surroundings.input);
+    kept["cleeng"]["publisher_token"] = json!(sandbox::testkit::harness::PUBLISHER_TOKEN);
+    env.secret = Some(SecretString::new(kept.to_string()));
+    input.clone_into(&mut env.stdin);
     let arguments = Arguments::try_parse_from([&["connectorctl"], words].concat()).unwrap();
-    connectorctl::run(&arguments, &surroundings).await
+    connectorctl::run(&arguments, &env).await
 }
 
 /// Delivers everything that was put on the queues, as each function would get it.
-pub(crate) async fn deliver_queued(stage: &Stage, queue: &CapturingQueue) -> Vec<Verdict> {
+pub(crate) async fn deliver_queued(stage: &TestEnvironment, queue: &CapturingQueue) -> Vec<Disposition> {
     let mut verdicts = Vec::new();
     for text in queue.sent() {
         let envelope = Envelope::from_text(&text).unwrap();

@@ -4,25 +4,25 @@ use std::collections::BTreeMap;
 
 use crate::support::{ADYEN_KEY, PATH_KEY, PUBLISHER_TOKEN, deployed, embedded, secret};
 use connectorctl::arguments::Doctor;
+use connectorctl::command_env::CommandEnv;
 use connectorctl::doctor::{Finding, Level, findings};
-use connectorctl::surroundings::Surroundings;
 use serde_json::{Value, json};
 
 const OFFLINE: Doctor = Doctor { strict: false, offline: true };
 
 async fn examine(settings: BTreeMap<String, String>) -> Vec<Finding> {
-    findings(&OFFLINE, &Surroundings::new(settings)).await
+    findings(&OFFLINE, &CommandEnv::new(settings)).await
 }
 
 /// What is bad enough to be mended.
-fn bad(findings: &[Finding]) -> Vec<&Finding> {
+fn problems(findings: &[Finding]) -> Vec<&Finding> {
     findings.iter().filter(|finding| finding.level >= Level::Warning).collect()
 }
 
 /// Settings (an empty value is an absent one), whose name the finding has, a word of the fix.
-type Wrong = (&'static [(&'static str, &'static str)], &'static str, &'static str);
+type WrongSetting = (&'static [(&'static str, &'static str)], &'static str, &'static str);
 
-const SETTINGS: &[Wrong] = &[
+const SETTINGS: &[WrongSetting] = &[
     (&[("CONNECTOR_PUBLISHER_ID", "")], "CONNECTOR_PUBLISHER_ID", "publisher id"),
     (&[("CONNECTOR_PUBLISHER_ID", "my company")], "CONNECTOR_PUBLISHER_ID", "publisher id"),
     (&[("PAYMENT_METHODS", "")], "PAYMENT_METHODS", "123123123=adyen"),
@@ -116,7 +116,7 @@ const SETTINGS: &[Wrong] = &[
 async fn a_right_deployment_has_nothing_to_be_mended() {
     for settings in [deployed(), embedded()] {
         let found = examine(settings).await;
-        assert!(bad(&found).is_empty(), "{found:#?}");
+        assert!(problems(&found).is_empty(), "{found:#?}");
         assert!(found.iter().any(|finding| finding.level == Level::Fine));
     }
 }
@@ -128,7 +128,7 @@ async fn every_wrong_setting_is_named_with_its_fix_and_never_quoted() {
         let mut settings = deployed();
         settings.extend(changes.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())));
         let found = examine(settings).await;
-        let named = bad(&found).into_iter().any(|finding| finding.subject == *subject && finding.fix.contains(fix));
+        let named = problems(&found).into_iter().any(|finding| finding.subject == *subject && finding.fix.contains(fix));
         assert!(named, "{changes:?} is not found as {subject} with a fix about {fix}: {found:#?}");
         for (_, value) in changes.iter().filter(|(_, value)| value.len() > 8 && value.contains("kT9vQ2mmZ81L")) {
             assert!(found.iter().all(|finding| !finding.problem.contains(value) && !finding.fix.contains("kT9vQ2mmZ81L")), "{found:#?}");
@@ -184,7 +184,7 @@ async fn every_mistake_in_the_secret_is_told_by_its_path_with_its_fix_and_no_val
         let text = if changed.is_string() { "plain text".to_owned() } else { changed.to_string() };
         settings.insert("CONNECTOR_SECRETS".to_owned(), text);
         let found = examine(settings).await;
-        let named = bad(&found).into_iter().any(|finding| finding.subject == *path && finding.fix.contains(fix));
+        let named = problems(&found).into_iter().any(|finding| finding.subject == *path && finding.fix.contains(fix));
         assert!(named, "number {number} is not found as {path} with a fix about {fix}: {found:#?}");
         let told = format!("{found:?}");
         for value in [PUBLISHER_TOKEN, PATH_KEY, ADYEN_KEY, "h4Kd9sLq2Wm7Xz5V"] {
@@ -199,7 +199,7 @@ async fn what_is_inside_something_that_is_missing_is_not_told_as_well() {
     changed["adyen"] = Value::Null;
     settings.insert("CONNECTOR_SECRETS".to_owned(), changed.to_string());
     let found = examine(settings).await;
-    let subjects: Vec<&str> = bad(&found).into_iter().map(|finding| finding.subject.as_str()).collect();
+    let subjects: Vec<&str> = problems(&found).into_iter().map(|finding| finding.subject.as_str()).collect();
     assert_eq!(subjects, ["adyen"]);
 }
 
@@ -212,7 +212,7 @@ async fn several_mistakes_are_all_told_at_once() {
     settings.insert("CONNECTOR_SECRETS".to_owned(), changed.to_string());
     settings.insert("LOG_LEVEL".to_owned(), "trace".to_owned());
     let found = examine(settings).await;
-    let subjects: Vec<&str> = bad(&found).into_iter().map(|finding| finding.subject.as_str()).collect();
+    let subjects: Vec<&str> = problems(&found).into_iter().map(|finding| finding.subject.as_str()).collect();
     for subject in ["LOG_LEVEL", "idempotency_salt", "cleeng.webhook_secrets"] {
         assert!(subjects.contains(&subject), "{subject} is not among {subjects:?}");
     }

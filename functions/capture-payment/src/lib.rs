@@ -4,19 +4,20 @@
 //! the gateway, then reported `captured` or `rejected`, once. Whatever does not fit is parked. A renewal has its own event and its own guards
 //! against a second charge: it is never captured from here.
 
-mod whose;
+mod payment_lookup;
 
 use async_trait::async_trait;
-use connector::billing::capture::capture;
-use connector::billing::case::Case;
-use connector::billing::{Story, find, later, rules};
 use connector::cleeng::webhook::{CapturePaymentEvent, Topic, Verified, Webhook};
 use connector::clock::Timestamp;
-use connector::flow::{Delivery, Flow, Verdict, World};
+use connector::flow::{Delivery, Disposition, Flow, FlowContext};
 use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::{AttemptKind, Finish};
 use connector::journal::store::Key;
 use connector::lambda::queue::Envelope;
+use connector::payments::capture::capture;
+use connector::payments::obligation_context::ObligationContext;
+use connector::payments::{FlowResult, find, retry};
+use connector::renewal::eligibility;
 
 const KIND: AttemptKind = AttemptKind::Capture;
 
@@ -25,7 +26,7 @@ const KIND: AttemptKind = AttemptKind::Capture;
 pub struct CapturePayment;
 
 /// What is asked for.
-struct Asked {
+struct RequestedCapture {
     event: CapturePaymentEvent,
     received_at: Timestamp,
 }
@@ -36,82 +37,82 @@ impl Flow for CapturePayment {
         Topic::CapturePayment
     }
 
-    async fn settle(&self, world: &World, event: &Verified<Webhook>, delivery: &Delivery) -> Verdict {
-        story(world, event, delivery).await.unwrap_or_else(|verdict| verdict)
+    async fn handle(&self, flow_context: &FlowContext, event: &Verified<Webhook>, delivery: &Delivery) -> Disposition {
+        run(flow_context, event, delivery).await.unwrap_or_else(|disposition| disposition)
     }
 }
 
-async fn story(world: &World, webhook: &Verified<Webhook>, delivery: &Delivery) -> Story<Verdict> {
+async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: &Delivery) -> FlowResult<Disposition> {
     let event = CapturePaymentEvent::read(webhook.get())?;
     if let Some(method) = &event.payment.method {
-        rules::our_method(world, method)?;
+        eligibility::configured_method(flow_context, method)?;
     }
-    let lookups = find::lookups(world, event.payment.payment.as_ref(), event.payment.external.as_ref());
-    let key = Key::new("capture", &[event.payment.word()]);
-    let mut case = Case::open_without_head(world, key, &lookups, delivery).await?;
+    let lookups = find::lookup_keys(flow_context, event.payment.payment.as_ref(), event.payment.external.as_ref());
+    let key = Key::new("capture", &[event.payment.stable_id()]);
+    let mut ctx = ObligationContext::open_without_subscription(flow_context, key, &lookups, delivery).await?;
     let received_at = delivery.received_at;
-    case.event = Some(Envelope::reseal(webhook, received_at).to_text());
-    let asked = Asked { event, received_at };
-    let verdict = take_money(&mut case, &asked).await;
-    Ok(case.conclude(verdict).await)
+    ctx.event = Some(Envelope::reseal(webhook, received_at).to_text());
+    let request = RequestedCapture { event, received_at };
+    let disposition = process(&mut ctx, &request).await;
+    Ok(ctx.conclude(disposition).await)
 }
 
-async fn take_money(case: &mut Case<'_>, asked: &Asked) -> Story<Verdict> {
-    if let Some(attempt) = case.attempt() {
+async fn process(ctx: &mut ObligationContext<'_>, request: &RequestedCapture) -> FlowResult<Disposition> {
+    if let Some(attempt) = ctx.current_attempt() {
         let (reference, due) = (attempt.reference.clone(), attempt.due);
-        let reference = reference.ok_or_else(|| later("nothing_to_resume"))?;
-        return capture(case, &reference, due).await;
+        let reference = reference.ok_or_else(|| retry("nothing_to_resume"))?;
+        return capture(ctx, &reference, due).await;
     }
-    if let Some(last) = case.run.obligation.last_finished(KIND) {
+    if let Some(last) = ctx.session.obligation.last_finished(KIND) {
         let outcome = last.finish.as_ref().map_or("finished", Finish::as_str);
-        return Ok(rules::duplicate(case.world, outcome));
+        return Ok(eligibility::duplicate(ctx.flow_context, outcome));
     }
-    let reference = match whose::payment(case, &asked.event).await? {
+    let reference = match payment_lookup::find_payment(ctx, &request.event).await? {
         Ok(reference) => reference,
-        Err(reason) => return case.park_untried(KIND, asked.received_at, reason).await,
+        Err(reason) => return ctx.park_without_attempt(KIND, request.received_at, reason).await,
     };
-    let record = case.payment(&reference).ok_or_else(|| later("payment_not_loaded"))?;
-    match standing(record, case.now()) {
-        Standing::Live => {}
-        Standing::Captured => return case.finish_untried(KIND, asked.received_at, Finish::Captured).await,
+    let record = ctx.payment(&reference).ok_or_else(|| retry("payment_not_loaded"))?;
+    match capturability(record, ctx.now()) {
+        Capturability::Capturable => {}
+        Capturability::AlreadyCaptured => return ctx.skip(KIND, request.received_at, Finish::Captured).await,
         // Another worker is at it, or the purchase is being authorised.
-        Standing::InWork if case.now().since(asked.received_at) < case.world.rules.capture_wait => {
-            return Err(later("payment_in_flight"));
+        Capturability::InProgress if ctx.now().since(request.received_at) < ctx.flow_context.policy.capture_wait => {
+            return Err(retry("payment_in_flight"));
         }
-        Standing::InWork => return case.park_untried(KIND, asked.received_at, "payment_in_flight_too_long").await,
-        Standing::Odd(reason) => return case.park_untried(KIND, asked.received_at, reason).await,
+        Capturability::InProgress => return ctx.park_without_attempt(KIND, request.received_at, "payment_in_flight_too_long").await,
+        Capturability::NotCapturable(reason) => return ctx.park_without_attempt(KIND, request.received_at, reason).await,
     }
-    case.open_attempt(KIND, asked.received_at, None)?;
-    if let Some(attempt) = case.run.obligation.open_mut() {
+    ctx.open_attempt(KIND, request.received_at, None)?;
+    if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
         attempt.reference = Some(reference.clone());
     }
-    capture(case, &reference, asked.received_at).await
+    capture(ctx, &reference, request.received_at).await
 }
 
-enum Standing {
+enum Capturability {
     /// Held, to be captured.
-    Live,
+    Capturable,
     /// Taken already.
-    Captured,
+    AlreadyCaptured,
     /// Somebody is at it.
-    InWork,
+    InProgress,
     /// An operator has to look.
-    Odd(&'static str),
+    NotCapturable(&'static str),
 }
 
-fn standing(record: &PaymentRecord, now: Timestamp) -> Standing {
+fn capturability(record: &PaymentRecord, now: Timestamp) -> Capturability {
     if record.subscription.is_some() {
-        return Standing::Odd("payment_of_a_renewal");
+        return Capturability::NotCapturable("payment_of_a_renewal");
     }
     match record.state {
-        PaymentState::Authorised if record.is_live(now) => Standing::Live,
-        PaymentState::Authorised => Standing::Odd("authorisation_lapsed"),
-        PaymentState::Captured | PaymentState::Refunded | PaymentState::ChargedBack => Standing::Captured,
-        PaymentState::Starting | PaymentState::Capturing => Standing::InWork,
+        PaymentState::Authorised if record.is_live(now) => Capturability::Capturable,
+        PaymentState::Authorised => Capturability::NotCapturable("authorisation_lapsed"),
+        PaymentState::Captured | PaymentState::Refunded | PaymentState::ChargedBack => Capturability::AlreadyCaptured,
+        PaymentState::Starting | PaymentState::Capturing => Capturability::InProgress,
         PaymentState::Declined
         | PaymentState::CaptureFailed
         | PaymentState::Cancelling
         | PaymentState::Cancelled
-        | PaymentState::Expired => Standing::Odd("payment_not_authorised"),
+        | PaymentState::Expired => Capturability::NotCapturable("payment_not_authorised"),
     }
 }

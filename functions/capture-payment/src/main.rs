@@ -1,4 +1,4 @@
-//! Start-up of the function; its story is in the library beside this file.
+//! Start-up of the function; its flow is in the library beside this file.
 
 use capture_payment::CapturePayment;
 use connector::lambda::{StartError, run};

@@ -14,136 +14,150 @@
 //! | chargeback, reversal | charged back, captured again | a chargeback is reported from here |
 //! | token created, disabled | noted by customer | |
 
-mod desk;
-mod loss;
-mod tokens;
+mod loss_report;
+mod notification_context;
+mod stored_tokens;
 
 use async_trait::async_trait;
-use connector::billing::notified::{self, Effect};
-use connector::billing::settlement::{RefundSettlement, settle_refund};
-use connector::billing::{Story, later, rules};
+use connector::checkout::{finalize_approved, settle_by_notification};
 use connector::cleeng::webhook::Verified;
-use connector::flow::{Delivery, NotificationFlow, Verdict, World};
+use connector::flow::{Delivery, Disposition, FlowContext, NotificationFlow};
 use connector::gateway::{GatewayName, GatewayNotification, NotificationKind, Reference, StoredToken};
 use connector::journal::JournalError;
 use connector::journal::payment::PaymentRecord;
 use connector::journal::record::Finish;
-use connector::journal::refunds::RefundPart;
-use connector::purchase::{finish_approved, settle_by_notification};
+use connector::journal::refunds::RefundRecord;
+use connector::payments::payment_transitions::{self, TransitionEffect};
+use connector::payments::settlement::{RefundSettlement, settle_refund};
+use connector::payments::{FlowResult, retry};
+use connector::renewal::eligibility;
 use connector::secret::SecretString;
 
-use crate::desk::Desk;
+use crate::notification_context::NotificationContext;
 
 /// Settles notifications.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Notifications;
+pub struct GatewayNotifications;
 
 #[async_trait]
-impl NotificationFlow for Notifications {
-    async fn settle(&self, world: &World, gateway: GatewayName, item: &Verified<GatewayNotification>, delivery: &Delivery) -> Verdict {
-        story(world, gateway, item.get(), delivery).await.unwrap_or_else(|verdict| verdict)
+impl NotificationFlow for GatewayNotifications {
+    async fn handle(
+        &self,
+        flow_context: &FlowContext,
+        gateway: GatewayName,
+        item: &Verified<GatewayNotification>,
+        delivery: &Delivery,
+    ) -> Disposition {
+        run(flow_context, gateway, item.get(), delivery).await.unwrap_or_else(|disposition| disposition)
     }
 }
 
-async fn story(world: &World, gateway: GatewayName, item: &GatewayNotification, delivery: &Delivery) -> Story<Verdict> {
+async fn run(flow_context: &FlowContext, gateway: GatewayName, item: &GatewayNotification, delivery: &Delivery) -> FlowResult<Disposition> {
     match item.kind {
-        NotificationKind::Ignored => return Ok(Verdict::NotOurs),
-        NotificationKind::TokenCreated | NotificationKind::TokenDisabled => return tokens::note(world, gateway, item).await,
+        NotificationKind::Ignored => return Ok(Disposition::NotOurs),
+        NotificationKind::TokenCreated | NotificationKind::TokenDisabled => {
+            return stored_tokens::record_token(flow_context, gateway, item).await;
+        }
         _ => {}
     }
-    let Some(mut desk) = Desk::open(world, gateway, item, delivery).await? else {
+    let Some(mut ctx) = NotificationContext::open(flow_context, gateway, item, delivery).await? else {
         // Our prefix and no record: the record is on its way, or this account serves another connector. Never dropped at once.
-        return if item.reference.is_some() { Err(later("payment_not_recorded")) } else { Ok(Verdict::NotOurs) };
+        return if item.reference.is_some() { Err(retry("payment_not_recorded")) } else { Ok(Disposition::NotOurs) };
     };
-    if let (NotificationKind::Authorised | NotificationKind::AuthorisationDeclined, true) = (item.kind, desk.payment.is_purchase()) {
-        if item.amount.is_some_and(|told| told != desk.payment.amount) {
-            return desk.park("notification_names_another_amount").await;
+    if let (NotificationKind::Authorised | NotificationKind::AuthorisationDeclined, true) = (item.kind, ctx.payment.is_purchase()) {
+        if item.amount.is_some_and(|notified_amount| notified_amount != ctx.payment.amount) {
+            return ctx.park("notification_names_another_amount").await;
         }
         // The customer may never come back: the purchase is finished from here.
-        return finish_purchase(world, &desk.payment, item, delivery).await;
+        return settle_purchase(flow_context, &ctx.payment, item, delivery).await;
     }
     if item.kind == NotificationKind::CustomerApproved {
-        return Ok(finish_approved(world, &desk.payment.reference, delivery).await);
+        return Ok(finalize_approved(flow_context, &ctx.payment.reference, delivery).await);
     }
-    if desk.run.obligation.open().is_some() {
-        return loss::report(&mut desk).await;
+    if ctx.session.obligation.current_attempt().is_some() {
+        return loss_report::report_loss(&mut ctx).await;
     }
-    if let Some(finish) = desk.run.obligation.attempts.last().and_then(|attempt| attempt.finish.as_ref())
+    if let Some(finish) = ctx.session.obligation.attempts.last().and_then(|attempt| attempt.finish.as_ref())
         && *finish != Finish::Abandoned
     {
-        return Ok(rules::duplicate(world, finish.as_str()));
+        return Ok(eligibility::duplicate(flow_context, finish.as_str()));
     }
-    let effect = apply(&mut desk)?;
-    if effect != Effect::Nothing {
-        desk.wait_for_owners()?;
+    let effect = apply_item(&mut ctx)?;
+    if effect != TransitionEffect::Unchanged {
+        ctx.wait_for_owners()?;
     }
     match effect {
-        Effect::Nothing => {}
-        Effect::Early => return early(&mut desk, delivery).await,
-        Effect::Odd(reason) => return desk.park(reason).await,
-        Effect::Loss(reason) => {
-            desk.alarm(reason);
-            return loss::begin(&mut desk).await;
+        TransitionEffect::Unchanged => {}
+        TransitionEffect::OutOfOrder => return retry_or_park(&mut ctx, delivery).await,
+        TransitionEffect::Unexpected(reason) => return ctx.park(reason).await,
+        TransitionEffect::FundsLost(reason) => {
+            ctx.raise_alarm(reason);
+            return loss_report::open_and_report(&mut ctx).await;
         }
-        Effect::Alarming(reason) => {
+        TransitionEffect::ChangedUnexpectedly(reason) => {
             // Before it is written: rather twice than never.
-            desk.alarm(reason);
-            desk.write().await?;
+            ctx.raise_alarm(reason);
+            ctx.write_payment().await?;
         }
-        Effect::Changed => desk.write().await?,
+        TransitionEffect::Changed => ctx.write_payment().await?,
     }
     // Also after a repetition: the worker before this one may have died in between.
-    desk.bring_back().await?;
-    if effect == Effect::Nothing {
-        return Ok(rules::duplicate(world, item.kind.as_str()));
+    ctx.requeue_waiting_events().await?;
+    if effect == TransitionEffect::Unchanged {
+        return Ok(eligibility::duplicate(flow_context, item.kind.as_str()));
     }
-    Ok(Verdict::Settled(item.kind.as_str()))
+    Ok(Disposition::Completed(item.kind.as_str()))
 }
 
-async fn finish_purchase(world: &World, payment: &PaymentRecord, item: &GatewayNotification, delivery: &Delivery) -> Story<Verdict> {
+async fn settle_purchase(
+    flow_context: &FlowContext,
+    payment: &PaymentRecord,
+    item: &GatewayNotification,
+    delivery: &Delivery,
+) -> FlowResult<Disposition> {
     let authorised = item.kind == NotificationKind::Authorised;
     let token = match &item.token {
-        Some(told) => Some(StoredToken(SecretString::new(told.token.as_str()))),
-        None => tokens::of_payment(world, payment).await?,
+        Some(token) => Some(StoredToken(SecretString::new(token.token.as_str()))),
+        None => stored_tokens::for_payment(flow_context, payment).await?,
     };
     let external = item.external_payment_id.as_ref();
-    Ok(settle_by_notification(world, &payment.reference, authorised, external, token, delivery).await)
+    Ok(settle_by_notification(flow_context, &payment.reference, authorised, external, token, delivery).await)
 }
 
-fn apply(desk: &mut Desk<'_>) -> Result<Effect, JournalError> {
-    let (item, owner, now) = (desk.item, desk.owner(), desk.run.now());
+fn apply_item(ctx: &mut NotificationContext<'_>) -> Result<TransitionEffect, JournalError> {
+    let (item, owner, now) = (ctx.item, ctx.owner_state(), ctx.session.now());
     let success = match item.kind {
         NotificationKind::Refunded => true,
         NotificationKind::RefundFailed => false,
-        _ => return notified::apply(&mut desk.payment, item, owner, now),
+        _ => return payment_transitions::apply_notification(&mut ctx.payment, item, owner, now),
     };
     // By the gateway's id of the refund, else by our own name of it, which is known before that id is.
     let names = [item.operation_ref.as_deref(), item.reference.as_ref().map(Reference::as_str)];
-    let named = |part: &&RefundPart| {
+    let named = |part: &&RefundRecord| {
         [Some(part.reference.as_str()), part.operation_ref.as_deref()].iter().flatten().any(|name| names.contains(&Some(name)))
     };
-    let asked = desk.payment.refunds.iter().find(named).map(|part| part.amount);
-    if item.amount.is_some_and(|told| asked.is_some_and(|asked| asked != told)) {
-        return Ok(Effect::Odd("notification_names_another_amount"));
+    let requested = ctx.payment.refunds.iter().find(named).map(|part| part.amount);
+    if item.amount.is_some_and(|notified_amount| requested.is_some_and(|asked| asked != notified_amount)) {
+        return Ok(TransitionEffect::Unexpected("notification_names_another_amount"));
     }
     for name in names.into_iter().flatten() {
-        match settle_refund(&mut desk.payment, name, success, now)? {
+        match settle_refund(&mut ctx.payment, name, success, now)? {
             RefundSettlement::NotFound => {}
-            RefundSettlement::NothingNew => return Ok(Effect::Nothing),
-            RefundSettlement::Settled => return Ok(Effect::Changed),
-            RefundSettlement::FailedLater => return Ok(Effect::Alarming("refund_failed_later")),
+            RefundSettlement::AlreadyKnown => return Ok(TransitionEffect::Unchanged),
+            RefundSettlement::Settled => return Ok(TransitionEffect::Changed),
+            RefundSettlement::FailedLater => return Ok(TransitionEffect::ChangedUnexpectedly("refund_failed_later")),
         }
     }
-    Ok(Effect::Early)
+    Ok(TransitionEffect::OutOfOrder)
 }
 
 /// What it follows has not come yet. Given up only when that is as old as any other unknown.
-async fn early(desk: &mut Desk<'_>, delivery: &Delivery) -> Story<Verdict> {
-    if desk.run.now().since(delivery.received_at) < desk.world.rules.unknown_deadline {
-        return Err(later("notification_early"));
+async fn retry_or_park(ctx: &mut NotificationContext<'_>, delivery: &Delivery) -> FlowResult<Disposition> {
+    if ctx.session.now().since(delivery.received_at) < ctx.flow_context.policy.unknown_deadline {
+        return Err(retry("notification_early"));
     }
-    match desk.item.kind {
-        NotificationKind::Refunded | NotificationKind::RefundFailed => desk.park("refund_without_our_order").await,
-        _ => desk.park("notification_out_of_order").await,
+    match ctx.item.kind {
+        NotificationKind::Refunded | NotificationKind::RefundFailed => ctx.park("refund_without_our_request").await,
+        _ => ctx.park("notification_out_of_order").await,
     }
 }

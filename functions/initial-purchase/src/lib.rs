@@ -1,14 +1,14 @@
-//! `POST /connectors/{gateway}/initial-payment` and `.../finalize`, or `.../v1/tokens` and the ways back to it: a customer pays an order.
+//! `POST /connectors/{gateway}/initial-payment` and `.../finalize`, or `.../v1/redirect_path` and the ways back to it: a customer pays an order.
 //!
 //! Cleeng's checklist: read the order with the customer's token; ask the gateway for exactly the order's amount, or verify the card where
 //! nothing is to be paid yet; maybe have the customer do something and finish it when he is back; tell Cleeng `captured` with the payment
 //! details and the gateway's id, or `rejected` with the reason.
 
 use async_trait::async_trait;
+use connector::checkout::{order, redirect};
 use connector::flow::Delivery;
-use connector::front::{Desk, FrontEnd, FrontRequest, Reply, Stage};
+use connector::frontend_api::{CallKind, FrontendContext, FrontendFlow, FrontendRequest, Reply};
 use connector::journal::record::AttemptKind;
-use connector::purchase::{order, redirect};
 
 /// What is asked for by reference must be of this kind.
 const KIND: AttemptKind = AttemptKind::Purchase;
@@ -18,21 +18,21 @@ const KIND: AttemptKind = AttemptKind::Purchase;
 pub struct InitialPurchase;
 
 #[async_trait]
-impl FrontEnd for InitialPurchase {
+impl FrontendFlow for InitialPurchase {
     fn route(&self) -> &'static str {
         "initial-payment"
     }
 
-    fn tokens(&self) -> &'static str {
-        order::TOKENS
+    fn redirect_path(&self) -> &'static str {
+        order::REDIRECT_PATH
     }
 
-    async fn answer(&self, desk: &Desk, request: &FrontRequest, delivery: &Delivery) -> Reply {
-        match &request.stage {
-            Stage::Start | Stage::Tokens => order::start(desk, request, delivery).await,
-            Stage::Finalize => order::finalize(desk, request, delivery).await,
-            Stage::Returned(reference) => redirect::came_back(desk, request, reference, KIND, delivery).await,
-            Stage::GaveUp(reference) => redirect::gave_up(desk, request, reference, KIND, delivery).await,
+    async fn handle(&self, context: &FrontendContext, request: &FrontendRequest, delivery: &Delivery) -> Reply {
+        match &request.kind {
+            CallKind::Start | CallKind::RedirectStart => order::start(context, request, delivery).await,
+            CallKind::Finalize => order::finalize(context, request, delivery).await,
+            CallKind::BrowserReturn(reference) => redirect::handle_return(context, request, reference, KIND, delivery).await,
+            CallKind::BrowserCancel(reference) => redirect::handle_cancel(context, request, reference, KIND, delivery).await,
         }
     }
 }

@@ -1,9 +1,9 @@
-//! Start-up of the function; its story is in the library beside this file.
+//! Start-up of the function; its flow is in the library beside this file.
 
 use connector::lambda::{StartError, run};
-use payment_details_deactivated::DetailsDeactivated;
+use payment_details_deactivated::PaymentDetailsDeactivated;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), StartError> {
-    run(DetailsDeactivated).await
+    run(PaymentDetailsDeactivated).await
 }

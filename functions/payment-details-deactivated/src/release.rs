@@ -1,28 +1,28 @@
 //! One authorised payment of the deactivated details: cancelled at the gateway, then in Cleeng. It has an obligation of its own, together with
 //! the head of its subscription, so that it cannot cross a capture or an authorisation of ours.
 
-use connector::billing::case::{Case, Lookup};
-use connector::billing::find::{self, Stranger};
-use connector::billing::release::{Released, forget_live, give_up};
-use connector::billing::report::in_authorised_list;
-use connector::billing::{Story, later};
 use connector::cleeng::Payment;
-use connector::flow::{Delivery, World};
+use connector::flow::{Delivery, FlowContext};
 use connector::gateway::Reference;
 use connector::ids::{PaymentId, SubscriptionId};
 use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::{AttemptKind, Finish};
 use connector::journal::store::Key;
-use connector::journal::work::Work;
+use connector::journal::transaction::Transaction;
+use connector::payments::find::{self, PreexistingPayment};
+use connector::payments::obligation_context::{ObligationContext, PaymentLookup};
+use connector::payments::release::{ReleaseOutcome, clear_live_authorisation, release};
+use connector::payments::report::find_in_authorised_list;
+use connector::payments::{FlowResult, retry};
 
-use crate::Gone;
+use crate::DeactivatedDetails;
 
 const KIND: AttemptKind = AttemptKind::Release;
-const CAPTURED: &str = "already_captured";
+const ALREADY_CAPTURED: &str = "already_captured";
 
 /// What became of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Left {
+pub(crate) enum ReleaseResult {
     /// It is released, or was.
     Released,
     /// A capture of ours is on its way: it is left alone.
@@ -34,104 +34,119 @@ pub(crate) enum Left {
 }
 
 /// A payment of the details, as the journal or Cleeng tells of it.
-pub(crate) enum Held {
+pub(crate) enum HeldPayment {
     /// The journal has it.
-    Journaled(Reference, Option<SubscriptionId>),
+    InJournal(Reference, Option<SubscriptionId>),
     /// It was made before this connector.
-    Stranger(Reference, Box<Stranger>),
+    Preexisting(Reference, Box<PreexistingPayment>),
     /// It cannot be told.
-    Untold(PaymentId),
+    Unidentified(PaymentId),
 }
 
-impl Held {
+impl HeldPayment {
     /// Which one it is to the journal.
     pub(crate) const fn reference(&self) -> Option<&Reference> {
         match self {
-            Self::Journaled(reference, _) | Self::Stranger(reference, _) => Some(reference),
-            Self::Untold(_) => None,
+            Self::InJournal(reference, _) | Self::Preexisting(reference, _) => Some(reference),
+            Self::Unidentified(_) => None,
         }
     }
 }
 
 /// Looks up a payment that Cleeng lists.
-pub(crate) async fn look_up(world: &World, gone: &Gone, payment: &Payment) -> Story<Held> {
-    if let Some(record) = journaled(world, payment).await? {
-        return Ok(Held::Journaled(record.reference, record.subscription));
+pub(crate) async fn identify(flow_context: &FlowContext, deactivated: &DeactivatedDetails, payment: &Payment) -> FlowResult<HeldPayment> {
+    if let Some(record) = find_record(flow_context, payment).await? {
+        return Ok(HeldPayment::InJournal(record.reference, record.subscription));
     }
-    Ok(match stranger(world, gone, payment).await? {
-        Some(stranger) => Held::Stranger(stranger.reference(world), Box::new(stranger)),
-        None => Held::Untold(payment.id.clone()),
+    Ok(match preexisting(flow_context, deactivated, payment).await? {
+        Some(preexisting) => HeldPayment::Preexisting(preexisting.import_reference(flow_context), Box::new(preexisting)),
+        None => HeldPayment::Unidentified(payment.id.clone()),
     })
 }
 
 /// Releases one payment.
-pub(crate) async fn one(world: &World, gone: &Gone, held: Held, delivery: &Delivery) -> Story<Left> {
-    match held {
-        Held::Journaled(reference, subscription) => {
-            let mut case = open(world, release_key(&reference), subscription.as_ref(), delivery).await?;
-            let left = release(&mut case, gone, &reference).await;
-            concluded(&mut case, left).await
+pub(crate) async fn release_one(
+    flow_context: &FlowContext,
+    deactivated: &DeactivatedDetails,
+    held_payment: HeldPayment,
+    delivery: &Delivery,
+) -> FlowResult<ReleaseResult> {
+    match held_payment {
+        HeldPayment::InJournal(reference, subscription) => {
+            let mut ctx = open_context(flow_context, release_key(&reference), subscription.as_ref(), delivery).await?;
+            let left = release_payment(&mut ctx, deactivated, &reference).await;
+            conclude(&mut ctx, left).await
         }
-        Held::Stranger(reference, stranger) => {
-            let mut case = open(world, release_key(&reference), None, delivery).await?;
-            let left = match find::adopt(&mut case, *stranger, PaymentState::Authorised).await {
-                Ok(reference) => release(&mut case, gone, &reference).await,
-                Err(verdict) => Err(verdict),
+        HeldPayment::Preexisting(reference, preexisting) => {
+            let mut ctx = open_context(flow_context, release_key(&reference), None, delivery).await?;
+            let left = match find::import(&mut ctx, *preexisting, PaymentState::Authorised).await {
+                Ok(reference) => release_payment(&mut ctx, deactivated, &reference).await,
+                Err(disposition) => Err(disposition),
             };
-            concluded(&mut case, left).await
+            conclude(&mut ctx, left).await
         }
-        Held::Untold(payment) => {
+        HeldPayment::Unidentified(payment) => {
             let key = Key::new("release", &["cleeng", payment.as_str()]);
-            let mut case = open(world, key, None, delivery).await?;
-            park_once(&mut case, gone).await
+            let mut ctx = open_context(flow_context, key, None, delivery).await?;
+            park_unidentified(&mut ctx, deactivated).await
         }
     }
 }
 
 /// Goes on with a release that an earlier delivery began. Cleeng does not list the payment any more as soon as it has taken the cancel, and a
 /// release that is left open keeps every other period of its subscription from being paid. Nothing where none was begun.
-pub(crate) async fn go_on(world: &World, gone: &Gone, reference: &Reference, delivery: &Delivery) -> Story<Option<Left>> {
-    let mut work = Work::new(std::sync::Arc::clone(&world.store));
+pub(crate) async fn resume_release(
+    flow_context: &FlowContext,
+    deactivated: &DeactivatedDetails,
+    reference: &Reference,
+    delivery: &Delivery,
+) -> FlowResult<Option<ReleaseResult>> {
+    let mut transaction = Transaction::new(std::sync::Arc::clone(&flow_context.store));
     let key = PaymentRecord::key(reference);
-    work.load(std::slice::from_ref(&key)).await?;
-    let subscription = work.read::<PaymentRecord>(&key)?.and_then(|record| record.subscription);
-    let mut case = open(world, release_key(reference), subscription.as_ref(), delivery).await?;
-    if case.attempt().is_none() {
-        return Ok(finished(&case));
+    transaction.load(std::slice::from_ref(&key)).await?;
+    let subscription = transaction.read::<PaymentRecord>(&key)?.and_then(|record| record.subscription);
+    let mut ctx = open_context(flow_context, release_key(reference), subscription.as_ref(), delivery).await?;
+    if ctx.current_attempt().is_none() {
+        return Ok(finished_result(&ctx));
     }
-    let left = release(&mut case, gone, reference).await;
-    concluded(&mut case, left).await.map(Some)
+    let left = release_payment(&mut ctx, deactivated, reference).await;
+    conclude(&mut ctx, left).await.map(Some)
 }
 
 fn release_key(reference: &Reference) -> Key {
     Key::new("release", &[reference.as_str()])
 }
 
-async fn open<'w>(world: &'w World, key: Key, subscription: Option<&SubscriptionId>, delivery: &Delivery) -> Story<Case<'w>> {
+async fn open_context<'w>(
+    flow_context: &'w FlowContext,
+    key: Key,
+    subscription: Option<&SubscriptionId>,
+    delivery: &Delivery,
+) -> FlowResult<ObligationContext<'w>> {
     match subscription {
-        Some(subscription) => Case::open(world, key, subscription, delivery).await,
-        None => Case::open_without_head(world, key, &[], delivery).await,
+        Some(subscription) => ObligationContext::open(flow_context, key, subscription, delivery).await,
+        None => ObligationContext::open_without_subscription(flow_context, key, &[], delivery).await,
     }
 }
 
-/// As [`Case::conclude`], for a story within a story.
-async fn concluded(case: &mut Case<'_>, left: Story<Left>) -> Story<Left> {
+/// As [`ObligationContext::conclude`], for a story within a story.
+async fn conclude(ctx: &mut ObligationContext<'_>, left: FlowResult<ReleaseResult>) -> FlowResult<ReleaseResult> {
     match left {
         Ok(left) => Ok(left),
-        Err(verdict) => Err(case.conclude(Err(verdict)).await),
+        Err(disposition) => Err(ctx.conclude(Err(disposition)).await),
     }
 }
 
 /// The payment as the journal has it.
-async fn journaled(world: &World, payment: &Payment) -> Story<Option<PaymentRecord>> {
-    let mut work = Work::new(std::sync::Arc::clone(&world.store));
-    let lookups = find::lookups(world, Some(&payment.id), payment.external_payment_id.as_ref());
-    work.load(&lookups).await?;
+async fn find_record(flow_context: &FlowContext, payment: &Payment) -> FlowResult<Option<PaymentRecord>> {
+    let mut transaction = Transaction::new(std::sync::Arc::clone(&flow_context.store));
+    let lookups = find::lookup_keys(flow_context, Some(&payment.id), payment.external_payment_id.as_ref());
+    transaction.load(&lookups).await?;
     for lookup in &lookups {
-        if let Some(found) = work.read::<Lookup>(lookup)? {
+        if let Some(found) = transaction.read::<PaymentLookup>(lookup)? {
             let key = PaymentRecord::key(&found.reference);
-            work.load(std::slice::from_ref(&key)).await?;
-            return Ok(work.read(&key)?);
+            transaction.load(std::slice::from_ref(&key)).await?;
+            return Ok(transaction.read(&key)?);
         }
     }
     Ok(None)
@@ -139,101 +154,109 @@ async fn journaled(world: &World, payment: &Payment) -> Story<Option<PaymentReco
 
 /// A payment that the journal does not know, made before this connector. Nothing where its gateway, its id there, its amount or its owner
 /// would have to be guessed: a gateway's name alone does not tell whose connector speaks to it.
-async fn stranger(world: &World, gone: &Gone, payment: &Payment) -> Story<Option<Stranger>> {
-    let method = match (gone.method, &payment.order) {
+async fn preexisting(
+    flow_context: &FlowContext,
+    deactivated: &DeactivatedDetails,
+    payment: &Payment,
+) -> FlowResult<Option<PreexistingPayment>> {
+    let method = match (deactivated.method, &payment.order) {
         (Some(method), _) => Some(method),
-        (None, Some(order)) => find::method_of_order(world, order).await?,
+        (None, Some(order)) => find::method_of_order(flow_context, order).await?,
         (None, None) => None,
     };
     let Some(gateway) = method.map(|method| method.gateway) else { return Ok(None) };
     let (Some(external), Some(amount)) = (payment.external_payment_id.clone(), payment.total) else { return Ok(None) };
-    let Some(customer) = payment.customer.clone().or_else(|| gone.event.customer.clone()) else { return Ok(None) };
-    if gone.event.customer.as_ref().is_some_and(|told| *told != customer) {
+    let Some(customer) = payment.customer.clone().or_else(|| deactivated.event.customer.clone()) else { return Ok(None) };
+    if deactivated.event.customer.as_ref().is_some_and(|event_customer| *event_customer != customer) {
         return Ok(None);
     }
-    let (payment, order, details) = (payment.id.clone(), payment.order.clone(), Some(gone.event.details.clone()));
-    Ok(Some(Stranger { gateway, payment, external, customer, order, details, subscription: None, amount }))
+    let (payment, order, details) = (payment.id.clone(), payment.order.clone(), Some(deactivated.event.details.clone()));
+    Ok(Some(PreexistingPayment { gateway, payment, external, customer, order, details, subscription: None, amount }))
 }
 
 /// Parks a payment that cannot be told, unless that was done.
-async fn park_once(case: &mut Case<'_>, gone: &Gone) -> Story<Left> {
-    if !case.run.obligation.was_parked() {
-        let parked = case.park_untried(KIND, gone.received_at, "authorised_payment_cannot_be_told").await;
+async fn park_unidentified(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<ReleaseResult> {
+    if !ctx.session.obligation.was_parked() {
+        let parked = ctx.park_without_attempt(KIND, deactivated.received_at, "authorised_payment_unidentified").await;
         parked.map(drop)?;
     }
-    Ok(Left::Parked)
+    Ok(ReleaseResult::Parked)
 }
 
-async fn release(case: &mut Case<'_>, gone: &Gone, reference: &Reference) -> Story<Left> {
-    if let Some(left) = finished(case) {
+async fn release_payment(
+    ctx: &mut ObligationContext<'_>,
+    deactivated: &DeactivatedDetails,
+    reference: &Reference,
+) -> FlowResult<ReleaseResult> {
+    if let Some(left) = finished_result(ctx) {
         return Ok(left);
     }
-    if !case.load_payment(reference).await? {
-        return Err(later("payment_not_loaded"));
+    if !ctx.load_payment(reference).await? {
+        return Err(retry("payment_not_loaded"));
     }
-    if case.attempt().is_none() {
-        match case.payment(reference).map(|payment| payment.state) {
-            Some(PaymentState::Capturing) => return Ok(Left::BeingCaptured),
+    if ctx.current_attempt().is_none() {
+        match ctx.payment(reference).map(|payment| payment.state) {
+            Some(PaymentState::Capturing) => return Ok(ReleaseResult::BeingCaptured),
             Some(PaymentState::Captured | PaymentState::CaptureFailed | PaymentState::Refunded | PaymentState::ChargedBack) => {
-                return Ok(Left::Captured);
+                return Ok(ReleaseResult::Captured);
             }
             // Cleeng knows of it before the journal does only while its authorisation is being reported.
-            None | Some(PaymentState::Starting | PaymentState::Declined) => return Err(later("authorisation_in_flight")),
+            None | Some(PaymentState::Starting | PaymentState::Declined) => return Err(retry("authorisation_in_flight")),
             Some(PaymentState::Authorised) => {}
             Some(PaymentState::Cancelling | PaymentState::Cancelled | PaymentState::Expired) => {
-                if released_by_another(case, gone, reference).await? {
-                    return Ok(Left::Released);
+                if released_by_another(ctx, deactivated, reference).await? {
+                    return Ok(ReleaseResult::Released);
                 }
             }
         }
-        case.open_attempt(KIND, gone.received_at, Some(gone.event.details.clone()))?;
-        if let Some(attempt) = case.run.obligation.open_mut() {
+        ctx.open_attempt(KIND, deactivated.received_at, Some(deactivated.event.details.clone()))?;
+        if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
             attempt.reference = Some(reference.clone());
         }
-        case.change(reference, |payment, _| {
-            payment.details.get_or_insert_with(|| gone.event.details.clone());
+        ctx.update_payment(reference, |payment, _| {
+            payment.details.get_or_insert_with(|| deactivated.event.details.clone());
             Ok(())
         })?;
     }
-    match give_up(case, reference).await? {
-        Released::Yes => {
-            case.finish(Finish::Released).await?;
-            Ok(Left::Released)
+    match release(ctx, reference).await? {
+        ReleaseOutcome::Released => {
+            ctx.finish(Finish::Released).await?;
+            Ok(ReleaseResult::Released)
         }
-        Released::Refused(_) => leave_alone(case, reference).await,
+        ReleaseOutcome::Refused(_) => record_captured(ctx, reference).await,
     }
 }
 
 /// Whether another flow has released it, and told Cleeng, since Cleeng listed it: to ask the gateway for it again would end as a cancel that failed.
-async fn released_by_another(case: &Case<'_>, gone: &Gone, reference: &Reference) -> Story<bool> {
-    let live = case.head.live.as_ref().is_some_and(|live| live.reference == *reference);
-    Ok(!live && in_authorised_list(case, &gone.event.details, reference).await?.is_none())
+async fn released_by_another(ctx: &ObligationContext<'_>, deactivated: &DeactivatedDetails, reference: &Reference) -> FlowResult<bool> {
+    let live = ctx.subscription_state.live_authorisation.as_ref().is_some_and(|live| live.reference == *reference);
+    Ok(!live && find_in_authorised_list(ctx, &deactivated.event.details, reference).await?.is_none())
 }
 
 /// What became of it before.
-fn finished(case: &Case<'_>) -> Option<Left> {
-    let last = case.run.obligation.last_finished(KIND).filter(|_| case.attempt().is_none())?;
+fn finished_result(ctx: &ObligationContext<'_>) -> Option<ReleaseResult> {
+    let last = ctx.session.obligation.last_finished(KIND).filter(|_| ctx.current_attempt().is_none())?;
     match last.finish {
         // An operator saw to it that nothing is held any more.
-        Some(Finish::Parked { resolved: true, .. }) => Some(Left::Released),
-        Some(Finish::Parked { .. }) => Some(Left::Parked),
-        Some(Finish::Stale { .. }) => Some(Left::Captured),
-        _ => Some(Left::Released),
+        Some(Finish::Parked { resolved: true, .. }) => Some(ReleaseResult::Released),
+        Some(Finish::Parked { .. }) => Some(ReleaseResult::Parked),
+        Some(Finish::Stale { .. }) => Some(ReleaseResult::Captured),
+        _ => Some(ReleaseResult::Released),
     }
 }
 
 /// The gateway says that there is nothing left to cancel, because the money is taken: it stays taken, and whoever looks after refunds is
 /// told.
-async fn leave_alone(case: &mut Case<'_>, reference: &Reference) -> Story<Left> {
-    case.change(reference, |payment, now| {
+async fn record_captured(ctx: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<ReleaseResult> {
+    ctx.update_payment(reference, |payment, now| {
         if payment.state == PaymentState::Cancelling {
-            payment.become_state(PaymentState::Captured, now)?;
+            payment.transition_to(PaymentState::Captured, now)?;
             payment.captured = payment.amount;
         }
         Ok(())
     })?;
-    forget_live(case, reference);
-    let finish = Finish::Stale { reason: CAPTURED.to_owned() };
-    case.finish(finish).await?;
-    Ok(Left::Captured)
+    clear_live_authorisation(ctx, reference);
+    let finish = Finish::Stale { reason: ALREADY_CAPTURED.to_owned() };
+    ctx.finish(finish).await?;
+    Ok(ReleaseResult::Captured)
 }

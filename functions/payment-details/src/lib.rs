@@ -1,14 +1,14 @@
-//! `POST /connectors/{gateway}/payment-details` and `.../finalize`, or `.../v1/payment_details/tokens` and the ways back to it: a customer stores
+//! `POST /connectors/{gateway}/payment-details` and `.../finalize`, or `.../v1/payment_details/redirect_path` and the ways back to it: a customer stores
 //! payment details.
 //!
 //! Cleeng's checklist: a token at the gateway, without a charge, maybe with something that the customer has to do; then tell Cleeng the new
 //! details, active unless the page says otherwise. Active ones take the place of all older ones.
 
 use async_trait::async_trait;
+use connector::checkout::{details, redirect};
 use connector::flow::Delivery;
-use connector::front::{Desk, FrontEnd, FrontRequest, Reply, Stage};
+use connector::frontend_api::{CallKind, FrontendContext, FrontendFlow, FrontendRequest, Reply};
 use connector::journal::record::AttemptKind;
-use connector::purchase::{details, redirect};
 
 /// What is asked for by reference must be of this kind.
 const KIND: AttemptKind = AttemptKind::StoreDetails;
@@ -18,21 +18,21 @@ const KIND: AttemptKind = AttemptKind::StoreDetails;
 pub struct PaymentDetails;
 
 #[async_trait]
-impl FrontEnd for PaymentDetails {
+impl FrontendFlow for PaymentDetails {
     fn route(&self) -> &'static str {
         "payment-details"
     }
 
-    fn tokens(&self) -> &'static str {
-        details::TOKENS
+    fn redirect_path(&self) -> &'static str {
+        details::REDIRECT_PATH
     }
 
-    async fn answer(&self, desk: &Desk, request: &FrontRequest, delivery: &Delivery) -> Reply {
-        match &request.stage {
-            Stage::Start | Stage::Tokens => details::start(desk, request, delivery).await,
-            Stage::Finalize => details::finalize(desk, request, delivery).await,
-            Stage::Returned(reference) => redirect::came_back(desk, request, reference, KIND, delivery).await,
-            Stage::GaveUp(reference) => redirect::gave_up(desk, request, reference, KIND, delivery).await,
+    async fn handle(&self, context: &FrontendContext, request: &FrontendRequest, delivery: &Delivery) -> Reply {
+        match &request.kind {
+            CallKind::Start | CallKind::RedirectStart => details::start(context, request, delivery).await,
+            CallKind::Finalize => details::finalize(context, request, delivery).await,
+            CallKind::BrowserReturn(reference) => redirect::handle_return(context, request, reference, KIND, delivery).await,
+            CallKind::BrowserCancel(reference) => redirect::handle_cancel(context, request, reference, KIND, delivery).await,
         }
     }
 }

@@ -17,23 +17,23 @@
 //! has no list of them.
 
 mod due;
-mod holds;
+mod missed_events;
+mod obsolete_authorisations;
 pub mod plan;
 mod scan;
-mod watch;
 
 use async_trait::async_trait;
-use connector::flow::{Delivery, Rounds, Tally, World};
+use connector::flow::{Delivery, FlowContext, RunReport, ScheduledJob};
 
 /// Goes round.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Reconciliation;
 
 #[async_trait]
-impl Rounds for Reconciliation {
-    async fn go(&self, world: &World, delivery: &Delivery) -> Tally {
-        let mut tally = due::go_round(world, delivery).await;
-        tally.found = scan::read_on(world, delivery).await;
-        tally
+impl ScheduledJob for Reconciliation {
+    async fn run(&self, flow_context: &FlowContext, delivery: &Delivery) -> RunReport {
+        let mut report = due::run_once(flow_context, delivery).await;
+        report.discovered = scan::continue_scan(flow_context, delivery).await;
+        report
     }
 }

@@ -1,9 +1,9 @@
-//! Start-up of the function; its story is in the library beside this file.
+//! Start-up of the function; its flow is in the library beside this file.
 
-use connector::lambda::{StartError, run_rounds};
+use connector::lambda::{StartError, run_scheduled};
 use reconciliation::Reconciliation;
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), StartError> {
-    run_rounds(Reconciliation).await
+    run_scheduled(Reconciliation).await
 }

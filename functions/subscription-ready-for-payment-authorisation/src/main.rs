@@ -1,4 +1,4 @@
-//! Start-up of the function; its story is in the library beside this file.
+//! Start-up of the function; its flow is in the library beside this file.
 
 use connector::lambda::{StartError, run};
 use subscription_ready_for_payment_authorisation::Authorisation;

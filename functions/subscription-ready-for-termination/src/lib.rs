@@ -6,15 +6,16 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
-use connector::billing::case::{Case, StepTurn};
-use connector::billing::release::release_live;
-use connector::billing::{Story, later, read_failed, rules};
 use connector::cleeng::webhook::{TerminationEvent, Topic, Verified, Webhook};
-use connector::cleeng::{CleengError, Subscription, SubscriptionStatus, TWO_WAYS_TIMEOUT, TerminationType};
-use connector::flow::{Delivery, Flow, Verdict, World};
+use connector::cleeng::{CALL_WITH_FALLBACK_TIMEOUT, CleengError, Subscription, SubscriptionStatus, TerminationType};
+use connector::flow::{Delivery, Disposition, Flow, FlowContext};
 use connector::journal::record::{AttemptKind, Finish};
 use connector::lambda::queue::Envelope;
 use connector::metrics::Metric;
+use connector::payments::obligation_context::{ObligationContext, TypedStepState};
+use connector::payments::release::release_live_authorisation;
+use connector::payments::{FlowResult, read_failed, retry};
+use connector::renewal::eligibility;
 
 /// Terminates a subscription.
 #[derive(Clone, Copy, Debug, Default)]
@@ -31,49 +32,49 @@ impl Flow for Termination {
         Topic::SubscriptionReadyForTermination
     }
 
-    async fn settle(&self, world: &World, event: &Verified<Webhook>, delivery: &Delivery) -> Verdict {
-        story(world, event, delivery).await.unwrap_or_else(|verdict| verdict)
+    async fn handle(&self, flow_context: &FlowContext, event: &Verified<Webhook>, delivery: &Delivery) -> Disposition {
+        run(flow_context, event, delivery).await.unwrap_or_else(|disposition| disposition)
     }
 }
 
-async fn story(world: &World, webhook: &Verified<Webhook>, delivery: &Delivery) -> Story<Verdict> {
+async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: &Delivery) -> FlowResult<Disposition> {
     let event = TerminationEvent::read(webhook.get())?;
     if let Some(method) = &event.payment_method {
-        rules::our_method(world, method)?;
+        eligibility::configured_method(flow_context, method)?;
     }
-    let key = rules::termination_key(&event.subscription);
-    let mut case = Case::open(world, key, &event.subscription, delivery).await?;
-    case.event = Some(Envelope::reseal(webhook, delivery.received_at).to_text());
-    let verdict = end(&mut case, &event).await;
-    Ok(case.conclude(verdict).await)
+    let key = eligibility::termination_key(&event.subscription);
+    let mut ctx = ObligationContext::open(flow_context, key, &event.subscription, delivery).await?;
+    ctx.event = Some(Envelope::reseal(webhook, delivery.received_at).to_text());
+    let disposition = process(&mut ctx, &event).await;
+    Ok(ctx.conclude(disposition).await)
 }
 
-async fn end(case: &mut Case<'_>, event: &TerminationEvent) -> Story<Verdict> {
-    let subscription = match case.world.cleeng.subscription(&event.subscription).await {
+async fn process(ctx: &mut ObligationContext<'_>, event: &TerminationEvent) -> FlowResult<Disposition> {
+    let subscription = match ctx.flow_context.cleeng.subscription(&event.subscription).await {
         Ok(subscription) => subscription,
-        Err(CleengError::NotFound) => return ended(case).await,
+        Err(CleengError::NotFound) => return already_terminated(ctx).await,
         Err(error) => return Err(read_failed(&error)),
     };
     if subscription.status == SubscriptionStatus::Terminated {
-        return ended(case).await;
+        return already_terminated(ctx).await;
     }
-    let told = event.payment_method.as_ref().or(subscription.payment_method.as_ref());
-    let Some(method) = told.or(case.head.method.as_ref()).cloned() else {
-        return park(case, &subscription, "whose_event_is_unknown").await;
+    let method_named = event.payment_method.as_ref().or(subscription.payment_method.as_ref());
+    let Some(method) = method_named.or(ctx.subscription_state.method.as_ref()).cloned() else {
+        return park(ctx, &subscription, "payment_method_unknown").await;
     };
-    rules::our_method(case.world, &method)?;
-    let Some(why) = termination_type(&subscription.status) else {
-        return park(case, &subscription, "subscription_status_unknown").await;
+    eligibility::configured_method(ctx.flow_context, &method)?;
+    let Some(termination_type_of_status) = termination_type(&subscription.status) else {
+        return park(ctx, &subscription, "subscription_status_unknown").await;
     };
-    if case.attempt().is_none() {
-        if let Some(verdict) = not_to_be_ended(case, &subscription).await? {
-            return Ok(verdict);
+    if ctx.current_attempt().is_none() {
+        if let Some(disposition) = keep_alive(ctx, &subscription).await? {
+            return Ok(disposition);
         }
-        case.open_attempt(AttemptKind::Terminate, subscription.paid_until, None)?;
+        ctx.open_attempt(AttemptKind::Terminate, subscription.paid_until, None)?;
     }
     // Nobody will capture what is still held.
-    release_live(case).await?;
-    terminate(case, event, why).await
+    release_live_authorisation(ctx).await?;
+    terminate(ctx, event, termination_type_of_status).await
 }
 
 const fn termination_type(status: &SubscriptionStatus) -> Option<TerminationType> {
@@ -86,70 +87,74 @@ const fn termination_type(status: &SubscriptionStatus) -> Option<TerminationType
 
 /// Reads the journal first. Money that is on its way is waited for; money that was taken for the period that is due keeps the subscription
 /// alive, and an operator is called.
-async fn not_to_be_ended(case: &mut Case<'_>, subscription: &Subscription) -> Story<Option<Verdict>> {
-    if case.head.in_flight.is_some() {
-        return Err(later("payment_in_flight"));
+async fn keep_alive(ctx: &mut ObligationContext<'_>, subscription: &Subscription) -> FlowResult<Option<Disposition>> {
+    if ctx.subscription_state.in_flight.is_some() {
+        return Err(retry("payment_in_flight"));
     }
     let due = subscription.paid_until;
-    let taken = case.head.last_charge.as_ref().is_some_and(|charge| charge.expiration.secs() >= due.secs());
-    if taken && subscription.status == SubscriptionStatus::Active {
-        return park(case, subscription, "captured_but_to_be_terminated").await.map(Some);
+    let captured = ctx.subscription_state.last_charge.as_ref().is_some_and(|charge| charge.expiration.secs() >= due.secs());
+    if captured && subscription.status == SubscriptionStatus::Active {
+        return park(ctx, subscription, "captured_but_to_be_terminated").await.map(Some);
     }
-    if subscription.status == SubscriptionStatus::Active && due > case.now().after(CLOCK_TOLERANCE) {
-        case.world.metrics.count(Metric::Warning, &[("reason", "termination_of_a_paid_subscription")]);
+    if subscription.status == SubscriptionStatus::Active && due > ctx.now().after(CLOCK_TOLERANCE) {
+        ctx.flow_context.metrics.count(Metric::Warning, &[("reason", "termination_of_a_paid_subscription")]);
         let finish = Finish::Stale { reason: "already_paid".to_owned() };
-        return case.finish_untried(AttemptKind::Terminate, due, finish).await.map(Some);
+        return ctx.skip(AttemptKind::Terminate, due, finish).await.map(Some);
     }
     Ok(None)
 }
 
-async fn terminate(case: &mut Case<'_>, event: &TerminationEvent, why: TerminationType) -> Story<Verdict> {
+async fn terminate(
+    ctx: &mut ObligationContext<'_>,
+    event: &TerminationEvent,
+    termination_type: TerminationType,
+) -> FlowResult<Disposition> {
     // An unknown outcome was settled above: Cleeng says that the subscription runs, so the call is made again.
-    if matches!(case.turn::<()>(TERMINATE)?, StepTurn::Done(())) {
-        return case.finish(Finish::Terminated).await;
+    if matches!(ctx.step_state::<()>(TERMINATE)?, TypedStepState::Done(())) {
+        return ctx.finish(Finish::Terminated).await;
     }
-    case.begin(TERMINATE, None, TWO_WAYS_TIMEOUT).await?;
-    match case.world.cleeng.terminate(&event.subscription, why).await {
+    ctx.begin_step(TERMINATE, None, CALL_WITH_FALLBACK_TIMEOUT).await?;
+    match ctx.flow_context.cleeng.terminate(&event.subscription, termination_type).await {
         Ok(()) => {
-            case.done(TERMINATE, &());
-            case.finish(Finish::Terminated).await
+            ctx.record_result(TERMINATE, &());
+            ctx.finish(Finish::Terminated).await
         }
-        Err(error @ CleengError::Unknown(_)) => Err(case.leave_unknown(TERMINATE, error.code()).await),
-        Err(CleengError::Throttled { retry_after }) => Err(case.no_effect(TERMINATE, retry_after, "cleeng_throttled").await),
-        Err(CleengError::Refused { .. } | CleengError::NotFound) => refused(case, event).await,
-        Err(error) => Err(case.no_effect(TERMINATE, None, error.code()).await),
+        Err(error @ CleengError::Unknown(_)) => Err(ctx.leave_unknown(TERMINATE, error.code()).await),
+        Err(CleengError::Throttled { retry_after }) => Err(ctx.retry_without_effect(TERMINATE, retry_after, "cleeng_throttled").await),
+        Err(CleengError::Refused { .. } | CleengError::NotFound) => handle_refusal(ctx, event).await,
+        Err(error) => Err(ctx.retry_without_effect(TERMINATE, None, error.code()).await),
     }
 }
 
 /// Somebody else may have ended it in the meantime: payment methods can terminate by themselves.
-async fn refused(case: &mut Case<'_>, event: &TerminationEvent) -> Story<Verdict> {
-    match case.world.cleeng.subscription(&event.subscription).await {
-        Ok(subscription) if subscription.status != SubscriptionStatus::Terminated => case.park("termination_refused", false).await,
+async fn handle_refusal(ctx: &mut ObligationContext<'_>, event: &TerminationEvent) -> FlowResult<Disposition> {
+    match ctx.flow_context.cleeng.subscription(&event.subscription).await {
+        Ok(subscription) if subscription.status != SubscriptionStatus::Terminated => ctx.park("termination_refused", false).await,
         Ok(_) | Err(CleengError::NotFound) => {
-            case.done(TERMINATE, &());
-            case.finish(Finish::Terminated).await
+            ctx.record_result(TERMINATE, &());
+            ctx.finish(Finish::Terminated).await
         }
         Err(error) => Err(read_failed(&error)),
     }
 }
 
 /// The subscription has ended: an attempt of ours that is open is done. What is still held for it, because Cleeng ended it by itself, goes back.
-async fn ended(case: &mut Case<'_>) -> Story<Verdict> {
-    if case.attempt().is_none() {
-        let told = case.run.obligation.last_finished(AttemptKind::Terminate).and_then(|last| last.finish.as_ref());
-        if case.head.live.is_none() && told == Some(&Finish::Terminated) {
-            return Ok(rules::duplicate(case.world, "terminated"));
+async fn already_terminated(ctx: &mut ObligationContext<'_>) -> FlowResult<Disposition> {
+    if ctx.current_attempt().is_none() {
+        let last_finish = ctx.session.obligation.last_finished(AttemptKind::Terminate).and_then(|last| last.finish.as_ref());
+        if ctx.subscription_state.live_authorisation.is_none() && last_finish == Some(&Finish::Terminated) {
+            return Ok(eligibility::duplicate(ctx.flow_context, "terminated"));
         }
         // Written even where there is nothing to do: whoever ended it in the meantime, and died over it, is noticed by the journal alone.
-        case.open_attempt(AttemptKind::Terminate, case.now(), None)?;
+        ctx.open_attempt(AttemptKind::Terminate, ctx.now(), None)?;
     }
-    release_live(case).await?;
-    case.finish(Finish::Terminated).await
+    release_live_authorisation(ctx).await?;
+    ctx.finish(Finish::Terminated).await
 }
 
-async fn park(case: &mut Case<'_>, subscription: &Subscription, reason: &'static str) -> Story<Verdict> {
-    if case.attempt().is_some() {
-        return case.park(reason, false).await;
+async fn park(ctx: &mut ObligationContext<'_>, subscription: &Subscription, reason: &'static str) -> FlowResult<Disposition> {
+    if ctx.current_attempt().is_some() {
+        return ctx.park(reason, false).await;
     }
-    case.park_untried(AttemptKind::Terminate, subscription.paid_until, reason).await
+    ctx.park_without_attempt(AttemptKind::Terminate, subscription.paid_until, reason).await
 }

@@ -9,7 +9,7 @@ use ring::hmac;
 use sandbox::stage::ADYEN_HMAC_KEY;
 use serde_json::{Value, json};
 
-use crate::tools::{flipped, peers, wait};
+use crate::tools::{block_on, functions, with_flipped_bit};
 
 fn sign(message: &[u8]) -> String {
     let key: Vec<u8> = (0..32).filter_map(|at| u8::from_str_radix(&ADYEN_HMAC_KEY[2 * at..2 * at + 2], 16).ok()).collect();
@@ -43,21 +43,21 @@ fn sign_item(item: &mut Value) -> Option<()> {
     Some(())
 }
 
-type Read = Result<Vec<Result<GatewayNotification, NotificationError>>, NotificationError>;
+type ReadResult = Result<Vec<Result<GatewayNotification, NotificationError>>, NotificationError>;
 
-fn read(headers: &HeaderMap, body: &[u8]) -> Read {
-    wait(peers::gateway(GatewayName::Adyen).read_notification(headers, body))
+fn read(headers: &HeaderMap, body: &[u8]) -> ReadResult {
+    block_on(functions::gateway(GatewayName::Adyen).read_notification(headers, body))
 }
 
 /// What of a notification is signed.
-fn signed(read: &GatewayNotification) -> GatewayNotification {
+fn signed_members(read: &GatewayNotification) -> GatewayNotification {
     GatewayNotification { at: None, reason: None, ..read.clone() }
 }
 
 pub(super) fn body(input: &[u8]) {
     let Ok(mut document) = serde_json::from_slice::<Value>(input) else { return assert!(read(&HeaderMap::new(), input).is_err()) };
     if document.get("notificationItems").is_none() {
-        return other(&document);
+        return check_other(&document);
     }
     let Some(items) = document.get_mut("notificationItems").and_then(Value::as_array_mut) else { return };
     items.truncate(3);
@@ -71,21 +71,21 @@ pub(super) fn body(input: &[u8]) {
         Err(error) => return assert_eq!(error, NotificationError::Malformed, "signed items are refused"),
     };
     assert!(told.iter().all(|item| matches!(item, Ok(_) | Err(NotificationError::Malformed))), "a signed item is refused");
-    let Some(changed) = flipped(text.as_bytes()) else { return };
-    let known: Vec<GatewayNotification> = told.iter().flatten().map(signed).collect();
+    let Some(changed) = with_flipped_bit(text.as_bytes()) else { return };
+    let known: Vec<GatewayNotification> = told.iter().flatten().map(signed_members).collect();
     for item in read(&HeaderMap::new(), &changed).into_iter().flatten().flatten() {
-        assert!(known.contains(&signed(&item)), "a changed item is taken: {item:?}");
+        assert!(known.contains(&signed_members(&item)), "a changed item is taken: {item:?}");
     }
 }
 
-fn other(document: &Value) {
+fn check_other(document: &Value) {
     let text = document.to_string();
     let mut headers = HeaderMap::new();
     headers.insert("hmacsignature", HeaderValue::from_str(&sign(text.as_bytes())).expect("base64"));
     assert!(read(&HeaderMap::new(), text.as_bytes()).is_err(), "unsigned");
     let told = read(&headers, text.as_bytes());
     assert!(!matches!(told, Err(NotificationError::BadSignature)), "a signed body is refused");
-    if let Some(changed) = flipped(text.as_bytes()) {
+    if let Some(changed) = with_flipped_bit(text.as_bytes()) {
         assert!(read(&headers, &changed).is_err(), "a changed body is taken");
     }
 }

@@ -19,19 +19,19 @@ use connector::secret::SecretString;
 use sandbox::stage::{METHOD, OFFER, PUBLISHER_TOKEN, id};
 use serde_json::{Value, json};
 
-use crate::tools::peers::Always;
-use crate::tools::{message, peers, silent, wait};
+use crate::tools::functions::ConstantTransport;
+use crate::tools::{assert_no_secret, block_on, functions, parse_message};
 
 const STORED: &str = "8416035739152375:338816082";
 
 pub(super) fn body(input: &[u8]) {
-    let message = message(input);
-    let status = message.first.parse().ok().and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
+    let message = parse_message(input);
+    let status = message.first_line.parse().ok().and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
     let answer = Response { status, headers: message.headers, body: Bytes::copy_from_slice(message.body) };
-    let way: Arc<dyn Transport> = Arc::new(Always(answer));
+    let way: Arc<dyn Transport> = Arc::new(ConstantTransport(answer));
     let read = serde_json::from_slice(message.body).unwrap_or(Value::Null);
-    wait(core(Arc::clone(&way), status, &read));
-    wait(mediastore(way, status, &read));
+    block_on(core(Arc::clone(&way), status, &read));
+    block_on(mediastore(way, status, &read));
 }
 
 async fn core(way: Arc<dyn Transport>, status: StatusCode, answer: &Value) {
@@ -40,7 +40,7 @@ async fn core(way: Arc<dyn Transport>, status: StatusCode, answer: &Value) {
     let said_yes = |name: &str, ok: bool| assert!(!ok || status.is_success(), "{name} is done under {status}");
     let dollars = Currency::new("USD").expect("dollars");
 
-    let subscription = told(cleeng.subscription(&id("332332332")).await);
+    let subscription = check_error(cleeng.subscription(&id("332332332")).await);
     said_yes("subscription", subscription.is_some());
     let order = NewOrder {
         customer: id("338816082"),
@@ -50,9 +50,9 @@ async fn core(way: Arc<dyn Transport>, status: StatusCode, answer: &Value) {
         payment_method: id(METHOD),
         subscription: id("332332332"),
     };
-    for order in [told(cleeng.create_order(&order).await), told(cleeng.order(&id("123456789")).await)] {
+    for order in [check_error(cleeng.create_order(&order).await), check_error(cleeng.order(&id("123456789")).await)] {
         said_yes("order", order.is_some());
-        order.into_iter().for_each(|order| stands(answer, order.total));
+        order.into_iter().for_each(|order| assert_amount_in_answer(answer, order.total));
     }
     let payment = NewPayment {
         order: id("123456789"),
@@ -62,13 +62,17 @@ async fn core(way: Arc<dyn Transport>, status: StatusCode, answer: &Value) {
         external_payment_id: id("D2RGHBT7PGNG5S82"),
         subscription: Some(id("332332332")),
     };
-    let created = told(cleeng.create_payment(&payment).await);
+    let created = check_error(cleeng.create_payment(&payment).await);
     said_yes("payment", created.is_some());
-    let listed = told(cleeng.authorised_payments(&id("193925084")).await);
+    let listed = check_error(cleeng.authorised_payments(&id("193925084")).await);
     said_yes("list", listed.is_some());
-    created.into_iter().chain(listed.into_iter().flatten()).filter_map(|payment| payment.total).for_each(|total| stands(answer, total));
-    let _ = told(cleeng.subscriptions(&id(METHOD), 0).await);
-    let _ = told(cleeng.latest_payments(&id("338816082"), &id(OFFER)).await);
+    created
+        .into_iter()
+        .chain(listed.into_iter().flatten())
+        .filter_map(|payment| payment.total)
+        .for_each(|total| assert_amount_in_answer(answer, total));
+    let _ = check_error(cleeng.subscriptions(&id(METHOD), 0).await);
+    let _ = check_error(cleeng.latest_payments(&id("338816082"), &id(OFFER)).await);
     let details = NewPaymentDetails {
         customer: id("338816082"),
         token: SecretString::new(STORED),
@@ -76,27 +80,27 @@ async fn core(way: Arc<dyn Transport>, status: StatusCode, answer: &Value) {
         shown: json!({ "lastCardFourDigits": "1111" }),
         active: true,
     };
-    said_yes("details", told(cleeng.create_payment_details(&details).await).is_some());
+    said_yes("details", check_error(cleeng.create_payment_details(&details).await).is_some());
     let patch = PaymentPatch::Captured { external_payment_id: Some(id("V4HZ4RBFJGXXGN82")) };
-    let _ = told(cleeng.update_payment(&id("987654321"), &patch).await);
-    let _ = told(cleeng.cancel_payment(&id("987654321")).await);
-    let _ = told(cleeng.delete_payment_details(&id("193925084")).await);
-    let _ = told(cleeng.terminate(&id("332332332"), TerminationType::PaymentCancel).await);
-    let _ = (told(cleeng.standings(&id(METHOD)).await), told(cleeng.webhook_endpoints().await));
+    let _ = check_error(cleeng.update_payment(&id("987654321"), &patch).await);
+    let _ = check_error(cleeng.cancel_payment(&id("987654321")).await);
+    let _ = check_error(cleeng.delete_payment_details(&id("193925084")).await);
+    let _ = check_error(cleeng.terminate(&id("332332332"), TerminationType::PaymentCancel).await);
+    let _ = (check_error(cleeng.standings(&id(METHOD)).await), check_error(cleeng.webhook_endpoints().await));
 }
 
-fn told<T>(answered: Result<T, CleengError>) -> Option<T> {
+fn check_error<T>(answered: Result<T, CleengError>) -> Option<T> {
     match answered {
         Ok(read) => Some(read),
         Err(error) => {
-            silent(&format!("{error} {error:?} {}", error.code()), &[PUBLISHER_TOKEN, STORED]);
+            assert_no_secret(&format!("{error} {error:?} {}", error.code()), &[PUBLISHER_TOKEN, STORED]);
             None
         }
     }
 }
 
 async fn mediastore(way: Arc<dyn Transport>, status: StatusCode, answer: &Value) {
-    let now = peers::clock().now();
+    let now = functions::clock().now();
     let claims = json!({ "customerId": 338_816_082, "publisherId": 558_186_818, "exp": now.secs() + 900 });
     let header = format!("Bearer e30.{}.c2ln", URL_SAFE_NO_PAD.encode(claims.to_string()));
     let token = CustomerToken::from_header(Some(&header), now).expect("a token");
@@ -104,26 +108,26 @@ async fn mediastore(way: Arc<dyn Transport>, status: StatusCode, answer: &Value)
     match mediastore.order(&token, &id("123456789")).await {
         Ok(order) => {
             assert!(status.is_success(), "an order under {status}");
-            stands(answer, order.total);
+            assert_amount_in_answer(answer, order.total);
         }
-        Err(error) => silent(&format!("{error} {error:?}"), &[&header[7..]]),
+        Err(error) => assert_no_secret(&format!("{error} {error:?}"), &[&header[7..]]),
     }
     match mediastore.customer(&token).await {
         Ok(_) => assert!(status.is_success(), "a customer under {status}"),
-        Err(error) => silent(&format!("{error} {error:?}"), &[&header[7..]]),
+        Err(error) => assert_no_secret(&format!("{error} {error:?}"), &[&header[7..]]),
     }
 }
 
 /// Somewhere in the answer is a number, or a text, that is this amount.
-fn stands(answer: &Value, amount: Money) {
-    fn is_there(value: &Value, amount: Money) -> bool {
+fn assert_amount_in_answer(answer: &Value, amount: Money) {
+    fn contains_amount(value: &Value, amount: Money) -> bool {
         match value {
-            Value::Object(members) => members.values().any(|value| is_there(value, amount)),
-            Value::Array(items) => items.iter().any(|value| is_there(value, amount)),
+            Value::Object(members) => members.values().any(|value| contains_amount(value, amount)),
+            Value::Array(items) => items.iter().any(|value| contains_amount(value, amount)),
             Value::Number(number) => Money::parse(&number.to_string(), amount.currency) == Ok(amount),
             Value::String(text) => Money::parse(text, amount.currency) == Ok(amount),
             _ => false,
         }
     }
-    assert!(is_there(answer, amount), "{amount} is not what Cleeng said");
+    assert!(contains_amount(answer, amount), "{amount} is not what Cleeng said");
 }

@@ -6,10 +6,10 @@ use connector::cleeng::mediastore::CustomerToken;
 use connector::clock::Clock;
 use serde_json::Value;
 
-use crate::tools::peers;
+use crate::tools::functions;
 
 pub(super) fn body(input: &[u8]) {
-    let now = peers::clock().now();
+    let now = functions::clock().now();
     let text = String::from_utf8_lossy(input);
     // A header as it comes, and a token with these claims.
     let made = format!("Bearer e30.{}.c2ln", URL_SAFE_NO_PAD.encode(input));

@@ -2,12 +2,12 @@
 
 use connector::gateway::GatewayName;
 
-use crate::tools::{message, peers, wait};
+use crate::tools::{block_on, functions, parse_message};
 
 pub(super) fn body(input: &[u8]) {
-    let message = message(input);
+    let message = parse_message(input);
     for name in GatewayName::ALL {
-        if let Ok(items) = wait(peers::gateway(*name).read_notification(&message.headers, message.body)) {
+        if let Ok(items) = block_on(functions::gateway(*name).read_notification(&message.headers, message.body)) {
             assert!(items.iter().all(Result::is_err), "an unsigned notification is believed by {name}");
         }
     }

@@ -1,31 +1,31 @@
 //! A page, or whoever says that he is one, may send anything to any address of the front-end API: he gets an answer, pays nothing but the
-//! order's amount and nothing without a payment method, and the body never comes back. The first line is method and address; `ORDER` and
-//! `TOKEN` stand for the customer's own.
+//! order's amount and nothing without a payment method, and the body never comes back. The first line is method and address; `ORDER_PATHS` and
+//! `TOKEN_LIFETIME` stand for the customer's own.
 
 use connector::http::HeaderValue;
 use sandbox::stage::{METHOD, OFFER, ORIGIN, Stage, id};
 
-use crate::tools::{message, wait};
+use crate::tools::{block_on, parse_message};
 
 const STATUSES: [u16; 17] = [200, 202, 302, 303, 400, 401, 403, 404, 405, 409, 410, 413, 415, 422, 429, 502, 503];
 
 pub(super) fn body(input: &[u8]) {
-    let message = message(input);
-    let (method, address) = message.first.split_once(' ').unwrap_or(("POST", message.first));
-    let stage = Stage::default();
-    let customer = stage.cleeng.new_customer().expect("a customer");
-    let order = stage.cleeng.new_order(&customer, &id(OFFER), &id(METHOD)).expect("an order");
-    let token = stage.cleeng.customer_token(&customer);
+    let message = parse_message(input);
+    let (method, address) = message.first_line.split_once(' ').unwrap_or(("POST", message.first_line));
+    let env = Stage::default();
+    let customer = env.cleeng.new_customer().expect("a customer");
+    let order = env.cleeng.new_order(&customer, &id(OFFER), &id(METHOD)).expect("an order");
+    let token = env.cleeng.customer_token(&customer);
     let own = |text: &str| text.replace("ORDER", order.as_str()).replace("TOKEN", &token);
     let mut headers = message.headers.clone();
     headers.entry("origin").or_insert(HeaderValue::from_static(ORIGIN));
     let bearer = headers.get("authorization").and_then(|value| value.to_str().ok()).unwrap_or("Bearer TOKEN");
     headers.insert("authorization", HeaderValue::from_str(&own(bearer)).expect("a header"));
     let body = own(&String::from_utf8_lossy(message.body));
-    let reply = wait(stage.knock(method, &own(address), headers, body.clone()));
+    let reply = block_on(env.knock(method, &own(address), headers, body.clone()));
     let status = reply.status.as_u16();
     assert!(STATUSES.contains(&status), "{status}: {}", reply.body);
-    let ledger: Vec<_> = stage.guests.iter().flat_map(|guest| guest.house.ledger()).filter(|entry| entry.authorised).collect();
+    let ledger: Vec<_> = env.guests.iter().flat_map(|fixture| fixture.house.ledger()).filter(|entry| entry.authorised).collect();
     let taken: i64 = ledger.iter().map(|entry| entry.captured.minor).sum();
     let held = ledger.iter().all(|entry| [0, 999].contains(&entry.amount.minor));
     assert!(held && (taken == 0 || (taken == 999 && body.contains("paymentMethod"))), "{taken} taken: {ledger:?}");

@@ -19,39 +19,39 @@ use sandbox::guests::{self, Houses, PAYPAL_SECRET, STRIPE_API_KEY};
 use sandbox::stage::{ADYEN_API_KEY, id};
 use serde_json::{Value, json};
 
-use crate::tools::peers::{Always, SALT};
-use crate::tools::{message, peers, silent, wait};
+use crate::tools::functions::{ConstantTransport, SALT};
+use crate::tools::{assert_no_secret, block_on, functions, parse_message};
 
-type Answered = Result<Outcome, GatewayError>;
+type GatewayResult = Result<Outcome, GatewayError>;
 
 pub(super) fn body(input: &[u8]) {
-    let message = message(input);
-    let status = message.first.parse().ok().and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
+    let message = parse_message(input);
+    let status = message.first_line.parse().ok().and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
     let answer = Response { status, headers: message.headers, body: Bytes::copy_from_slice(message.body) };
-    let houses = Houses::open(&peers::clock());
-    for guest in houses.guests() {
-        let adapter = guests::adapter(guest.house.gateway(), Arc::new(Always(answer.clone())), &peers::clock());
-        let case = Case { token: guest.house.store("338816082"), gateway: guest.house.gateway(), status };
+    let simulators = Houses::open(&functions::clock());
+    for fixture in simulators.guests() {
+        let adapter = guests::adapter(fixture.house.gateway(), Arc::new(ConstantTransport(answer.clone())), &functions::clock());
+        let case = CallCase { token: fixture.house.store("338816082"), gateway: fixture.house.gateway(), status };
         let is_object = serde_json::from_slice::<Value>(message.body).is_ok_and(|value| value.is_object());
-        wait(case.ask_everything(adapter.as_ref(), is_object));
+        block_on(case.call_everything(adapter.as_ref(), is_object));
     }
 }
 
-struct Case {
+struct CallCase {
     token: String,
     gateway: GatewayName,
     status: StatusCode,
 }
 
-impl Case {
-    async fn ask_everything(&self, adapter: &dyn Gateway, is_object: bool) {
+impl CallCase {
+    async fn call_everything(&self, adapter: &dyn Gateway, is_object: bool) {
         let payment = self.payment();
         let capture = CaptureRequest {
             key: self.key(OperationKind::Capture),
             reference: self.reference(),
             external_payment_id: self.external(),
             amount: payment.amount,
-            authorised_at: Some(peers::clock().now().before(Duration::from_secs(86_400))),
+            authorised_at: Some(functions::clock().now().before(Duration::from_secs(86_400))),
         };
         let refund = RefundRequest {
             key: self.key(OperationKind::Refund),
@@ -64,8 +64,8 @@ impl Case {
         let (captured, refunded) = (adapter.capture(&capture).await, adapter.refund(&refund).await);
         let purchased = adapter.start_purchase(&self.purchase(999)).await;
         for (name, answered) in [("authorise", &authorised), ("charge", &charged), ("start_purchase", &purchased)] {
-            self.judge(name, answered, is_object);
-            assert!(self.status.is_success() || !happened(answered), "{name} is done under {} at {}", self.status, self.gateway);
+            self.check_decision(name, answered, is_object);
+            assert!(self.status.is_success() || !is_done_or_received(answered), "{name} is done under {} at {}", self.status, self.gateway);
         }
         for (name, answered) in [("authorise", &authorised), ("charge", &charged), ("capture", &captured)] {
             let operation = match answered {
@@ -74,8 +74,8 @@ impl Case {
             };
             assert!(operation.external_payment_id.is_some(), "{name} is done, and nobody knows by which id");
         }
-        self.judge("capture", &captured, is_object);
-        self.judge("refund", &refunded, is_object);
+        self.check_decision("capture", &captured, is_object);
+        self.check_decision("refund", &refunded, is_object);
         let finalize = FinalizeRequest {
             key: self.key(OperationKind::Purchase),
             reference: self.reference(),
@@ -85,17 +85,17 @@ impl Case {
             started: Some(self.external().as_str().to_owned()),
             details: json!({ "redirectResult": "X6XtfGC3!Y" }),
         };
-        self.judge("finalize", &adapter.finalize(&finalize).await, is_object);
+        self.check_decision("finalize", &adapter.finalize(&finalize).await, is_object);
         let store = StoreDetailsRequest { purchase: self.purchase(0) };
-        self.judge("store_details", &adapter.store_details(&store).await, is_object);
+        self.check_decision("store_details", &adapter.store_details(&store).await, is_object);
         let by_name = CancelTarget::Reference { reference: self.reference(), started: None };
         for target in [CancelTarget::Payment(self.external()), by_name] {
             let cancel = CancelRequest { key: self.key(OperationKind::Cancel), reference: self.reference(), target };
-            self.say(&adapter.cancel(&cancel).await);
+            self.check_no_secret(&adapter.cancel(&cancel).await);
         }
         let delete =
             DeleteDetailsRequest { key: self.key(OperationKind::Delete), token: payment.token.clone(), customer: payment.customer.clone() };
-        self.say(&adapter.delete_details(&delete).await);
+        self.check_no_secret(&adapter.delete_details(&delete).await);
         for operation in
             [OperationKind::Authorise, OperationKind::Charge, OperationKind::Capture, OperationKind::Cancel, OperationKind::Refund]
         {
@@ -108,31 +108,31 @@ impl Case {
                     amount: Some(payment.amount),
                 };
                 if let Some(answered) = adapter.inquire(&inquiry).await.transpose() {
-                    self.judge("inquire", &answered, is_object);
+                    self.check_decision("inquire", &answered, is_object);
                 }
             }
         }
         if let Err(error) = adapter.check_access().await {
-            self.say(&Err(error));
+            self.check_no_secret(&Err(error));
         }
     }
 
     /// An answer that is no JSON object says nothing, and a server's error is no decision.
-    fn judge(&self, name: &str, answered: &Answered, is_object: bool) {
-        self.say(answered);
-        let decided = happened(answered) || matches!(answered, Ok(Outcome::Declined(_)));
+    fn check_decision(&self, name: &str, answered: &GatewayResult, is_object: bool) {
+        self.check_no_secret(answered);
+        let decided = is_done_or_received(answered) || matches!(answered, Ok(Outcome::Declined(_)));
         assert!(is_object || !decided, "{name} is decided by no answer at {}", self.gateway);
         assert!(!self.status.is_server_error() || !decided, "{name} is decided under {} at {}", self.status, self.gateway);
     }
 
-    fn say(&self, answered: &Answered) {
+    fn check_no_secret(&self, answered: &GatewayResult) {
         let said = match answered {
             Err(error) => format!("{error} {error:?}"),
             Ok(Outcome::Unknown(cause)) => format!("{cause} {cause:?}"),
             Ok(Outcome::Declined(decline)) => format!("{decline} {decline:?}"),
             Ok(_) => return,
         };
-        silent(&said, &[&self.token, ADYEN_API_KEY, PAYPAL_SECRET, STRIPE_API_KEY, "A21AA-fuzz-access-token", SALT]);
+        assert_no_secret(&said, &[&self.token, ADYEN_API_KEY, PAYPAL_SECRET, STRIPE_API_KEY, "A21AA-fuzz-access-token", SALT]);
     }
 
     fn key(&self, operation: OperationKind) -> IdempotencyKey {
@@ -177,7 +177,7 @@ impl Case {
     }
 }
 
-fn happened(answered: &Answered) -> bool {
+fn is_done_or_received(answered: &GatewayResult) -> bool {
     matches!(answered, Ok(Outcome::Done(_) | Outcome::Received(_)))
 }
 

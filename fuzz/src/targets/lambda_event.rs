@@ -17,7 +17,7 @@ use reconciliation::Reconciliation;
 use sandbox::stage::{self, WEBHOOK_SECRET};
 use serde_json::Value;
 
-use crate::tools::{hex, peers, wait};
+use crate::tools::{block_on, functions, hex};
 
 pub(super) fn body(input: &[u8]) {
     let raw = String::from_utf8_lossy(input);
@@ -28,26 +28,26 @@ pub(super) fn body(input: &[u8]) {
         (Task::Notifications(Arc::new(Notifications)), Doors::Notifications, Webhooks::None),
         (Task::Rounds(Arc::new(Reconciliation)), Doors::Schedule, Webhooks::Any),
     ];
-    let deadline = peers::clock().now().after(std::time::Duration::from_secs(90));
+    let deadline = functions::clock().now().after(std::time::Duration::from_secs(90));
     let invocation = Invocation { request_id: "request-1".to_owned(), deadline };
     for (task, doors, webhooks) in webhooks.into_iter().chain(others) {
-        wait(async {
-            let function = peers::function(task, doors, webhooks).await;
+        block_on(async {
+            let function = functions::start_function(task, doors, webhooks).await;
             let answered = function.app.handle(&raw, &invocation).await;
             assert!(read.is_ok() || answered.is_err(), "something is done for no event");
             if let Ok(answer) = &answered {
-                judge(read.as_ref().ok(), answer);
+                check_answer(read.as_ref().ok(), answer);
             }
             let refused = answered.as_ref().is_ok_and(|answer| answer["statusCode"] == 401);
             assert!(function.quarantine.sent().is_empty() || (refused && function.queue.sent().is_empty()), "a good event is kept aside");
             for message in function.queue.sent() {
-                queued(read.as_ref().ok(), &message);
+                check_queued(read.as_ref().ok(), &message);
             }
         });
     }
 }
 
-fn judge(event: Option<&Event>, answer: &Value) {
+fn check_answer(event: Option<&Event>, answer: &Value) {
     match event {
         Some(Event::Http(_)) => {
             let status = answer["statusCode"].as_u64().unwrap_or(0);
@@ -63,7 +63,7 @@ fn judge(event: Option<&Event>, answer: &Value) {
 }
 
 /// What lies on a queue is what came through the door, under its sender's signature.
-fn queued(event: Option<&Event>, message: &str) {
+fn check_queued(event: Option<&Event>, message: &str) {
     let Some(Event::Http(request)) = event else { panic!("something is queued that nobody sent") };
     if NotificationEnvelope::from_text(message).is_ok() {
         return;
@@ -71,7 +71,7 @@ fn queued(event: Option<&Event>, message: &str) {
     let envelope = Envelope::from_text(message).expect("our own envelope");
     let text: Value = serde_json::from_str(message).expect("JSON");
     let body = text["body"].as_str().expect("a text");
-    let signature = sandbox::cleeng::sign(WEBHOOK_SECRET, body.as_bytes());
+    let signature = sandbox::simulators::cleeng::sign(WEBHOOK_SECRET, body.as_bytes());
     let bytes: Vec<u8> = (0..32).filter_map(|at| u8::from_str_radix(&signature[2 * at..2 * at + 2], 16).ok()).collect();
     let told = request.headers.get("x-cleeng-signature").and_then(|value| value.to_str().ok()).unwrap_or_default();
     assert!(told.to_ascii_lowercase().contains(&hex(&bytes)) || told.contains(&STANDARD.encode(&bytes)), "an unsigned event is queued");

@@ -1,6 +1,6 @@
 //! What is fuzzed: one body per kind of bytes that come from outside. A body takes any bytes, and panics where a rule is broken.
 //!
-//! | room | what comes in |
+//! | module | input |
 //! |---|---|
 //! | [`webhook`], [`signature_header`] | Cleeng's webhooks, and the header that signs them |
 //! | [`adyen_notification`], [`paypal_notification`], [`stripe_notification`] | what a gateway signed, and the same with one bit changed |

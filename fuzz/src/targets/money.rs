@@ -4,17 +4,17 @@
 use connector::gateway::{adyen, paypal, stripe};
 use connector::money::{Currency, Decimal, Money};
 
-use crate::tools::number;
+use crate::tools::hash;
 
 pub(super) fn body(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     for line in text.lines().take(4) {
         let minor = line.parse::<i64>().ok();
-        for currency in some(line) {
+        for currency in sample_currencies(line) {
             assert_eq!(Currency::new(currency.as_str()), Ok(currency));
             if let Ok(money) = Money::parse(line, currency) {
-                assert_eq!(digits(&money.to_decimal()), digits(line), "{line} {currency}");
-                there_and_back(money);
+                assert_eq!(significant_digits(&money.to_decimal()), significant_digits(line), "{line} {currency}");
+                assert_round_trips(money);
                 for written in [line.to_owned(), serde_json::Value::from(line).to_string()] {
                     if let Ok(decimal) = serde_json::from_str::<Decimal>(&written) {
                         let read = Money::from_decimal(&decimal, currency);
@@ -23,14 +23,14 @@ pub(super) fn body(input: &[u8]) {
                 }
             }
             let Some(minor) = minor else { continue };
-            there_and_back(Money::new(minor, currency));
+            assert_round_trips(Money::new(minor, currency));
             for exponent in 0..=4 {
                 if let Ok(money) = Money::from_exponent(minor, exponent, currency) {
                     assert_eq!(money.in_exponent(exponent), Ok(minor));
                 }
             }
             for read in [adyen::currency::from_minor_units(minor, currency), stripe::currency::from_minor_units(minor, currency)] {
-                read.into_iter().for_each(there_and_back);
+                read.into_iter().for_each(assert_round_trips);
             }
         }
         let code = Currency::new(line);
@@ -39,21 +39,21 @@ pub(super) fn body(input: &[u8]) {
 }
 
 /// One currency of each number of digits, and some of the others, which the text picks.
-fn some(text: &str) -> impl Iterator<Item = Currency> {
-    let pick = number(text.as_bytes()) % 24;
+fn sample_currencies(text: &str) -> impl Iterator<Item = Currency> {
+    let pick = hash(text.as_bytes()) % 24;
     let each = ["USD", "JPY", "KWD", "CLF", "ISK"].map(Currency::new).into_iter().flatten();
     each.chain(Currency::all().skip(pick).step_by(24))
 }
 
 /// The digits that count, with the sign: `-8.1300` and `-08.13` are one number.
-fn digits(text: &str) -> (bool, String, String) {
+fn significant_digits(text: &str) -> (bool, String, String) {
     let (negative, digits) = text.strip_prefix('-').map_or((false, text), |rest| (true, rest));
     let (whole, fraction) = digits.split_once('.').unwrap_or((digits, ""));
     let (whole, fraction) = (whole.trim_start_matches('0').to_owned(), fraction.trim_end_matches('0').to_owned());
     (negative && !(whole.is_empty() && fraction.is_empty()), whole, fraction)
 }
 
-fn there_and_back(money: Money) {
+fn assert_round_trips(money: Money) {
     let currency = money.currency;
     assert_eq!(Money::parse(&money.to_decimal(), currency), Ok(money), "{money} is not read back");
     let kept = serde_json::to_string(&money).expect("writable");

@@ -10,18 +10,18 @@ use bytes::Bytes;
 use connector::gateway::GatewayName;
 use connector::http::{Cause, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Transport, TransportError};
 use sandbox::guests::{self, PAYPAL_WEBHOOK_ID};
-use sandbox::paypal::material::TRUSTED;
+use sandbox::simulators::paypal::material::TRUSTED;
 
 use crate::tools::paypal::{CERTIFICATE_URL, der, message, sign};
-use crate::tools::{peers, wait};
+use crate::tools::{block_on, functions};
 
 const NOTIFICATION: &[u8] = br#"{"id":"WH-1","event_type":"PAYMENT.CAPTURE.COMPLETED","resource_type":"capture","resource":{"id":"1AB"}}"#;
 
 /// Only the certificate can be had; whoever is asked instead does not answer.
-struct There(Bytes);
+struct CertificateTransport(Bytes);
 
 #[async_trait]
-impl Transport for There {
+impl Transport for CertificateTransport {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
         if request.url != CERTIFICATE_URL {
             return Err(TransportError::NotSent(Cause::Connect));
@@ -43,8 +43,8 @@ pub(super) fn body(input: &[u8]) {
     ] {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).expect("visible characters"));
     }
-    let adapter = guests::adapter(GatewayName::PayPal, Arc::new(There(Bytes::copy_from_slice(input))), &peers::clock());
-    if wait(adapter.read_notification(&headers, NOTIFICATION)).is_ok() {
+    let adapter = guests::adapter(GatewayName::PayPal, Arc::new(CertificateTransport(Bytes::copy_from_slice(input))), &functions::clock());
+    if block_on(adapter.read_notification(&headers, NOTIFICATION)).is_ok() {
         // The PEM reader takes more than one writing of the same bytes; other parts of other kinds may stand before.
         let text = String::from_utf8_lossy(input);
         let parts = text.split("-----BEGIN ").skip(1).map(|part| der(&format!("-----BEGIN {part}")));

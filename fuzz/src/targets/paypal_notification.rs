@@ -8,10 +8,10 @@ use connector::http::{HeaderMap, HeaderName, HeaderValue};
 use sandbox::guests::PAYPAL_WEBHOOK_ID;
 
 use crate::tools::paypal::{self, CERTIFICATE_URL};
-use crate::tools::{flipped, number, peers, wait};
+use crate::tools::{block_on, functions, hash, with_flipped_bit};
 
 fn read(headers: &HeaderMap, body: &[u8]) -> Option<NotificationError> {
-    wait(peers::gateway(GatewayName::PayPal).read_notification(headers, body)).err()
+    block_on(functions::gateway(GatewayName::PayPal).read_notification(headers, body)).err()
 }
 
 pub(super) fn body(input: &[u8]) {
@@ -29,16 +29,16 @@ pub(super) fn body(input: &[u8]) {
     };
     let good = headers(&sent).expect("visible characters");
     assert!(!matches!(read(&good, input), Some(NotificationError::BadSignature | NotificationError::Unsigned)), "a signed body is refused");
-    if let Some(changed) = flipped(input) {
+    if let Some(changed) = with_flipped_bit(input) {
         assert_eq!(read(&good, &changed), Some(NotificationError::BadSignature), "a changed body is taken");
     }
-    let which = number(input) % sent.len();
+    let which = hash(input) % sent.len();
     let (name, value) = sent[which].clone();
     // Which bit depends on the body too: the headers are always the same.
-    let marked = format!("{value}{}", number(input) % 64);
-    let at = number(marked.as_bytes()) % value.len();
+    let marked = format!("{value}{}", hash(input) % 64);
+    let at = hash(marked.as_bytes()) % value.len();
     let mut bytes = value.into_bytes();
-    bytes[at] ^= 1 << (number(marked.as_bytes()) % 7);
+    bytes[at] ^= 1 << (hash(marked.as_bytes()) % 7);
     sent[which].1 = String::from_utf8(bytes).expect("ASCII stays ASCII");
     if let Some(changed) = headers(&sent) {
         let value = &sent[which].1;

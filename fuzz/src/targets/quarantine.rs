@@ -12,14 +12,14 @@ use reconciliation::Reconciliation;
 use sandbox::stage::{PUBLISHER, WEBHOOK_SECRET, id};
 use serde_json::{Value, json};
 
-use crate::tools::{peers, wait};
+use crate::tools::{block_on, functions};
 
 pub(super) fn body(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let kept: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
     // The same with a signature that fits, whatever else it says.
     let mut signed = kept.clone();
-    let fits = kept["body"].as_str().map(|body| sandbox::cleeng::sign(WEBHOOK_SECRET, body.as_bytes()));
+    let fits = kept["body"].as_str().map(|body| sandbox::simulators::cleeng::sign(WEBHOOK_SECRET, body.as_bytes()));
     if let (Some(members), Some(fits)) = (signed.as_object_mut(), &fits) {
         members.insert("signature".to_owned(), Value::from(fits.as_str()));
     }
@@ -28,13 +28,13 @@ pub(super) fn body(input: &[u8]) {
         .map(|number| json!({ "messageId": number.to_string(), "receiptHandle": number.to_string(), "body": messages[number], "eventSource": "aws:sqs" }))
         .collect();
     let invocation =
-        Invocation { request_id: "request-1".to_owned(), deadline: peers::clock().now().after(std::time::Duration::from_secs(90)) };
-    wait(async {
-        let function = peers::function(Task::Rounds(Arc::new(Reconciliation)), Doors::Schedule, Webhooks::Any).await;
+        Invocation { request_id: "request-1".to_owned(), deadline: functions::clock().now().after(std::time::Duration::from_secs(90)) };
+    block_on(async {
+        let function = functions::start_function(Task::Rounds(Arc::new(Reconciliation)), Doors::Schedule, Webhooks::Any).await;
         let event = json!({ "Records": records }).to_string();
         let answer = function.app.handle(&event, &invocation).await.expect("a batch");
         let left = answer["batchItemFailures"].as_array().expect("a list");
-        let given = function.given.0.sent();
+        let given = function.requeued.0.sent();
         assert_eq!(given.len() + left.len(), 2, "a message is lost, or there twice");
         for envelope in given {
             let text: Value = serde_json::from_str(&envelope).expect("JSON");
@@ -54,12 +54,12 @@ pub(super) fn body(input: &[u8]) {
             .is_some_and(|event| event.publisher == id(PUBLISHER));
         assert!(ours || left.len() == 2, "another publisher's event is given back");
         let stays = left.iter().any(|failure| failure["itemIdentifier"] == "1");
-        assert!(!stays || !is_good(&kept), "a good event is not given back");
+        assert!(!stays || !is_genuine(&kept), "a good event is not given back");
     });
 }
 
 /// Whether it would verify under a signature that fits.
-fn is_good(kept: &Value) -> bool {
+fn is_genuine(kept: &Value) -> bool {
     let event = kept["body"].as_str().and_then(|body| Webhook::parse(body.as_bytes()).ok());
     let told = [&kept["v"], &kept["source"], &kept["header"]] == [&json!(1), &json!("quarantine"), &json!("x-cleeng-signature")];
     let same_topic = event.is_some_and(|event| event.publisher == id(PUBLISHER) && kept["topic"] == event.topic.as_str());

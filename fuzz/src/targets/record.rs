@@ -14,31 +14,33 @@ use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 /// Written once and read again, it says the same.
-fn stays<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Option<(T, T)> {
+fn round_trip<T: DeserializeOwned + Serialize>(bytes: &[u8]) -> Option<(T, T)> {
     let document = serde_json::from_slice::<T>(bytes).ok()?;
     let once = serde_json::to_string(&document).expect("writable");
     let again: T = serde_json::from_str(&once).expect("readable");
     assert_eq!(serde_json::to_string(&again).expect("writable"), once);
     // What is not written again was not known; what is written again is what was read, or what stands for something absent.
     if let (Ok(read), Ok(written)) = (serde_json::from_slice::<Value>(bytes), serde_json::from_str::<Value>(&once)) {
-        same(&read, &written);
+        assert_same_members(&read, &written);
     }
     Some((document, again))
 }
 
 /// And nothing of it is lost.
-fn stays_whole<T: DeserializeOwned + Serialize + PartialEq>(bytes: &[u8]) {
-    assert!(stays::<T>(bytes).is_none_or(|(document, again)| document == again), "something is lost");
+fn assert_round_trips<T: DeserializeOwned + Serialize + PartialEq>(bytes: &[u8]) {
+    assert!(round_trip::<T>(bytes).is_none_or(|(document, again)| document == again), "something is lost");
 }
 
 /// Numbers and flags are not changed: an amount, a version, a time. Texts may be normalised.
-fn same(read: &Value, written: &Value) {
+fn assert_same_members(read: &Value, written: &Value) {
     match (read, written) {
         (Value::Object(read), Value::Object(written)) => {
-            read.iter().filter_map(|(name, read)| Some((read, written.get(name)?))).for_each(|(read, written)| same(read, written));
+            read.iter()
+                .filter_map(|(name, read)| Some((read, written.get(name)?)))
+                .for_each(|(read, written)| assert_same_members(read, written));
         }
         (Value::Array(read), Value::Array(written)) if read.len() == written.len() => {
-            read.iter().zip(written).for_each(|(read, written)| same(read, written));
+            read.iter().zip(written).for_each(|(read, written)| assert_same_members(read, written));
         }
         (Value::Number(read), Value::Number(written)) => assert_eq!(read, written, "a number changes"),
         (Value::Bool(read), Value::Bool(written)) => assert_eq!(read, written, "a flag changes"),
@@ -47,13 +49,13 @@ fn same(read: &Value, written: &Value) {
 }
 
 pub(super) fn body(bytes: &[u8]) {
-    stays_whole::<Obligation>(bytes);
-    stays_whole::<PaymentRecord>(bytes);
-    stays_whole::<TokenRecord>(bytes);
-    stays_whole::<Head>(bytes);
-    stays_whole::<TokenUse>(bytes);
-    stays_whole::<Watch>(bytes);
-    stays_whole::<Onward>(bytes);
-    stays_whole::<GatewayNotification>(bytes);
-    let _ = (stays::<Snapshot>(bytes), stays::<Round>(bytes), stays::<Answered>(bytes));
+    assert_round_trips::<Obligation>(bytes);
+    assert_round_trips::<PaymentRecord>(bytes);
+    assert_round_trips::<TokenRecord>(bytes);
+    assert_round_trips::<Head>(bytes);
+    assert_round_trips::<TokenUse>(bytes);
+    assert_round_trips::<Watch>(bytes);
+    assert_round_trips::<Onward>(bytes);
+    assert_round_trips::<GatewayNotification>(bytes);
+    let _ = (round_trip::<Snapshot>(bytes), round_trip::<Round>(bytes), round_trip::<Answered>(bytes));
 }

@@ -18,22 +18,25 @@ pub(super) fn body(input: &[u8]) {
         }
         assert!(!allowed.allows(line) || ALLOWED.split(',').any(|one| one == line));
         if origins::is_address(line) {
-            assert!(Url::parse(line).is_ok_and(|url| url.scheme() == "https" && url.query().is_none()) || is_odd_host(line), "{line}");
+            assert!(
+                Url::parse(line).is_ok_and(|url| url.scheme() == "https" && url.query().is_none()) || is_suspicious_host(line),
+                "{line}"
+            );
         }
         if let Some(list) = Origins::parse(line, true) {
             assert!(line.split(',').map(str::trim).filter(|one| !one.is_empty()).all(|one| list.allows(one) && list.holds(one)));
         }
-        a_query(line);
-        an_error(&allowed, line);
+        check_query(line);
+        check_error_address(&allowed, line);
     }
 }
 
 /// Numbers that are no address, and names that no resolver knows: they lead nowhere, and an operator has set them himself.
-fn is_odd_host(address: &str) -> bool {
+fn is_suspicious_host(address: &str) -> bool {
     Url::parse(address).is_err()
 }
 
-fn a_query(query: &str) {
+fn check_query(query: &str) {
     let Some(read) = onward::parameters(query) else { return };
     let pairs = read.iter().map(|(name, value)| (name.as_str(), value.as_str().expect("a text")));
     let mut url = Url::parse("https://shop.example.com/").expect("a URL");
@@ -42,7 +45,7 @@ fn a_query(query: &str) {
 }
 
 /// What is told in the query of an error address stands there, and the address stays on its server.
-fn an_error(allowed: &Origins, address: &str) {
+fn check_error_address(allowed: &Origins, address: &str) {
     if !allowed.holds(address) {
         return;
     }

@@ -10,31 +10,31 @@ use connector::settings::{Problems, Reader};
 use sandbox::guests::settings_of;
 use serde_json::Value;
 
-use crate::tools::{peers, silent};
+use crate::tools::{assert_no_secret, functions};
 
-const MARK: &str = "Hush";
+const SECRET_MARKER: &str = "Hush";
 
 pub(super) fn body(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let gateways = GatewayName::ALL.iter().copied().collect();
     let (secrets, problems) = Secrets::read(&text, &gateways);
     let mut said = vec![Problems(problems)];
-    let Some(secrets) = secrets else { return tell(&text, &said) };
-    let clock = peers::clock();
+    let Some(secrets) = secrets else { return assert_not_shown(&text, &said) };
+    let clock = functions::clock();
     for name in GatewayName::ALL {
         let settings = settings_of(*name, None);
         let get = |name: &str| settings.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
         let blueprint = name.read(&mut Reader::new(&get)).expect("good settings");
         let texts = secrets.gateways.get(name).cloned().unwrap_or_default();
-        said.extend(blueprint.build(&texts, peers::simulators(), std::sync::Arc::new(clock.clone())).err());
+        said.extend(blueprint.build(&texts, functions::simulators(), std::sync::Arc::new(clock.clone())).err());
     }
     let settings = CleengSettings::defaults(Environment::Sandbox);
-    said.extend(CoreApi::new(settings, secrets.cleeng.publisher_tokens.clone(), peers::simulators()).err());
+    said.extend(CoreApi::new(settings, secrets.cleeng.publisher_tokens.clone(), functions::simulators()).err());
     said.extend(Verifier::new(SignatureSettings::default(), &secrets.cleeng.webhook_secrets).err());
-    tell(&text, &said);
+    assert_not_shown(&text, &said);
     let redactor = Redactor::default();
     redactor.register(&secrets.texts());
-    for secret in secrets.texts().iter().filter(|secret| secret.expose().starts_with(MARK) && secret.expose().len() > 8) {
+    for secret in secrets.texts().iter().filter(|secret| secret.expose().starts_with(SECRET_MARKER) && secret.expose().len() > 8) {
         assert!(!redactor.clean(&format!("a {} b", secret.expose())).contains(secret.expose()), "a secret is seen in a line");
     }
     for key in &secrets.webhook_path_keys {
@@ -42,19 +42,19 @@ pub(super) fn body(input: &[u8]) {
     }
 }
 
-fn tell(text: &str, said: &[Problems]) {
+fn assert_not_shown(text: &str, said: &[Problems]) {
     // The names of members are no secrets, and are told.
-    if serde_json::from_str::<Value>(text).is_ok_and(|value| named(&value)) {
+    if serde_json::from_str::<Value>(text).is_ok_and(|value| has_gateway_secret(&value)) {
         return;
     }
-    said.iter().for_each(|problems| silent(&format!("{problems} {problems:?}"), &[MARK]));
+    said.iter().for_each(|problems| assert_no_secret(&format!("{problems} {problems:?}"), &[SECRET_MARKER]));
 }
 
 /// Whether a member's name holds the mark.
-fn named(value: &Value) -> bool {
+fn has_gateway_secret(value: &Value) -> bool {
     match value {
-        Value::Object(members) => members.iter().any(|(name, value)| name.contains(MARK) || named(value)),
-        Value::Array(items) => items.iter().any(named),
+        Value::Object(members) => members.iter().any(|(name, value)| name.contains(SECRET_MARKER) || has_gateway_secret(value)),
+        Value::Array(items) => items.iter().any(has_gateway_secret),
         _ => false,
     }
 }

@@ -5,13 +5,13 @@ use connector::lambda::operator::Deployment;
 use connector::secret::SecretString;
 use connector::settings::Reader;
 
-use crate::tools::{peers, silent};
+use crate::tools::{assert_no_secret, functions};
 
 const SECRETS: &str = "Hush-this-is-the-text-of-the-secret";
 
 pub(super) fn body(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
-    let mut environment = peers::environment();
+    let mut environment = functions::environment();
     for (name, value) in text.lines().take(64).filter_map(|line| line.split_once('=')) {
         environment.insert(name.to_owned(), value.to_owned());
     }
@@ -22,13 +22,13 @@ pub(super) fn body(input: &[u8]) {
     let (deployment, problems) = reader.parts(deployment);
     for problem in &problems {
         assert!(!problem.setting.is_empty() && !problem.problem.is_empty() && !problem.fix.is_empty(), "{problem}");
-        silent(&format!("{problem} {problem:?}"), &[SECRETS]);
+        assert_no_secret(&format!("{problem} {problem:?}"), &[SECRETS]);
     }
     let Some(deployment) = deployment.filter(|_| problems.is_empty()) else {
         return assert!(!problems.is_empty(), "nothing, and no word why");
     };
     let settings = &deployment.settings;
-    silent(&format!("{settings:?} {:?} {:?} {:?}", deployment.front, deployment.cleeng(), deployment.signature()), &[SECRETS]);
+    assert_no_secret(&format!("{settings:?} {:?} {:?} {:?}", deployment.front, deployment.cleeng(), deployment.signature()), &[SECRETS]);
     assert!(!settings.methods.is_empty() && !deployment.gateways_in_use().is_empty(), "a deployment without a payment method");
     assert!(settings.max_body_bytes > 0 && settings.settle_deadline <= settings.unknown_deadline.max(settings.settle_deadline));
     assert!(!(deployment.is_production() && deployment.signature().accept_unsigned), "unsigned webhooks in production");

@@ -8,11 +8,11 @@ use connector::cleeng::signature::{Encoding, SignatureSettings, Verifier};
 use connector::secret::SecretString;
 use sandbox::stage::WEBHOOK_SECRET;
 
-use crate::tools::message;
+use crate::tools::parse_message;
 
 pub(super) fn body(input: &[u8]) {
-    let message = message(input);
-    let (encoding, prefix) = message.first.split_once(' ').unwrap_or((message.first, ""));
+    let message = parse_message(input);
+    let (encoding, prefix) = message.first_line.split_once(' ').unwrap_or((message.first_line, ""));
     let encoding = match encoding {
         "hex" => Encoding::Hex,
         "base64" => Encoding::Base64,
@@ -20,7 +20,7 @@ pub(super) fn body(input: &[u8]) {
     };
     let settings = SignatureSettings { encoding, prefix: (!prefix.is_empty()).then(|| prefix.to_owned()), ..SignatureSettings::default() };
     let verifier = Verifier::new(settings, &[SecretString::new(WEBHOOK_SECRET)]).expect("good settings");
-    let hex = sandbox::cleeng::sign(WEBHOOK_SECRET, message.body);
+    let hex = sandbox::simulators::cleeng::sign(WEBHOOK_SECRET, message.body);
     let bytes: Vec<u8> = (0..32).filter_map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()).collect();
     let written = STANDARD.encode(bytes);
     let told: Vec<&str> = message.headers.get_all("x-cleeng-signature").iter().filter_map(|value| value.to_str().ok()).collect();

@@ -11,8 +11,8 @@ use serde_json::Value;
 pub(super) fn body(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     for line in text.lines().take(8) {
-        an_id(line);
-        a_time(line);
+        check_id(line);
+        check_time(line);
         if let Some(reference) = Reference::parse(line) {
             assert_eq!(Reference::parse(reference.as_str()), Some(reference));
         }
@@ -32,7 +32,7 @@ pub(super) fn body(input: &[u8]) {
     }
 }
 
-fn an_id(line: &str) {
+fn check_id(line: &str) {
     let Ok(id) = OrderId::new(line) else { return };
     assert_eq!(OrderId::new(id.as_str()).as_ref(), Ok(&id));
     for written in [Value::from(id.as_str()), id.to_json_number(), serde_json::to_value(&id).expect("writable")] {
@@ -43,7 +43,7 @@ fn an_id(line: &str) {
     assert_ne!(Key::new("a", &[id.as_str(), "b"]), Key::new("a", &[id.as_str()]));
 }
 
-fn a_time(line: &str) {
+fn check_time(line: &str) {
     if let Ok(at) = Timestamp::parse_rfc3339(line) {
         let written = at.to_rfc3339();
         assert_eq!(Timestamp::parse_rfc3339(&written).map(Timestamp::secs), Ok(at.secs()), "{line} is written as {written}");

@@ -7,7 +7,7 @@ use connector::http::{HeaderMap, HeaderValue};
 use ring::hmac;
 use sandbox::guests::STRIPE_WEBHOOK_SECRET;
 
-use crate::tools::{flipped, flipped_text, hex, peers, wait};
+use crate::tools::{block_on, functions, hex, text_with_flipped_bit, with_flipped_bit};
 
 fn header(at: i64, body: &[u8]) -> String {
     let mut context = hmac::Context::with_key(&hmac::Key::new(hmac::HMAC_SHA256, STRIPE_WEBHOOK_SECRET.as_bytes()));
@@ -19,11 +19,11 @@ fn header(at: i64, body: &[u8]) -> String {
 fn read(header: &str, body: &[u8]) -> Option<NotificationError> {
     let mut headers = HeaderMap::new();
     headers.insert("stripe-signature", HeaderValue::from_str(header).ok()?);
-    wait(peers::gateway(GatewayName::Stripe).read_notification(&headers, body)).err()
+    block_on(functions::gateway(GatewayName::Stripe).read_notification(&headers, body)).err()
 }
 
 pub(super) fn body(input: &[u8]) {
-    let now = peers::clock().now().secs();
+    let now = functions::clock().now().secs();
     let good = header(now, input);
     assert!(
         !matches!(read(&good, input), Some(NotificationError::BadSignature | NotificationError::Unsigned)),
@@ -36,11 +36,12 @@ pub(super) fn body(input: &[u8]) {
     for late in [now - 301, now + 301] {
         assert_eq!(read(&header(late, input), input), bad, "an event is taken at any time");
     }
-    if let Some(changed) = flipped(input) {
+    if let Some(changed) = with_flipped_bit(input) {
         assert_eq!(read(&good, &changed), bad, "a changed event is taken");
     }
     // A digit's other case is the same digit.
-    let changed = flipped_text(&good).filter(|changed| !changed.eq_ignore_ascii_case(&good) && HeaderValue::from_str(changed).is_ok());
+    let changed =
+        text_with_flipped_bit(&good).filter(|changed| !changed.eq_ignore_ascii_case(&good) && HeaderValue::from_str(changed).is_ok());
     if let Some(changed) = changed {
         assert_eq!(read(&changed, input), bad, "a changed header is taken: {changed}");
     }

@@ -11,46 +11,47 @@ use connector::lambda::queue::Envelope;
 use connector::secret::SecretString;
 use sandbox::stage::{PUBLISHER, WEBHOOK_SECRET, id};
 
-use crate::tools::{flipped, flipped_text};
+use crate::tools::{text_with_flipped_bit, with_flipped_bit};
 
-const PREVIOUS: &str = "sandbox-webhook-secret-of-yesterday";
-const OTHER: &str = "sandbox-webhook-secret-of-somebody-else";
+const PREVIOUS_SECRET: &str = "sandbox-webhook-secret-of-yesterday";
+const OTHER_SECRET: &str = "sandbox-webhook-secret-of-somebody-else";
 const AT: Timestamp = Timestamp::from_millis(1_790_000_000_123);
 
 static VERIFIER: LazyLock<Verifier> = LazyLock::new(|| {
-    let secrets = [WEBHOOK_SECRET, PREVIOUS].map(SecretString::new);
+    let secrets = [WEBHOOK_SECRET, PREVIOUS_SECRET].map(SecretString::new);
     Verifier::new(SignatureSettings::default(), &secrets).expect("good secrets")
 });
 
-fn signed(signature: &str) -> HeaderMap {
+fn signature_headers(signature: &str) -> HeaderMap {
     let mut headers = HeaderMap::new();
     headers.insert("x-cleeng-signature", HeaderValue::from_str(signature).expect("visible characters"));
     headers
 }
 
 pub(super) fn body(body: &[u8]) {
-    let [current, previous, other] = [WEBHOOK_SECRET, PREVIOUS, OTHER].map(|secret| sandbox::cleeng::sign(secret, body));
+    let [current, previous, other] =
+        [WEBHOOK_SECRET, PREVIOUS_SECRET, OTHER_SECRET].map(|secret| sandbox::simulators::cleeng::sign(secret, body));
     assert!(
-        VERIFIER.signature_fits(&signed(&current), body) && VERIFIER.signature_fits(&signed(&previous), body),
+        VERIFIER.signature_fits(&signature_headers(&current), body) && VERIFIER.signature_fits(&signature_headers(&previous), body),
         "a signature is refused"
     );
-    assert!(!VERIFIER.signature_fits(&signed(&other), body), "a stranger's signature is taken");
-    if let Some(changed) = flipped(body) {
-        assert!(!VERIFIER.signature_fits(&signed(&current), &changed), "another body is taken");
+    assert!(!VERIFIER.signature_fits(&signature_headers(&other), body), "a stranger's signature is taken");
+    if let Some(changed) = with_flipped_bit(body) {
+        assert!(!VERIFIER.signature_fits(&signature_headers(&current), &changed), "another body is taken");
     }
     // A digit's other case is the same digit.
-    let changed = flipped_text(&current).filter(|changed| !changed.eq_ignore_ascii_case(&current));
+    let changed = text_with_flipped_bit(&current).filter(|changed| !changed.eq_ignore_ascii_case(&current));
     if let Some(headers) =
-        changed.and_then(|changed| HeaderValue::from_str(&changed).ok()).map(|value| signed(value.to_str().unwrap_or("")))
+        changed.and_then(|changed| HeaderValue::from_str(&changed).ok()).map(|value| signature_headers(value.to_str().unwrap_or("")))
     {
         assert!(!VERIFIER.signature_fits(&headers, body), "another signature is taken");
     }
     let mut taken = 0;
     for topic in Topic::ALL {
         assert!(VERIFIER.verify(&HeaderMap::new(), body, &id(PUBLISHER), topic).is_err(), "unsigned");
-        assert!(VERIFIER.verify(&signed(&other), body, &id(PUBLISHER), topic).is_err(), "signed by somebody else");
-        let read = VERIFIER.verify(&signed(&current), body, &id(PUBLISHER), topic);
-        assert_eq!(read.is_ok(), VERIFIER.verify(&signed(&previous), body, &id(PUBLISHER), topic).is_ok(), "the secrets differ");
+        assert!(VERIFIER.verify(&signature_headers(&other), body, &id(PUBLISHER), topic).is_err(), "signed by somebody else");
+        let read = VERIFIER.verify(&signature_headers(&current), body, &id(PUBLISHER), topic);
+        assert_eq!(read.is_ok(), VERIFIER.verify(&signature_headers(&previous), body, &id(PUBLISHER), topic).is_ok(), "the secrets differ");
         let Ok(verified) = read else { continue };
         taken += 1;
         let webhook = verified.get();

@@ -1,4 +1,4 @@
-//! Plays worlds by seed: `cargo run --release -p sandbox --bin simulate -- --seeds 0..1000 --jobs 2`, and one of them with its trace:
+//! Runs worlds by seed: `cargo run --release -p sandbox --bin simulate -- --seeds 0..1000 --jobs 2`, and one of them with its trace:
 //! `cargo run -p sandbox --bin simulate -- --seed 17 --trace`. Ends with 1 if something was found wrong.
 
 use std::io::{self, Write};
@@ -10,16 +10,16 @@ use std::thread;
 use std::time::Instant;
 
 use clap::Parser;
-use sandbox::simulation::{Plan, Played, play};
+use sandbox::simulation::{SimulationOptions, SimulationReport, run_seed};
 
 /// So often a long run says how far it is, in seeds.
-const TELL_EVERY: u64 = 5_000;
+const PROGRESS_INTERVAL: u64 = 5_000;
 
-/// Plays worlds by seed.
+/// Runs worlds by seed.
 #[derive(Parser)]
 struct Options {
     /// The seeds from A up to B, without B.
-    #[arg(long, value_name = "A..B", value_parser = range, conflicts_with = "seed")]
+    #[arg(long, value_name = "A..B", value_parser = parse_range, conflicts_with = "seed")]
     seeds: Option<Range<u64>>,
     /// One seed.
     #[arg(long)]
@@ -32,10 +32,10 @@ struct Options {
     trace: bool,
     /// Ends when so many seeds were found wrong.
     #[arg(long, default_value_t = 20)]
-    most: u64,
+    max_failures: u64,
 }
 
-fn range(text: &str) -> Result<Range<u64>, String> {
+fn parse_range(text: &str) -> Result<Range<u64>, String> {
     let ends = text.split_once("..").and_then(|(from, to)| Some(from.parse().ok()?..to.parse().ok()?));
     ends.filter(|range| !range.is_empty()).ok_or_else(|| "expected A..B with A below B, such as 0..1000".to_owned())
 }
@@ -45,47 +45,47 @@ fn main() -> io::Result<ExitCode> {
     let mut out = io::stdout().lock();
     let started = Instant::now();
     if let Some(seed) = options.seed {
-        let played = play(seed, &Plan { trace: options.trace, ..Plan::default() });
-        for line in &played.trace {
+        let report = run_seed(seed, &SimulationOptions { trace: options.trace, ..SimulationOptions::default() });
+        for line in &report.trace {
             writeln!(out, "{line}")?;
         }
-        tell(&mut out, &played)?;
-        writeln!(out, "seed {seed}: {:?}", played.counts)?;
-        return Ok(if played.found.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
+        print_violations(&mut out, &report)?;
+        writeln!(out, "seed {seed}: {:?}", report.counts)?;
+        return Ok(if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let seeds = options.seeds.clone().unwrap_or(0..1_000);
     let next = AtomicU64::new(seeds.start);
-    let (sender, receiver) = mpsc::channel::<Played>();
-    let (mut plays, mut deliveries, mut deaths, mut wrong) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let (sender, receiver) = mpsc::channel::<SimulationReport>();
+    let (mut plays, mut deliveries, mut crashes, mut wrong) = (0_u64, 0_u64, 0_u64, 0_u64);
     thread::scope(|scope| -> io::Result<()> {
         for _ in 0..options.jobs.max(1) {
             let (next, sender, end) = (&next, sender.clone(), seeds.end);
             scope.spawn(move || {
                 loop {
                     let seed = next.fetch_add(1, Ordering::SeqCst);
-                    if seed >= end || sender.send(play(seed, &Plan::default())).is_err() {
+                    if seed >= end || sender.send(run_seed(seed, &SimulationOptions::default())).is_err() {
                         return;
                     }
                 }
             });
         }
         drop(sender);
-        for played in &receiver {
+        for report in &receiver {
             plays = plays.saturating_add(1);
-            if plays.checked_rem(TELL_EVERY) == Some(0) {
+            if plays.checked_rem(PROGRESS_INTERVAL) == Some(0) {
                 writeln!(out, "{plays} seeds, {wrong} wrong")?;
             }
-            deliveries = deliveries.saturating_add(played.counts.deliveries);
-            deaths = deaths.saturating_add(played.counts.deaths);
-            if !played.found.is_empty() {
+            deliveries = deliveries.saturating_add(report.counts.deliveries);
+            crashes = crashes.saturating_add(report.counts.crashes);
+            if !report.violations.is_empty() {
                 wrong = wrong.saturating_add(1);
                 if options.trace {
-                    for line in play(played.seed, &Plan { trace: true, ..Plan::default() }).trace {
+                    for line in run_seed(report.seed, &SimulationOptions { trace: true, ..SimulationOptions::default() }).trace {
                         writeln!(out, "{line}")?;
                     }
                 }
-                tell(&mut out, &played)?;
-                if wrong >= options.most {
+                print_violations(&mut out, &report)?;
+                if wrong >= options.max_failures {
                     // The others end with the seeds that they are at.
                     next.store(seeds.end, Ordering::SeqCst);
                 }
@@ -98,18 +98,18 @@ fn main() -> io::Result<ExitCode> {
     let per_second = deliveries.saturating_mul(1_000).checked_div(millis).unwrap_or_default();
     writeln!(
         out,
-        "{plays} seeds, {deliveries} deliveries, {deaths} deaths, {wrong} wrong; {millis} ms, {per_second} deliveries per second"
+        "{plays} seeds, {deliveries} deliveries, {crashes} crashes, {wrong} wrong; {millis} ms, {per_second} deliveries per second"
     )?;
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 /// What was found wrong, and how to see it again.
-fn tell(out: &mut impl Write, played: &Played) -> io::Result<()> {
-    for found in &played.found {
-        writeln!(out, "seed {}: {found}", played.seed)?;
+fn print_violations(out: &mut impl Write, report: &SimulationReport) -> io::Result<()> {
+    for found in &report.violations {
+        writeln!(out, "seed {}: {found}", report.seed)?;
     }
-    if !played.found.is_empty() {
-        writeln!(out, "  again: cargo run -p sandbox --bin simulate -- --seed {} --trace", played.seed)?;
+    if !report.violations.is_empty() {
+        writeln!(out, "  again: cargo run -p sandbox --bin simulate -- --seed {} --trace", report.seed)?;
     }
     Ok(())
 }

@@ -107,8 +107,8 @@ fn main() -> Result<(), Box<dyn Error>> {
         write(&folder.join("http.json"), &http_event(sample, &body))?;
         write(&folder.join("queue.json"), &queue_event(sample, &body))?;
     }
-    for (function, route, tokens, subject) in front_samples() {
-        write_front(&folder.join(function), route, tokens, &subject)?;
+    for (function, route, tokens, subject) in frontend_samples() {
+        write_frontend(&folder.join(function), route, tokens, &subject)?;
     }
     write_schedule(&folder.join("reconciliation"))?;
     write_notification(&folder.join(NOTIFICATION))
@@ -135,7 +135,7 @@ fn write_notification(folder: &Path) -> Result<(), Box<dyn Error>> {
         agent: "Adyen HttpClient 1.0",
     };
     write(&folder.join("http.json"), &http(&route, &[], &body))?;
-    // As the door reads it.
+    // As the handler reads it.
     let item = json!({
         "kind": "captured", "external_payment_id": payment, "reference": reference, "operation_ref": own,
         "amount": { "minor": 999, "currency": "USD" }, "at": RECEIVED_AT_MILLIS, "dedupe_key": format!("CAPTURE:{own}:true"),
@@ -157,32 +157,32 @@ fn write_schedule(folder: &Path) -> Result<(), Box<dyn Error>> {
 }
 
 /// What a browser asks of a front-end function.
-struct Asked<'a> {
+struct FrontendCall<'a> {
     method: &'static str,
     /// Behind the gateway's name, as the route and as the path have it.
     route: (String, String),
     query: &'static str,
-    /// Nothing for a browser that only follows an address.
+    /// `None` for a browser that only follows a redirect.
     body: Option<&'a Value>,
 }
 
 /// A front-end call (payload 2.0), as an allowed page makes it, or as a gateway's page has the browser make it.
-fn front_event(asked: &Asked<'_>) -> Value {
-    let Asked { method, route: (route, path), query, body } = asked;
+fn frontend_event(frontend_call: &FrontendCall<'_>) -> Value {
+    let FrontendCall { method, route: (route, path), query, body } = frontend_call;
     let key = format!("{method} /connectors/{{gateway}}/{route}");
     let path = format!("/connectors/adyen/{path}");
     let host = "abcdefghij.execute-api.eu-west-1.amazonaws.com";
     let mut headers = json!({ "host": host, "x-forwarded-for": "192.0.2.7", "x-forwarded-port": "443", "x-forwarded-proto": "https" });
     let mut parameters = json!({ "gateway": "adyen" });
     if route.ends_with("{reference}") {
-        put(&mut parameters, "reference", SAMPLE_REFERENCE);
+        set_text(&mut parameters, "reference", SAMPLE_REFERENCE);
     }
     let body = body.map(Value::to_string);
     if let Some(body) = &body {
-        put(&mut headers, "authorization", &format!("Bearer {}", customer_token()));
-        put(&mut headers, "content-length", &body.len().to_string());
-        put(&mut headers, "content-type", "application/json");
-        put(&mut headers, "origin", "http://localhost:3000");
+        set_text(&mut headers, "authorization", &format!("Bearer {}", customer_token()));
+        set_text(&mut headers, "content-length", &body.len().to_string());
+        set_text(&mut headers, "content-type", "application/json");
+        set_text(&mut headers, "origin", "http://localhost:3000");
     }
     let mut event = json!({
         "version": "2.0", "routeKey": key, "rawPath": path, "rawQueryString": query, "headers": headers,
@@ -195,33 +195,33 @@ fn front_event(asked: &Asked<'_>) -> Value {
         "pathParameters": parameters, "isBase64Encoded": false,
     });
     if let Some(body) = body {
-        put(&mut event, "body", &body);
+        set_text(&mut event, "body", &body);
     }
     event
 }
 
-fn put(object: &mut Value, name: &str, text: &str) {
+fn set_text(object: &mut Value, name: &str, text: &str) {
     if let Some(members) = object.as_object_mut() {
         members.insert(name.to_owned(), Value::from(text));
     }
 }
 
 /// Calls of one front-end function, each in a file: the pair of calls of a page with the gateway's component, then those of the redirect style.
-fn write_front(folder: &Path, route: &str, tokens: &str, subject: &Value) -> Result<(), Box<dyn Error>> {
+fn write_frontend(folder: &Path, route: &str, tokens: &str, subject: &Value) -> Result<(), Box<dyn Error>> {
     fs::create_dir_all(folder)?;
-    let (start, finalize, redirected) = front_bodies(subject);
+    let (start, finalize, redirected) = frontend_bodies(subject);
     let call = |suffix: &str, body| {
         let route = format!("{route}{suffix}");
-        front_event(&Asked { method: "POST", route: (route.clone(), route), query: "", body: Some(body) })
+        frontend_event(&FrontendCall { method: "POST", route: (route.clone(), route), query: "", body: Some(body) })
     };
     write(&folder.join("http.json"), &call("", &start))?;
     write(&folder.join("finalize.json"), &call("/finalize", &finalize))?;
-    let asked = Asked { method: "POST", route: (tokens.to_owned(), tokens.to_owned()), query: "", body: Some(&redirected) };
-    write(&folder.join("tokens.json"), &front_event(&asked))?;
+    let frontend_call = FrontendCall { method: "POST", route: (tokens.to_owned(), tokens.to_owned()), query: "", body: Some(&redirected) };
+    write(&folder.join("tokens.json"), &frontend_event(&frontend_call))?;
     for way in ["return", "cancel"] {
         let route = (format!("{tokens}/{way}/{{reference}}"), format!("{tokens}/{way}/{SAMPLE_REFERENCE}"));
-        let asked = Asked { method: "GET", route, query: "redirectResult=X6XtfGC3%21Y", body: None };
-        write(&folder.join(format!("{way}.json")), &front_event(&asked))?;
+        let frontend_call = FrontendCall { method: "GET", route, query: "redirectResult=X6XtfGC3%21Y", body: None };
+        write(&folder.join(format!("{way}.json")), &frontend_event(&frontend_call))?;
     }
     Ok(())
 }
@@ -234,14 +234,14 @@ fn customer_token() -> String {
 }
 
 /// What the sample page sends: the function, its routes in both styles, and what its body names.
-fn front_samples() -> [(&'static str, &'static str, &'static str, Value); 2] {
+fn frontend_samples() -> [(&'static str, &'static str, &'static str, Value); 2] {
     [
         ("initial-purchase", "initial-payment", "v1/tokens", json!({ "orderId": 123_456_789 })),
         ("payment-details", "payment-details", "v1/payment_details/tokens", json!({ "paymentMethodId": 123_123_123 })),
     ]
 }
 
-fn front_bodies(subject: &Value) -> (Value, Value, Value) {
+fn frontend_bodies(subject: &Value) -> (Value, Value, Value) {
     let (mut start, mut finalize, mut redirected) = (subject.clone(), subject.clone(), subject.clone());
     let page = "http://localhost:3000";
     let more = json!({

@@ -1,4 +1,4 @@
-//! The functions as Lambda would run them: the real settings, secrets, doors and flows, given events in the shapes that AWS gives them.
+//! The functions as Lambda would run them: the real settings, secrets, handlers and flows, given events in the shapes that AWS gives them.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -7,36 +7,36 @@ use std::time::Duration;
 
 use connector::cleeng::webhook::Topic;
 use connector::clock::{Clock, Timestamp};
-use connector::front::FrontEnd;
+use connector::frontend_api::FrontendFlow;
 use connector::gateway::GatewayName;
 use connector::http::ReqwestTransport;
 use connector::journal::memory::MemoryStore;
 use connector::journal::store::Store;
-use connector::lambda::app::{App, Invocation, Parts, Task};
-use connector::lambda::front_door::{FrontDoor, FrontSettings};
-use connector::lambda::http_door::route_of;
+use connector::lambda::app::{App, AppParts, FunctionHandler, Invocation};
+use connector::lambda::dependencies::{AcceptedTopics, DeployedFactory, SharedDeps, read_upstream_settings};
+use connector::lambda::frontend_handler::{FrontendApp, FrontendSettings};
 use connector::lambda::queue::{NoQueue, Queue};
-use connector::lambda::secrets::{Environment, SecretError, SecretKeeper};
-use connector::lambda::settings::{Doors, Settings};
+use connector::lambda::secrets::{EnvironmentSecret, SecretCache, SecretError};
+use connector::lambda::settings::{FunctionKind, Settings};
 use connector::lambda::telemetry::Redactor;
-use connector::lambda::wiring::{Base, Standard, Webhooks, read_peer_settings};
+use connector::lambda::webhook_handler::route_for_topic;
 use connector::metrics::Metrics;
-use connector::settings::{Problems, Reader};
-use gateway_notification::Notifications;
+use connector::settings::{Problems, SettingsReader};
+use gateway_notification::GatewayNotifications;
 use initial_purchase::InitialPurchase;
 use payment_details::PaymentDetails;
 use reconciliation::Reconciliation;
 use serde_json::{Value, json};
 
-use super::queue::{FunctionQueue, LocalRequeue, Message};
+use super::queue::{FunctionQueue, LocalMessage, LocalRequeue};
 use super::{PATH_KEY, QueueSet};
-use crate::clock::VirtualClock;
-use crate::guests::{self, methods_of};
-use crate::stage::{self, Recorder};
+use crate::simulators::virtual_clock::VirtualClock;
+use crate::testkit::gateway_fixtures::{self, payment_methods_of};
+use crate::testkit::harness::{self, MetricRecorder};
 
-const FUNCTION_TIME: Duration = Duration::from_secs(90);
+const FUNCTION_TIMEOUT: Duration = Duration::from_secs(90);
 const NOTIFICATIONS: &str = "gateway-notification";
-const ROUNDS: &str = "reconciliation";
+const RECONCILIATION: &str = "reconciliation";
 const PURCHASE: &str = "initial-purchase";
 const DETAILS: &str = "payment-details";
 
@@ -58,17 +58,17 @@ pub enum StartError {
 }
 
 enum Function {
-    /// With two doors, or a schedule.
+    /// For webhooks or notifications and their queue, or a schedule.
     App(App),
-    /// For pages.
-    Front(FrontDoor),
+    /// For front-end calls.
+    Frontend(FrontendApp),
 }
 
 impl Function {
     async fn handle(&self, event: &Value, invocation: &Invocation) -> Value {
         let answer = match self {
             Self::App(app) => app.handle(&event.to_string(), invocation).await,
-            Self::Front(door) => door.handle(&event.to_string(), invocation).await,
+            Self::Frontend(door) => door.handle(&event.to_string(), invocation).await,
         };
         answer.unwrap_or(Value::Null)
     }
@@ -79,7 +79,7 @@ pub struct Functions {
     /// Their queues.
     pub queues: QueueSet,
     /// What they counted.
-    pub metrics: Arc<Recorder>,
+    pub metrics: Arc<MetricRecorder>,
     clock: VirtualClock,
     functions: BTreeMap<String, Function>,
     requests: AtomicU64,
@@ -87,7 +87,7 @@ pub struct Functions {
 
 /// What a function answered to a request.
 #[derive(Clone, Debug)]
-pub struct Answered {
+pub struct FunctionResponse {
     /// The status.
     pub status: u16,
     /// The headers.
@@ -96,34 +96,34 @@ pub struct Answered {
     pub body: String,
 }
 
-/// The environment that the template would give, with the simulators as peers.
-fn environment(cleeng_url: &str, own_url: &str, gateways: &[(&'static str, String)]) -> BTreeMap<&'static str, String> {
+/// The environment that the template would give, with the simulators as upstreams.
+fn template_environment(cleeng_url: &str, own_url: &str, gateways: &[(&'static str, String)]) -> BTreeMap<&'static str, String> {
     let of_gateway = |gateway: &GatewayName| {
-        let (method, capture_only) = methods_of(*gateway);
+        let (method, capture_only) = payment_methods_of(*gateway);
         format!("{method}={gateway}:authorise_then_capture,{capture_only}={gateway}:capture_only")
     };
     let methods = GatewayName::ALL.iter().map(of_gateway).collect::<Vec<_>>().join(",");
-    let mut secrets = guests::secrets();
+    let mut secrets = gateway_fixtures::gateway_secrets();
     let others = json!({
         "idempotency_salt": "sandbox-idempotency-salt",
         "webhook_path_keys": [PATH_KEY],
-        "cleeng": { "publisher_token": [stage::PUBLISHER_TOKEN], "webhook_secrets": [stage::WEBHOOK_SECRET] },
+        "cleeng": { "publisher_token": [harness::PUBLISHER_TOKEN], "webhook_secrets": [harness::WEBHOOK_SECRET] },
     });
     if let (Some(secrets), Value::Object(others)) = (secrets.as_object_mut(), others) {
         secrets.extend(others);
     }
     let fixed = [
-        ("CONNECTOR_PUBLISHER_ID", stage::PUBLISHER.to_owned()),
+        ("CONNECTOR_PUBLISHER_ID", harness::PUBLISHER.to_owned()),
         ("PAYMENT_METHODS", methods),
         ("CLEENG_ENVIRONMENT", "sandbox".to_owned()),
         ("CLEENG_API_URL", format!("{cleeng_url}/3.1")),
         ("CLEENG_MEDIASTORE_URL", format!("{cleeng_url}/mediastore")),
-        ("ALLOWED_ORIGINS", format!("{},http://localhost:3000", stage::ORIGIN)),
+        ("ALLOWED_ORIGINS", format!("{},http://localhost:3000", harness::SHOP_ORIGIN)),
         ("CONNECTOR_PUBLIC_URL", own_url.to_owned()),
         ("PARTIAL_REFUNDS", "send".to_owned()),
         ("CONNECTOR_SECRETS", secrets.to_string()),
         ("CONNECTOR_EMBEDDED", "0".to_owned()),
-        // Named by the template; here nobody looks there.
+        // Named by the template; here they are not used.
         ("JOURNAL_TABLE", "in-memory".to_owned()),
         ("QUEUE_URL", "http://queue.invalid".to_owned()),
         ("QUARANTINE_QUEUE_URL", "http://quarantine.invalid".to_owned()),
@@ -133,13 +133,13 @@ fn environment(cleeng_url: &str, own_url: &str, gateways: &[(&'static str, Strin
 }
 
 /// The same for functions that run without AWS, in a process of their own.
-pub(super) fn embedded(cleeng_url: &str, own_url: &str, gateways: &[(&'static str, String)]) -> BTreeMap<&'static str, String> {
-    let mut settings = environment(cleeng_url, own_url, gateways);
+pub(super) fn embedded_environment(cleeng_url: &str, own_url: &str, gateways: &[(&'static str, String)]) -> BTreeMap<&'static str, String> {
+    let mut settings = template_environment(cleeng_url, own_url, gateways);
     for name in ["JOURNAL_TABLE", "QUEUE_URL", "QUARANTINE_QUEUE_URL", "CONNECTOR_SECRET_ID"] {
         settings.remove(name);
     }
     settings.insert("CONNECTOR_EMBEDDED", "1".to_owned());
-    // Their journal ends with them: a notification would find nobody who waits for it.
+    // Their journal ends with them: no payment would still wait for a notification.
     settings.insert("SETTLE_ON", "receipt".to_owned());
     // As in the template: SAM CLI would hand on the shell's, which is of another file system ("Environment variable file" of AWS SAM).
     settings.insert("SSL_CERT_FILE", "/etc/pki/tls/certs/ca-bundle.crt".to_owned());
@@ -158,25 +158,35 @@ impl Functions {
         gateways: &[(&'static str, String)],
     ) -> Result<Self, StartError> {
         let queues = QueueSet::new(clock.clone());
-        let metrics = Arc::new(Recorder::default());
+        let metrics = Arc::new(MetricRecorder::default());
         let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
-        let starter =
-            Starter { environment: environment(cleeng_url, own_url, gateways), clock, queues: &queues, metrics: &metrics, store: &store };
+        let starter = FunctionStarter {
+            environment: template_environment(cleeng_url, own_url, gateways),
+            clock,
+            queues: &queues,
+            metrics: &metrics,
+            store: &store,
+        };
         let mut functions = BTreeMap::new();
-        for (topic, flow) in Topic::ALL.into_iter().filter_map(|topic| Some((topic, stage::flow(topic)?))) {
-            let app = starter.app(Task::Webhooks(flow.into()), Doors::Both, Some(topic), &route_of(topic)).await?;
-            functions.insert(route_of(topic), app);
+        for (topic, flow) in Topic::ALL.into_iter().filter_map(|topic| Some((topic, harness::flow_for(topic)?))) {
+            let app = starter
+                .start_app(FunctionHandler::Webhooks(flow.into()), FunctionKind::Webhooks, Some(topic), &route_for_topic(topic))
+                .await?;
+            functions.insert(route_for_topic(topic), app);
         }
-        let task = Task::Notifications(Arc::new(Notifications));
-        functions.insert(NOTIFICATIONS.to_owned(), starter.app(task, Doors::Notifications, None, NOTIFICATIONS).await?);
-        functions.insert(ROUNDS.to_owned(), starter.app(Task::Rounds(Arc::new(Reconciliation)), Doors::Schedule, None, ROUNDS).await?);
-        functions.insert(PURCHASE.to_owned(), starter.front(Arc::new(InitialPurchase)).await?);
-        functions.insert(DETAILS.to_owned(), starter.front(Arc::new(PaymentDetails)).await?);
+        let task = FunctionHandler::Notifications(Arc::new(GatewayNotifications));
+        functions.insert(NOTIFICATIONS.to_owned(), starter.start_app(task, FunctionKind::Notifications, None, NOTIFICATIONS).await?);
+        functions.insert(
+            RECONCILIATION.to_owned(),
+            starter.start_app(FunctionHandler::Scheduled(Arc::new(Reconciliation)), FunctionKind::Scheduled, None, RECONCILIATION).await?,
+        );
+        functions.insert(PURCHASE.to_owned(), starter.start_frontend(Arc::new(InitialPurchase)).await?);
+        functions.insert(DETAILS.to_owned(), starter.start_frontend(Arc::new(PaymentDetails)).await?);
         Ok(Self { queues, metrics, clock: clock.clone(), functions, requests: AtomicU64::new(0) })
     }
 
     /// The function of a path, as the template routes it.
-    fn of_path(&self, path: &str) -> Option<&Function> {
+    fn function_for_path(&self, path: &str) -> Option<&Function> {
         let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
         let name = match segments.as_slice() {
             ["webhooks", _, name] => *name,
@@ -189,9 +199,16 @@ impl Functions {
     }
 
     /// Answers a request of the outside as the HTTP API and the function would.
-    pub async fn http(&self, method: &str, path: &str, query: &str, headers: &BTreeMap<String, String>, body: &str) -> Answered {
-        let Some(function) = self.of_path(path) else {
-            return Answered { status: 404, headers: BTreeMap::new(), body: json!({ "message": "Not Found" }).to_string() };
+    pub async fn handle_http(
+        &self,
+        method: &str,
+        path: &str,
+        query: &str,
+        headers: &BTreeMap<String, String>,
+        body: &str,
+    ) -> FunctionResponse {
+        let Some(function) = self.function_for_path(path) else {
+            return FunctionResponse { status: 404, headers: BTreeMap::new(), body: json!({ "message": "Not Found" }).to_string() };
         };
         let event = json!({
             "version": "2.0", "routeKey": "$default", "rawPath": path, "rawQueryString": query, "headers": headers, "body": body,
@@ -201,7 +218,7 @@ impl Functions {
         let answer = function.handle(&event, &self.invocation()).await;
         let text = |value: &Value| value.as_str().unwrap_or_default().to_owned();
         let headers = answer.get("headers").and_then(Value::as_object).into_iter().flatten();
-        Answered {
+        FunctionResponse {
             status: answer.get("statusCode").and_then(Value::as_u64).and_then(|status| u16::try_from(status).ok()).unwrap_or(500),
             headers: headers.map(|(name, value)| (name.clone(), text(value))).collect(),
             body: answer.get("body").map(text).unwrap_or_default(),
@@ -209,11 +226,11 @@ impl Functions {
     }
 
     /// Hands a message to its function, and deletes it unless the function says that it failed. Tells whether it was dealt with.
-    pub async fn work(&self, message: &Message) -> bool {
+    pub async fn deliver_message(&self, message: &LocalMessage) -> bool {
         let Some(function) = self.functions.get(&message.function) else { return false };
         let event = json!({ "Records": [{
             "messageId": message.id, "receiptHandle": message.id, "body": message.body, "eventSource": "aws:sqs",
-            "attributes": { "ApproximateReceiveCount": message.receives.to_string() }, "messageAttributes": {}, "awsRegion": "local",
+            "attributes": { "ApproximateReceiveCount": message.receive_count.to_string() }, "messageAttributes": {}, "awsRegion": "local",
         }]});
         let answer = function.handle(&event, &self.invocation()).await;
         let done = answer.get("batchItemFailures").and_then(Value::as_array).is_some_and(Vec::is_empty);
@@ -223,9 +240,9 @@ impl Functions {
         done
     }
 
-    /// The schedule of reconciliation strikes. What it answers.
-    pub async fn go_round(&self) -> Value {
-        let Some(function) = self.functions.get(ROUNDS) else { return Value::Null };
+    /// Runs reconciliation as its schedule does. Returns its response.
+    pub async fn run_reconciliation(&self) -> Value {
+        let Some(function) = self.functions.get(RECONCILIATION) else { return Value::Null };
         function.handle(&json!({ "detail-type": "Scheduled Event", "source": "aws.events" }), &self.invocation()).await
     }
 
@@ -236,52 +253,70 @@ impl Functions {
 }
 
 fn deadline(clock: &VirtualClock) -> Timestamp {
-    clock.now().after(FUNCTION_TIME)
+    clock.now().after(FUNCTION_TIMEOUT)
 }
 
 /// What every function is started with.
-struct Starter<'a> {
+struct FunctionStarter<'a> {
     environment: BTreeMap<&'static str, String>,
     clock: &'a VirtualClock,
     queues: &'a QueueSet,
-    metrics: &'a Arc<Recorder>,
+    metrics: &'a Arc<MetricRecorder>,
     store: &'a Arc<dyn Store>,
 }
 
-impl Starter<'_> {
-    async fn app(&self, task: Task, doors: Doors, topic: Option<Topic>, name: &str) -> Result<Function, StartError> {
-        let (base, keeper, _) = self.base(doors).await?;
+impl FunctionStarter<'_> {
+    async fn start_app(
+        &self,
+        task: FunctionHandler,
+        doors: FunctionKind,
+        topic: Option<Topic>,
+        name: &str,
+    ) -> Result<Function, StartError> {
+        let (base, keeper, _) = self.prepare(doors).await?;
         let (mode, max_body_bytes) = (base.settings.mode, base.settings.max_body_bytes);
         let (clock, metrics) = (Arc::clone(&base.clock), base.metrics.clone());
         let queue: Arc<dyn Queue> = match doors {
-            Doors::Both | Doors::Notifications => Arc::new(FunctionQueue { function: name.to_owned(), queues: self.queues.clone() }),
-            Doors::FrontOnly | Doors::Schedule => Arc::new(NoQueue),
+            FunctionKind::Webhooks | FunctionKind::Notifications => {
+                Arc::new(FunctionQueue { function: name.to_owned(), queues: self.queues.clone() })
+            }
+            FunctionKind::Frontend | FunctionKind::Scheduled => Arc::new(NoQueue),
         };
-        let webhooks = topic.map_or(Webhooks::None, Webhooks::Of);
-        let (wiring, quarantine) = (Box::new(Standard { webhooks, base }), Arc::new(NoQueue));
-        Ok(Function::App(App::new(Parts { task, mode, max_body_bytes, keeper, wiring, queue, quarantine, clock, metrics })?))
+        let webhooks = topic.map_or(AcceptedTopics::None, AcceptedTopics::One);
+        let (wiring, quarantine) = (Box::new(DeployedFactory { accepted_topics: webhooks, deps: base }), Arc::new(NoQueue));
+        Ok(Function::App(App::new(AppParts {
+            handler: task,
+            mode,
+            max_body_bytes,
+            secret_cache: keeper,
+            factory: wiring,
+            queue,
+            quarantine,
+            clock,
+            metrics,
+        })?))
     }
 
-    async fn front(&self, front_end: Arc<dyn FrontEnd>) -> Result<Function, StartError> {
-        let (base, keeper, settings) = self.base(Doors::FrontOnly).await?;
+    async fn start_frontend(&self, front_end: Arc<dyn FrontendFlow>) -> Result<Function, StartError> {
+        let (base, keeper, settings) = self.prepare(FunctionKind::Frontend).await?;
         let settings = settings.ok_or_else(|| Problems(Vec::new()))?;
-        Ok(Function::Front(FrontDoor::new(front_end, settings, base, keeper)?))
+        Ok(Function::Frontend(FrontendApp::new(front_end, settings, base, keeper)?))
     }
 
-    async fn base(&self, doors: Doors) -> Result<(Base, SecretKeeper, Option<FrontSettings>), StartError> {
+    async fn prepare(&self, doors: FunctionKind) -> Result<(SharedDeps, SecretCache, Option<FrontendSettings>), StartError> {
         let get = |name: &str| self.environment.get(name).cloned();
-        let mut reader = Reader::new(&get);
+        let mut reader = SettingsReader::new(&get);
         let settings = Settings::read_for(&mut reader, doors);
-        let peers = settings.as_ref().and_then(|settings| read_peer_settings(&mut reader, settings));
-        let front = (doors == Doors::FrontOnly).then(|| FrontSettings::read(&mut reader)).flatten();
+        let peers = settings.as_ref().and_then(|settings| read_upstream_settings(&mut reader, settings));
+        let front = (doors == FunctionKind::Frontend).then(|| FrontendSettings::read(&mut reader)).flatten();
         let (settings, peers) = reader.finish(settings.zip(peers))?;
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
-        let source = Box::new(Environment::new(get("CONNECTOR_SECRETS")));
+        let source = Box::new(EnvironmentSecret::new(get("CONNECTOR_SECRETS")));
         let gateways: std::collections::BTreeSet<GatewayName> = settings.methods.values().map(|method| method.gateway).collect();
-        let keeper = SecretKeeper::open(source, gateways, Arc::new(Redactor::default()), Arc::clone(&clock)).await?;
-        let base = Base {
+        let keeper = SecretCache::open(source, gateways, Arc::new(Redactor::default()), Arc::clone(&clock)).await?;
+        let base = SharedDeps {
             settings,
-            peers,
+            upstreams: peers,
             transport: Arc::new(ReqwestTransport::new().map_err(|_| StartError::Http)?),
             store: Arc::clone(self.store),
             clock,

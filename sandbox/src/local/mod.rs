@@ -1,11 +1,13 @@
 //! The local world with sockets: the simulators as HTTP servers on loopback, the functions behind their routes, a queue in memory, the
-//! journal in memory, and one clock for all. What `cargo run` lives in.
+//! journal in memory, and one clock for all. The environment of `cargo run`.
 //!
-//! The functions are the real ones with the real doors, settings, clients and adapters; only AWS is played.
+//! The functions are the real ones with the real handlers, settings, clients and adapters; only AWS is simulated.
 
+pub mod demo;
 mod functions;
-mod gate;
+mod http_api;
 mod queue;
+pub mod serve;
 
 use std::collections::BTreeMap;
 use std::net::{IpAddr, SocketAddr};
@@ -16,20 +18,20 @@ use connector::cleeng::webhook::Topic;
 use connector::clock::{Clock, Timestamp};
 use connector::gateway::GatewayName;
 use connector::http::{HeaderName, Method, Request, ReqwestTransport, Transport, TransportError};
-use connector::lambda::http_door::route_of;
-pub use functions::{Answered, Functions, StartError};
-pub use gate::Gate;
-pub use queue::{Message, QueueSet};
+use connector::lambda::webhook_handler::route_for_topic;
+pub use functions::{FunctionResponse, Functions, StartError};
+pub use http_api::HttpApi;
+pub use queue::{LocalMessage, QueueSet};
 use serde_json::Value;
 use tokio::net::TcpListener;
 
-use crate::adyen::Adyen;
-use crate::cleeng::{CleengSimulator, SentWebhook};
-use crate::clock::VirtualClock;
-use crate::guests::{self, Guest, Houses};
-use crate::house::House;
-use crate::peer::{Call, Peer, Road, Served, serve};
-use crate::stage;
+use crate::simulators::adyen::AdyenSimulator;
+use crate::simulators::cleeng::{CleengSimulator, SentWebhook};
+use crate::simulators::network::{FaultyNetwork, NetworkCall, RunningServer, SimulatedServer, serve};
+use crate::simulators::simulated_gateway::SimulatedGateway;
+use crate::simulators::virtual_clock::VirtualClock;
+use crate::testkit::gateway_fixtures::{self, GatewayFixture, SimulatedGateways};
+use crate::testkit::harness;
 
 /// The unguessable segment of the sandbox's routes.
 pub const PATH_KEY: &str = "sandbox-path-key-0123456789";
@@ -48,14 +50,14 @@ pub struct Addresses {
 impl Addresses {
     /// Any free ports of this address.
     #[must_use]
-    pub fn free(ip: IpAddr) -> Self {
+    pub fn ephemeral(ip: IpAddr) -> Self {
         let any = SocketAddr::new(ip, 0);
         Self { cleeng: any, connector: any, gateways: any }
     }
 
     /// Ports in a row: Cleeng, the connector, then each gateway.
     #[must_use]
-    pub fn in_a_row(ip: IpAddr, first: u16) -> Self {
+    pub fn sequential(ip: IpAddr, first: u16) -> Self {
         let port = |offset: u16| SocketAddr::new(ip, first.saturating_add(offset));
         Self { cleeng: port(0), connector: port(1), gateways: port(2) }
     }
@@ -68,17 +70,17 @@ pub struct LocalWorld {
     /// Cleeng.
     pub cleeng: CleengSimulator,
     /// Adyen.
-    pub adyen: Arc<Adyen>,
+    pub adyen: Arc<AdyenSimulator>,
     /// All gateways, Adyen first.
-    pub guests: Vec<Guest>,
+    pub gateways: Vec<GatewayFixture>,
     /// The calls that were made to all of them.
-    pub road: Road,
+    pub network: FaultyNetwork,
     /// The functions.
     pub functions: Arc<Functions>,
-    cleeng_server: Served,
-    servers: Vec<(GatewayName, Served)>,
-    gate: Gate,
-    sender: ReqwestTransport,
+    cleeng_server: RunningServer,
+    servers: Vec<(GatewayName, RunningServer)>,
+    http_api: HttpApi,
+    http_client: ReqwestTransport,
 }
 
 impl LocalWorld {
@@ -88,32 +90,43 @@ impl LocalWorld {
     /// If an address cannot be bound, or the sandbox's own settings are refused.
     pub async fn open(start: Timestamp, addresses: Addresses) -> Result<Self, StartError> {
         let clock = VirtualClock::starting_at(start);
-        let cleeng = CleengSimulator::new(stage::publisher(), clock.clone());
-        stage::furnish(&cleeng);
-        let houses = Houses::open(&clock);
-        let road = Road::default();
-        let peer: Arc<dyn Peer> = Arc::new(cleeng.clone());
-        let cleeng_server = serve(peer, road.clone(), addresses.cleeng).await?;
+        let cleeng = CleengSimulator::new(harness::publisher(), clock.clone());
+        harness::seed(&cleeng);
+        let simulators = SimulatedGateways::open(&clock);
+        let network = FaultyNetwork::default();
+        let simulator: Arc<dyn SimulatedServer> = Arc::new(cleeng.clone());
+        let cleeng_server = serve(simulator, network.clone(), addresses.cleeng).await?;
         let (mut gateways, mut servers) = (Vec::new(), Vec::new());
-        for (offset, (gateway, peer)) in (0_u16..).zip(houses.peers()) {
+        for (offset, (gateway, simulator)) in (0_u16..).zip(simulators.servers()) {
             let mut address = addresses.gateways;
             if address.port() != 0 {
                 address.set_port(address.port().saturating_add(offset));
             }
-            let server = serve(peer, road.clone(), address).await?;
-            gateways.extend(guests::settings_of(gateway, Some(&server.url())));
+            let server = serve(simulator, network.clone(), address).await?;
+            gateways.extend(gateway_fixtures::gateway_settings(gateway, Some(&server.url())));
             servers.push((gateway, server));
         }
         if let Some((_, server)) = servers.iter().find(|(gateway, _)| *gateway == GatewayName::PayPal) {
-            houses.paypal.lie_at(&server.url());
+            simulators.paypal.serve_certificate_at(&server.url());
         }
         let listener = TcpListener::bind(addresses.connector).await?;
         let own_url = format!("http://{}", listener.local_addr()?);
         let functions = Arc::new(Functions::start(&clock, &cleeng_server.url(), &own_url, &gateways).await?);
-        let gate = Gate::open(listener, Arc::clone(&functions))?;
+        let http_api = HttpApi::open(listener, Arc::clone(&functions))?;
         let sender = ReqwestTransport::new().map_err(|_| StartError::Http)?;
-        let (guests, adyen) = (houses.guests(), houses.adyen);
-        Ok(Self { clock, cleeng, adyen, guests, road, functions, cleeng_server, servers, gate, sender })
+        let (fixtures, adyen) = (simulators.fixtures(), simulators.adyen);
+        Ok(Self {
+            clock,
+            cleeng,
+            adyen,
+            gateways: fixtures,
+            network: network,
+            functions,
+            cleeng_server,
+            servers,
+            http_api: http_api,
+            http_client: sender,
+        })
     }
 
     /// Where Cleeng listens, without `/3.1`.
@@ -131,13 +144,13 @@ impl LocalWorld {
     /// Where the connector listens.
     #[must_use]
     pub fn connector_url(&self) -> String {
-        self.gate.url()
+        self.http_api.url()
     }
 
     /// The URL of a topic, as it would be entered in Cleeng.
     #[must_use]
     pub fn webhook_url(&self, topic: Topic) -> String {
-        format!("{}/webhooks/{PATH_KEY}/{}", self.connector_url(), route_of(topic))
+        format!("{}/webhooks/{PATH_KEY}/{}", self.connector_url(), route_for_topic(topic))
     }
 
     /// The settings and secrets of functions that run elsewhere without AWS, with this world's simulators as peers. `own_url` is where
@@ -145,43 +158,43 @@ impl LocalWorld {
     #[must_use]
     pub fn embedded_settings(&self, own_url: &str) -> BTreeMap<&'static str, String> {
         let gateways: Vec<_> =
-            self.gateway_urls().into_iter().flat_map(|(gateway, url)| guests::settings_of(gateway, Some(&url))).collect();
-        functions::embedded(&self.cleeng_url(), own_url, &gateways)
+            self.gateway_urls().into_iter().flat_map(|(gateway, url)| gateway_fixtures::gateway_settings(gateway, Some(&url))).collect();
+        functions::embedded_environment(&self.cleeng_url(), own_url, &gateways)
     }
 
     /// Every simulated gateway.
     #[must_use]
-    pub fn houses(&self) -> Vec<Arc<dyn House>> {
-        self.guests.iter().map(|guest| Arc::clone(&guest.house)).collect()
+    pub fn simulated_gateways(&self) -> Vec<Arc<dyn SimulatedGateway>> {
+        self.gateways.iter().map(|fixture| Arc::clone(&fixture.simulator)).collect()
     }
 
-    /// A page's call over HTTP, with the customer's token. `path` begins behind the gateway's name.
+    /// A front-end call over HTTP, with the customer's token. `path` begins behind the gateway's name.
     ///
     /// # Errors
-    /// If nobody answers.
-    pub async fn call(&self, gateway: GatewayName, path: &str, token: &str, body: &Value) -> Result<(u16, Value), TransportError> {
+    /// If there is no response.
+    pub async fn call_frontend(&self, gateway: GatewayName, path: &str, token: &str, body: &Value) -> Result<(u16, Value), TransportError> {
         let url = format!("{}/connectors/{gateway}/{path}", self.connector_url());
         let mut request = Request::new(Method::POST, url, Duration::from_secs(30))
             .header(HeaderName::from_static("content-type"), "application/json")
-            .header(HeaderName::from_static("origin"), stage::ORIGIN)
+            .header(HeaderName::from_static("origin"), harness::SHOP_ORIGIN)
             .header(HeaderName::from_static("authorization"), &format!("Bearer {token}"));
         request.body = body.to_string().into();
-        let answer = self.sender.send(request).await?;
+        let answer = self.http_client.send(request).await?;
         Ok((answer.status.as_u16(), answer.json().unwrap_or_default()))
     }
 
-    /// Posts over HTTP what a gateway tells since the last time; the statuses.
+    /// Posts the notifications of a gateway since the last time over HTTP; the statuses.
     ///
     /// # Errors
-    /// If nobody answers.
-    pub async fn notify(&self, house: &dyn House) -> Result<Vec<u16>, TransportError> {
-        let url = format!("{}/gateways/{}/notifications", self.connector_url(), house.gateway());
+    /// If there is no response.
+    pub async fn post_notifications(&self, simulator: &dyn SimulatedGateway) -> Result<Vec<u16>, TransportError> {
+        let url = format!("{}/gateways/{}/notifications", self.connector_url(), simulator.gateway_name());
         let mut statuses = Vec::new();
-        for told in house.take_notifications() {
+        for notification in simulator.take_notifications() {
             let mut request = Request::new(Method::POST, url.clone(), Duration::from_secs(10));
-            request.headers.extend(told.headers);
-            request.body = told.body;
-            statuses.push(self.sender.send(request).await?.status.as_u16());
+            request.headers.extend(notification.headers);
+            request.body = notification.body;
+            statuses.push(self.http_client.send(request).await?.status.as_u16());
         }
         Ok(statuses)
     }
@@ -189,13 +202,13 @@ impl LocalWorld {
     /// Posts a webhook over HTTP, as Cleeng does, and returns the status.
     ///
     /// # Errors
-    /// If nobody answers.
-    pub async fn post(&self, webhook: &SentWebhook) -> Result<u16, TransportError> {
+    /// If there is no response.
+    pub async fn post_webhook(&self, webhook: &SentWebhook) -> Result<u16, TransportError> {
         let mut request = Request::new(Method::POST, self.webhook_url(webhook.topic), Duration::from_secs(10))
             .header(HeaderName::from_static("content-type"), "application/json")
             .header(HeaderName::from_static("x-cleeng-signature"), &webhook.signature);
         request.body = webhook.body.clone().into();
-        self.sender.send(request).await.map(|answer| answer.status.as_u16())
+        self.http_client.send(request).await.map(|answer| answer.status.as_u16())
     }
 
     /// The webhooks that Cleeng sends now.
@@ -208,12 +221,12 @@ impl LocalWorld {
     #[must_use]
     pub fn next_event(&self) -> Option<Timestamp> {
         let next_message = self.functions.queues.next_visible();
-        self.cleeng.next_due().into_iter().chain(next_message).min().map(|at| at.max(self.clock.now()))
+        self.cleeng.next_webhook_due().into_iter().chain(next_message).min().map(|at| at.max(self.clock.now()))
     }
 
     /// The calls since the last so many.
     #[must_use]
-    pub fn calls_since(&self, seen: usize) -> Vec<Call> {
-        self.road.calls().into_iter().skip(seen).collect()
+    pub fn calls_since(&self, seen: usize) -> Vec<NetworkCall> {
+        self.network.calls().into_iter().skip(seen).collect()
     }
 }

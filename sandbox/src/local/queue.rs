@@ -8,25 +8,25 @@ use std::time::Duration;
 use async_trait::async_trait;
 use connector::clock::{Clock, Timestamp};
 use connector::flow::{Requeue, RequeueError};
-use connector::lambda::http_door::route_of;
 use connector::lambda::queue::{Envelope, Queue, QueueError};
+use connector::lambda::webhook_handler::route_for_topic;
 
-use crate::clock::VirtualClock;
+use crate::simulators::virtual_clock::VirtualClock;
 
 /// How long a received message is hidden, as the template sets it.
 const VISIBILITY: Duration = Duration::from_secs(540);
 
 /// A message.
 #[derive(Clone, Debug)]
-pub struct Message {
+pub struct LocalMessage {
     /// Its id, which is its receipt handle too.
     pub id: String,
-    /// Whose queue it is on.
+    /// The function that it is for.
     pub function: String,
     /// The envelope.
     pub body: String,
     /// How often it was received.
-    pub receives: u32,
+    pub receive_count: u32,
     visible_at: Timestamp,
 }
 
@@ -34,7 +34,7 @@ pub struct Message {
 #[derive(Clone)]
 pub struct QueueSet {
     clock: VirtualClock,
-    messages: Arc<Mutex<Vec<Message>>>,
+    messages: Arc<Mutex<Vec<LocalMessage>>>,
     sent: Arc<AtomicU64>,
 }
 
@@ -47,11 +47,11 @@ impl QueueSet {
 
     /// Receives the message that has been visible longest, and hides it.
     #[must_use]
-    pub fn receive(&self) -> Option<Message> {
+    pub fn receive(&self) -> Option<LocalMessage> {
         let now = self.clock.now();
         let mut messages = self.lock();
         let message = messages.iter_mut().filter(|message| message.visible_at <= now).min_by_key(|message| message.visible_at)?;
-        message.receives = message.receives.saturating_add(1);
+        message.receive_count = message.receive_count.saturating_add(1);
         message.visible_at = now.after(VISIBILITY);
         Some(message.clone())
     }
@@ -81,12 +81,17 @@ impl QueueSet {
 
     fn push(&self, function: &str, body: String) {
         let serial = self.sent.fetch_add(1, Ordering::SeqCst);
-        let message =
-            Message { id: format!("message-{serial}"), function: function.to_owned(), body, receives: 0, visible_at: self.clock.now() };
+        let message = LocalMessage {
+            id: format!("message-{serial}"),
+            function: function.to_owned(),
+            body,
+            receive_count: 0,
+            visible_at: self.clock.now(),
+        };
         self.lock().push(message);
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<Message>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<LocalMessage>> {
         self.messages.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -113,14 +118,14 @@ impl Queue for FunctionQueue {
     }
 }
 
-/// The way back to the queues of events that wait.
+/// Requeues waiting events.
 pub(super) struct LocalRequeue(pub(super) QueueSet);
 
 #[async_trait]
 impl Requeue for LocalRequeue {
     async fn requeue(&self, event: &str) -> Result<(), RequeueError> {
-        let envelope = Envelope::of_waiting(event, self.0.clock.now()).map_err(|_| RequeueError::NoEvent)?;
-        self.0.push(&route_of(envelope.topic()), envelope.to_text());
+        let envelope = Envelope::from_waiting_event(event, self.0.clock.now()).map_err(|_| RequeueError::NoEvent)?;
+        self.0.push(&route_for_topic(envelope.topic()), envelope.to_text());
         Ok(())
     }
 }

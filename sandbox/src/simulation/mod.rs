@@ -1,41 +1,41 @@
-//! Whole worlds played by seed: the real functions, clients and adapters against the simulated peers, with everything going wrong that can, and what
-//! must be true all the same.
+//! Deterministic simulation by seed: the real functions, clients and adapters against the simulators, with faults injected at every call, and the
+//! invariants that must hold all the same.
 //!
-//! A seed decides everything: who plays, what happens in their lives, in which order the workers have their turns, what gets lost, comes twice,
-//! late or broken, and who dies where. The same seed plays the same world, byte for byte: there is one thread, time is virtual, and nothing is drawn
-//! from the system. (The adapter of PayPal gives one operation ten real seconds in all, which no play comes near.)
+//! A seed decides everything: the actors, their events, the order in which workers are polled, what is lost, duplicated, delayed or truncated, and
+//! which worker crashes where. The same seed gives the same run, byte for byte: there is one thread, time is virtual, and nothing is drawn from the
+//! system. (PayPal's adapter limits one operation to ten real seconds in all, which no run comes near.)
 //!
-//! | room | duty |
+//! | module | purpose |
 //! |---|---|
-//! | [`dice`] | numbers that follow from the seed |
-//! | [`climate`] | what goes wrong, and how often |
-//! | [`sky`] | what everybody shares: dice, climate, trace, what was found |
-//! | `weather` | calls that get lost, answers that come broken, a journal that fails |
-//! | `cast`, `lives`, `pages`, `crimes` | who plays, and what happens to them; what nobody signed |
-//! | `agenda`, `acts` | what is still to come, and what follows from it |
-//! | `night` | days on which nobody works behind the queues |
-//! | `theatre` | whose turn it is, and how time passes |
-//! | [`watch`] | reads every document that the journal takes |
-//! | `audit`, `secrets` | what must be true |
-//! | [`interleave`], [`history`] | every order of a few workers, without any seed; what a store can have looked like |
+//! | [`prng`] | pseudorandom numbers from the seed |
+//! | [`fault_profile`] | which faults are injected, and how often |
+//! | [`context`] | what all parts share: random numbers, fault profile, trace, violations |
+//! | `faulty_io` | transport, journal and queue that inject faults |
+//! | `actors`, `customer_events`, `checkout_pages`, `forgeries` | subscribers and shoppers, their events, forged messages |
+//! | `event_queue`, `event_handlers` | scheduled events, and how they are handled |
+//! | `outage` | hours or days in which no queue is consumed |
+//! | `simulator` | the scheduler: which task is polled, and how time advances |
+//! | [`journal_checker`] | checks every document that the journal commits |
+//! | `invariants`, `leak_checker` | what must hold |
+//! | [`exhaustive`], [`linearizability`] | every interleaving of a few workers, without a seed; a checker of a store's history |
 
-mod acts;
-mod agenda;
-mod audit;
-mod cast;
-pub mod climate;
-mod crimes;
-pub mod dice;
-pub mod history;
-pub mod interleave;
-mod lives;
-mod night;
-mod pages;
-mod secrets;
-pub mod sky;
-mod theatre;
-pub mod watch;
-mod weather;
+mod actors;
+mod checkout_pages;
+pub mod context;
+mod customer_events;
+mod event_handlers;
+mod event_queue;
+pub mod exhaustive;
+pub mod fault_profile;
+mod faulty_io;
+mod forgeries;
+mod invariants;
+pub mod journal_checker;
+mod leak_checker;
+pub mod linearizability;
+mod outage;
+pub mod prng;
+mod simulator;
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -45,20 +45,20 @@ use connector::http::Transport;
 use connector::journal::store::Store;
 use connector::metrics::MetricSink;
 
-use self::acts::at_once;
-use self::climate::Climate;
-use self::dice::Dice;
-use self::secrets::{Censor, CensoredMetrics};
-use self::sky::Sky;
-use self::theatre::{Opening, Theatre};
-use self::watch::Watch;
-use self::weather::{WindyQueue, WindyStore, WindyTransport};
-use crate::clock::VirtualClock;
-use crate::stage::{Backstage, START, Stage, known};
+use self::context::SimulationContext;
+use self::event_handlers::run_to_completion;
+use self::fault_profile::FaultProfile;
+use self::faulty_io::{FaultyQueue, FaultyStore, FaultyTransport};
+use self::journal_checker::JournalChecker;
+use self::leak_checker::{LeakDetectingMetrics, LeakDetectingSubscriber};
+use self::prng::Prng;
+use self::simulator::{Simulator, SimulatorParts};
+use crate::simulators::virtual_clock::VirtualClock;
+use crate::testkit::harness::{Interceptors, START, TestEnvironment, expect_fixture};
 
 /// Mistakes that are made on purpose, to see that they are found: what stands between the functions and everything else makes them. By itself it
 /// makes none.
-pub trait Tricks: Sync {
+pub trait Mutation: Sync {
     /// The way to the peers as the functions see it.
     fn transport(&self, way: Arc<dyn Transport>) -> Arc<dyn Transport> {
         way
@@ -75,10 +75,10 @@ pub trait Tricks: Sync {
     }
 
     /// A play begins.
-    fn begins(&self) {}
+    fn reset(&self) {}
 
     /// Whether a door acknowledges a webhook that its queue does not take.
-    fn answers_too_early(&self) -> bool {
+    fn acknowledges_before_enqueue(&self) -> bool {
         false
     }
 
@@ -90,116 +90,131 @@ pub trait Tricks: Sync {
 
 /// No mistake is made.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Honest;
+pub struct NoMutation;
 
-impl Tricks for Honest {}
+impl Mutation for NoMutation {}
 
 /// How a seed is played.
 #[derive(Clone, Copy)]
-pub struct Plan<'a> {
+pub struct SimulationOptions<'a> {
     /// Whether the trace is kept.
     pub trace: bool,
     /// What goes wrong; nothing for what the seed says.
-    pub climate: Option<&'a Climate>,
+    pub fault_profile: Option<&'a FaultProfile>,
     /// Mistakes that are made on purpose.
-    pub tricks: &'a dyn Tricks,
+    pub mutation: &'a dyn Mutation,
 }
 
-impl Default for Plan<'_> {
+impl Default for SimulationOptions<'_> {
     fn default() -> Self {
-        Self { trace: false, climate: None, tricks: &Honest }
+        Self { trace: false, fault_profile: None, mutation: &NoMutation }
     }
 }
 
-/// How much happened in a play.
+/// How much happened in a run.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Counts {
+pub struct SimulationCounts {
     /// Deliveries to functions: of messages, notifications at the door, calls of pages, rounds.
     pub deliveries: u64,
     /// Turns.
-    pub turns: u64,
-    /// Workers that died or were stopped.
-    pub deaths: u64,
+    pub steps: u64,
+    /// Workers that crashed or were stopped.
+    pub crashes: u64,
 }
 
-/// What a play came to.
+/// What a run came to.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Played {
+pub struct SimulationReport {
     /// The seed.
     pub seed: u64,
     /// What was found wrong. Empty is good.
-    pub found: Vec<String>,
+    pub violations: Vec<String>,
     /// How much happened.
-    pub counts: Counts,
+    pub counts: SimulationCounts,
     /// The trace, if it was kept.
     pub trace: Vec<String>,
 }
 
-/// Plays the world of a seed.
+/// Runs the world of a seed.
 ///
 /// # Panics
 /// If the sandbox's own props are missing.
 #[must_use]
-pub fn play(seed: u64, plan: &Plan<'_>) -> Played {
-    plan.tricks.begins();
-    let mut dice = Dice::of(seed);
-    let climate = Climate::of(&mut dice);
-    let climate = plan.climate.cloned().unwrap_or(climate);
+pub fn run_seed(seed: u64, options: &SimulationOptions<'_>) -> SimulationReport {
+    options.mutation.reset();
+    let mut prng = Prng::from_seed(seed);
+    let profile = FaultProfile::from_prng(&mut prng);
+    let profile = options.fault_profile.cloned().unwrap_or(profile);
     let clock = VirtualClock::starting_at(START);
-    let sky = Sky::new(clock.clone(), dice.fork(), plan.trace);
-    sky.note(|| format!("seed {seed}: {climate:?}"));
-    let behind = Behind { sky: sky.clone(), watch: Watch::default(), tricks: plan.tricks, transport: Mutex::new(None) };
-    let (partly, delete, receipt) = (dice.happens(700), dice.happens(500), dice.happens(200));
-    let stage = Stage::behind(&behind, clock, |rules| {
+    let context = SimulationContext::new(clock.clone(), prng.fork(), options.trace);
+    context.trace(|| format!("seed {seed}: {profile:?}"));
+    let behind = SimulationInterceptors {
+        context: context.clone(),
+        checker: JournalChecker::default(),
+        mutation: options.mutation,
+        transport: Mutex::new(None),
+    };
+    let (partly, delete, receipt) = (prng.chance(700), prng.chance(500), prng.chance(200));
+    let env = TestEnvironment::with_interceptors(&behind, clock, |rules| {
         rules.partial_refunds = if partly { PartialRefunds::Send } else { PartialRefunds::Park };
         rules.delete_deactivated_details = delete;
         rules.settle_on = if receipt { SettleOn::Receipt } else { SettleOn::Notification };
     });
-    stage.road.forget_calls();
+    env.network.disable_recording();
     // That the sum of refunds is right must not be the gateway's merit.
-    stage.adyen.allow_over_refunds();
+    env.adyen.allow_over_refunds();
     // The time limits of the adapters are made of timers, which need somebody who would wake them; nobody ever does.
-    let runtime = known(tokio::runtime::Builder::new_current_thread().enable_time().build().ok());
+    let runtime = expect_fixture(tokio::runtime::Builder::new_current_thread().enable_time().build().ok());
     let _entered = runtime.enter();
-    let _log = tracing::subscriber::set_default(Censor::new(sky.clone()));
-    let queue = Arc::new(WindyQueue::new(sky.clone()));
-    let door = Arc::new(known(at_once(stage.notification_door(queue.clone()))));
-    let transport = known(behind.transport.lock().unwrap_or_else(PoisonError::into_inner).take());
-    let watch = behind.watch.clone();
-    // Of dice of its own: a play without a night is the same as if there were none.
-    let sleep = plan.climate.is_none().then(|| Dice::of(!seed));
-    let opening = Opening { stage: Arc::new(stage), tricks: plan.tricks, sky: sky.clone(), dice, sleep, watch, transport, door, queue };
-    let mut theatre = Theatre::open(opening);
-    theatre.play(&climate);
-    let counts = theatre.counts;
-    drop(theatre);
-    let (found, trace) = sky.end();
-    Played { seed, found, counts, trace }
+    let _log = tracing::subscriber::set_default(LeakDetectingSubscriber::new(context.clone()));
+    let queue = Arc::new(FaultyQueue::new(context.clone()));
+    let endpoint = Arc::new(expect_fixture(run_to_completion(env.notification_endpoint(queue.clone()))));
+    let transport = expect_fixture(behind.transport.lock().unwrap_or_else(PoisonError::into_inner).take());
+    let checker = behind.checker.clone();
+    // Of dice of its own: a run without a night is the same as if there were none.
+    let outage_prng = options.fault_profile.is_none().then(|| Prng::from_seed(!seed));
+    let parts = SimulatorParts {
+        env: Arc::new(env),
+        mutation: options.mutation,
+        context: context.clone(),
+        prng,
+        outage_prng,
+        checker,
+        transport,
+        endpoint,
+        queue,
+    };
+    let mut simulator = Simulator::new(parts);
+    simulator.run(&profile);
+    let counts = simulator.counts;
+    drop(simulator);
+    let (found, trace) = context.finish();
+    SimulationReport { seed, violations: found, counts, trace }
 }
 
-struct Behind<'a> {
-    sky: Sky,
-    watch: Watch,
-    tricks: &'a dyn Tricks,
-    transport: Mutex<Option<Arc<WindyTransport>>>,
+struct SimulationInterceptors<'a> {
+    context: SimulationContext,
+    checker: JournalChecker,
+    mutation: &'a dyn Mutation,
+    transport: Mutex<Option<Arc<FaultyTransport>>>,
 }
 
-impl Backstage for Behind<'_> {
+impl Interceptors for SimulationInterceptors<'_> {
     fn transport(&self, way: Arc<dyn Transport>) -> Arc<dyn Transport> {
-        let windy = Arc::new(WindyTransport { inner: way, sky: self.sky.clone() });
+        let windy = Arc::new(FaultyTransport { inner: way, context: self.context.clone() });
         *self.transport.lock().unwrap_or_else(PoisonError::into_inner) = Some(Arc::clone(&windy));
-        self.tricks.transport(windy)
+        self.mutation.transport(windy)
     }
 
     fn store(&self, journal: Arc<dyn Store>) -> Arc<dyn Store> {
-        self.tricks.store(Arc::new(WindyStore { inner: journal, sky: self.sky.clone(), watch: self.watch.clone() }))
+        self.mutation.store(Arc::new(FaultyStore { inner: journal, context: self.context.clone(), checker: self.checker.clone() }))
     }
 
     fn gateway(&self, adapter: Arc<dyn Gateway>) -> Arc<dyn Gateway> {
-        self.tricks.gateway(adapter)
+        self.mutation.gateway(adapter)
     }
 
     fn metrics(&self, sink: Arc<dyn MetricSink>) -> Arc<dyn MetricSink> {
-        Arc::new(CensoredMetrics { sky: self.sky.clone(), sink })
+        Arc::new(LeakDetectingMetrics { context: self.context.clone(), sink })
     }
 }

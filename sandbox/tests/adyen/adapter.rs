@@ -17,17 +17,17 @@ use connector::money::Money;
 use connector::secret::SecretString;
 use serde_json::{Value, json};
 
-use super::world::{API_KEY, HMAC_KEY, MERCHANT, PREVIOUS_API_KEY, SHOPPER, money};
+use super::harness::{API_KEY, HMAC_KEY, MERCHANT, PREVIOUS_API_KEY, SHOPPER, money};
 
 /// Answers with what was put in, and keeps what was sent.
 #[derive(Default)]
-struct Recorder {
+struct ScriptedTransport {
     answers: Mutex<VecDeque<(u16, Value)>>,
     sent: Mutex<Vec<Request>>,
 }
 
 #[async_trait]
-impl Transport for Recorder {
+impl Transport for ScriptedTransport {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
         self.sent.lock().unwrap().push(request);
         let (status, body) = self.answers.lock().unwrap().pop_front().unwrap_or((500, Value::Null));
@@ -36,14 +36,15 @@ impl Transport for Recorder {
     }
 }
 
-pub(super) struct Bench {
+pub(super) struct ScriptedAdapter {
     pub(super) adapter: Adyen,
-    recorder: Arc<Recorder>,
+    transport: Arc<ScriptedTransport>,
 }
 
-impl Bench {
+impl ScriptedAdapter {
     fn with(capture_mode: CaptureMode, previous: bool, answers: &[(u16, Value)]) -> Self {
-        let recorder = Arc::new(Recorder { answers: Mutex::new(answers.iter().cloned().collect()), ..Recorder::default() });
+        let recorder =
+            Arc::new(ScriptedTransport { answers: Mutex::new(answers.iter().cloned().collect()), ..ScriptedTransport::default() });
         let settings = AdyenSettings {
             environment: AdyenEnvironment::Test,
             base_url: "https://adyen.test/v71".to_owned(),
@@ -56,8 +57,8 @@ impl Bench {
             previous_api_key: previous.then(|| SecretString::new(PREVIOUS_API_KEY)),
             hmac_keys: vec![SecretString::new(HMAC_KEY)],
         };
-        let transport: Arc<Recorder> = Arc::clone(&recorder);
-        Self { adapter: Adyen::new(settings, secrets, transport).unwrap(), recorder }
+        let transport: Arc<ScriptedTransport> = Arc::clone(&recorder);
+        Self { adapter: Adyen::new(settings, secrets, transport).unwrap(), transport: recorder }
     }
 
     pub(super) fn answering(status: u16, body: Value) -> Self {
@@ -65,7 +66,7 @@ impl Bench {
     }
 
     fn sent(&self) -> Request {
-        self.recorder.sent.lock().unwrap()[0].clone()
+        self.transport.sent.lock().unwrap()[0].clone()
     }
 
     pub(super) fn sent_body(&self) -> Value {
@@ -73,12 +74,12 @@ impl Bench {
     }
 
     fn headers_sent(&self, name: &str) -> Vec<String> {
-        let sent = self.recorder.sent.lock().unwrap();
+        let sent = self.transport.sent.lock().unwrap();
         sent.iter().map(|request| request.headers.get(name).unwrap().to_str().unwrap().to_owned()).collect()
     }
 
     fn keys_sent(&self) -> Vec<String> {
-        let sent = self.recorder.sent.lock().unwrap();
+        let sent = self.transport.sent.lock().unwrap();
         sent.iter().map(|request| request.secret_headers[0].1.expose().to_owned()).collect()
     }
 }
@@ -109,13 +110,13 @@ fn error(code: &str, kind: &str) -> Value {
 }
 
 async fn authorise(status: u16, body: Value) -> Result<Outcome, GatewayError> {
-    Bench::answering(status, body).adapter.authorise(&request(money(999, "EUR"))).await
+    ScriptedAdapter::answering(status, body).adapter.authorise(&request(money(999, "EUR"))).await
 }
 
 #[tokio::test]
 async fn an_authorisation_says_that_it_is_a_subscription_without_the_customer_and_is_captured_later() {
-    let bench = Bench::answering(200, authorised());
-    bench.adapter.authorise(&request(money(4_990, "CLP"))).await.unwrap();
+    let scripted = ScriptedAdapter::answering(200, authorised());
+    scripted.adapter.authorise(&request(money(4_990, "CLP"))).await.unwrap();
     let expected = json!({
         "merchantAccount": MERCHANT,
         "reference": reference().as_str(),
@@ -127,24 +128,24 @@ async fn an_authorisation_says_that_it_is_a_subscription_without_the_customer_an
         "recurringProcessingModel": "Subscription",
         "additionalData": { "manualCapture": "true" },
     });
-    assert_eq!(bench.sent_body(), expected);
-    let sent = bench.sent();
+    assert_eq!(scripted.sent_body(), expected);
+    let sent = scripted.sent();
     assert_eq!((sent.method, sent.url.as_str()), (Method::POST, "https://adyen.test/v71/payments"));
     // What the adapter itself needs is counted.
     let used = CALL_TIMEOUT.saturating_sub(sent.timeout);
     assert!(sent.repeatable && sent.timeout <= CALL_TIMEOUT && used < std::time::Duration::from_secs(5), "{used:?}");
     assert_eq!(sent.headers.get("idempotency-key").unwrap(), key().as_str());
     assert!(sent.headers.get("x-api-key").is_none(), "the key travels as a secret header");
-    assert_eq!(bench.keys_sent(), [API_KEY]);
+    assert_eq!(scripted.keys_sent(), [API_KEY]);
 }
 
 #[tokio::test]
-async fn a_charge_is_captured_at_once_whatever_the_account_does_by_itself() {
+async fn a_charge_is_captured_at_once_even_if_the_account_captures_automatically() {
     for (mode, additional_data) in [(CaptureMode::Manual, Some("false")), (CaptureMode::Automatic, None)] {
-        let bench = Bench::with(mode, false, &[(200, authorised())]);
-        bench.adapter.charge(&request(money(999, "EUR"))).await.unwrap();
-        assert_eq!(bench.sent_body()["captureDelayHours"], json!(0));
-        assert_eq!(bench.sent_body()["additionalData"]["manualCapture"].as_str(), additional_data);
+        let scripted = ScriptedAdapter::with(mode, false, &[(200, authorised())]);
+        scripted.adapter.charge(&request(money(999, "EUR"))).await.unwrap();
+        assert_eq!(scripted.sent_body()["captureDelayHours"], json!(0));
+        assert_eq!(scripted.sent_body()["additionalData"]["manualCapture"].as_str(), additional_data);
     }
 }
 
@@ -154,37 +155,37 @@ async fn modifications_name_the_authorisation_and_keep_its_id() {
     let amount = json!({ "currency": "EUR", "value": 999 });
     let (payment, euros) = (psp("993617894903480A"), money(999, "EUR"));
 
-    let bench = Bench::answering(201, receipt.clone());
+    let scripted = ScriptedAdapter::answering(201, receipt.clone());
     let capture =
         CaptureRequest { key: key(), reference: reference(), external_payment_id: payment.clone(), amount: euros, authorised_at: None };
-    let Ok(Outcome::Received(operation)) = bench.adapter.capture(&capture).await else { panic!("a receipt is received") };
+    let Ok(Outcome::Received(operation)) = scripted.adapter.capture(&capture).await else { panic!("a receipt is received") };
     assert_eq!(operation.external_payment_id, Some(payment.clone()));
     assert_eq!(operation.operation_ref.as_deref(), Some("993617894906488A"));
-    assert_eq!(bench.sent().url, "https://adyen.test/v71/payments/993617894903480A/captures");
-    assert_eq!(bench.sent_body(), json!({ "merchantAccount": MERCHANT, "amount": amount, "reference": reference().as_str() }));
+    assert_eq!(scripted.sent().url, "https://adyen.test/v71/payments/993617894903480A/captures");
+    assert_eq!(scripted.sent_body(), json!({ "merchantAccount": MERCHANT, "amount": amount, "reference": reference().as_str() }));
 
-    let bench = Bench::answering(201, receipt.clone());
+    let scripted = ScriptedAdapter::answering(201, receipt.clone());
     let refund = RefundRequest { key: key(), reference: reference(), external_payment_id: payment.clone(), amount: euros, captured: euros };
-    assert!(matches!(bench.adapter.refund(&refund).await, Ok(Outcome::Received(_))));
-    assert_eq!(bench.sent().url, "https://adyen.test/v71/payments/993617894903480A/refunds");
+    assert!(matches!(scripted.adapter.refund(&refund).await, Ok(Outcome::Received(_))));
+    assert_eq!(scripted.sent().url, "https://adyen.test/v71/payments/993617894903480A/refunds");
 
-    let bench = Bench::answering(201, receipt);
+    let scripted = ScriptedAdapter::answering(201, receipt);
     let cancel = CancelRequest { key: key(), reference: reference(), target: CancelTarget::Payment(payment) };
-    assert!(matches!(bench.adapter.cancel(&cancel).await, Ok(Outcome::Received(_))));
-    assert_eq!(bench.sent().url, "https://adyen.test/v71/payments/993617894903480A/cancels");
-    assert_eq!(bench.sent_body(), json!({ "merchantAccount": MERCHANT, "reference": reference().as_str() }));
+    assert!(matches!(scripted.adapter.cancel(&cancel).await, Ok(Outcome::Received(_))));
+    assert_eq!(scripted.sent().url, "https://adyen.test/v71/payments/993617894903480A/cancels");
+    assert_eq!(scripted.sent_body(), json!({ "merchantAccount": MERCHANT, "reference": reference().as_str() }));
 }
 
 #[tokio::test]
 async fn a_cancel_by_reference_names_no_payment_id() {
     let receipt = json!({ "status": "received", "pspReference": "993617894906488A", "paymentReference": reference().as_str() });
-    let bench = Bench::answering(201, receipt);
+    let scripted = ScriptedAdapter::answering(201, receipt);
     let cancel =
-        CancelRequest { key: key(), reference: reference(), target: CancelTarget::Reference { reference: reference(), started: None } };
-    let Ok(Outcome::Received(operation)) = bench.adapter.cancel(&cancel).await else { panic!("a receipt is received") };
+        CancelRequest { key: key(), reference: reference(), target: CancelTarget::Reference { reference: reference(), pending_id: None } };
+    let Ok(Outcome::Received(operation)) = scripted.adapter.cancel(&cancel).await else { panic!("a receipt is received") };
     assert_eq!(operation.external_payment_id, None);
-    assert_eq!(bench.sent().url, "https://adyen.test/v71/cancels");
-    assert_eq!(bench.sent_body()["paymentReference"], json!(reference().as_str()));
+    assert_eq!(scripted.sent().url, "https://adyen.test/v71/cancels");
+    assert_eq!(scripted.sent_body()["paymentReference"], json!(reference().as_str()));
 }
 
 #[tokio::test]
@@ -200,7 +201,7 @@ async fn a_receipt_about_something_else_is_unknown() {
         amount: money(999, "EUR"),
         authorised_at: None,
     };
-    assert!(matches!(Bench::answering(201, receipt.clone()).adapter.capture(&capture).await, Ok(Outcome::Received(_))));
+    assert!(matches!(ScriptedAdapter::answering(201, receipt.clone()).adapter.capture(&capture).await, Ok(Outcome::Received(_))));
     for (field, value) in [
         ("status", json!("refused")),
         ("status", json!(null)),
@@ -213,13 +214,13 @@ async fn a_receipt_about_something_else_is_unknown() {
     ] {
         let mut answer = receipt.clone();
         answer[field] = value.clone();
-        let outcome = Bench::answering(201, answer).adapter.capture(&capture).await;
+        let outcome = ScriptedAdapter::answering(201, answer).adapter.capture(&capture).await;
         assert!(matches!(outcome, Ok(Outcome::Unknown(UnknownCause::Unreadable))), "{field} {value}");
     }
 }
 
 #[tokio::test]
-async fn result_codes_mean_what_the_specification_says() {
+async fn result_codes_are_mapped_as_specified() {
     let with = |result: &str| json!({ "resultCode": result, "pspReference": "993617895199574A", "action": { "type": "redirect" } });
     for (result, outcome) in [
         ("Authorised", "done"),
@@ -325,50 +326,50 @@ async fn details_that_adyen_no_longer_has_need_new_ones() {
 
 #[tokio::test]
 async fn an_amount_that_adyen_cannot_express_is_never_sent() {
-    let bench = Bench::answering(200, authorised());
-    assert!(matches!(bench.adapter.authorise(&request(money(1_500_050, "IDR"))).await, Err(GatewayError::Amount(_))));
-    assert!(bench.recorder.sent.lock().unwrap().is_empty());
+    let scripted = ScriptedAdapter::answering(200, authorised());
+    assert!(matches!(scripted.adapter.authorise(&request(money(1_500_050, "IDR"))).await, Err(GatewayError::Amount(_))));
+    assert!(scripted.transport.sent.lock().unwrap().is_empty());
 }
 
 #[tokio::test]
 async fn the_previous_api_key_is_tried_once_and_remembered_while_it_is_the_one() {
     let unauthorised = || (401, error("000", "security"));
-    let bench = Bench::with(CaptureMode::Manual, true, &[unauthorised(), (200, authorised()), (200, authorised())]);
+    let scripted = ScriptedAdapter::with(CaptureMode::Manual, true, &[unauthorised(), (200, authorised()), (200, authorised())]);
     for _ in 0..2 {
-        assert!(matches!(bench.adapter.authorise(&request(money(999, "EUR"))).await, Ok(Outcome::Done(_))));
+        assert!(matches!(scripted.adapter.authorise(&request(money(999, "EUR"))).await, Ok(Outcome::Done(_))));
     }
-    assert_eq!(bench.keys_sent(), [API_KEY, PREVIOUS_API_KEY, PREVIOUS_API_KEY]);
-    let idempotency_keys = bench.headers_sent("idempotency-key");
+    assert_eq!(scripted.keys_sent(), [API_KEY, PREVIOUS_API_KEY, PREVIOUS_API_KEY]);
+    let idempotency_keys = scripted.headers_sent("idempotency-key");
     assert_eq!(idempotency_keys, [key().as_str(); 3]);
 
-    let bench = Bench::with(CaptureMode::Manual, true, &[unauthorised(), unauthorised(), unauthorised(), (200, authorised())]);
-    assert!(matches!(bench.adapter.authorise(&request(money(999, "EUR"))).await, Err(GatewayError::Credentials { .. })));
-    assert!(matches!(bench.adapter.authorise(&request(money(999, "EUR"))).await, Ok(Outcome::Done(_))));
-    assert_eq!(bench.keys_sent(), [API_KEY, PREVIOUS_API_KEY, API_KEY, PREVIOUS_API_KEY]);
+    let scripted = ScriptedAdapter::with(CaptureMode::Manual, true, &[unauthorised(), unauthorised(), unauthorised(), (200, authorised())]);
+    assert!(matches!(scripted.adapter.authorise(&request(money(999, "EUR"))).await, Err(GatewayError::Credentials { .. })));
+    assert!(matches!(scripted.adapter.authorise(&request(money(999, "EUR"))).await, Ok(Outcome::Done(_))));
+    assert_eq!(scripted.keys_sent(), [API_KEY, PREVIOUS_API_KEY, API_KEY, PREVIOUS_API_KEY]);
 }
 
 #[tokio::test]
-async fn details_that_are_gone_are_deleted_whatever_adyen_calls_it() {
+async fn missing_details_count_as_deleted_for_every_adyen_error_code() {
     let token = StoredToken(SecretString::new("M5N7TQ4TG5PFWR50:a%2Fb"));
     let delete = DeleteDetailsRequest { key: key(), token, customer: CustomerId::new(SHOPPER).unwrap() };
     for (status, body) in [(204, Value::Null), (404, Value::Null), (422, error("803", "validation")), (500, error("800", "internal"))] {
-        let bench = Bench::answering(status, body);
-        assert!(matches!(bench.adapter.delete_details(&delete).await, Ok(Outcome::Done(_))), "{status}");
-        let sent = bench.sent();
+        let scripted = ScriptedAdapter::answering(status, body);
+        assert!(matches!(scripted.adapter.delete_details(&delete).await, Ok(Outcome::Done(_))), "{status}");
+        let sent = scripted.sent();
         assert_eq!(sent.method, Method::DELETE);
         let url = "https://adyen.test/v71/storedPaymentMethods/M5N7TQ4TG5PFWR50?merchantAccount=StreamCoECOM&shopperReference=a%2Fb";
         assert_eq!(sent.url, url);
         assert!(sent.headers.get("idempotency-key").is_none(), "Adyen takes keys with POST only");
     }
-    let bench = Bench::answering(500, Value::Null);
-    assert!(matches!(bench.adapter.delete_details(&delete).await, Ok(Outcome::Unknown(UnknownCause::ServerError(500)))));
-    let bench = Bench::answering(403, error("010", "security"));
-    assert!(matches!(bench.adapter.delete_details(&delete).await, Err(GatewayError::Credentials { .. })));
+    let scripted = ScriptedAdapter::answering(500, Value::Null);
+    assert!(matches!(scripted.adapter.delete_details(&delete).await, Ok(Outcome::Unknown(UnknownCause::ServerError(500)))));
+    let scripted = ScriptedAdapter::answering(403, error("010", "security"));
+    assert!(matches!(scripted.adapter.delete_details(&delete).await, Err(GatewayError::Credentials { .. })));
 }
 
 #[test]
-fn the_memory_of_a_key_is_below_what_adyen_promises() {
-    let capabilities = Bench::answering(200, authorised()).adapter.capabilities();
-    assert!(capabilities.idempotency_memory < Duration::from_secs(7 * 24 * 3_600));
+fn the_assumed_key_retention_is_below_adyens() {
+    let capabilities = ScriptedAdapter::answering(200, authorised()).adapter.capabilities();
+    assert!(capabilities.idempotency_window < Duration::from_secs(7 * 24 * 3_600));
     assert!(capabilities.settles_by_notification && capabilities.cancel_by_reference && !capabilities.inquiry);
 }

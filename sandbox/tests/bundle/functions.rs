@@ -6,7 +6,9 @@ use connector::cleeng::webhook::Topic;
 
 use crate::support::files::{camel_case, read, root};
 use crate::support::template::section;
-use crate::{NOTIFICATION, ROUNDS, event, folders, functions, is_front_end, names, readme_table, route, samples, webhook_functions};
+use crate::{
+    NOTIFICATION, RECONCILIATION, event, folders, functions, is_front_end, names, readme_table, route, samples, webhook_functions,
+};
 
 #[test]
 fn every_folder_of_a_function_is_deployed_and_every_deployed_function_has_a_folder() {
@@ -75,16 +77,16 @@ fn every_front_end_function_has_routes_of_both_styles_a_short_time_and_rows_in_t
 }
 
 #[test]
-fn the_loops_of_the_template_know_every_function_by_its_folder() {
+fn the_templates_mapping_lists_every_function_with_its_folder() {
     let listed = &section("Mappings")["Functions"].0;
     let listed: BTreeSet<_> = listed.iter().map(|line| line.trim().to_owned()).collect();
     assert_eq!(listed, names().iter().map(|name| format!("{}: {{Folder: {name}}}", camel_case(name))).collect());
 }
 
 #[test]
-fn everything_that_belongs_to_a_function_is_its_own() {
+fn every_resource_of_a_function_is_named_after_it() {
     let all = section("Resources");
-    for (name, (id, entry)) in functions().into_iter().filter(|(name, (_, entry))| is_front_end(entry) || name == ROUNDS) {
+    for (name, (id, entry)) in functions().into_iter().filter(|(name, (_, entry))| is_front_end(entry) || name == RECONCILIATION) {
         let base = camel_case(&name);
         assert_eq!(id, format!("{base}Function"));
         assert_eq!(entry.value("Role"), Some(format!("!GetAtt {base}Role.Arn").as_str()), "{name}");

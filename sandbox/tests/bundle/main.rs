@@ -69,11 +69,11 @@ pub(crate) fn is_front_end(entry: &Entry) -> bool {
 }
 
 /// The function that a schedule starts: it has no route and no queue.
-pub(crate) const ROUNDS: &str = "reconciliation";
+pub(crate) const RECONCILIATION: &str = "reconciliation";
 
 /// The functions that have a queue.
 pub(crate) fn webhook_functions() -> BTreeMap<String, (String, Entry)> {
-    functions().into_iter().filter(|(name, (_, entry))| !is_front_end(entry) && name != ROUNDS).collect()
+    functions().into_iter().filter(|(name, (_, entry))| !is_front_end(entry) && name != RECONCILIATION).collect()
 }
 
 /// The names of the functions that pages call.
@@ -85,7 +85,7 @@ pub(crate) fn front_ends() -> BTreeSet<String> {
 /// Of a function that pages call: in the order of its routes in the template.
 pub(crate) fn samples(name: &str) -> &'static [&'static str] {
     match name {
-        ROUNDS => &["schedule.json"],
+        RECONCILIATION => &["schedule.json"],
         _ if front_ends().contains(name) => &["http.json", "finalize.json", "tokens.json", "return.json", "cancel.json"],
         _ => &["http.json", "queue.json"],
     }
@@ -102,12 +102,12 @@ pub(crate) fn readme_table(header: &str) -> Vec<Vec<String>> {
     rows
 }
 
-pub(crate) fn sources(folder: &Path, visit: &mut dyn FnMut(&str)) {
+pub(crate) fn visit_sources(folder: &Path, visit: &mut dyn FnMut(&str)) {
     for entry in fs::read_dir(folder).unwrap().map(Result::unwrap) {
         let path = entry.path();
         let tests = path.file_stem().is_some_and(|stem| stem == "tests");
         if path.is_dir() && !tests {
-            sources(&path, visit);
+            visit_sources(&path, visit);
         } else if !tests && path.extension().is_some_and(|extension| extension == "rs") {
             visit(&fs::read_to_string(&path).unwrap());
         }

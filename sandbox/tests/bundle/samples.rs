@@ -7,11 +7,11 @@ use std::process::Command;
 use std::sync::Arc;
 
 use connector::cleeng::webhook::Webhook;
-use connector::gateway::Blueprint as _;
+use connector::gateway::GatewayConfig as _;
 use connector::gateway::adyen::AdyenSettings;
 use connector::http::HeaderMap;
 use connector::lambda::queue::NotificationEnvelope;
-use connector::secret::{SecretString, SecretTexts};
+use connector::secret::{NamedSecrets, SecretString};
 use ring::hmac;
 use serde_json::Value;
 
@@ -29,7 +29,7 @@ fn every_function_has_sample_events_and_every_sample_event_has_a_function() {
 }
 
 #[test]
-fn every_sample_event_has_documented_answers_and_nothing_else_lies_beside_it() {
+fn every_sample_event_has_documented_answers_and_no_other_file_is_there() {
     for name in names() {
         let expected = event(&name, "expected.json");
         let documented: BTreeSet<_> = expected.as_object().unwrap().keys().map(String::as_str).collect();
@@ -62,7 +62,7 @@ fn a_sample_webhook_is_signed_and_is_of_its_functions_topic() {
         let bytes: Vec<u8> = (0..signature.len()).step_by(2).map(|at| u8::from_str_radix(&signature[at..at + 2], 16).unwrap()).collect();
         assert!(hmac::verify(&key, body.as_bytes(), &bytes).is_ok(), "{name}: the signature is wrong");
         let webhook = Webhook::parse(body.as_bytes()).unwrap();
-        assert!(webhook.check().is_ok(), "{name}: the payload lacks something");
+        assert!(webhook.validate().is_ok(), "{name}: the payload lacks something");
         assert!(camel_case(&name).eq_ignore_ascii_case(webhook.topic.as_str()), "{name}: the topic is {}", webhook.topic.as_str());
         let envelope: Value = serde_json::from_str(event(&name, "queue.json")["Records"][0]["body"].as_str().unwrap()).unwrap();
         assert_eq!(envelope["body"].as_str(), Some(body), "{name}: the queue holds another webhook");
@@ -71,15 +71,20 @@ fn a_sample_webhook_is_signed_and_is_of_its_functions_topic() {
 }
 
 #[tokio::test]
-async fn the_sample_notification_is_signed_and_is_queued_as_its_sample_message_says() {
-    let stage = sandbox::stage::Stage::default();
+async fn the_sample_notification_is_signed_and_is_queued_as_its_sample_message() {
+    let env = sandbox::testkit::harness::TestEnvironment::default();
     let http = event(NOTIFICATION, "http.json");
     assert_eq!(http["routeKey"], format!("POST {}", route(NOTIFICATION)));
-    let secrets = [("api_key", "sandbox-api-key-0123456789"), ("hmac_keys", sandbox::stage::ADYEN_HMAC_KEY)];
+    let secrets = [("api_key", "sandbox-api-key-0123456789"), ("hmac_keys", sandbox::testkit::harness::ADYEN_HMAC_KEY)];
     let secrets = secrets.map(|(name, value)| (name.to_owned(), vec![SecretString::new(value)]));
-    let settings = AdyenSettings { merchant_account: "SandboxMerchant".to_owned(), ..sandbox::stage::adyen_settings("http://adyen.test") };
+    let settings =
+        AdyenSettings { merchant_account: "SandboxMerchant".to_owned(), ..sandbox::testkit::harness::adyen_settings("http://adyen.test") };
     let adapter = settings
-        .build(&SecretTexts(secrets.into()), Arc::new(sandbox::peer::InProcess::new(stage.road.clone())), Arc::new(stage.clock.clone()))
+        .build(
+            &NamedSecrets(secrets.into()),
+            Arc::new(sandbox::simulators::network::InProcessTransport::new(env.network.clone())),
+            Arc::new(env.clock.clone()),
+        )
         .unwrap();
     let body = http["body"].as_str().unwrap();
     let read = adapter.read_notification(&HeaderMap::new(), body.as_bytes()).await.unwrap().remove(0).unwrap();

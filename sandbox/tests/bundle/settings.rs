@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::files::root;
 use crate::support::template::{section, variables};
-use crate::{functions, readme_table, sources};
+use crate::{functions, readme_table, visit_sources};
 
 /// Names of settings in a source text: what is handed to the reader of settings or looked up in the environment, and every text that
 /// begins like a setting of ours.
@@ -41,8 +41,8 @@ fn every_setting_that_the_code_reads_is_deployed_and_every_deployed_one_is_read(
         read_names.extend(settings_read(source));
         all_code.push_str(source);
     };
-    sources(&root().join("shared/src"), &mut visit);
-    sources(&root().join("functions"), &mut visit);
+    visit_sources(&root().join("shared/src"), &mut visit);
+    visit_sources(&root().join("functions"), &mut visit);
     let deployed = deployed_settings();
     // Lambda and the AWS clients set and read their own.
     let undeclared: Vec<_> = read_names.iter().filter(|name| !name.starts_with("AWS_") && !deployed.contains_key(*name)).collect();

@@ -4,10 +4,10 @@ use connector::cleeng::webhook::Topic;
 
 use crate::support::files::{camel_case, read};
 use crate::support::template::{Entry, resources, section, variables};
-use crate::{NOTIFICATION, ROUNDS, functions, names, webhook_functions};
+use crate::{NOTIFICATION, RECONCILIATION, functions, names, webhook_functions};
 
 #[test]
-fn what_one_function_alone_has_stands_below_it() {
+fn resources_of_one_function_alone_stand_in_its_block() {
     let template = read("template.yaml");
     let resources = template.lines().skip_while(|line| *line != "Resources:").skip(1);
     let resources = resources.take_while(|line| line.is_empty() || line.starts_with(' '));
@@ -20,7 +20,7 @@ fn what_one_function_alone_has_stands_below_it() {
 }
 
 #[test]
-fn a_queue_outwaits_its_function_six_times_and_keeps_its_messages() {
+fn a_queues_visibility_timeout_is_six_times_its_functions_and_messages_are_retained() {
     let timeout: u32 = section("Globals")["Function"].value("Timeout").unwrap().parse().unwrap();
     for name in webhook_functions().into_keys() {
         let queue = &section("Resources")[&format!("{}Queue", camel_case(&name))];
@@ -36,7 +36,7 @@ fn a_queue_outwaits_its_function_six_times_and_keeps_its_messages() {
 }
 
 #[test]
-fn what_must_outlive_the_stack_does() {
+fn resources_that_must_outlive_the_stack_are_retained() {
     for id in ["Journal", "Secret", "DeadLetters"] {
         let entry = &section("Resources")[id];
         assert_eq!(entry.value("DeletionPolicy"), Some("Retain"), "{id}");
@@ -71,9 +71,9 @@ fn no_role_has_a_wildcard_except_where_tracing_demands_it() {
 }
 
 #[test]
-fn only_who_learns_a_gateways_word_and_who_goes_round_may_bring_events_back_and_to_their_own_queues() {
+fn only_gateway_notification_and_reconciliation_may_requeue_events_and_to_their_own_queues() {
     let all = section("Resources");
-    let bring_back = [NOTIFICATION, ROUNDS];
+    let bring_back = [NOTIFICATION, RECONCILIATION];
     for (name, (_, entry)) in functions() {
         assert_eq!(variables(&entry).contains_key("EVENT_QUEUE_URLS"), bring_back.contains(&name.as_str()), "{name}");
     }

@@ -10,25 +10,25 @@ use connector::cleeng::client::CoreApi;
 use connector::cleeng::mediastore::{CustomerToken, MediaStore, MediaStoreApi, MediaStoreError, MediaStoreSettings};
 use connector::cleeng::{Cleeng, CleengError, LatestPayment, TerminationType, UnknownAnswer};
 use connector::clock::Timestamp;
-use connector::http::{Cause, HeaderMap, Request, Response, StatusCode, Transport, TransportError};
+use connector::http::{HeaderMap, Request, Response, StatusCode, Transport, TransportCause, TransportError};
 use connector::ids::{CustomerId, PaymentMethodId, SubscriptionId};
 use connector::secret::SecretString;
 use serde_json::{Value, json};
 
-use crate::world::{TOKEN, World, external, offer};
+use crate::harness::{CleengHarness, TOKEN, external, offer};
 
 /// Answers the same to everything, and keeps where calls went.
-struct Always {
+struct ConstantTransport {
     status: u16,
     total: Option<&'static str>,
     body: Value,
-    asked: Mutex<Vec<String>>,
+    paths: Mutex<Vec<String>>,
 }
 
 #[async_trait]
-impl Transport for Always {
+impl Transport for ConstantTransport {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
-        self.asked.lock().unwrap().push(request.url);
+        self.paths.lock().unwrap().push(request.url);
         let mut headers = HeaderMap::new();
         if let Some(total) = self.total {
             headers.insert("x-total-count", total.parse().unwrap());
@@ -37,12 +37,12 @@ impl Transport for Always {
     }
 }
 
-fn always(status: u16, total: Option<&'static str>, body: Value) -> Arc<Always> {
-    Arc::new(Always { status, total, body, asked: Mutex::default() })
+fn constant_transport(status: u16, total: Option<&'static str>, body: Value) -> Arc<ConstantTransport> {
+    Arc::new(ConstantTransport { status, total, body, paths: Mutex::default() })
 }
 
 fn api(status: u16, total: Option<&'static str>, body: Value) -> CoreApi {
-    CoreApi::new(World::settings(), vec![SecretString::new(TOKEN)], always(status, total, body)).unwrap()
+    CoreApi::new(CleengHarness::settings(), vec![SecretString::new(TOKEN)], constant_transport(status, total, body)).unwrap()
 }
 
 const UNREADABLE_TOTAL: CleengError = CleengError::Unknown(UnknownAnswer::Unreadable("X-Total-Count"));
@@ -56,9 +56,9 @@ fn subscription(customer: &str, offer: &str, payment: Value) -> Value {
 
 #[test]
 fn only_a_call_whose_outcome_is_unknown_may_have_had_an_effect() {
-    let unanswered = TransportError::Unanswered(Cause::Timeout);
+    let unanswered = TransportError::NoResponse(TransportCause::Timeout);
     for (error, none, code) in [
-        (CleengError::Unreachable(TransportError::NotSent(Cause::Connect)), true, "cleeng_unreachable"),
+        (CleengError::Unreachable(TransportError::NotSent(TransportCause::Connect)), true, "cleeng_unreachable"),
         (CleengError::Unauthorised { status: 401 }, true, "cleeng_unauthorised"),
         (CleengError::NotFound, true, "cleeng_not_found"),
         (CleengError::Throttled { retry_after: None }, true, "cleeng_throttled"),
@@ -72,7 +72,7 @@ fn only_a_call_whose_outcome_is_unknown_may_have_had_an_effect() {
 }
 
 #[tokio::test]
-async fn the_payments_of_somebody_else_or_of_another_offer_are_not_his() {
+async fn payments_of_another_customer_or_offer_are_left_out() {
     let own = CustomerId::new("3").unwrap();
     let listed = json!([
         subscription("3", offer().as_str(), json!("PSP1")),
@@ -89,7 +89,7 @@ async fn the_payments_of_somebody_else_or_of_another_offer_are_not_his() {
 }
 
 #[tokio::test]
-async fn a_list_of_subscriptions_is_read_in_every_wrapper_and_never_taken_for_empty() {
+async fn a_list_of_subscriptions_is_read_in_every_wrapper_and_never_treated_as_empty() {
     let one = subscription("3", "S1", Value::Null);
     let method = PaymentMethodId::new("7").unwrap();
     for body in [
@@ -135,7 +135,7 @@ fn token() -> CustomerToken {
 }
 
 async fn customer(status: u16, body: Value) -> Result<String, MediaStoreError> {
-    let store = MediaStoreApi::new(MediaStoreSettings { url: "http://mediastore.test".to_owned() }, always(status, None, body));
+    let store = MediaStoreApi::new(MediaStoreSettings { url: "http://mediastore.test".to_owned() }, constant_transport(status, None, body));
     store.customer(&token()).await.map(|customer| format!("{} {}", customer.id, customer.currency))
 }
 
@@ -156,7 +156,7 @@ async fn a_customer_is_confirmed_by_mediastore_or_not_at_all() {
 }
 
 #[tokio::test]
-async fn what_mediastore_refuses_is_told_apart() {
+async fn the_refusals_of_mediastore_are_distinguished() {
     for (status, error, code) in [
         (401, MediaStoreError::Refused, "mediastore_refused"),
         (403, MediaStoreError::NotFound, "mediastore_not_found"),

@@ -6,7 +6,7 @@ mod answers;
 mod calls;
 mod dunning;
 mod faults;
+mod harness;
 mod mutations;
 mod rules;
 mod sockets;
-mod world;

@@ -1,4 +1,4 @@
-//! The real transport over real sockets: kept connections that die, silence, redirects, answers that are too large or no HTTP.
+//! The real transport over real sockets: kept connections that crash, silence, redirects, answers that are too large or no HTTP.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};
@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use connector::cleeng::client::{CleengSettings, CoreApi};
 use connector::cleeng::{Cleeng, CleengError, NewPaymentStatus, UnknownAnswer};
-use connector::http::{Cause, MAX_ANSWER_BYTES, Method, Request, ReqwestTransport, Transport, TransportError};
+use connector::http::{MAX_RESPONSE_BYTES, Method, Request, ReqwestTransport, Transport, TransportCause, TransportError};
 use connector::secret::SecretString;
-use sandbox::peer::{Fault, Peer, PeerAnswer, PeerRequest, Road, serve};
+use sandbox::simulators::network::{Fault, FaultyNetwork, ServerRequest, ServerResponse, SimulatedServer, serve};
 use serde_json::json;
 
-use crate::world::{TOKEN, World, external};
+use crate::harness::{CleengHarness, TOKEN, external};
 
 const LONG: Duration = Duration::from_secs(30);
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
@@ -23,12 +23,12 @@ fn any_port() -> SocketAddr {
 }
 
 /// A server that speaks in bytes: for the n-th request of the m-th connection the script has an answer, or the connection is cut.
-struct Raw {
+struct ScriptedServer {
     url: String,
     requests: Arc<AtomicUsize>,
 }
 
-impl Raw {
+impl ScriptedServer {
     fn serve(script: fn(usize, usize) -> Option<Vec<u8>>) -> Self {
         let listener = TcpListener::bind(any_port()).unwrap();
         let url = format!("http://{}/", listener.local_addr().unwrap());
@@ -63,8 +63,8 @@ async fn send(transport: &ReqwestTransport, request: Request) -> Result<u16, Tra
 }
 
 #[tokio::test]
-async fn a_dead_kept_connection_is_replaced_once_for_what_may_be_repeated() {
-    let server = Raw::serve(|connection, index| (connection > 0 || index == 0).then(|| OK.to_vec()));
+async fn a_closed_keep_alive_connection_is_replaced_once_for_repeatable_requests() {
+    let server = ScriptedServer::serve(|connection, index| (connection > 0 || index == 0).then(|| OK.to_vec()));
     let transport = ReqwestTransport::new().unwrap();
     let get = || Request::new(Method::GET, server.url.clone(), LONG);
     assert_eq!(send(&transport, get()).await, Ok(200));
@@ -74,106 +74,106 @@ async fn a_dead_kept_connection_is_replaced_once_for_what_may_be_repeated() {
 }
 
 #[tokio::test]
-async fn a_dead_kept_connection_is_not_replaced_for_what_may_not_be_repeated() {
-    let server = Raw::serve(|connection, index| (connection > 0 || index == 0).then(|| OK.to_vec()));
+async fn a_closed_keep_alive_connection_is_not_replaced_for_other_requests() {
+    let server = ScriptedServer::serve(|connection, index| (connection > 0 || index == 0).then(|| OK.to_vec()));
     let transport = ReqwestTransport::new().unwrap();
     let post = || Request::new(Method::POST, server.url.clone(), LONG).json(&json!({}));
     assert_eq!(send(&transport, post()).await, Ok(200));
-    assert_eq!(send(&transport, post()).await, Err(TransportError::Unanswered(Cause::Broken)));
+    assert_eq!(send(&transport, post()).await, Err(TransportError::NoResponse(TransportCause::Broken)));
     assert_eq!(server.requests(), 2);
 }
 
 #[tokio::test]
-async fn a_peer_that_always_hangs_up_is_tried_twice_and_no_more() {
-    let server = Raw::serve(|_, _| None);
+async fn a_server_that_always_closes_the_connection_is_tried_twice() {
+    let server = ScriptedServer::serve(|_, _| None);
     let transport = ReqwestTransport::new().unwrap();
     let post = Request::new(Method::POST, server.url.clone(), LONG);
-    assert_eq!(send(&transport, post.repeatable()).await, Err(TransportError::Unanswered(Cause::Broken)));
+    assert_eq!(send(&transport, post.repeatable()).await, Err(TransportError::NoResponse(TransportCause::Broken)));
     assert_eq!(server.requests(), 2);
 }
 
 #[tokio::test]
-async fn the_timeout_covers_silence_and_an_answer_that_never_ends() {
+async fn the_timeout_covers_no_answer_and_an_endless_answer() {
     let transport = ReqwestTransport::new().unwrap();
     let short = Duration::from_millis(150);
     let silent = TcpListener::bind(any_port()).unwrap();
     let request = Request::new(Method::GET, format!("http://{}/", silent.local_addr().unwrap()), short);
-    assert_eq!(send(&transport, request).await, Err(TransportError::Unanswered(Cause::Timeout)));
-    let endless = Raw::serve(|_, _| Some(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_vec()));
+    assert_eq!(send(&transport, request).await, Err(TransportError::NoResponse(TransportCause::Timeout)));
+    let endless = ScriptedServer::serve(|_, _| Some(b"HTTP/1.1 200 OK\r\ncontent-length: 9\r\n\r\n{".to_vec()));
     let request = Request::new(Method::GET, endless.url.clone(), short);
-    assert_eq!(send(&transport, request).await, Err(TransportError::Unanswered(Cause::Timeout)));
+    assert_eq!(send(&transport, request).await, Err(TransportError::NoResponse(TransportCause::Timeout)));
     assert_eq!(endless.requests(), 1, "a timeout is never repeated");
 }
 
 #[tokio::test]
-async fn a_port_where_nobody_listens_is_known_to_have_got_nothing() {
+async fn a_refused_connection_is_known_to_have_had_no_effect() {
     let address = TcpListener::bind(any_port()).unwrap().local_addr().unwrap();
     let transport = ReqwestTransport::new().unwrap();
     let request = Request::new(Method::POST, format!("http://{address}/"), LONG);
-    assert_eq!(send(&transport, request).await, Err(TransportError::NotSent(Cause::Connect)));
+    assert_eq!(send(&transport, request).await, Err(TransportError::NotSent(TransportCause::Connect)));
 }
 
 #[tokio::test]
-async fn what_is_no_http_is_garbled_and_not_repeated() {
-    let server = Raw::serve(|_, _| Some(b"SSH-2.0-nonsense\r\n\r\n".to_vec()));
+async fn an_answer_that_is_not_http_is_garbled_and_not_repeated() {
+    let server = ScriptedServer::serve(|_, _| Some(b"SSH-2.0-nonsense\r\n\r\n".to_vec()));
     let transport = ReqwestTransport::new().unwrap();
     let get = Request::new(Method::GET, server.url.clone(), LONG);
-    assert_eq!(send(&transport, get).await, Err(TransportError::Unanswered(Cause::Garbled)));
+    assert_eq!(send(&transport, get).await, Err(TransportError::NoResponse(TransportCause::Malformed)));
     assert_eq!(server.requests(), 1);
 }
 
 /// Answers everything with the same, and remembers the paths.
-struct Always(PeerAnswer, Mutex<Vec<String>>);
+struct ConstantServer(ServerResponse, Mutex<Vec<String>>);
 
-impl Peer for Always {
+impl SimulatedServer for ConstantServer {
     fn name(&self) -> &'static str {
         "always"
     }
 
-    fn handle(&self, request: &PeerRequest) -> PeerAnswer {
+    fn handle(&self, request: &ServerRequest) -> ServerResponse {
         self.1.lock().unwrap().push(request.path.clone());
         self.0.clone()
     }
 }
 
-fn api(url: &str) -> CoreApi {
-    let settings = CleengSettings { api_url: format!("{url}/3.1"), ..World::settings() };
+fn api_at(url: &str) -> CoreApi {
+    let settings = CleengSettings { api_url: format!("{url}/3.1"), ..CleengHarness::settings() };
     CoreApi::new(settings, vec![SecretString::new(TOKEN)], Arc::new(ReqwestTransport::new().unwrap())).unwrap()
 }
 
 #[tokio::test]
 async fn no_redirect_is_followed() {
-    let answer = PeerAnswer::empty(302).with_header("location", "/elsewhere");
-    let peer = Arc::new(Always(answer, Mutex::default()));
-    let served = serve(peer.clone(), Road::default(), any_port()).await.unwrap();
-    let world = World::new();
-    assert_eq!(api(&served.url()).subscription(&world.subscriber.subscription).await, Err(CleengError::Refused { status: 302 }));
-    assert_eq!(*peer.1.lock().unwrap(), [format!("/3.1/subscriptions/{}", world.subscriber.subscription)]);
+    let answer = ServerResponse::empty(302).with_header("location", "/elsewhere");
+    let peer = Arc::new(ConstantServer(answer, Mutex::default()));
+    let served = serve(peer.clone(), FaultyNetwork::default(), any_port()).await.unwrap();
+    let harness = CleengHarness::new();
+    assert_eq!(api_at(&served.url()).subscription(&harness.subscriber.subscription).await, Err(CleengError::Refused { status: 302 }));
+    assert_eq!(*peer.1.lock().unwrap(), [format!("/3.1/subscriptions/{}", harness.subscriber.subscription)]);
 }
 
 #[tokio::test]
 async fn an_answer_beyond_the_limit_is_not_read() {
-    let mut answer = PeerAnswer::empty(200);
-    answer.body = vec![b' '; MAX_ANSWER_BYTES + 1].into();
-    let served = serve(Arc::new(Always(answer, Mutex::default())), Road::default(), any_port()).await.unwrap();
-    let world = World::new();
-    let garbled = CleengError::Unknown(UnknownAnswer::NoAnswer(TransportError::Unanswered(Cause::Garbled)));
-    assert_eq!(api(&served.url()).subscription(&world.subscriber.subscription).await, Err(garbled));
+    let mut answer = ServerResponse::empty(200);
+    answer.body = vec![b' '; MAX_RESPONSE_BYTES + 1].into();
+    let served = serve(Arc::new(ConstantServer(answer, Mutex::default())), FaultyNetwork::default(), any_port()).await.unwrap();
+    let harness = CleengHarness::new();
+    let garbled = CleengError::Unknown(UnknownAnswer::NoAnswer(TransportError::NoResponse(TransportCause::Malformed)));
+    assert_eq!(api_at(&served.url()).subscription(&harness.subscriber.subscription).await, Err(garbled));
 }
 
 #[tokio::test]
 async fn the_client_renews_over_real_http_and_posts_a_payment_once() {
-    let world = World::at_renewal();
-    let served = serve(Arc::new(world.cleeng.clone()), world.road.clone(), any_port()).await.unwrap();
-    let api = api(&served.url());
-    world.road.lay(Fault::TimeoutAfter, |_, request| request.path == "/3.1/orders");
-    let order = api.create_order(&world.new_order()).await.unwrap();
-    assert_eq!(world.cleeng.orders().len(), 2, "an order may be repeated");
-    world.road.lay(Fault::TimeoutAfter, |_, request| request.path == "/3.1/payments");
-    let lost = api.create_payment(&world.new_payment(&order, NewPaymentStatus::Captured, "PSP1")).await;
-    assert_eq!(lost, Err(CleengError::Unknown(UnknownAnswer::NoAnswer(TransportError::Unanswered(Cause::Broken)))));
-    assert_eq!(world.cleeng.payments().len(), 1, "a payment may not");
-    let renewed = api.subscription(&world.subscriber.subscription).await.unwrap();
+    let harness = CleengHarness::at_renewal();
+    let served = serve(Arc::new(harness.cleeng.clone()), harness.network.clone(), any_port()).await.unwrap();
+    let api = api_at(&served.url());
+    harness.network.inject(Fault::TimeoutAfter, |_, request| request.path == "/3.1/orders");
+    let order = api.create_order(&harness.new_order()).await.unwrap();
+    assert_eq!(harness.cleeng.orders().len(), 2, "an order may be repeated");
+    harness.network.inject(Fault::TimeoutAfter, |_, request| request.path == "/3.1/payments");
+    let lost = api.create_payment(&harness.new_payment(&order, NewPaymentStatus::Captured, "PSP1")).await;
+    assert_eq!(lost, Err(CleengError::Unknown(UnknownAnswer::NoAnswer(TransportError::NoResponse(TransportCause::Broken)))));
+    assert_eq!(harness.cleeng.payments().len(), 1, "a payment may not");
+    let renewed = api.subscription(&harness.subscriber.subscription).await.unwrap();
     assert_eq!(renewed.latest_payment, connector::cleeng::LatestPayment::Known(external("PSP1")));
-    assert_eq!(world.rules_broken(), Vec::<&str>::new());
+    assert_eq!(harness.violated_rules(), Vec::<&str>::new());
 }

@@ -4,17 +4,17 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use connector::http::Response;
-use sandbox::cleeng::sign;
-use sandbox::house::House;
-use sandbox::stage::WEBHOOK_SECRET;
+use sandbox::simulators::cleeng::sign;
+use sandbox::simulators::simulated_gateway::SimulatedGateway;
+use sandbox::testkit::harness::WEBHOOK_SECRET;
 use serde_json::{Value, json};
 
 use crate::support::aws::{Aws, SECRET, sqs_event};
 use crate::support::files::{camel_case, read};
-use crate::support::peers::{MERCHANT_ACCOUNT, Peers};
 use crate::support::process::free_port;
-use crate::support::runtime::Runtime;
-use crate::{NOTIFICATION, ROUNDS, WEBHOOKS};
+use crate::support::runtime::EmulatedRuntime;
+use crate::support::upstreams::{MERCHANT_ACCOUNT, Upstreams};
+use crate::{NOTIFICATION, RECONCILIATION, WEBHOOKS};
 
 /// The functions that pages call; they have no queue.
 const FRONT_END: [&str; 2] = [crate::purchase::FUNCTION, crate::details::FUNCTION];
@@ -23,7 +23,7 @@ pub(crate) const QUARANTINE: &str = "quarantine";
 /// The page of the sample events.
 pub(crate) const ORIGIN: &str = "http://localhost:3000";
 /// What is never to be read in a log: secrets, and what tells who somebody is.
-const SECRETS: [&str; 7] = [
+const FORBIDDEN_IN_LOGS: [&str; 7] = [
     "sandbox-path-key-0123456789",
     "sandbox-webhook-secret",
     "sandbox-publisher-token",
@@ -72,38 +72,38 @@ pub(crate) fn embedded(cleeng: &str, adyen: &str) -> Environment {
 }
 
 /// Nobody listens there.
-pub(crate) fn nowhere() -> String {
+pub(crate) fn unreachable_url() -> String {
     format!("http://127.0.0.1:{}", free_port())
 }
 
 /// A webhook as it is sent over HTTP: path, signature and body.
 #[derive(Clone)]
-pub(crate) struct Sent {
+pub(crate) struct SignedWebhook {
     pub(crate) path: String,
     pub(crate) signature: String,
     pub(crate) body: String,
 }
 
 /// The webhook of `events/`.
-pub(crate) fn sample(function: &str) -> Sent {
+pub(crate) fn sample_webhook(function: &str) -> SignedWebhook {
     let event = event(function, "http.json");
     let text = |value: &Value| value.as_str().unwrap().to_owned();
-    Sent { path: text(&event["rawPath"]), signature: text(&event["headers"]["x-cleeng-signature"]), body: text(&event["body"]) }
+    SignedWebhook { path: text(&event["rawPath"]), signature: text(&event["headers"]["x-cleeng-signature"]), body: text(&event["body"]) }
 }
 
 /// The same with other data, rightly signed.
-pub(crate) fn sample_about(function: &str, change: impl FnOnce(&mut Value)) -> Sent {
-    let sent = sample(function);
+pub(crate) fn edited_sample_webhook(function: &str, change: impl FnOnce(&mut Value)) -> SignedWebhook {
+    let sent = sample_webhook(function);
     let mut body: Value = serde_json::from_str(&sent.body).unwrap();
     change(&mut body["data"]);
     let body = body.to_string();
-    Sent { signature: sign(WEBHOOK_SECRET, body.as_bytes()), body, ..sent }
+    SignedWebhook { signature: sign(WEBHOOK_SECRET, body.as_bytes()), body, ..sent }
 }
 
 /// See the head of this file.
 pub(crate) struct Deployment {
     pub(crate) aws: Aws,
-    pub(crate) runtime: Runtime,
+    pub(crate) runtime: EmulatedRuntime,
     settings: Environment,
     mediastore: String,
     queues: BTreeMap<&'static str, String>,
@@ -113,20 +113,20 @@ pub(crate) struct Deployment {
 
 impl Deployment {
     /// With these upstreams, and no function yet.
-    pub(crate) async fn beside(peers: &Peers) -> Self {
-        Self::at(&peers.cleeng_url, &peers.mediastore_url, &peers.adyen_url).await
+    pub(crate) async fn with_upstreams(peers: &Upstreams) -> Self {
+        Self::with_urls(&peers.cleeng_url, &peers.mediastore_url, &peers.adyen_url).await
     }
 
     /// With upstreams that are gone.
-    pub(crate) async fn cut_off() -> Self {
-        Self::at(&nowhere(), &nowhere(), &nowhere()).await
+    pub(crate) async fn without_upstreams() -> Self {
+        Self::with_urls(&unreachable_url(), &unreachable_url(), &unreachable_url()).await
     }
 
-    pub(crate) async fn at(cleeng: &str, mediastore: &str, adyen: &str) -> Self {
+    pub(crate) async fn with_urls(cleeng: &str, mediastore: &str, adyen: &str) -> Self {
         let (settings, mediastore) = (settings(cleeng, adyen), mediastore.to_owned());
         let aws = Aws::prepare().await;
         let queues = [(QUARANTINE, aws.create_queue().await)].into();
-        Self { aws, runtime: Runtime::start().await, settings, mediastore, queues, taps: BTreeMap::new() }
+        Self { aws, runtime: EmulatedRuntime::start().await, settings, mediastore, queues, taps: BTreeMap::new() }
     }
 
     /// One more setting of all functions that are deployed from now on.
@@ -136,8 +136,8 @@ impl Deployment {
 
     /// Makes a function's queue, if it has one, and starts its binary. The one that takes notifications has to know all queues.
     pub(crate) async fn deploy(&mut self, function: &'static str) {
-        let known = if [NOTIFICATION, ROUNDS].contains(&function) { WEBHOOKS.as_slice() } else { &[] };
-        let without = |function: &&&'static str| !FRONT_END.contains(function) && **function != ROUNDS;
+        let known = if [NOTIFICATION, RECONCILIATION].contains(&function) { WEBHOOKS.as_slice() } else { &[] };
+        let without = |function: &&&'static str| !FRONT_END.contains(function) && **function != RECONCILIATION;
         for function in known.iter().chain([&function]).filter(without) {
             self.make_queue(function).await;
         }
@@ -153,20 +153,20 @@ impl Deployment {
     }
 
     /// Other upstreams for what is started from now on.
-    pub(crate) fn turn_to(&mut self, peers: &Peers) {
+    pub(crate) fn switch_upstreams(&mut self, peers: &Upstreams) {
         self.settings = settings(&peers.cleeng_url, &peers.adyen_url);
         self.mediastore.clone_from(&peers.mediastore_url);
     }
 
     /// A function goes another way to the services from its next start on.
-    pub(crate) fn tap(&mut self, function: &'static str, moto: &str, dynamodb: &str) {
+    pub(crate) fn redirect_services(&mut self, function: &'static str, moto: &str, dynamodb: &str) {
         let ways = [("AWS_ENDPOINT_URL", moto.to_owned()), ("AWS_ENDPOINT_URL_DYNAMODB", dynamodb.to_owned())];
         self.taps.insert(function, ways);
     }
 
     /// Starts a function anew, with upstreams that are gone.
-    pub(crate) fn turn_away(&mut self, function: &'static str) {
-        self.settings = settings(&nowhere(), &nowhere());
+    pub(crate) fn restart_without_upstreams(&mut self, function: &'static str) {
+        self.settings = settings(&unreachable_url(), &unreachable_url());
         self.restart(function);
     }
 
@@ -191,13 +191,13 @@ impl Deployment {
             environment.push(("ALLOWED_ORIGINS", ORIGIN.to_owned()));
             environment.push(("CLEENG_MEDIASTORE_URL", self.mediastore.clone()));
         } else {
-            let own = if function == ROUNDS { QUARANTINE } else { function };
+            let own = if function == RECONCILIATION { QUARANTINE } else { function };
             environment.push(("QUEUE_URL", self.queues[own].clone()));
         }
         if WEBHOOKS.contains(&function) {
             environment.push(("QUARANTINE_QUEUE_URL", self.queues[QUARANTINE].clone()));
         }
-        if [NOTIFICATION, ROUNDS].contains(&function) {
+        if [NOTIFICATION, RECONCILIATION].contains(&function) {
             let queues = self.queues.iter().filter(|(function, _)| ![NOTIFICATION, QUARANTINE].contains(function));
             let queues: Vec<String> = queues.map(|(function, url)| format!("{}={url}", topic(function))).collect();
             environment.push(("EVENT_QUEUE_URLS", queues.join(",")));
@@ -206,7 +206,7 @@ impl Deployment {
     }
 
     /// Sends a webhook to its function's HTTP door; the status.
-    pub(crate) async fn post(&mut self, function: &str, sent: &Sent) -> u16 {
+    pub(crate) async fn post(&mut self, function: &str, sent: &SignedWebhook) -> u16 {
         let headers = [("content-type", "application/json"), ("x-cleeng-signature", sent.signature.as_str())];
         self.runtime.post(function, &sent.path, &headers, &sent.body).await.status.as_u16()
     }
@@ -217,14 +217,14 @@ impl Deployment {
     }
 
     /// Takes everything off a function's queue.
-    pub(crate) async fn take(&self, function: &str) -> Vec<Value> {
-        self.aws.take(&self.queues[function]).await
+    pub(crate) async fn receive_all(&self, function: &str) -> Vec<Value> {
+        self.aws.receive_all(&self.queues[function]).await
     }
 
     /// Sends a webhook to its function, and takes what is on the queue because of it.
-    pub(crate) async fn accepted(&mut self, function: &str, sent: &Sent) -> Value {
+    pub(crate) async fn accepted(&mut self, function: &str, sent: &SignedWebhook) -> Value {
         assert_eq!(self.post(function, sent).await, 200, "{function}\n{}", self.runtime.output());
-        let mut messages = self.take(function).await;
+        let mut messages = self.receive_all(function).await;
         assert_eq!(messages.len(), 1, "{function}");
         messages.remove(0)
     }
@@ -245,8 +245,8 @@ impl Deployment {
 
     /// What the gateway tells goes through the function for it: in by the HTTP door, over the queue, each message settled and then delivered
     /// again until it was dealt with so many times. How many notifications there were.
-    pub(crate) async fn hear(&mut self, peers: &Peers, deliveries: usize) -> usize {
-        let told = House::take_notifications(peers.adyen.as_ref());
+    pub(crate) async fn deliver_notifications(&mut self, peers: &Upstreams, deliveries: usize) -> usize {
+        let told = SimulatedGateway::take_notifications(peers.adyen.as_ref());
         for posted in &told {
             let signature = posted.headers.get("hmacsignature").map_or("", |signature| signature.to_str().unwrap());
             let headers = [("content-type", "application/json"), ("hmacsignature", signature)];
@@ -256,7 +256,7 @@ impl Deployment {
             let answer = self.runtime.post(NOTIFICATION, "/gateways/adyen/notifications", headers, body).await;
             assert_eq!((answer.status.as_u16(), answer.body.as_ref()), (200, b"[accepted]".as_slice()), "{}", self.runtime.output());
         }
-        let messages = self.take(NOTIFICATION).await;
+        let messages = self.receive_all(NOTIFICATION).await;
         // One can wait for what another of them tells.
         let mut lying = messages.clone();
         for _ in &messages {
@@ -292,21 +292,21 @@ impl Deployment {
     }
 
     /// The states of all payments in the journal.
-    pub(crate) async fn states(&self) -> Vec<String> {
+    pub(crate) async fn payment_states(&self) -> Vec<String> {
         let payments = self.aws.journal("payment").await;
         payments.iter().map(|payment| payment["state"].as_str().unwrap().to_owned()).collect()
     }
 
     /// No function wrote anything that does not belong in a log.
-    pub(crate) fn assert_discreet(&self) {
+    pub(crate) fn assert_no_secrets_logged(&self) {
         let output = self.runtime.output();
-        for secret in SECRETS {
+        for secret in FORBIDDEN_IN_LOGS {
             assert!(!output.contains(secret), "{secret} is in the log");
         }
     }
 }
 
-/// `refundPayment` for `refund-payment`.
+/// `refundPayment` for `process-payment`.
 fn topic(function: &str) -> String {
     let name = camel_case(function);
     name[..1].to_lowercase() + &name[1..]

@@ -6,17 +6,17 @@ use serde_json::json;
 
 use crate::enabled;
 use crate::support::aws::{Aws, sqs_event};
-use crate::support::runtime::{Emulated, Runtime};
+use crate::support::runtime::{EmulatedFunction, EmulatedRuntime};
 
-const STAND_IN: &str = env!("CARGO_BIN_EXE_constant-answer");
+const BASELINE_FUNCTION: &str = env!("CARGO_BIN_EXE_constant-answer");
 
 #[tokio::test]
 async fn an_attached_binary_answers_http_and_invocations() {
     if !enabled("an_attached_binary_answers_http_and_invocations") {
         return;
     }
-    let mut runtime = Runtime::start().await;
-    runtime.attach("constant-answer", Path::new(STAND_IN), &[]);
+    let mut runtime = EmulatedRuntime::start().await;
+    runtime.attach("constant-answer", Path::new(BASELINE_FUNCTION), &[]);
     let answer = runtime.post("constant-answer", "/webhooks/key/name", &[("content-type", "application/json")], "{}").await;
     assert_eq!((answer.status.as_u16(), answer.json().unwrap()), (200, json!({ "path": "/webhooks/key/name" })));
     assert_eq!(runtime.invoke("constant-answer", &json!({ "rawPath": "/x" })).await["body"], "{\"path\":\"/x\"}");
@@ -27,9 +27,9 @@ async fn a_binary_that_was_killed_is_followed_by_another_one() {
     if !enabled("a_binary_that_was_killed_is_followed_by_another_one") {
         return;
     }
-    let mut runtime = Runtime::start().await;
+    let mut runtime = EmulatedRuntime::start().await;
     for round in 0..3 {
-        runtime.attach("constant-answer", Path::new(STAND_IN), &[]);
+        runtime.attach("constant-answer", Path::new(BASELINE_FUNCTION), &[]);
         assert_eq!(runtime.invoke("constant-answer", &json!({ "rawPath": "/x" })).await["statusCode"], 200, "round {round}");
         runtime.kill("constant-answer");
     }
@@ -41,24 +41,24 @@ async fn the_emulator_stops_a_function_at_its_timeout_and_starts_it_again() {
         return;
     }
     let wait = [("CONSTANT_ANSWER_WAIT_MS", "5000".to_owned())];
-    let mut slow = Emulated::start("constant-answer", Path::new(STAND_IN), &wait, 1).await;
+    let mut slow = EmulatedFunction::start("constant-answer", Path::new(BASELINE_FUNCTION), &wait, 1).await;
     assert!(slow.invoke(&json!({})).await.contains("timed out after 1.00 seconds"));
     assert!(slow.invoke(&json!({})).await.contains("timed out after 1.00 seconds"), "the function came back and was stopped again");
 }
 
 #[tokio::test]
-async fn what_is_put_on_an_emulated_queue_is_taken_off_it_once() {
-    if !enabled("what_is_put_on_an_emulated_queue_is_taken_off_it_once") {
+async fn a_message_on_an_emulated_queue_is_received_once() {
+    if !enabled("a_message_on_an_emulated_queue_is_received_once") {
         return;
     }
     let aws = Aws::prepare().await;
     let queue = aws.create_queue().await;
     aws.call("sqs", "AmazonSQS.SendMessage", &json!({ "QueueUrl": queue, "MessageBody": "hello" })).await;
-    let messages = aws.take(&queue).await;
+    let messages = aws.receive_all(&queue).await;
     assert_eq!(messages.len(), 1);
     let event = sqs_event(&messages[0]);
     assert_eq!(event["Records"][0]["body"], "hello");
     assert_eq!(event["Records"][0]["attributes"]["ApproximateReceiveCount"], "1");
-    assert!(aws.take(&queue).await.is_empty());
+    assert!(aws.receive_all(&queue).await.is_empty());
     assert_eq!(aws.documents().await, 0, "a new journal is empty");
 }

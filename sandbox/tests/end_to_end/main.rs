@@ -28,12 +28,12 @@
 mod support {
     pub(crate) mod aws;
     pub(crate) mod files;
-    pub(crate) mod peers;
     pub(crate) mod process;
+    pub(crate) mod recording_proxy;
     pub(crate) mod runtime;
     #[expect(dead_code, reason = "other tests read more of it")]
     pub(crate) mod template;
-    pub(crate) mod wire;
+    pub(crate) mod upstreams;
 }
 
 mod billing;
@@ -41,16 +41,16 @@ mod capture;
 mod clean_up;
 mod deployment;
 mod details;
-mod doors;
 mod embedded;
 mod emulators;
+mod ingress;
 mod page;
 mod purchase;
+mod reconciliation_runs;
 mod redirect;
 mod refund;
 mod roles;
-mod rounds;
-mod time;
+mod timeouts;
 
 /// The functions of the billing webhooks.
 pub(crate) const BILLING: [&str; 3] =
@@ -61,7 +61,7 @@ pub(crate) const WEBHOOKS: [&str; 6] = [BILLING[0], BILLING[1], BILLING[2], clea
 pub(crate) const NOTIFICATION: &str = "gateway-notification";
 
 /// The function that a schedule starts.
-pub(crate) const ROUNDS: &str = "reconciliation";
+pub(crate) const RECONCILIATION: &str = "reconciliation";
 
 /// Whether to run; says so if not.
 pub(crate) fn enabled(test: &str) -> bool {

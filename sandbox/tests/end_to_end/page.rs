@@ -3,12 +3,12 @@
 use std::time::Duration;
 
 use connector::clock::{Clock as _, SystemClock};
-use sandbox::stage::id;
+use sandbox::testkit::harness::id;
 use serde_json::{Value, json};
 
 use crate::deployment::{Deployment, event};
-use crate::support::peers::Peers;
-use crate::support::process::until;
+use crate::support::process::wait_for;
+use crate::support::upstreams::Upstreams;
 
 /// A card of Adyen's test list that asks for authentication at the bank.
 pub(crate) const REDIRECTING: &str = "test_4917610000000000";
@@ -17,12 +17,12 @@ pub(crate) const NATIVE: &str = "test_5201281505129736";
 
 /// An answer to a page.
 #[derive(Clone, Debug, PartialEq)]
-pub(crate) struct Told {
+pub(crate) struct PageResponse {
     pub(crate) status: u16,
     pub(crate) body: Value,
 }
 
-impl Told {
+impl PageResponse {
     /// Status and code of a refusal.
     pub(crate) fn code(&self) -> (u16, &str) {
         (self.status, self.body["code"].as_str().unwrap_or("none"))
@@ -37,27 +37,27 @@ impl Told {
 }
 
 /// A request of a page.
-struct Call {
+struct PageRequest {
     path: String,
     headers: [(&'static str, String); 3],
     body: String,
 }
 
 /// The page of one function, used by the customer of the sample events.
-pub(crate) struct Page {
+pub(crate) struct CheckoutPage {
     function: &'static str,
     token: String,
 }
 
-impl Page {
+impl CheckoutPage {
     /// The customer is logged in.
-    pub(crate) fn of(function: &'static str, peers: &Peers) -> Self {
+    pub(crate) fn for_customer(function: &'static str, peers: &Upstreams) -> Self {
         let tomorrow = SystemClock.now().after(Duration::from_secs(86_400));
-        Self { function, token: peers.cleeng.token_until(&id("123321123"), tomorrow) }
+        Self { function, token: peers.cleeng.customer_token_until(&id("123321123"), tomorrow) }
     }
 
     /// The same with the token of the sample event, which no Cleeng has signed.
-    pub(crate) fn forged(function: &'static str) -> Self {
+    pub(crate) fn with_unsigned_token(function: &'static str) -> Self {
         let event = event(function, "http.json");
         let bearer = event["headers"]["authorization"].as_str().unwrap();
         Self { function, token: bearer.strip_prefix("Bearer ").unwrap().to_owned() }
@@ -69,31 +69,31 @@ impl Page {
     }
 
     /// Makes the sample call of this file, with a changed body.
-    pub(crate) async fn call(&self, deployment: &mut Deployment, file: &str, change: impl FnOnce(&mut Value)) -> Told {
-        let Call { path, headers, body } = self.prepare(file, change);
+    pub(crate) async fn call(&self, deployment: &mut Deployment, file: &str, change: impl FnOnce(&mut Value)) -> PageResponse {
+        let PageRequest { path, headers, body } = self.prepare(file, change);
         let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
         let answer = deployment.runtime.post(self.function, &path, &headers, &body).await;
-        Told { status: answer.status.as_u16(), body: answer.json().unwrap_or(Value::Null) }
+        PageResponse { status: answer.status.as_u16(), body: answer.json().unwrap_or(Value::Null) }
     }
 
-    /// The customer presses the button, and the function dies of it.
+    /// The customer presses the button, and the function crashes of it.
     pub(crate) async fn start_and_kill(&self, deployment: &mut Deployment) {
-        let Call { path, headers, body } = self.prepare("http.json", |_| {});
+        let PageRequest { path, headers, body } = self.prepare("http.json", |_| {});
         let headers = headers.each_ref().map(|(name, value)| (*name, value.as_str()));
-        deployment.runtime.post_dying(self.function, &path, &headers, &body).await;
+        deployment.runtime.post_until_killed(self.function, &path, &headers, &body).await;
     }
 
     /// Asks again as a page does, until something else than "not yet" or "not now" comes.
-    pub(crate) async fn start_until_told(&self, deployment: &mut Deployment) -> Told {
+    pub(crate) async fn start_until_final(&self, deployment: &mut Deployment) -> PageResponse {
         let deployment = tokio::sync::Mutex::new(deployment);
-        until("the page to be told", || async {
+        wait_for("the page to be told", || async {
             let told = self.start(&mut **deployment.lock().await).await;
             (!matches!(told.status, 202 | 503)).then_some(told)
         })
         .await
     }
 
-    fn prepare(&self, file: &str, change: impl FnOnce(&mut Value)) -> Call {
+    fn prepare(&self, file: &str, change: impl FnOnce(&mut Value)) -> PageRequest {
         let event = event(self.function, file);
         let mut body: Value = serde_json::from_str(event["body"].as_str().unwrap()).unwrap();
         change(&mut body);
@@ -103,26 +103,26 @@ impl Page {
             ("origin", text(&event["headers"]["origin"])),
             ("authorization", self.bearer()),
         ];
-        Call { path: text(&event["rawPath"]), headers, body: body.to_string() }
+        PageRequest { path: text(&event["rawPath"]), headers, body: body.to_string() }
     }
 
     /// The customer presses the button.
-    pub(crate) async fn start(&self, deployment: &mut Deployment) -> Told {
+    pub(crate) async fn start(&self, deployment: &mut Deployment) -> PageResponse {
         self.call(deployment, "http.json", |_| {}).await
     }
 
     /// The same with another card.
-    pub(crate) async fn start_with(&self, deployment: &mut Deployment, name: &str, value: &str) -> Told {
+    pub(crate) async fn start_with(&self, deployment: &mut Deployment, name: &str, value: &str) -> PageResponse {
         self.call(deployment, "http.json", |body| body["paymentMethod"][name] = json!(value)).await
     }
 
     /// The customer is back from his bank.
-    pub(crate) async fn finalize(&self, deployment: &mut Deployment, redirect_result: &str) -> Told {
+    pub(crate) async fn finalize(&self, deployment: &mut Deployment, redirect_result: &str) -> PageResponse {
         self.call(deployment, "finalize.json", |body| body["details"]["redirectResult"] = json!(redirect_result)).await
     }
 
     /// The customer's browser has done what this answer asks for.
-    pub(crate) async fn authenticate(&self, deployment: &mut Deployment, asked: &Told) -> Told {
+    pub(crate) async fn authenticate(&self, deployment: &mut Deployment, asked: &PageResponse) -> PageResponse {
         let result = &asked.body["responseData"]["action"]["token"];
         self.call(deployment, "finalize.json", |body| body["details"] = json!({ "threeDSResult": result })).await
     }

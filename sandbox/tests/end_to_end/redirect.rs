@@ -2,25 +2,25 @@
 
 use connector::cleeng::PaymentStatus;
 use connector::http::Method;
-use sandbox::house::House as _;
+use sandbox::simulators::simulated_gateway::SimulatedGateway as _;
 use serde_json::{Value, json};
 
 use crate::deployment::{Deployment, ORIGIN, event};
-use crate::page::{Page, REDIRECTING};
-use crate::support::peers::Peers;
+use crate::page::{CheckoutPage, REDIRECTING};
+use crate::support::upstreams::Upstreams;
 use crate::{NOTIFICATION, details, enabled, purchase};
 
 /// A function with a page of the redirect style.
-struct Shop {
+struct RedirectCheckout {
     function: &'static str,
-    peers: Peers,
+    peers: Upstreams,
     deployment: Deployment,
 }
 
-impl Shop {
-    async fn of(function: &'static str) -> Self {
-        let peers = Peers::today().await;
-        let mut deployment = Deployment::beside(&peers).await;
+impl RedirectCheckout {
+    async fn deploy(function: &'static str) -> Self {
+        let peers = Upstreams::start_now().await;
+        let mut deployment = Deployment::with_upstreams(&peers).await;
         deployment.deploy(function).await;
         Self { function, peers, deployment }
     }
@@ -28,7 +28,7 @@ impl Shop {
     /// The page's call, whose customer has a card that asks for authentication at the bank. Status and body.
     async fn start(&mut self) -> (u64, Value) {
         let mut call = event(self.function, "tokens.json");
-        call["headers"]["authorization"] = json!(Page::of(self.function, &self.peers).bearer());
+        call["headers"]["authorization"] = json!(CheckoutPage::for_customer(self.function, &self.peers).bearer());
         let mut body: Value = serde_json::from_str(call["body"].as_str().unwrap()).unwrap();
         body["paymentMethod"]["encryptedCardNumber"] = json!(REDIRECTING);
         call["body"] = json!(body.to_string());
@@ -44,8 +44,8 @@ impl Shop {
     }
 
     /// The customer does what the gateway's page asks, or gives up; where it sends him.
-    fn leave(&self, page: &str, agrees: bool) -> String {
-        self.peers.adyen.leave(page, agrees).unwrap()
+    fn leave_gateway_page(&self, page: &str, agrees: bool) -> String {
+        self.peers.adyen.complete_redirect(page, agrees).unwrap()
     }
 
     /// His browser follows the address; where it is sent on to.
@@ -60,13 +60,13 @@ impl Shop {
         answer["headers"]["location"].as_str().unwrap().to_owned()
     }
 
-    fn writes(&self, to_cleeng: &str) -> (usize, usize) {
-        let road = &self.peers.road;
-        (road.reached("adyen", &Method::POST, "/payments/details"), road.reached("cleeng", &Method::POST, to_cleeng))
+    fn write_counts(&self, to_cleeng: &str) -> (usize, usize) {
+        let road = &self.peers.network;
+        (road.delivered_count("adyen", &Method::POST, "/payments/details"), road.delivered_count("cleeng", &Method::POST, to_cleeng))
     }
 
-    fn assert_discreet(&self) {
-        self.deployment.assert_discreet();
+    fn assert_no_secrets_logged(&self) {
+        self.deployment.assert_no_secrets_logged();
         assert!(!self.deployment.runtime.output().contains(ORIGIN), "an address of the page is in the log");
     }
 }
@@ -76,97 +76,97 @@ fn at(place: &str) -> String {
 }
 
 #[tokio::test]
-async fn an_order_is_paid_by_a_customer_who_goes_and_comes_back_however_often_he_reloads() {
-    if !enabled("an_order_is_paid_by_a_customer_who_goes_and_comes_back_however_often_he_reloads") {
+async fn an_order_is_paid_once_by_redirect_and_repeated_returns() {
+    if !enabled("an_order_is_paid_once_by_redirect_and_repeated_returns") {
         return;
     }
-    let mut shop = Shop::of(purchase::FUNCTION).await;
+    let mut shop = RedirectCheckout::deploy(purchase::FUNCTION).await;
     let page = shop.redirect_url().await;
     shop.deployment.restart(purchase::FUNCTION);
     assert_eq!(shop.redirect_url().await, page, "the same click");
-    let back = shop.leave(&page, true);
+    let back = shop.leave_gateway_page(&page, true);
     for _ in 0..3 {
         assert_eq!(shop.follow("return.json", &back).await, at("thankyou"));
         shop.deployment.restart(purchase::FUNCTION);
     }
     assert_eq!(shop.redirect_url().await, at("thankyou"));
-    assert_eq!((shop.writes("/payments"), shop.peers.statuses()), ((1, 1), vec![PaymentStatus::Captured]));
+    assert_eq!((shop.write_counts("/payments"), shop.peers.statuses()), ((1, 1), vec![PaymentStatus::Captured]));
     assert_eq!(shop.peers.adyen.total_captured("USD"), 999);
     shop.peers.assert_balanced();
-    shop.assert_discreet();
+    shop.assert_no_secrets_logged();
 }
 
 #[tokio::test]
-async fn a_customer_who_gave_up_pays_at_his_next_try() {
-    if !enabled("a_customer_who_gave_up_pays_at_his_next_try") {
+async fn a_customer_who_cancelled_pays_at_the_next_try() {
+    if !enabled("a_customer_who_cancelled_pays_at_the_next_try") {
         return;
     }
-    let mut shop = Shop::of(purchase::FUNCTION).await;
+    let mut shop = RedirectCheckout::deploy(purchase::FUNCTION).await;
     let first = shop.redirect_url().await;
-    let given_up = shop.leave(&first, false);
+    let given_up = shop.leave_gateway_page(&first, false);
     assert_eq!(shop.follow("return.json", &given_up).await, at("offer"));
     let second = shop.redirect_url().await;
     assert_ne!(first, second);
     // The other way to give up: by an address of its own.
-    let cancel = shop.leave(&second, true).replace("/return/", "/cancel/");
+    let cancel = shop.leave_gateway_page(&second, true).replace("/return/", "/cancel/");
     assert_eq!(shop.follow("cancel.json", cancel.split_once('?').unwrap().0).await, at("offer"));
     shop.deployment.restart(purchase::FUNCTION);
     let third = shop.redirect_url().await;
     assert_ne!(second, third);
-    let back = shop.leave(&third, true);
+    let back = shop.leave_gateway_page(&third, true);
     assert_eq!(shop.follow("return.json", &back).await, at("thankyou"));
     assert_eq!(shop.peers.statuses().iter().filter(|status| **status == PaymentStatus::Captured).count(), 1);
-    shop.assert_discreet();
+    shop.assert_no_secrets_logged();
 }
 
 #[tokio::test]
-async fn a_customer_who_is_finished_by_the_gateways_word_is_sent_on_when_he_comes_after_all() {
-    if !enabled("a_customer_who_is_finished_by_the_gateways_word_is_sent_on_when_he_comes_after_all") {
+async fn a_customer_whose_payment_was_settled_by_notification_is_redirected_on_return() {
+    if !enabled("a_customer_whose_payment_was_settled_by_notification_is_redirected_on_return") {
         return;
     }
-    let mut shop = Shop::of(purchase::FUNCTION).await;
+    let mut shop = RedirectCheckout::deploy(purchase::FUNCTION).await;
     shop.deployment.deploy(NOTIFICATION).await;
     let page = shop.redirect_url().await;
-    let back = shop.leave(&page, true);
-    assert_eq!(shop.deployment.hear(&shop.peers, 2).await, 2);
+    let back = shop.leave_gateway_page(&page, true);
+    assert_eq!(shop.deployment.deliver_notifications(&shop.peers, 2).await, 2);
     assert_eq!(shop.peers.statuses(), [PaymentStatus::Captured]);
     assert_eq!(shop.follow("return.json", &back).await, at("thankyou"));
-    assert_eq!((shop.writes("/payments"), shop.peers.adyen.total_captured("USD")), ((0, 1), 999));
+    assert_eq!((shop.write_counts("/payments"), shop.peers.adyen.total_captured("USD")), ((0, 1), 999));
     shop.peers.assert_balanced();
 }
 
 #[tokio::test]
-async fn details_are_stored_by_a_customer_who_goes_and_comes_back() {
-    if !enabled("details_are_stored_by_a_customer_who_goes_and_comes_back") {
+async fn details_are_stored_by_redirect_and_return() {
+    if !enabled("details_are_stored_by_redirect_and_return") {
         return;
     }
-    let mut shop = Shop::of(details::FUNCTION).await;
+    let mut shop = RedirectCheckout::deploy(details::FUNCTION).await;
     let page = shop.redirect_url().await;
-    let back = shop.leave(&page, true);
+    let back = shop.leave_gateway_page(&page, true);
     for _ in 0..2 {
         shop.deployment.restart(details::FUNCTION);
         assert_eq!(shop.follow("return.json", &back).await, at("thankyou"));
     }
-    assert_eq!(shop.writes("/payment_details"), (1, 1));
-    let stored = shop.peers.cleeng.details_of(&sandbox::stage::id("123321123"));
+    assert_eq!(shop.write_counts("/payment_details"), (1, 1));
+    let stored = shop.peers.cleeng.details_of(&sandbox::testkit::harness::id("123321123"));
     assert_eq!(stored.iter().filter(|details| details.active).count(), 1);
     assert_eq!(stored.len(), 2, "beside those of the sample subscriber");
     shop.peers.assert_balanced();
-    shop.assert_discreet();
+    shop.assert_no_secrets_logged();
 }
 
 #[tokio::test]
-async fn a_way_back_that_nobody_was_given_and_a_forged_token_lead_nowhere() {
-    if !enabled("a_way_back_that_nobody_was_given_and_a_forged_token_lead_nowhere") {
+async fn a_return_address_that_was_not_issued_and_a_forged_token_are_refused() {
+    if !enabled("a_return_address_that_was_not_issued_and_a_forged_token_are_refused") {
         return;
     }
-    let mut shop = Shop::of(purchase::FUNCTION).await;
+    let mut shop = RedirectCheckout::deploy(purchase::FUNCTION).await;
     for file in ["return.json", "cancel.json"] {
         let answer = shop.deployment.runtime.invoke(purchase::FUNCTION, &event(purchase::FUNCTION, file)).await;
         assert_eq!((&answer["statusCode"], &answer["headers"]["location"]), (&json!(404), &Value::Null), "{file}: {answer}");
     }
     let forged = shop.deployment.runtime.invoke(purchase::FUNCTION, &event(purchase::FUNCTION, "tokens.json")).await;
     assert_eq!(forged["statusCode"], 401, "{forged}");
-    assert_eq!((shop.writes("/payments"), shop.deployment.aws.documents().await), ((0, 0), 0));
-    shop.assert_discreet();
+    assert_eq!((shop.write_counts("/payments"), shop.deployment.aws.documents().await), ((0, 0), 0));
+    shop.assert_no_secrets_logged();
 }

@@ -4,13 +4,13 @@ use std::collections::BTreeSet;
 
 use connector::cleeng::{PaymentOperation, PaymentStatus};
 
-use crate::deployment::{Deployment, QUARANTINE, event, sample};
-use crate::page::Page;
+use crate::deployment::{Deployment, QUARANTINE, event, sample_webhook};
+use crate::page::CheckoutPage;
 use crate::support::files::camel_case;
-use crate::support::peers::Peers;
+use crate::support::recording_proxy::RecordingProxy;
 use crate::support::template::section;
-use crate::support::wire::Wire;
-use crate::{BILLING, NOTIFICATION, ROUNDS, WEBHOOKS, capture, clean_up, details, enabled, purchase, refund};
+use crate::support::upstreams::Upstreams;
+use crate::{BILLING, NOTIFICATION, RECONCILIATION, WEBHOOKS, capture, clean_up, details, enabled, purchase, refund};
 
 /// Called by Lambda's own poller, with the function's role (Lambda, "Using Lambda with Amazon SQS": execution role permissions).
 const POLLER: [&str; 3] = ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:GetQueueAttributes"];
@@ -20,7 +20,7 @@ const LOGGING: [&str; 2] = ["logs:CreateLogStream", "logs:PutLogEvents"];
 const TRACING: [&str; 2] = ["xray:PutTraceSegments", "xray:PutTelemetryRecords"];
 
 /// The actions of a function's role in the template, without those that others than the function call.
-fn allowed(function: &str) -> BTreeSet<String> {
+fn allowed_actions(function: &str) -> BTreeSet<String> {
     let role = &section("Resources")[&format!("{}Role", camel_case(function))];
     let others = |action: &String| [&POLLER[..], &LOGGING, &TRACING].concat().contains(&action.as_str());
     let actions = role.items("Action").into_iter().filter(|action| action != "sts:AssumeRole" && !others(action));
@@ -28,71 +28,73 @@ fn allowed(function: &str) -> BTreeSet<String> {
 }
 
 /// Lets a function do everything that it can do, and returns the actions of its calls.
-async fn called(function: &'static str) -> BTreeSet<String> {
-    let peers = if [purchase::FUNCTION, details::FUNCTION].contains(&function) { Peers::today().await } else { Peers::start(0).await };
+async fn called_actions(function: &'static str) -> BTreeSet<String> {
+    let peers =
+        if [purchase::FUNCTION, details::FUNCTION].contains(&function) { Upstreams::start_now().await } else { Upstreams::start(0).await };
     if function == refund::FUNCTION {
-        peers.made_before("1536331075", "123456788", "D2RGHBT7PGNG5S82", PaymentOperation::Recurring, PaymentStatus::Captured);
+        peers.seed_earlier_payment("1536331075", "123456788", "D2RGHBT7PGNG5S82", PaymentOperation::Recurring, PaymentStatus::Captured);
     }
-    let mut deployment = Deployment::beside(&peers).await;
-    let (moto, dynamodb) = (Wire::tap(&deployment.aws.moto).await, Wire::tap(&deployment.aws.dynamodb).await);
-    if [BILLING[1], BILLING[2], NOTIFICATION, ROUNDS].contains(&function) {
+    let mut deployment = Deployment::with_upstreams(&peers).await;
+    let (moto, dynamodb) = (RecordingProxy::start(&deployment.aws.moto).await, RecordingProxy::start(&deployment.aws.dynamodb).await);
+    if [BILLING[1], BILLING[2], NOTIFICATION, RECONCILIATION].contains(&function) {
         deployment.deploy(BILLING[0]).await;
-        crate::billing::live_through(&mut deployment, BILLING[0], 1).await;
+        crate::billing::deliver_sample(&mut deployment, BILLING[0], 1).await;
     }
-    if [NOTIFICATION, ROUNDS].contains(&function) {
+    if [NOTIFICATION, RECONCILIATION].contains(&function) {
         deployment.deploy(BILLING[1]).await;
-        let message = deployment.accepted(BILLING[1], &sample(BILLING[1])).await;
+        let message = deployment.accepted(BILLING[1], &sample_webhook(BILLING[1])).await;
         assert!(!deployment.deliver(BILLING[1], &message).await, "it waits for the gateway's word");
     }
-    deployment.tap(function, &moto.url, &dynamodb.url);
+    deployment.redirect_services(function, &moto.url, &dynamodb.url);
     deployment.deploy(function).await;
     if WEBHOOKS.contains(&function) {
-        let mut forged = sample(function);
+        let mut forged = sample_webhook(function);
         forged.signature = "0".repeat(64);
         assert_eq!(deployment.post(function, &forged).await, 401);
         // The upstreams are away: the message is put off. Then they are back.
-        deployment.turn_away(function);
-        let message = deployment.accepted(function, &sample(function)).await;
+        deployment.restart_without_upstreams(function);
+        let message = deployment.accepted(function, &sample_webhook(function)).await;
         assert!(!deployment.deliver(function, &message).await, "{function}");
-        deployment.turn_to(&peers);
+        deployment.switch_upstreams(&peers);
         deployment.restart(function);
         deployment.deliver(function, &message).await;
     } else if function == NOTIFICATION {
-        assert!(deployment.hear(&peers, 2).await > 0);
+        assert!(deployment.deliver_notifications(&peers, 2).await > 0);
         let early =
             peers.adyen.notification("CAPTURE", true, "0URS000000000001", "0URS000000000002", "clg-00112233-4455-8677-8899-aabbccddeeff");
         assert_eq!(deployment.notify("/gateways/adyen/notifications", &early).await.status.as_u16(), 200);
-        let lying = deployment.take(NOTIFICATION).await;
+        let lying = deployment.receive_all(NOTIFICATION).await;
         assert!(!deployment.deliver(NOTIFICATION, &lying[0]).await, "it is put off");
-    } else if function == ROUNDS {
+    } else if function == RECONCILIATION {
         deployment.make_due().await;
-        deployment.runtime.invoke(ROUNDS, &event(ROUNDS, "schedule.json")).await;
-        let mut forged = sample(BILLING[0]);
+        deployment.runtime.invoke(RECONCILIATION, &event(RECONCILIATION, "schedule.json")).await;
+        let mut forged = sample_webhook(BILLING[0]);
         forged.signature = "0".repeat(64);
         assert_eq!(deployment.post(BILLING[0], &forged).await, 401);
-        let kept = deployment.take(QUARANTINE).await;
-        assert!(!deployment.deliver(ROUNDS, &kept[0]).await, "it does not verify, and is put off");
+        let kept = deployment.receive_all(QUARANTINE).await;
+        assert!(!deployment.deliver(RECONCILIATION, &kept[0]).await, "it does not verify, and is put off");
     } else {
-        let page = Page::of(function, &peers);
+        let page = CheckoutPage::for_customer(function, &peers);
         page.start(&mut deployment).await;
     }
     moto.actions().union(&dynamodb.actions()).cloned().collect()
 }
 
 #[tokio::test]
-async fn a_function_calls_only_what_its_role_may_and_no_role_may_what_nobody_calls() {
-    if !enabled("a_function_calls_only_what_its_role_may_and_no_role_may_what_nobody_calls") {
+async fn a_function_calls_exactly_what_its_role_allows() {
+    if !enabled("a_function_calls_exactly_what_its_role_allows") {
         return;
     }
-    let functions = [BILLING[0], BILLING[1], BILLING[2], clean_up::FUNCTION, refund::FUNCTION, capture::FUNCTION, NOTIFICATION, ROUNDS];
+    let functions =
+        [BILLING[0], BILLING[1], BILLING[2], clean_up::FUNCTION, refund::FUNCTION, capture::FUNCTION, NOTIFICATION, RECONCILIATION];
     for function in functions.into_iter().chain([purchase::FUNCTION, details::FUNCTION]) {
-        let (called, allowed) = (called(function).await, allowed(function));
+        let (called, allowed) = (called_actions(function).await, allowed_actions(function));
         let forbidden: Vec<_> = called.difference(&allowed).collect();
         assert!(forbidden.is_empty(), "{function} calls what its role may not: {forbidden:?}");
-        let unused: Vec<_> = allowed.difference(&called).filter(|action| !SELDOM.contains(&action.as_str())).collect();
+        let unused: Vec<_> = allowed.difference(&called).filter(|action| !READ_ALTERNATIVES.contains(&action.as_str())).collect();
         assert!(unused.is_empty(), "{function} never calls {unused:?}");
     }
 }
 
 /// How many documents are read at once decides which of the two is called.
-const SELDOM: [&str; 2] = ["dynamodb:GetItem", "dynamodb:BatchGetItem"];
+const READ_ALTERNATIVES: [&str; 2] = ["dynamodb:GetItem", "dynamodb:BatchGetItem"];

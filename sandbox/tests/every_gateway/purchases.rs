@@ -1,170 +1,170 @@
 //! The customer at the page: first purchases, free starts, storing of details, customers who leave.
 
+use connector::checkout::expire_purchase;
+use connector::checkout::order::order_key;
 use connector::cleeng::PaymentStatus;
 use connector::clock::Clock as _;
-use connector::flow::Verdict;
+use connector::flow::Disposition;
 use connector::gateway::GatewayName;
-use connector::purchase::expire_purchase;
-use connector::purchase::order::order_key;
-use sandbox::house::{Entry, LedgerEntry};
-use sandbox::stage::{OFFER, ORIGIN, Stage, id};
+use sandbox::simulators::simulated_gateway::{EnteredDetails, LedgerEntry};
+use sandbox::testkit::harness::{OFFER, SHOP_ORIGIN, TestEnvironment, id};
 
-use crate::scenes::{Buyer, HOUR, agreed, assert_balanced, assert_paid_once, is_paid, stage, statuses, usd};
+use crate::scenarios::{Buyer, HOUR, approved_entries, assert_balanced, assert_paid_once, environment, is_paid, statuses, usd};
 
 pub(crate) async fn a_purchase_is_paid_once_and_stores_details_that_renew(gateway: GatewayName) {
-    for entry in [Entry::Good, Entry::Asked] {
-        let stage = stage();
-        let buyer = Buyer::new(&stage, gateway);
-        let paid = buyer.pay(&stage, entry, 1).await;
+    for entry in [EnteredDetails::Frictionless, EnteredDetails::ActionRequired] {
+        let env = environment();
+        let buyer = Buyer::new(&env, gateway);
+        let paid = buyer.pay_until_final(&env, entry, 1).await;
         assert!(is_paid(&paid), "{}", paid.body);
         // A reload and a second click get the same answer.
-        assert_eq!(buyer.start(&stage, entry, 1).await, paid);
-        stage.run_until_quiet().await;
-        assert_paid_once(&stage, &buyer, "paid");
+        assert_eq!(buyer.start(&env, entry, 1).await, paid);
+        env.run_until_idle().await;
+        assert_paid_once(&env, &buyer, "paid");
     }
 }
 
-pub(crate) async fn a_refused_purchase_is_told_and_other_details_pay(gateway: GatewayName) {
-    let stage = stage();
-    let buyer = Buyer::new(&stage, gateway);
-    let refused = buyer.pay(&stage, Entry::Refused, 1).await;
+pub(crate) async fn a_refused_purchase_is_reported_and_other_details_pay(gateway: GatewayName) {
+    let env = environment();
+    let buyer = Buyer::new(&env, gateway);
+    let refused = buyer.pay_until_final(&env, EnteredDetails::Declined, 1).await;
     assert_eq!(refused.status, 422, "{}", refused.body);
-    assert_eq!(statuses(&stage), [PaymentStatus::Rejected]);
-    assert!(is_paid(&buyer.pay(&stage, Entry::Good, 2).await));
-    stage.run_until_quiet().await;
-    assert_paid_once(&stage, &buyer, "other details");
+    assert_eq!(statuses(&env), [PaymentStatus::Rejected]);
+    assert!(is_paid(&buyer.pay_until_final(&env, EnteredDetails::Frictionless, 2).await));
+    env.run_until_idle().await;
+    assert_paid_once(&env, &buyer, "other details");
 }
 
 /// The customer agrees at his bank and is not seen again.
-async fn agrees_and_leaves(stage: &Stage, buyer: &Buyer, number: u32) -> serde_json::Value {
-    let reply = buyer.start(stage, Entry::Asked, number).await;
-    buyer.does(stage, &reply).unwrap_or_else(|| panic!("nothing is asked of the customer: {}", reply.body))
+async fn approve_and_leave(env: &TestEnvironment, buyer: &Buyer, number: u32) -> serde_json::Value {
+    let reply = buyer.start(env, EnteredDetails::ActionRequired, number).await;
+    buyer.complete_action(env, &reply).unwrap_or_else(|| panic!("nothing is asked of the customer: {}", reply.body))
 }
 
-pub(crate) async fn a_customer_who_never_comes_back_is_finished_by_the_gateways_word(gateway: GatewayName) {
-    let stage = stage();
-    let buyer = Buyer::new(&stage, gateway);
-    let back = agrees_and_leaves(&stage, &buyer, 1).await;
-    stage.run_until_quiet().await;
-    assert_paid_once(&stage, &buyer, "without him");
+pub(crate) async fn a_purchase_without_a_return_is_finished_by_notification(gateway: GatewayName) {
+    let env = environment();
+    let buyer = Buyer::new(&env, gateway);
+    let back = approve_and_leave(&env, &buyer, 1).await;
+    env.run_until_idle().await;
+    assert_paid_once(&env, &buyer, "without him");
     // He comes back after all.
-    assert!(is_paid(&buyer.finalize(&stage, &back).await));
-    assert_paid_once(&stage, &buyer, "and he is back");
+    assert!(is_paid(&buyer.finalize(&env, &back).await));
+    assert_paid_once(&env, &buyer, "and he is back");
 }
 
-pub(crate) async fn a_customer_who_comes_back_while_the_gateway_tells_pays_once_wherever_they_meet(gateway: GatewayName) {
+pub(crate) async fn a_return_during_the_notification_pays_once_at_every_interleaving(gateway: GatewayName) {
     for head_start in 0..25 {
-        let stage = stage();
-        let buyer = Buyer::new(&stage, gateway);
-        let back = agrees_and_leaves(&stage, &buyer, 1).await;
+        let env = environment();
+        let buyer = Buyer::new(&env, gateway);
+        let back = approve_and_leave(&env, &buyer, 1).await;
         let customer = async {
             for _ in 0..head_start {
                 tokio::task::yield_now().await;
             }
-            buyer.finalize(&stage, &back).await
+            buyer.finalize(&env, &back).await
         };
-        let _ = tokio::join!(stage.run_until_quiet(), customer);
-        stage.clock.advance(HOUR / 10);
-        stage.run_until_quiet().await;
-        assert!(is_paid(&buyer.finalize(&stage, &back).await), "{head_start}");
-        assert_paid_once(&stage, &buyer, &format!("head start {head_start}"));
+        let _ = tokio::join!(env.run_until_idle(), customer);
+        env.clock.advance(HOUR / 10);
+        env.run_until_idle().await;
+        assert!(is_paid(&buyer.finalize(&env, &back).await), "{head_start}");
+        assert_paid_once(&env, &buyer, &format!("head start {head_start}"));
     }
 }
 
-pub(crate) async fn a_customer_who_is_sent_away_pays_once_whether_he_comes_back_or_not(gateway: GatewayName) {
+pub(crate) async fn a_redirected_customer_pays_once_with_or_without_a_return(gateway: GatewayName) {
     for comes_back in [true, false] {
-        let stage = stage();
-        let buyer = Buyer::new(&stage, gateway);
-        let told = buyer.start_away(&stage, Entry::Asked, 1).await;
+        let env = environment();
+        let buyer = Buyer::new(&env, gateway);
+        let told = buyer.start_redirect(&env, EnteredDetails::ActionRequired, 1).await;
         if told.status == 422 {
             // What this gateway asks of the customer is no redirect.
-            assert!(told.body["code"].as_str().unwrap().ends_with("0004") && agreed(&stage, gateway).is_empty(), "{}", told.body);
+            assert!(told.body["code"].as_str().unwrap().ends_with("0004") && approved_entries(&env, gateway).is_empty(), "{}", told.body);
             return;
         }
         let page = told.body["responseData"]["redirectUrl"].as_str().unwrap_or_else(|| panic!("{}", told.body));
-        let back = stage.guest(gateway).house.leave(page, true).unwrap();
+        let back = env.gateway(gateway).simulator.complete_redirect(page, true).unwrap();
         if comes_back {
-            stage.follow(&back).await;
+            env.follow_redirect(&back).await;
         }
-        stage.run_until_quiet().await;
-        assert_paid_once(&stage, &buyer, "sent away");
+        env.run_until_idle().await;
+        assert_paid_once(&env, &buyer, "sent away");
         for _ in 0..2 {
-            assert_eq!(stage.follow(&back).await.location, Some(format!("{ORIGIN}/thankyou")), "comes back: {comes_back}");
+            assert_eq!(env.follow_redirect(&back).await.location, Some(format!("{SHOP_ORIGIN}/thankyou")), "comes back: {comes_back}");
         }
-        stage.run_until_quiet().await;
-        assert_paid_once(&stage, &buyer, "and back");
+        env.run_until_idle().await;
+        assert_paid_once(&env, &buyer, "and back");
     }
 }
 
 pub(crate) async fn a_purchase_that_is_replaced_is_never_reported(gateway: GatewayName) {
-    let stage = stage();
-    let buyer = Buyer::new(&stage, gateway);
-    let first = buyer.start(&stage, Entry::Asked, 1).await;
-    assert!(is_paid(&buyer.pay(&stage, Entry::Good, 2).await));
+    let env = environment();
+    let buyer = Buyer::new(&env, gateway);
+    let first = buyer.start(&env, EnteredDetails::ActionRequired, 1).await;
+    assert!(is_paid(&buyer.pay_until_final(&env, EnteredDetails::Frictionless, 2).await));
     // The customer goes back to the first tab and agrees there as well.
-    let back = buyer.does(&stage, &first).unwrap();
-    let told = buyer.finalize(&stage, &back).await;
+    let back = buyer.complete_action(&env, &first).unwrap();
+    let told = buyer.finalize(&env, &back).await;
     assert!(is_paid(&told), "{}", told.body);
-    stage.run_until_quiet().await;
-    assert_paid_once(&stage, &buyer, "replaced");
+    env.run_until_idle().await;
+    assert_paid_once(&env, &buyer, "replaced");
 }
 
-pub(crate) async fn an_order_that_lapses_while_the_customer_is_away_holds_nothing(gateway: GatewayName) {
+pub(crate) async fn an_order_that_lapses_during_the_redirect_holds_nothing(gateway: GatewayName) {
     for agrees in [false, true] {
-        let stage = stage();
-        let buyer = Buyer::new(&stage, gateway);
-        let reply = buyer.start(&stage, Entry::Asked, 1).await;
-        let expires = stage.cleeng.orders().into_iter().find(|order| order.id == buyer.order).unwrap().expires;
-        stage.clock.advance_to(expires.after(HOUR));
-        let mut verdict = expire_purchase(&stage.world, &order_key(&buyer.order), &stage.delivery()).await;
+        let env = environment();
+        let buyer = Buyer::new(&env, gateway);
+        let reply = buyer.start(&env, EnteredDetails::ActionRequired, 1).await;
+        let expires = env.cleeng.orders().into_iter().find(|order| order.id == buyer.order).unwrap().expires;
+        env.clock.advance_to(expires.after(HOUR));
+        let mut disposition = expire_purchase(&env.flow_context, &order_key(&buyer.order), &env.delivery_received_now()).await;
         for _ in 0..20 {
-            let Verdict::Later { after, .. } = verdict else { break };
-            stage.clock.advance(after.unwrap_or(HOUR / 30));
-            verdict = expire_purchase(&stage.world, &order_key(&buyer.order), &stage.delivery()).await;
+            let Disposition::Retry { after, .. } = disposition else { break };
+            env.clock.advance(after.unwrap_or(HOUR / 30));
+            disposition = expire_purchase(&env.flow_context, &order_key(&buyer.order), &env.delivery_received_now()).await;
         }
-        assert!(matches!(verdict, Verdict::Settled(_)), "{verdict:?}");
+        assert!(matches!(disposition, Disposition::Completed(_)), "{disposition:?}");
         if agrees {
-            buyer.does(&stage, &reply).unwrap();
+            buyer.complete_action(&env, &reply).unwrap();
         }
-        stage.run_until_quiet().await;
-        let kept: Vec<_> = agreed(&stage, gateway).into_iter().filter(LedgerEntry::holds_money).collect();
-        assert_eq!((kept, statuses(&stage)), (vec![], vec![]), "agrees: {agrees}, at {}", stage.clock.now());
-        assert_balanced(&stage, "lapsed");
+        env.run_until_idle().await;
+        let kept: Vec<_> = approved_entries(&env, gateway).into_iter().filter(LedgerEntry::holds_money).collect();
+        assert_eq!((kept, statuses(&env)), (vec![], vec![]), "agrees: {agrees}, at {}", env.clock.now());
+        assert_balanced(&env, "lapsed");
     }
 }
 
 pub(crate) async fn a_free_start_stores_details_without_a_charge(gateway: GatewayName) {
-    let stage = stage();
-    let buyer = Buyer::new(&stage, gateway);
-    stage.cleeng.reprice(&buyer.order, usd(0), true);
-    let started = buyer.pay(&stage, Entry::Good, 1).await;
+    let env = environment();
+    let buyer = Buyer::new(&env, gateway);
+    env.cleeng.change_order_price(&buyer.order, usd(0), true);
+    let started = buyer.pay_until_final(&env, EnteredDetails::Frictionless, 1).await;
     assert!(is_paid(&started), "{}", started.body);
-    stage.run_until_quiet().await;
-    assert_eq!((agreed(&stage, gateway), statuses(&stage)), (vec![], vec![PaymentStatus::Captured]));
-    let details = stage.cleeng.payments()[0].details.clone().unwrap();
-    assert!(stage.guest(gateway).house.is_stored(&stage.cleeng.details(&details).unwrap().token));
-    assert_balanced(&stage, "free");
+    env.run_until_idle().await;
+    assert_eq!((approved_entries(&env, gateway), statuses(&env)), (vec![], vec![PaymentStatus::Captured]));
+    let details = env.cleeng.payments()[0].details.clone().unwrap();
+    assert!(env.gateway(gateway).simulator.has_stored_details(&env.cleeng.details(&details).unwrap().token));
+    assert_balanced(&env, "free");
 }
 
 pub(crate) async fn details_are_stored_without_a_charge_and_renew(gateway: GatewayName) {
-    for entry in [Entry::Good, Entry::Asked] {
-        let stage = stage();
-        let method = stage.guest(gateway).method;
-        let mut cast = stage.subscriber(method);
-        let customer = cast.subscriber.customer.clone();
-        let order = stage.cleeng.new_order(&customer, &id(OFFER), &id(method)).unwrap();
-        let buyer = Buyer { gateway, customer: customer.clone(), order, token: stage.cleeng.customer_token(&customer) };
-        let stored = buyer.store_patiently(&stage, entry, 1).await;
+    for entry in [EnteredDetails::Frictionless, EnteredDetails::ActionRequired] {
+        let env = environment();
+        let method = env.gateway(gateway).method;
+        let mut subscriber = env.subscriber(method);
+        let customer = subscriber.ids.customer.clone();
+        let order = env.cleeng.new_order(&customer, &id(OFFER), &id(method)).unwrap();
+        let buyer = Buyer { gateway, customer: customer.clone(), order, token: env.cleeng.customer_token(&customer) };
+        let stored = buyer.store_until_final(&env, entry, 1).await;
         let told = &stored.body["responseData"]["paymentDetails"];
         assert_eq!((stored.status.as_u16(), &told["active"]), (200, &true.into()), "{}", stored.body);
-        assert!(!stored.body.to_string().contains(&cast.token));
-        stage.run_until_quiet().await;
-        assert_eq!(agreed(&stage, gateway), []);
+        assert!(!stored.body.to_string().contains(&subscriber.token));
+        env.run_until_idle().await;
+        assert_eq!(approved_entries(&env, gateway), []);
         // The next renewal goes through the new details.
-        cast.subscriber.details = id(&told["id"].as_str().map_or_else(|| told["id"].to_string(), str::to_owned));
-        stage.clock.advance_to(cast.due.before(72 * HOUR));
-        assert_eq!(stage.play(&stage.authorisation(&cast, 72)).await, Verdict::Settled("authorised"));
-        assert_eq!(agreed(&stage, gateway).len(), 1);
-        assert_balanced(&stage, "renewed");
+        subscriber.ids.details = id(&told["id"].as_str().map_or_else(|| told["id"].to_string(), str::to_owned));
+        env.clock.advance_to(subscriber.due.before(72 * HOUR));
+        assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed("authorised"));
+        assert_eq!(approved_entries(&env, gateway).len(), 1);
+        assert_balanced(&env, "renewed");
     }
 }

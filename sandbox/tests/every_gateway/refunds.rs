@@ -1,51 +1,51 @@
 //! Money that goes back.
 
 use connector::cleeng::PaymentStatus;
-use connector::flow::Verdict;
+use connector::flow::Disposition;
 use connector::gateway::GatewayName;
 use connector::http::Method;
 use connector::metrics::Metric;
 
-use crate::scenes::{agreed, assert_balanced, authorised_and_due, charged, only_id, refund, statuses, usd};
+use crate::scenarios::{approved_entries, assert_balanced, authorised_and_due, charged, only_external_id, refund, statuses, usd};
 
-pub(crate) async fn a_whole_refund_goes_back_once(gateway: GatewayName) {
-    let (stage, _, payment) = charged(gateway).await;
+pub(crate) async fn a_full_refund_is_made_once(gateway: GatewayName) {
+    let (env, _, payment) = charged(gateway).await;
     for _ in 0..3 {
-        assert_eq!(stage.play(&refund(&stage, &payment, None, 1)).await, Verdict::Settled("refunded"));
+        assert_eq!(env.run_event(&refund(&env, &payment, None, 1)).await, Disposition::Completed("refunded"));
     }
-    assert_eq!(agreed(&stage, gateway)[0].refunded, usd(999));
-    assert_eq!(statuses(&stage), [PaymentStatus::Refunded]);
-    assert_balanced(&stage, "refunded");
+    assert_eq!(approved_entries(&env, gateway)[0].refunded, usd(999));
+    assert_eq!(statuses(&env), [PaymentStatus::Refunded]);
+    assert_balanced(&env, "refunded");
 }
 
-pub(crate) async fn refunds_in_parts_go_back_each_once_and_never_more_than_was_taken(gateway: GatewayName) {
-    let (stage, _, payment) = charged(gateway).await;
+pub(crate) async fn partial_refunds_are_made_once_each_and_never_exceed_the_captured_amount(gateway: GatewayName) {
+    let (env, _, payment) = charged(gateway).await;
     // Two equal ones with names of their own are two.
     for (number, minor, total) in [(1, 300, 300), (2, 300, 600), (2, 300, 600), (3, 399, 999)] {
-        assert_eq!(stage.play(&refund(&stage, &payment, Some(minor), number)).await, Verdict::Settled("refunded"));
-        assert_eq!(agreed(&stage, gateway)[0].refunded, usd(total));
+        assert_eq!(env.run_event(&refund(&env, &payment, Some(minor), number)).await, Disposition::Completed("refunded"));
+        assert_eq!(approved_entries(&env, gateway)[0].refunded, usd(total));
     }
-    let too_much = stage.play(&refund(&stage, &payment, Some(1), 4)).await;
-    assert!(matches!(too_much, Verdict::Parked(_)), "{too_much:?}");
-    assert_eq!(agreed(&stage, gateway)[0].refunded, usd(999));
-    assert_balanced(&stage, "in parts");
+    let too_much = env.run_event(&refund(&env, &payment, Some(1), 4)).await;
+    assert!(matches!(too_much, Disposition::Parked(_)), "{too_much:?}");
+    assert_eq!(approved_entries(&env, gateway)[0].refunded, usd(999));
+    assert_balanced(&env, "in parts");
 }
 
-pub(crate) async fn a_chargeback_is_told_once(gateway: GatewayName) {
-    let (stage, ..) = charged(gateway).await;
-    stage.guest(gateway).house.charge_back(&only_id(&stage, gateway));
-    stage.run_until_quiet().await;
-    assert_eq!(statuses(&stage), [PaymentStatus::Refunded]);
-    assert_eq!(stage.road.reached("cleeng", &Method::PATCH, "/payments/"), 1);
-    assert_balanced(&stage, "charged back");
+pub(crate) async fn a_chargeback_is_reported_once(gateway: GatewayName) {
+    let (env, ..) = charged(gateway).await;
+    env.gateway(gateway).simulator.charge_back(&only_external_id(&env, gateway));
+    env.run_until_idle().await;
+    assert_eq!(statuses(&env), [PaymentStatus::Refunded]);
+    assert_eq!(env.network.delivered_count("cleeng", &Method::PATCH, "/payments/"), 1);
+    assert_balanced(&env, "charged back");
 }
 
 pub(crate) async fn every_movement_of_money_is_counted_once(gateway: GatewayName) {
-    let (stage, cast) = authorised_and_due(gateway).await;
-    stage.play(&stage.capture(&cast)).await;
-    stage.play(&stage.capture(&cast)).await;
-    let payment = stage.cleeng.payments()[0].id.clone();
-    stage.play(&refund(&stage, &payment, Some(400), 1)).await;
-    let moved = |word| stage.metrics.total(Metric::MoneyMoved, word);
+    let (env, subscriber) = authorised_and_due(gateway).await;
+    env.run_event(&env.capture_event(&subscriber)).await;
+    env.run_event(&env.capture_event(&subscriber)).await;
+    let payment = env.cleeng.payments()[0].id.clone();
+    env.run_event(&refund(&env, &payment, Some(400), 1)).await;
+    let moved = |word| env.metrics.total(Metric::MoneyMoved, word);
     assert_eq!((moved("authorised"), moved("captured"), moved("refunded"), moved("released")), (999, 999, 400, 0));
 }

@@ -2,147 +2,147 @@
 
 use connector::cleeng::PaymentStatus;
 use connector::cleeng::webhook::Topic;
-use connector::flow::Verdict;
+use connector::flow::Disposition;
 use connector::gateway::GatewayName;
 use connector::http::Method;
 use connector::metrics::Metric;
-use sandbox::cleeng::SentWebhook;
-use sandbox::house::{LedgerEntry, Standing};
-use sandbox::peer::Fault;
-use sandbox::stage::{Cast, Stage};
+use sandbox::simulators::cleeng::SentWebhook;
+use sandbox::simulators::network::Fault;
+use sandbox::simulators::simulated_gateway::{LedgerEntry, LedgerStatus};
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
-use crate::deaths::every_pair;
-use crate::faults::{AT_CLEENG, AT_THE_GATEWAY, each};
-use crate::renewals::two_at_once;
-use crate::scenes::{HOUR, agreed, assert_balanced, authorised_and_due, only_id, statuses};
+use crate::crash_points::crash_every_pair;
+use crate::faults::{AT_CLEENG, AT_THE_GATEWAY, with_each_fault};
+use crate::renewals::deliver_twice_concurrently;
+use crate::scenarios::{HOUR, approved_entries, assert_balanced, authorised_and_due, only_external_id, statuses};
 
 /// A hold whose capture will be refused. Where the gateway's refusal leaves nothing held, the hold lapses unnoticed instead.
-async fn refused(gateway: GatewayName) -> (Stage, Cast) {
-    let (stage, cast) = authorised_and_due(gateway).await;
-    let house = &stage.guest(gateway).house;
-    if !house.refuse_next_capture() {
-        house.expire(&only_id(&stage, gateway));
+async fn capture_to_be_refused(gateway: GatewayName) -> (TestEnvironment, TestSubscriber) {
+    let (env, subscriber) = authorised_and_due(gateway).await;
+    let simulator = &env.gateway(gateway).simulator;
+    if !simulator.decline_next_capture() {
+        simulator.expire(&only_external_id(&env, gateway));
     }
-    drop(house.take_notifications());
-    (stage, cast)
+    drop(simulator.take_notifications());
+    (env, subscriber)
 }
 
 /// Delivers an event again and again, every ten minutes, while the gateways tell what they did.
-async fn patiently(stage: &Stage, event: &SentWebhook) -> Verdict {
-    let mut last = Verdict::NotOurs;
+async fn deliver_until_final(env: &TestEnvironment, event: &SentWebhook) -> Disposition {
+    let mut last = Disposition::NotOurs;
     for _ in 0..200 {
-        last = stage.deliver(event).await;
-        stage.hear_gateways().await;
-        if !matches!(last, Verdict::Later { .. }) {
+        last = env.deliver(event).await;
+        env.deliver_notifications().await;
+        if !matches!(last, Disposition::Retry { .. }) {
             break;
         }
-        stage.clock.advance(HOUR / 6);
+        env.clock.advance(HOUR / 6);
     }
-    stage.run_until_quiet().await;
+    env.run_until_idle().await;
     last
 }
 
 /// How often the gateway was asked to give a hold free.
-fn asked_to_release(stage: &Stage) -> usize {
+fn release_requests(env: &TestEnvironment) -> usize {
     let releases = |path: &str| path.ends_with("/cancels") || path.ends_with("/void") || path.ends_with("/cancel");
-    let all = stage.road.calls().into_iter().filter(|call| call.peer != "cleeng" && call.method == Method::POST);
+    let all = env.network.calls().into_iter().filter(|call| call.server != "cleeng" && call.method == Method::POST);
     all.filter(|call| releases(&call.path)).count()
 }
 
-fn assert_given_back(stage: &Stage, gateway: GatewayName, context: &str) {
-    assert!(agreed(stage, gateway).iter().all(LedgerEntry::released), "{context}: {:?}", agreed(stage, gateway));
-    assert_eq!(statuses(stage), [PaymentStatus::Rejected], "{context}");
-    assert_balanced(stage, context);
-    assert_eq!((stage.metrics.count(Metric::Parked, ""), stage.metrics.count(Metric::Alarm, "")), (0, 0), "{context}");
+fn assert_released(env: &TestEnvironment, gateway: GatewayName, context: &str) {
+    assert!(approved_entries(env, gateway).iter().all(LedgerEntry::is_released), "{context}: {:?}", approved_entries(env, gateway));
+    assert_eq!(statuses(env), [PaymentStatus::Rejected], "{context}");
+    assert_balanced(env, context);
+    assert_eq!((env.metrics.count(Metric::Parked, ""), env.metrics.count(Metric::Alarm, "")), (0, 0), "{context}");
 }
 
-pub(crate) async fn what_the_gateway_refuses_to_capture_is_released_and_the_next_attempt_pays(gateway: GatewayName) {
-    let (stage, cast) = refused(gateway).await;
-    assert_eq!(patiently(&stage, &stage.capture(&cast)).await, Verdict::Settled("declined"));
-    assert_given_back(&stage, gateway, "refused");
+pub(crate) async fn an_authorisation_whose_capture_is_refused_is_released_and_the_next_attempt_pays(gateway: GatewayName) {
+    let (env, subscriber) = capture_to_be_refused(gateway).await;
+    assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed("declined"));
+    assert_released(&env, gateway, "refused");
     for _ in 0..3 {
-        assert_eq!(patiently(&stage, &stage.capture(&cast)).await, Verdict::Settled("declined"));
+        assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed("declined"));
     }
-    assert!(asked_to_release(&stage) <= 1, "asked once, whatever comes again");
+    assert!(release_requests(&env) <= 1, "asked once, whatever comes again");
     // The next attempt holds the amount, and nothing else does.
-    let at = cast.due.after(24 * HOUR);
-    stage.clock.advance_to(at);
-    let event = |topic| stage.event(topic, &cast, at, cast.due);
-    assert_eq!(stage.play(&event(Topic::SubscriptionReadyForPaymentAuthorisation)).await, Verdict::Settled("authorised"));
-    let held = agreed(&stage, gateway).into_iter().filter(|entry| entry.standing == Standing::Authorised).count();
+    let at = subscriber.due.after(24 * HOUR);
+    env.clock.advance_to(at);
+    let event = |topic| env.billing_event(topic, &subscriber, at, subscriber.due);
+    assert_eq!(env.run_event(&event(Topic::SubscriptionReadyForPaymentAuthorisation)).await, Disposition::Completed("authorised"));
+    let held = approved_entries(&env, gateway).into_iter().filter(|entry| entry.status == LedgerStatus::Authorised).count();
     assert_eq!(held, 1);
-    assert_eq!(stage.play(&event(Topic::SubscriptionReadyForPaymentCapture)).await, Verdict::Settled("captured"));
-    assert_eq!(statuses(&stage), [PaymentStatus::Rejected, PaymentStatus::Captured]);
-    assert_balanced(&stage, "paid");
+    assert_eq!(env.run_event(&event(Topic::SubscriptionReadyForPaymentCapture)).await, Disposition::Completed("captured"));
+    assert_eq!(statuses(&env), [PaymentStatus::Rejected, PaymentStatus::Captured]);
+    assert_balanced(&env, "paid");
 }
 
-pub(crate) async fn nothing_is_released_where_the_hold_is_gone(gateway: GatewayName) {
-    let (stage, cast) = authorised_and_due(gateway).await;
-    stage.guest(gateway).house.expire(&only_id(&stage, gateway));
-    let lapsed = stage.take_notifications().await;
+pub(crate) async fn nothing_is_released_if_the_authorisation_is_gone(gateway: GatewayName) {
+    let (env, subscriber) = authorised_and_due(gateway).await;
+    env.gateway(gateway).simulator.expire(&only_external_id(&env, gateway));
+    let lapsed = env.collect_notifications().await;
     // Whoever takes the order whatever there is tells of the lapse by notification alone.
-    if matches!(stage.deliver(&stage.capture(&cast)).await, Verdict::Later { .. }) {
-        stage.settle_all(&lapsed).await;
+    if matches!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Retry { .. }) {
+        env.deliver_messages_until_settled(&lapsed).await;
     }
-    assert_eq!(patiently(&stage, &stage.capture(&cast)).await, Verdict::Settled("declined"));
-    assert_given_back(&stage, gateway, "lapsed");
-    assert_eq!(asked_to_release(&stage), 0);
+    assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed("declined"));
+    assert_released(&env, gateway, "lapsed");
+    assert_eq!(release_requests(&env), 0);
 }
 
-pub(crate) async fn two_deliveries_of_it_release_once_wherever_they_meet(gateway: GatewayName) {
+pub(crate) async fn two_deliveries_of_a_refused_capture_release_once_at_every_interleaving(gateway: GatewayName) {
     for head_start in 0..30 {
-        let (stage, cast) = refused(gateway).await;
-        let capture = stage.capture(&cast);
-        two_at_once(&stage, &capture, head_start).await;
-        assert_eq!(patiently(&stage, &capture).await, Verdict::Settled("declined"), "{head_start}");
-        assert_given_back(&stage, gateway, &format!("head start {head_start}"));
-        assert!(asked_to_release(&stage) <= 1, "{head_start}");
+        let (env, subscriber) = capture_to_be_refused(gateway).await;
+        let capture = env.capture_event(&subscriber);
+        deliver_twice_concurrently(&env, &capture, head_start).await;
+        assert_eq!(deliver_until_final(&env, &capture).await, Disposition::Completed("declined"), "{head_start}");
+        assert_released(&env, gateway, &format!("head start {head_start}"));
+        assert!(release_requests(&env) <= 1, "{head_start}");
     }
 }
 
-pub(crate) async fn whoever_dies_anywhere_over_it_leaves_nothing_held(gateway: GatewayName) {
+pub(crate) async fn a_crash_anywhere_in_a_refused_capture_leaves_nothing_held(gateway: GatewayName) {
     let scene = async || {
-        let (stage, cast) = refused(gateway).await;
-        if stage.world.gateways.get(gateway).unwrap().capabilities().settles_by_notification {
+        let (env, subscriber) = capture_to_be_refused(gateway).await;
+        if env.flow_context.gateways.get(gateway).unwrap().capabilities().settles_by_notification {
             // The order is taken, and what became of it is about to be told.
-            assert!(matches!(stage.deliver(&stage.capture(&cast)).await, Verdict::Later { .. }));
+            assert!(matches!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Retry { .. }));
         } else {
-            stage.post(&stage.capture(&cast));
+            env.enqueue(&env.capture_event(&subscriber));
         }
-        stage
+        env
     };
-    let check = async |stage: &Stage, context: &str| assert_given_back(stage, gateway, context);
-    let deaths = every_pair(scene, check).await;
-    assert!(deaths > 50, "{deaths}");
+    let check = async |env: &TestEnvironment, context: &str| assert_released(env, gateway, context);
+    let crashes = crash_every_pair(scene, check).await;
+    assert!(crashes > 50, "{crashes}");
 }
 
-pub(crate) async fn at_any_write_of_it_something_goes_wrong(gateway: GatewayName) {
-    each(&[AT_CLEENG, AT_THE_GATEWAY], async |lay, context| {
-        let (stage, cast) = refused(gateway).await;
-        lay(&stage);
-        assert_eq!(patiently(&stage, &stage.capture(&cast)).await, Verdict::Settled("declined"), "{context}");
-        assert_given_back(&stage, gateway, context);
+pub(crate) async fn at_any_write_of_a_refused_capture(gateway: GatewayName) {
+    with_each_fault(&[AT_CLEENG, AT_THE_GATEWAY], async |lay, context| {
+        let (env, subscriber) = capture_to_be_refused(gateway).await;
+        lay(&env);
+        assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed("declined"), "{context}");
+        assert_released(&env, gateway, context);
     })
     .await;
 }
 
-pub(crate) async fn a_gateway_that_never_says_keeps_no_other_attempt_from_opening(gateway: GatewayName) {
-    let (stage, cast) = refused(gateway).await;
+pub(crate) async fn a_release_that_stays_unknown_does_not_block_the_next_attempt(gateway: GatewayName) {
+    let (env, subscriber) = capture_to_be_refused(gateway).await;
     for _ in 0..400 {
-        stage.road.lay(Fault::StatusBefore(500), |peer, request| {
+        env.network.inject(Fault::StatusBefore(500), |peer, request| {
             peer != "cleeng" && ["/cancels", "/void", "/cancel"].iter().any(|end| request.path.ends_with(end))
         });
     }
-    let verdict = patiently(&stage, &stage.capture(&cast)).await;
-    if stage.guest(gateway).house.refuse_next_capture() {
-        assert_eq!(verdict, Verdict::Parked("authorisation_not_released"));
-        assert_eq!(stage.metrics.count(Metric::Parked, "authorisation_not_released"), 1);
+    let disposition = deliver_until_final(&env, &env.capture_event(&subscriber)).await;
+    if env.gateway(gateway).simulator.decline_next_capture() {
+        assert_eq!(disposition, Disposition::Parked("authorisation_not_released"));
+        assert_eq!(env.metrics.count(Metric::Parked, "authorisation_not_released"), 1);
     } else {
-        assert_eq!(verdict, Verdict::Settled("declined"));
+        assert_eq!(disposition, Disposition::Completed("declined"));
     }
-    assert_eq!(statuses(&stage), [PaymentStatus::Rejected], "what Cleeng was told stands");
-    let at = cast.due.after(48 * HOUR);
-    stage.clock.advance_to(at);
-    let event = stage.event(Topic::SubscriptionReadyForPaymentAuthorisation, &cast, at, cast.due);
-    assert_eq!(stage.play(&event).await, Verdict::Settled("authorised"));
+    assert_eq!(statuses(&env), [PaymentStatus::Rejected], "what Cleeng was told stands");
+    let at = subscriber.due.after(48 * HOUR);
+    env.clock.advance_to(at);
+    let event = env.billing_event(Topic::SubscriptionReadyForPaymentAuthorisation, &subscriber, at, subscriber.due);
+    assert_eq!(env.run_event(&event).await, Disposition::Completed("authorised"));
 }

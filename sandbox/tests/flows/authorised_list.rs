@@ -4,97 +4,107 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
-use connector::flow::Verdict;
+use connector::flow::Disposition;
 use connector::http::Method;
 use connector::ids::ExternalPaymentId;
 use connector::money::{Currency, Money};
-use sandbox::cleeng::Purchase;
-use sandbox::peer::{Fault, PeerRequest};
-use sandbox::stage::{CAPTURE_ONLY_METHOD, Cast, METHOD, OFFER, Stage, id};
+use sandbox::simulators::cleeng::PaidPurchase;
+use sandbox::simulators::network::{Fault, ServerRequest};
+use sandbox::testkit::harness::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD, OFFER, TestEnvironment, TestSubscriber, id};
 use serde_json::Value;
 
-use crate::{assert_balanced, at_first_attempt, calls, settled, statuses};
+use crate::{assert_balanced, at_first_attempt, call_counts, completed, statuses};
 
-fn is_report(peer: &str, request: &PeerRequest) -> bool {
+fn is_report(peer: &str, request: &ServerRequest) -> bool {
     peer == "cleeng" && request.path.contains("/payments") && request.method != Method::GET
 }
 
-fn is_list(peer: &str, request: &PeerRequest) -> bool {
+fn is_list(peer: &str, request: &ServerRequest) -> bool {
     peer == "cleeng" && request.path.ends_with("/authorised_payments")
 }
 
 /// Another connector holds money with the same details; Cleeng lists it first.
-fn with_another_hold() -> (Stage, Cast) {
-    let (stage, cast) = at_first_attempt();
-    let (details, customer) = (Some(cast.subscriber.details.clone()), cast.subscriber.customer.clone());
+fn with_foreign_authorisation() -> (TestEnvironment, TestSubscriber) {
+    let (env, subscriber) = at_first_attempt();
+    let (details, customer) = (Some(subscriber.ids.details.clone()), subscriber.ids.customer.clone());
     let external = ExternalPaymentId::new("OTHERS").unwrap();
     let (total, status) = (Money::new(999, Currency::new("USD").unwrap()), PaymentStatus::Authorised);
-    stage.cleeng.put_purchase(Purchase { customer, offer: id(OFFER), method: id(METHOD), details, total, external, status }).unwrap();
-    (stage, cast)
+    env.cleeng
+        .insert_purchase(PaidPurchase {
+            customer,
+            offer: id(OFFER),
+            method: id(ADYEN_METHOD),
+            details,
+            total,
+            external_payment_id: external,
+            status,
+        })
+        .unwrap();
+    (env, subscriber)
 }
 
 /// The next list names no payment by its id at the gateway.
-fn lay_list_without_ids(stage: &Stage) {
+fn answer_list_without_ids(env: &TestEnvironment) {
     let forget = |payment: &mut Value| payment["externalPaymentId"] = Value::Null;
     let change = move |answer: &mut Value| match answer {
         Value::Array(list) => list.iter_mut().for_each(forget),
         _ => answer.as_object_mut().unwrap().values_mut().filter_map(Value::as_array_mut).flatten().for_each(forget),
     };
-    stage.road.lay(Fault::Mutate(Arc::new(change)), is_list);
+    env.network.inject(Fault::Mutate(Arc::new(change)), is_list);
 }
 
 #[tokio::test]
-async fn a_payment_that_another_holds_with_the_same_details_is_not_taken_for_ours() {
+async fn a_foreign_authorisation_with_the_same_details_is_not_treated_as_ours() {
     for fault in [Fault::TimeoutBefore, Fault::TimeoutAfter] {
-        let (stage, cast) = with_another_hold();
-        stage.road.lay(fault.clone(), is_report);
-        assert_eq!(stage.deliver_until_settled(&stage.authorisation(&cast, 72)).await, settled("authorised"));
-        assert_eq!(statuses(&stage), [PaymentStatus::Authorised, PaymentStatus::Authorised]);
-        stage.clock.advance_to(cast.due);
-        stage.road.lay(fault, is_report);
-        assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, settled("captured"));
-        assert_eq!(statuses(&stage), [PaymentStatus::Authorised, PaymentStatus::Captured]);
+        let (env, subscriber) = with_foreign_authorisation();
+        env.network.inject(fault.clone(), is_report);
+        assert_eq!(env.deliver_until_settled(&env.authorisation_event(&subscriber, 72)).await, completed("authorised"));
+        assert_eq!(statuses(&env), [PaymentStatus::Authorised, PaymentStatus::Authorised]);
+        env.clock.advance_to(subscriber.due);
+        env.network.inject(fault, is_report);
+        assert_eq!(env.deliver_until_settled(&env.capture_event(&subscriber)).await, completed("captured"));
+        assert_eq!(statuses(&env), [PaymentStatus::Authorised, PaymentStatus::Captured]);
     }
 }
 
 #[tokio::test]
-async fn nothing_is_concluded_from_a_list_that_does_not_say_which_payments_they_are_at_the_gateway() {
-    let (stage, cast) = at_first_attempt();
-    let event = stage.authorisation(&cast, 72);
-    stage.road.lay(Fault::TimeoutAfter, is_report);
-    assert!(matches!(stage.deliver(&event).await, Verdict::Later { .. }));
-    stage.clock.advance(Duration::from_secs(600));
-    lay_list_without_ids(&stage);
-    assert_eq!(stage.deliver(&event).await, Verdict::Later { after: None, reason: "cleeng_list_incomplete" });
-    assert_eq!(calls(&stage).2, 1);
-    stage.clock.advance(Duration::from_secs(600));
-    assert_eq!(stage.deliver(&event).await, settled("authorised"));
-    assert_eq!((calls(&stage).2, statuses(&stage)), (1, vec![PaymentStatus::Authorised]));
-    assert_balanced(&stage);
+async fn a_list_without_gateway_ids_decides_nothing() {
+    let (env, subscriber) = at_first_attempt();
+    let event = env.authorisation_event(&subscriber, 72);
+    env.network.inject(Fault::TimeoutAfter, is_report);
+    assert!(matches!(env.deliver(&event).await, Disposition::Retry { .. }));
+    env.clock.advance(Duration::from_secs(600));
+    answer_list_without_ids(&env);
+    assert_eq!(env.deliver(&event).await, Disposition::Retry { after: None, reason: "cleeng_list_incomplete" });
+    assert_eq!(call_counts(&env).2, 1);
+    env.clock.advance(Duration::from_secs(600));
+    assert_eq!(env.deliver(&event).await, completed("authorised"));
+    assert_eq!((call_counts(&env).2, statuses(&env)), (1, vec![PaymentStatus::Authorised]));
+    assert_balanced(&env);
 }
 
 #[tokio::test]
-async fn a_payment_that_the_journal_knows_by_cleengs_id_is_found_on_such_a_list() {
+async fn a_payment_known_by_cleengs_id_is_found_on_a_list_without_gateway_ids() {
     for (fault, told) in [(Fault::TimeoutBefore, 2), (Fault::TimeoutAfter, 1)] {
-        let (stage, cast) = with_another_hold();
-        assert_eq!(stage.deliver(&stage.authorisation(&cast, 72)).await, settled("authorised"));
-        stage.clock.advance_to(cast.due);
-        let capture = stage.capture(&cast);
-        let patches = || stage.road.calls().into_iter().filter(|call| call.peer == "cleeng" && call.method == Method::PATCH).count();
-        stage.road.lay(fault, is_report);
+        let (env, subscriber) = with_foreign_authorisation();
+        assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, completed("authorised"));
+        env.clock.advance_to(subscriber.due);
+        let capture = env.capture_event(&subscriber);
+        let patches = || env.network.calls().into_iter().filter(|call| call.server == "cleeng" && call.method == Method::PATCH).count();
+        env.network.inject(fault, is_report);
         while patches() == 0 {
-            assert!(matches!(stage.deliver(&capture).await, Verdict::Later { .. }));
-            stage.adyen.process();
-            stage.clock.advance(Duration::from_secs(600));
+            assert!(matches!(env.deliver(&capture).await, Disposition::Retry { .. }));
+            env.adyen.process();
+            env.clock.advance(Duration::from_secs(600));
         }
-        lay_list_without_ids(&stage);
-        assert_eq!(stage.deliver_until_settled(&capture).await, settled("captured"));
-        assert_eq!((patches(), statuses(&stage)), (told, vec![PaymentStatus::Authorised, PaymentStatus::Captured]));
+        answer_list_without_ids(&env);
+        assert_eq!(env.deliver_until_settled(&capture).await, completed("captured"));
+        assert_eq!((patches(), statuses(&env)), (told, vec![PaymentStatus::Authorised, PaymentStatus::Captured]));
     }
 }
 
 /// The next look at the subscription says this of its latest payment, and that it is paid until then.
-fn lay_subscription(stage: &Stage, latest: Option<&'static str>, paid_until: Option<i64>) {
+fn answer_subscription(env: &TestEnvironment, latest: Option<&'static str>, paid_until: Option<i64>) {
     let change = move |answer: &mut Value| {
         let said = answer.as_object_mut().unwrap();
         match latest {
@@ -104,56 +114,56 @@ fn lay_subscription(stage: &Stage, latest: Option<&'static str>, paid_until: Opt
         }
         said.extend(paid_until.map(|until| ("dateTo".to_owned(), Value::from(until))));
     };
-    stage.road.lay(Fault::Mutate(Arc::new(change)), |peer, request| {
+    env.network.inject(Fault::Mutate(Arc::new(change)), |peer, request| {
         peer == "cleeng" && request.method == Method::GET && request.path.contains("/subscriptions/")
     });
 }
 
 #[tokio::test]
-async fn a_charge_was_told_if_the_subscription_is_paid_for_longer_or_names_it_and_is_told_again_if_it_names_another() {
-    for (fault, latest, old_end, verdict, reports) in [
-        (Fault::TimeoutAfter, Some(""), false, settled("captured"), 1),
-        (Fault::TimeoutAfter, None, true, settled("captured"), 1),
-        (Fault::TimeoutBefore, Some("OTHERS"), false, settled("captured"), 1),
-        (Fault::TimeoutBefore, Some(""), false, Verdict::Parked("report_unknown"), 0),
+async fn a_charge_counts_as_reported_if_the_subscription_shows_it_and_is_reported_again_otherwise() {
+    for (fault, latest, old_end, disposition, reports) in [
+        (Fault::TimeoutAfter, Some(""), false, completed("captured"), 1),
+        (Fault::TimeoutAfter, None, true, completed("captured"), 1),
+        (Fault::TimeoutBefore, Some("OTHERS"), false, completed("captured"), 1),
+        (Fault::TimeoutBefore, Some(""), false, Disposition::Parked("report_unknown"), 0),
     ] {
-        let stage = Stage::default();
-        let cast = stage.subscriber(CAPTURE_ONLY_METHOD);
-        stage.clock.advance_to(cast.due);
-        let event = stage.capture(&cast);
-        stage.road.lay(fault, is_report);
-        assert!(matches!(stage.deliver(&event).await, Verdict::Later { .. }));
-        stage.clock.advance(Duration::from_secs(600));
+        let env = TestEnvironment::default();
+        let subscriber = env.subscriber(ADYEN_CAPTURE_ONLY_METHOD);
+        env.clock.advance_to(subscriber.due);
+        let event = env.capture_event(&subscriber);
+        env.network.inject(fault, is_report);
+        assert!(matches!(env.deliver(&event).await, Disposition::Retry { .. }));
+        env.clock.advance(Duration::from_secs(600));
         // The old end, although Cleeng booked the payment; else whatever Cleeng has.
-        lay_subscription(&stage, latest, old_end.then_some(cast.due.secs()));
-        assert_eq!(stage.deliver_until_settled(&event).await, verdict, "{latest:?} {old_end}");
-        assert_eq!((calls(&stage).2, stage.adyen.authorisations()), (reports, 1), "{latest:?} {old_end}");
-        assert_eq!(statuses(&stage).len(), reports, "{latest:?} {old_end}");
+        answer_subscription(&env, latest, old_end.then_some(subscriber.due.secs()));
+        assert_eq!(env.deliver_until_settled(&event).await, disposition, "{latest:?} {old_end}");
+        assert_eq!((call_counts(&env).2, env.adyen.authorisations()), (reports, 1), "{latest:?} {old_end}");
+        assert_eq!(statuses(&env).len(), reports, "{latest:?} {old_end}");
     }
 }
 
 #[tokio::test]
-async fn a_report_is_made_again_only_when_the_first_one_cannot_be_on_its_way_any_more() {
-    for method in [METHOD, CAPTURE_ONLY_METHOD] {
-        let stage = Stage::default();
-        let cast = stage.subscriber(method);
-        let (event, word) = if method == METHOD {
-            stage.clock.advance_to(cast.due.before(Duration::from_secs(72 * 3_600)));
-            (stage.authorisation(&cast, 72), "authorised")
+async fn a_report_is_repeated_only_after_the_first_one_can_no_longer_arrive() {
+    for method in [ADYEN_METHOD, ADYEN_CAPTURE_ONLY_METHOD] {
+        let env = TestEnvironment::default();
+        let subscriber = env.subscriber(method);
+        let (event, word) = if method == ADYEN_METHOD {
+            env.clock.advance_to(subscriber.due.before(Duration::from_secs(72 * 3_600)));
+            (env.authorisation_event(&subscriber, 72), "authorised")
         } else {
-            stage.clock.advance_to(cast.due);
-            (stage.capture(&cast), "captured")
+            env.clock.advance_to(subscriber.due);
+            (env.capture_event(&subscriber), "captured")
         };
-        stage.road.lay(Fault::TimeoutBefore, is_report);
-        assert!(matches!(stage.deliver(&event).await, Verdict::Later { .. }));
+        env.network.inject(Fault::TimeoutBefore, is_report);
+        assert!(matches!(env.deliver(&event).await, Disposition::Retry { .. }));
         for (wait, left) in [(0, 60), (59, 1)] {
-            stage.clock.advance(Duration::from_secs(wait));
-            let verdict = stage.deliver(&event).await;
-            assert_eq!(verdict, Verdict::Later { after: Some(Duration::from_secs(left)), reason: "report_unknown" }, "{method}");
-            assert_eq!(calls(&stage).2, 0, "{method}");
+            env.clock.advance(Duration::from_secs(wait));
+            let disposition = env.deliver(&event).await;
+            assert_eq!(disposition, Disposition::Retry { after: Some(Duration::from_secs(left)), reason: "report_unknown" }, "{method}");
+            assert_eq!(call_counts(&env).2, 0, "{method}");
         }
-        stage.clock.advance(Duration::from_secs(1));
-        assert_eq!(stage.deliver(&event).await, settled(word));
-        assert_eq!((calls(&stage).2, statuses(&stage).len()), (1, 1), "{method}");
+        env.clock.advance(Duration::from_secs(1));
+        assert_eq!(env.deliver(&event).await, completed(word));
+        assert_eq!((call_counts(&env).2, statuses(&env).len()), (1, 1), "{method}");
     }
 }

@@ -3,7 +3,6 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 
-mod answers;
 mod authorised_list;
 mod capture_rules;
 #[path = "../support/changes.rs"]
@@ -13,52 +12,53 @@ mod crashes;
 mod dunning;
 #[path = "../support/faults.rs"]
 mod faults;
-mod kept;
+mod mismatched_answers;
 mod renewal;
-mod stale;
+mod retention;
+mod stale_events;
 mod termination;
-mod unknown;
+mod unknown_outcomes;
 
 use connector::cleeng::PaymentStatus;
-use connector::flow::Verdict;
+use connector::flow::Disposition;
 use connector::http::Method;
-use sandbox::stage::{Cast, METHOD, Stage};
+use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, TestSubscriber};
 
-pub(crate) const SETTLED: fn(&Verdict) -> bool = |verdict| matches!(verdict, Verdict::Settled(_));
+pub(crate) const IS_COMPLETED: fn(&Disposition) -> bool = |disposition| matches!(disposition, Disposition::Completed(_));
 
-pub(crate) fn settled(word: &'static str) -> Verdict {
-    Verdict::Settled(word)
+pub(crate) fn completed(word: &'static str) -> Disposition {
+    Disposition::Completed(word)
 }
 
-/// A stage with one subscriber, at the time of the first authorisation attempt.
-pub(crate) fn at_first_attempt() -> (Stage, Cast) {
-    let stage = Stage::default();
-    let cast = stage.subscriber(METHOD);
-    stage.clock.advance_to(cast.due.before(std::time::Duration::from_secs(72 * 3600)));
-    (stage, cast)
+/// An environment with one subscriber, at the time of the first authorisation attempt.
+pub(crate) fn at_first_attempt() -> (TestEnvironment, TestSubscriber) {
+    let env = TestEnvironment::default();
+    let subscriber = env.subscriber(ADYEN_METHOD);
+    env.clock.advance_to(subscriber.due.before(std::time::Duration::from_secs(72 * 3600)));
+    (env, subscriber)
 }
 
 /// The same, authorised, at the due date.
-pub(crate) async fn at_due_date_authorised() -> (Stage, Cast) {
-    let (stage, cast) = at_first_attempt();
-    assert_eq!(stage.deliver(&stage.authorisation(&cast, 72)).await, settled("authorised"));
-    stage.clock.advance_to(cast.due);
-    (stage, cast)
+pub(crate) async fn at_due_date_authorised() -> (TestEnvironment, TestSubscriber) {
+    let (env, subscriber) = at_first_attempt();
+    assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, completed("authorised"));
+    env.clock.advance_to(subscriber.due);
+    (env, subscriber)
 }
 
 /// The statuses of all payments in Cleeng, in the order in which they came to be.
-pub(crate) fn statuses(stage: &Stage) -> Vec<PaymentStatus> {
-    stage.cleeng.payments().into_iter().map(|payment| payment.status).collect()
+pub(crate) fn statuses(env: &TestEnvironment) -> Vec<PaymentStatus> {
+    env.cleeng.payments().into_iter().map(|payment| payment.status).collect()
 }
 
-pub(crate) fn assert_balanced(stage: &Stage) {
-    assert_eq!(stage.disagreements(), Vec::<String>::new());
+pub(crate) fn assert_balanced(env: &TestEnvironment) {
+    assert_eq!(env.discrepancies(), Vec::<String>::new());
 }
 
 /// How many authorisations, captures and payments in Cleeng were asked for in all.
-pub(crate) fn calls(stage: &Stage) -> (usize, usize, usize) {
-    let captures = stage.road.reached("adyen", &Method::POST, "/captures");
-    let cancels = stage.road.reached("adyen", &Method::POST, "/cancels");
-    let payments = stage.road.reached("adyen", &Method::POST, "/payments").saturating_sub(captures).saturating_sub(cancels);
-    (payments, captures, stage.road.reached("cleeng", &Method::POST, "/payments"))
+pub(crate) fn call_counts(env: &TestEnvironment) -> (usize, usize, usize) {
+    let captures = env.network.delivered_count("adyen", &Method::POST, "/captures");
+    let cancels = env.network.delivered_count("adyen", &Method::POST, "/cancels");
+    let payments = env.network.delivered_count("adyen", &Method::POST, "/payments").saturating_sub(captures).saturating_sub(cancels);
+    (payments, captures, env.network.delivered_count("cleeng", &Method::POST, "/payments"))
 }

@@ -1,198 +1,202 @@
-//! A function that dies before or after any call, the journal included. The page asks again, or the notification comes; the end is the same.
+//! A function that crashes before or after any call, the journal included. The page asks again, or the notification comes; the end is the same.
 
 use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
-use connector::flow::Verdict;
-use sandbox::crash::When;
-use sandbox::stage::Stage;
+use connector::flow::Disposition;
+use sandbox::testkit::crash::CrashTiming;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::Value;
 
-use crate::absent::authorised;
+use crate::without_customer::notify_authorised;
 use crate::{Buyer, GOOD, REDIRECTING, assert_paid_once, buyer, card, code, is_paid, redirect_result, statuses};
 
 /// Until the lease of a dead function has run out.
-pub(crate) const LEASE: Duration = Duration::from_secs(30);
+pub(crate) const LEASE_EXPIRY: Duration = Duration::from_secs(30);
 
-/// Every point of death, as long as `reaches` says that one was reached.
-pub(crate) async fn every_death(reaches: impl AsyncFn(usize, When) -> bool) -> usize {
-    let mut deaths = 0;
-    for when in [When::Before, When::After] {
+/// Every point of crash, as long as `reaches` says that one was reached.
+pub(crate) async fn crash_at_every_call(reaches: impl AsyncFn(usize, CrashTiming) -> bool) -> usize {
+    let mut crashes = 0;
+    for when in [CrashTiming::Before, CrashTiming::After] {
         for nth in 0.. {
             if !reaches(nth, when).await {
                 break;
             }
-            deaths += 1;
+            crashes += 1;
         }
     }
-    deaths
+    crashes
 }
 
-/// A start that may die; tells whether it did.
-async fn start_dies(stage: &Stage, buyer: &Buyer, data: &Value, nth: usize, when: When) -> bool {
-    stage.switch.arm(nth, when);
-    let survived = stage.switch.run(buyer.start(stage, data)).await.is_some();
-    stage.switch.disarm();
-    stage.clock.advance(LEASE);
+/// A start that may crash; tells whether it did.
+async fn start_crashes_at(env: &TestEnvironment, buyer: &Buyer, data: &Value, nth: usize, when: CrashTiming) -> bool {
+    env.crash_point.arm(nth, when);
+    let survived = env.crash_point.run(buyer.start(env, data)).await.is_some();
+    env.crash_point.disarm();
+    env.clock.advance(LEASE_EXPIRY);
     !survived
 }
 
-async fn finalize_dies(stage: &Stage, buyer: &Buyer, back: &Value, nth: usize, when: When) -> bool {
-    stage.switch.arm(nth, when);
-    let survived = stage.switch.run(buyer.finalize(stage, back)).await.is_some();
-    stage.switch.disarm();
-    stage.clock.advance(LEASE);
+async fn finalize_crashes_at(env: &TestEnvironment, buyer: &Buyer, back: &Value, nth: usize, when: CrashTiming) -> bool {
+    env.crash_point.arm(nth, when);
+    let survived = env.crash_point.run(buyer.finalize(env, back)).await.is_some();
+    env.crash_point.disarm();
+    env.clock.advance(LEASE_EXPIRY);
     !survived
 }
 
 #[tokio::test]
-async fn a_start_that_dies_anywhere_leaves_one_charge_when_the_page_asks_again() {
-    let deaths = every_death(async |nth, when| {
-        let stage = Stage::default();
-        let buyer = buyer(&stage);
+async fn a_crash_anywhere_in_a_start_leaves_one_charge_when_the_client_retries() {
+    let crashes = crash_at_every_call(async |nth, when| {
+        let env = TestEnvironment::default();
+        let buyer = buyer(&env);
         let data = card(GOOD, "J D", "1");
-        let died = start_dies(&stage, &buyer, &data, nth, when).await;
-        assert!(is_paid(&buyer.start_until_told(&stage, &data).await), "{when:?} {nth}");
-        assert_eq!(stage.adyen.authorisations(), 1, "{when:?} {nth}");
-        assert_paid_once(&stage, &buyer);
-        died
+        let crashed = start_crashes_at(&env, &buyer, &data, nth, when).await;
+        assert!(is_paid(&buyer.start_until_final(&env, &data).await), "{when:?} {nth}");
+        assert_eq!(env.adyen.authorisations(), 1, "{when:?} {nth}");
+        assert_paid_once(&env, &buyer);
+        crashed
     })
     .await;
-    assert_eq!(deaths, 2 * 6, "three outside calls, three journal writes, each before and after");
+    assert_eq!(crashes, 2 * 6, "three outside calls, three journal writes, each before and after");
 }
 
 #[tokio::test]
-async fn a_start_that_dies_anywhere_leaves_one_charge_when_the_page_comes_with_another_card() {
-    every_death(async |nth, when| {
-        let stage = Stage::default();
-        let buyer = buyer(&stage);
-        let died = start_dies(&stage, &buyer, &card(GOOD, "J D", "1"), nth, when).await;
-        assert!(is_paid(&buyer.start_until_told(&stage, &card(GOOD, "J D", "2")).await), "{when:?} {nth}");
-        assert_eq!(stage.adyen.authorisations(), 1, "{when:?} {nth}");
-        assert_paid_once(&stage, &buyer);
-        died
+async fn a_crash_anywhere_in_a_start_leaves_one_charge_when_the_client_sends_another_card() {
+    crash_at_every_call(async |nth, when| {
+        let env = TestEnvironment::default();
+        let buyer = buyer(&env);
+        let crashed = start_crashes_at(&env, &buyer, &card(GOOD, "J D", "1"), nth, when).await;
+        assert!(is_paid(&buyer.start_until_final(&env, &card(GOOD, "J D", "2")).await), "{when:?} {nth}");
+        assert_eq!(env.adyen.authorisations(), 1, "{when:?} {nth}");
+        assert_paid_once(&env, &buyer);
+        crashed
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_start_that_dies_anywhere_is_finished_by_the_notification_if_the_customer_is_gone() {
-    every_death(async |nth, when| {
-        let stage = Stage::default();
-        let buyer = buyer(&stage);
-        let died = start_dies(&stage, &buyer, &card(GOOD, "J D", "1"), nth, when).await;
-        let Some(payment) = stage.adyen.payments().into_iter().next() else { return died };
-        let mut verdict = authorised(&stage, &payment, payment.stored_payment_method_id.as_deref()).await;
+async fn a_crash_anywhere_in_a_start_is_finished_by_the_notification_without_a_retry() {
+    crash_at_every_call(async |nth, when| {
+        let env = TestEnvironment::default();
+        let buyer = buyer(&env);
+        let crashed = start_crashes_at(&env, &buyer, &card(GOOD, "J D", "1"), nth, when).await;
+        let Some(payment) = env.adyen.payments().into_iter().next() else { return crashed };
+        let mut disposition = notify_authorised(&env, &payment, payment.stored_payment_method_id.as_deref()).await;
         for _ in 0..10 {
-            if matches!(verdict, Verdict::Settled(_)) {
+            if matches!(disposition, Disposition::Completed(_)) {
                 break;
             }
-            stage.clock.advance(Duration::from_secs(100));
-            verdict = authorised(&stage, &payment, payment.stored_payment_method_id.as_deref()).await;
+            env.clock.advance(Duration::from_secs(100));
+            disposition = notify_authorised(&env, &payment, payment.stored_payment_method_id.as_deref()).await;
         }
-        assert!(matches!(verdict, Verdict::Settled("captured" | "known")), "{when:?} {nth}: {verdict:?}");
-        assert_paid_once(&stage, &buyer);
-        died
+        assert!(matches!(disposition, Disposition::Completed("captured" | "already_finished")), "{when:?} {nth}: {disposition:?}");
+        assert_paid_once(&env, &buyer);
+        crashed
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_finalize_that_dies_anywhere_leaves_one_charge() {
-    let deaths = every_death(async |nth, when| {
-        let stage = Stage::default();
-        let buyer = buyer(&stage);
+async fn a_crash_anywhere_in_a_finalize_leaves_one_charge() {
+    let crashes = crash_at_every_call(async |nth, when| {
+        let env = TestEnvironment::default();
+        let buyer = buyer(&env);
         let data = card(REDIRECTING, "J D", "1");
-        let back = redirect_result(&buyer.start(&stage, &data).await);
-        let died = finalize_dies(&stage, &buyer, &back, nth, when).await;
+        let back = redirect_result(&buyer.start(&env, &data).await);
+        let crashed = finalize_crashes_at(&env, &buyer, &back, nth, when).await;
         // Half of the pages come back with finalize, half reload and start.
         let told = if nth % 2 == 0 {
-            buyer.finalize_until_told(&stage, &back).await
+            buyer.finalize_until_final(&env, &back).await
         } else {
-            let told = buyer.start_until_told(&stage, &data).await;
-            if is_paid(&told) { told } else { buyer.finalize_until_told(&stage, &back).await }
+            let told = buyer.start_until_final(&env, &data).await;
+            if is_paid(&told) { told } else { buyer.finalize_until_final(&env, &back).await }
         };
         assert!(is_paid(&told), "{when:?} {nth}: {}", told.body);
-        assert_eq!(stage.adyen.authorisations(), 1, "{when:?} {nth}");
-        assert_paid_once(&stage, &buyer);
-        died
+        assert_eq!(env.adyen.authorisations(), 1, "{when:?} {nth}");
+        assert_paid_once(&env, &buyer);
+        crashed
     })
     .await;
-    assert_eq!(deaths, 2 * 6);
+    assert_eq!(crashes, 2 * 6);
 }
 
 #[tokio::test]
-async fn a_refused_start_that_dies_anywhere_is_one_refusal() {
-    every_death(async |nth, when| {
-        let stage = Stage::default();
-        let buyer = buyer(&stage);
+async fn a_crash_anywhere_in_a_refused_start_is_one_refusal() {
+    crash_at_every_call(async |nth, when| {
+        let env = TestEnvironment::default();
+        let buyer = buyer(&env);
         let data = card(GOOD, "DECLINED", "1");
-        let died = start_dies(&stage, &buyer, &data, nth, when).await;
-        assert_eq!(code(&buyer.start_until_told(&stage, &data).await), (422, "ADYEN0002"), "{when:?} {nth}");
-        assert_eq!(stage.adyen.payments().len(), 1, "{when:?} {nth}");
+        let crashed = start_crashes_at(&env, &buyer, &data, nth, when).await;
+        assert_eq!(code(&buyer.start_until_final(&env, &data).await), (422, "ADYEN0002"), "{when:?} {nth}");
+        assert_eq!(env.adyen.payments().len(), 1, "{when:?} {nth}");
         // Only the answer to the report itself can be lost beyond recall; it moves nothing, and may be made once more.
-        let rejected = statuses(&stage);
+        let rejected = statuses(&env);
         assert!((1..=2).contains(&rejected.len()) && rejected.iter().all(|status| *status == PaymentStatus::Rejected), "{rejected:?}");
-        died
+        crashed
     })
     .await;
 }
 
 #[tokio::test]
-async fn a_card_that_supersedes_another_and_dies_anywhere_leaves_one_charge() {
-    every_death(async |nth, when| {
-        let stage = Stage::default();
-        let buyer = buyer(&stage);
-        let first = redirect_result(&buyer.start(&stage, &card(REDIRECTING, "J D", "1")).await);
+async fn a_crash_anywhere_while_a_card_supersedes_another_leaves_one_charge() {
+    crash_at_every_call(async |nth, when| {
+        let env = TestEnvironment::default();
+        let buyer = buyer(&env);
+        let first = redirect_result(&buyer.start(&env, &card(REDIRECTING, "J D", "1")).await);
         let data = card(GOOD, "J D", "2");
-        let died = start_dies(&stage, &buyer, &data, nth, when).await;
-        assert!(is_paid(&buyer.start_until_told(&stage, &data).await), "{when:?} {nth}");
-        stage.adyen.finish_away(first["redirectResult"].as_str().unwrap());
-        let late = stage.adyen.payments().into_iter().next_back().unwrap();
-        assert_eq!(authorised(&stage, &late, None).await, Verdict::Settled("given_back"));
-        stage.adyen.process();
-        assert_paid_once(&stage, &buyer);
-        died
+        let crashed = start_crashes_at(&env, &buyer, &data, nth, when).await;
+        assert!(is_paid(&buyer.start_until_final(&env, &data).await), "{when:?} {nth}");
+        env.adyen.finish_without_returning(first["redirectResult"].as_str().unwrap());
+        let late = env.adyen.payments().into_iter().next_back().unwrap();
+        assert_eq!(notify_authorised(&env, &late, None).await, Disposition::Completed("reversed"));
+        env.adyen.process();
+        assert_paid_once(&env, &buyer);
+        crashed
     })
     .await;
 }
 
 #[tokio::test]
-async fn giving_back_that_dies_anywhere_gives_back_once() {
-    let deaths = every_death(async |nth, when| {
-        let stage = Stage::default();
-        let buyer = buyer(&stage);
-        let first = redirect_result(&buyer.start(&stage, &card(REDIRECTING, "J D", "1")).await);
-        assert!(is_paid(&buyer.start(&stage, &card(GOOD, "J D", "2")).await));
-        stage.adyen.finish_away(first["redirectResult"].as_str().unwrap());
-        let late = stage.adyen.payments().into_iter().next_back().unwrap();
-        stage.switch.arm(nth, when);
-        let died = stage.switch.run(authorised(&stage, &late, None)).await.is_none();
-        stage.switch.disarm();
-        stage.clock.advance(Duration::from_secs(100));
-        assert_eq!(authorised(&stage, &late, None).await, Verdict::Settled("given_back"), "{when:?} {nth}");
-        stage.adyen.process();
-        assert_paid_once(&stage, &buyer);
-        died
+async fn a_crash_anywhere_in_a_reversal_reverses_once() {
+    let crashes = crash_at_every_call(async |nth, when| {
+        let env = TestEnvironment::default();
+        let buyer = buyer(&env);
+        let first = redirect_result(&buyer.start(&env, &card(REDIRECTING, "J D", "1")).await);
+        assert!(is_paid(&buyer.start(&env, &card(GOOD, "J D", "2")).await));
+        env.adyen.finish_without_returning(first["redirectResult"].as_str().unwrap());
+        let late = env.adyen.payments().into_iter().next_back().unwrap();
+        env.crash_point.arm(nth, when);
+        let crashed = env.crash_point.run(notify_authorised(&env, &late, None)).await.is_none();
+        env.crash_point.disarm();
+        env.clock.advance(Duration::from_secs(100));
+        assert_eq!(notify_authorised(&env, &late, None).await, Disposition::Completed("reversed"), "{when:?} {nth}");
+        env.adyen.process();
+        assert_paid_once(&env, &buyer);
+        crashed
     })
     .await;
-    assert_eq!(deaths, 2 * 3);
+    assert_eq!(crashes, 2 * 3);
 }
 
 #[tokio::test]
-async fn two_deaths_in_a_row_leave_one_charge() {
+async fn two_crashes_in_a_row_leave_one_charge() {
     for first in 0..6 {
         for second in 0..8 {
-            for (one, other) in [(When::Before, When::After), (When::After, When::Before), (When::After, When::After)] {
-                let stage = Stage::default();
-                let buyer = buyer(&stage);
+            for (one, other) in [
+                (CrashTiming::Before, CrashTiming::After),
+                (CrashTiming::After, CrashTiming::Before),
+                (CrashTiming::After, CrashTiming::After),
+            ] {
+                let env = TestEnvironment::default();
+                let buyer = buyer(&env);
                 let data = card(GOOD, "J D", "1");
-                start_dies(&stage, &buyer, &data, first, one).await;
-                start_dies(&stage, &buyer, &data, second, other).await;
-                let told = buyer.start_until_told(&stage, &data).await;
+                start_crashes_at(&env, &buyer, &data, first, one).await;
+                start_crashes_at(&env, &buyer, &data, second, other).await;
+                let told = buyer.start_until_final(&env, &data).await;
                 assert!(is_paid(&told), "{first} {one:?} {second} {other:?}: {}", told.body);
-                assert_eq!(stage.adyen.authorisations(), 1);
-                assert_paid_once(&stage, &buyer);
+                assert_eq!(env.adyen.authorisations(), 1);
+                assert_paid_once(&env, &buyer);
             }
         }
     }

@@ -9,30 +9,30 @@
     reason = "a test fails by panicking"
 )]
 
-mod absent;
 #[path = "../support/faults.rs"]
 mod all_faults;
 #[path = "../support/changes.rs"]
 mod changes;
 mod crashes;
 mod details;
-mod door;
 mod faults;
-mod heard;
-mod nothing_entered;
+mod notifications;
 mod openapi;
 mod ownership;
 mod purchase;
 mod races;
-mod remembered;
+mod requests;
+mod retention;
 mod superseding;
 mod tokens;
+mod without_customer;
+mod without_payment_data;
 
 use connector::cleeng::PaymentStatus;
-use connector::front::Reply;
+use connector::frontend_api::Reply;
 use connector::http::Method;
 use connector::ids::{CustomerId, OrderId};
-use sandbox::stage::{METHOD, OFFER, ORIGIN, Stage, id};
+use sandbox::testkit::harness::{ADYEN_METHOD, OFFER, SHOP_ORIGIN, TestEnvironment, id};
 use serde_json::{Value, json};
 
 pub(crate) const GOOD: &str = "test_4111111111111111";
@@ -47,10 +47,10 @@ pub(crate) struct Buyer {
     pub(crate) token: String,
 }
 
-pub(crate) fn buyer(stage: &Stage) -> Buyer {
-    let customer = stage.cleeng.new_customer().unwrap();
-    let order = stage.cleeng.new_order(&customer, &id(OFFER), &id(METHOD)).unwrap();
-    let token = stage.cleeng.customer_token(&customer);
+pub(crate) fn buyer(env: &TestEnvironment) -> Buyer {
+    let customer = env.cleeng.new_customer().unwrap();
+    let order = env.cleeng.new_order(&customer, &id(OFFER), &id(ADYEN_METHOD)).unwrap();
+    let token = env.cleeng.customer_token(&customer);
     Buyer { customer, order, token }
 }
 
@@ -66,38 +66,38 @@ impl Buyer {
     pub(crate) fn start_body(&self, method: &Value) -> Value {
         json!({
             "orderId": self.order, "paymentMethod": method, "browserInfo": { "userAgent": "Mozilla/5.0", "language": "en" },
-            "origin": ORIGIN, "returnUrl": format!("{ORIGIN}/checkout?orderId={}", self.order), "captchaValue": "x",
+            "origin": SHOP_ORIGIN, "returnUrl": format!("{SHOP_ORIGIN}/checkout?orderId={}", self.order), "captchaValue": "x",
         })
     }
 
-    pub(crate) async fn start(&self, stage: &Stage, method: &Value) -> Reply {
-        stage.call("initial-payment", &self.token, &self.start_body(method)).await
+    pub(crate) async fn start(&self, env: &TestEnvironment, method: &Value) -> Reply {
+        env.call("initial-payment", &self.token, &self.start_body(method)).await
     }
 
-    pub(crate) async fn finalize(&self, stage: &Stage, details: &Value) -> Reply {
+    pub(crate) async fn finalize(&self, env: &TestEnvironment, details: &Value) -> Reply {
         let body = json!({ "orderId": self.order, "details": details });
-        stage.call("initial-payment/finalize", &self.token, &body).await
+        env.call("initial-payment/finalize", &self.token, &body).await
     }
 
     /// Asks again as a page does, until something else than "not yet" comes; time passes meanwhile.
-    pub(crate) async fn start_until_told(&self, stage: &Stage, method: &Value) -> Reply {
+    pub(crate) async fn start_until_final(&self, env: &TestEnvironment, method: &Value) -> Reply {
         for _ in 0..60 {
-            let reply = self.start(stage, method).await;
+            let reply = self.start(env, method).await;
             if !is_pending(&reply) {
                 return reply;
             }
-            stage.clock.advance(std::time::Duration::from_secs(30));
+            env.clock.advance(std::time::Duration::from_secs(30));
         }
         panic!("never told");
     }
 
-    pub(crate) async fn finalize_until_told(&self, stage: &Stage, details: &Value) -> Reply {
+    pub(crate) async fn finalize_until_final(&self, env: &TestEnvironment, details: &Value) -> Reply {
         for _ in 0..60 {
-            let reply = self.finalize(stage, details).await;
+            let reply = self.finalize(env, details).await;
             if !is_pending(&reply) {
                 return reply;
             }
-            stage.clock.advance(std::time::Duration::from_secs(30));
+            env.clock.advance(std::time::Duration::from_secs(30));
         }
         panic!("never told");
     }
@@ -127,27 +127,27 @@ pub(crate) fn redirect_result(reply: &Reply) -> Value {
     json!({ "redirectResult": action["url"].as_str().unwrap().split("result=").nth(1).unwrap() })
 }
 
-pub(crate) fn statuses(stage: &Stage) -> Vec<PaymentStatus> {
-    stage.cleeng.payments().into_iter().map(|payment| payment.status).collect()
+pub(crate) fn statuses(env: &TestEnvironment) -> Vec<PaymentStatus> {
+    env.cleeng.payments().into_iter().map(|payment| payment.status).collect()
 }
 
-pub(crate) fn assert_balanced(stage: &Stage) {
-    assert_eq!(stage.disagreements(), Vec::<String>::new());
+pub(crate) fn assert_balanced(env: &TestEnvironment) {
+    assert_eq!(env.discrepancies(), Vec::<String>::new());
 }
 
 /// One charge of the order's amount, one captured payment in Cleeng, with stored details that renew.
-pub(crate) fn assert_paid_once(stage: &Stage, buyer: &Buyer) {
-    let captured: Vec<_> = stage.cleeng.payments().into_iter().filter(|payment| payment.status == PaymentStatus::Captured).collect();
-    assert_eq!(captured.len(), 1, "{:?}", statuses(stage));
+pub(crate) fn assert_paid_once(env: &TestEnvironment, buyer: &Buyer) {
+    let captured: Vec<_> = env.cleeng.payments().into_iter().filter(|payment| payment.status == PaymentStatus::Captured).collect();
+    assert_eq!(captured.len(), 1, "{:?}", statuses(env));
     assert_eq!((&captured[0].order, &captured[0].customer), (&buyer.order, &buyer.customer));
-    assert_eq!(stage.adyen.total_captured("USD") - stage.adyen.total_refunded("USD"), 999);
-    let details = stage.cleeng.details(captured[0].details.as_ref().unwrap()).unwrap();
+    assert_eq!(env.adyen.total_captured("USD") - env.adyen.total_refunded("USD"), 999);
+    let details = env.cleeng.details(captured[0].details.as_ref().unwrap()).unwrap();
     let (stored, shopper) = details.token.split_once(':').unwrap();
-    assert!(stage.adyen.has_method(stored) && shopper == buyer.customer.as_str() && details.active);
-    assert_balanced(stage);
+    assert!(env.adyen.has_method(stored) && shopper == buyer.customer.as_str() && details.active);
+    assert_balanced(env);
 }
 
 /// How often Adyen was asked for money and Cleeng was told of a payment.
-pub(crate) fn writes(stage: &Stage) -> (usize, usize) {
-    (stage.road.reached("adyen", &Method::POST, "/payments"), stage.road.reached("cleeng", &Method::POST, "/payments"))
+pub(crate) fn write_counts(env: &TestEnvironment) -> (usize, usize) {
+    (env.network.delivered_count("adyen", &Method::POST, "/payments"), env.network.delivered_count("cleeng", &Method::POST, "/payments"))
 }

@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use connector::flow::{Billing, Method};
+use connector::flow::{BillingMode, PaymentMethodConfig};
 use connector::gateway::GatewayName;
-use sandbox::peer::Fault;
-use sandbox::stage::{CAPTURE_ONLY_METHOD, OFFER, Stage, id};
+use sandbox::simulators::network::Fault;
+use sandbox::testkit::harness::{ADYEN_CAPTURE_ONLY_METHOD, OFFER, TestEnvironment, id};
 use serde_json::{Value, json};
 
-use crate::{Buyer, GOOD, REDIRECTING, buyer, card, code, is_paid, redirect_result, statuses, writes};
+use crate::{Buyer, GOOD, REDIRECTING, buyer, card, code, is_paid, redirect_result, statuses, write_counts};
 
 fn forged(claims: &Value) -> String {
     format!(
@@ -23,43 +23,43 @@ fn forged(claims: &Value) -> String {
 
 #[tokio::test]
 async fn another_customers_order_cannot_be_started_finalized_or_read() {
-    let stage = Stage::default();
-    let (owner, other) = (buyer(&stage), buyer(&stage));
+    let env = TestEnvironment::default();
+    let (owner, other) = (buyer(&env), buyer(&env));
     let thief = Buyer { order: owner.order.clone(), ..other };
-    assert_eq!(code(&thief.start(&stage, &card(GOOD, "T", "1")).await), (404, "ADYEN0001"));
-    let back = redirect_result(&owner.start(&stage, &card(REDIRECTING, "J D", "1")).await);
+    assert_eq!(code(&thief.start(&env, &card(GOOD, "T", "1")).await), (404, "ADYEN0001"));
+    let back = redirect_result(&owner.start(&env, &card(REDIRECTING, "J D", "1")).await);
     // Not even with what the owner brought back, nor to learn the owner's action.
-    assert_eq!(code(&thief.finalize(&stage, &back).await), (404, "ADYEN0001"));
-    assert_eq!(code(&thief.start(&stage, &card(REDIRECTING, "J D", "1")).await), (404, "ADYEN0001"));
-    assert_eq!(writes(&stage), (1, 0));
-    assert!(is_paid(&owner.finalize(&stage, &back).await));
-    assert_eq!(code(&thief.start(&stage, &card(GOOD, "T", "1")).await), (404, "ADYEN0001"));
-    assert_eq!(statuses(&stage).len(), 1);
+    assert_eq!(code(&thief.finalize(&env, &back).await), (404, "ADYEN0001"));
+    assert_eq!(code(&thief.start(&env, &card(REDIRECTING, "J D", "1")).await), (404, "ADYEN0001"));
+    assert_eq!(write_counts(&env), (1, 0));
+    assert!(is_paid(&owner.finalize(&env, &back).await));
+    assert_eq!(code(&thief.start(&env, &card(GOOD, "T", "1")).await), (404, "ADYEN0001"));
+    assert_eq!(statuses(&env).len(), 1);
 }
 
 #[tokio::test]
-async fn a_mediastore_that_shows_another_customers_order_is_not_believed() {
+async fn another_customers_order_from_mediastore_is_refused() {
     for (field, value) in
         [("customerId", json!(1)), ("publisherId", json!(1)), ("id", json!(1)), ("customerId", Value::Null), ("publisherId", Value::Null)]
     {
-        let stage = Stage::default();
-        let buyer = buyer(&stage);
+        let env = TestEnvironment::default();
+        let buyer = buyer(&env);
         let told = value.clone();
         let change = move |body: &mut Value| body["responseData"]["order"][field] = told.clone();
-        stage.road.lay(Fault::Mutate(std::sync::Arc::new(change)), |peer, request| peer == "cleeng" && request.path.contains("orders"));
-        let reply = buyer.start(&stage, &card(GOOD, "J D", "1")).await;
+        env.network.inject(Fault::Mutate(std::sync::Arc::new(change)), |peer, request| peer == "cleeng" && request.path.contains("orders"));
+        let reply = buyer.start(&env, &card(GOOD, "J D", "1")).await;
         assert!(matches!(reply.status.as_u16(), 403 | 503), "{field} {value}: {}", reply.body);
-        assert_eq!(writes(&stage), (0, 0));
+        assert_eq!(write_counts(&env), (0, 0));
     }
 }
 
 #[tokio::test]
 async fn a_missing_forged_expired_or_foreign_token_pays_nothing() {
-    let stage = Stage::default();
-    let buyer = buyer(&stage);
-    let later = stage.world.clock.now().after(Duration::from_secs(3600)).secs();
-    let claims = json!({ "customerId": buyer.customer, "publisherId": sandbox::stage::PUBLISHER, "exp": later });
-    let expired = stage.cleeng.token_until(&buyer.customer, stage.world.clock.now());
+    let env = TestEnvironment::default();
+    let buyer = buyer(&env);
+    let later = env.flow_context.clock.now().after(Duration::from_secs(3600)).secs();
+    let claims = json!({ "customerId": buyer.customer, "publisherId": sandbox::testkit::harness::PUBLISHER, "exp": later });
+    let expired = env.cleeng.customer_token_until(&buyer.customer, env.flow_context.clock.now());
     let foreign = json!({ "customerId": buyer.customer, "publisherId": 1, "exp": later });
     let (head, rest) = buyer.token.split_once('.').unwrap();
     let (_, signature) = rest.split_once('.').unwrap();
@@ -73,30 +73,32 @@ async fn a_missing_forged_expired_or_foreign_token_pays_nothing() {
         (forged(&foreign), (401, "AUTH0002")),
     ] {
         let anybody = Buyer { token, ..buyer.clone() };
-        assert_eq!(code(&anybody.start(&stage, &card(GOOD, "J D", "1")).await), expected);
-        assert_eq!(code(&anybody.finalize(&stage, &json!({ "redirectResult": "X" })).await), expected);
+        assert_eq!(code(&anybody.start(&env, &card(GOOD, "J D", "1")).await), expected);
+        assert_eq!(code(&anybody.finalize(&env, &json!({ "redirectResult": "X" })).await), expected);
     }
-    assert_eq!(writes(&stage), (0, 0));
+    assert_eq!(write_counts(&env), (0, 0));
 }
 
 #[tokio::test]
 async fn an_unknown_order_and_one_with_another_payment_method_have_their_own_errors() {
-    let stage = Stage::default();
-    let first = buyer(&stage);
+    let env = TestEnvironment::default();
+    let first = buyer(&env);
     let unknown = Buyer { order: id("999999999"), ..first.clone() };
-    assert_eq!(code(&unknown.start(&stage, &card(GOOD, "J D", "1")).await), (404, "ADYEN0001"));
-    let order = stage.cleeng.new_order(&first.customer, &id(OFFER), &id("777777777")).unwrap();
+    assert_eq!(code(&unknown.start(&env, &card(GOOD, "J D", "1")).await), (404, "ADYEN0001"));
+    let order = env.cleeng.new_order(&first.customer, &id(OFFER), &id("777777777")).unwrap();
     let other_method = Buyer { order, ..first };
-    assert_eq!(code(&other_method.start(&stage, &card(GOOD, "J D", "1")).await), (422, "ORDER0003"));
-    assert_eq!(writes(&stage), (0, 0));
+    assert_eq!(code(&other_method.start(&env, &card(GOOD, "J D", "1")).await), (422, "ORDER0003"));
+    assert_eq!(write_counts(&env), (0, 0));
     // Any method of ours behind this gateway will do.
-    let customer = stage.cleeng.new_customer().unwrap();
-    let order = stage.cleeng.new_order(&customer, &id(OFFER), &id(CAPTURE_ONLY_METHOD)).unwrap();
-    let token = stage.cleeng.customer_token(&customer);
-    assert!(is_paid(&Buyer { customer, order, token }.start(&stage, &card(GOOD, "J D", "1")).await));
+    let customer = env.cleeng.new_customer().unwrap();
+    let order = env.cleeng.new_order(&customer, &id(OFFER), &id(ADYEN_CAPTURE_ONLY_METHOD)).unwrap();
+    let token = env.cleeng.customer_token(&customer);
+    assert!(is_paid(&Buyer { customer, order, token }.start(&env, &card(GOOD, "J D", "1")).await));
     // A method that is ours no more is refused.
-    let gone = Stage::new(|rules| {
-        rules.methods = [(id(CAPTURE_ONLY_METHOD), Method { gateway: GatewayName::Adyen, billing: Billing::CaptureOnly })].into();
+    let gone = TestEnvironment::new(|rules| {
+        rules.methods =
+            [(id(ADYEN_CAPTURE_ONLY_METHOD), PaymentMethodConfig { gateway: GatewayName::Adyen, billing: BillingMode::CaptureOnly })]
+                .into();
     });
     let order = crate::buyer(&gone);
     assert_eq!(code(&order.start(&gone, &card(GOOD, "J D", "1")).await), (422, "ORDER0003"));

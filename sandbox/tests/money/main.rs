@@ -18,11 +18,11 @@ mod deletion;
 mod deletion_in_flight;
 #[path = "../support/faults.rs"]
 mod faults;
-mod hooked;
-mod random;
+mod fixtures;
 mod refund;
 mod refund_crashes;
+mod refund_preexisting;
+mod refund_properties;
 mod refund_refusals;
-mod refund_strangers;
 mod release_races;
-mod world;
+mod scripted_gateway;

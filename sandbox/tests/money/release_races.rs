@@ -5,63 +5,63 @@ use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
 use connector::cleeng::webhook::Topic;
-use connector::flow::{SettleOn, Verdict};
+use connector::flow::{Disposition, SettleOn};
 use connector::metrics::Metric;
-use sandbox::cleeng::SentWebhook;
-use sandbox::stage::{Cast, METHOD, Stage};
+use sandbox::simulators::cleeng::SentWebhook;
+use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, TestSubscriber};
 
-use crate::deactivation::changed_card;
-use crate::world::{assert_balanced, at_once, settled, statuses};
+use crate::deactivation::authorised_then_changed_card;
+use crate::fixtures::{assert_balanced, completed, deliver_concurrently, statuses};
 
 /// At the due date: the capture with the old card is on its way, and so is the announcement that it is gone.
-async fn at_the_crossing(settle_on: SettleOn) -> (Stage, SentWebhook, SentWebhook) {
-    let stage = Stage::new(|rules| rules.settle_on = settle_on);
-    let mut cast: Cast = stage.subscriber(METHOD);
-    stage.clock.advance_to(cast.due.before(Duration::from_secs(72 * 3600)));
-    stage.deliver(&stage.authorisation(&cast, 72)).await;
-    stage.clock.advance_to(cast.due);
-    let capture = stage.capture(&cast);
-    stage.change_card(&mut cast, METHOD);
-    let due = stage.cleeng.due_webhooks();
+async fn capture_and_deactivation_in_flight(settle_on: SettleOn) -> (TestEnvironment, SentWebhook, SentWebhook) {
+    let env = TestEnvironment::new(|rules| rules.settle_on = settle_on);
+    let mut subscriber: TestSubscriber = env.subscriber(ADYEN_METHOD);
+    env.clock.advance_to(subscriber.due.before(Duration::from_secs(72 * 3600)));
+    env.deliver(&env.authorisation_event(&subscriber, 72)).await;
+    env.clock.advance_to(subscriber.due);
+    let capture = env.capture_event(&subscriber);
+    env.change_card(&mut subscriber, ADYEN_METHOD);
+    let due = env.cleeng.due_webhooks();
     let gone = due.into_iter().find(|webhook| webhook.topic == Topic::PaymentDetailsDeactivated).unwrap();
-    (stage, capture, gone)
+    (env, capture, gone)
 }
 
 /// Captured or cancelled, on both sides alike.
-async fn assert_one_of_the_two(stage: &Stage, capture: &SentWebhook, gone: &SentWebhook, context: &str) -> PaymentStatus {
-    stage.clock.advance(Duration::from_secs(100));
-    assert_eq!(stage.deliver_until_settled(gone).await, settled("deactivated"), "{context}");
-    let last = stage.deliver_until_settled(capture).await;
-    stage.adyen.process();
-    let status = statuses(stage).remove(0);
+async fn assert_captured_or_released(env: &TestEnvironment, capture: &SentWebhook, gone: &SentWebhook, context: &str) -> PaymentStatus {
+    env.clock.advance(Duration::from_secs(100));
+    assert_eq!(env.deliver_until_settled(gone).await, completed("deactivated"), "{context}");
+    let last = env.deliver_until_settled(capture).await;
+    env.adyen.process();
+    let status = statuses(env).remove(0);
     match status {
         PaymentStatus::Captured => {
-            assert!(matches!(last, Verdict::Settled("captured")), "{context}: {last:?}");
-            assert_eq!(stage.adyen.total_captured("USD"), 999, "{context}");
+            assert!(matches!(last, Disposition::Completed("captured")), "{context}: {last:?}");
+            assert_eq!(env.adyen.total_captured("USD"), 999, "{context}");
         }
         PaymentStatus::Cancelled => {
             // Nothing is held any more, so the capture event calls an operator instead of charging a card that is gone.
-            assert_eq!(last, Verdict::Parked("capture_without_authorisation"), "{context}");
-            assert_eq!(stage.adyen.total_captured("USD"), 0, "{context}");
+            assert_eq!(last, Disposition::Parked("capture_without_authorisation"), "{context}");
+            assert_eq!(env.adyen.total_captured("USD"), 0, "{context}");
         }
         ref other => panic!("{context}: {other:?}"),
     }
-    assert_eq!(statuses(stage).len(), 1);
-    assert_balanced(stage);
+    assert_eq!(statuses(env).len(), 1);
+    assert_balanced(env);
     status
 }
 
 #[tokio::test]
-async fn a_deactivation_that_races_with_a_capture_takes_the_money_or_releases_it_wherever_they_meet() {
+async fn a_deactivation_racing_with_a_capture_captures_or_releases_at_every_interleaving() {
     let mut ends = Vec::new();
     for settle_on in [SettleOn::Receipt, SettleOn::Notification] {
         for capture_first in [true, false] {
             for head_start in 0..40 {
-                let (stage, capture, gone) = at_the_crossing(settle_on).await;
+                let (env, capture, gone) = capture_and_deactivation_in_flight(settle_on).await;
                 let (one, other) = if capture_first { (&capture, &gone) } else { (&gone, &capture) };
-                let _ = at_once(&stage, one, other, head_start).await;
+                let _ = deliver_concurrently(&env, one, other, head_start).await;
                 let context = format!("{settle_on:?}, capture first: {capture_first}, {head_start}");
-                ends.push(assert_one_of_the_two(&stage, &capture, &gone, &context).await);
+                ends.push(assert_captured_or_released(&env, &capture, &gone, &context).await);
             }
         }
     }
@@ -70,67 +70,67 @@ async fn a_deactivation_that_races_with_a_capture_takes_the_money_or_releases_it
 }
 
 #[tokio::test]
-async fn a_payment_that_is_being_captured_is_left_alone() {
-    let (stage, capture, gone) = at_the_crossing(SettleOn::Notification).await;
-    assert!(matches!(stage.deliver(&capture).await, Verdict::Later { reason: "capture_received", .. }));
-    assert_eq!(stage.deliver(&gone).await, settled("deactivated"));
-    assert_eq!(stage.metrics.count(Metric::Warning, "capture_in_progress"), 1);
-    assert_eq!(stage.deliver_until_settled(&capture).await, settled("captured"));
-    stage.adyen.process();
-    assert_eq!(statuses(&stage), [PaymentStatus::Captured]);
-    assert_eq!(stage.road.reached("adyen", &connector::http::Method::POST, "/cancels"), 0);
-    assert_balanced(&stage);
+async fn a_payment_that_is_being_captured_is_not_released() {
+    let (env, capture, gone) = capture_and_deactivation_in_flight(SettleOn::Notification).await;
+    assert!(matches!(env.deliver(&capture).await, Disposition::Retry { reason: "capture_received", .. }));
+    assert_eq!(env.deliver(&gone).await, completed("deactivated"));
+    assert_eq!(env.metrics.count(Metric::Warning, "capture_in_progress"), 1);
+    assert_eq!(env.deliver_until_settled(&capture).await, completed("captured"));
+    env.adyen.process();
+    assert_eq!(statuses(&env), [PaymentStatus::Captured]);
+    assert_eq!(env.network.delivered_count("adyen", &connector::http::Method::POST, "/cancels"), 0);
+    assert_balanced(&env);
 }
 
 #[tokio::test]
-async fn a_deactivation_and_the_authorisation_with_the_new_card_leave_one_authorisation_wherever_they_meet() {
+async fn a_deactivation_and_the_authorisation_with_the_new_card_leave_one_authorisation_at_every_interleaving() {
     for deactivation_first in [true, false] {
         for head_start in 0..40 {
-            let stage = Stage::default();
-            let (cast, gone) = changed_card(&stage, METHOD).await;
-            stage.clock.advance_to(cast.due.before(Duration::from_secs(48 * 3600)));
-            let authorisation = stage.authorisation(&cast, 48);
+            let env = TestEnvironment::default();
+            let (subscriber, gone) = authorised_then_changed_card(&env, ADYEN_METHOD).await;
+            env.clock.advance_to(subscriber.due.before(Duration::from_secs(48 * 3600)));
+            let authorisation = env.authorisation_event(&subscriber, 48);
             let (one, other) = if deactivation_first { (&gone, &authorisation) } else { (&authorisation, &gone) };
-            let _ = at_once(&stage, one, other, head_start).await;
-            stage.clock.advance(Duration::from_secs(100));
-            assert_eq!(stage.deliver_until_settled(&gone).await, settled("deactivated"), "{head_start}");
-            assert_eq!(stage.deliver_until_settled(&authorisation).await, settled("authorised"), "{head_start}");
-            stage.adyen.process();
-            assert_eq!(statuses(&stage), [PaymentStatus::Cancelled, PaymentStatus::Authorised], "{head_start}");
-            assert_balanced(&stage);
-            stage.clock.advance_to(cast.due);
-            assert_eq!(stage.deliver_until_settled(&stage.capture(&cast)).await, settled("captured"), "{head_start}");
-            assert_balanced(&stage);
+            let _ = deliver_concurrently(&env, one, other, head_start).await;
+            env.clock.advance(Duration::from_secs(100));
+            assert_eq!(env.deliver_until_settled(&gone).await, completed("deactivated"), "{head_start}");
+            assert_eq!(env.deliver_until_settled(&authorisation).await, completed("authorised"), "{head_start}");
+            env.adyen.process();
+            assert_eq!(statuses(&env), [PaymentStatus::Cancelled, PaymentStatus::Authorised], "{head_start}");
+            assert_balanced(&env);
+            env.clock.advance_to(subscriber.due);
+            assert_eq!(env.deliver_until_settled(&env.capture_event(&subscriber)).await, completed("captured"), "{head_start}");
+            assert_balanced(&env);
         }
     }
 }
 
 #[tokio::test]
-async fn what_another_event_released_while_a_deactivation_looked_is_not_released_again() {
+async fn a_release_by_another_event_during_a_deactivation_is_not_repeated() {
     for turns in 0..60 {
-        let stage = Stage::default();
-        let (cast, gone) = changed_card(&stage, METHOD).await;
-        stage.clock.advance_to(cast.due);
+        let env = TestEnvironment::default();
+        let (subscriber, gone) = authorised_then_changed_card(&env, ADYEN_METHOD).await;
+        env.clock.advance_to(subscriber.due);
         // It names the new details, so that what is held with the old ones is released.
-        let capture = stage.capture(&cast);
-        stage.clock.advance(Duration::from_secs(2 * 3600));
-        let mut deactivation = std::pin::pin!(stage.deliver(&gone));
+        let capture = env.capture_event(&subscriber);
+        env.clock.advance(Duration::from_secs(2 * 3600));
+        let mut deactivation = std::pin::pin!(env.deliver(&gone));
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         if (0..turns).any(|_| deactivation.as_mut().poll(&mut context).is_ready()) {
             // It came to its end by itself, and so would every later one.
             assert!(turns > 10, "{turns}");
             break;
         }
-        stage.deliver(&capture).await;
+        env.deliver(&capture).await;
         deactivation.await;
-        stage.clock.advance(Duration::from_secs(100));
-        assert_eq!(stage.deliver_until_settled(&gone).await, settled("deactivated"), "{turns}");
-        stage.deliver_until_settled(&capture).await;
-        assert_eq!(stage.metrics.count(Metric::Parked, "capture_without_authorisation"), 1, "{turns}");
-        stage.adyen.process();
-        assert_eq!(statuses(&stage), [PaymentStatus::Cancelled], "{turns}");
-        assert_eq!(stage.road.reached("adyen", &connector::http::Method::POST, "/cancels"), 1, "{turns}");
-        assert_eq!(stage.cleeng.violations(), [], "{turns}");
-        assert_balanced(&stage);
+        env.clock.advance(Duration::from_secs(100));
+        assert_eq!(env.deliver_until_settled(&gone).await, completed("deactivated"), "{turns}");
+        env.deliver_until_settled(&capture).await;
+        assert_eq!(env.metrics.count(Metric::Parked, "capture_without_authorisation"), 1, "{turns}");
+        env.adyen.process();
+        assert_eq!(statuses(&env), [PaymentStatus::Cancelled], "{turns}");
+        assert_eq!(env.network.delivered_count("adyen", &connector::http::Method::POST, "/cancels"), 1, "{turns}");
+        assert_eq!(env.cleeng.violations(), [], "{turns}");
+        assert_balanced(&env);
     }
 }

@@ -9,12 +9,12 @@
     reason = "a test fails by panicking"
 )]
 
-mod answers;
+mod authorisations;
 mod captures;
 mod crashes;
 mod disputes;
-mod door;
-mod orders;
+mod ingress;
+mod permutations;
 mod refunds;
 mod rotation;
 
@@ -22,70 +22,70 @@ use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
 use connector::cleeng::webhook::Topic;
-use connector::flow::Verdict;
-use sandbox::cleeng::SentWebhook;
-use sandbox::stage::{Cast, METHOD, Stage};
+use connector::flow::Disposition;
+use sandbox::simulators::cleeng::SentWebhook;
+use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, TestSubscriber};
 use serde_json::Value;
 
-pub(crate) fn settled(word: &'static str) -> Verdict {
-    Verdict::Settled(word)
+pub(crate) fn completed(word: &'static str) -> Disposition {
+    Disposition::Completed(word)
 }
 
-/// A stage with one subscriber, at the time of the first authorisation attempt.
-pub(crate) fn at_first_attempt() -> (Stage, Cast) {
-    let stage = Stage::default();
-    let cast = stage.subscriber(METHOD);
-    stage.clock.advance_to(cast.due.before(Duration::from_secs(72 * 3600)));
-    (stage, cast)
+/// An environment with one subscriber, at the time of the first authorisation attempt.
+pub(crate) fn at_first_attempt() -> (TestEnvironment, TestSubscriber) {
+    let env = TestEnvironment::default();
+    let subscriber = env.subscriber(ADYEN_METHOD);
+    env.clock.advance_to(subscriber.due.before(Duration::from_secs(72 * 3600)));
+    (env, subscriber)
 }
 
 /// The same, authorised.
-pub(crate) async fn authorised() -> (Stage, Cast) {
-    let (stage, cast) = at_first_attempt();
-    assert_eq!(stage.deliver(&stage.authorisation(&cast, 72)).await, settled("authorised"));
-    (stage, cast)
+pub(crate) async fn authorised() -> (TestEnvironment, TestSubscriber) {
+    let (env, subscriber) = at_first_attempt();
+    assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, completed("authorised"));
+    (env, subscriber)
 }
 
 /// The same at the due date, the capture ordered and waiting for its notification.
-pub(crate) async fn capturing() -> (Stage, Cast) {
-    let (stage, cast) = authorised().await;
-    stage.clock.advance_to(cast.due);
-    assert!(matches!(stage.deliver(&stage.capture(&cast)).await, Verdict::Later { reason: "capture_received", .. }));
-    (stage, cast)
+pub(crate) async fn capturing() -> (TestEnvironment, TestSubscriber) {
+    let (env, subscriber) = authorised().await;
+    env.clock.advance_to(subscriber.due);
+    assert!(matches!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Retry { reason: "capture_received", .. }));
+    (env, subscriber)
 }
 
 /// The same, captured, and everybody knows.
-pub(crate) async fn captured() -> (Stage, Cast) {
-    let (stage, cast) = capturing().await;
-    stage.hear_gateways().await;
-    assert_eq!(stage.deliver_requeued().await, [settled("captured")]);
-    (stage, cast)
+pub(crate) async fn captured() -> (TestEnvironment, TestSubscriber) {
+    let (env, subscriber) = capturing().await;
+    env.deliver_notifications().await;
+    assert_eq!(env.deliver_requeued().await, [completed("captured")]);
+    (env, subscriber)
 }
 
 /// An attempt of dunning after the due date.
-pub(crate) fn later_attempt(stage: &Stage, topic: Topic, cast: &Cast, hours_after: u64) -> SentWebhook {
-    stage.event(topic, cast, cast.due.after(Duration::from_secs(hours_after * 3600)), cast.due)
+pub(crate) fn dunning_attempt(env: &TestEnvironment, topic: Topic, subscriber: &TestSubscriber, hours_after: u64) -> SentWebhook {
+    env.billing_event(topic, subscriber, subscriber.due.after(Duration::from_secs(hours_after * 3600)), subscriber.due)
 }
 
 /// The only payment at the gateway: its id and our reference.
-pub(crate) fn names(stage: &Stage) -> (String, String) {
-    let payment = stage.adyen.payments().remove(0);
+pub(crate) fn only_payment_ids(env: &TestEnvironment) -> (String, String) {
+    let payment = env.adyen.payments().remove(0);
     (payment.psp_reference, payment.reference)
 }
 
-pub(crate) async fn record(stage: &Stage) -> Value {
-    stage.record_of(&names(stage).1).await
+pub(crate) async fn payment_record(env: &TestEnvironment) -> Value {
+    env.payment_record(&only_payment_ids(env).1).await
 }
 
-pub(crate) async fn state(stage: &Stage) -> String {
-    record(stage).await["state"].as_str().unwrap_or_default().to_owned()
+pub(crate) async fn payment_state(env: &TestEnvironment) -> String {
+    payment_record(env).await["state"].as_str().unwrap_or_default().to_owned()
 }
 
 /// The statuses of all payments in Cleeng, in the order in which they came to be.
-pub(crate) fn statuses(stage: &Stage) -> Vec<PaymentStatus> {
-    stage.cleeng.payments().into_iter().map(|payment| payment.status).collect()
+pub(crate) fn statuses(env: &TestEnvironment) -> Vec<PaymentStatus> {
+    env.cleeng.payments().into_iter().map(|payment| payment.status).collect()
 }
 
-pub(crate) fn assert_balanced(stage: &Stage) {
-    assert_eq!(stage.disagreements(), Vec::<String>::new());
+pub(crate) fn assert_balanced(env: &TestEnvironment) {
+    assert_eq!(env.discrepancies(), Vec::<String>::new());
 }

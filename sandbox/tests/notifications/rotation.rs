@@ -6,63 +6,65 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use connector::flow::World;
+use connector::flow::FlowContext;
 use connector::gateway::{GatewayName, GatewayText, IdempotencyKey, MerchantInitiated, OperationKind, Reference, StoredToken};
 use connector::http::Transport;
 use connector::ids::CustomerId;
-use connector::lambda::app::{Wired, Wiring};
+use connector::lambda::app::{Dependencies, DependencyFactory};
+use connector::lambda::dependencies::NoWebhooks;
 use connector::lambda::queue::{NotificationEnvelope, Queue, QueueError};
 use connector::lambda::secrets::{SecretError, SecretSource, Secrets};
-use connector::lambda::wiring::NoWebhooks;
 use connector::money::{Currency, Money};
 use connector::secret::SecretString;
 use connector::settings::Problems;
-use sandbox::guests::{PAYPAL_WEBHOOK_ID, STRIPE_WEBHOOK_SECRET, addresses_of, built, secrets, settings_of};
-use sandbox::house::Posted;
-use sandbox::notices::{Door, deployed_secrets};
-use sandbox::peer::InProcess;
-use sandbox::stage::{ADYEN_HMAC_KEY, Stage};
+use sandbox::simulators::network::InProcessTransport;
+use sandbox::simulators::simulated_gateway::NotificationRequest;
+use sandbox::testkit::gateway_fixtures::{
+    PAYPAL_WEBHOOK_ID, STRIPE_WEBHOOK_SECRET, base_urls_of, build_adapter_with, gateway_secrets, gateway_settings,
+};
+use sandbox::testkit::harness::{ADYEN_HMAC_KEY, TestEnvironment};
+use sandbox::testkit::notifications::{NotificationEndpoint, deployment_secret};
 use serde_json::{Value, json};
 
 const HOUR: Duration = Duration::from_secs(3600);
 /// How many notifications come at the same time.
-const AT_ONCE: usize = 8;
+const CONCURRENT_POSTS: usize = 8;
 
 /// The secret of the deployment, and the settings that a deployment changes.
 #[derive(Clone)]
-struct Vault(Arc<Mutex<Value>>);
+struct SharedSecret(Arc<Mutex<Value>>);
 
 #[async_trait]
-impl SecretSource for Vault {
+impl SecretSource for SharedSecret {
     async fn fetch(&self) -> Result<SecretString, SecretError> {
-        Ok(SecretString::new(deployed_secrets(self.0.lock().unwrap().clone()).to_string()))
+        Ok(SecretString::new(deployment_secret(self.0.lock().unwrap().clone()).to_string()))
     }
 }
 
 /// Makes the adapter anew from whatever the secret says.
-struct Anew {
-    world: World,
+struct RebuildingFactory {
+    world: FlowContext,
     gateway: GatewayName,
     settings: Vec<(&'static str, String)>,
-    vault: Vault,
+    vault: SharedSecret,
     transport: Arc<dyn Transport>,
-    clock: sandbox::clock::VirtualClock,
+    clock: sandbox::simulators::virtual_clock::VirtualClock,
 }
 
-impl Wiring for Anew {
-    fn wire(&self, _secrets: &Secrets) -> Result<Wired, Problems> {
+impl DependencyFactory for RebuildingFactory {
+    fn build(&self, _secrets: &Secrets) -> Result<Dependencies, Problems> {
         let told = self.vault.0.lock().unwrap().clone();
-        let adapter = built(self.gateway, &self.settings, &told, Arc::clone(&self.transport), &self.clock);
+        let adapter = build_adapter_with(self.gateway, &self.settings, &told, Arc::clone(&self.transport), &self.clock);
         let gateways = self.world.gateways.clone().with(adapter);
-        Ok(Wired { world: World { gateways, ..self.world.clone() }, verify: Arc::new(NoWebhooks) })
+        Ok(Dependencies { flow_context: FlowContext { gateways, ..self.world.clone() }, verifier: Arc::new(NoWebhooks) })
     }
 }
 
 #[derive(Default)]
-struct Lying(Mutex<Vec<String>>);
+struct RecordingQueue(Mutex<Vec<String>>);
 
 #[async_trait]
-impl Queue for Lying {
+impl Queue for RecordingQueue {
     async fn send(&self, message: &str) -> Result<(), QueueError> {
         self.0.lock().unwrap().push(message.to_owned());
         Ok(())
@@ -75,140 +77,140 @@ impl Queue for Lying {
 
 /// A key that the gateway signs with; of PayPal, which signs with its own certificate, the webhook that it signs for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Key {
+enum SigningKey {
     Old,
     New,
-    Nobodys,
+    Unknown,
 }
 
-impl Key {
+impl SigningKey {
     const fn text(self, gateway: GatewayName) -> &'static str {
         match (gateway, self) {
             (GatewayName::Adyen, Self::Old) => ADYEN_HMAC_KEY,
             (GatewayName::Adyen, Self::New) => "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056",
-            (GatewayName::Adyen, Self::Nobodys) => "0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF",
+            (GatewayName::Adyen, Self::Unknown) => "0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF",
             (GatewayName::PayPal, Self::Old) => PAYPAL_WEBHOOK_ID,
             (GatewayName::PayPal, Self::New) => "0EH40505U7160970P",
-            (GatewayName::PayPal, Self::Nobodys) => "9XX99999X9999999X",
+            (GatewayName::PayPal, Self::Unknown) => "9XX99999X9999999X",
             (GatewayName::Stripe, Self::Old) => STRIPE_WEBHOOK_SECRET,
             (GatewayName::Stripe, Self::New) => "whsec_NextSecret0123456789abcdefghijklm",
-            (GatewayName::Stripe, Self::Nobodys) => "whsec_SecretOfNobody0123456789abcdefghi",
+            (GatewayName::Stripe, Self::Unknown) => "whsec_SecretOfNobody0123456789abcdefghi",
         }
     }
 }
 
 /// What is posted.
 #[derive(Clone)]
-struct Letter {
-    posted: Posted,
+struct TestNotification {
+    posted: NotificationRequest,
     forged: bool,
 }
 
 /// A gateway's notifications at the door, and what became of them.
-struct Scene {
-    stage: Stage,
+struct RotationScenario {
+    env: TestEnvironment,
     gateway: GatewayName,
-    vault: Vault,
-    queue: Arc<Lying>,
+    vault: SharedSecret,
+    queue: Arc<RecordingQueue>,
     /// The payments that the gateway told of.
-    good: BTreeSet<String>,
+    genuine: BTreeSet<String>,
     /// Those that only forged notifications tell of.
     forged: BTreeSet<String>,
-    made: u32,
+    payment_count: u32,
 }
 
-impl Scene {
-    fn of(gateway: GatewayName) -> Self {
-        let stage = Stage::default();
-        let (vault, queue) = (Vault(Arc::new(Mutex::new(secrets()))), Arc::new(Lying::default()));
-        Self { stage, gateway, vault, queue, good: BTreeSet::new(), forged: BTreeSet::new(), made: 0 }
+impl RotationScenario {
+    fn for_gateway(gateway: GatewayName) -> Self {
+        let env = TestEnvironment::default();
+        let (vault, queue) = (SharedSecret(Arc::new(Mutex::new(gateway_secrets()))), Arc::new(RecordingQueue::default()));
+        Self { env, gateway, vault, queue, genuine: BTreeSet::new(), forged: BTreeSet::new(), payment_count: 0 }
     }
 
     /// A function that starts now, with the keys that its deployment was told of. Where the keys are a secret they come from there.
-    async fn door(&self, keys: &[Key]) -> Arc<Door> {
+    async fn endpoint_with(&self, keys: &[SigningKey]) -> Arc<NotificationEndpoint> {
         let texts: Vec<&str> = keys.iter().map(|key| key.text(self.gateway)).collect();
-        let mut settings = settings_of(self.gateway, None);
+        let mut settings = gateway_settings(self.gateway, None);
         settings.iter_mut().filter(|(name, _)| *name == "PAYPAL_WEBHOOK_ID").for_each(|(_, ids)| *ids = texts.join(","));
-        let peers = InProcess::new(self.stage.road.clone());
-        let transport = addresses_of(self.gateway)
+        let peers = InProcessTransport::new(self.env.network.clone());
+        let transport = base_urls_of(self.gateway)
             .iter()
-            .fold(peers, |peers, address| peers.with(address, self.stage.guest(self.gateway).house.clone()));
-        let wiring = Anew {
-            world: self.stage.world.clone(),
+            .fold(peers, |peers, address| peers.with_server(address, self.env.gateway(self.gateway).simulator.clone()));
+        let wiring = RebuildingFactory {
+            world: self.env.flow_context.clone(),
             gateway: self.gateway,
             settings,
             vault: self.vault.clone(),
             transport: Arc::new(transport),
-            clock: self.stage.clock.clone(),
+            clock: self.env.clock.clone(),
         };
-        Arc::new(self.stage.notification_door_of(Box::new(self.vault.clone()), Box::new(wiring), self.queue.clone()).await)
+        Arc::new(self.env.notification_endpoint_with(Box::new(self.vault.clone()), Box::new(wiring), self.queue.clone()).await)
     }
 
     /// An operator puts these keys into the secret, or deploys them; the door that takes notifications from then on.
-    async fn rotate(&self, door: Arc<Door>, keys: &[Key]) -> Arc<Door> {
+    async fn rotate(&self, door: Arc<NotificationEndpoint>, keys: &[SigningKey]) -> Arc<NotificationEndpoint> {
         let texts: Vec<&str> = keys.iter().map(|key| key.text(self.gateway)).collect();
         match self.gateway {
             GatewayName::Adyen => self.vault.0.lock().unwrap()["adyen"]["hmac_keys"] = json!(texts),
             GatewayName::Stripe => self.vault.0.lock().unwrap()["stripe"]["webhook_secrets"] = json!(texts),
-            GatewayName::PayPal => return self.door(keys).await,
+            GatewayName::PayPal => return self.endpoint_with(keys).await,
         }
         door
     }
 
-    fn sign_with(&self, key: Key) {
+    fn sign_with(&self, key: SigningKey) {
         let text = key.text(self.gateway);
         match self.gateway {
-            GatewayName::Adyen => self.stage.adyen.sign_with(text),
-            GatewayName::Stripe => self.stage.stripe.sign_with(&[text]),
-            GatewayName::PayPal => self.stage.paypal.tell_as(text),
+            GatewayName::Adyen => self.env.adyen.sign_with(text),
+            GatewayName::Stripe => self.env.stripe.sign_with(&[text]),
+            GatewayName::PayPal => self.env.paypal.set_webhook_id(text),
         }
     }
 
     /// What the gateway tells of a payment, signed with this key.
-    async fn told(&mut self, key: Key) -> (String, Vec<Posted>) {
-        self.made += 1;
-        let house = &self.stage.guest(self.gateway).house;
-        let customer = CustomerId::new(self.made.to_string()).unwrap();
+    async fn notifications_signed_with(&mut self, key: SigningKey) -> (String, Vec<NotificationRequest>) {
+        self.payment_count += 1;
+        let simulator = &self.env.gateway(self.gateway).simulator;
+        let customer = CustomerId::new(self.payment_count.to_string()).unwrap();
         let own = IdempotencyKey::derive(
             &SecretString::new("rotation"),
             GatewayText(self.gateway.as_str()),
             OperationKind::Authorise,
             "rotation",
-            &self.made.to_string(),
+            &self.payment_count.to_string(),
         );
         let request = MerchantInitiated {
             reference: Reference::from_key(&own),
             key: own,
             amount: Money::new(999, Currency::new("USD").unwrap()),
-            token: StoredToken(SecretString::new(house.store(&format!("shopper-{}", self.made)))),
+            token: StoredToken(SecretString::new(simulator.add_stored_details(&format!("shopper-{}", self.payment_count)))),
             customer,
         };
         self.sign_with(key);
-        assert!(self.stage.world.gateways.get(self.gateway).unwrap().authorise(&request).await.is_ok());
-        self.stage.process();
-        let told = house.take_notifications();
+        assert!(self.env.flow_context.gateways.get(self.gateway).unwrap().authorise(&request).await.is_ok());
+        self.env.process_gateways();
+        let told = simulator.take_notifications();
         assert!(!told.is_empty());
         (request.reference.as_str().to_owned(), told)
     }
 
-    async fn good(&mut self, key: Key) -> Vec<Letter> {
-        let (reference, told) = self.told(key).await;
-        self.good.insert(reference);
-        told.into_iter().map(|posted| Letter { posted, forged: false }).collect()
+    async fn genuine(&mut self, key: SigningKey) -> Vec<TestNotification> {
+        let (reference, told) = self.notifications_signed_with(key).await;
+        self.genuine.insert(reference);
+        told.into_iter().map(|posted| TestNotification { posted, forged: false }).collect()
     }
 
     /// One that nobody signed who may: with a key of nobody, or with a good one and then changed.
-    async fn forged(&mut self, number: usize) -> Vec<Letter> {
+    async fn forged(&mut self, number: usize) -> Vec<TestNotification> {
         if number.is_multiple_of(2) {
-            let (reference, told) = self.told(Key::Nobodys).await;
+            let (reference, told) = self.notifications_signed_with(SigningKey::Unknown).await;
             self.forged.insert(reference);
-            return told.into_iter().map(|posted| Letter { posted, forged: true }).collect();
+            return told.into_iter().map(|posted| TestNotification { posted, forged: true }).collect();
         }
-        let (reference, told) = self.told(Key::New).await;
+        let (reference, told) = self.notifications_signed_with(SigningKey::New).await;
         let other = format!("{}{}", &reference[..reference.len() - 4], if reference.ends_with("0000") { "1111" } else { "0000" });
-        let change = |posted: &Posted| {
+        let change = |posted: &NotificationRequest| {
             let body = String::from_utf8(posted.body.to_vec()).unwrap().replace(&reference, &other);
-            Letter { posted: Posted { body: body.into(), ..posted.clone() }, forged: true }
+            TestNotification { posted: NotificationRequest { body: body.into(), ..posted.clone() }, forged: true }
         };
         let changed = told.iter().filter(|posted| String::from_utf8_lossy(&posted.body).contains(&reference)).map(change).collect();
         self.forged.insert(other);
@@ -216,9 +218,9 @@ impl Scene {
     }
 
     /// Everything that is posted at the same time, and what of it was refused.
-    async fn post(&self, door: &Arc<Door>, all: &[Letter]) -> Vec<Letter> {
+    async fn post(&self, door: &Arc<NotificationEndpoint>, all: &[TestNotification]) -> Vec<TestNotification> {
         let mut refused = Vec::new();
-        for some in all.chunks(AT_ONCE) {
+        for some in all.chunks(CONCURRENT_POSTS) {
             let mut posting = tokio::task::JoinSet::new();
             for letter in some.iter().cloned() {
                 let (door, route) = (Arc::clone(door), format!("/gateways/{}/notifications", self.gateway));
@@ -240,44 +242,44 @@ impl Scene {
     }
 
     /// The gateway tells again what was refused, an hour later, signed as it signs then. Whoever forges has nothing new to tell.
-    async fn post_again(&self, door: &Arc<Door>, refused: &[Letter]) -> Vec<Letter> {
-        self.stage.clock.advance(HOUR);
-        let house = &self.stage.guest(self.gateway).house;
-        let again = |letter: &Letter| match letter.forged {
+    async fn repost(&self, door: &Arc<NotificationEndpoint>, refused: &[TestNotification]) -> Vec<TestNotification> {
+        self.env.clock.advance(HOUR);
+        let simulator = &self.env.gateway(self.gateway).simulator;
+        let again = |letter: &TestNotification| match letter.forged {
             true => letter.clone(),
-            false => Letter { posted: house.posted_now(&letter.posted), forged: false },
+            false => TestNotification { posted: simulator.sign_for_redelivery(&letter.posted), forged: false },
         };
         self.post(door, &refused.iter().map(again).collect::<Vec<_>>()).await
     }
 
     /// The payments that the messages on the queue tell of.
-    fn queued(&self) -> BTreeSet<String> {
+    fn queued_references(&self) -> BTreeSet<String> {
         let read = |text: &String| NotificationEnvelope::from_text(text).ok().unwrap().open().get().reference.clone();
         self.queue.0.lock().unwrap().iter().filter_map(read).map(|reference| reference.as_str().to_owned()).collect()
     }
 
     fn assert_nothing_lost_and_nothing_forged(&self) {
-        let queued = self.queued();
-        assert_eq!(queued, self.good, "{}", self.gateway);
+        let queued = self.queued_references();
+        assert_eq!(queued, self.genuine, "{}", self.gateway);
         assert!(queued.is_disjoint(&self.forged) && self.forged.len() >= 20, "{}", self.gateway);
     }
 }
 
-async fn with_overlap(gateway: GatewayName) {
-    let mut scene = Scene::of(gateway);
-    let door = scene.door(&[Key::Old]).await;
+async fn rotate_with_overlap(gateway: GatewayName) {
+    let mut scene = RotationScenario::for_gateway(gateway);
+    let door = scene.endpoint_with(&[SigningKey::Old]).await;
     let mut before = Vec::new();
     for _ in 0..20 {
-        before.extend(scene.good(Key::Old).await);
+        before.extend(scene.genuine(SigningKey::Old).await);
     }
     assert!(scene.post(&door, &before).await.is_empty(), "{gateway}");
-    let door = scene.rotate(door, &[Key::New, Key::Old]).await;
-    scene.stage.clock.advance(HOUR);
+    let door = scene.rotate(door, &[SigningKey::New, SigningKey::Old]).await;
+    scene.env.clock.advance(HOUR);
     // The gateway changes over in the middle, and some of the old ones are still on their way.
     let (mut mixed, mut forged) = (Vec::new(), 0);
     for number in 0..60 {
-        let key = if number > 20 && number % 5 != 0 { Key::New } else { Key::Old };
-        mixed.extend(scene.good(key).await);
+        let key = if number > 20 && number % 5 != 0 { SigningKey::New } else { SigningKey::Old };
+        mixed.extend(scene.genuine(key).await);
         if number % 3 == 0 {
             let of_nobody = scene.forged(number / 3).await;
             forged += of_nobody.len();
@@ -287,23 +289,23 @@ async fn with_overlap(gateway: GatewayName) {
     let refused = scene.post(&door, &mixed).await;
     assert_eq!((refused.len(), refused.iter().all(|letter| letter.forged)), (forged, true), "{gateway}");
     scene.assert_nothing_lost_and_nothing_forged();
-    let door = scene.rotate(door, &[Key::New]).await;
-    scene.stage.clock.advance(HOUR);
+    let door = scene.rotate(door, &[SigningKey::New]).await;
+    scene.env.clock.advance(HOUR);
     let mut after = Vec::new();
     for _ in 0..20 {
-        after.extend(scene.good(Key::New).await);
+        after.extend(scene.genuine(SigningKey::New).await);
     }
     assert!(scene.post(&door, &after).await.is_empty(), "{gateway}");
     scene.assert_nothing_lost_and_nothing_forged();
 }
 
-async fn without_overlap(gateway: GatewayName) {
-    let mut scene = Scene::of(gateway);
-    let door = scene.door(&[Key::Old]).await;
+async fn rotate_without_overlap(gateway: GatewayName) {
+    let mut scene = RotationScenario::for_gateway(gateway);
+    let door = scene.endpoint_with(&[SigningKey::Old]).await;
     let (mut mixed, mut forged) = (Vec::new(), 0);
     for number in 0..60 {
-        let key = if number < 20 { Key::Old } else { Key::New };
-        mixed.extend(scene.good(key).await);
+        let key = if number < 20 { SigningKey::Old } else { SigningKey::New };
+        mixed.extend(scene.genuine(key).await);
         if number % 3 == 0 {
             let of_nobody = scene.forged(number / 3).await;
             forged += of_nobody.len();
@@ -312,33 +314,33 @@ async fn without_overlap(gateway: GatewayName) {
     }
     // The gateway has its new key at once, and the connector has the old one alone.
     let refused = scene.post(&door, &mixed).await;
-    assert!(refused.len() > forged && scene.queued().len() >= 20, "{gateway}");
-    scene.sign_with(Key::New);
-    let refused = scene.post_again(&door, &refused).await;
+    assert!(refused.len() > forged && scene.queued_references().len() >= 20, "{gateway}");
+    scene.sign_with(SigningKey::New);
+    let refused = scene.repost(&door, &refused).await;
     assert!(refused.len() > forged, "{gateway}: nothing is believed before the key is there");
-    let on_its_way = scene.good(Key::Old).await;
-    scene.sign_with(Key::New);
-    let door = scene.rotate(door, &[Key::New]).await;
-    let mut refused = scene.post_again(&door, &refused).await;
+    let on_its_way = scene.genuine(SigningKey::Old).await;
+    scene.sign_with(SigningKey::New);
+    let door = scene.rotate(door, &[SigningKey::New]).await;
+    let mut refused = scene.repost(&door, &refused).await;
     refused.extend(scene.post(&door, &on_its_way).await);
     assert!(refused.iter().any(|letter| !letter.forged), "{gateway}: the old key is not taken any more");
     // Where a repetition is not signed anew, it is taken as soon as the old key stands behind the new one.
-    let door = scene.rotate(door, &[Key::New, Key::Old]).await;
-    let refused = scene.post_again(&door, &refused).await;
+    let door = scene.rotate(door, &[SigningKey::New, SigningKey::Old]).await;
+    let refused = scene.repost(&door, &refused).await;
     assert_eq!((refused.len(), refused.iter().all(|letter| letter.forged)), (forged, true), "{gateway}");
     scene.assert_nothing_lost_and_nothing_forged();
 }
 
 #[tokio::test]
-async fn a_rotation_with_overlap_takes_every_good_notification_at_once_and_no_forged_one() {
+async fn a_rotation_with_overlap_accepts_every_genuine_notification_at_once_and_no_forged_one() {
     for gateway in GatewayName::ALL {
-        with_overlap(*gateway).await;
+        rotate_with_overlap(*gateway).await;
     }
 }
 
 #[tokio::test]
-async fn a_rotation_without_overlap_loses_no_good_notification_and_takes_no_forged_one() {
+async fn a_rotation_without_overlap_loses_no_genuine_notification_and_accepts_no_forged_one() {
     for gateway in GatewayName::ALL {
-        without_overlap(*gateway).await;
+        rotate_without_overlap(*gateway).await;
     }
 }

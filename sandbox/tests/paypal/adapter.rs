@@ -11,8 +11,8 @@ use connector::gateway::{DeclineClass, DeleteDetailsRequest, Gateway, GatewayErr
 use connector::http::{HeaderMap, Method, Request, Response, StatusCode, Transport, TransportError};
 use serde_json::{Value, json};
 
+use super::harness::{API, money, secrets, settings, token};
 use super::requests::{capture, customer, declined, done, finalize, id, key, payment, purchase, refund, unknown};
-use super::world::{API, money, secrets, settings, token};
 
 pub(super) const AUTHORISATION: &str = "0AW2184448108334S";
 pub(super) const CAPTURE: &str = "2GG279541U471931P";
@@ -20,13 +20,13 @@ pub(super) const ORDER: &str = "5O190127TN364715T";
 
 /// Gives out access, answers with what was put in, and keeps what was sent.
 #[derive(Default)]
-struct Recorder {
+struct ScriptedTransport {
     answers: Mutex<VecDeque<(u16, Value)>>,
     sent: Mutex<Vec<Request>>,
 }
 
 #[async_trait]
-impl Transport for Recorder {
+impl Transport for ScriptedTransport {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
         let (status, body) = if request.url.ends_with("/v1/oauth2/token") {
             (200, json!({ "access_token": "A21AAtoken", "token_type": "Bearer", "expires_in": 32_400 }))
@@ -39,16 +39,17 @@ impl Transport for Recorder {
     }
 }
 
-pub(super) struct Bench {
+pub(super) struct ScriptedAdapter {
     pub(super) adapter: PayPal,
-    recorder: Arc<Recorder>,
+    transport: Arc<ScriptedTransport>,
 }
 
-impl Bench {
+impl ScriptedAdapter {
     fn with(settings: PayPalSettings, answers: &[(u16, Value)]) -> Self {
-        let recorder = Arc::new(Recorder { answers: Mutex::new(answers.iter().cloned().collect()), ..Recorder::default() });
-        let transport: Arc<Recorder> = Arc::clone(&recorder);
-        Self { adapter: PayPal::new(settings, secrets(), transport, Arc::new(SystemClock)).unwrap(), recorder }
+        let recorder =
+            Arc::new(ScriptedTransport { answers: Mutex::new(answers.iter().cloned().collect()), ..ScriptedTransport::default() });
+        let transport: Arc<ScriptedTransport> = Arc::clone(&recorder);
+        Self { adapter: PayPal::new(settings, secrets(), transport, Arc::new(SystemClock)).unwrap(), transport: recorder }
     }
 
     pub(super) fn answering(answers: &[(u16, Value)]) -> Self {
@@ -56,7 +57,7 @@ impl Bench {
     }
 
     pub(super) fn sent(&self) -> Vec<Request> {
-        self.recorder.sent.lock().unwrap().clone()
+        self.transport.sent.lock().unwrap().clone()
     }
 
     pub(super) fn body(&self, index: usize) -> Value {
@@ -91,13 +92,13 @@ pub(super) fn error(issue: &str) -> Value {
 }
 
 async fn authorise(status: u16, body: Value) -> Result<Outcome, GatewayError> {
-    Bench::answering(&[(status, body)]).adapter.authorise(&payment(money(999, "EUR"), "vault1:customer1", "1")).await
+    ScriptedAdapter::answering(&[(status, body)]).adapter.authorise(&payment(money(999, "EUR"), "vault1:customer1", "1")).await
 }
 
 #[tokio::test]
 async fn an_authorisation_says_that_the_merchant_asks_for_it_under_its_own_request_id() {
-    let bench = Bench::answering(&[(201, authorised("CREATED"))]);
-    let operation = done(bench.adapter.authorise(&payment(money(999, "EUR"), "vault1:customer1", "1")).await);
+    let scripted = ScriptedAdapter::answering(&[(201, authorised("CREATED"))]);
+    let operation = done(scripted.adapter.authorise(&payment(money(999, "EUR"), "vault1:customer1", "1")).await);
     assert_eq!(operation.external_payment_id, Some(id(AUTHORISATION)));
     assert_eq!(operation.expires_at.unwrap().to_rfc3339(), "2026-12-20T10:00:00Z");
     let expected = json!({
@@ -108,8 +109,8 @@ async fn an_authorisation_says_that_the_merchant_asks_for_it_under_its_own_reque
             "stored_credential": { "payment_initiator": "MERCHANT", "usage": "SUBSEQUENT", "usage_pattern": "SUBSCRIPTION_PREPAID" },
         } },
     });
-    assert_eq!(bench.body(0), expected);
-    let sent = bench.sent()[0].clone();
+    assert_eq!(scripted.body(0), expected);
+    let sent = scripted.sent()[0].clone();
     assert_eq!((sent.method, sent.url), (Method::POST, format!("{API}/v2/checkout/orders")));
     assert!(sent.repeatable && sent.timeout <= CALL_TIMEOUT);
     assert_eq!(sent.headers.get("paypal-request-id").unwrap(), key(OperationKind::Authorise, "1").as_str());
@@ -119,11 +120,11 @@ async fn an_authorisation_says_that_the_merchant_asks_for_it_under_its_own_reque
 }
 
 #[tokio::test]
-async fn what_an_account_does_not_allow_is_left_out() {
+async fn fields_that_an_account_does_not_allow_are_left_out() {
     let bare = PayPalSettings { usage_pattern: None, stored_credential: false, ..settings() };
-    let bench = Bench::with(bare, &[(201, authorised("CREATED"))]);
-    done(bench.adapter.authorise(&payment(money(999, "EUR"), "vault1", "1")).await);
-    assert_eq!(bench.body(0)["payment_source"], json!({ "paypal": { "vault_id": "vault1" } }));
+    let scripted = ScriptedAdapter::with(bare, &[(201, authorised("CREATED"))]);
+    done(scripted.adapter.authorise(&payment(money(999, "EUR"), "vault1", "1")).await);
+    assert_eq!(scripted.body(0)["payment_source"], json!({ "paypal": { "vault_id": "vault1" } }));
 }
 
 #[tokio::test]
@@ -132,47 +133,47 @@ async fn every_further_call_has_a_request_id_of_its_own_made_of_the_same_key() {
     paid["purchase_units"][0]["payments"] = Value::Null;
     let mut open = paid.clone();
     open["status"] = json!("CREATED");
-    let bench = Bench::answering(&[(201, open), (201, paid), (200, authorised("CREATED"))]);
-    done(bench.adapter.authorise(&payment(money(999, "EUR"), "vault1", "1")).await);
-    let sent = bench.sent();
+    let scripted = ScriptedAdapter::answering(&[(201, open), (201, paid), (200, authorised("CREATED"))]);
+    done(scripted.adapter.authorise(&payment(money(999, "EUR"), "vault1", "1")).await);
+    let sent = scripted.sent();
     let paths: Vec<_> = sent.iter().map(|request| request.url.strip_prefix(API).unwrap()).collect();
     let (step, read) = (format!("/v2/checkout/orders/{ORDER}/authorize"), format!("/v2/checkout/orders/{ORDER}"));
     assert_eq!(paths, ["/v2/checkout/orders", &step, &read]);
     let ids: Vec<_> = sent.iter().filter_map(|request| request.headers.get("paypal-request-id")?.to_str().ok()).collect();
     let own = key(OperationKind::Authorise, "1");
     assert_eq!(ids, [own.as_str().to_owned(), format!("{}-authorize", own.as_str())]);
-    assert_eq!((bench.body(1), sent[1].headers.get("content-type").unwrap().to_str().unwrap()), (json!({}), "application/json"));
+    assert_eq!((scripted.body(1), sent[1].headers.get("content-type").unwrap().to_str().unwrap()), (json!({}), "application/json"));
 
     let renewed = json!({ "id": "7NB12345AB678901C", "status": "CREATED", "amount": euros("9.99") });
     let taken = json!({ "id": CAPTURE, "status": "COMPLETED", "amount": euros("9.99") });
-    let bench = Bench::answering(&[(201, renewed), (201, taken)]);
+    let scripted = ScriptedAdapter::answering(&[(201, renewed), (201, taken)]);
     let mut request = capture(money(999, "EUR"), &id(AUTHORISATION), "1");
     request.authorised_at = Some(connector::clock::Timestamp::from_secs(0));
-    assert_eq!(done(bench.adapter.capture(&request).await).external_payment_id, Some(id(CAPTURE)));
-    let urls: Vec<_> = bench.sent().iter().map(|request| request.url.clone()).collect();
+    assert_eq!(done(scripted.adapter.capture(&request).await).external_payment_id, Some(id(CAPTURE)));
+    let urls: Vec<_> = scripted.sent().iter().map(|request| request.url.clone()).collect();
     let authorisations = format!("{API}/v2/payments/authorizations");
     assert_eq!(urls, [format!("{authorisations}/{AUTHORISATION}/reauthorize"), format!("{authorisations}/7NB12345AB678901C/capture")]);
     let ids: Vec<_> =
-        bench.sent().iter().map(|request| request.headers.get("paypal-request-id").unwrap().to_str().unwrap().to_owned()).collect();
+        scripted.sent().iter().map(|request| request.headers.get("paypal-request-id").unwrap().to_str().unwrap().to_owned()).collect();
     let own = key(OperationKind::Capture, "1");
     assert_eq!(ids, [format!("{}-reauthorize", own.as_str()), own.as_str().to_owned()]);
-    assert_eq!(bench.body(0), json!({ "amount": euros("9.99") }));
+    assert_eq!(scripted.body(0), json!({ "amount": euros("9.99") }));
 }
 
 #[tokio::test]
-async fn whoever_brings_a_return_it_is_the_same_capture_to_paypal() {
-    let bench = Bench::answering(&[(500, Value::Null), (500, Value::Null)]);
+async fn every_return_path_leads_to_the_same_capture_at_paypal() {
+    let scripted = ScriptedAdapter::answering(&[(500, Value::Null), (500, Value::Null)]);
     let request = purchase(money(999, "EUR"), "1");
     for details in [Value::Null, json!({ "token": ORDER, "PayerID": "QYR5Z8XDVJNXQ" })] {
-        unknown(bench.adapter.finalize(&finalize(&request, Some(ORDER), details)).await);
+        unknown(scripted.adapter.finalize(&finalize(&request, Some(ORDER), details)).await);
     }
     let expected = format!("{}-capture", request.reference.as_str());
-    for sent in bench.sent() {
+    for sent in scripted.sent() {
         assert_eq!(sent.url, format!("{API}/v2/checkout/orders/{ORDER}/capture"));
         assert_eq!(sent.headers.get("paypal-request-id").unwrap(), expected.as_str());
-        assert!(sent.timeout <= connector::front::GATEWAY_TIMEOUT, "a customer waits for it");
+        assert!(sent.timeout <= connector::frontend_api::GATEWAY_TIMEOUT, "a customer waits for it");
     }
-    assert_eq!(bench.sent().len(), 2);
+    assert_eq!(scripted.sent().len(), 2);
 }
 
 #[tokio::test]
@@ -268,7 +269,7 @@ async fn a_capture_or_refund_of_something_else_is_unknown() {
         "supplementary_data": { "related_ids": { "authorization_id": AUTHORISATION } },
     });
     let request = capture(money(999, "EUR"), &id(AUTHORISATION), "1");
-    done(Bench::answering(&[(201, taken.clone())]).adapter.capture(&request).await);
+    done(ScriptedAdapter::answering(&[(201, taken.clone())]).adapter.capture(&request).await);
     for (place, value) in [
         ("/amount/value", json!("9.98")),
         ("/amount", json!(null)),
@@ -279,7 +280,7 @@ async fn a_capture_or_refund_of_something_else_is_unknown() {
     ] {
         let mut answer = taken.clone();
         *answer.pointer_mut(place).unwrap() = value;
-        let got = Bench::answering(&[(201, answer)]).adapter.capture(&request).await;
+        let got = ScriptedAdapter::answering(&[(201, answer)]).adapter.capture(&request).await;
         assert!(matches!(got, Ok(Outcome::Unknown(UnknownCause::Unreadable))), "{place}");
     }
     let request = refund(money(999, "EUR"), money(999, "EUR"), &id(CAPTURE), "1");
@@ -287,7 +288,10 @@ async fn a_capture_or_refund_of_something_else_is_unknown() {
         "id": "1JU08902781691411", "status": "COMPLETED", "amount": euros("9.99"), "invoice_id": request.reference.as_str(),
         "links": [{ "rel": "up", "href": format!("{API}/v2/payments/captures/{CAPTURE}") }],
     });
-    assert_eq!(done(Bench::answering(&[(201, back.clone())]).adapter.refund(&request).await).external_payment_id, Some(id(CAPTURE)));
+    assert_eq!(
+        done(ScriptedAdapter::answering(&[(201, back.clone())]).adapter.refund(&request).await).external_payment_id,
+        Some(id(CAPTURE))
+    );
     for (place, value) in [
         ("/amount/value", json!("99.9")),
         ("/invoice_id", json!(reference().as_str())),
@@ -297,31 +301,31 @@ async fn a_capture_or_refund_of_something_else_is_unknown() {
     ] {
         let mut answer = back.clone();
         *answer.pointer_mut(place).unwrap() = value;
-        let got = Bench::answering(&[(201, answer)]).adapter.refund(&request).await;
+        let got = ScriptedAdapter::answering(&[(201, answer)]).adapter.refund(&request).await;
         assert!(matches!(got, Ok(Outcome::Unknown(UnknownCause::Unreadable))), "{place}");
     }
 }
 
 #[tokio::test]
-async fn details_that_are_gone_are_deleted_whatever_paypal_calls_it() {
+async fn missing_details_count_as_deleted_for_every_paypal_error_code() {
     let delete = DeleteDetailsRequest { key: key(OperationKind::Delete, "1"), token: token("vault1:customer1"), customer: customer() };
     for (status, body) in [(204, Value::Null), (404, error("INVALID_RESOURCE_ID")), (422, error("TOKEN_ID_NOT_FOUND"))] {
-        let bench = Bench::answering(&[(status, body)]);
-        done(bench.adapter.delete_details(&delete).await);
-        let sent = bench.sent()[0].clone();
+        let scripted = ScriptedAdapter::answering(&[(status, body)]);
+        done(scripted.adapter.delete_details(&delete).await);
+        let sent = scripted.sent()[0].clone();
         assert_eq!((sent.method, sent.url), (Method::DELETE, format!("{API}/v3/vault/payment-tokens/vault1")));
     }
     for (status, body) in [(404, Value::Null), (500, Value::Null)] {
-        let got = Bench::answering(&[(status, body)]).adapter.delete_details(&delete).await;
+        let got = ScriptedAdapter::answering(&[(status, body)]).adapter.delete_details(&delete).await;
         assert!(matches!(got, Ok(Outcome::Unknown(_))), "{status}");
     }
-    let got = Bench::answering(&[(400, error("INVALID_PARAMETER_VALUE"))]).adapter.delete_details(&delete).await;
+    let got = ScriptedAdapter::answering(&[(400, error("INVALID_PARAMETER_VALUE"))]).adapter.delete_details(&delete).await;
     assert!(matches!(got, Err(GatewayError::Malformed { .. })));
 }
 
 #[tokio::test]
-async fn what_it_can_do_is_said_as_it_is() {
-    let capabilities = Bench::answering(&[]).adapter.capabilities();
+async fn the_capabilities_are_declared_correctly() {
+    let capabilities = ScriptedAdapter::answering(&[]).adapter.capabilities();
     assert!(capabilities.separate_capture && !capabilities.settles_by_notification);
     assert!(!capabilities.inquiry && !capabilities.cancel_by_reference);
     assert_eq!(capabilities.call_timeout, CALL_TIMEOUT);

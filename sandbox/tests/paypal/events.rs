@@ -1,28 +1,28 @@
 //! What each event of the simulator means to the connector.
 
 use connector::gateway::{CancelTarget, Gateway, GatewayNotification, NotificationKind as Kind, Reference};
-use sandbox::house::House;
+use sandbox::simulators::simulated_gateway::SimulatedGateway;
 use serde_json::{Value, json};
 
+use super::harness::{CUSTOMER, OURS, PayPalHarness, money};
 use super::requests::{action, authorise, cancel, capture, captured, done, finalize, id, payment, purchase, received, refund};
-use super::world::{CUSTOMER, OURS, World, money};
 
-fn world() -> World {
-    World::new(money(999, "EUR"))
+fn harness() -> PayPalHarness {
+    PayPalHarness::new(money(999, "EUR"))
 }
 
-async fn news(world: &World) -> Vec<GatewayNotification> {
+async fn read_notifications(harness: &PayPalHarness) -> Vec<GatewayNotification> {
     let mut all = Vec::new();
-    for posted in world.simulator.take_notifications() {
-        let read = world.adapter.read_notification(&posted.headers, &posted.body).await.unwrap();
+    for posted in harness.simulator.take_notifications() {
+        let read = harness.adapter.read_notification(&posted.headers, &posted.body).await.unwrap();
         all.extend(read.into_iter().map(Result::unwrap));
     }
     all
 }
 
 /// The only piece of news that means something.
-async fn only(world: &World, kind: Kind) -> GatewayNotification {
-    let mut news: Vec<_> = news(world).await.into_iter().filter(|one| one.kind != Kind::Ignored).collect();
+async fn only_notification(harness: &PayPalHarness, kind: Kind) -> GatewayNotification {
+    let mut news: Vec<_> = read_notifications(harness).await.into_iter().filter(|one| one.kind != Kind::Ignored).collect();
     assert_eq!(news.iter().map(|one| one.kind).collect::<Vec<_>>(), [kind]);
     news.pop().unwrap()
 }
@@ -32,108 +32,108 @@ fn reference(attempt: &str) -> Reference {
 }
 
 #[tokio::test]
-async fn an_authorisation_its_capture_and_its_refund_are_told_by_our_references() {
-    let world = world();
-    let authorisation = authorise(&world, "1").await;
-    let told = only(&world, Kind::Authorised).await;
+async fn authorisation_capture_and_refund_are_notified_with_our_references() {
+    let harness = harness();
+    let authorisation = authorise(&harness, "1").await;
+    let told = only_notification(&harness, Kind::Authorised).await;
     assert_eq!((told.external_payment_id, told.reference), (Some(authorisation.clone()), Some(reference("1"))));
-    assert_eq!(told.amount, Some(world.amount));
-    let taken = done(world.adapter.capture(&capture(world.amount, &authorisation, "1")).await);
-    let told = only(&world, Kind::Captured).await;
+    assert_eq!(told.amount, Some(harness.amount));
+    let taken = done(harness.adapter.capture(&capture(harness.amount, &authorisation, "1")).await);
+    let told = only_notification(&harness, Kind::Captured).await;
     // The authorisation may have been renewed, so its id says nothing: our reference does.
     assert_eq!((told.external_payment_id, told.reference), (None, Some(reference("1"))));
-    assert_eq!((told.operation_ref, told.amount), (taken.operation_ref, Some(world.amount)));
-    let request = refund(money(400, "EUR"), world.amount, &taken.external_payment_id.clone().unwrap(), "1");
-    let back = done(world.adapter.refund(&request).await);
-    let told = only(&world, Kind::Refunded).await;
+    assert_eq!((told.operation_ref, told.amount), (taken.operation_ref, Some(harness.amount)));
+    let request = refund(money(400, "EUR"), harness.amount, &taken.external_payment_id.clone().unwrap(), "1");
+    let back = done(harness.adapter.refund(&request).await);
+    let told = only_notification(&harness, Kind::Refunded).await;
     assert_eq!((told.external_payment_id, told.reference), (taken.external_payment_id, Some(request.reference)));
     assert_eq!((told.operation_ref, told.amount), (back.operation_ref, Some(money(400, "EUR"))));
 }
 
 #[tokio::test]
-async fn a_payment_that_was_taken_at_once_is_told_as_authorised_by_its_capture() {
-    let world = world();
-    let charged = done(world.adapter.charge(&payment(world.amount, &world.token, "1")).await);
-    let told = only(&world, Kind::Authorised).await;
+async fn an_immediate_payment_is_notified_as_authorised_by_its_capture() {
+    let harness = harness();
+    let charged = done(harness.adapter.charge(&payment(harness.amount, &harness.token, "1")).await);
+    let told = only_notification(&harness, Kind::Authorised).await;
     assert_eq!((told.external_payment_id, told.reference), (charged.external_payment_id, Some(reference("1"))));
 }
 
 #[tokio::test]
-async fn a_release_and_a_lapse_are_told_apart_by_the_authorisations_own_dates() {
-    let world = world();
+async fn a_release_and_a_lapse_are_distinguished_by_the_authorisations_dates() {
+    let harness = harness();
     for (attempt, lapses, kind) in [("1", false, Kind::Cancelled), ("2", true, Kind::Expired)] {
-        let authorisation = authorise(&world, attempt).await;
-        news(&world).await;
+        let authorisation = authorise(&harness, attempt).await;
+        read_notifications(&harness).await;
         if lapses {
-            world.simulator.expire(authorisation.as_str());
+            harness.simulator.expire(authorisation.as_str());
         } else {
-            done(world.adapter.cancel(&cancel(attempt, CancelTarget::Payment(authorisation.clone()))).await);
+            done(harness.adapter.cancel(&cancel(attempt, CancelTarget::Payment(authorisation.clone()))).await);
         }
-        assert_eq!(only(&world, kind).await.external_payment_id, Some(authorisation));
+        assert_eq!(only_notification(&harness, kind).await.external_payment_id, Some(authorisation));
     }
 }
 
 #[tokio::test]
-async fn what_was_pending_is_told_when_it_is_decided() {
-    let world = world();
-    world.simulator.pend_next(&world.token);
-    let waiting = received(world.adapter.charge(&payment(world.amount, &world.token, "1")).await).external_payment_id;
-    assert!(news(&world).await.iter().all(|one| one.kind == Kind::Ignored), "pending is no news");
-    world.simulator.capture_is_denied_later(waiting.clone().unwrap().as_str());
-    assert_eq!(only(&world, Kind::AuthorisationDeclined).await.external_payment_id, waiting);
-    world.simulator.next_capture_is("PENDING");
-    let authorisation = authorise(&world, "2").await;
-    let waiting = received(world.adapter.capture(&capture(world.amount, &authorisation, "2")).await);
-    news(&world).await;
-    world.simulator.capture_is_denied_later(waiting.external_payment_id.unwrap().as_str());
-    let told = only(&world, Kind::CaptureFailed).await;
+async fn a_pending_payment_is_notified_when_it_is_decided() {
+    let harness = harness();
+    harness.simulator.leave_next_pending(&harness.token);
+    let waiting = received(harness.adapter.charge(&payment(harness.amount, &harness.token, "1")).await).external_payment_id;
+    assert!(read_notifications(&harness).await.iter().all(|one| one.kind == Kind::Ignored), "pending is no news");
+    harness.simulator.deny_capture_later(waiting.clone().unwrap().as_str());
+    assert_eq!(only_notification(&harness, Kind::AuthorisationDeclined).await.external_payment_id, waiting);
+    harness.simulator.set_next_capture_status("PENDING");
+    let authorisation = authorise(&harness, "2").await;
+    let waiting = received(harness.adapter.capture(&capture(harness.amount, &authorisation, "2")).await);
+    read_notifications(&harness).await;
+    harness.simulator.deny_capture_later(waiting.external_payment_id.unwrap().as_str());
+    let told = only_notification(&harness, Kind::CaptureFailed).await;
     assert_eq!((told.reference, told.operation_ref), (Some(reference("2")), waiting.operation_ref));
 }
 
 #[tokio::test]
-async fn a_refund_that_fails_later_is_told() {
-    let world = world();
-    let taken = captured(&world, "1").await;
-    world.simulator.next_refund_is("PENDING");
-    let request = refund(world.amount, world.amount, &taken, "1");
-    let waiting = received(world.adapter.refund(&request).await);
-    news(&world).await;
-    world.simulator.refund_fails_later(waiting.operation_ref.as_deref().unwrap());
-    let told = only(&world, Kind::RefundFailed).await;
+async fn a_refund_that_fails_later_is_notified() {
+    let harness = harness();
+    let taken = captured(&harness, "1").await;
+    harness.simulator.set_next_refund_status("PENDING");
+    let request = refund(harness.amount, harness.amount, &taken, "1");
+    let waiting = received(harness.adapter.refund(&request).await);
+    read_notifications(&harness).await;
+    harness.simulator.fail_refund_later(waiting.operation_ref.as_deref().unwrap());
+    let told = only_notification(&harness, Kind::RefundFailed).await;
     assert_eq!((told.reference, told.operation_ref), (Some(request.reference), waiting.operation_ref));
 }
 
 #[tokio::test]
-async fn a_customer_who_agreed_is_told_with_his_order_and_our_reference() {
-    let world = world();
-    let request = purchase(world.amount, "1");
-    let (payload, operation) = action(world.adapter.start_purchase(&request).await);
-    world.simulator.agree(&payload);
-    let told = only(&world, Kind::CustomerApproved).await;
-    assert_eq!((told.reference, told.operation_ref), (Some(request.reference.clone()), operation.started.clone()));
-    assert_eq!((told.external_payment_id, told.amount), (None, Some(world.amount)));
-    let paid = done(world.adapter.finalize(&finalize(&request, operation.started.as_deref(), Value::Null)).await);
-    let told = news(&world).await;
+async fn an_approval_is_notified_with_its_order_and_our_reference() {
+    let harness = harness();
+    let request = purchase(harness.amount, "1");
+    let (payload, operation) = action(harness.adapter.start_purchase(&request).await);
+    harness.simulator.complete_action(&payload);
+    let told = only_notification(&harness, Kind::CustomerApproved).await;
+    assert_eq!((told.reference, told.operation_ref), (Some(request.reference.clone()), operation.pending_id.clone()));
+    assert_eq!((told.external_payment_id, told.amount), (None, Some(harness.amount)));
+    let paid = done(harness.adapter.finalize(&finalize(&request, operation.pending_id.as_deref(), Value::Null)).await);
+    let told = read_notifications(&harness).await;
     let authorised = told.iter().find(|one| one.kind == Kind::Authorised).unwrap();
     assert_eq!((&authorised.external_payment_id, &authorised.reference), (&paid.external_payment_id, &Some(request.reference)));
 }
 
 #[tokio::test]
-async fn stored_details_are_told_with_cleengs_customer_in_the_adapters_own_form() {
-    let world = world();
-    world.simulator.vault_later();
-    let request = purchase(world.amount, "1");
-    let (payload, operation) = action(world.adapter.start_purchase(&request).await);
-    world.simulator.agree(&payload);
-    let finish = finalize(&request, operation.started.as_deref(), Value::Null);
-    done(world.adapter.finalize(&finish).await);
-    news(&world).await;
-    world.simulator.process();
-    let told = only(&world, Kind::TokenCreated).await.token.unwrap();
-    let token = done(world.adapter.finalize(&finish).await).token.unwrap();
+async fn stored_details_are_notified_with_cleengs_customer_in_the_adapters_token_format() {
+    let harness = harness();
+    harness.simulator.delay_vaulting();
+    let request = purchase(harness.amount, "1");
+    let (payload, operation) = action(harness.adapter.start_purchase(&request).await);
+    harness.simulator.complete_action(&payload);
+    let finish = finalize(&request, operation.pending_id.as_deref(), Value::Null);
+    done(harness.adapter.finalize(&finish).await);
+    read_notifications(&harness).await;
+    harness.simulator.process();
+    let told = only_notification(&harness, Kind::TokenCreated).await.token.unwrap();
+    let token = done(harness.adapter.finalize(&finish).await).token.unwrap();
     assert_eq!((told.shopper.as_str(), told.token.as_str()), (CUSTOMER, token.0.expose()));
-    world.simulator.payer_removes(token.0.expose());
-    assert_eq!(only(&world, Kind::TokenDisabled).await.token, Some(told));
+    harness.simulator.remove_by_payer(token.0.expose());
+    assert_eq!(only_notification(&harness, Kind::TokenDisabled).await.token, Some(told));
 }
 
 /// A dispute about this capture.
@@ -146,47 +146,48 @@ fn dispute(capture: &str, outcome: &str, reference: &Reference, credited: bool) 
     })
 }
 
-async fn tell(world: &World, event_type: &str, resource: Value) -> GatewayNotification {
-    let posted = world.simulator.notification(event_type, "dispute", resource);
-    world.adapter.read_notification(&posted.headers, &posted.body).await.unwrap().remove(0).unwrap()
+async fn notify(harness: &PayPalHarness, event_type: &str, resource: Value) -> GatewayNotification {
+    let posted = harness.simulator.notification(event_type, "dispute", resource);
+    harness.adapter.read_notification(&posted.headers, &posted.body).await.unwrap().remove(0).unwrap()
 }
 
 #[tokio::test]
-async fn money_that_is_taken_back_is_one_chargeback_however_often_it_is_told() {
-    let world = world();
-    let taken = captured(&world, "1").await;
-    news(&world).await;
-    world.simulator.charge_back(taken.as_str());
-    let reversed = only(&world, Kind::ChargedBack).await;
+async fn a_chargeback_is_one_chargeback_for_repeated_notifications() {
+    let harness = harness();
+    let taken = captured(&harness, "1").await;
+    read_notifications(&harness).await;
+    harness.simulator.charge_back(taken.as_str());
+    let reversed = only_notification(&harness, Kind::ChargedBack).await;
     assert_eq!((&reversed.external_payment_id, &reversed.reference), (&Some(taken.clone()), &Some(reference("1"))));
-    let lost = tell(&world, "CUSTOMER.DISPUTE.RESOLVED", dispute(taken.as_str(), "RESOLVED_BUYER_FAVOUR", &reference("1"), false)).await;
+    let lost =
+        notify(&harness, "CUSTOMER.DISPUTE.RESOLVED", dispute(taken.as_str(), "RESOLVED_BUYER_FAVOUR", &reference("1"), false)).await;
     assert_eq!((lost.kind, &lost.external_payment_id, &lost.dedupe_key), (Kind::ChargedBack, &Some(taken.clone()), &reversed.dedupe_key));
-    let won = tell(&world, "CUSTOMER.DISPUTE.RESOLVED", dispute(taken.as_str(), "RESOLVED_SELLER_FAVOUR", &reference("1"), true)).await;
+    let won = notify(&harness, "CUSTOMER.DISPUTE.RESOLVED", dispute(taken.as_str(), "RESOLVED_SELLER_FAVOUR", &reference("1"), true)).await;
     assert_eq!((won.kind, won.external_payment_id), (Kind::ChargebackReversed, Some(taken)));
     assert_ne!(won.dedupe_key, lost.dedupe_key);
 }
 
 #[tokio::test]
 async fn a_dispute_that_is_open_or_took_nothing_is_no_chargeback() {
-    let world = world();
+    let harness = harness();
     let of = |outcome| dispute("2GG279541U471931P", outcome, &Reference::parse(OURS).unwrap(), false);
     for event in ["CUSTOMER.DISPUTE.CREATED", "CUSTOMER.DISPUTE.UPDATED", "RISK.DISPUTE.CREATED"] {
-        assert_eq!(tell(&world, event, of("RESOLVED_BUYER_FAVOUR")).await.kind, Kind::Ignored, "{event}");
+        assert_eq!(notify(&harness, event, of("RESOLVED_BUYER_FAVOUR")).await.kind, Kind::Ignored, "{event}");
     }
     for outcome in ["RESOLVED_SELLER_FAVOUR", "RESOLVED_WITH_PAYOUT", "CANCELED_BY_BUYER", "SOMETHING_NEW"] {
-        assert_eq!(tell(&world, "CUSTOMER.DISPUTE.RESOLVED", of(outcome)).await.kind, Kind::Ignored, "{outcome}");
+        assert_eq!(notify(&harness, "CUSTOMER.DISPUTE.RESOLVED", of(outcome)).await.kind, Kind::Ignored, "{outcome}");
     }
 }
 
 #[tokio::test]
 async fn a_refund_that_was_made_by_hand_is_found_by_its_capture() {
-    let world = world();
+    let harness = harness();
     let links = json!([{ "rel": "up", "href": "https://api.sandbox.paypal.com/v2/payments/captures/2GG279541U471931P" }]);
     let refund =
         json!({ "id": "1JU08902781691411", "status": "COMPLETED", "amount": { "currency_code": "EUR", "value": "9.99" }, "links": links });
-    let told = tell(&world, "PAYMENT.CAPTURE.REFUNDED", refund.clone()).await;
+    let told = notify(&harness, "PAYMENT.CAPTURE.REFUNDED", refund.clone()).await;
     assert_eq!((told.kind, told.external_payment_id, told.reference), (Kind::Refunded, Some(id("2GG279541U471931P")), None));
     let mut others = refund;
     others["custom_id"] = json!("order-17");
-    assert_eq!(tell(&world, "PAYMENT.CAPTURE.REFUNDED", others).await.kind, Kind::Ignored);
+    assert_eq!(notify(&harness, "PAYMENT.CAPTURE.REFUNDED", others).await.kind, Kind::Ignored);
 }

@@ -10,7 +10,7 @@ use connector::money::Money;
 use connector::secret::SecretString;
 use serde_json::{Value, json};
 
-use super::world::{CUSTOMER, World, token};
+use super::harness::{CUSTOMER, PayPalHarness, token};
 
 pub(crate) fn key(kind: OperationKind, attempt: &str) -> IdempotencyKey {
     IdempotencyKey::derive(&SecretString::new("salt"), GatewayText("paypal"), kind, "obligation", attempt)
@@ -73,7 +73,7 @@ pub(crate) fn finalize(purchase: &PurchaseRequest, started: Option<&str>, detail
         amount: purchase.amount,
         customer: purchase.customer.clone(),
         external_payment_id: None,
-        started: started.map(str::to_owned),
+        pending_id: started.map(str::to_owned),
         details,
     }
 }
@@ -124,18 +124,18 @@ fn describe(answered: &Result<Outcome, GatewayError>) -> String {
 }
 
 /// Authorises and returns the authorisation's id.
-pub(crate) async fn authorise(world: &World, attempt: &str) -> ExternalPaymentId {
-    done(world.adapter.authorise(&payment(world.amount, &world.token, attempt)).await).external_payment_id.unwrap()
+pub(crate) async fn authorise(harness: &PayPalHarness, attempt: &str) -> ExternalPaymentId {
+    done(harness.adapter.authorise(&payment(harness.amount, &harness.token, attempt)).await).external_payment_id.unwrap()
 }
 
 /// Authorises and captures; the capture's id.
-pub(crate) async fn captured(world: &World, attempt: &str) -> ExternalPaymentId {
-    let authorisation = authorise(world, attempt).await;
-    done(world.adapter.capture(&capture(world.amount, &authorisation, attempt)).await).external_payment_id.unwrap()
+pub(crate) async fn captured(harness: &PayPalHarness, attempt: &str) -> ExternalPaymentId {
+    let authorisation = authorise(harness, attempt).await;
+    done(harness.adapter.capture(&capture(harness.amount, &authorisation, attempt)).await).external_payment_id.unwrap()
 }
 
 /// What is taken and kept in all, in minor units.
-pub(crate) fn taken(world: &World) -> i64 {
-    use sandbox::house::House;
-    world.simulator.ledger().iter().map(|entry| entry.captured.checked_sub(entry.refunded).unwrap().minor).sum()
+pub(crate) fn taken(harness: &PayPalHarness) -> i64 {
+    use sandbox::simulators::simulated_gateway::SimulatedGateway;
+    harness.simulator.ledger().iter().map(|entry| entry.captured.checked_sub(entry.refunded).unwrap().minor).sum()
 }

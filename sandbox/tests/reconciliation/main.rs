@@ -2,19 +2,19 @@
 
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod customers;
+mod abandoned_purchases;
 #[path = "../support/faults.rs"]
 mod faults;
-mod holds;
-mod lost;
-mod rounds;
-mod scan;
+mod missed_events;
+mod obsolete_authorisations;
+mod runs;
+mod subscription_scan;
 
 use std::time::Duration;
 
 use connector::ids::{CustomerId, OrderId};
-use sandbox::house::{Entry, House as _};
-use sandbox::stage::{METHOD, OFFER, ORIGIN, Stage, id};
+use sandbox::simulators::simulated_gateway::{EnteredDetails, SimulatedGateway as _};
+use sandbox::testkit::harness::{ADYEN_METHOD, OFFER, SHOP_ORIGIN, TestEnvironment, id};
 use serde_json::{Value, json};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
@@ -26,20 +26,21 @@ pub(crate) struct Buyer {
 }
 
 impl Buyer {
-    pub(crate) fn new(stage: &Stage) -> Self {
-        let customer = stage.cleeng.new_customer().unwrap();
-        let order = stage.cleeng.new_order(&customer, &id(OFFER), &id(METHOD)).unwrap();
+    pub(crate) fn new(env: &TestEnvironment) -> Self {
+        let customer = env.cleeng.new_customer().unwrap();
+        let order = env.cleeng.new_order(&customer, &id(OFFER), &id(ADYEN_METHOD)).unwrap();
         Self { customer, order }
     }
 
     /// A start of the order's payment; what the gateway asks of him, if it does.
-    pub(crate) async fn start(&self, stage: &Stage, entry: Entry, number: u32) -> Option<Value> {
-        let mut body = json!({ "orderId": self.order, "origin": ORIGIN, "returnUrl": format!("{ORIGIN}/checkout"), "captchaValue": "x" });
-        if let (Some(body), Value::Object(entered)) = (body.as_object_mut(), stage.adyen.entered(entry, number)) {
+    pub(crate) async fn start(&self, env: &TestEnvironment, entry: EnteredDetails, number: u32) -> Option<Value> {
+        let mut body =
+            json!({ "orderId": self.order, "origin": SHOP_ORIGIN, "returnUrl": format!("{SHOP_ORIGIN}/checkout"), "captchaValue": "x" });
+        if let (Some(body), Value::Object(entered)) = (body.as_object_mut(), env.adyen.payment_data(entry, number)) {
             body.extend(entered);
         }
-        let token = stage.cleeng.customer_token(&self.customer);
-        let reply = stage.call("initial-payment", &token, &body).await;
+        let token = env.cleeng.customer_token(&self.customer);
+        let reply = env.call("initial-payment", &token, &body).await;
         assert_eq!(reply.status, 200, "{}", reply.body);
         Some(reply.body["responseData"]["action"].clone()).filter(Value::is_object)
     }

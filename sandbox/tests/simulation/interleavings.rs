@@ -1,5 +1,5 @@
 //! Two and three workers at one obligation, in every order of their calls of the journal and of the gateway, with leases that run out and workers that
-//! die at every place.
+//! crash at every place.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -10,21 +10,21 @@ use connector::flow::Delivery;
 use connector::gateway::{GatewayText, IdempotencyKey, OperationKind};
 use connector::journal::JournalError;
 use connector::journal::memory::MemoryStore;
-use connector::journal::record::{AttemptKind, Finish, Obligation, StepState, Turn};
-use connector::journal::run::Run;
-use connector::journal::store::{CommitError, Key, Put, Store, StoreError, Stored};
+use connector::journal::record::{AttemptKind, Finish, Obligation, StepState, StepStatus};
+use connector::journal::session::ObligationSession;
+use connector::journal::store::{CommitError, Key, Put, Store, StoreError, StoredDocument};
 use connector::secret::SecretString;
-use sandbox::clock::VirtualClock;
-use sandbox::simulation::dice::Dice;
-use sandbox::simulation::history::{Recorded, contend};
-use sandbox::simulation::interleave::{Bounds, Scene, Worker, every_interleaving};
-use sandbox::simulation::sky::turn;
-use sandbox::stage::START;
+use sandbox::simulation::context::yield_now;
+use sandbox::simulation::exhaustive::{ExplorationLimits, Scenario, WorkerFuture, explore_all};
+use sandbox::simulation::linearizability::{RecordingStore, run_contending_worker};
+use sandbox::simulation::prng::Prng;
+use sandbox::simulators::virtual_clock::VirtualClock;
+use sandbox::testkit::harness::START;
 use serde_json::json;
 
 /// How long a function may take, and so how long its lease lasts.
-const FUNCTION: Duration = Duration::from_secs(90);
-const CALL: Duration = Duration::from_secs(10);
+const FUNCTION_TIMEOUT: Duration = Duration::from_secs(90);
+const CALL_TIMEOUT: Duration = Duration::from_secs(10);
 const STEP: &str = "pay";
 
 fn key() -> Key {
@@ -33,10 +33,10 @@ fn key() -> Key {
 
 /// A gateway that does a thing once per idempotency key.
 #[derive(Clone, Default)]
-struct Effects(Arc<Mutex<BTreeSet<String>>>);
+struct PaymentsMade(Arc<Mutex<BTreeSet<String>>>);
 
 /// Each call of the journal is somebody else's turn first.
-struct Interrupted {
+struct InterruptibleStore {
     inner: Arc<dyn Store>,
     clock: VirtualClock,
     /// What was written, with the time of it.
@@ -46,19 +46,19 @@ struct Interrupted {
 }
 
 #[async_trait::async_trait]
-impl Store for Interrupted {
-    async fn load(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
-        turn().await;
+impl Store for InterruptibleStore {
+    async fn load(&self, keys: &[Key]) -> Result<Vec<Option<StoredDocument>>, StoreError> {
+        yield_now().await;
         self.inner.load(keys).await
     }
 
     async fn commit(&self, puts: &[Put]) -> Result<(), CommitError> {
-        turn().await;
+        yield_now().await;
         let mut puts = puts.to_vec();
         if self.unfenced {
             for put in &mut puts {
                 let there = self.inner.load(std::slice::from_ref(&put.key)).await.unwrap().remove(0);
-                put.expected = there.map(|stored| stored.version);
+                put.expected_version = there.map(|stored| stored.version);
             }
         }
         self.inner.commit(&puts).await?;
@@ -77,28 +77,28 @@ impl Store for Interrupted {
     }
 }
 
-struct AtOnce {
+struct ConcurrentWorkers {
     workers: usize,
     clock: VirtualClock,
-    recorded: Arc<Recorded>,
-    store: Arc<Interrupted>,
-    effects: Effects,
+    recorded: Arc<RecordingStore>,
+    store: Arc<InterruptibleStore>,
+    effects: PaymentsMade,
 }
 
-impl AtOnce {
+impl ConcurrentWorkers {
     fn new(workers: usize, unfenced: bool) -> Self {
         let clock = VirtualClock::starting_at(START);
-        let recorded = Arc::new(Recorded::new(Arc::new(MemoryStore::new(Arc::new(clock.clone())))));
-        let store = Interrupted { inner: recorded.clone(), clock: clock.clone(), written: Mutex::default(), unfenced };
-        Self { workers, clock, recorded, store: Arc::new(store), effects: Effects::default() }
+        let recorded = Arc::new(RecordingStore::new(Arc::new(MemoryStore::new(Arc::new(clock.clone())))));
+        let store = InterruptibleStore { inner: recorded.clone(), clock: clock.clone(), written: Mutex::default(), unfenced };
+        Self { workers, clock, recorded, store: Arc::new(store), effects: PaymentsMade::default() }
     }
 
     fn delivery(&self, worker: usize) -> Delivery {
         let now = self.clock.now();
-        Delivery { id: format!("w{worker}"), deadline: now.after(FUNCTION), received_at: now, count: 1 }
+        Delivery { id: format!("w{worker}"), deadline: now.after(FUNCTION_TIMEOUT), received_at: now, count: 1 }
     }
 
-    fn worker(&self, worker: usize) -> Worker {
+    fn worker(&self, worker: usize) -> WorkerFuture {
         let (store, clock, effects) = (self.store.clone(), self.clock.clone(), self.effects.clone());
         let delivery = self.delivery(worker);
         Box::pin(async move {
@@ -109,55 +109,55 @@ impl AtOnce {
 }
 
 /// What every flow does with a step, in small: the intent, the call under the key of the intent, the result.
-async fn pay(store: Arc<dyn Store>, clock: VirtualClock, effects: &Effects, delivery: &Delivery) -> Result<(), JournalError> {
-    let mut run = Run::open(store, Arc::new(clock), key(), &[], delivery).await?;
+async fn pay(store: Arc<dyn Store>, clock: VirtualClock, effects: &PaymentsMade, delivery: &Delivery) -> Result<(), JournalError> {
+    let mut run = ObligationSession::open(store, Arc::new(clock), key(), &[], delivery).await?;
     if run.obligation.attempts.iter().any(|attempt| attempt.finish.is_some()) {
         return Ok(());
     }
-    if run.obligation.open().is_none() {
+    if run.obligation.current_attempt().is_none() {
         run.open_attempt(AttemptKind::Charge, Timestamp::from_secs(1));
     }
     let own = || IdempotencyKey::derive(&SecretString::new("salt"), GatewayText("any"), OperationKind::Charge, "1", &delivery.id);
-    let under = match run.turn(STEP) {
-        Turn::Fresh => own(),
+    let under = match run.step_state(STEP) {
+        StepState::NotStarted => own(),
         // The key of the intent wins.
-        Turn::Unknown(step) => step.key.unwrap(),
-        Turn::Done(_) => unreachable!("a result is written with the end of its attempt"),
+        StepState::Unknown(step) => step.key.unwrap(),
+        StepState::Done(_) => unreachable!("a result is written with the end of its attempt"),
     };
-    run.begin(STEP, Some(under.clone()), CALL)?;
+    run.begin_step(STEP, Some(under.clone()), CALL_TIMEOUT)?;
     run.commit().await?;
-    turn().await;
+    yield_now().await;
     effects.0.lock().unwrap().insert(under.as_str().to_owned());
-    turn().await;
-    let attempt = run.obligation.open_mut().unwrap();
-    attempt.done(STEP, json!(under.as_str()));
+    yield_now().await;
+    let attempt = run.obligation.current_attempt_mut().unwrap();
+    attempt.record_result(STEP, json!(under.as_str()));
     attempt.finish = Some(Finish::Captured);
-    run.release();
+    run.release_lease();
     run.commit().await
 }
 
-impl Scene for AtOnce {
-    fn workers(&mut self) -> Vec<Worker> {
+impl Scenario for ConcurrentWorkers {
+    fn workers(&mut self) -> Vec<WorkerFuture> {
         (0..self.workers).map(|worker| self.worker(worker)).collect()
     }
 
-    fn leases_run_out(&mut self) {
-        self.clock.advance(FUNCTION + Duration::from_secs(1));
+    fn expire_leases(&mut self) {
+        self.clock.advance(FUNCTION_TIMEOUT + Duration::from_secs(1));
     }
 
     fn check(&mut self) {
         assert!(self.effects.0.lock().unwrap().len() <= 1, "paid twice");
     }
 
-    fn end(&mut self) {
+    fn check_final_state(&mut self) {
         // The queue delivers again when the last lease has run out.
-        self.leases_run_out();
+        self.expire_leases();
         let (mut last, mut context) = (self.worker(9), std::task::Context::from_waker(std::task::Waker::noop()));
         while last.as_mut().poll(&mut context).is_pending() {}
         assert_eq!(self.effects.0.lock().unwrap().len(), 1, "not paid, or twice");
         let paid = self.effects.0.lock().unwrap().first().cloned().unwrap();
         let written = self.store.written.lock().unwrap();
-        assert_eq!(self.recorded.contradictions(), Vec::<String>::new());
+        assert_eq!(self.recorded.linearizability_errors(), Vec::<String>::new());
         for ((_, before), (at, after)) in written.iter().zip(written.iter().skip(1)) {
             if let Some(held) = &before.lease
                 && after.lease.as_ref().is_some_and(|lease| lease.owner != held.owner)
@@ -168,19 +168,20 @@ impl Scene for AtOnce {
         }
         let (_, end) = written.last().unwrap();
         assert_eq!((end.attempts.len(), end.lease.is_none()), (1, true));
-        assert_eq!(end.attempts[0].steps[0].state, StepState::Done(json!(paid)));
+        assert_eq!(end.attempts[0].steps[0].state, StepStatus::Done(json!(paid)));
     }
 }
 
 /// Workers who are interrupted before each call, in an order that a seed decides.
 #[test]
-fn what_many_workers_see_is_what_one_store_can_have_looked_like() {
+fn the_reads_and_writes_of_many_workers_are_linearizable() {
     let mut seen = (0, 0);
     for seed in 0..60 {
-        let at_once = AtOnce::new(0, false);
-        let mut dice = Dice::of(seed);
-        let mut workers: Vec<Worker> =
-            (0..4).map(|worker| -> Worker { Box::pin(contend(at_once.store.clone(), seed * 4 + worker, 10)) }).collect();
+        let at_once = ConcurrentWorkers::new(0, false);
+        let mut dice = Prng::from_seed(seed);
+        let mut workers: Vec<WorkerFuture> = (0..4)
+            .map(|worker| -> WorkerFuture { Box::pin(run_contending_worker(at_once.store.clone(), seed * 4 + worker, 10)) })
+            .collect();
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         while !workers.is_empty() {
             let place = dice.index(workers.len());
@@ -188,7 +189,7 @@ fn what_many_workers_see_is_what_one_store_can_have_looked_like() {
                 drop(workers.remove(place));
             }
         }
-        assert_eq!(at_once.recorded.contradictions(), Vec::<String>::new());
+        assert_eq!(at_once.recorded.linearizability_errors(), Vec::<String>::new());
         let (written, refused) = at_once.recorded.counts();
         seen = (seen.0 + written, seen.1 + refused);
     }
@@ -196,26 +197,26 @@ fn what_many_workers_see_is_what_one_store_can_have_looked_like() {
 }
 
 /// More orders, which take minutes: `CONNECTOR_TEST_ORDERS=all`. docs/reliability.md says when they were last played.
-fn all_orders() -> bool {
+fn explores_all_orders() -> bool {
     std::env::var("CONNECTOR_TEST_ORDERS").is_ok_and(|value| value == "all")
 }
 
 #[test]
-fn two_workers_at_one_obligation_pay_once_in_every_order() {
-    let (jumps, least) = if all_orders() { (2, 9_000) } else { (1, 2_000) };
-    let runs = every_interleaving(Bounds { jumps, deaths: 1 }, || AtOnce::new(2, false));
+fn two_workers_at_one_obligation_pay_once_in_every_interleaving() {
+    let (jumps, least) = if explores_all_orders() { (2, 9_000) } else { (1, 2_000) };
+    let runs = explore_all(ExplorationLimits { clock_jumps: jumps, crashes: 1 }, || ConcurrentWorkers::new(2, false));
     assert!(runs > least, "{runs}");
 }
 
 #[test]
-fn three_workers_at_one_obligation_pay_once_in_every_order() {
-    let (jumps, least) = if all_orders() { (1, 100_000) } else { (0, 2_000) };
-    let runs = every_interleaving(Bounds { jumps, deaths: 0 }, || AtOnce::new(3, false));
+fn three_workers_at_one_obligation_pay_once_in_every_interleaving() {
+    let (jumps, least) = if explores_all_orders() { (1, 100_000) } else { (0, 2_000) };
+    let runs = explore_all(ExplorationLimits { clock_jumps: jumps, crashes: 0 }, || ConcurrentWorkers::new(3, false));
     assert!(runs > least, "{runs}");
 }
 
 #[test]
 #[should_panic(expected = "paid twice")]
-fn without_the_check_of_the_version_some_order_pays_twice() {
-    every_interleaving(Bounds { jumps: 1, deaths: 0 }, || AtOnce::new(2, true));
+fn without_the_version_check_some_interleaving_pays_twice() {
+    explore_all(ExplorationLimits { clock_jumps: 1, crashes: 0 }, || ConcurrentWorkers::new(2, true));
 }

@@ -1,9 +1,9 @@
 //! Worlds played by seed, in a size that is quick: the same seed is the same world, nothing is found wrong, and what was found once is not found
-//! again. `cargo run --release -p sandbox --bin simulate` plays them by the hundred thousand; docs/reliability.md says what that showed.
+//! again. `cargo run --release -p sandbox --bin simulate` runs them by the hundred thousand; docs/reliability.md says what that showed.
 
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test fails by panicking")]
 
-mod found;
 mod interleavings;
-mod planted;
+mod regressions;
+mod seeded_defects;
 mod smoke;

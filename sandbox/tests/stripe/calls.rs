@@ -1,17 +1,17 @@
 //! Calls to the simulator as a client makes them, without the adapter.
 
 use connector::http::{HeaderMap, Method};
-use sandbox::peer::{Peer, PeerAnswer, PeerRequest};
+use sandbox::simulators::network::{ServerRequest, ServerResponse, SimulatedServer};
 use serde_json::Value;
 
-use super::world::{API_KEY, VERSION, World, money};
+use super::harness::{API_KEY, StripeHarness, VERSION, money};
 
-pub(crate) fn world() -> World {
-    World::new(money(999, "EUR"))
+pub(crate) fn harness() -> StripeHarness {
+    StripeHarness::new(money(999, "EUR"))
 }
 
 /// A request as a client makes it, to be changed.
-pub(crate) fn request(method: Method, path: &str, key: Option<&str>, params: &str) -> PeerRequest {
+pub(crate) fn request(method: Method, path: &str, key: Option<&str>, params: &str) -> ServerRequest {
     let mut headers = HeaderMap::new();
     headers.insert("authorization", format!("Bearer {API_KEY}").parse().unwrap());
     headers.insert("stripe-version", VERSION.parse().unwrap());
@@ -27,19 +27,19 @@ pub(crate) fn request(method: Method, path: &str, key: Option<&str>, params: &st
     if let Some(key) = key {
         headers.insert("idempotency-key", key.parse().unwrap());
     }
-    PeerRequest { method, path: format!("/v1{path}"), query, headers, body: body.into() }
+    ServerRequest { method, path: format!("/v1{path}"), query, headers, body: body.into() }
 }
 
-pub(crate) fn read(answer: &PeerAnswer) -> (u16, Value) {
+pub(crate) fn read(answer: &ServerResponse) -> (u16, Value) {
     (answer.status.as_u16(), serde_json::from_slice(&answer.body).unwrap_or_default())
 }
 
-pub(crate) fn post(world: &World, path: &str, key: Option<&str>, params: &str) -> (u16, Value) {
-    read(&world.simulator.handle(&request(Method::POST, path, key, params)))
+pub(crate) fn post(harness: &StripeHarness, path: &str, key: Option<&str>, params: &str) -> (u16, Value) {
+    read(&harness.simulator.handle(&request(Method::POST, path, key, params)))
 }
 
-pub(crate) fn get(world: &World, path: &str, params: &str) -> (u16, Value) {
-    read(&world.simulator.handle(&request(Method::GET, path, None, params)))
+pub(crate) fn get(harness: &StripeHarness, path: &str, params: &str) -> (u16, Value) {
+    read(&harness.simulator.handle(&request(Method::GET, path, None, params)))
 }
 
 /// Status, type, code and parameter of an error.
@@ -54,23 +54,23 @@ pub(crate) fn id(answer: &(u16, Value)) -> String {
 }
 
 /// The customer and the payment method of the world's stored details.
-pub(crate) fn details(world: &World) -> String {
-    let (method, customer) = world.token.split_once(':').unwrap();
+pub(crate) fn details(harness: &StripeHarness) -> String {
+    let (method, customer) = harness.token.split_once(':').unwrap();
     format!("customer={customer}&payment_method={method}")
 }
 
-pub(crate) fn held(world: &World, key: &str) -> String {
-    let params = format!("amount=999&currency=eur&off_session=true&confirm=true&capture_method=manual&{}", details(world));
-    id(&post(world, "/payment_intents", Some(key), &params))
+pub(crate) fn authorised_intent(harness: &StripeHarness, key: &str) -> String {
+    let params = format!("amount=999&currency=eur&off_session=true&confirm=true&capture_method=manual&{}", details(harness));
+    id(&post(harness, "/payment_intents", Some(key), &params))
 }
 
-pub(crate) fn taken(world: &World, key: &str) -> String {
-    let params = format!("amount=999&currency=eur&off_session=true&confirm=true&metadata[reference]=r-{key}&{}", details(world));
-    id(&post(world, "/payment_intents", Some(key), &params))
+pub(crate) fn captured_intent(harness: &StripeHarness, key: &str) -> String {
+    let params = format!("amount=999&currency=eur&off_session=true&confirm=true&metadata[reference]=r-{key}&{}", details(harness));
+    id(&post(harness, "/payment_intents", Some(key), &params))
 }
 
-pub(crate) fn kinds(world: &World) -> Vec<String> {
-    let posted = world.simulator.take_notifications();
+pub(crate) fn event_kinds(harness: &StripeHarness) -> Vec<String> {
+    let posted = harness.simulator.take_notifications();
     posted.iter().map(|one| serde_json::from_slice::<Value>(&one.body).unwrap()["type"].as_str().unwrap().to_owned()).collect()
 }
 

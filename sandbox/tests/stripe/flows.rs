@@ -4,214 +4,217 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
-use connector::flow::{Rules, Verdict};
+use connector::flow::{BillingPolicy, Disposition};
 use connector::gateway::GatewayName;
 use connector::http::Method;
 use connector::metrics::Metric;
-use sandbox::guests::{STRIPE_CAPTURE_ONLY_METHOD, STRIPE_METHOD};
-use sandbox::house::{Entry, House, LedgerEntry, Standing};
-use sandbox::peer::Fault;
-use sandbox::stage::{Cast, ORIGIN, PASS, Stage, id};
+use sandbox::simulators::network::Fault;
+use sandbox::simulators::simulated_gateway::{EnteredDetails, LedgerEntry, LedgerStatus, SimulatedGateway};
+use sandbox::testkit::gateway_fixtures::{STRIPE_CAPTURE_ONLY_METHOD, STRIPE_METHOD};
+use sandbox::testkit::harness::{PASS, SHOP_ORIGIN, TestEnvironment, TestSubscriber, id};
 use serde_json::{Value, json};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
 /// A subscriber who is charged at once, when his paid period ends.
-fn due_to_be_charged(change: impl FnOnce(&mut Rules)) -> (Stage, Cast) {
-    let stage = Stage::new(change);
-    let cast = stage.subscriber(STRIPE_CAPTURE_ONLY_METHOD);
-    stage.clock.advance_to(cast.due);
-    (stage, cast)
+fn due_to_be_charged(change: impl FnOnce(&mut BillingPolicy)) -> (TestEnvironment, TestSubscriber) {
+    let env = TestEnvironment::new(change);
+    let subscriber = env.subscriber(STRIPE_CAPTURE_ONLY_METHOD);
+    env.clock.advance_to(subscriber.due);
+    (env, subscriber)
 }
 
-fn statuses(stage: &Stage) -> Vec<PaymentStatus> {
-    stage.cleeng.payments().into_iter().map(|payment| payment.status).collect()
+fn statuses(env: &TestEnvironment) -> Vec<PaymentStatus> {
+    env.cleeng.payments().into_iter().map(|payment| payment.status).collect()
 }
 
-fn standings(stage: &Stage) -> Vec<Standing> {
-    stage.stripe.ledger().into_iter().map(|entry| entry.standing).collect()
+fn ledger_statuses(env: &TestEnvironment) -> Vec<LedgerStatus> {
+    env.stripe.ledger().into_iter().map(|entry| entry.status).collect()
 }
 
-fn assert_balanced(stage: &Stage) {
-    assert_eq!(stage.disagreements(), Vec::<String>::new());
+fn assert_balanced(env: &TestEnvironment) {
+    assert_eq!(env.discrepancies(), Vec::<String>::new());
 }
 
 #[tokio::test]
-async fn a_renewal_that_stripe_processes_is_told_when_it_is_decided() {
-    for (code, status, standing) in
-        [(None, PaymentStatus::Captured, Standing::Captured), (Some("insufficient_funds"), PaymentStatus::Rejected, Standing::Refused)]
-    {
-        let (stage, cast) = due_to_be_charged(|_| {});
-        stage.stripe.process_next(&cast.token, code);
-        stage.post(&stage.capture(&cast));
-        stage.run_until_quiet().await;
-        assert_eq!((statuses(&stage), standings(&stage)), (vec![status], vec![standing]));
-        assert_balanced(&stage);
+async fn a_processing_renewal_is_reported_when_it_is_decided() {
+    for (code, status, standing) in [
+        (None, PaymentStatus::Captured, LedgerStatus::Captured),
+        (Some("insufficient_funds"), PaymentStatus::Rejected, LedgerStatus::Declined),
+    ] {
+        let (env, subscriber) = due_to_be_charged(|_| {});
+        env.stripe.leave_next_processing(&subscriber.token, code);
+        env.enqueue(&env.capture_event(&subscriber));
+        env.run_until_idle().await;
+        assert_eq!((statuses(&env), ledger_statuses(&env)), (vec![status], vec![standing]));
+        assert_balanced(&env);
     }
 }
 
 #[tokio::test]
-async fn a_server_error_with_an_effect_is_found_out_and_one_without_is_an_operators() {
-    let (stage, cast) = due_to_be_charged(|_| {});
-    stage.stripe.server_error_next(true);
-    assert_eq!(stage.play(&stage.capture(&cast)).await, Verdict::Settled("captured"));
-    assert_eq!((statuses(&stage), standings(&stage)), (vec![PaymentStatus::Captured], vec![Standing::Captured]));
-    assert_balanced(&stage);
+async fn a_server_error_with_an_effect_is_resolved_and_one_without_is_parked() {
+    let (env, subscriber) = due_to_be_charged(|_| {});
+    env.stripe.server_error_next(true);
+    assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Completed("captured"));
+    assert_eq!((statuses(&env), ledger_statuses(&env)), (vec![PaymentStatus::Captured], vec![LedgerStatus::Captured]));
+    assert_balanced(&env);
     // Stripe says the same for a day, and nobody knows more.
-    let (stage, cast) = due_to_be_charged(|rules| rules.unknown_deadline = Duration::from_secs(3_600));
-    stage.stripe.server_error_next(false);
-    assert_eq!(stage.play(&stage.capture(&cast)).await, Verdict::Parked("outcome_unknown"));
-    assert_eq!((statuses(&stage), standings(&stage)), (vec![], vec![]));
+    let (env, subscriber) = due_to_be_charged(|rules| rules.unknown_deadline = Duration::from_secs(3_600));
+    env.stripe.server_error_next(false);
+    assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Parked("outcome_unknown"));
+    assert_eq!((statuses(&env), ledger_statuses(&env)), (vec![], vec![]));
 }
 
 #[tokio::test]
-async fn a_refund_that_comes_back_after_it_was_reported_is_alarmed() {
-    let (stage, cast) = due_to_be_charged(|_| {});
-    stage.play(&stage.capture(&cast)).await;
-    let payment = stage.cleeng.payments()[0].id.clone();
-    let asked = sandbox::cleeng::RefundRequest { amount: None, id: None, reason: None };
-    stage.stripe.next_refund_is("pending");
-    assert_eq!(stage.play(&stage.cleeng.refund_event(&payment, &asked).unwrap()).await, Verdict::Settled("refunded"));
-    assert_eq!(statuses(&stage), [PaymentStatus::Refunded]);
-    assert_balanced(&stage);
-    stage.stripe.refund_fails_later(&stage.stripe.refunds()[0].0);
-    stage.run_until_quiet().await;
-    assert_eq!(stage.metrics.count(Metric::Alarm, "refund_failed_later"), 1);
-    assert_eq!(stage.stripe.ledger()[0].refunded.minor, 0);
+async fn a_refund_that_fails_after_its_report_raises_an_alarm() {
+    let (env, subscriber) = due_to_be_charged(|_| {});
+    env.run_event(&env.capture_event(&subscriber)).await;
+    let payment = env.cleeng.payments()[0].id.clone();
+    let asked = sandbox::simulators::cleeng::OperatorRefund { amount: None, id: None, reason: None };
+    env.stripe.set_next_refund_status("pending");
+    assert_eq!(env.run_event(&env.cleeng.refund_event(&payment, &asked).unwrap()).await, Disposition::Completed("refunded"));
+    assert_eq!(statuses(&env), [PaymentStatus::Refunded]);
+    assert_balanced(&env);
+    env.stripe.fail_refund_later(&env.stripe.refunds()[0].0);
+    env.run_until_idle().await;
+    assert_eq!(env.metrics.count(Metric::Alarm, "refund_failed_later"), 1);
+    assert_eq!(env.stripe.ledger()[0].refunded.minor, 0);
 }
 
 #[tokio::test]
-async fn a_pending_refund_that_fails_gives_nothing_back_and_calls_an_operator() {
-    let (stage, cast) = due_to_be_charged(|_| {});
-    stage.play(&stage.capture(&cast)).await;
-    let payment = stage.cleeng.payments()[0].id.clone();
-    let asked = sandbox::cleeng::RefundRequest { amount: None, id: None, reason: None };
-    stage.stripe.next_refund_is("pending");
-    let event = stage.cleeng.refund_event(&payment, &asked).unwrap();
-    assert_eq!(stage.deliver(&event).await, Verdict::Settled("refund_received"));
-    stage.stripe.refund_fails_later(&stage.stripe.refunds()[0].0);
-    let verdicts = stage.run_until_quiet().await;
-    assert_eq!(verdicts.first(), Some(&Verdict::Parked("refund_failed")), "{verdicts:?}");
+async fn a_pending_refund_that_fails_refunds_nothing_and_is_parked() {
+    let (env, subscriber) = due_to_be_charged(|_| {});
+    env.run_event(&env.capture_event(&subscriber)).await;
+    let payment = env.cleeng.payments()[0].id.clone();
+    let asked = sandbox::simulators::cleeng::OperatorRefund { amount: None, id: None, reason: None };
+    env.stripe.set_next_refund_status("pending");
+    let event = env.cleeng.refund_event(&payment, &asked).unwrap();
+    assert_eq!(env.deliver(&event).await, Disposition::Completed("refund_received"));
+    env.stripe.fail_refund_later(&env.stripe.refunds()[0].0);
+    let dispositions = env.run_until_idle().await;
+    assert_eq!(dispositions.first(), Some(&Disposition::Parked("refund_failed")), "{dispositions:?}");
     // Three events tell it, and it failed once.
-    assert_eq!(stage.metrics.count(Metric::Parked, "refund_failed"), 1);
-    assert_eq!(statuses(&stage), [PaymentStatus::Captured]);
-    assert_balanced(&stage);
+    assert_eq!(env.metrics.count(Metric::Parked, "refund_failed"), 1);
+    assert_eq!(statuses(&env), [PaymentStatus::Captured]);
+    assert_balanced(&env);
 }
 
 #[tokio::test]
-async fn a_visa_hold_that_lapses_before_its_time_is_never_told_as_captured() {
-    let stage = Stage::default();
-    let cast = stage.subscriber(STRIPE_METHOD);
-    stage.clock.advance_to(cast.due.before(3 * DAY));
-    assert_eq!(stage.play(&stage.authorisation(&cast, 72)).await, Verdict::Settled("authorised"));
-    stage.clock.advance_to(cast.due.after(2 * DAY));
-    let verdict = stage.play(&stage.capture(&cast)).await;
-    let told = stage.cleeng.payments();
-    let taken: i64 = stage.stripe.ledger().iter().map(|entry| entry.captured.minor).sum();
+async fn a_visa_authorisation_that_lapses_early_is_never_reported_as_captured() {
+    let env = TestEnvironment::default();
+    let subscriber = env.subscriber(STRIPE_METHOD);
+    env.clock.advance_to(subscriber.due.before(3 * DAY));
+    assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed("authorised"));
+    env.clock.advance_to(subscriber.due.after(2 * DAY));
+    let disposition = env.run_event(&env.capture_event(&subscriber)).await;
+    let told = env.cleeng.payments();
+    let taken: i64 = env.stripe.ledger().iter().map(|entry| entry.captured.minor).sum();
     let captured = told.iter().filter(|payment| payment.status == PaymentStatus::Captured).count();
-    assert_eq!((taken, standings(&stage)[0]), (i64::try_from(captured).unwrap() * 999, Standing::Expired), "{verdict:?}");
-    assert_balanced(&stage);
+    assert_eq!((taken, ledger_statuses(&env)[0]), (i64::try_from(captured).unwrap() * 999, LedgerStatus::Expired), "{disposition:?}");
+    assert_balanced(&env);
 }
 
 /// A customer at a page with an order.
-struct Page {
+struct StripePage {
     customer: connector::ids::CustomerId,
     order: connector::ids::OrderId,
 }
 
-impl Page {
-    fn open(stage: &Stage) -> Self {
-        let customer = stage.cleeng.new_customer().unwrap();
-        let order = stage.cleeng.new_order(&customer, &id(PASS), &id(STRIPE_METHOD)).unwrap();
+impl StripePage {
+    fn open(env: &TestEnvironment) -> Self {
+        let customer = env.cleeng.new_customer().unwrap();
+        let order = env.cleeng.new_order(&customer, &id(PASS), &id(STRIPE_METHOD)).unwrap();
         Self { customer, order }
     }
 
-    async fn call(&self, stage: &Stage, path: &str, more: Value) -> (u16, Value) {
-        let mut body = json!({ "origin": ORIGIN, "captchaValue": "x", "orderId": self.order, "returnUrl": format!("{ORIGIN}/back") });
+    async fn call(&self, env: &TestEnvironment, path: &str, more: Value) -> (u16, Value) {
+        let mut body =
+            json!({ "origin": SHOP_ORIGIN, "captchaValue": "x", "orderId": self.order, "returnUrl": format!("{SHOP_ORIGIN}/back") });
         body.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        let reply = stage.call_at(GatewayName::Stripe, path, &stage.cleeng.customer_token(&self.customer), &body).await;
+        let reply = env.call_at(GatewayName::Stripe, path, &env.cleeng.customer_token(&self.customer), &body).await;
         (reply.status.as_u16(), reply.body)
     }
 
-    async fn start(&self, stage: &Stage, method: &str) -> (u16, Value) {
-        self.call(stage, "initial-payment", json!({ "paymentMethod": { "type": "card", "id": method } })).await
+    async fn start(&self, env: &TestEnvironment, method: &str) -> (u16, Value) {
+        self.call(env, "initial-payment", json!({ "paymentMethod": { "type": "card", "id": method } })).await
     }
 }
 
-fn kept(stage: &Stage) -> Vec<LedgerEntry> {
-    stage.stripe.ledger().into_iter().filter(LedgerEntry::holds_money).collect()
+fn retained_payments(env: &TestEnvironment) -> Vec<LedgerEntry> {
+    env.stripe.ledger().into_iter().filter(LedgerEntry::holds_money).collect()
 }
 
 #[tokio::test]
 async fn a_purchase_that_stripe_processes_waits_and_is_finished_by_its_event() {
-    let stage = Stage::default();
-    let page = Page::open(&stage);
-    let method = stage.stripe.collect("pm_card_visa", 1);
-    stage.stripe.process_next(&method, None);
-    assert_eq!(page.start(&stage, &method).await.0, 202);
-    stage.run_until_quiet().await;
-    assert_eq!(statuses(&stage), [PaymentStatus::Captured]);
-    assert_eq!(page.start(&stage, &method).await.1["responseData"]["payment"]["status"], "captured");
-    assert_eq!(kept(&stage).len(), 1);
-    assert_balanced(&stage);
+    let env = TestEnvironment::default();
+    let page = StripePage::open(&env);
+    let method = env.stripe.tokenize_card("pm_card_visa", 1);
+    env.stripe.leave_next_processing(&method, None);
+    assert_eq!(page.start(&env, &method).await.0, 202);
+    env.run_until_idle().await;
+    assert_eq!(statuses(&env), [PaymentStatus::Captured]);
+    assert_eq!(page.start(&env, &method).await.1["responseData"]["payment"]["status"], "captured");
+    assert_eq!(retained_payments(&env).len(), 1);
+    assert_balanced(&env);
 }
 
 #[tokio::test]
-async fn a_page_that_asks_itself_pays_with_stripes_own_script() {
-    let stage = Stage::default();
-    let page = Page::open(&stage);
-    let mut entered = stage.stripe.entered(Entry::Asked, 1);
+async fn a_page_that_authenticates_with_stripes_script_pays() {
+    let env = TestEnvironment::default();
+    let page = StripePage::open(&env);
+    let mut entered = env.stripe.payment_data(EnteredDetails::ActionRequired, 1);
     entered["useStripeSdk"] = json!(true);
-    let (status, body) = page.call(&stage, "initial-payment", entered).await;
+    let (status, body) = page.call(&env, "initial-payment", entered).await;
     let action = &body["responseData"]["action"];
     assert_eq!((status, &action["type"]), (200, &json!("sdk")), "{body}");
-    let details = stage.stripe.agree(action);
-    let (status, body) = page.call(&stage, "initial-payment/finalize", json!({ "details": details })).await;
+    let details = env.stripe.complete_action(action);
+    let (status, body) = page.call(&env, "initial-payment/finalize", json!({ "details": details })).await;
     assert_eq!((status, &body["responseData"]["payment"]["status"]), (200, &json!("captured")), "{body}");
-    stage.run_until_quiet().await;
-    assert_eq!(kept(&stage).len(), 1);
-    assert_balanced(&stage);
+    env.run_until_idle().await;
+    assert_eq!(retained_payments(&env).len(), 1);
+    assert_balanced(&env);
 }
 
 #[tokio::test]
-async fn a_start_whose_answer_was_lost_takes_no_second_payment_although_the_search_is_behind() {
-    let stage = Stage::default();
-    stage.stripe.search_lags(30 * DAY);
-    let page = Page::open(&stage);
-    stage.road.lay(Fault::TimeoutAfter, |peer, request| peer == "stripe" && request.path.ends_with("/payment_intents"));
-    let method = stage.stripe.collect("pm_card_visa", 1);
-    assert_eq!(page.start(&stage, &method).await.0, 202);
-    let (status, body) = page.start(&stage, &method).await;
+async fn a_start_with_a_lost_answer_makes_no_second_payment_while_the_search_lags() {
+    let env = TestEnvironment::default();
+    env.stripe.set_search_delay(30 * DAY);
+    let page = StripePage::open(&env);
+    env.network.inject(Fault::TimeoutAfter, |peer, request| peer == "stripe" && request.path.ends_with("/payment_intents"));
+    let method = env.stripe.tokenize_card("pm_card_visa", 1);
+    assert_eq!(page.start(&env, &method).await.0, 202);
+    let (status, body) = page.start(&env, &method).await;
     assert_eq!((status, &body["responseData"]["payment"]["status"]), (200, &json!("captured")), "{body}");
-    assert_eq!(stage.road.reached("stripe", &Method::POST, "/payment_intents"), 1, "it is asked about, not sent again");
-    stage.run_until_quiet().await;
-    assert_eq!(kept(&stage).len(), 1);
-    assert_balanced(&stage);
+    assert_eq!(env.network.delivered_count("stripe", &Method::POST, "/payment_intents"), 1, "it is asked about, not sent again");
+    env.run_until_idle().await;
+    assert_eq!(retained_payments(&env).len(), 1);
+    assert_balanced(&env);
 }
 
 #[tokio::test]
-async fn a_start_is_not_sent_again_where_asking_took_the_time_that_it_needs() {
-    let stage = Stage::default();
-    let page = Page::open(&stage);
-    let method = stage.stripe.collect("pm_card_visa", 1);
-    stage.road.lay(Fault::TimeoutBefore, |_, request| request.path.ends_with("/payment_intents"));
-    assert_eq!(page.start(&stage, &method).await.0, 202);
-    let clock = stage.clock.clone();
-    stage.road.lay(Fault::Mutate(Arc::new(move |_| clock.advance(Duration::from_secs(15)))), |_, request| request.path.contains("search"));
-    assert_eq!(page.start(&stage, &method).await.0, 202);
-    assert_eq!(stage.road.reached("stripe", &Method::POST, "/payment_intents"), 0);
-    assert_eq!(page.start(&stage, &method).await.1["responseData"]["payment"]["status"], "captured");
-    stage.run_until_quiet().await;
-    assert_eq!(kept(&stage).len(), 1);
-    assert_balanced(&stage);
+async fn a_start_is_not_sent_again_if_the_inquiry_used_up_its_time() {
+    let env = TestEnvironment::default();
+    let page = StripePage::open(&env);
+    let method = env.stripe.tokenize_card("pm_card_visa", 1);
+    env.network.inject(Fault::TimeoutBefore, |_, request| request.path.ends_with("/payment_intents"));
+    assert_eq!(page.start(&env, &method).await.0, 202);
+    let clock = env.clock.clone();
+    env.network
+        .inject(Fault::Mutate(Arc::new(move |_| clock.advance(Duration::from_secs(15)))), |_, request| request.path.contains("search"));
+    assert_eq!(page.start(&env, &method).await.0, 202);
+    assert_eq!(env.network.delivered_count("stripe", &Method::POST, "/payment_intents"), 0);
+    assert_eq!(page.start(&env, &method).await.1["responseData"]["payment"]["status"], "captured");
+    env.run_until_idle().await;
+    assert_eq!(retained_payments(&env).len(), 1);
+    assert_balanced(&env);
 }
 
 #[tokio::test]
-async fn details_that_somebody_detaches_in_the_dashboard_renew_nothing() {
-    let (stage, cast) = due_to_be_charged(|_| {});
-    stage.stripe.detach_in_dashboard(&cast.token);
-    stage.run_until_quiet().await;
-    stage.play(&stage.capture(&cast)).await;
-    assert_eq!((statuses(&stage), kept(&stage).len()), (vec![PaymentStatus::Rejected], 0));
-    assert_balanced(&stage);
+async fn details_detached_in_the_dashboard_renew_nothing() {
+    let (env, subscriber) = due_to_be_charged(|_| {});
+    env.stripe.detach_in_dashboard(&subscriber.token);
+    env.run_until_idle().await;
+    env.run_event(&env.capture_event(&subscriber)).await;
+    assert_eq!((statuses(&env), retained_payments(&env).len()), (vec![PaymentStatus::Rejected], 0));
+    assert_balanced(&env);
 }

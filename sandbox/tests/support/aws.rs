@@ -98,7 +98,7 @@ impl Aws {
     }
 
     /// Takes everything off a queue: the messages as SQS's API tells them.
-    pub(crate) async fn take(&self, queue_url: &str) -> Vec<Value> {
+    pub(crate) async fn receive_all(&self, queue_url: &str) -> Vec<Value> {
         let ask = json!({ "QueueUrl": queue_url, "MaxNumberOfMessages": 10, "AttributeNames": ["All"], "VisibilityTimeout": 0 });
         let answer = self.call("sqs", "AmazonSQS.ReceiveMessage", &ask).await;
         let messages = answer["Messages"].as_array().cloned().unwrap_or_default();
@@ -139,7 +139,7 @@ impl Aws {
     }
 }
 
-/// The event that Lambda makes of a message that `take` returned.
+/// The event that Lambda makes of a message that `receive_all` returned.
 pub(crate) fn sqs_event(message: &Value) -> Value {
     json!({
         "Records": [{

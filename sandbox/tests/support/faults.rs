@@ -1,6 +1,6 @@
 //! What goes wrong with a call, once for all suites.
 
-use sandbox::peer::Fault;
+use sandbox::simulators::network::Fault;
 
 /// Every fault that passes: before the effect and after it, known and unknown. The last one, refused credentials, is of our own making.
 pub(crate) const FAULTS: [Fault; 9] = [

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 /// How long anything may take to come about.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
+pub(crate) const MAX_WAIT: Duration = Duration::from_secs(60);
 
 static NUMBER: AtomicU32 = AtomicU32::new(0);
 
@@ -24,13 +24,13 @@ pub(crate) fn free_port() -> u16 {
 }
 
 /// A running process. Dropping it kills it.
-pub(crate) struct Running {
+pub(crate) struct ChildProcess {
     name: String,
     child: Child,
     log: PathBuf,
 }
 
-impl Running {
+impl ChildProcess {
     /// Starts a command with its output in a file.
     pub(crate) fn start(name: &str, command: &mut Command) -> Self {
         let log = PathBuf::from(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}-{}.log", unique()));
@@ -51,13 +51,13 @@ impl Running {
     }
 
     /// Kills it, with no warning.
-    pub(crate) fn end(&mut self) {
+    pub(crate) fn stop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
     }
 
     /// Whether it has ended.
-    pub(crate) fn is_over(&mut self) -> bool {
+    pub(crate) fn has_exited(&mut self) -> bool {
         self.child.try_wait().unwrap().is_some()
     }
 
@@ -74,9 +74,9 @@ impl Running {
     }
 }
 
-impl Drop for Running {
+impl Drop for ChildProcess {
     fn drop(&mut self) {
-        self.end();
+        self.stop();
         if std::thread::panicking() {
             eprintln!("--- output of {}:\n{}", self.name, self.output());
         }
@@ -104,9 +104,9 @@ pub(crate) fn kill_children(parent: u32) {
     children.into_iter().for_each(kill);
 }
 
-/// Asks again and again until there is an answer, at most [`PATIENCE`].
-pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
-    let deadline = Instant::now() + PATIENCE;
+/// Asks again and again until there is an answer, at most [`MAX_WAIT`].
+pub(crate) async fn wait_for<T, F: Future<Output = Option<T>>>(what: &str, mut ask: impl FnMut() -> F) -> T {
+    let deadline = Instant::now() + MAX_WAIT;
     loop {
         if let Some(found) = ask().await {
             return found;
@@ -117,8 +117,8 @@ pub(crate) async fn until<T, F: Future<Output = Option<T>>>(what: &str, mut ask:
 }
 
 /// Waits until somebody listens on this port.
-pub(crate) async fn until_listening(port: u16, running: &mut Running) {
-    until(&format!("{} to listen on {port}", running.name.clone()), || {
+pub(crate) async fn wait_for_port(port: u16, running: &mut ChildProcess) {
+    wait_for(&format!("{} to listen on {port}", running.name.clone()), || {
         running.assert_alive();
         async move { tokio::net::TcpStream::connect(("127.0.0.1", port)).await.ok() }
     })

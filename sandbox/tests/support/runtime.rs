@@ -10,7 +10,7 @@ use serde_json::Value;
 
 use super::aws::{http, send};
 use super::files::root;
-use super::process::{Running, free_port, until, until_listening};
+use super::process::{ChildProcess, free_port, wait_for, wait_for_port};
 
 fn command(program: &Path, environment: &[(&'static str, String)]) -> Command {
     let mut command = Command::new(program);
@@ -26,24 +26,30 @@ fn command(program: &Path, environment: &[(&'static str, String)]) -> Command {
 }
 
 /// `cargo lambda watch` and the functions attached to it.
-pub(crate) struct Runtime {
+pub(crate) struct EmulatedRuntime {
     base: String,
     http: ReqwestTransport,
     // Dropped in this order: functions first, so that they do not complain about a runtime that is gone.
-    functions: Vec<Running>,
+    functions: Vec<ChildProcess>,
     /// What those wrote that were killed.
-    past: String,
-    _watch: Running,
+    output_of_killed: String,
+    _watch: ChildProcess,
 }
 
-impl Runtime {
+impl EmulatedRuntime {
     /// Starts the Runtime API.
     pub(crate) async fn start() -> Self {
         let port = free_port();
         let arguments = ["lambda", "watch", "--only-lambda-apis", "-A", "127.0.0.1", "-P", &port.to_string()].map(str::to_owned);
-        let mut watch = Running::start("watch", Command::new("cargo-lambda").args(arguments).current_dir(root()));
-        until_listening(port, &mut watch).await;
-        Self { base: format!("http://127.0.0.1:{port}"), http: http(), functions: Vec::new(), past: String::new(), _watch: watch }
+        let mut watch = ChildProcess::start("watch", Command::new("cargo-lambda").args(arguments).current_dir(root()));
+        wait_for_port(port, &mut watch).await;
+        Self {
+            base: format!("http://127.0.0.1:{port}"),
+            http: http(),
+            functions: Vec::new(),
+            output_of_killed: String::new(),
+            _watch: watch,
+        }
     }
 
     /// Attaches a binary as a function, whose name must be that of a binary of the workspace.
@@ -53,15 +59,15 @@ impl Runtime {
         for (key, value) in [("NAME", name), ("VERSION", "1"), ("MEMORY_SIZE", "128")] {
             command.env(format!("AWS_LAMBDA_FUNCTION_{key}"), value);
         }
-        self.functions.push(Running::start(name, &mut command));
+        self.functions.push(ChildProcess::start(name, &mut command));
     }
 
     /// Kills a function, with no warning.
     pub(crate) fn kill(&mut self, name: &str) {
         let index = self.functions.iter().position(|function| function.name() == name);
         let mut killed = self.functions.remove(index.unwrap_or_else(|| panic!("{name} is not attached")));
-        killed.end();
-        self.past.push_str(&killed.output());
+        killed.stop();
+        self.output_of_killed.push_str(&killed.output());
     }
 
     /// The process of a function.
@@ -73,22 +79,22 @@ impl Runtime {
     /// Sends an HTTP request through the HTTP API's emulation.
     pub(crate) async fn post(&mut self, name: &str, path: &str, headers: &[(&str, &str)], body: &str) -> Response {
         let url = format!("{}/lambda-url/{name}{path}", self.base);
-        alive_during(&mut self.functions, send(&self.http, &url, headers, body)).await
+        while_alive(&mut self.functions, send(&self.http, &url, headers, body)).await
     }
 
     /// Invokes a function with an event; its answer.
     pub(crate) async fn invoke(&mut self, name: &str, event: &Value) -> Value {
         let url = format!("{}/2015-03-31/functions/{name}/invocations", self.base);
         let (headers, body) = ([("content-type", "application/json")], event.to_string());
-        let answer = alive_during(&mut self.functions, send(&self.http, &url, &headers, &body)).await;
+        let answer = while_alive(&mut self.functions, send(&self.http, &url, &headers, &body)).await;
         answer.json().unwrap_or(Value::Null)
     }
 
     /// Sends an HTTP request that a function does not survive.
-    pub(crate) async fn post_dying(&mut self, name: &str, path: &str, headers: &[(&str, &str)], body: &str) {
+    pub(crate) async fn post_until_killed(&mut self, name: &str, path: &str, headers: &[(&str, &str)], body: &str) {
         let url = format!("{}/lambda-url/{name}{path}", self.base);
         let function = self.functions.iter_mut().find(|function| function.name() == name).unwrap();
-        let death = until("the function to die", || std::future::ready(function.is_over().then_some(())));
+        let death = wait_for("the function to crash", || std::future::ready(function.has_exited().then_some(())));
         let call = async {
             let _ = send(&self.http, &url, headers, body).await;
             // Nobody is there to answer; whatever the emulator says in his place comes too early.
@@ -103,29 +109,29 @@ impl Runtime {
 
     /// What all functions wrote, also those that were killed.
     pub(crate) fn output(&self) -> String {
-        std::iter::once(self.past.clone()).chain(self.functions.iter().map(Running::output)).collect()
+        std::iter::once(self.output_of_killed.clone()).chain(self.functions.iter().map(ChildProcess::output)).collect()
     }
 }
 
 /// Waits for an answer, and not in vain: a function that ends meanwhile fails the test at once.
-async fn alive_during<T>(functions: &mut [Running], work: impl Future<Output = T>) -> T {
+async fn while_alive<T>(functions: &mut [ChildProcess], work: impl Future<Output = T>) -> T {
     tokio::pin!(work);
     loop {
         tokio::select! {
             done = &mut work => return done,
-            () = tokio::time::sleep(Duration::from_millis(50)) => functions.iter_mut().for_each(Running::assert_alive),
+            () = tokio::time::sleep(Duration::from_millis(50)) => functions.iter_mut().for_each(ChildProcess::assert_alive),
         }
     }
 }
 
 /// A function under the Runtime Interface Emulator. One invocation at a time: it cannot do more.
-pub(crate) struct Emulated {
+pub(crate) struct EmulatedFunction {
     url: String,
     http: ReqwestTransport,
-    running: Running,
+    running: ChildProcess,
 }
 
-impl Emulated {
+impl EmulatedFunction {
     /// Starts a function that is stopped after this many seconds.
     pub(crate) async fn start(name: &str, binary: &Path, environment: &[(&'static str, String)], timeout_secs: u32) -> Self {
         let (port, runtime_port) = (free_port(), free_port());
@@ -133,8 +139,8 @@ impl Emulated {
         command.env("AWS_LAMBDA_FUNCTION_NAME", name).env("AWS_LAMBDA_FUNCTION_TIMEOUT", timeout_secs.to_string());
         command.args(["--runtime-interface-emulator-address", &format!("127.0.0.1:{port}")]);
         command.args(["--runtime-api-address", &format!("127.0.0.1:{runtime_port}")]).arg(binary);
-        let mut running = Running::start(&format!("emulated-{name}"), &mut command);
-        until_listening(port, &mut running).await;
+        let mut running = ChildProcess::start(&format!("emulated-{name}"), &mut command);
+        wait_for_port(port, &mut running).await;
         Self { url: format!("http://127.0.0.1:{port}/2015-03-31/functions/function/invocations"), http: http(), running }
     }
 

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use sandbox::peer::Call;
+use sandbox::simulators::network::NetworkCall;
 use serde_json::Value;
 
 /// The folder with the specs; says so if there is none.
@@ -46,7 +46,7 @@ impl Spec {
     }
 
     /// The operation that a call is, its path behind this prefix.
-    fn operation(&self, prefix: &str, call: &Call) -> Option<Value> {
+    fn operation(&self, prefix: &str, call: &NetworkCall) -> Option<Value> {
         let path = call.path.strip_prefix(prefix)?;
         let segments: Vec<&str> = path.split('/').collect();
         let paths = self.file["paths"].as_object().unwrap();
@@ -61,23 +61,25 @@ impl Spec {
 
     /// Fails the test if anything of a call is not as the file has it: path, query, body, status, answer. The operation's id and the
     /// status.
-    pub(crate) fn check(&mut self, prefix: &str, call: &Call) -> (String, u16) {
+    pub(crate) fn check(&mut self, prefix: &str, call: &NetworkCall) -> (String, u16) {
         let status = call.status.unwrap();
         let what = format!("{} {} {status}", call.method, call.path);
         let operation = self.operation(prefix, call).unwrap_or_else(|| panic!("{what} is no operation"));
         self.check_query(&operation, call, &what);
         match operation.get("requestBody").and_then(schema) {
-            Some(schema) => assert_eq!(self.errors(&schema, &call.sent), Vec::<String>::new(), "request of {what}: {}", call.sent),
-            None => assert!(call.sent.is_null(), "{what} has no body: {}", call.sent),
+            Some(schema) => {
+                assert_eq!(self.errors(&schema, &call.request_body), Vec::<String>::new(), "request of {what}: {}", call.request_body)
+            }
+            None => assert!(call.request_body.is_null(), "{what} has no body: {}", call.request_body),
         }
         let answer = operation["responses"].get(status.to_string()).unwrap_or_else(|| panic!("{what}: never answered so"));
         if let Some(schema) = schema(answer) {
-            assert_eq!(self.errors(&schema, &call.answered), Vec::<String>::new(), "answer of {what}: {}", call.answered);
+            assert_eq!(self.errors(&schema, &call.response_body), Vec::<String>::new(), "answer of {what}: {}", call.response_body);
         }
         (operation["operationId"].as_str().unwrap().to_owned(), status)
     }
 
-    fn check_query(&self, operation: &Value, call: &Call, what: &str) {
+    fn check_query(&self, operation: &Value, call: &NetworkCall, what: &str) {
         let none = Vec::new();
         let parameters = operation["parameters"].as_array().unwrap_or(&none).iter().map(|parameter| match parameter["$ref"].as_str() {
             Some(place) => self.file.pointer(place.trim_start_matches('#')).unwrap(),

@@ -18,7 +18,7 @@ pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 pub const CALL_TIMEOUT: Duration = EXCHANGE_TIMEOUT.saturating_mul(2);
 
 /// The longest time of a write for which Cleeng documents two ways (terminating a subscription): the other way is tried after the first.
-pub const TWO_WAYS_TIMEOUT: Duration = CALL_TIMEOUT.saturating_mul(2);
+pub const CALL_WITH_FALLBACK_TIMEOUT: Duration = CALL_TIMEOUT.saturating_mul(2);
 
 /// Cleeng's Core API, as far as a connector needs it.
 #[async_trait]
@@ -74,7 +74,7 @@ pub trait Cleeng: Send + Sync {
     /// # Errors
     /// [`CleengError`].
     async fn latest_payments(&self, _customer: &CustomerId, _offer: &OfferId) -> Result<Vec<LatestPayment>, CleengError> {
-        Ok(vec![LatestPayment::NotTold])
+        Ok(vec![LatestPayment::NotReported])
     }
 
     /// The authorised payments of a set of payment details (`GET` or `POST .../authorised_payments`, by setting), all pages.
@@ -192,7 +192,7 @@ pub struct RenewalCycle(pub Duration);
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LatestPayment {
     /// The field is absent: nothing can be concluded.
-    NotTold,
+    NotReported,
     /// There is none.
     None,
     /// The one with this id.
@@ -297,7 +297,7 @@ pub enum PaymentSource {
         /// The gateway's token in the adapter's reversible form.
         token: SecretString,
         /// What "my account" shows (`variant`, `lastCardFourDigits`, ...).
-        shown: serde_json::Value,
+        display_params: serde_json::Value,
     },
     /// None, as after a refusal of a first purchase.
     None,
@@ -398,7 +398,7 @@ pub struct NewPaymentDetails {
     /// Which method.
     pub payment_method: PaymentMethodId,
     /// What "my account" shows.
-    pub shown: serde_json::Value,
+    pub display_params: serde_json::Value,
     /// Whether renewals use them; `true` deactivates all older ones of the customer.
     pub active: bool,
 }
@@ -411,7 +411,7 @@ pub struct PaymentDetails {
     /// Whether renewals use them, if told.
     pub active: Option<bool>,
     /// The whole answer without the token, for the front end.
-    pub shown: serde_json::Value,
+    pub public_json: serde_json::Value,
 }
 
 /// Why a subscription ends (`terminationType`; Cleeng, "Terminate subscription").

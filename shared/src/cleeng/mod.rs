@@ -10,7 +10,7 @@ pub mod signature;
 pub mod webhook;
 
 pub use api::{
-    CALL_TIMEOUT, Cleeng, CleengError, EXCHANGE_TIMEOUT, LatestPayment, NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, Order,
-    Payment, PaymentDetails, PaymentOperation, PaymentPatch, PaymentSource, PaymentStatus, RenewalCycle, Subscription, SubscriptionStatus,
-    TWO_WAYS_TIMEOUT, TerminationType, UnknownAnswer,
+    CALL_TIMEOUT, CALL_WITH_FALLBACK_TIMEOUT, Cleeng, CleengError, EXCHANGE_TIMEOUT, LatestPayment, NewOrder, NewPayment,
+    NewPaymentDetails, NewPaymentStatus, Order, Payment, PaymentDetails, PaymentOperation, PaymentPatch, PaymentSource, PaymentStatus,
+    RenewalCycle, Subscription, SubscriptionStatus, TerminationType, UnknownAnswer,
 };

@@ -9,11 +9,11 @@ use http::{HeaderMap, HeaderName};
 use ring::hmac;
 use thiserror::Error;
 
-use super::client::Environment;
+use super::client::CleengEnvironment;
 use super::webhook::{Topic, Verified, Webhook, WebhookError};
 use crate::ids::PublisherId;
 use crate::secret::SecretString;
-use crate::settings::{Problem, Problems, Reader};
+use crate::settings::{Problem, Problems, SettingsReader};
 
 /// The shortest and the longest shared secret in bytes (Cleeng, "Webhook verification").
 const SECRET_LENGTH: std::ops::RangeInclusive<usize> = 16..=64;
@@ -37,7 +37,7 @@ pub enum Encoding {
 /// Where a signature is found and how it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureSettings {
-    /// The header. Default `x-cleeng-signature`, a guess: without the right name every webhook is refused, and none is forged.
+    /// The header. Default `x-cleeng-signature_header`, a guess: without the right name every webhook is refused, and none is forged.
     pub header: HeaderName,
     /// What stands before the signature, such as `sha256=`. Nothing by default; where it is set, it must be there.
     pub prefix: Option<String>,
@@ -56,7 +56,7 @@ impl Default for SignatureSettings {
 impl SignatureSettings {
     /// Reads `CLEENG_SIGNATURE_HEADER`, `CLEENG_SIGNATURE_PREFIX`, `CLEENG_SIGNATURE_ENCODING` (`hex`, `base64`, `either`) and
     /// `CLEENG_DANGEROUSLY_ACCEPT_UNSIGNED_WEBHOOKS`. The last is refused in production, and where the environment is not known.
-    pub fn read(reader: &mut Reader<'_>, environment: Option<Environment>) -> Self {
+    pub fn read(reader: &mut SettingsReader<'_>, environment: Option<CleengEnvironment>) -> Self {
         let defaults = Self::default();
         let header = reader.parsed("CLEENG_SIGNATURE_HEADER", defaults.header, "the name of an HTTP header", |text| {
             HeaderName::from_bytes(text.as_bytes()).ok()
@@ -75,10 +75,10 @@ impl SignatureSettings {
     }
 }
 
-fn read_opt_out(reader: &mut Reader<'_>, environment: Option<Environment>) -> bool {
+fn read_opt_out(reader: &mut SettingsReader<'_>, environment: Option<CleengEnvironment>) -> bool {
     match reader.text(OPT_OUT_SETTING).as_deref() {
         None => false,
-        Some(OPT_OUT) if environment == Some(Environment::Sandbox) => true,
+        Some(OPT_OUT) if environment == Some(CleengEnvironment::Sandbox) => true,
         Some(OPT_OUT) => {
             reader.problem(
                 OPT_OUT_SETTING,
@@ -96,7 +96,7 @@ fn read_opt_out(reader: &mut Reader<'_>, environment: Option<Environment>) -> bo
 
 /// Why a webhook was turned away. Nothing of the body is quoted.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
-pub enum Refusal {
+pub enum VerificationError {
     /// The signature header is missing.
     #[error("the webhook is not signed")]
     Unsigned,
@@ -114,7 +114,7 @@ pub enum Refusal {
     WrongPublisher,
 }
 
-impl Refusal {
+impl VerificationError {
     /// The HTTP status to answer with: 401 where the origin is in doubt, else 400.
     #[must_use]
     pub const fn status(&self) -> u16 {
@@ -138,12 +138,12 @@ impl Refusal {
 }
 
 /// Checks signatures. It has no `Debug`, as it holds keys.
-pub struct Verifier {
+pub struct WebhookVerifier {
     settings: SignatureSettings,
     keys: Vec<hmac::Key>,
 }
 
-impl Verifier {
+impl WebhookVerifier {
     /// A verifier with the current secret and, while it is being rotated, the previous one: Cleeng drops an old secret at once, webhooks
     /// on their way still carry it.
     ///
@@ -176,9 +176,9 @@ impl Verifier {
     }
 
     /// Whether a signature in the headers fits the body and one of the secrets. Proves the origin and nothing else: what the body says is
-    /// for [`Verifier::verify`]. An unsigned webhook never fits, whatever the settings.
+    /// for [`WebhookVerifier::verify`]. An unsigned webhook never fits, whatever the settings.
     #[must_use]
-    pub fn signature_fits(&self, headers: &HeaderMap, body: &[u8]) -> bool {
+    pub fn signature_matches(&self, headers: &HeaderMap, body: &[u8]) -> bool {
         let values = headers.get_all(&self.settings.header).iter().filter_map(|value| value.to_str().ok());
         // Several values of a header arrive joined by commas through an HTTP API.
         let candidates = values.flat_map(|value| value.split(',')).map(str::trim).take(MAX_CANDIDATES);
@@ -189,34 +189,34 @@ impl Verifier {
     /// is known whose it is ([`Webhook::check`]): another connector's event may look as it likes.
     ///
     /// # Errors
-    /// [`Refusal`], the signature's first: the body is parsed only after it fits.
+    /// [`VerificationError`], the signature's first: the body is parsed only after it fits.
     pub fn verify(
         &self,
         headers: &HeaderMap,
         body: &[u8],
         expected_publisher: &PublisherId,
         expected_topic: Topic,
-    ) -> Result<Verified<Webhook>, Refusal> {
+    ) -> Result<Verified<Webhook>, VerificationError> {
         let signed = headers.contains_key(&self.settings.header);
-        if signed && !self.signature_fits(headers, body) {
-            return Err(Refusal::BadSignature);
+        if signed && !self.signature_matches(headers, body) {
+            return Err(VerificationError::BadSignature);
         }
         if !signed && !self.settings.accept_unsigned {
-            return Err(Refusal::Unsigned);
+            return Err(VerificationError::Unsigned);
         }
-        let webhook = Webhook::parse(body).map_err(Refusal::Malformed)?;
+        let webhook = Webhook::parse(body).map_err(VerificationError::Malformed)?;
         if webhook.publisher != *expected_publisher {
-            return Err(Refusal::WrongPublisher);
+            return Err(VerificationError::WrongPublisher);
         }
         if webhook.topic != expected_topic {
-            return Err(Refusal::WrongTopic);
+            return Err(VerificationError::WrongTopic);
         }
         Ok(Verified::attest(webhook))
     }
 
     /// The header that holds the signature, and its values joined by commas; nothing where there is none.
     #[must_use]
-    pub fn signature(&self, headers: &HeaderMap) -> Option<(String, String)> {
+    pub fn signature_header(&self, headers: &HeaderMap) -> Option<(String, String)> {
         let values: Vec<&str> = headers.get_all(&self.settings.header).iter().filter_map(|value| value.to_str().ok()).collect();
         let joined = values.join(",");
         (!joined.is_empty()).then(|| (self.settings.header.as_str().to_owned(), joined))

@@ -4,9 +4,9 @@
 //! Bytes become a [`Webhook`] by parsing, which proves nothing. Only a [`Verified`] one is taken by a flow, and only this crate makes one:
 //! from a signature that fits, and from an envelope of our own queue.
 
-mod money;
+mod payment_events;
 
-pub use money::{CapturePaymentEvent, DeactivationEvent, NamedPayment, RefundEvent};
+pub use payment_events::{CapturePaymentEvent, DeactivationEvent, NamedPayment, RefundEvent};
 use serde_json::Value;
 use thiserror::Error;
 
@@ -131,7 +131,7 @@ impl Webhook {
     ///
     /// # Errors
     /// [`WebhookError`], naming the field.
-    pub fn check(&self) -> Result<(), WebhookError> {
+    pub fn validate(&self) -> Result<(), WebhookError> {
         self.payment_method()?;
         match self.topic {
             Topic::SubscriptionReadyForPaymentAuthorisation | Topic::SubscriptionReadyForPaymentCapture => {

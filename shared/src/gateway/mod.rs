@@ -4,11 +4,11 @@
 //! spellings. The trait is asynchronous in meaning: a gateway may answer that it has *received* an order, and say later what became of
 //! it. An adapter must never turn "unknown" into "declined", nor either into "done".
 
-mod budget;
-mod keys;
 mod outcome;
 mod registry;
 mod requests;
+mod rotating_keys;
+mod time_budget;
 
 pub mod adyen;
 pub mod paypal;
@@ -18,8 +18,8 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, UNSUITED, UnknownCause};
-pub use registry::{Blueprint, GatewayName, Gateways};
+pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, UNSUPPORTED_CODES, UnknownCause};
+pub use registry::{GatewayConfig, GatewayName, Gateways};
 pub use requests::{
     CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, GatewayText, IdempotencyKey, InquiryRequest,
     MerchantInitiated, OperationKind, PurchaseRequest, Reference, RefundRequest, StoreDetailsRequest, StoredToken,
@@ -46,7 +46,7 @@ pub struct Capabilities {
     /// enters everything at the gateway.
     pub needs_payment_method: bool,
     /// How long an idempotency key is certain to be honoured, per operation kind the shortest.
-    pub idempotency_memory: Duration,
+    pub idempotency_window: Duration,
     /// The longest time that one call can take, which is the client's total timeout.
     pub call_timeout: Duration,
 }
@@ -84,10 +84,10 @@ pub trait Gateway: Send + Sync {
     /// Whether the money may be held still, after a capture was refused for good like this. `accepted`: the gateway had taken the order first, and
     /// refused it afterwards. No where the refusal says that the hold is gone, or where the order used it up; where the gateway does not tell, yes:
     /// a cancel too many does nothing.
-    fn holds_after_refusal(&self, refusal: &Decline, accepted: bool) -> bool;
+    fn authorisation_may_remain(&self, refusal: &Decline, accepted: bool) -> bool;
 
     /// Releases an authorised payment. A payment that is cancelled or expired already is `Done`; one that is captured is
-    /// `Declined(Hard, ...)`, because a cancel never gives captured money back.
+    /// `DeclinedInsideOrder(Hard, ...)`, because a cancel never gives captured money back.
     ///
     /// # Errors
     /// As [`Gateway::authorise`].
@@ -100,7 +100,7 @@ pub trait Gateway: Send + Sync {
     async fn refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError>;
 
     /// Asks what became of a write whose outcome is unknown. `Ok(None)` where the gateway has no way to tell, or finds nothing: then the same
-    /// call under the same key is right. `Unknown` where it could not be asked, or says nothing clear.
+    /// call under the same key is right. `NotFound` where it could not be asked, or says nothing clear.
     ///
     /// # Errors
     /// As [`Gateway::authorise`].
@@ -266,7 +266,7 @@ pub enum NotificationError {
     BadSignature,
     /// Nobody can tell now whether it is the gateway's: whoever could say so was not reached. The gateway tells it again.
     #[error("it cannot be told now whether the gateway sent it")]
-    Undecided,
+    Unverifiable,
 }
 
 #[cfg(test)]

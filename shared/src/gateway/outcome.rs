@@ -50,14 +50,14 @@ pub struct Operation {
     /// The gateway's id of this very operation, to recognise its notification.
     pub operation_ref: Option<String>,
     /// The gateway's id of what waits for the customer, with `ActionRequired`: an order, an intent. It is handed back to finalize and cancel.
-    pub started: Option<String>,
+    pub pending_id: Option<String>,
     /// The amount that the gateway says it acted on; flows compare it with what they asked for.
     pub amount: Option<Money>,
     /// Stored details that came to be.
     pub token: Option<StoredToken>,
     /// What "my account" may show of the stored details, in Cleeng's names (`variant`, `lastCardFourDigits`, `cardExpirationDate`,
     /// `holderName`); null for nothing.
-    pub shown: serde_json::Value,
+    pub display_params: serde_json::Value,
     /// When an authorisation lapses, where the gateway says so.
     pub expires_at: Option<Timestamp>,
 }
@@ -191,7 +191,7 @@ pub enum GatewayError {
 }
 
 /// The codes of [`GatewayError`]s that waiting does not mend, and that a flow parks. As every one of them, they are known to have had no effect.
-pub const UNSUITED: [&str; 3] = ["gateway_amount", "gateway_bad_token", "gateway_unsupported"];
+pub const UNSUPPORTED_CODES: [&str; 3] = ["gateway_amount", "gateway_bad_token", "gateway_unsupported"];
 
 impl GatewayError {
     /// A stable code for alarms.

@@ -9,8 +9,8 @@ use serde::{Deserialize, Serialize};
 use super::{Gateway, adyen, paypal, stripe};
 use crate::clock::Clock;
 use crate::http::Transport;
-use crate::secret::SecretTexts;
-use crate::settings::{Problems, Reader};
+use crate::secret::NamedSecrets;
+use crate::settings::{Problems, SettingsReader};
 
 /// A gateway that has an adapter.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -41,11 +41,11 @@ impl GatewayName {
 
     /// Reads the gateway's settings. What comes back builds its adapter, at start and again whenever the secret was changed.
     #[must_use]
-    pub fn read(self, reader: &mut Reader<'_>) -> Option<Box<dyn Blueprint>> {
+    pub fn read_config(self, reader: &mut SettingsReader<'_>) -> Option<Box<dyn GatewayConfig>> {
         match self {
-            Self::Adyen => adyen::AdyenSettings::read(reader).map(|settings| -> Box<dyn Blueprint> { Box::new(settings) }),
-            Self::PayPal => paypal::PayPalSettings::read(reader).map(|settings| -> Box<dyn Blueprint> { Box::new(settings) }),
-            Self::Stripe => stripe::StripeSettings::read(reader).map(|settings| -> Box<dyn Blueprint> { Box::new(settings) }),
+            Self::Adyen => adyen::AdyenSettings::read(reader).map(|settings| -> Box<dyn GatewayConfig> { Box::new(settings) }),
+            Self::PayPal => paypal::PayPalSettings::read(reader).map(|settings| -> Box<dyn GatewayConfig> { Box::new(settings) }),
+            Self::Stripe => stripe::StripeSettings::read(reader).map(|settings| -> Box<dyn GatewayConfig> { Box::new(settings) }),
         }
     }
 
@@ -63,7 +63,7 @@ impl fmt::Display for GatewayName {
 }
 
 /// A gateway whose settings are read and whose secrets are not.
-pub trait Blueprint: Send + Sync {
+pub trait GatewayConfig: Send + Sync {
     /// Whose.
     fn name(&self) -> GatewayName;
 
@@ -75,7 +75,7 @@ pub trait Blueprint: Send + Sync {
     ///
     /// # Errors
     /// Every mistake in the secrets, by its path, never its value.
-    fn build(&self, secrets: &SecretTexts, transport: Arc<dyn Transport>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Gateway>, Problems>;
+    fn build(&self, secrets: &NamedSecrets, transport: Arc<dyn Transport>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Gateway>, Problems>;
 }
 
 /// The adapters that are configured, by name.

@@ -176,8 +176,8 @@ pub enum CancelTarget {
     Reference {
         /// Our name of it.
         reference: Reference,
-        /// What the gateway called it while it waited for the customer, if it got that far ([`super::Operation::started`]).
-        started: Option<String>,
+        /// What the gateway called it while it waited for the customer, if it got that far ([`super::Operation::pending_id`]).
+        pending_id: Option<String>,
     },
 }
 
@@ -271,8 +271,8 @@ pub struct FinalizeRequest {
     pub customer: CustomerId,
     /// The payment at the gateway, where the start told its id.
     pub external_payment_id: Option<ExternalPaymentId>,
-    /// What the gateway called what waits for the customer ([`super::Operation::started`]).
-    pub started: Option<String>,
+    /// What the gateway called what waits for the customer ([`super::Operation::pending_id`]).
+    pub pending_id: Option<String>,
     /// What the gateway's front-end component or redirect brought back; null where the gateway told by itself that the customer agreed.
     pub details: serde_json::Value,
 }

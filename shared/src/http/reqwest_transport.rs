@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use http::HeaderValue;
 use thiserror::Error;
 
-use super::{Cause, MAX_ANSWER_BYTES, Request, Response, Transport, TransportError};
+use super::{MAX_RESPONSE_BYTES, Request, Response, Transport, TransportCause, TransportError};
 
 /// Idle connections are dropped after this long: below the idle time of every gateway, and a frozen Lambda finds them dead anyway.
 const POOL_IDLE: Duration = Duration::from_secs(50);
@@ -47,7 +47,7 @@ impl ReqwestTransport {
     async fn send_once(&self, request: &Request) -> Result<Response, TransportError> {
         let mut headers = request.headers.clone();
         for (name, secret) in &request.secret_headers {
-            let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| TransportError::NotSent(Cause::BadRequest))?;
+            let mut value = HeaderValue::from_str(secret.expose()).map_err(|_| TransportError::NotSent(TransportCause::BadRequest))?;
             value.set_sensitive(true);
             headers.insert(name.clone(), value);
         }
@@ -68,39 +68,39 @@ impl ReqwestTransport {
 
 async fn read_capped(mut answer: reqwest::Response) -> Result<Bytes, TransportError> {
     let mut body = BytesMut::new();
-    while let Some(chunk) = answer.chunk().await.map_err(|error| in_answer(&error))? {
-        if body.len().saturating_add(chunk.len()) > MAX_ANSWER_BYTES {
-            return Err(TransportError::Unanswered(Cause::Garbled));
+    while let Some(chunk) = answer.chunk().await.map_err(|error| body_error(&error))? {
+        if body.len().saturating_add(chunk.len()) > MAX_RESPONSE_BYTES {
+            return Err(TransportError::NoResponse(TransportCause::Malformed));
         }
         body.extend_from_slice(&chunk);
     }
     Ok(body.freeze())
 }
 
-fn in_answer(error: &reqwest::Error) -> TransportError {
-    TransportError::Unanswered(if error.is_timeout() { Cause::Timeout } else { Cause::Garbled })
+fn body_error(error: &reqwest::Error) -> TransportError {
+    TransportError::NoResponse(if error.is_timeout() { TransportCause::Timeout } else { TransportCause::Malformed })
 }
 
 /// A failure before any byte of an answer. Only a failed connection is certain to have had no effect.
 fn classify(error: &reqwest::Error) -> TransportError {
     if error.is_builder() {
-        return TransportError::NotSent(Cause::BadRequest);
+        return TransportError::NotSent(TransportCause::BadRequest);
     }
     if error.is_connect() {
-        return TransportError::NotSent(if error.is_timeout() { Cause::Timeout } else { Cause::Connect });
+        return TransportError::NotSent(if error.is_timeout() { TransportCause::Timeout } else { TransportCause::Connect });
     }
     if error.is_timeout() {
-        return TransportError::Unanswered(Cause::Timeout);
+        return TransportError::NoResponse(TransportCause::Timeout);
     }
     // The HTTP library's own error lies two or three sources deep, and its type is not exported.
     let mut source = error.source();
-    let mut garbled = false;
+    let mut malformed = false;
     while let Some(error) = source {
         let text = error.to_string();
-        garbled |= text.contains("invalid HTTP") || text.contains("parsed") || text.contains("message head is too large");
+        malformed |= text.contains("invalid HTTP") || text.contains("parsed") || text.contains("message head is too large");
         source = error.source();
     }
-    TransportError::Unanswered(if garbled { Cause::Garbled } else { Cause::Broken })
+    TransportError::NoResponse(if malformed { TransportCause::Malformed } else { TransportCause::Broken })
 }
 
 #[async_trait]
@@ -110,7 +110,7 @@ impl Transport for ReqwestTransport {
         match self.send_once(&request).await {
             // The peer closed a kept connection, or the Lambda thawed with a dead one: no byte of an answer came, so a request that may be
             // repeated goes once more, on a new connection, within what is left of its time.
-            Err(TransportError::Unanswered(Cause::Broken)) if request.repeatable => {
+            Err(TransportError::NoResponse(TransportCause::Broken)) if request.repeatable => {
                 let timeout = request.timeout.saturating_sub(started.elapsed());
                 self.send_once(&Request { timeout, ..request }).await
             }

@@ -19,14 +19,14 @@ pub enum AttemptKind {
     Charge,
     /// Terminate a subscription.
     Terminate,
-    /// Tell Cleeng what a gateway told by itself.
+    /// Report to Cleeng what a gateway notified.
     Notification,
     /// Pay an order with the customer present.
     Purchase,
     /// Store payment details with the customer present.
     StoreDetails,
-    /// Give back what nobody is to be charged for.
-    GiveBack,
+    /// Reverse a payment that nobody is to be charged for: cancel or refund, whichever applies.
+    Reversal,
     /// Give money back.
     Refund,
     /// Release an authorisation whose payment details were deactivated.
@@ -47,7 +47,7 @@ impl AttemptKind {
             Self::Notification => "notification",
             Self::Purchase => "purchase",
             Self::StoreDetails => "store_details",
-            Self::GiveBack => "give_back",
+            Self::Reversal => "reversal",
             Self::Refund => "refund",
             Self::Release => "release",
             Self::Deactivate => "deactivate",
@@ -113,15 +113,15 @@ pub enum Finish {
     Stored,
     /// Another attempt took its place while it waited for the customer. If it succeeds after all, it is given back.
     Superseded,
-    /// The gateway took the order to give the money back.
-    GivenBack,
+    /// The gateway acknowledged the reversal.
+    Reversed,
     /// The money was given back and Cleeng knows.
     Refunded,
     /// The held money was given up and Cleeng knows.
     Released,
     /// Nothing is held any more with details that were deactivated.
     Deactivated,
-    /// An operator gave it up after he had seen that it did nothing: as if it had not been, but for the story.
+    /// An operator abandoned it after a check that it had no effect. It does not count any more, and stays in the record.
     Abandoned,
     /// An operator has to look.
     Parked {
@@ -136,7 +136,7 @@ pub enum Finish {
 }
 
 impl Finish {
-    /// A stable word for logs, metrics and verdicts.
+    /// A stable word for logs, metrics and dispositions.
     #[must_use]
     pub const fn as_str(&self) -> &'static str {
         match self {
@@ -148,7 +148,7 @@ impl Finish {
             Self::LossReported => "loss_reported",
             Self::Stored => "stored",
             Self::Superseded => "superseded",
-            Self::GivenBack => "given_back",
+            Self::Reversed => "reversed",
             Self::Refunded => "refunded",
             Self::Released => "released",
             Self::Deactivated => "deactivated",
@@ -167,34 +167,34 @@ pub struct Step {
     #[serde(default)]
     pub key: Option<IdempotencyKey>,
     /// When it was first begun under this key.
-    pub begun_at: Timestamp,
+    pub started_at: Timestamp,
     /// How often it was refused without effect; each new try has a new key.
     #[serde(default)]
-    pub refusals: u32,
+    pub no_effect_count: u32,
     /// How often it was repeated under the same key.
     #[serde(default)]
     pub repeats: u32,
     /// How far it is.
-    pub state: StepState,
+    pub state: StepStatus,
 }
 
 /// How far a step is.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum StepState {
+pub enum StepStatus {
     /// The intent is recorded; whether the call had its effect is not.
-    Begun,
+    Started,
     /// The call is known to have had no effect and may be made anew, under a new key.
-    Refused,
+    NoEffect,
     /// The result.
     Done(Value),
 }
 
-/// What a step finds when its turn comes.
+/// The state of a step before its call is made.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Turn {
+pub enum StepState {
     /// It was never begun, or is known to have had no effect.
-    Fresh,
+    NotStarted,
     /// It was begun and its result is not recorded: an unknown outcome.
     Unknown(Step),
     /// It is done, with this result.
@@ -226,42 +226,49 @@ impl Attempt {
 
     /// What the step of that name finds when its turn comes.
     #[must_use]
-    pub fn turn(&self, name: &str) -> Turn {
+    pub fn step_state(&self, name: &str) -> StepState {
         match self.step(name) {
-            None => Turn::Fresh,
+            None => StepState::NotStarted,
             Some(step) => match &step.state {
-                StepState::Refused => Turn::Fresh,
-                StepState::Begun => Turn::Unknown(step.clone()),
-                StepState::Done(result) => Turn::Done(result.clone()),
+                StepStatus::NoEffect => StepState::NotStarted,
+                StepStatus::Started => StepState::Unknown(step.clone()),
+                StepStatus::Done(result) => StepState::Done(result.clone()),
             },
         }
     }
 
     /// Records the intent of a step: new, once more after a refusal, or once more under the same key.
-    pub fn begin(&mut self, name: &str, key: Option<IdempotencyKey>, now: Timestamp) {
+    pub fn record_intent(&mut self, name: &str, key: Option<IdempotencyKey>, now: Timestamp) {
         match self.steps.iter_mut().find(|step| step.name == name) {
-            None => self.steps.push(Step { name: name.to_owned(), key, begun_at: now, refusals: 0, repeats: 0, state: StepState::Begun }),
-            Some(step) if step.state == StepState::Begun => step.repeats = step.repeats.saturating_add(1),
+            None => self.steps.push(Step {
+                name: name.to_owned(),
+                key,
+                started_at: now,
+                no_effect_count: 0,
+                repeats: 0,
+                state: StepStatus::Started,
+            }),
+            Some(step) if step.state == StepStatus::Started => step.repeats = step.repeats.saturating_add(1),
             Some(step) => {
                 step.key = key;
-                step.begun_at = now;
-                step.state = StepState::Begun;
+                step.started_at = now;
+                step.state = StepStatus::Started;
             }
         }
     }
 
     /// Records that the call of a step had no effect.
-    pub fn refuse(&mut self, name: &str) {
+    pub fn record_no_effect(&mut self, name: &str) {
         if let Some(step) = self.steps.iter_mut().find(|step| step.name == name) {
-            step.refusals = step.refusals.saturating_add(1);
-            step.state = StepState::Refused;
+            step.no_effect_count = step.no_effect_count.saturating_add(1);
+            step.state = StepStatus::NoEffect;
         }
     }
 
     /// Records the result of a step.
-    pub fn done(&mut self, name: &str, result: Value) {
+    pub fn record_result(&mut self, name: &str, result: Value) {
         if let Some(step) = self.steps.iter_mut().find(|step| step.name == name) {
-            step.state = StepState::Done(result);
+            step.state = StepStatus::Done(result);
         }
     }
 
@@ -273,8 +280,8 @@ impl Attempt {
 
     /// How often a step was refused without effect: part of its next key.
     #[must_use]
-    pub fn refusals(&self, name: &str) -> u32 {
-        self.step(name).map_or(0, |step| step.refusals)
+    pub fn no_effect_count(&self, name: &str) -> u32 {
+        self.step(name).map_or(0, |step| step.no_effect_count)
     }
 }
 
@@ -291,59 +298,59 @@ mod tests {
     #[test]
     fn a_finished_step_returns_its_recorded_result() {
         let mut attempt = attempt(1);
-        assert_eq!(attempt.turn("pay"), Turn::Fresh);
-        attempt.begin("pay", None, Timestamp::from_secs(2));
-        attempt.done("pay", json!({"id": 7}));
-        assert_eq!(attempt.turn("pay"), Turn::Done(json!({"id": 7})));
+        assert_eq!(attempt.step_state("pay"), StepState::NotStarted);
+        attempt.record_intent("pay", None, Timestamp::from_secs(2));
+        attempt.record_result("pay", json!({"id": 7}));
+        assert_eq!(attempt.step_state("pay"), StepState::Done(json!({"id": 7})));
     }
 
     #[test]
     fn a_step_with_an_intent_and_no_result_is_an_unknown_outcome() {
         let mut attempt = attempt(1);
-        attempt.begin("pay", None, Timestamp::from_secs(2));
-        assert!(matches!(attempt.turn("pay"), Turn::Unknown(step) if step.begun_at == Timestamp::from_secs(2)));
+        attempt.record_intent("pay", None, Timestamp::from_secs(2));
+        assert!(matches!(attempt.step_state("pay"), StepState::Unknown(step) if step.started_at == Timestamp::from_secs(2)));
     }
 
     #[test]
     fn the_key_stored_in_the_intent_wins_over_a_later_one() {
         let key = |text: &str| serde_json::from_value::<IdempotencyKey>(json!(text)).unwrap();
         let mut attempt = attempt(1);
-        attempt.begin("pay", Some(key("first")), Timestamp::from_secs(2));
-        attempt.begin("pay", Some(key("second")), Timestamp::from_secs(9));
-        let Turn::Unknown(step) = attempt.turn("pay") else { panic!("begun") };
+        attempt.record_intent("pay", Some(key("first")), Timestamp::from_secs(2));
+        attempt.record_intent("pay", Some(key("second")), Timestamp::from_secs(9));
+        let StepState::Unknown(step) = attempt.step_state("pay") else { panic!("begun") };
         assert_eq!(step.key, Some(key("first")));
-        assert_eq!((step.repeats, step.begun_at), (1, Timestamp::from_secs(2)));
+        assert_eq!((step.repeats, step.started_at), (1, Timestamp::from_secs(2)));
     }
 
     #[test]
-    fn a_call_without_effect_may_be_made_anew_under_a_new_key() {
+    fn a_call_without_effect_may_be_made_again_under_a_new_key() {
         let key = |text: &str| serde_json::from_value::<IdempotencyKey>(json!(text)).unwrap();
         let mut attempt = attempt(1);
-        attempt.begin("pay", Some(key("first")), Timestamp::from_secs(2));
-        attempt.refuse("pay");
-        assert_eq!((attempt.turn("pay"), attempt.refusals("pay")), (Turn::Fresh, 1));
-        attempt.begin("pay", Some(key("second")), Timestamp::from_secs(9));
-        let Turn::Unknown(step) = attempt.turn("pay") else { panic!("begun") };
+        attempt.record_intent("pay", Some(key("first")), Timestamp::from_secs(2));
+        attempt.record_no_effect("pay");
+        assert_eq!((attempt.step_state("pay"), attempt.no_effect_count("pay")), (StepState::NotStarted, 1));
+        attempt.record_intent("pay", Some(key("second")), Timestamp::from_secs(9));
+        let StepState::Unknown(step) = attempt.step_state("pay") else { panic!("begun") };
         assert_eq!(step.key, Some(key("second")));
     }
 
     #[test]
-    fn the_word_of_a_kind_is_how_it_is_kept_so_that_keys_of_two_kinds_differ() {
+    fn a_kind_is_stored_under_its_own_code_so_that_keys_of_two_kinds_differ() {
         use AttemptKind as K;
         let renewal = [K::Authorise, K::Capture, K::Charge, K::Terminate, K::Notification];
-        for kind in renewal.into_iter().chain([K::Purchase, K::StoreDetails, K::GiveBack, K::Refund, K::Release, K::Deactivate]) {
+        for kind in renewal.into_iter().chain([K::Purchase, K::StoreDetails, K::Reversal, K::Refund, K::Release, K::Deactivate]) {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
     }
 
     #[test]
-    fn each_refusal_counts_for_the_next_key() {
+    fn each_call_without_effect_counts_for_the_next_key() {
         let mut attempt = attempt(1);
-        assert_eq!(attempt.refusals("pay"), 0);
+        assert_eq!(attempt.no_effect_count("pay"), 0);
         for count in 1..=3 {
-            attempt.begin("pay", None, Timestamp::from_secs(2));
-            attempt.refuse("pay");
-            assert_eq!((attempt.refusals("pay"), attempt.refusals("report")), (count, 0));
+            attempt.record_intent("pay", None, Timestamp::from_secs(2));
+            attempt.record_no_effect("pay");
+            assert_eq!((attempt.no_effect_count("pay"), attempt.no_effect_count("report")), (count, 0));
         }
     }
 }

@@ -8,11 +8,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::store::{CommitError, Key, MAX_BATCH, MAX_BODY_BYTES, Put, Store, StoreError, Stored};
+use super::store::{CommitError, Key, MAX_BATCH, MAX_BODY_BYTES, Put, Store, StoreError, StoredDocument};
 use crate::clock::{Clock, Timestamp};
 
 /// A store to look at, with the clock that it lives by.
-pub struct Bench<'a> {
+pub struct StoreUnderTest<'a> {
     /// The store, empty of keys of the kind `conformance`.
     pub store: Arc<dyn Store>,
     /// The clock that the store expires documents by.
@@ -22,8 +22,8 @@ pub struct Bench<'a> {
 }
 
 /// Runs every case and tells how many there were.
-pub async fn every_case(bench: &Bench<'_>) -> u32 {
-    let store = bench.store.as_ref();
+pub async fn run_all(subject: &StoreUnderTest<'_>) -> u32 {
+    let store = subject.store.as_ref();
     let ran = AtomicU32::new(0);
     let done = || ran.fetch_add(1, Ordering::Relaxed);
     absent_documents_read_as_none_in_the_order_of_the_keys(store).await;
@@ -40,7 +40,7 @@ pub async fn every_case(bench: &Bench<'_>) -> u32 {
     done();
     several_documents_are_written_all_or_not_at_all(store).await;
     done();
-    of_concurrent_writers_exactly_one_wins(&bench.store).await;
+    of_concurrent_writers_exactly_one_wins(&subject.store).await;
     done();
     a_full_batch_is_written_and_read(store).await;
     done();
@@ -52,7 +52,7 @@ pub async fn every_case(bench: &Bench<'_>) -> u32 {
     done();
     what_is_parked_is_listed_apart_from_what_is_due(store).await;
     done();
-    an_expired_document_is_absent_at_once_and_may_be_made_anew(bench).await;
+    an_expired_document_is_absent_at_once_and_may_be_created_again(subject).await;
     done();
     any_text_survives(store).await;
     done();
@@ -67,11 +67,11 @@ fn key(case: &str, number: usize) -> Key {
 
 /// A write with neither due time nor expiry.
 fn put(key: Key, expected: Option<u64>, body: &str) -> Put {
-    Put { key, expected, body: body.to_owned(), due_at: None, parked_since: None, expires_at: None }
+    Put { key, expected_version: expected, body: body.to_owned(), due_at: None, parked_since: None, expires_at: None }
 }
 
-fn stored(version: u64, body: &str) -> Option<Stored> {
-    Some(Stored { version, body: body.to_owned() })
+fn stored(version: u64, body: &str) -> Option<StoredDocument> {
+    Some(StoredDocument { version, body: body.to_owned() })
 }
 
 /// A document that never was reads as nothing, beside others that are there.
@@ -239,21 +239,21 @@ pub async fn what_is_parked_is_listed_apart_from_what_is_due(store: &dyn Store) 
 }
 
 /// Expiry holds for reads and conditions at once, whenever the database gets round to deleting.
-pub async fn an_expired_document_is_absent_at_once_and_may_be_made_anew(bench: &Bench<'_>) {
-    let (store, name) = (bench.store.as_ref(), key("expiry", 1));
-    let minutes = |count: u64| Some(bench.clock.now().after(Duration::from_secs(count.saturating_mul(60))));
+pub async fn an_expired_document_is_absent_at_once_and_may_be_created_again(subject: &StoreUnderTest<'_>) {
+    let (store, name) = (subject.store.as_ref(), key("expiry", 1));
+    let minutes = |count: u64| Some(subject.clock.now().after(Duration::from_secs(count.saturating_mul(60))));
     let expiring = Put { expires_at: minutes(10), ..put(name.clone(), None, "\"old\"") };
     assert_eq!(store.commit(&[expiring, put(key("expiry", 2), None, "\"kept\"")]).await, Ok(()));
-    (bench.advance)(Duration::from_secs(540));
+    (subject.advance)(Duration::from_secs(540));
     assert_eq!(store.load(std::slice::from_ref(&name)).await, Ok(vec![stored(1, "\"old\"")]));
     assert_eq!(store.commit(&[put(name.clone(), None, "\"early\"")]).await, Err(CommitError::Conflict));
-    (bench.advance)(Duration::from_secs(120));
+    (subject.advance)(Duration::from_secs(120));
     assert_eq!(store.load(&[name.clone(), key("expiry", 2)]).await, Ok(vec![None, stored(1, "\"kept\"")]));
     assert_eq!(store.load(std::slice::from_ref(&name)).await, Ok(vec![None]));
     assert_eq!(store.commit(&[put(name.clone(), Some(1), "\"ghost\"")]).await, Err(CommitError::Conflict));
     assert_eq!(store.commit(&[put(name.clone(), None, "\"new\"")]).await, Ok(()));
     assert_eq!(store.load(std::slice::from_ref(&name)).await, Ok(vec![stored(1, "\"new\"")]));
-    (bench.advance)(Duration::from_secs(86_400));
+    (subject.advance)(Duration::from_secs(86_400));
     assert_eq!(store.load(std::slice::from_ref(&name)).await, Ok(vec![stored(1, "\"new\"")]));
 }
 

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `pk` | S | the key; partition key |
 //! | `kind` | S | the key's text before the first `#`, for people |
-//! | `version` | N | [`Stored::version`] |
+//! | `version` | N | [`StoredDocument::version`] |
 //! | `body` | S | the document, JSON |
 //! | `due_at`, `due_bucket` | N, S | milliseconds, and the hash key of the sparse index `due`: `due`, or `parked` with the time since when an operator has to look; both absent when neither is the case |
 //! | `expires_at` | N | unix seconds, the table's TTL attribute; absent when it is kept |
@@ -27,9 +27,9 @@ use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, TransactWriteIt
 use ring::rand::{SecureRandom, SystemRandom};
 pub use table::{TableError, create_table};
 
-use self::failure::{Failure, of_commit, of_read};
+use self::failure::{RequestFailure, classify_commit, classify_read};
 use super::memory::{check_puts, next_version};
-use super::store::{CommitError, Key, MAX_BATCH, Put, Store, StoreError, Stored};
+use super::store::{CommitError, Key, MAX_BATCH, Put, Store, StoreError, StoredDocument};
 use crate::clock::{Clock, Timestamp};
 
 /// The sparse index of what is due.
@@ -37,10 +37,10 @@ pub const DUE_INDEX: &str = "due";
 const DUE_BUCKET: &str = "due";
 const PARKED_BUCKET: &str = "parked";
 /// How often one write is sent, under one token.
-const COMMIT_ATTEMPTS: u32 = 3;
+const MAX_COMMIT_ATTEMPTS: u32 = 3;
 /// How often the rest of a batch is asked for.
-const READ_ROUNDS: u32 = 4;
-const FIRST_PAUSE: Duration = Duration::from_millis(50);
+const MAX_READ_ATTEMPTS: u32 = 4;
+const FIRST_BACKOFF: Duration = Duration::from_millis(50);
 
 type Item = HashMap<String, AttributeValue>;
 
@@ -58,29 +58,30 @@ impl DynamoStore {
         Self { client, table: table.into(), clock }
     }
 
-    async fn load_one(&self, key: &Key) -> Result<Option<Stored>, StoreError> {
-        let asked = self.client.get_item().table_name(&self.table).key("pk", text(key.as_str())).consistent_read(true).send().await;
-        let item = asked.map_err(|error| of_read(&error))?.item;
-        item.map_or(Ok(None), |item| self.read(&item))
+    async fn load_one(&self, key: &Key) -> Result<Option<StoredDocument>, StoreError> {
+        let response = self.client.get_item().table_name(&self.table).key("pk", text(key.as_str())).consistent_read(true).send().await;
+        let item = response.map_err(|error| classify_read(&error))?.item;
+        item.map_or(Ok(None), |item| self.read_item(&item))
     }
 
     /// Reads several documents. The answer may leave some out under load, and then says which (DynamoDB, "BatchGetItem", `UnprocessedKeys`).
-    async fn load_many(&self, keys: &BTreeSet<&Key>) -> Result<BTreeMap<String, Stored>, StoreError> {
+    async fn load_many(&self, keys: &BTreeSet<&Key>) -> Result<BTreeMap<String, StoredDocument>, StoreError> {
         let mut found = BTreeMap::new();
         let mut wanted: Vec<Item> = keys.iter().map(|key| HashMap::from([("pk".to_owned(), text(key.as_str()))])).collect();
-        for round in 0..READ_ROUNDS {
-            pause_before(round).await;
-            let ask = KeysAndAttributes::builder().set_keys(Some(std::mem::take(&mut wanted))).consistent_read(true).build();
-            let ask = ask.map_err(|_| StoreError::Refused("request"))?;
-            let answer = self.client.batch_get_item().request_items(&self.table, ask).send().await.map_err(|error| of_read(&error))?;
+        for round in 0..MAX_READ_ATTEMPTS {
+            backoff_before(round).await;
+            let request = KeysAndAttributes::builder().set_keys(Some(std::mem::take(&mut wanted))).consistent_read(true).build();
+            let request = request.map_err(|_| StoreError::Refused("request"))?;
+            let response =
+                self.client.batch_get_item().request_items(&self.table, request).send().await.map_err(|error| classify_read(&error))?;
             // Tables are answered under the name or the ARN that they were asked for; only one was.
-            for item in answer.responses.into_iter().flat_map(HashMap::into_values).flatten() {
+            for item in response.responses.into_iter().flat_map(HashMap::into_values).flatten() {
                 let key = item.get("pk").and_then(|pk| pk.as_s().ok()).ok_or(StoreError::Corrupt)?;
-                if let Some(stored) = self.read(&item)? {
+                if let Some(stored) = self.read_item(&item)? {
                     found.insert(key.clone(), stored);
                 }
             }
-            wanted = answer.unprocessed_keys.into_iter().flat_map(HashMap::into_values).flat_map(|rest| rest.keys).collect();
+            wanted = response.unprocessed_keys.into_iter().flat_map(HashMap::into_values).flat_map(|rest| rest.keys).collect();
             if wanted.is_empty() {
                 return Ok(found);
             }
@@ -89,7 +90,7 @@ impl DynamoStore {
     }
 
     /// An item as a document; nothing if it has expired.
-    fn read(&self, item: &Item) -> Result<Option<Stored>, StoreError> {
+    fn read_item(&self, item: &Item) -> Result<Option<StoredDocument>, StoreError> {
         let number = |name: &str| item.get(name).map(|value| value.as_n().map_err(|_| StoreError::Corrupt)).transpose();
         if let Some(expiry) = number("expires_at")? {
             let expiry: i64 = expiry.parse().map_err(|_| StoreError::Corrupt)?;
@@ -99,16 +100,16 @@ impl DynamoStore {
         }
         let version = number("version")?.ok_or(StoreError::Corrupt)?.parse().map_err(|_| StoreError::Corrupt)?;
         let body = item.get("body").and_then(|body| body.as_s().ok()).ok_or(StoreError::Corrupt)?;
-        Ok(Some(Stored { version, body: body.clone() }))
+        Ok(Some(StoredDocument { version, body: body.clone() }))
     }
 
-    fn write(&self, put: &Put) -> Result<TransactWriteItem, CommitError> {
+    fn write_request(&self, put: &Put) -> Result<TransactWriteItem, CommitError> {
         let builder = aws_sdk_dynamodb::types::Put::builder()
             .table_name(&self.table)
             .set_item(Some(to_item(put)))
             .expression_attribute_names("#e", "expires_at")
             .expression_attribute_values(":now", number(self.clock.now().secs()));
-        let builder = match put.expected {
+        let builder = match put.expected_version {
             None => builder.condition_expression("attribute_not_exists(#pk) OR #e <= :now").expression_attribute_names("#pk", "pk"),
             Some(version) => builder
                 .condition_expression("#v = :v AND (attribute_not_exists(#e) OR #e > :now)")
@@ -119,17 +120,17 @@ impl DynamoStore {
         Ok(TransactWriteItem::builder().put(write).build())
     }
 
-    async fn send(&self, writes: &[TransactWriteItem], token: &str) -> Result<(), Failure> {
+    async fn send_once(&self, writes: &[TransactWriteItem], token: &str) -> Result<(), RequestFailure> {
         // The SDK's own retries are off here: they would hide that an earlier attempt may have been carried out.
         let once = aws_sdk_dynamodb::config::Builder::new().retry_config(RetryConfig::disabled());
         let call = self.client.transact_write_items().set_transact_items(Some(writes.to_vec())).client_request_token(token);
-        call.customize().config_override(once).send().await.map(|_| ()).map_err(|error| of_commit(&error))
+        call.customize().config_override(once).send().await.map(|_| ()).map_err(|error| classify_commit(&error))
     }
 }
 
 #[async_trait]
 impl Store for DynamoStore {
-    async fn load(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
+    async fn load(&self, keys: &[Key]) -> Result<Vec<Option<StoredDocument>>, StoreError> {
         match keys {
             [] => Ok(Vec::new()),
             [key] => Ok(vec![self.load_one(key).await?]),
@@ -146,37 +147,37 @@ impl Store for DynamoStore {
         if puts.is_empty() {
             return Ok(());
         }
-        let writes = puts.iter().map(|put| self.write(put)).collect::<Result<Vec<_>, _>>()?;
+        let writes = puts.iter().map(|put| self.write_request(put)).collect::<Result<Vec<_>, _>>()?;
         let token = request_token().ok_or(CommitError::NotWritten(StoreError::Unavailable))?;
         let mut may_be_written = false;
-        for attempt in 0..COMMIT_ATTEMPTS {
-            pause_before(attempt).await;
-            match self.send(&writes, &token).await {
+        for attempt in 0..MAX_COMMIT_ATTEMPTS {
+            backoff_before(attempt).await;
+            match self.send_once(&writes, &token).await {
                 Ok(()) => return Ok(()),
                 // Under the token of a write that was carried out DynamoDB answers with success, so a failed condition is somebody else's doing.
-                Err(Failure::Condition) => return Err(CommitError::Conflict),
+                Err(RequestFailure::Condition) => return Err(CommitError::Conflict),
                 // This one may be our own earlier attempt, still under way.
-                Err(Failure::Contention) if !may_be_written => return Err(CommitError::Conflict),
-                Err(Failure::Refused(why)) if !may_be_written => return Err(CommitError::NotWritten(StoreError::Refused(why))),
-                Err(Failure::Contention | Failure::Refused(_) | Failure::NotDone) => {}
-                Err(Failure::Unknown) => may_be_written = true,
+                Err(RequestFailure::Contention) if !may_be_written => return Err(CommitError::Conflict),
+                Err(RequestFailure::Refused(why)) if !may_be_written => return Err(CommitError::NotWritten(StoreError::Refused(why))),
+                Err(RequestFailure::Contention | RequestFailure::Refused(_) | RequestFailure::NotApplied) => {}
+                Err(RequestFailure::Unknown) => may_be_written = true,
             }
         }
         Err(if may_be_written { CommitError::Unknown } else { CommitError::NotWritten(StoreError::Unavailable) })
     }
 
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
-        self.listed(DUE_BUCKET, until, limit).await
+        self.query_bucket(DUE_BUCKET, until, limit).await
     }
 
     async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError> {
-        self.listed(PARKED_BUCKET, Timestamp::from_millis(i64::MAX), limit).await
+        self.query_bucket(PARKED_BUCKET, Timestamp::from_millis(i64::MAX), limit).await
     }
 }
 
 impl DynamoStore {
     /// The keys in a bucket of the index, the earliest first.
-    async fn listed(&self, bucket: &str, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
+    async fn query_bucket(&self, bucket: &str, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
         let mut keys = Vec::new();
         let mut from = None;
         while keys.len() < limit {
@@ -188,7 +189,7 @@ impl DynamoStore {
                 .expression_attribute_names("#d", "due_at")
                 .expression_attribute_values(":b", text(bucket))
                 .expression_attribute_values(":until", number(until.millis()));
-            let page = query.set_exclusive_start_key(from).send().await.map_err(|error| of_read(&error))?;
+            let page = query.set_exclusive_start_key(from).send().await.map_err(|error| classify_read(&error))?;
             for item in page.items.unwrap_or_default() {
                 let key = item.get("pk").and_then(|pk| pk.as_s().ok()).ok_or(StoreError::Corrupt)?;
                 keys.push(Key::from_stored(key.clone()));
@@ -240,8 +241,8 @@ fn request_token() -> Option<String> {
 }
 
 /// 0, 50, 100, 200 ms.
-async fn pause_before(attempt: u32) {
+async fn backoff_before(attempt: u32) {
     if let Some(doublings) = attempt.checked_sub(1) {
-        tokio::time::sleep(FIRST_PAUSE.saturating_mul(2_u32.saturating_pow(doublings))).await;
+        tokio::time::sleep(FIRST_BACKOFF.saturating_mul(2_u32.saturating_pow(doublings))).await;
     }
 }

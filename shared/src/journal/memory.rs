@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 
-use super::store::{CommitError, Key, MAX_BATCH, MAX_BODY_BYTES, Put, Store, StoreError, Stored};
+use super::store::{CommitError, Key, MAX_BATCH, MAX_BODY_BYTES, Put, Store, StoreError, StoredDocument};
 use crate::clock::{Clock, Timestamp};
 
 /// Documents in a map behind one lock.
@@ -17,14 +17,14 @@ pub struct MemoryStore {
 
 #[derive(Clone)]
 struct Document {
-    stored: Stored,
+    stored: StoredDocument,
     due_at: Option<Timestamp>,
     parked_since: Option<Timestamp>,
     expires_at: Option<Timestamp>,
 }
 
 impl Document {
-    fn is_there(&self, now: Timestamp) -> bool {
+    fn exists(&self, now: Timestamp) -> bool {
         self.expires_at.is_none_or(|expiry| expiry > now)
     }
 }
@@ -38,22 +38,22 @@ impl MemoryStore {
 
     /// Every document that has not expired, by key: what an audit of a test or of the sandbox reads.
     #[must_use]
-    pub fn snapshot(&self) -> BTreeMap<Key, Stored> {
+    pub fn snapshot(&self) -> BTreeMap<Key, StoredDocument> {
         let now = self.clock.now();
         let documents = self.lock();
         documents
             .iter()
-            .filter(|(_, document)| document.is_there(now))
+            .filter(|(_, document)| document.exists(now))
             .map(|(key, document)| (key.clone(), document.stored.clone()))
             .collect()
     }
 
     /// The keys of documents with such a time, the earliest first.
-    fn earliest(&self, limit: usize, time: impl Fn(&Document) -> Option<Timestamp>) -> Vec<Key> {
+    fn earliest_keys(&self, limit: usize, time: impl Fn(&Document) -> Option<Timestamp>) -> Vec<Key> {
         let now = self.clock.now();
         let documents = self.lock();
-        let there = documents.iter().filter(|(_, document)| document.is_there(now));
-        let mut found: Vec<(Timestamp, &Key)> = there.filter_map(|(key, document)| time(document).map(|at| (at, key))).collect();
+        let existing = documents.iter().filter(|(_, document)| document.exists(now));
+        let mut found: Vec<(Timestamp, &Key)> = existing.filter_map(|(key, document)| time(document).map(|at| (at, key))).collect();
         found.sort_unstable();
         found.into_iter().take(limit).map(|(_, key)| key.clone()).collect()
     }
@@ -81,7 +81,7 @@ pub(super) fn check_puts(puts: &[Put]) -> Result<(), CommitError> {
 
 /// The version that a write leaves behind.
 pub(super) const fn next_version(put: &Put) -> u64 {
-    match put.expected {
+    match put.expected_version {
         Some(version) => version.saturating_add(1),
         None => 1,
     }
@@ -89,13 +89,13 @@ pub(super) const fn next_version(put: &Put) -> u64 {
 
 #[async_trait]
 impl Store for MemoryStore {
-    async fn load(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
+    async fn load(&self, keys: &[Key]) -> Result<Vec<Option<StoredDocument>>, StoreError> {
         if keys.len() > MAX_BATCH {
             return Err(StoreError::Refused("too many documents in one read"));
         }
         let now = self.clock.now();
         let documents = self.lock();
-        let read = |key| documents.get(key).filter(|document| document.is_there(now)).map(|document| document.stored.clone());
+        let read = |key| documents.get(key).filter(|document| document.exists(now)).map(|document| document.stored.clone());
         Ok(keys.iter().map(read).collect())
     }
 
@@ -104,14 +104,14 @@ impl Store for MemoryStore {
         let now = self.clock.now();
         let mut documents = self.lock();
         let holds = |put: &Put| {
-            let there = documents.get(&put.key).filter(|document| document.is_there(now)).map(|document| document.stored.version);
-            there == put.expected
+            let version = documents.get(&put.key).filter(|document| document.exists(now)).map(|document| document.stored.version);
+            version == put.expected_version
         };
         if !puts.iter().all(holds) {
             return Err(CommitError::Conflict);
         }
         for put in puts {
-            let stored = Stored { version: next_version(put), body: put.body.clone() };
+            let stored = StoredDocument { version: next_version(put), body: put.body.clone() };
             documents.insert(
                 put.key.clone(),
                 Document { stored, due_at: put.due_at, parked_since: put.parked_since, expires_at: put.expires_at },
@@ -121,11 +121,11 @@ impl Store for MemoryStore {
     }
 
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
-        Ok(self.earliest(limit, |document| document.due_at.filter(|at| *at <= until)))
+        Ok(self.earliest_keys(limit, |document| document.due_at.filter(|at| *at <= until)))
     }
 
     async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError> {
-        Ok(self.earliest(limit, |document| document.parked_since.filter(|_| document.due_at.is_none())))
+        Ok(self.earliest_keys(limit, |document| document.parked_since.filter(|_| document.due_at.is_none())))
     }
 }
 
@@ -134,7 +134,7 @@ mod tests {
     use std::sync::atomic::{AtomicI64, Ordering};
 
     use super::*;
-    use crate::journal::conformance::{self, Bench};
+    use crate::journal::conformance::{self, StoreUnderTest};
 
     struct TestClock(AtomicI64);
 
@@ -147,13 +147,13 @@ mod tests {
     #[tokio::test]
     async fn the_store_in_memory_keeps_the_contract() {
         let clock = Arc::new(TestClock(AtomicI64::new(1_790_000_000_000)));
-        let mover = Arc::clone(&clock);
+        let advanced_clock = Arc::clone(&clock);
         let advance = move |by: std::time::Duration| {
-            mover.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
+            advanced_clock.0.fetch_add(i64::try_from(by.as_millis()).unwrap(), Ordering::SeqCst);
         };
         let store = Arc::new(MemoryStore::new(clock.clone()));
-        let seen = conformance::every_case(&Bench { store: store.clone(), clock, advance: &advance }).await;
-        assert!(seen >= 16, "the suite shrank to {seen} cases");
+        let ran = conformance::run_all(&StoreUnderTest { store: store.clone(), clock, advance: &advance }).await;
+        assert!(ran >= 16, "the suite shrank to {ran} cases");
         assert!(!store.snapshot().is_empty());
     }
 }

@@ -4,7 +4,7 @@
 //! write is a named step: the intent is recorded before the call and the result after it, and a finished step is never run again. A step
 //! with an intent and no result is an unknown outcome; what to do about it is the flow's decision, never a guess of this module.
 //!
-//! | room | duty |
+//! | module | purpose |
 //! |---|---|
 //! | [`store`] | what is needed of a database; [`memory`] and [`dynamodb`] are two |
 //! | [`record`] | the obligation: its attempts, its lease |
@@ -12,23 +12,23 @@
 //! | [`payment`] | the payment record and its legal transitions |
 //! | [`token`] | stored details that a gateway told about by itself |
 //! | [`refunds`] | what of a payment is given back or reserved for it |
-//! | [`work`] | documents read together and written together, each only if it is still the one that was read |
+//! | [`transaction`] | documents read together and written together, each only if it is still the one that was read |
 //! | [`ruling`] | what is parked for an operator, and what operators decided |
-//! | [`run`] | one worker at one obligation: lease, steps, deadline |
+//! | [`session`] | one worker at one obligation: lease, steps, deadline |
 
 pub mod attempt;
 #[cfg(any(test, feature = "test-support"))]
 pub mod conformance;
 pub mod dynamodb;
 pub mod memory;
+pub mod operator_decision;
 pub mod payment;
 pub mod record;
 pub mod refunds;
-pub mod ruling;
-pub mod run;
+pub mod session;
 pub mod store;
-pub mod token;
-pub mod work;
+pub mod stored_tokens;
+pub mod transaction;
 
 use std::time::Duration;
 
@@ -41,21 +41,21 @@ use self::store::{CommitError, StoreError};
 pub const SCHEMA: u32 = 1;
 
 /// How long a settled obligation is kept.
-pub const SETTLED_KEPT: Duration = Duration::from_secs(400 * 24 * 3600);
+pub const SETTLED_RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
 
 /// How long a payment record is kept: chargebacks come late.
-pub const PAYMENT_KEPT: Duration = Duration::from_secs(25 * 31 * 24 * 3600);
+pub const PAYMENT_RETENTION: Duration = Duration::from_secs(25 * 31 * 24 * 3600);
 
 /// How soon reconciliation looks at unsettled work.
-pub const LOOK_AGAIN: Duration = Duration::from_secs(15 * 60);
+pub const RECHECK_INTERVAL: Duration = Duration::from_secs(15 * 60);
 /// A message that is put back without a time of its own is shown again by its queue after this time at the latest: the longest backoff.
-pub const LONGEST_BACKOFF: Duration = Duration::from_secs(15 * 60);
-/// So much later it is shown if its worker dies: the queue's visibility timeout of nine minutes, and a little.
-pub const SHOWN_AGAIN: Duration = Duration::from_secs(12 * 60);
+pub const MAX_BACKOFF: Duration = Duration::from_secs(15 * 60);
+/// Upper bound for the redelivery of a message after a crash: the visibility timeout of nine minutes plus slack.
+pub const MAX_REDELIVERY_DELAY: Duration = Duration::from_secs(12 * 60);
 /// How long a queue delivers a message that is put back again and again: two hundred times, 12 to 15 minutes apart (`maxReceiveCount`).
-pub const QUEUE_PATIENCE: Duration = Duration::from_secs(2 * 24 * 3600);
+pub const QUEUE_REDELIVERY_WINDOW: Duration = Duration::from_secs(2 * 24 * 3600);
 /// How long it leaves unsettled work alone at the most.
-pub const LOOK_AGAIN_AT_LAST: Duration = Duration::from_secs(6 * 3600);
+pub const MAX_RECHECK_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
 /// Why the journal could not be used. The worker stops at once; the next delivery finds the last state that was written.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]

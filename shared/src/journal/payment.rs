@@ -2,7 +2,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::refunds::RefundPart;
+use super::refunds::RefundRecord;
 use super::{JournalError, SCHEMA};
 use crate::clock::Timestamp;
 use crate::gateway::{GatewayName, NotificationKind, Reference};
@@ -13,7 +13,7 @@ use crate::money::Money;
 /// How many entries of the history are kept: the oldest ones go first.
 const MAX_HISTORY: usize = 40;
 /// How many notifications are remembered; a payment has about six in its life.
-const MAX_TOLD: usize = 40;
+const MAX_SEEN_NOTIFICATIONS: usize = 40;
 
 /// Where a payment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -79,7 +79,7 @@ impl PaymentState {
 
     /// Whether a payment may go from here to there. Whatever is not listed is illegal: a late or repeated notification changes nothing.
     #[must_use]
-    pub const fn may_become(self, to: Self) -> bool {
+    pub const fn can_transition_to(self, to: Self) -> bool {
         use PaymentState as S;
         matches!(
             (self, to),
@@ -107,7 +107,7 @@ impl PaymentState {
 /// What the gateway told about a payment whose own flow still waits for an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-pub enum Answered {
+pub enum AuthorisationResult {
     /// The money is held, or taken where it is taken at once.
     Authorised {
         /// The gateway's id of it.
@@ -119,7 +119,7 @@ pub enum Answered {
 
 /// A notification that was taken into account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Told {
+pub struct SeenNotification {
     /// The same for every repetition.
     pub key: String,
     /// What it said.
@@ -159,7 +159,7 @@ pub struct PaymentRecord {
     pub external_payment_id: Option<ExternalPaymentId>,
     /// What the gateway called it while it waited for the customer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub started: Option<String>,
+    pub pending_id: Option<String>,
     /// What was asked for.
     pub amount: Money,
     /// What was taken.
@@ -168,7 +168,7 @@ pub struct PaymentRecord {
     pub refunded: Money,
     /// Its refunds, in the order in which they were asked for; see [`super::refunds`].
     #[serde(default)]
-    pub refunds: Vec<RefundPart>,
+    pub refunds: Vec<RefundRecord>,
     /// Where it stands.
     pub state: PaymentState,
     /// When the authorisation lapses, if the gateway said so.
@@ -176,13 +176,13 @@ pub struct PaymentRecord {
     pub expires_at: Option<Timestamp>,
     /// The order was free: nothing was asked of the gateway.
     #[serde(default)]
-    pub free: bool,
+    pub zero_amount: bool,
     /// What a notification said while the flow that makes the payment waits for an answer; that flow alone acts on it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub answered: Option<Answered>,
+    pub authorisation_result: Option<AuthorisationResult>,
     /// The notifications that were taken into account, by key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub told: Vec<Told>,
+    pub seen_notifications: Vec<SeenNotification>,
     /// Cleeng was told, or is being told, that the captured money is gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub loss_reported: bool,
@@ -194,14 +194,7 @@ pub struct PaymentRecord {
 impl PaymentRecord {
     /// A payment that is about to be asked for.
     #[must_use]
-    pub fn starting(
-        reference: Reference,
-        gateway: GatewayName,
-        obligation: &Key,
-        customer: CustomerId,
-        amount: Money,
-        now: Timestamp,
-    ) -> Self {
+    pub fn new(reference: Reference, gateway: GatewayName, obligation: &Key, customer: CustomerId, amount: Money, now: Timestamp) -> Self {
         let nothing = Money::new(0, amount.currency);
         Self {
             schema: SCHEMA,
@@ -215,16 +208,16 @@ impl PaymentRecord {
             cleeng_payment: None,
             authorisation: None,
             external_payment_id: None,
-            started: None,
+            pending_id: None,
             amount,
             captured: nothing,
             refunded: nothing,
             refunds: Vec::new(),
             state: PaymentState::Starting,
             expires_at: None,
-            free: false,
-            answered: None,
-            told: Vec::new(),
+            zero_amount: false,
+            authorisation_result: None,
+            seen_notifications: Vec::new(),
             loss_reported: false,
             history: vec![(now, PaymentState::Starting)],
         }
@@ -238,33 +231,33 @@ impl PaymentRecord {
 
     /// Whether it belongs to a purchase that was called off before anybody learnt an id of it: there may never have been anything to call off.
     #[must_use]
-    pub fn is_called_off(&self) -> bool {
+    pub fn is_cancelled_without_id(&self) -> bool {
         self.is_purchase() && self.state == PaymentState::Cancelling && self.external_payment_id.is_none()
     }
 
     /// Whether somebody still has to do something about it, so that it must be kept whatever its age.
     #[must_use]
     pub fn is_unsettled(&self) -> bool {
-        (self.state.is_open() && !self.is_called_off()) || self.has_refund_in_flight()
+        (self.state.is_open() && !self.is_cancelled_without_id()) || self.has_refund_in_flight()
     }
 
     /// What happened to the money since the record looked like `before`: a stable word for each kind of movement, and how much.
     #[must_use]
     pub fn movements_since(&self, before: &Self) -> Vec<(&'static str, Money)> {
         let grown = |now: Money, then: Money| now.checked_sub(then).ok().filter(|by| by.minor > 0);
-        let mut moved = Vec::new();
-        moved.extend(grown(self.captured, before.captured).map(|by| ("captured", by)));
-        moved.extend(grown(self.refunded, before.refunded).map(|by| ("refunded", by)));
+        let mut movements = Vec::new();
+        movements.extend(grown(self.captured, before.captured).map(|by| ("captured", by)));
+        movements.extend(grown(self.refunded, before.refunded).map(|by| ("refunded", by)));
         if self.state != before.state && self.amount.minor > 0 {
-            let word = match self.state {
+            let movement = match self.state {
                 PaymentState::Authorised if before.state == PaymentState::Starting => Some("authorised"),
                 PaymentState::Cancelled | PaymentState::Expired => Some("released"),
                 PaymentState::ChargedBack => Some("charged_back"),
                 _ => None,
             };
-            moved.extend(word.map(|word| (word, self.amount)));
+            movements.extend(movement.map(|word| (word, self.amount)));
         }
-        moved
+        movements
     }
 
     /// When it first came to this state, as far back as the history goes.
@@ -277,11 +270,11 @@ impl PaymentRecord {
     ///
     /// # Errors
     /// [`JournalError::IllegalTransition`].
-    pub fn become_state(&mut self, to: PaymentState, now: Timestamp) -> Result<(), JournalError> {
+    pub fn transition_to(&mut self, to: PaymentState, now: Timestamp) -> Result<(), JournalError> {
         if self.state == to {
             return Ok(());
         }
-        if !self.state.may_become(to) {
+        if !self.state.can_transition_to(to) {
             return Err(JournalError::IllegalTransition { from: self.state.as_str(), to: to.as_str() });
         }
         self.state = to;
@@ -294,24 +287,24 @@ impl PaymentRecord {
 
     /// Whether a notification with this key was taken into account.
     #[must_use]
-    pub fn was_told(&self, key: &str) -> bool {
-        self.told.iter().any(|told| told.key == key)
+    pub fn has_seen(&self, key: &str) -> bool {
+        self.seen_notifications.iter().any(|seen| seen.key == key)
     }
 
     /// How many different notifications of this kind were taken into account.
     #[must_use]
-    pub fn times_told(&self, kind: NotificationKind) -> usize {
-        self.told.iter().filter(|told| told.kind == kind).count()
+    pub fn notification_count(&self, kind: NotificationKind) -> usize {
+        self.seen_notifications.iter().filter(|seen| seen.kind == kind).count()
     }
 
     /// Remembers a notification. The order in which notifications came leaves no trace here. False if there is no room for more.
-    pub fn remember(&mut self, key: &str, kind: NotificationKind) -> bool {
-        let told = Told { key: key.to_owned(), kind };
-        match self.told.binary_search(&told) {
+    pub fn record_notification(&mut self, key: &str, kind: NotificationKind) -> bool {
+        let seen = SeenNotification { key: key.to_owned(), kind };
+        match self.seen_notifications.binary_search(&seen) {
             Ok(_) => true,
-            Err(_) if self.told.len() >= MAX_TOLD => false,
+            Err(_) if self.seen_notifications.len() >= MAX_SEEN_NOTIFICATIONS => false,
             Err(place) => {
-                self.told.insert(place, told);
+                self.seen_notifications.insert(place, seen);
                 true
             }
         }
@@ -331,13 +324,13 @@ impl PaymentRecord {
 
     /// The look-up by Cleeng's payment id; its body is the reference.
     #[must_use]
-    pub fn by_cleeng(payment: &PaymentId) -> Key {
+    pub fn cleeng_id_key(payment: &PaymentId) -> Key {
         Key::new("cleeng-payment", &[payment.as_str()])
     }
 
     /// The look-up by the gateway's id; its body is the reference.
     #[must_use]
-    pub fn by_gateway(gateway: GatewayName, external: &ExternalPaymentId) -> Key {
+    pub fn gateway_id_key(gateway: GatewayName, external: &ExternalPaymentId) -> Key {
         Key::new("gateway-payment", &[gateway.as_str(), external.as_str()])
     }
 }

@@ -3,12 +3,12 @@
 use serde::{Deserialize, Serialize};
 
 use super::SCHEMA;
-pub use super::attempt::{Attempt, AttemptKind, Finish, Step, StepState, Turn};
-use super::ruling::Ruling;
+pub use super::attempt::{Attempt, AttemptKind, Finish, Step, StepState, StepStatus};
+use super::operator_decision::OperatorDecision;
 use crate::clock::Timestamp;
 
 /// How many finished attempts are kept in full; older ones are only counted, so that a record stays small.
-pub(super) const MAX_FINISHED: usize = 12;
+pub(super) const MAX_KEPT_ATTEMPTS: usize = 12;
 
 /// Something that has to be done once.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -19,19 +19,19 @@ pub struct Obligation {
     pub attempts: Vec<Attempt>,
     /// How many older attempts were dropped.
     #[serde(default)]
-    pub forgotten: u32,
+    pub dropped_attempts: u32,
     /// Who is at it.
     #[serde(default)]
     pub lease: Option<Lease>,
     /// An attempt that is finished left something at the gateway that has to be ended when its time is over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub left_over: bool,
+    pub needs_cleanup: bool,
     /// When reconciliation last took it in hand.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub looked_at: Option<Timestamp>,
+    pub claimed_at: Option<Timestamp>,
     /// What operators decided about what was parked, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
-    pub rulings: Vec<Ruling>,
+    pub decisions: Vec<OperatorDecision>,
 }
 
 /// Keeps two workers apart. The version of the document fences off a worker whose lease ran out.
@@ -47,17 +47,25 @@ impl Obligation {
     /// One that nobody has tried yet.
     #[must_use]
     pub const fn new() -> Self {
-        Self { schema: SCHEMA, attempts: Vec::new(), forgotten: 0, lease: None, left_over: false, looked_at: None, rulings: Vec::new() }
+        Self {
+            schema: SCHEMA,
+            attempts: Vec::new(),
+            dropped_attempts: 0,
+            lease: None,
+            needs_cleanup: false,
+            claimed_at: None,
+            decisions: Vec::new(),
+        }
     }
 
     /// The attempt that is open.
     #[must_use]
-    pub fn open(&self) -> Option<&Attempt> {
+    pub fn current_attempt(&self) -> Option<&Attempt> {
         self.attempts.last().filter(|attempt| attempt.finish.is_none())
     }
 
     /// The attempt that is open, to be changed.
-    pub fn open_mut(&mut self) -> Option<&mut Attempt> {
+    pub fn current_attempt_mut(&mut self) -> Option<&mut Attempt> {
         self.attempts.last_mut().filter(|attempt| attempt.finish.is_none())
     }
 
@@ -76,12 +84,12 @@ impl Obligation {
 
     /// Opens an attempt, dropping the oldest settled ones beyond the limit.
     pub fn push(&mut self, attempt: Attempt) {
-        while self.attempts.len() >= MAX_FINISHED {
+        while self.attempts.len() >= MAX_KEPT_ATTEMPTS {
             let Some(oldest) = self.attempts.iter().position(|old| !matches!(old.finish, Some(Finish::Parked { .. }) | None)) else {
                 break;
             };
             self.attempts.remove(oldest);
-            self.forgotten = self.forgotten.saturating_add(1);
+            self.dropped_attempts = self.dropped_attempts.saturating_add(1);
         }
         self.attempts.push(attempt);
     }
@@ -115,8 +123,8 @@ mod tests {
         for due in 1..100 {
             obligation.push(finished(due, Finish::Authorised));
         }
-        assert_eq!(obligation.attempts.len(), MAX_FINISHED);
-        assert_eq!(obligation.forgotten, 88);
+        assert_eq!(obligation.attempts.len(), MAX_KEPT_ATTEMPTS);
+        assert_eq!(obligation.dropped_attempts, 88);
         assert!(obligation.is_blocked());
         assert_eq!(obligation.last_finished(AttemptKind::Authorise).map(|attempt| attempt.due), Some(Timestamp::from_secs(99)));
     }
@@ -127,12 +135,12 @@ mod tests {
         for due in 0..40 {
             let mut attempt = attempt(due);
             for step in ["release", "release_report", "order", "pay", "report"] {
-                attempt.begin(
+                attempt.record_intent(
                     step,
                     serde_json::from_value(json!("123e4567-e89b-82d3-a456-426614174000")).unwrap(),
                     Timestamp::from_secs(due),
                 );
-                attempt.done(step, json!({"done": {"external": "X".repeat(64), "expires_at": null}}));
+                attempt.record_result(step, json!({"done": {"external": "X".repeat(64), "expires_at": null}}));
             }
             attempt.finish = Some(Finish::Declined { class: DeclineClass::Soft, code: "2".to_owned() });
             obligation.push(attempt);

@@ -15,7 +15,7 @@ pub const MAX_REFUNDS: usize = 60;
 
 /// One refund of a payment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct RefundPart {
+pub struct RefundRecord {
     /// The obligation that asked for it.
     pub obligation: String,
     /// Our name of it at the gateway.
@@ -34,7 +34,7 @@ pub struct RefundPart {
 #[serde(rename_all = "snake_case")]
 pub enum RefundState {
     /// The gateway is being asked; reserved.
-    Asked,
+    Requested,
     /// The gateway took the order and has not said what became of it; reserved.
     Received,
     /// The money went back.
@@ -47,19 +47,19 @@ impl RefundState {
     /// Whether the amount is reserved and not yet given back.
     #[must_use]
     pub const fn is_in_flight(self) -> bool {
-        matches!(self, Self::Asked | Self::Received)
+        matches!(self, Self::Requested | Self::Received)
     }
 }
 
 /// Why a refund cannot be reserved.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
-pub enum CannotReserve {
+pub enum ReservationError {
     /// More than was captured would be given back.
     #[error("the refunds would be above what was captured")]
     AboveCaptured,
     /// The amount is not above zero, of another currency, or too large.
     #[error("the amount is not one of this payment")]
-    Amount,
+    InvalidAmount,
     /// The payment has too many refunds.
     #[error("the payment has {MAX_REFUNDS} refunds already")]
     TooMany,
@@ -83,45 +83,46 @@ impl PaymentRecord {
 
     /// The refund of this obligation.
     #[must_use]
-    pub fn refund_of(&self, obligation: &Key) -> Option<&RefundPart> {
+    pub fn refund_for(&self, obligation: &Key) -> Option<&RefundRecord> {
         self.refunds.iter().find(|part| part.obligation == obligation.as_str())
     }
 
     /// Reserves a refund, once per obligation.
     ///
     /// # Errors
-    /// [`CannotReserve`]; nothing is changed then.
-    pub fn reserve_refund(&mut self, obligation: &Key, reference: Reference, amount: Money) -> Result<(), CannotReserve> {
-        if self.refund_of(obligation).is_some() {
+    /// [`ReservationError`]; nothing is changed then.
+    pub fn reserve_refund(&mut self, obligation: &Key, reference: Reference, amount: Money) -> Result<(), ReservationError> {
+        if self.refund_for(obligation).is_some() {
             return Ok(());
         }
         if amount.minor <= 0 {
-            return Err(CannotReserve::Amount);
+            return Err(ReservationError::InvalidAmount);
         }
-        let sum = self.committed_refunds().and_then(|committed| committed.checked_add(amount)).map_err(|_| CannotReserve::Amount)?;
-        if self.captured.checked_sub(sum).map_err(|_| CannotReserve::Amount)?.minor < 0 {
-            return Err(CannotReserve::AboveCaptured);
+        let sum =
+            self.committed_refunds().and_then(|committed| committed.checked_add(amount)).map_err(|_| ReservationError::InvalidAmount)?;
+        if self.captured.checked_sub(sum).map_err(|_| ReservationError::InvalidAmount)?.minor < 0 {
+            return Err(ReservationError::AboveCaptured);
         }
         if self.refunds.len() >= MAX_REFUNDS {
-            return Err(CannotReserve::TooMany);
+            return Err(ReservationError::TooMany);
         }
         let obligation = obligation.as_str().to_owned();
-        self.refunds.push(RefundPart { obligation, reference, amount, operation_ref: None, state: RefundState::Asked });
+        self.refunds.push(RefundRecord { obligation, reference, amount, operation_ref: None, state: RefundState::Requested });
         Ok(())
     }
 
     /// Notes that the gateway took the order of a refund.
-    pub fn refund_received(&mut self, obligation: &Key, operation_ref: Option<String>) {
-        let asked = |part: &&mut RefundPart| part.obligation == obligation.as_str() && part.state == RefundState::Asked;
-        if let Some(part) = self.refunds.iter_mut().find(asked) {
+    pub fn record_refund_received(&mut self, obligation: &Key, operation_ref: Option<String>) {
+        let is_requested = |part: &&mut RefundRecord| part.obligation == obligation.as_str() && part.state == RefundState::Requested;
+        if let Some(part) = self.refunds.iter_mut().find(is_requested) {
             part.state = RefundState::Received;
             part.operation_ref = operation_ref;
         }
     }
 
     /// Frees the reservation of a refund that the gateway is known not to have taken.
-    pub fn free_refund(&mut self, obligation: &Key) {
-        let asked = |part: &&mut RefundPart| part.obligation == obligation.as_str() && part.state == RefundState::Asked;
+    pub fn release_refund_reservation(&mut self, obligation: &Key) {
+        let asked = |part: &&mut RefundRecord| part.obligation == obligation.as_str() && part.state == RefundState::Requested;
         if let Some(part) = self.refunds.iter_mut().find(asked) {
             part.state = RefundState::Failed;
         }
@@ -132,24 +133,24 @@ impl PaymentRecord {
     ///
     /// # Errors
     /// [`JournalError::IllegalTransition`], or [`StoreError::Corrupt`] for a record that does not add up.
-    pub fn end_refund(&mut self, index: usize, success: bool, now: Timestamp) -> Result<bool, JournalError> {
+    pub fn complete_refund(&mut self, index: usize, success: bool, now: Timestamp) -> Result<bool, JournalError> {
         let Some(part) = self.refunds.get_mut(index) else { return Ok(false) };
         let corrupt = |_| JournalError::Store(StoreError::Corrupt);
         match (part.state, success) {
             (RefundState::Failed, _) | (RefundState::Done, true) => return Ok(false),
-            (RefundState::Asked | RefundState::Received, false) => part.state = RefundState::Failed,
-            (RefundState::Asked | RefundState::Received, true) => {
+            (RefundState::Requested | RefundState::Received, false) => part.state = RefundState::Failed,
+            (RefundState::Requested | RefundState::Received, true) => {
                 part.state = RefundState::Done;
                 self.refunded = self.refunded.checked_add(part.amount).map_err(corrupt)?;
                 if self.refunded == self.captured && self.state == PaymentState::Captured {
-                    self.become_state(PaymentState::Refunded, now)?;
+                    self.transition_to(PaymentState::Refunded, now)?;
                 }
             }
             (RefundState::Done, false) => {
                 part.state = RefundState::Failed;
                 self.refunded = self.refunded.checked_sub(part.amount).map_err(corrupt)?;
                 if self.state == PaymentState::Refunded {
-                    self.become_state(PaymentState::Captured, now)?;
+                    self.transition_to(PaymentState::Captured, now)?;
                 }
             }
         }
@@ -173,69 +174,69 @@ mod tests {
         Money::new(minor, Currency::new("USD").unwrap())
     }
 
-    fn reference(of: &str) -> Reference {
+    fn reference_for(of: &str) -> Reference {
         let salt = SecretString::new("salt");
         Reference::from_key(&IdempotencyKey::derive(&salt, GatewayText("adyen"), OperationKind::Refund, of, "1"))
     }
 
-    fn captured() -> PaymentRecord {
+    fn captured_payment() -> PaymentRecord {
         let (key, customer) = (Key::new("period", &["1", "2"]), CustomerId::new("7").unwrap());
-        let mut payment = PaymentRecord::starting(reference("payment"), GatewayName::Adyen, &key, customer, usd(999), NOW);
-        payment.become_state(PaymentState::Captured, NOW).unwrap();
+        let mut payment = PaymentRecord::new(reference_for("payment"), GatewayName::Adyen, &key, customer, usd(999), NOW);
+        payment.transition_to(PaymentState::Captured, NOW).unwrap();
         payment.captured = usd(999);
         payment
     }
 
-    fn of(number: usize) -> Key {
+    fn refund_key(number: usize) -> Key {
         Key::new("refund", &["1", &number.to_string()])
     }
 
     #[test]
     fn a_reservation_is_made_once_and_never_above_what_was_captured() {
-        let mut payment = captured();
-        assert_eq!(payment.reserve_refund(&of(1), reference("1"), usd(600)), Ok(()));
-        assert_eq!(payment.reserve_refund(&of(1), reference("1"), usd(600)), Ok(()));
+        let mut payment = captured_payment();
+        assert_eq!(payment.reserve_refund(&refund_key(1), reference_for("1"), usd(600)), Ok(()));
+        assert_eq!(payment.reserve_refund(&refund_key(1), reference_for("1"), usd(600)), Ok(()));
         assert_eq!(payment.committed_refunds(), Ok(usd(600)));
-        assert_eq!(payment.reserve_refund(&of(2), reference("2"), usd(400)), Err(CannotReserve::AboveCaptured));
-        assert_eq!(payment.reserve_refund(&of(2), reference("2"), usd(0)), Err(CannotReserve::Amount));
+        assert_eq!(payment.reserve_refund(&refund_key(2), reference_for("2"), usd(400)), Err(ReservationError::AboveCaptured));
+        assert_eq!(payment.reserve_refund(&refund_key(2), reference_for("2"), usd(0)), Err(ReservationError::InvalidAmount));
         let euro = Money::new(1, Currency::new("EUR").unwrap());
-        assert_eq!(payment.reserve_refund(&of(2), reference("2"), euro), Err(CannotReserve::Amount));
-        payment.free_refund(&of(1));
-        assert_eq!(payment.reserve_refund(&of(2), reference("2"), usd(999)), Ok(()));
+        assert_eq!(payment.reserve_refund(&refund_key(2), reference_for("2"), euro), Err(ReservationError::InvalidAmount));
+        payment.release_refund_reservation(&refund_key(1));
+        assert_eq!(payment.reserve_refund(&refund_key(2), reference_for("2"), usd(999)), Ok(()));
     }
 
     #[test]
-    fn what_the_gateway_took_is_not_freed() {
-        let mut payment = captured();
-        payment.reserve_refund(&of(1), reference("1"), usd(600)).unwrap();
-        payment.refund_received(&of(1), Some("OP".to_owned()));
-        payment.free_refund(&of(1));
+    fn a_reservation_that_the_gateway_acknowledged_is_not_released() {
+        let mut payment = captured_payment();
+        payment.reserve_refund(&refund_key(1), reference_for("1"), usd(600)).unwrap();
+        payment.record_refund_received(&refund_key(1), Some("OP".to_owned()));
+        payment.release_refund_reservation(&refund_key(1));
         assert_eq!(payment.committed_refunds(), Ok(usd(600)));
     }
 
     #[test]
     fn a_full_refund_that_fails_after_all_leaves_the_payment_captured() {
-        let mut payment = captured();
-        payment.reserve_refund(&of(1), reference("1"), usd(999)).unwrap();
-        assert_eq!(payment.end_refund(0, true, NOW), Ok(true));
+        let mut payment = captured_payment();
+        payment.reserve_refund(&refund_key(1), reference_for("1"), usd(999)).unwrap();
+        assert_eq!(payment.complete_refund(0, true, NOW), Ok(true));
         assert_eq!((payment.state, payment.refunded), (PaymentState::Refunded, usd(999)));
-        assert_eq!(payment.end_refund(0, true, NOW), Ok(false));
-        assert_eq!(payment.end_refund(0, false, NOW), Ok(true));
+        assert_eq!(payment.complete_refund(0, true, NOW), Ok(false));
+        assert_eq!(payment.complete_refund(0, false, NOW), Ok(true));
         assert_eq!((payment.state, payment.refunded), (PaymentState::Captured, usd(0)));
-        assert_eq!(payment.end_refund(0, true, NOW), Ok(false), "a success that comes after the failure is older");
+        assert_eq!(payment.complete_refund(0, true, NOW), Ok(false), "a success that comes after the failure is older");
     }
 
     proptest! {
         #[test]
-        fn whatever_happens_to_refunds_their_sum_is_never_above_captured(steps in prop::collection::vec((0_u8..5, 0_usize..12, -5_i64..1200), 1..200)) {
-            let mut payment = captured();
+        fn the_sum_of_refunds_is_never_above_captured(steps in prop::collection::vec((0_u8..5, 0_usize..12, -5_i64..1200), 1..200)) {
+            let mut payment = captured_payment();
             for (step, number, amount) in steps {
                 match step {
-                    0 => drop(payment.reserve_refund(&of(number), reference("r"), usd(amount))),
-                    1 => payment.refund_received(&of(number), Some(number.to_string())),
-                    2 => payment.free_refund(&of(number)),
-                    3 => drop(payment.end_refund(number, true, NOW).unwrap()),
-                    _ => drop(payment.end_refund(number, false, NOW).unwrap()),
+                    0 => drop(payment.reserve_refund(&refund_key(number), reference_for("r"), usd(amount))),
+                    1 => payment.record_refund_received(&refund_key(number), Some(number.to_string())),
+                    2 => payment.release_refund_reservation(&refund_key(number)),
+                    3 => drop(payment.complete_refund(number, true, NOW).unwrap()),
+                    _ => drop(payment.complete_refund(number, false, NOW).unwrap()),
                 }
                 let committed = payment.committed_refunds().unwrap();
                 prop_assert!(committed.minor <= 999 && payment.refunded.minor >= 0);

@@ -51,7 +51,7 @@ impl fmt::Display for Key {
 
 /// A document as it was read.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Stored {
+pub struct StoredDocument {
     /// Its version: 1 when it is new, one more with every write.
     pub version: u64,
     /// Its body, JSON.
@@ -64,7 +64,7 @@ pub struct Put {
     /// Which document.
     pub key: Key,
     /// The version that must still be there; nothing if the document must not exist.
-    pub expected: Option<u64>,
+    pub expected_version: Option<u64>,
     /// The new body, JSON, at most [`MAX_BODY_BYTES`].
     pub body: String,
     /// When somebody should look at it again; found by [`Store::due`]. Nothing for settled documents.
@@ -111,7 +111,7 @@ pub trait Store: Send + Sync {
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn load(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError>;
+    async fn load(&self, keys: &[Key]) -> Result<Vec<Option<StoredDocument>>, StoreError>;
 
     /// Writes all documents or none. Every document's condition holds at the moment of the write. A key occurs at most once.
     ///

@@ -7,58 +7,58 @@ use serde_json::{Value, json};
 use tracing::{info, warn};
 
 use super::event::{self, Event, EventError};
-use super::http_door::{self, Verify};
-use super::notification_door;
-use super::quarantine::{self, Meter};
+use super::notification_handler;
+use super::quarantine::{self, RateLimiter};
 use super::queue::Queue;
-use super::queue_door;
-use super::secrets::{SecretKeeper, Secrets};
+use super::queue_consumer;
+use super::secrets::{SecretCache, Secrets};
 use super::settings::Mode;
+use super::webhook_handler::{self, Verify};
 use crate::clock::{Clock, Timestamp};
-use crate::flow::{Delivery, Flow, NotificationFlow, Rounds, World};
+use crate::flow::{Delivery, Flow, FlowContext, NotificationFlow, ScheduledJob};
 use crate::metrics::Metrics;
 use crate::settings::Problems;
 
 /// What depends on the secrets: made at start, and made again when they changed.
-pub struct Wired {
+pub struct Dependencies {
     /// What flows are given.
-    pub world: World,
+    pub flow_context: FlowContext,
     /// Tells whether Cleeng sent something.
-    pub verify: Arc<dyn Verify>,
+    pub verifier: Arc<dyn Verify>,
 }
 
 /// Makes what depends on the secrets. Everything that must outlive a change (journal, connections) is kept by the one who implements this.
-pub trait Wiring: Send + Sync {
+pub trait DependencyFactory: Send + Sync {
     /// Makes it from these secrets.
     ///
     /// # Errors
     /// Every mistake in them.
-    fn wire(&self, secrets: &Secrets) -> Result<Wired, Problems>;
+    fn build(&self, secrets: &Secrets) -> Result<Dependencies, Problems>;
 }
 
 /// What a function is there for.
 #[derive(Clone)]
-pub enum Task {
+pub enum FunctionHandler {
     /// The webhooks of one topic of Cleeng.
     Webhooks(Arc<dyn Flow>),
     /// The notifications of the gateways.
     Notifications(Arc<dyn NotificationFlow>),
     /// What is due, by a schedule.
-    Rounds(Arc<dyn Rounds>),
+    Scheduled(Arc<dyn ScheduledJob>),
 }
 
 /// What an [`App`] is made of.
-pub struct Parts {
+pub struct AppParts {
     /// What it is there for.
-    pub task: Task,
+    pub handler: FunctionHandler,
     /// Where it lives.
     pub mode: Mode,
     /// The largest webhook body, in bytes.
     pub max_body_bytes: usize,
     /// The secrets.
-    pub keeper: SecretKeeper,
+    pub secret_cache: SecretCache,
     /// Makes what depends on them.
-    pub wiring: Box<dyn Wiring>,
+    pub factory: Box<dyn DependencyFactory>,
     /// The queue between the doors; of the function that goes round, the quarantine.
     pub queue: Arc<dyn Queue>,
     /// Where events are kept whose signature does not fit yet.
@@ -71,18 +71,18 @@ pub struct Parts {
 
 /// A function at work.
 pub struct App {
-    pub(super) parts: Standing,
-    pub(super) live: Live<Wired>,
+    pub(super) state: AppState,
+    pub(super) reloadable: Reloadable<Dependencies>,
 }
 
 /// What of an [`App`] no change of secrets touches.
-pub(super) struct Standing {
-    pub(super) task: Task,
+pub(super) struct AppState {
+    pub(super) handler: FunctionHandler,
     pub(super) mode: Mode,
     pub(super) max_body_bytes: usize,
     pub(super) queue: Arc<dyn Queue>,
     pub(super) quarantine: Arc<dyn Queue>,
-    pub(super) meter: Meter,
+    pub(super) rate_limiter: RateLimiter,
     pub(super) clock: Arc<dyn Clock>,
     pub(super) metrics: Metrics,
 }
@@ -117,16 +117,19 @@ impl App {
     ///
     /// # Errors
     /// Every mistake in them.
-    pub fn new(parts: Parts) -> Result<Self, Problems> {
-        let Parts { task, mode, max_body_bytes, keeper, wiring, queue, quarantine, clock, metrics } = parts;
-        let live = Live::new(keeper, Box::new(move |secrets| wiring.wire(secrets)))?;
-        Ok(Self { parts: Standing { task, mode, max_body_bytes, queue, quarantine, meter: Meter::default(), clock, metrics }, live })
+    pub fn new(parts: AppParts) -> Result<Self, Problems> {
+        let AppParts { handler, mode, max_body_bytes, secret_cache, factory, queue, quarantine, clock, metrics } = parts;
+        let reloadable = Reloadable::new(secret_cache, Box::new(move |secrets| factory.build(secrets)))?;
+        Ok(Self {
+            state: AppState { handler, mode, max_body_bytes, queue, quarantine, rate_limiter: RateLimiter::default(), clock, metrics },
+            reloadable,
+        })
     }
 
     /// What depends on the secrets, as it is now.
     #[must_use]
-    pub fn wired(&self) -> Arc<Wired> {
-        self.live.wired()
+    pub fn dependencies(&self) -> Arc<Dependencies> {
+        self.reloadable.current()
     }
 
     /// Deals with one event.
@@ -138,86 +141,86 @@ impl App {
             warn!(request_id = invocation.request_id, "event is not for this function");
             Err(HandlerError::Event(error))
         };
-        match (event::read(raw), &self.parts.task) {
-            (Ok(Event::Http(request)), Task::Webhooks(flow)) => {
-                Ok(http_door::answer(self, flow.as_ref(), &request, invocation).await.to_event())
+        match (event::read(raw), &self.state.handler) {
+            (Ok(Event::Http(request)), FunctionHandler::Webhooks(flow)) => {
+                Ok(webhook_handler::handle_request(self, flow.as_ref(), &request, invocation).await.to_event())
             }
-            (Ok(Event::Http(request)), Task::Notifications(flow)) => {
-                Ok(notification_door::answer(self, flow.as_ref(), &request, invocation).await.to_event())
+            (Ok(Event::Http(request)), FunctionHandler::Notifications(flow)) => {
+                Ok(notification_handler::handle_request(self, flow.as_ref(), &request, invocation).await.to_event())
             }
-            (Ok(Event::Sqs(batch)), Task::Webhooks(_) | Task::Notifications(_)) => {
-                Ok(queue_door::settle_all(self, batch, invocation).await)
+            (Ok(Event::Sqs(batch)), FunctionHandler::Webhooks(_) | FunctionHandler::Notifications(_)) => {
+                Ok(queue_consumer::consume_batch(self, batch, invocation).await)
             }
-            (Ok(Event::Sqs(batch)), Task::Rounds(_)) => Ok(quarantine::look_again(self, batch, invocation).await),
-            (Ok(Event::Schedule), Task::Rounds(rounds)) => Ok(self.go_round(rounds.as_ref(), invocation).await),
+            (Ok(Event::Sqs(batch)), FunctionHandler::Scheduled(_)) => Ok(quarantine::recheck(self, batch, invocation).await),
+            (Ok(Event::Schedule), FunctionHandler::Scheduled(rounds)) => Ok(self.run_once(rounds.as_ref(), invocation).await),
             (Ok(_), _) => refused(EventError::Schedule),
             (Err(error), _) => refused(error),
         }
     }
 
-    async fn go_round(&self, rounds: &dyn Rounds, invocation: &Invocation) -> Value {
-        let now = self.parts.clock.now();
-        let deadline = queue_door::deadline(self.parts.clock.as_ref(), invocation, queue_door::DEPLOYED_TIME);
+    async fn run_once(&self, rounds: &dyn ScheduledJob, invocation: &Invocation) -> Value {
+        let now = self.state.clock.now();
+        let deadline = queue_consumer::deadline(self.state.clock.as_ref(), invocation, queue_consumer::FUNCTION_TIMEOUT);
         let delivery = Delivery { id: invocation.request_id.clone(), deadline, received_at: now, count: 1 };
-        let tally = rounds.go(&self.wired().world, &delivery).await;
+        let report = rounds.run(&self.dependencies().flow_context, &delivery).await;
         info!(
-            due = tally.due,
-            brought_back = tally.brought_back,
-            watched = tally.watched,
-            made_up = tally.made_up,
-            released = tally.released,
-            found = tally.found,
-            ended = tally.ended,
-            put_off = tally.put_off,
-            failed = tally.failed,
-            "went round"
+            due = report.due,
+            requeued = report.requeued,
+            checked = report.checked,
+            recovered = report.recovered,
+            released = report.released,
+            discovered = report.discovered,
+            finished = report.finished,
+            deferred = report.deferred,
+            failed = report.failed,
+            "reconciliation run finished"
         );
-        if tally.failed > 0 {
+        if report.failed > 0 {
             // It may be for credentials that were rotated: the next round finds the new ones.
-            self.refresh("rounds_failed").await;
+            self.refresh("scheduled_run_failed").await;
         }
         json!({
-            "due": tally.due, "broughtBack": tally.brought_back, "ended": tally.ended, "watched": tally.watched,
-            "madeUp": tally.made_up, "released": tally.released, "found": tally.found, "putOff": tally.put_off, "failed": tally.failed,
+            "due": report.due, "requeued": report.requeued, "finished": report.finished, "checked": report.checked,
+            "recovered": report.recovered, "released": report.released, "discovered": report.discovered, "deferred": report.deferred, "failed": report.failed,
         })
     }
 
-    /// See [`Live::refresh`].
+    /// See [`Reloadable::refresh`].
     pub(super) async fn refresh(&self, why: &'static str) -> bool {
-        self.live.refresh(why).await
+        self.reloadable.refresh(why).await
     }
 }
 
 /// Makes something from secrets.
-type Make<W> = Box<dyn Fn(&Secrets) -> Result<W, Problems> + Send + Sync>;
+type Build<W> = Box<dyn Fn(&Secrets) -> Result<W, Problems> + Send + Sync>;
 
 /// What is made from the secrets in force, and made again when they change.
-pub(super) struct Live<W> {
-    keeper: SecretKeeper,
-    make: Make<W>,
-    wired: Mutex<Arc<W>>,
+pub(super) struct Reloadable<W> {
+    secret_cache: SecretCache,
+    build: Build<W>,
+    current: Mutex<Arc<W>>,
 }
 
-impl<W> Live<W> {
+impl<W> Reloadable<W> {
     /// Makes it for the first time.
-    pub(super) fn new(keeper: SecretKeeper, make: Make<W>) -> Result<Self, Problems> {
-        let wired = make(&keeper.current())?;
-        Ok(Self { keeper, make, wired: Mutex::new(Arc::new(wired)) })
+    pub(super) fn new(secret_cache: SecretCache, build: Build<W>) -> Result<Self, Problems> {
+        let dependencies = build(&secret_cache.current())?;
+        Ok(Self { secret_cache, build, current: Mutex::new(Arc::new(dependencies)) })
     }
 
     /// The secrets in force.
     pub(super) fn secrets(&self) -> Arc<Secrets> {
-        self.keeper.current()
+        self.secret_cache.current()
     }
 
     /// What was made from them.
-    pub(super) fn wired(&self) -> Arc<W> {
-        Arc::clone(&self.wired.lock().unwrap_or_else(PoisonError::into_inner))
+    pub(super) fn current(&self) -> Arc<W> {
+        Arc::clone(&self.current.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Reads the secrets again, because a peer does not take them any more, and tells whether something changed.
     pub(super) async fn refresh(&self, why: &'static str) -> bool {
-        match self.keeper.reload().await {
+        match self.secret_cache.reload().await {
             Ok(true) => {}
             Ok(false) => return false,
             Err(_) => {
@@ -225,9 +228,9 @@ impl<W> Live<W> {
                 return false;
             }
         }
-        match (self.make)(&self.keeper.current()) {
-            Ok(wired) => {
-                *self.wired.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(wired);
+        match (self.build)(&self.secret_cache.current()) {
+            Ok(dependencies) => {
+                *self.current.lock().unwrap_or_else(PoisonError::into_inner) = Arc::new(dependencies);
                 info!(why, "secrets changed and are in force");
                 true
             }

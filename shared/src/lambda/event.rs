@@ -53,7 +53,7 @@ pub struct HttpRequest {
 
 /// An answer to a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Answer {
+pub struct HttpResponse {
     /// The status.
     pub status: StatusCode,
     /// Headers beside the content type.
@@ -83,9 +83,9 @@ impl From<EventError> for Diagnostic {
 }
 
 #[derive(Deserialize)]
-struct Shape {
+struct EventShape {
     #[serde(rename = "Records")]
-    records: Option<Vec<Source>>,
+    records: Option<Vec<RecordSource>>,
     #[serde(rename = "requestContext")]
     context: Option<RequestContext>,
     #[serde(rename = "detail-type")]
@@ -93,7 +93,7 @@ struct Shape {
 }
 
 #[derive(Deserialize)]
-struct Source {
+struct RecordSource {
     #[serde(rename = "eventSource")]
     source: Option<String>,
 }
@@ -138,20 +138,20 @@ struct HttpLine {
 /// # Errors
 /// [`EventError`].
 pub fn read(raw: &str) -> Result<Event, EventError> {
-    let shape: Shape = serde_json::from_str(raw).map_err(|_| EventError::Shape)?;
+    let shape: EventShape = serde_json::from_str(raw).map_err(|_| EventError::Shape)?;
     match shape {
-        Shape { records: Some(records), .. } => {
+        EventShape { records: Some(records), .. } => {
             if records.iter().any(|record| record.source.as_deref() != Some(SQS)) {
                 return Err(EventError::Records);
             }
             serde_json::from_str(raw).map(Event::Sqs).map_err(|_| EventError::Shape)
         }
-        Shape { context: Some(RequestContext { http: Some(_) }), .. } => {
+        EventShape { context: Some(RequestContext { http: Some(_) }), .. } => {
             let event: HttpEvent = serde_json::from_str(raw).map_err(|_| EventError::Shape)?;
             Ok(Event::Http(Box::new(event.into())))
         }
-        Shape { detail_type: Some(kind), .. } if kind == SCHEDULED => Ok(Event::Schedule),
-        Shape { .. } => Err(EventError::Shape),
+        EventShape { detail_type: Some(kind), .. } if kind == SCHEDULED => Ok(Event::Schedule),
+        EventShape { .. } => Err(EventError::Shape),
     }
 }
 
@@ -180,7 +180,7 @@ impl From<HttpEvent> for HttpRequest {
     }
 }
 
-impl Answer {
+impl HttpResponse {
     /// An answer with this body.
     #[must_use]
     pub const fn new(status: StatusCode, body: Value) -> Self {
@@ -267,7 +267,7 @@ mod tests {
 
     #[test]
     fn an_answer_has_every_member_of_the_http_apis_format() {
-        let answer = Answer::error(StatusCode::METHOD_NOT_ALLOWED, "code", "a sentence").with(http::header::ALLOW, "POST");
+        let answer = HttpResponse::error(StatusCode::METHOD_NOT_ALLOWED, "code", "a sentence").with(http::header::ALLOW, "POST");
         let expected = json!({
             "statusCode": 405,
             "headers": { "content-type": "application/json", "cache-control": "no-store", "allow": "POST" },
@@ -280,7 +280,7 @@ mod tests {
 
     #[test]
     fn a_plain_text_goes_out_as_it_is() {
-        let event = Answer::text(StatusCode::OK, "[accepted]").to_event();
+        let event = HttpResponse::text(StatusCode::OK, "[accepted]").to_event();
         assert_eq!((&event["body"], &event["headers"]["content-type"]), (&json!("[accepted]"), &json!("text/plain")));
     }
 

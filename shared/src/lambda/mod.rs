@@ -5,7 +5,7 @@
 //! queue    --> queue_door: envelope, flow, verdict --> leaves the queue, or comes back later
 //! ```
 //!
-//! | room | duty |
+//! | module | purpose |
 //! |---|---|
 //! | [`settings`], [`secrets`] | what the environment says, and what is kept secret |
 //! | [`event`] | the runtime's JSON, told apart by its shape |
@@ -15,7 +15,7 @@
 //! | [`front_door`] | the door of functions that customers' browsers call |
 //! | [`queue`] | the queue between them, and the envelope on it |
 //! | [`app`] | what both doors share |
-//! | [`wiring`] | which clients a deployed function has |
+//! | [`factory`] | which clients a deployed function has |
 //! | [`telemetry`] | log lines and metrics, cleaned of secrets |
 //! | [`aws`] | the clients of AWS services |
 //! | [`operator`] | a whole deployment, as an operator's tool sees it |
@@ -25,21 +25,21 @@
 
 pub mod app;
 pub mod aws;
+pub mod dependencies;
 pub mod event;
-pub mod front_door;
-pub mod http_door;
-pub mod notification_door;
+pub mod frontend_handler;
+pub mod notification_handler;
 pub mod operator;
 pub mod quarantine;
 pub mod queue;
-pub mod queue_door;
+pub mod queue_consumer;
 pub mod requeue;
 pub mod secrets;
 pub mod settings;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
-pub mod wiring;
+pub mod webhook_handler;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -53,24 +53,24 @@ use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info};
 
-use self::app::{App, HandlerError, Invocation, Parts, Task};
-use self::front_door::{FrontDoor, FrontSettings};
+use self::app::{App, AppParts, FunctionHandler, HandlerError, Invocation};
+use self::dependencies::{AcceptedTopics, DeployedFactory, SharedDeps, UpstreamSettings};
+use self::frontend_handler::{FrontendApp, FrontendSettings};
 use self::queue::{NoQueue, Queue, SqsQueue};
 use self::requeue::EventQueues;
-use self::secrets::{Environment, SecretError, SecretKeeper, SecretSource, SecretsManager};
-use self::settings::{Doors, Resources, Settings};
+use self::secrets::{EnvironmentSecret, SecretCache, SecretError, SecretSource, SecretsManager};
+use self::settings::{FunctionKind, Resources, Settings};
 use self::telemetry::{EmfSink, Output, Redactor};
-use self::wiring::{Base, PeerSettings, Standard, Webhooks};
 use crate::cleeng::webhook::Topic;
 use crate::clock::{Clock, SystemClock, Timestamp};
-use crate::flow::{Flow, NoRequeue, NotificationFlow, Requeue, Rounds};
-use crate::front::FrontEnd;
+use crate::flow::{Flow, NoRequeue, NotificationFlow, Requeue, ScheduledJob};
+use crate::frontend_api::FrontendFlow;
 use crate::http::ReqwestTransport;
 use crate::journal::dynamodb::DynamoStore;
 use crate::journal::memory::MemoryStore;
 use crate::journal::store::Store;
 use crate::metrics::Metrics;
-use crate::settings::{Problems, Reader};
+use crate::settings::{Problems, SettingsReader};
 
 /// Why a function does not start. Every cause was logged already.
 #[derive(Debug, Error)]
@@ -94,7 +94,7 @@ pub enum StartError {
 /// # Errors
 /// [`StartError`], before the first event is taken; every mistake is named in the log.
 pub async fn run(flow: impl Flow + 'static) -> Result<(), StartError> {
-    serve(start(Task::Webhooks(Arc::new(flow))).await).await
+    serve_events(build_app(FunctionHandler::Webhooks(Arc::new(flow))).await).await
 }
 
 /// As [`run`], for the function that takes the gateways' notifications.
@@ -102,75 +102,75 @@ pub async fn run(flow: impl Flow + 'static) -> Result<(), StartError> {
 /// # Errors
 /// As [`run`].
 pub async fn run_notifications(flow: impl NotificationFlow + 'static) -> Result<(), StartError> {
-    serve(start(Task::Notifications(Arc::new(flow))).await).await
+    serve_events(build_app(FunctionHandler::Notifications(Arc::new(flow))).await).await
 }
 
 /// As [`run`], for the function that a schedule starts.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_rounds(rounds: impl Rounds + 'static) -> Result<(), StartError> {
-    serve(start(Task::Rounds(Arc::new(rounds))).await).await
+pub async fn run_scheduled(rounds: impl ScheduledJob + 'static) -> Result<(), StartError> {
+    serve_events(build_app(FunctionHandler::Scheduled(Arc::new(rounds))).await).await
 }
 
 /// Runs a function for customers' browsers until the runtime ends it: the whole of a `main`.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_front_end(front_end: impl FrontEnd + 'static) -> Result<(), StartError> {
-    serve(start_front_end(Arc::new(front_end)).await).await
+pub async fn run_frontend(front_end: impl FrontendFlow + 'static) -> Result<(), StartError> {
+    serve_events(build_frontend(Arc::new(front_end)).await).await
 }
 
 /// What the runtime's events are given to.
 #[async_trait]
-trait Serve: Send + Sync + 'static {
-    async fn serve(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError>;
+trait EventHandler: Send + Sync + 'static {
+    async fn handle_event(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError>;
 }
 
 #[async_trait]
-impl Serve for App {
-    async fn serve(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError> {
+impl EventHandler for App {
+    async fn handle_event(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError> {
         self.handle(raw, invocation).await
     }
 }
 
 #[async_trait]
-impl Serve for FrontDoor {
-    async fn serve(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError> {
+impl EventHandler for FrontendApp {
+    async fn handle_event(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError> {
         self.handle(raw, invocation).await
     }
 }
 
-async fn serve(started: Result<Arc<dyn Serve>, StartError>) -> Result<(), StartError> {
-    let server = started.inspect_err(tell)?;
-    let served = Arc::new(AtomicBool::new(false));
-    let serving = Arc::clone(&served);
+async fn serve_events(started: Result<Arc<dyn EventHandler>, StartError>) -> Result<(), StartError> {
+    let server = started.inspect_err(log_start_error)?;
+    let handled_any = Arc::new(AtomicBool::new(false));
+    let serving = Arc::clone(&handled_any);
     let handler = service_fn(move |event: LambdaEvent<Box<RawValue>>| {
         let server = Arc::clone(&server);
         serving.store(true, Ordering::Relaxed);
         async move {
             let deadline = Timestamp::from_millis(i64::try_from(event.context.deadline).unwrap_or(i64::MAX));
             let invocation = Invocation { request_id: event.context.request_id, deadline };
-            server.serve(event.payload.get(), &invocation).await
+            server.handle_event(event.payload.get(), &invocation).await
         }
     });
     match lambda_runtime::run(handler).await {
         Ok(()) => Ok(()),
-        Err(_) => gone(served.load(Ordering::Relaxed)).inspect_err(tell),
+        Err(_) => runtime_ended(handled_any.load(Ordering::Relaxed)).inspect_err(log_start_error),
     }
 }
 
 /// The runtime's interface does not answer. One that gave events before has ended, as `sam local` does when it has its answer, and is no
 /// mistake of the start.
-fn gone(served: bool) -> Result<(), StartError> {
-    if !served {
+fn runtime_ended(handled_any: bool) -> Result<(), StartError> {
+    if !handled_any {
         return Err(StartError::Runtime);
     }
     info!("the Lambda runtime has ended, and the function with it");
     Ok(())
 }
 
-fn tell(failure: &StartError) {
+fn log_start_error(failure: &StartError) {
     let problems = match failure {
         StartError::Settings(problems) | StartError::Secrets(SecretError::Invalid(problems)) => problems.0.as_slice(),
         _ => &[],
@@ -183,66 +183,66 @@ fn tell(failure: &StartError) {
     error!(cause = cause.lines().next().unwrap_or_default(), "function cannot start");
 }
 
-async fn start(task: Task) -> Result<Arc<dyn Serve>, StartError> {
-    let doors = match &task {
-        Task::Webhooks(_) => Doors::Both,
-        Task::Notifications(_) => Doors::Notifications,
-        Task::Rounds(_) => Doors::Schedule,
+async fn build_app(handler: FunctionHandler) -> Result<Arc<dyn EventHandler>, StartError> {
+    let kind = match &handler {
+        FunctionHandler::Webhooks(_) => FunctionKind::Webhooks,
+        FunctionHandler::Notifications(_) => FunctionKind::Notifications,
+        FunctionHandler::Scheduled(_) => FunctionKind::Scheduled,
     };
-    let Started { base, keeper, queue, quarantine, .. } = prepare(doors).await?;
-    let (mode, max_body_bytes) = (base.settings.mode, base.settings.max_body_bytes);
-    let (clock, metrics) = (Arc::clone(&base.clock), base.metrics.clone());
-    let webhooks = match &task {
-        Task::Webhooks(flow) => Webhooks::Of(flow.topic()),
-        Task::Notifications(_) => Webhooks::None,
-        Task::Rounds(_) => Webhooks::Any,
+    let StartupState { deps, secret_cache, queue, quarantine, .. } = prepare(kind).await?;
+    let (mode, max_body_bytes) = (deps.settings.mode, deps.settings.max_body_bytes);
+    let (clock, metrics) = (Arc::clone(&deps.clock), deps.metrics.clone());
+    let webhooks = match &handler {
+        FunctionHandler::Webhooks(flow) => AcceptedTopics::One(flow.topic()),
+        FunctionHandler::Notifications(_) => AcceptedTopics::None,
+        FunctionHandler::Scheduled(_) => AcceptedTopics::All,
     };
-    let wiring = Box::new(Standard { webhooks, base });
-    Ok(Arc::new(App::new(Parts { task, mode, max_body_bytes, keeper, wiring, queue, quarantine, clock, metrics })?))
+    let factory = Box::new(DeployedFactory { accepted_topics: webhooks, deps });
+    Ok(Arc::new(App::new(AppParts { handler, mode, max_body_bytes, secret_cache, factory: factory, queue, quarantine, clock, metrics })?))
 }
 
-async fn start_front_end(front_end: Arc<dyn FrontEnd>) -> Result<Arc<dyn Serve>, StartError> {
-    let Started { base, keeper, front, .. } = prepare(Doors::FrontOnly).await?;
-    let front = front.ok_or_else(|| Problems(Vec::new()))?;
-    Ok(Arc::new(FrontDoor::new(front_end, front, base, keeper)?))
+async fn build_frontend(front_end: Arc<dyn FrontendFlow>) -> Result<Arc<dyn EventHandler>, StartError> {
+    let StartupState { deps, secret_cache, frontend, .. } = prepare(FunctionKind::Frontend).await?;
+    let frontend = frontend.ok_or_else(|| Problems(Vec::new()))?;
+    Ok(Arc::new(FrontendApp::new(front_end, frontend, deps, secret_cache)?))
 }
 
 /// What every function starts with.
-struct Started {
-    base: Base,
-    keeper: SecretKeeper,
+struct StartupState {
+    deps: SharedDeps,
+    secret_cache: SecretCache,
     queue: Arc<dyn Queue>,
     quarantine: Arc<dyn Queue>,
-    front: Option<FrontSettings>,
+    frontend: Option<FrontendSettings>,
 }
 
-async fn prepare(doors: Doors) -> Result<Started, StartError> {
+async fn prepare(kind: FunctionKind) -> Result<StartupState, StartError> {
     let redactor = Arc::new(Redactor::default());
     let output = Output::new(Box::new(std::io::stdout()), Arc::clone(&redactor));
     let get = |name: &str| std::env::var(name).ok();
-    let read = read_all(&get, doors);
+    let read = read_all_settings(&get, kind);
     let level = read.as_ref().map_or(LevelFilter::INFO, |start| start.settings.log_level);
     // A second subscriber in one process is a test's business; the first one stays.
     let _ = tracing::subscriber::set_global_default(telemetry::subscriber(output.clone(), level));
-    let StartSettings { settings, peers, function, deployment, release, event_queues, front } = read?;
+    let StartSettings { settings, upstreams, function, deployment, release, event_queues, frontend } = read?;
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), release, "started");
     let metrics = Metrics::new(Arc::new(EmfSink::new(output, deployment, function, Arc::clone(&clock))));
-    let Backing { source, store, queue, quarantine, requeue } = match &settings.resources {
-        Some(resources) => in_aws(resources, event_queues, &clock).await,
-        None => embedded(&get, &clock),
+    let Backends { source, store, queue, quarantine, requeue } = match &settings.resources {
+        Some(resources) => aws_backends(resources, event_queues, &clock).await,
+        None => embedded_backends(&get, &clock),
     };
     let gateways: BTreeSet<_> = settings.methods.values().map(|method| method.gateway).collect();
-    let keeper = SecretKeeper::open(source, gateways, redactor, Arc::clone(&clock)).await?;
+    let secret_cache = SecretCache::open(source, gateways, redactor, Arc::clone(&clock)).await?;
     let transport = Arc::new(ReqwestTransport::new().map_err(|_| StartError::HttpClient)?);
-    let base = Base { settings, peers, transport, store, clock, metrics, requeue };
-    Ok(Started { base, keeper, queue, quarantine, front })
+    let deps = SharedDeps { settings, upstreams, transport, store, clock, metrics, requeue };
+    Ok(StartupState { deps, secret_cache, queue, quarantine, frontend })
 }
 
 struct StartSettings {
     settings: Settings,
-    peers: PeerSettings,
+    upstreams: UpstreamSettings,
     function: String,
     /// The stack, for the metrics.
     deployment: String,
@@ -251,29 +251,36 @@ struct StartSettings {
     /// Only for the function that brings waiting events back.
     event_queues: BTreeMap<Topic, String>,
     /// Only for a function with a front door.
-    front: Option<FrontSettings>,
+    frontend: Option<FrontendSettings>,
 }
 
 /// All settings with one reader, so that one start shows every mistake.
-fn read_all(get: &dyn Fn(&str) -> Option<String>, doors: Doors) -> Result<StartSettings, Problems> {
-    let mut reader = Reader::new(get);
+fn read_all_settings(get: &dyn Fn(&str) -> Option<String>, kind: FunctionKind) -> Result<StartSettings, Problems> {
+    let mut reader = SettingsReader::new(get);
     let function = read_runtime(&mut reader);
-    let settings = Settings::read_for(&mut reader, doors);
-    let peers = settings.as_ref().and_then(|settings| wiring::read_peer_settings(&mut reader, settings));
+    let settings = Settings::read_for(&mut reader, kind);
+    let upstreams = settings.as_ref().and_then(|settings| dependencies::read_upstream_settings(&mut reader, settings));
     let deployed = settings.as_ref().is_none_or(|settings| settings.resources.is_some());
-    let brings_back = matches!(doors, Doors::Notifications | Doors::Schedule);
-    let event_queues = if deployed && brings_back { requeue::read_queues(&mut reader) } else { BTreeMap::new() };
-    let front = (doors == Doors::FrontOnly).then(|| FrontSettings::read(&mut reader)).flatten();
+    let requeues_events = matches!(kind, FunctionKind::Notifications | FunctionKind::Scheduled);
+    let event_queues = if deployed && requeues_events { requeue::read_queues(&mut reader) } else { BTreeMap::new() };
+    let frontend = (kind == FunctionKind::Frontend).then(|| FrontendSettings::read(&mut reader)).flatten();
     let deployment = reader.text("CONNECTOR_DEPLOYMENT").unwrap_or_else(|| "local".to_owned());
     let release = reader.text("CONNECTOR_RELEASE").unwrap_or_default();
-    let all = function.zip(settings).zip(peers);
-    let all =
-        all.map(|((function, settings), peers)| StartSettings { settings, peers, function, deployment, release, event_queues, front });
+    let all = function.zip(settings).zip(upstreams);
+    let all = all.map(|((function, settings), upstreams)| StartSettings {
+        settings,
+        upstreams,
+        function,
+        deployment,
+        release,
+        event_queues,
+        frontend,
+    });
     reader.finish(all)
 }
 
 /// What the runtime's own library panics without.
-fn read_runtime(reader: &mut Reader<'_>) -> Option<String> {
+fn read_runtime(reader: &mut SettingsReader<'_>) -> Option<String> {
     let fix = "this binary is started by the Lambda runtime: use `sam local invoke`, or `cargo run` for the sandbox";
     reader.required("AWS_LAMBDA_RUNTIME_API", fix);
     reader.required("AWS_LAMBDA_FUNCTION_VERSION", fix);
@@ -283,7 +290,7 @@ fn read_runtime(reader: &mut Reader<'_>) -> Option<String> {
     reader.required("AWS_LAMBDA_FUNCTION_NAME", fix)
 }
 
-struct Backing {
+struct Backends {
     source: Box<dyn SecretSource>,
     store: Arc<dyn Store>,
     queue: Arc<dyn Queue>,
@@ -291,13 +298,13 @@ struct Backing {
     requeue: Arc<dyn Requeue>,
 }
 
-async fn in_aws(resources: &Resources, event_queues: BTreeMap<Topic, String>, clock: &Arc<dyn Clock>) -> Backing {
+async fn aws_backends(resources: &Resources, event_queues: BTreeMap<Topic, String>, clock: &Arc<dyn Clock>) -> Backends {
     let config = aws::load().await;
     let sqs = aws_sdk_sqs::Client::new(&config);
     let queue_of = |url: String| -> Arc<dyn Queue> { Arc::new(SqsQueue::new(sqs.clone(), url)) };
     let event_queues = event_queues.into_iter().map(|(topic, url)| (topic, queue_of(url))).collect();
     let Resources { table, queue_url, quarantine_url, secret_id } = resources.clone();
-    Backing {
+    Backends {
         source: Box::new(SecretsManager::new(aws_sdk_secretsmanager::Client::new(&config), secret_id)),
         store: Arc::new(DynamoStore::new(aws_sdk_dynamodb::Client::new(&config), table, Arc::clone(clock))),
         queue: queue_of(queue_url),
@@ -306,9 +313,9 @@ async fn in_aws(resources: &Resources, event_queues: BTreeMap<Topic, String>, cl
     }
 }
 
-fn embedded(get: &dyn Fn(&str) -> Option<String>, clock: &Arc<dyn Clock>) -> Backing {
-    Backing {
-        source: Box::new(Environment::new(get("CONNECTOR_SECRETS"))),
+fn embedded_backends(get: &dyn Fn(&str) -> Option<String>, clock: &Arc<dyn Clock>) -> Backends {
+    Backends {
+        source: Box::new(EnvironmentSecret::new(get("CONNECTOR_SECRETS"))),
         store: Arc::new(MemoryStore::new(Arc::clone(clock))),
         queue: Arc::new(NoQueue),
         quarantine: Arc::new(NoQueue),
@@ -322,14 +329,14 @@ mod tests {
 
     #[test]
     fn only_the_function_that_brings_events_back_needs_their_queues() {
-        let problems = |doors| read_all(&|_| None, doors).err().unwrap().to_string();
-        assert!(problems(Doors::Notifications).contains("EVENT_QUEUE_URLS"));
-        assert!(!problems(Doors::Both).contains("EVENT_QUEUE_URLS"));
+        let problems = |kind| read_all_settings(&|_| None, kind).err().unwrap().to_string();
+        assert!(problems(FunctionKind::Notifications).contains("EVENT_QUEUE_URLS"));
+        assert!(!problems(FunctionKind::Webhooks).contains("EVENT_QUEUE_URLS"));
     }
 
     #[test]
     fn a_start_without_any_setting_names_them_all() {
-        let problems = read_all(&|_| None, Doors::Both).err().unwrap().to_string();
+        let problems = read_all_settings(&|_| None, FunctionKind::Webhooks).err().unwrap().to_string();
         for name in [
             "AWS_LAMBDA_RUNTIME_API",
             "JOURNAL_TABLE",
@@ -345,14 +352,14 @@ mod tests {
 
     #[test]
     fn a_runtime_that_ends_after_it_gave_events_is_no_failed_start() {
-        assert!(gone(true).is_ok());
-        assert!(matches!(gone(false), Err(StartError::Runtime)));
+        assert!(runtime_ended(true).is_ok());
+        assert!(matches!(runtime_ended(false), Err(StartError::Runtime)));
     }
 
     #[test]
     fn a_memory_size_that_the_runtime_cannot_read_is_a_mistake_and_no_panic() {
         let get = |name: &str| name.starts_with("AWS_LAMBDA").then(|| "many".to_owned());
-        let problems = read_all(&get, Doors::Both).err().unwrap().to_string();
+        let problems = read_all_settings(&get, FunctionKind::Webhooks).err().unwrap().to_string();
         assert!(problems.contains("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"));
         assert!(!problems.contains("many"));
     }

@@ -7,22 +7,22 @@ use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::front_door::FrontSettings;
+use super::dependencies::{self, UpstreamSettings};
+use super::frontend_handler::FrontendSettings;
 use super::queue::SqsQueue;
-use super::secrets::{Environment as Variable, SecretError, SecretSource, Secrets, SecretsManager};
-use super::settings::{Doors, Settings};
-use super::wiring::{self, PeerSettings};
-use super::{aws, read_all, requeue};
-use crate::cleeng::client::{CleengSettings, CoreApi, Environment};
-use crate::cleeng::signature::{SignatureSettings, Verifier};
+use super::secrets::{EnvironmentSecret, SecretError, SecretSource, Secrets, SecretsManager};
+use super::settings::{FunctionKind, Settings};
+use super::{aws, read_all_settings, requeue};
+use crate::cleeng::client::{CleengEnvironment, CleengSettings, CoreApi};
+use crate::cleeng::signature::{SignatureSettings, WebhookVerifier};
 use crate::cleeng::webhook::Topic;
 use crate::clock::Clock;
 use crate::gateway::{Gateway, GatewayName, Gateways};
 use crate::http::Transport;
 use crate::journal::dynamodb::DynamoStore;
 use crate::journal::store::Store;
-use crate::secret::{SecretString, SecretTexts};
-use crate::settings::{Problem, Problems, Reader};
+use crate::secret::{NamedSecrets, SecretString};
+use crate::settings::{Problem, Problems, SettingsReader};
 
 /// The settings of a deployment.
 pub struct Deployment {
@@ -31,55 +31,60 @@ pub struct Deployment {
     /// The queues of events by topic (`EVENT_QUEUE_URLS`); empty where the setting is not there.
     pub queues: BTreeMap<Topic, String>,
     /// The settings of the functions that pages call; nothing where `ALLOWED_ORIGINS` is not there.
-    pub front: Option<FrontSettings>,
-    peers: PeerSettings,
+    pub frontend: Option<FrontendSettings>,
+    upstreams: UpstreamSettings,
 }
 
 impl Deployment {
     /// Reads the settings of all functions at once; mistakes are noted in the reader. What only some functions have (`EVENT_QUEUE_URLS`,
     /// `QUEUE_URL`, `QUARANTINE_QUEUE_URL`, `ALLOWED_ORIGINS`) may be absent, and must be right where it is there.
-    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let doors = match (reader.text("QUARANTINE_QUEUE_URL"), reader.text("QUEUE_URL")) {
-            (Some(_), _) => Doors::Both,
-            (None, Some(_)) => Doors::Notifications,
-            (None, None) => Doors::FrontOnly,
+    pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
+        let kind = match (reader.text("QUARANTINE_QUEUE_URL"), reader.text("QUEUE_URL")) {
+            (Some(_), _) => FunctionKind::Webhooks,
+            (None, Some(_)) => FunctionKind::Notifications,
+            (None, None) => FunctionKind::Frontend,
         };
-        let settings = Settings::read_for(reader, doors);
-        let peers = settings.as_ref().and_then(|settings| wiring::read_peer_settings(reader, settings));
+        let settings = Settings::read_for(reader, kind);
+        let upstreams = settings.as_ref().and_then(|settings| dependencies::read_upstream_settings(reader, settings));
         let queues = if reader.text("EVENT_QUEUE_URLS").is_some() { requeue::read_queues(reader) } else { BTreeMap::new() };
-        let paged = reader.text("ALLOWED_ORIGINS").is_some();
-        let front = paged.then(|| FrontSettings::read(reader)).flatten();
-        Some(Self { settings: settings?, queues, front, peers: peers? })
+        let has_frontend = reader.text("ALLOWED_ORIGINS").is_some();
+        let frontend = has_frontend.then(|| FrontendSettings::read(reader)).flatten();
+        Some(Self { settings: settings?, queues, frontend, upstreams: upstreams? })
     }
 
     /// Which world of Cleeng.
     #[must_use]
     pub const fn cleeng(&self) -> &CleengSettings {
-        &self.peers.cleeng
+        &self.upstreams.cleeng
     }
 
     /// Where the signature of webhooks is.
     #[must_use]
     pub const fn signature(&self) -> &SignatureSettings {
-        &self.peers.signature
+        &self.upstreams.signature
     }
 
     /// The gateways in use.
     #[must_use]
     pub fn gateways_in_use(&self) -> BTreeSet<GatewayName> {
-        self.peers.gateways.iter().map(|blueprint| blueprint.name()).collect()
+        self.upstreams.gateways.iter().map(|gateway_config| gateway_config.name()).collect()
     }
 
     /// The gateways in use where real money moves.
     #[must_use]
     pub fn live_gateways(&self) -> BTreeSet<GatewayName> {
-        self.peers.gateways.iter().filter(|blueprint| blueprint.is_live()).map(|blueprint| blueprint.name()).collect()
+        self.upstreams
+            .gateways
+            .iter()
+            .filter(|gateway_config| gateway_config.is_live())
+            .map(|gateway_config| gateway_config.name())
+            .collect()
     }
 
     /// Whether Cleeng's money is real.
     #[must_use]
     pub fn is_production(&self) -> bool {
-        self.peers.cleeng.environment == Environment::Production
+        self.upstreams.cleeng.environment == CleengEnvironment::Production
     }
 
     /// The text of the secret: from AWS Secrets Manager, or from `CONNECTOR_SECRETS` in embedded mode.
@@ -92,7 +97,7 @@ impl Deployment {
                 let config = aws::load_with(get).await;
                 SecretsManager::new(aws_sdk_secretsmanager::Client::new(&config), resources.secret_id.clone()).fetch().await
             }
-            None => Variable::new(get("CONNECTOR_SECRETS")).fetch().await,
+            None => EnvironmentSecret::new(get("CONNECTOR_SECRETS")).fetch().await,
         }
     }
 
@@ -102,7 +107,7 @@ impl Deployment {
     pub fn check_secret(&self, text: &str, transport: &Arc<dyn Transport>, clock: &Arc<dyn Clock>) -> (Option<Secrets>, Vec<Problem>) {
         let (secrets, mut problems) = Secrets::read(text, &self.gateways_in_use());
         let Some(secrets) = secrets else { return (None, problems) };
-        let mut also = |found: Result<(), Problems>| {
+        let mut add_new = |found: Result<(), Problems>| {
             for problem in found.err().into_iter().flat_map(|problems| problems.0) {
                 // What the form of the secret tells is not told again by whoever misses it, nor what is inside something that is missing.
                 let inside =
@@ -112,10 +117,10 @@ impl Deployment {
                 }
             }
         };
-        also(self.core_api(&secrets, transport).map(drop));
-        also(Verifier::new(self.peers.signature.clone(), &secrets.cleeng.webhook_secrets).map(drop));
+        add_new(self.core_api(&secrets, transport).map(drop));
+        add_new(WebhookVerifier::new(self.upstreams.signature.clone(), &secrets.cleeng.webhook_secrets).map(drop));
         for gateway in self.gateways_in_use() {
-            also(self.gateway(gateway, &secrets, transport, clock).map(drop));
+            add_new(self.gateway(gateway, &secrets, transport, clock).map(drop));
         }
         (Some(secrets), problems)
     }
@@ -125,7 +130,7 @@ impl Deployment {
     /// # Errors
     /// Every mistake in the tokens.
     pub fn core_api(&self, secrets: &Secrets, transport: &Arc<dyn Transport>) -> Result<CoreApi, Problems> {
-        CoreApi::new(self.peers.cleeng.clone(), secrets.cleeng.publisher_tokens.clone(), Arc::clone(transport))
+        CoreApi::new(self.upstreams.cleeng.clone(), secrets.cleeng.publisher_tokens.clone(), Arc::clone(transport))
     }
 
     /// One adapter.
@@ -139,9 +144,11 @@ impl Deployment {
         transport: &Arc<dyn Transport>,
         clock: &Arc<dyn Clock>,
     ) -> Result<Option<Arc<dyn Gateway>>, Problems> {
-        let Some(blueprint) = self.peers.gateways.iter().find(|blueprint| blueprint.name() == name) else { return Ok(None) };
-        let texts: SecretTexts = secrets.gateways.get(&name).cloned().unwrap_or_default();
-        blueprint.build(&texts, Arc::clone(transport), Arc::clone(clock)).map(Some)
+        let Some(gateway_config) = self.upstreams.gateways.iter().find(|gateway_config| gateway_config.name() == name) else {
+            return Ok(None);
+        };
+        let texts: NamedSecrets = secrets.gateways.get(&name).cloned().unwrap_or_default();
+        gateway_config.build(&texts, Arc::clone(transport), Arc::clone(clock)).map(Some)
     }
 
     /// All adapters in use.
@@ -178,12 +185,12 @@ pub async fn queue(get: &dyn Fn(&str) -> Option<String>, url: &str) -> SqsQueue 
 
 /// The names of all settings that any function reads.
 #[must_use]
-pub fn known_settings() -> BTreeSet<String> {
+pub fn known_setting_names() -> BTreeSet<String> {
     let names = RefCell::new(BTreeSet::new());
     let methods: Vec<String> = GatewayName::ALL.iter().zip(1_u32..).map(|(name, id)| format!("{id}={name}:capture_only")).collect();
     let methods = methods.join(",");
-    for doors in [Doors::Both, Doors::Notifications, Doors::FrontOnly, Doors::Schedule] {
-        for (embedded, world) in [("0", ""), ("1", "sandbox"), ("1", "test"), ("1", "live"), ("1", "production")] {
+    for kind in [FunctionKind::Webhooks, FunctionKind::Notifications, FunctionKind::Frontend, FunctionKind::Scheduled] {
+        for (embedded, flow_context) in [("0", ""), ("1", "sandbox"), ("1", "test"), ("1", "live"), ("1", "production")] {
             let get = |name: &str| {
                 names.borrow_mut().insert(name.to_owned());
                 match name {
@@ -192,11 +199,11 @@ pub fn known_settings() -> BTreeSet<String> {
                     // Without these the settings behind them are not asked for.
                     "CONNECTOR_PUBLISHER_ID" | "JOURNAL_TABLE" | "CONNECTOR_SECRET_ID" => Some("1".to_owned()),
                     "QUEUE_URL" | "QUARANTINE_QUEUE_URL" => Some("https://queue.invalid".to_owned()),
-                    _ => Some(world.to_owned()).filter(|_| name.ends_with("_ENVIRONMENT")),
+                    _ => Some(flow_context.to_owned()).filter(|_| name.ends_with("_ENVIRONMENT")),
                 }
             };
             // Only what it asks for matters here.
-            drop(read_all(&get, doors));
+            drop(read_all_settings(&get, kind));
         }
     }
     let mut names = names.into_inner();
@@ -210,7 +217,7 @@ mod tests {
 
     #[test]
     fn every_setting_of_every_gateway_is_known() {
-        let known = known_settings();
+        let known = known_setting_names();
         for name in [
             "ADYEN_LIVE_PREFIX",
             "ADYEN_BASE_URL",
@@ -239,12 +246,12 @@ mod tests {
         ];
         let read = |more: &[(&str, &str)]| {
             let get = |name: &str| more.iter().chain(&base).find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-            let mut reader = Reader::new(&get);
+            let mut reader = SettingsReader::new(&get);
             let deployment = Deployment::read(&mut reader);
             reader.finish(deployment).map_err(|problems| problems.to_string())
         };
         let bare = read(&[]).ok().unwrap();
-        assert!(bare.queues.is_empty() && bare.front.is_none());
+        assert!(bare.queues.is_empty() && bare.frontend.is_none());
         assert!(read(&[("EVENT_QUEUE_URLS", "nonsense")]).err().unwrap().contains("EVENT_QUEUE_URLS"));
         assert!(read(&[("QUEUE_URL", "queue")]).err().unwrap().contains("QUEUE_URL"));
         assert!(read(&[("ALLOWED_ORIGINS", "shop")]).err().unwrap().contains("ALLOWED_ORIGINS"));

@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 use thiserror::Error;
 
 pub use self::notification::NotificationEnvelope;
-pub use self::sqs::{QueueStanding, SqsQueue};
+pub use self::sqs::{QueueStatus, SqsQueue};
 use crate::cleeng::webhook::{Topic, Verified, Webhook, WebhookError};
 use crate::clock::Timestamp;
 
@@ -118,7 +118,7 @@ impl Envelope {
     /// # Errors
     /// [`EnvelopeError`].
     pub fn from_text(text: &str) -> Result<Self, EnvelopeError> {
-        let wire: Wire = serde_json::from_value(unwrap(text, SOURCE)?).map_err(|_| EnvelopeError::Garbled)?;
+        let wire: Wire = serde_json::from_value(read_members(text, SOURCE)?).map_err(|_| EnvelopeError::Garbled)?;
         let topic = Topic::parse(&wire.topic).ok_or(EnvelopeError::Topic)?;
         Ok(Self { topic, received_at: Timestamp::from_millis(wire.received_at), body: wire.body })
     }
@@ -127,7 +127,7 @@ impl Envelope {
     ///
     /// # Errors
     /// [`EnvelopeError`].
-    pub fn of_waiting(text: &str, now: Timestamp) -> Result<Self, EnvelopeError> {
+    pub fn from_waiting_event(text: &str, now: Timestamp) -> Result<Self, EnvelopeError> {
         Self::from_text(text).or_else(|_| {
             let webhook = Webhook::parse(text.as_bytes()).map_err(EnvelopeError::Event)?;
             Ok(Self::reseal(&Verified::attest(webhook), now))
@@ -160,7 +160,7 @@ impl Envelope {
 }
 
 /// Reads the members of an envelope of this source. The version first: a later release may have changed everything else.
-pub(super) fn unwrap(text: &str, source: &str) -> Result<Value, EnvelopeError> {
+pub(super) fn read_members(text: &str, source: &str) -> Result<Value, EnvelopeError> {
     let value: Value = serde_json::from_str(text).map_err(|_| EnvelopeError::Garbled)?;
     match value.get("v").and_then(Value::as_u64) {
         Some(VERSION) => {}

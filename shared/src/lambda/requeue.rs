@@ -10,14 +10,15 @@ use super::queue::{Envelope, Queue, QueueError};
 use crate::cleeng::webhook::Topic;
 use crate::clock::Clock;
 use crate::flow::{Requeue, RequeueError};
-use crate::settings::Reader;
+use crate::settings::SettingsReader;
 
-const FORM: &str = "topics with the URLs of their functions' queues, such as refundPayment=https://sqs...,capturePayment=https://sqs...";
+const FORMAT_HINT: &str =
+    "topics with the URLs of their functions' queues, such as refundPayment=https://sqs...,capturePayment=https://sqs...";
 
 /// Reads the queues' URLs by topic; mistakes are noted in the reader.
-pub(super) fn read_queues(reader: &mut Reader<'_>) -> BTreeMap<Topic, String> {
+pub(super) fn read_queues(reader: &mut SettingsReader<'_>) -> BTreeMap<Topic, String> {
     let mut queues = BTreeMap::new();
-    let Some(text) = reader.required("EVENT_QUEUE_URLS", &format!("set it to {FORM}")) else { return queues };
+    let Some(text) = reader.required("EVENT_QUEUE_URLS", &format!("set it to {FORMAT_HINT}")) else { return queues };
     for (entry, number) in text.split(',').zip(1_u32..) {
         let read = entry.trim().split_once('=').and_then(|(topic, url)| Some((Topic::parse(topic.trim())?, url.trim())));
         match read {
@@ -27,7 +28,7 @@ pub(super) fn read_queues(reader: &mut Reader<'_>) -> BTreeMap<Topic, String> {
             _ => reader.problem(
                 "EVENT_QUEUE_URLS",
                 format!("entry {number} is not a topic of Cleeng, '=' and a URL"),
-                format!("write {FORM}"),
+                format!("write {FORMAT_HINT}"),
             ),
         }
     }
@@ -51,7 +52,7 @@ impl EventQueues {
 #[async_trait]
 impl Requeue for EventQueues {
     async fn requeue(&self, event: &str) -> Result<(), RequeueError> {
-        let envelope = Envelope::of_waiting(event, self.clock.now()).map_err(|_| RequeueError::NoEvent)?;
+        let envelope = Envelope::from_waiting_event(event, self.clock.now()).map_err(|_| RequeueError::NoEvent)?;
         let queue = self.queues.get(&envelope.topic()).ok_or(RequeueError::Refused)?;
         queue.send(&envelope.to_text()).await.map_err(|error| match error {
             QueueError::Unavailable => RequeueError::Unavailable,
@@ -68,7 +69,7 @@ mod tests {
 
     fn read(text: &str) -> Result<BTreeMap<Topic, String>, String> {
         let get = |name: &str| (name == "EVENT_QUEUE_URLS").then(|| text.to_owned());
-        let mut reader = Reader::new(&get);
+        let mut reader = SettingsReader::new(&get);
         let queues = read_queues(&mut reader);
         reader.finish(Some(queues)).map_err(|problems| problems.to_string())
     }

@@ -14,18 +14,18 @@
 //! Where a peer may rotate, one or two values are accepted, the current one first; a single text may stand for a list of one. Placeholders
 //! are refused. Must never quote a value: a mistake is told by its path and its fix.
 
-mod keeper;
+mod cache;
 mod source;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-pub use keeper::{RELOAD_INTERVAL, SecretKeeper};
+pub use cache::{RELOAD_INTERVAL, SecretCache};
 use serde_json::Value;
-pub use source::{Environment, SecretSource, SecretsManager};
+pub use source::{EnvironmentSecret, SecretSource, SecretsManager};
 use thiserror::Error;
 
 use crate::gateway::GatewayName;
-use crate::secret::{SecretString, SecretTexts};
+use crate::secret::{NamedSecrets, SecretString};
 use crate::settings::{Problem, Problems};
 
 /// The shortest salt and path key, in characters.
@@ -41,15 +41,15 @@ pub struct Secrets {
     /// The unguessable segment of webhook routes, current and previous.
     pub webhook_path_keys: Vec<SecretString>,
     /// Cleeng's.
-    pub cleeng: CleengSecretTexts,
+    pub cleeng: CleengSecrets,
     /// Each gateway's, under its name; the adapter says what it needs.
-    pub gateways: BTreeMap<GatewayName, SecretTexts>,
+    pub gateways: BTreeMap<GatewayName, NamedSecrets>,
 }
 
 /// What Cleeng and we share.
 #[derive(Clone)]
-pub struct CleengSecretTexts {
-    /// `X-Publisher-Token`, current and previous.
+pub struct CleengSecrets {
+    /// `X-PublisherAccount-Token`, current and previous.
     pub publisher_tokens: Vec<SecretString>,
     /// The secrets of webhook signatures, current and previous. Empty if none is set, and then nothing can be verified.
     pub webhook_secrets: Vec<SecretString>,
@@ -91,16 +91,16 @@ impl Secrets {
                 return (None, vec![problem("secret", "is not a JSON object", "store the documented JSON as the secret's text")]);
             }
         };
-        let mut read = Reading { root: &root, problems: Vec::new() };
+        let mut read = SecretReader { root: &root, problems: Vec::new() };
         let salt = read.list("idempotency_salt", SHORTEST_KEY, true);
         let webhook_path_keys = read.list("webhook_path_keys", SHORTEST_KEY, true);
-        read.path_segments(&webhook_path_keys);
-        let cleeng = CleengSecretTexts {
+        read.check_path_segments(&webhook_path_keys);
+        let cleeng = CleengSecrets {
             publisher_tokens: read.list("cleeng.publisher_token", SHORTEST_TOKEN, true),
             webhook_secrets: read.list("cleeng.webhook_secrets", SHORTEST_TOKEN, false),
         };
         let gateways = gateways.iter().map(|gateway| (*gateway, read.gateway(&root, *gateway))).collect();
-        let idempotency_salt = read.only("idempotency_salt", salt).unwrap_or_else(|| SecretString::new(""));
+        let idempotency_salt = read.single("idempotency_salt", salt).unwrap_or_else(|| SecretString::new(""));
         (Some(Self { idempotency_salt, webhook_path_keys, cleeng, gateways }), read.problems)
     }
 
@@ -126,13 +126,13 @@ fn problem(path: &str, problem: &str, fix: &str) -> Problem {
     Problem { setting: path.to_owned(), problem: problem.to_owned(), fix: fix.to_owned() }
 }
 
-struct Reading<'a> {
+struct SecretReader<'a> {
     root: &'a Value,
     problems: Vec<Problem>,
 }
 
-impl Reading<'_> {
-    fn note(&mut self, path: &str, what: &str, fix: &str) {
+impl SecretReader<'_> {
+    fn add_problem(&mut self, path: &str, what: &str, fix: &str) {
         self.problems.push(problem(path, what, fix));
     }
 
@@ -141,7 +141,7 @@ impl Reading<'_> {
         let found = path.split('.').try_fold(self.root, |value, name| value.get(name)).filter(|value| !value.is_null());
         let values = match found {
             None if required => {
-                self.note(path, "is missing from the secret", "add it to the secret's JSON");
+                self.add_problem(path, "is missing from the secret", "add it to the secret's JSON");
                 return Vec::new();
             }
             None => return Vec::new(),
@@ -149,25 +149,25 @@ impl Reading<'_> {
             Some(value) => std::slice::from_ref(value),
         };
         if values.is_empty() && required {
-            self.note(path, "is an empty list", "put the current value into it");
+            self.add_problem(path, "is an empty list", "put the current value into it");
         }
         if values.len() > 2 {
-            self.note(path, "has more than two values", "keep the current one and the previous one");
+            self.add_problem(path, "has more than two values", "keep the current one and the previous one");
         }
-        values.iter().enumerate().filter_map(|(place, value)| self.one(path, place, value, shortest)).collect()
+        values.iter().enumerate().filter_map(|(place, value)| self.text_at(path, place, value, shortest)).collect()
     }
 
-    fn one(&mut self, path: &str, place: usize, value: &Value, shortest: usize) -> Option<SecretString> {
+    fn text_at(&mut self, path: &str, place: usize, value: &Value, shortest: usize) -> Option<SecretString> {
         let path = if place == 0 { path.to_owned() } else { format!("{path}[{place}]") };
         let Value::String(text) = value else {
-            self.note(&path, "is not a text", "write it as a JSON string");
+            self.add_problem(&path, "is not a text", "write it as a JSON string");
             return None;
         };
         let secret = SecretString::new(text.trim());
         if secret.is_placeholder() {
-            self.note(&path, "is empty or a placeholder", "put the real value there");
+            self.add_problem(&path, "is empty or a placeholder", "put the real value there");
         } else if secret.expose().chars().count() < shortest {
-            self.note(&path, "is too short", &format!("use at least {shortest} characters"));
+            self.add_problem(&path, "is too short", &format!("use at least {shortest} characters"));
         } else {
             return Some(secret);
         }
@@ -175,26 +175,26 @@ impl Reading<'_> {
     }
 
     /// Everything under a gateway's name. What it needs is its adapter's business; what is there must be usable.
-    fn gateway(&mut self, root: &Value, gateway: GatewayName) -> SecretTexts {
+    fn gateway(&mut self, root: &Value, gateway: GatewayName) -> NamedSecrets {
         let Some(Value::Object(members)) = root.get(gateway.as_str()) else {
-            self.note(gateway.as_str(), "is missing from the secret", "add the gateway's object to the secret's JSON");
-            return SecretTexts::default();
+            self.add_problem(gateway.as_str(), "is missing from the secret", "add the gateway's object to the secret's JSON");
+            return NamedSecrets::default();
         };
         let read = |name: &String| (name.clone(), self.list(&format!("{gateway}.{name}"), SHORTEST_TOKEN, false));
-        SecretTexts(members.keys().map(read).collect())
+        NamedSecrets(members.keys().map(read).collect())
     }
 
-    fn only(&mut self, path: &str, values: Vec<SecretString>) -> Option<SecretString> {
+    fn single(&mut self, path: &str, values: Vec<SecretString>) -> Option<SecretString> {
         if values.len() > 1 {
-            self.note(path, "has more than one value", "it is never rotated: keep the one that is in use");
+            self.add_problem(path, "has more than one value", "it is never rotated: keep the one that is in use");
         }
         values.into_iter().next()
     }
 
-    fn path_segments(&mut self, keys: &[SecretString]) {
+    fn check_path_segments(&mut self, keys: &[SecretString]) {
         let fits = |key: &SecretString| key.expose().bytes().all(|byte| byte.is_ascii_alphanumeric() || byte == b'-' || byte == b'_');
         if !keys.iter().all(fits) {
-            self.note("webhook_path_keys", "cannot stand in a URL path", "use letters, digits, '-' and '_' only");
+            self.add_problem("webhook_path_keys", "cannot stand in a URL path", "use letters, digits, '-' and '_' only");
         }
     }
 }

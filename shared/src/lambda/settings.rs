@@ -1,7 +1,7 @@
 //! The settings of a function that belong to no peer: whose events, which payment methods, the rules of billing, and where table, queue and
 //! secret are. Every mistake is collected; a value is never quoted, because it could be a secret in the wrong place.
 //!
-//! Settings of Cleeng and of each gateway live beside their clients and are read by the same [`Reader`], so that one start shows all
+//! Settings of Cleeng and of each gateway live beside their clients and are read by the same [`SettingsReader`], so that one start shows all
 //! mistakes.
 
 use std::collections::BTreeMap;
@@ -9,18 +9,18 @@ use std::time::Duration;
 
 use tracing::level_filters::LevelFilter;
 
-use crate::flow::{Billing, Method, PartialRefunds, Rules, SettleOn};
+use crate::flow::{BillingMode, BillingPolicy, PartialRefunds, PaymentMethodConfig, SettleOn};
 use crate::gateway::GatewayName;
 use crate::ids::{PaymentMethodId, PublisherId};
 use crate::secret::SecretString;
-use crate::settings::Reader;
+use crate::settings::SettingsReader;
 
 /// The largest webhook body that is taken by default, in bytes. Cleeng's events are below 2 KB.
 pub const DEFAULT_MAX_BODY_BYTES: usize = 32_768;
 /// The largest limit that can be set: the envelope of an event is kept in a journal document, which holds 100 KB.
 pub const LARGEST_MAX_BODY_BYTES: usize = 65_536;
 
-const METHODS_FORM: &str =
+const METHODS_FORMAT_HINT: &str =
     "payment method ids with gateway and billing, such as 123123123=adyen:authorise_then_capture,456456456=adyen:capture_only";
 
 /// Where a function lives.
@@ -35,7 +35,7 @@ pub enum Mode {
 impl Mode {
     /// `CONNECTOR_EMBEDDED` (1 or 0) decides; without it, embedded where SAM CLI runs the function (`AWS_SAM_LOCAL`; AWS SAM, "Invoke
     /// functions locally").
-    pub fn read(reader: &mut Reader<'_>) -> Self {
+    pub fn read(reader: &mut SettingsReader<'_>) -> Self {
         let default = if reader.text("AWS_SAM_LOCAL").is_some_and(|value| value.eq_ignore_ascii_case("true")) {
             Self::Embedded
         } else {
@@ -51,15 +51,15 @@ impl Mode {
 
 /// Which doors a function has.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Doors {
+pub enum FunctionKind {
     /// One for webhooks and one for its queue.
-    Both,
+    Webhooks,
     /// One for the gateways' notifications and one for its queue.
     Notifications,
     /// One for customers' browsers; it has no queue.
-    FrontOnly,
+    Frontend,
     /// A schedule starts it; its queue is the quarantine.
-    Schedule,
+    Scheduled,
 }
 
 /// What a deployed function uses in AWS.
@@ -85,7 +85,7 @@ pub struct Settings {
     /// Whose events are taken.
     pub publisher: PublisherId,
     /// The payment methods that are ours.
-    pub methods: BTreeMap<PaymentMethodId, Method>,
+    pub methods: BTreeMap<PaymentMethodId, PaymentMethodConfig>,
     /// How long a capture waits for its authorisation.
     pub capture_wait: Duration,
     /// When an acknowledged capture is reported captured.
@@ -105,16 +105,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the settings; mistakes are noted in the reader, whose [`Reader::finish`] then refuses to go on.
-    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        Self::read_for(reader, Doors::Both)
+    /// Reads the settings; mistakes are noted in the reader, whose [`SettingsReader::finish`] then refuses to go on.
+    pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
+        Self::read_for(reader, FunctionKind::Webhooks)
     }
 
     /// As [`Settings::read`], for a function with these doors.
-    pub fn read_for(reader: &mut Reader<'_>, doors: Doors) -> Option<Self> {
+    pub fn read_for(reader: &mut SettingsReader<'_>, kind: FunctionKind) -> Option<Self> {
         let mode = Mode::read(reader);
         let resources = match mode {
-            Mode::Lambda => read_resources(reader, doors),
+            Mode::Lambda => read_resources(reader, kind),
             Mode::Embedded => None,
         };
         let publisher = read_publisher(reader);
@@ -142,8 +142,8 @@ impl Settings {
 
     /// The rules that flows decide by.
     #[must_use]
-    pub fn rules(&self, salt: SecretString) -> Rules {
-        Rules {
+    pub fn policy(&self, salt: SecretString) -> BillingPolicy {
+        BillingPolicy {
             publisher: self.publisher.clone(),
             methods: self.methods.clone(),
             capture_wait: self.capture_wait,
@@ -167,14 +167,14 @@ const fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(minutes.saturating_mul(60))
 }
 
-fn read_resources(reader: &mut Reader<'_>, doors: Doors) -> Option<Resources> {
+fn read_resources(reader: &mut SettingsReader<'_>, kind: FunctionKind) -> Option<Resources> {
     let table = reader.required("JOURNAL_TABLE", "set it to the name of the journal's DynamoDB table");
-    let queue_url = match doors {
-        Doors::FrontOnly => Some(String::new()),
+    let queue_url = match kind {
+        FunctionKind::Frontend => Some(String::new()),
         _ => reader.required("QUEUE_URL", "set it to the URL of this function's SQS queue"),
     };
-    let quarantine_url = match doors {
-        Doors::Both => reader.required("QUARANTINE_QUEUE_URL", "set it to the URL of the stack's quarantine queue"),
+    let quarantine_url = match kind {
+        FunctionKind::Webhooks => reader.required("QUARANTINE_QUEUE_URL", "set it to the URL of the stack's quarantine queue"),
         _ => Some(String::new()),
     };
     let secret_id = reader.required("CONNECTOR_SECRET_ID", "set it to the name or ARN of the secret in AWS Secrets Manager");
@@ -187,7 +187,7 @@ fn read_resources(reader: &mut Reader<'_>, doors: Doors) -> Option<Resources> {
     Some(Resources { table: table?, queue_url: queue_url?, quarantine_url: quarantine_url?, secret_id: secret_id? })
 }
 
-fn read_publisher(reader: &mut Reader<'_>) -> Option<PublisherId> {
+fn read_publisher(reader: &mut SettingsReader<'_>) -> Option<PublisherId> {
     let fix = "set it to your publisher id, which Cleeng's dashboard shows";
     let text = reader.required("CONNECTOR_PUBLISHER_ID", fix)?;
     let publisher = PublisherId::new(&text).ok();
@@ -197,7 +197,7 @@ fn read_publisher(reader: &mut Reader<'_>) -> Option<PublisherId> {
     publisher
 }
 
-fn read_settling(reader: &mut Reader<'_>) -> (SettleOn, Duration) {
+fn read_settling(reader: &mut SettingsReader<'_>) -> (SettleOn, Duration) {
     let settle_on = reader.parsed("SETTLE_ON", SettleOn::Notification, "notification or receipt", |text| match text {
         "notification" => Some(SettleOn::Notification),
         "receipt" => Some(SettleOn::Receipt),
@@ -216,7 +216,7 @@ fn read_settling(reader: &mut Reader<'_>) -> (SettleOn, Duration) {
     (settle_on, minutes(deadline))
 }
 
-fn read_partial_refunds(reader: &mut Reader<'_>) -> PartialRefunds {
+fn read_partial_refunds(reader: &mut SettingsReader<'_>) -> PartialRefunds {
     reader.parsed("PARTIAL_REFUNDS", PartialRefunds::Park, "park or send", |text| match text {
         "park" => Some(PartialRefunds::Park),
         "send" => Some(PartialRefunds::Send),
@@ -224,7 +224,7 @@ fn read_partial_refunds(reader: &mut Reader<'_>) -> PartialRefunds {
     })
 }
 
-fn read_log_level(reader: &mut Reader<'_>) -> LevelFilter {
+fn read_log_level(reader: &mut SettingsReader<'_>) -> LevelFilter {
     // No trace: at that level the runtime logs whole events.
     reader.parsed("LOG_LEVEL", LevelFilter::INFO, "error, warn, info or debug", |text| match text.to_ascii_lowercase().as_str() {
         "error" => Some(LevelFilter::ERROR),
@@ -235,9 +235,9 @@ fn read_log_level(reader: &mut Reader<'_>) -> LevelFilter {
     })
 }
 
-fn read_methods(reader: &mut Reader<'_>) -> BTreeMap<PaymentMethodId, Method> {
+fn read_methods(reader: &mut SettingsReader<'_>) -> BTreeMap<PaymentMethodId, PaymentMethodConfig> {
     let mut methods = BTreeMap::new();
-    let Some(text) = reader.required("PAYMENT_METHODS", &format!("set it to {METHODS_FORM}")) else { return methods };
+    let Some(text) = reader.required("PAYMENT_METHODS", &format!("set it to {METHODS_FORMAT_HINT}")) else { return methods };
     for (entry, number) in text.split(',').zip(1_u32..) {
         let entry = entry.trim();
         if entry.is_empty() {
@@ -249,16 +249,16 @@ fn read_methods(reader: &mut Reader<'_>) -> BTreeMap<PaymentMethodId, Method> {
                     reader.problem("PAYMENT_METHODS", format!("entry {number} names a payment method a second time"), "keep one of them");
                 }
             }
-            Err(problem) => reader.problem("PAYMENT_METHODS", format!("entry {number}: {problem}"), format!("write {METHODS_FORM}")),
+            Err(problem) => reader.problem("PAYMENT_METHODS", format!("entry {number}: {problem}"), format!("write {METHODS_FORMAT_HINT}")),
         }
     }
     if text.split(',').all(|entry| entry.trim().is_empty()) {
-        reader.problem("PAYMENT_METHODS", "is missing", format!("set it to {METHODS_FORM}"));
+        reader.problem("PAYMENT_METHODS", "is missing", format!("set it to {METHODS_FORMAT_HINT}"));
     }
     methods
 }
 
-fn read_method(entry: &str) -> Result<(PaymentMethodId, Method), String> {
+fn read_method(entry: &str) -> Result<(PaymentMethodId, PaymentMethodConfig), String> {
     let (id, method) = entry.split_once('=').ok_or("there is no '=' between id and gateway")?;
     let (gateway, billing) = method.split_once(':').ok_or("there is no ':' between gateway and billing")?;
     let id = PaymentMethodId::new(id).map_err(|_| "the id before '=' is no payment method id")?;
@@ -267,11 +267,11 @@ fn read_method(entry: &str) -> Result<(PaymentMethodId, Method), String> {
         format!("the gateway is none of {}", known.join(", "))
     })?;
     let billing = match billing.trim() {
-        "authorise_then_capture" => Billing::AuthoriseThenCapture,
-        "capture_only" => Billing::CaptureOnly,
+        "authorise_then_capture" => BillingMode::AuthoriseThenCapture,
+        "capture_only" => BillingMode::CaptureOnly,
         _ => return Err("the billing is neither authorise_then_capture nor capture_only".to_owned()),
     };
-    Ok((id, Method { gateway, billing }))
+    Ok((id, PaymentMethodConfig { gateway, billing }))
 }
 
 #[cfg(test)]
@@ -293,7 +293,7 @@ mod tests {
             let find = |list: &[(&str, &str)]| list.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
             find(changes).or_else(|| find(&COMPLETE))
         };
-        let mut reader = Reader::new(&get);
+        let mut reader = SettingsReader::new(&get);
         let settings = Settings::read(&mut reader);
         reader.finish(settings)
     }
@@ -316,7 +316,7 @@ mod tests {
         assert_eq!(settings.log_level, LevelFilter::INFO);
         let methods: Vec<_> = settings.methods.iter().map(|(id, method)| (id.as_str(), method.gateway, method.billing)).collect();
         let adyen = GatewayName::Adyen;
-        assert_eq!(methods, [("123123123", adyen, Billing::AuthoriseThenCapture), ("456", adyen, Billing::CaptureOnly)]);
+        assert_eq!(methods, [("123123123", adyen, BillingMode::AuthoriseThenCapture), ("456", adyen, BillingMode::CaptureOnly)]);
         assert!(settings.uses(adyen));
     }
 

@@ -11,22 +11,25 @@ use async_trait::async_trait;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use super::app::{App, Invocation, Parts, Task, Wired, Wiring};
-use super::http_door::{Refused, Verify};
+use super::app::{App, AppParts, Dependencies, DependencyFactory, FunctionHandler, Invocation};
 use super::queue::{CapturingQueue, Queue};
 use super::requeue::EventQueues;
-use super::secrets::{SecretError, SecretKeeper, SecretSource, Secrets};
+use super::secrets::{SecretCache, SecretError, SecretSource, Secrets};
 use super::settings::Mode;
 use super::telemetry::{EmfSink, Output, Redactor};
+use super::webhook_handler::{Rejection, Verify};
 use crate::cleeng::webhook::{Topic, Verified, Webhook};
 use crate::cleeng::{
     Cleeng, CleengError, NewOrder, NewPayment, NewPaymentDetails, Order, Payment, PaymentDetails, PaymentPatch, Subscription,
     TerminationType,
 };
 use crate::clock::{Clock, Timestamp};
-use crate::flow::{Billing, Delivery, Flow, Method, NotificationFlow, PartialRefunds, Rounds, Rules, SettleOn, Tally, Verdict, World};
+use crate::flow::{
+    BillingMode, BillingPolicy, Delivery, Disposition, Flow, FlowContext, NotificationFlow, PartialRefunds, PaymentMethodConfig, RunReport,
+    ScheduledJob, SettleOn,
+};
 use crate::gateway::adyen::{AdyenEnvironment, AdyenSettings, CaptureMode};
-use crate::gateway::{Blueprint, Gateway, GatewayName, GatewayNotification, Gateways};
+use crate::gateway::{Gateway, GatewayConfig, GatewayName, GatewayNotification, Gateways};
 use crate::http::{Request, Response, Transport, TransportError};
 use crate::ids::{OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, PublisherId, SubscriptionId};
 use crate::journal::memory::MemoryStore;
@@ -90,7 +93,7 @@ pub(super) fn verified(raw: &[u8]) -> Verified<Webhook> {
 #[derive(Default)]
 pub(super) struct FakeFlow {
     pub(super) seen: Mutex<Vec<(Value, Delivery)>>,
-    pub(super) verdicts: Mutex<VecDeque<Verdict>>,
+    pub(super) dispositions: Mutex<VecDeque<Disposition>>,
 }
 
 #[async_trait]
@@ -99,9 +102,9 @@ impl Flow for FakeFlow {
         Topic::SubscriptionReadyForPaymentAuthorisation
     }
 
-    async fn settle(&self, _world: &World, event: &Verified<Webhook>, delivery: &Delivery) -> Verdict {
+    async fn handle(&self, _world: &FlowContext, event: &Verified<Webhook>, delivery: &Delivery) -> Disposition {
         self.seen.lock().unwrap().push((event.get().data.clone(), delivery.clone()));
-        self.verdicts.lock().unwrap().pop_front().unwrap_or(Verdict::Settled("authorised"))
+        self.dispositions.lock().unwrap().pop_front().unwrap_or(Disposition::Completed("authorised"))
     }
 }
 
@@ -109,21 +112,21 @@ impl Flow for FakeFlow {
 #[derive(Default)]
 pub(super) struct FakeNotificationFlow {
     pub(super) seen: Mutex<Vec<(GatewayNotification, Delivery)>>,
-    pub(super) verdicts: Mutex<VecDeque<Verdict>>,
+    pub(super) dispositions: Mutex<VecDeque<Disposition>>,
 }
 
 #[async_trait]
 impl NotificationFlow for FakeNotificationFlow {
-    async fn settle(&self, _world: &World, _: GatewayName, item: &Verified<GatewayNotification>, delivery: &Delivery) -> Verdict {
+    async fn handle(&self, _world: &FlowContext, _: GatewayName, item: &Verified<GatewayNotification>, delivery: &Delivery) -> Disposition {
         self.seen.lock().unwrap().push((item.get().clone(), delivery.clone()));
-        self.verdicts.lock().unwrap().pop_front().unwrap_or(Verdict::Settled("captured"))
+        self.dispositions.lock().unwrap().pop_front().unwrap_or(Disposition::Completed("captured"))
     }
 }
 
 #[derive(Clone, Default)]
-pub(super) struct Sink(Arc<Mutex<Vec<u8>>>);
+pub(super) struct LogSink(Arc<Mutex<Vec<u8>>>);
 
-impl Sink {
+impl LogSink {
     pub(super) fn text(&self) -> String {
         String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
     }
@@ -146,7 +149,7 @@ impl Sink {
     }
 }
 
-impl Write for Sink {
+impl Write for LogSink {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         self.0.lock().unwrap().write(bytes)
     }
@@ -158,10 +161,10 @@ impl Write for Sink {
 
 /// The secrets' text; a test may change it while the function runs.
 #[derive(Clone)]
-pub(super) struct Stored(pub(super) Arc<Mutex<Value>>);
+pub(super) struct MutableSecret(pub(super) Arc<Mutex<Value>>);
 
 #[async_trait]
-impl SecretSource for Stored {
+impl SecretSource for MutableSecret {
     async fn fetch(&self) -> Result<SecretString, SecretError> {
         Ok(SecretString::new(self.0.lock().unwrap().to_string()))
     }
@@ -185,15 +188,15 @@ fn adyen_adapter(secrets: &Secrets) -> Result<Arc<dyn Gateway>, Problems> {
         capture_mode: CaptureMode::Manual,
         return_url: "https://example.com".to_owned(),
     };
-    settings.build(secrets.gateways.get(&GatewayName::Adyen).unwrap(), Arc::new(Nowhere), Arc::new(crate::clock::SystemClock))
+    settings.build(secrets.gateways.get(&GatewayName::Adyen).unwrap(), Arc::new(UnreachableTransport), Arc::new(crate::clock::SystemClock))
 }
 
-struct Nowhere;
+struct UnreachableTransport;
 
 #[async_trait]
-impl Transport for Nowhere {
+impl Transport for UnreachableTransport {
     async fn send(&self, _: Request) -> Result<Response, TransportError> {
-        Err(TransportError::NotSent(crate::http::Cause::Connect))
+        Err(TransportError::NotSent(crate::http::TransportCause::Connect))
     }
 }
 
@@ -201,13 +204,13 @@ impl Transport for Nowhere {
 struct FakeVerifier(Vec<SecretString>);
 
 impl Verify for FakeVerifier {
-    fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Verified<Webhook>, Refused> {
+    fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Verified<Webhook>, Rejection> {
         let signature = headers.get("x-signature").and_then(|value| value.to_str().ok()).unwrap_or_default();
         if !self.0.iter().any(|secret| secret.matches(signature)) {
             let message = "the signature does not fit: check cleeng.webhook_secrets".to_owned();
-            return Err(Refused { status: StatusCode::UNAUTHORIZED, code: "bad_signature", message });
+            return Err(Rejection { status: StatusCode::UNAUTHORIZED, code: "bad_signature", message });
         }
-        let refused = |error: crate::cleeng::webhook::WebhookError| Refused {
+        let refused = |error: crate::cleeng::webhook::WebhookError| Rejection {
             status: StatusCode::BAD_REQUEST,
             code: "invalid_body",
             message: error.to_string(),
@@ -215,22 +218,22 @@ impl Verify for FakeVerifier {
         Webhook::parse(body).map(Verified::attest).map_err(refused)
     }
 
-    fn signature(&self, headers: &HeaderMap) -> Option<(String, String)> {
+    fn signature_header(&self, headers: &HeaderMap) -> Option<(String, String)> {
         let value = headers.get("x-signature")?.to_str().ok().filter(|value| !value.is_empty())?;
         Some(("x-signature".to_owned(), value.to_owned()))
     }
 }
 
-struct FakeWiring {
+struct FakeDependencyFactory {
     requeue: Arc<CapturingQueue>,
     clock: TestClock,
     metrics: Metrics,
 }
 
-impl Wiring for FakeWiring {
-    fn wire(&self, secrets: &Secrets) -> Result<Wired, Problems> {
-        let adyen = Method { gateway: GatewayName::Adyen, billing: Billing::AuthoriseThenCapture };
-        let rules = Rules {
+impl DependencyFactory for FakeDependencyFactory {
+    fn build(&self, secrets: &Secrets) -> Result<Dependencies, Problems> {
+        let adyen = PaymentMethodConfig { gateway: GatewayName::Adyen, billing: BillingMode::AuthoriseThenCapture };
+        let policy = BillingPolicy {
             publisher: PublisherId::new("870553921").unwrap(),
             methods: [(PaymentMethodId::new("123123123").unwrap(), adyen)].into(),
             capture_wait: Duration::from_secs(3600),
@@ -242,8 +245,8 @@ impl Wiring for FakeWiring {
             salt: secrets.idempotency_salt.clone(),
         };
         let (authorisation, requeue): (_, Arc<dyn Queue>) = (Topic::SubscriptionReadyForPaymentAuthorisation, self.requeue.clone());
-        let world = World {
-            rules: Arc::new(rules),
+        let flow_context = FlowContext {
+            policy: Arc::new(policy),
             cleeng: Arc::new(NoCleeng),
             gateways: Gateways::default().with(adyen_adapter(secrets)?),
             store: Arc::new(MemoryStore::new(Arc::new(self.clock.clone()))),
@@ -251,12 +254,12 @@ impl Wiring for FakeWiring {
             metrics: self.metrics.clone(),
             requeue: Arc::new(EventQueues::new([(authorisation, requeue)].into(), Arc::new(self.clock.clone()))),
         };
-        Ok(Wired { world, verify: Arc::new(FakeVerifier(secrets.cleeng.webhook_secrets.clone())) })
+        Ok(Dependencies { flow_context, verifier: Arc::new(FakeVerifier(secrets.cleeng.webhook_secrets.clone())) })
     }
 }
 
 /// A function and everything around it.
-pub(super) struct Bench {
+pub(super) struct TestHarness {
     pub(super) app: App,
     pub(super) flow: Arc<FakeFlow>,
     pub(super) notifications: Arc<FakeNotificationFlow>,
@@ -264,59 +267,59 @@ pub(super) struct Bench {
     pub(super) quarantine: Arc<CapturingQueue>,
     pub(super) requeue: Arc<CapturingQueue>,
     pub(super) clock: TestClock,
-    pub(super) sink: Sink,
-    pub(super) secrets: Stored,
+    pub(super) sink: LogSink,
+    pub(super) secrets: MutableSecret,
     pub(super) output: Output,
 }
 
-pub(super) async fn bench(mode: Mode) -> Bench {
-    bench_for(mode, |flow, _| Task::Webhooks(flow)).await
+pub(super) async fn harness(mode: Mode) -> TestHarness {
+    harness_for(mode, |flow, _| FunctionHandler::Webhooks(flow)).await
 }
 
-pub(super) async fn notification_bench(mode: Mode) -> Bench {
-    bench_for(mode, |_, notifications| Task::Notifications(notifications)).await
+pub(super) async fn notification_harness(mode: Mode) -> TestHarness {
+    harness_for(mode, |_, notifications| FunctionHandler::Notifications(notifications)).await
 }
 
-pub(super) async fn rounds_bench() -> Bench {
-    bench_for(Mode::Lambda, |_, _| Task::Rounds(Arc::new(NoRounds))).await
+pub(super) async fn scheduled_harness() -> TestHarness {
+    harness_for(Mode::Lambda, |_, _| FunctionHandler::Scheduled(Arc::new(NoScheduledJob))).await
 }
 
 /// The rounds themselves are another test's business.
-struct NoRounds;
+struct NoScheduledJob;
 
 #[async_trait]
-impl Rounds for NoRounds {
-    async fn go(&self, _: &World, _: &Delivery) -> Tally {
-        Tally::default()
+impl ScheduledJob for NoScheduledJob {
+    async fn run(&self, _: &FlowContext, _: &Delivery) -> RunReport {
+        RunReport::default()
     }
 }
 
-async fn bench_for(mode: Mode, task: impl FnOnce(Arc<FakeFlow>, Arc<FakeNotificationFlow>) -> Task) -> Bench {
+async fn harness_for(mode: Mode, handler: impl FnOnce(Arc<FakeFlow>, Arc<FakeNotificationFlow>) -> FunctionHandler) -> TestHarness {
     let (flow, notifications) = (Arc::new(FakeFlow::default()), Arc::new(FakeNotificationFlow::default()));
-    let (queue, clock, sink) = (Arc::new(CapturingQueue::default()), TestClock::default(), Sink::default());
+    let (queue, clock, sink) = (Arc::new(CapturingQueue::default()), TestClock::default(), LogSink::default());
     let (quarantine, requeue) = (Arc::new(CapturingQueue::default()), Arc::new(CapturingQueue::default()));
     let redactor = Arc::new(Redactor::default());
     let output = Output::new(Box::new(sink.clone()), Arc::clone(&redactor));
-    let secrets = Stored(Arc::new(Mutex::new(secret_json(SIGNING_SECRET))));
+    let secrets = MutableSecret(Arc::new(Mutex::new(secret_json(SIGNING_SECRET))));
     let source = Box::new(secrets.clone());
-    let keeper = SecretKeeper::open(source, [GatewayName::Adyen].into(), redactor, Arc::new(clock.clone())).await.ok().unwrap();
+    let secret_cache = SecretCache::open(source, [GatewayName::Adyen].into(), redactor, Arc::new(clock.clone())).await.ok().unwrap();
     let metrics = Metrics::new(Arc::new(EmfSink::new(output.clone(), "stack", "authorisation", Arc::new(clock.clone()))));
-    let parts = Parts {
-        task: task(flow.clone(), notifications.clone()),
+    let parts = AppParts {
+        handler: handler(flow.clone(), notifications.clone()),
         mode,
         max_body_bytes: 4096,
-        keeper,
-        wiring: Box::new(FakeWiring { requeue: requeue.clone(), clock: clock.clone(), metrics: metrics.clone() }),
+        secret_cache,
+        factory: Box::new(FakeDependencyFactory { requeue: requeue.clone(), clock: clock.clone(), metrics: metrics.clone() }),
         queue: queue.clone(),
         quarantine: quarantine.clone(),
         clock: Arc::new(clock.clone()),
         metrics,
     };
     let app = App::new(parts).ok().unwrap();
-    Bench { app, flow, notifications, queue, quarantine, requeue, clock, sink, secrets, output }
+    TestHarness { app, flow, notifications, queue, quarantine, requeue, clock, sink, secrets, output }
 }
 
-impl Bench {
+impl TestHarness {
     pub(super) async fn handle(&self, event: &Value) -> Value {
         self.app.handle(&event.to_string(), &self.invocation(90)).await.unwrap()
     }

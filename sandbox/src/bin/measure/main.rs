@@ -5,9 +5,9 @@
 //! | `start` | spawn to ready, first event, warm events, resident memory; several binaries interleaved, since a machine's speed drifts |
 //! | `memory` | resident memory after the first and after the last of many events |
 //! | `instructions` | user instructions per warm event, by valgrind's callgrind |
-//! | `own` | the same of the connector's own part alone: no network, TLS, Lambda runtime or AWS client (`own.rs`) |
+//! | `in-process` | the same of the connector's own part alone: no network, TLS, Lambda runtime or AWS client (`own.rs`) |
 //!
-//! The function talks to constant answers on loopback without TLS: AWS ([`services`]), Cleeng and Adyen ([`peers`]). `docs/performance.md`
+//! The function talks to constant answers on loopback without TLS: AWS ([`services`]), Cleeng and Adyen ([`upstreams`]). `docs/performance.md`
 //! has the figures.
 #![expect(clippy::arithmetic_side_effects, reason = "figures of a harness, far from any bound")]
 
@@ -25,9 +25,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::{Args, Parser, Subcommand};
-use peers::Peers;
+use peers::Upstreams;
 use runtime_api::RuntimeApi;
-use sandbox::peer::Road;
+use sandbox::simulators::network::FaultyNetwork;
 
 #[derive(Parser)]
 #[command(about = "Measures built functions")]
@@ -41,7 +41,7 @@ enum Measure {
     /// Cold starts, first and warm events, of several binaries interleaved.
     Start {
         #[command(flatten)]
-        what: What,
+        what: Target,
         /// Cold starts per binary.
         #[arg(long, default_value_t = 25)]
         runs: usize,
@@ -52,7 +52,7 @@ enum Measure {
     /// Resident memory after many events.
     Memory {
         #[command(flatten)]
-        what: What,
+        what: Target,
         /// How many events.
         #[arg(long, default_value_t = 10_000)]
         events: usize,
@@ -60,13 +60,13 @@ enum Measure {
     /// User instructions per warm event.
     Instructions {
         #[command(flatten)]
-        what: What,
+        what: Target,
         /// How many events the difference is taken over.
         #[arg(long, default_value_t = 500)]
         events: u64,
     },
     /// User instructions per event of the connector's own part of an authorisation, which is in this program.
-    Own {
+    InProcess {
         /// The event that is dealt with.
         #[arg(long)]
         event: PathBuf,
@@ -74,7 +74,7 @@ enum Measure {
         #[arg(long, default_value_t = 500)]
         events: u64,
     },
-    /// Deals with an event so many times; what `own` counts.
+    /// Deals with an event so many times; what `in-process` counts.
     #[command(hide = true)]
     Repeat {
         #[arg(long)]
@@ -85,7 +85,7 @@ enum Measure {
 }
 
 #[derive(Args)]
-struct What {
+struct Target {
     /// The event that is sent.
     #[arg(long)]
     event: PathBuf,
@@ -94,7 +94,7 @@ struct What {
     binaries: Vec<String>,
 }
 
-impl What {
+impl Target {
     fn event(&self) -> std::io::Result<Bytes> {
         std::fs::read(&self.event).map(Bytes::from)
     }
@@ -106,33 +106,33 @@ impl What {
 }
 
 /// The constant world around a function.
-struct Surroundings {
+struct ConstantBackends {
     environment: Vec<(&'static str, String)>,
-    _aws: sandbox::peer::Served,
-    peers: Peers,
+    _aws: sandbox::simulators::network::RunningServer,
+    upstreams: Upstreams,
 }
 
-impl Surroundings {
+impl ConstantBackends {
     async fn start() -> std::io::Result<Self> {
-        let aws = services::start(Road::default()).await?;
-        let peers = Peers::start(0).await;
-        let environment = services::environment(&aws.url(), &peers.cleeng, &peers.adyen);
-        Ok(Self { environment, _aws: aws, peers })
+        let aws = services::start(FaultyNetwork::default()).await?;
+        let upstreams = Upstreams::start(0).await;
+        let environment = services::environment(&aws.url(), &upstreams.cleeng, &upstreams.adyen);
+        Ok(Self { environment, _aws: aws, upstreams: upstreams })
     }
 }
 
 /// A function at work. Dropping it kills it.
-struct Function {
+struct FunctionProcess {
     child: Child,
     api: RuntimeApi,
     init: Duration,
 }
 
-impl Function {
-    async fn start(mut command: Command, surroundings: &Surroundings) -> Result<Self, Box<dyn Error>> {
+impl FunctionProcess {
+    async fn start(mut command: Command, backends: &ConstantBackends) -> Result<Self, Box<dyn Error>> {
         let api = RuntimeApi::start().await?;
         command.env_clear().envs(std::env::var_os("SSL_CERT_FILE").map(|file| ("SSL_CERT_FILE", file)));
-        command.envs(surroundings.environment.iter().map(|(name, value)| (name, value)));
+        command.envs(backends.environment.iter().map(|(name, value)| (name, value)));
         command.env("AWS_LAMBDA_RUNTIME_API", &api.address).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
         let start = Instant::now();
         let child = command.spawn()?;
@@ -159,7 +159,7 @@ impl Function {
     }
 }
 
-impl Drop for Function {
+impl Drop for FunctionProcess {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
@@ -174,12 +174,12 @@ fn main() -> Result<(), Box<dyn Error>> {
         if let Measure::Repeat { event, times } = &arguments.command {
             return own::repeat(&std::fs::read_to_string(event)?, *times).await;
         }
-        let surroundings = Surroundings::start().await?;
+        let backends = ConstantBackends::start().await?;
         match arguments.command {
-            Measure::Start { what, runs, warm } => start(&what, runs, warm, &surroundings).await,
-            Measure::Memory { what, events } => memory(&what, events, &surroundings).await,
-            Measure::Instructions { what, events } => instructions(&what, events, &surroundings).await,
-            Measure::Own { event, events } => own(&event, events),
+            Measure::Start { what, runs, warm } => start(&what, runs, warm, &backends).await,
+            Measure::Memory { what, events } => memory(&what, events, &backends).await,
+            Measure::Instructions { what, events } => instructions(&what, events, &backends).await,
+            Measure::InProcess { event, events } => in_process_instructions(&event, events),
             Measure::Repeat { .. } => Ok(String::new()),
         }
     });
@@ -197,12 +197,12 @@ struct Samples {
     answer: String,
 }
 
-async fn start(what: &What, runs: usize, warm: usize, surroundings: &Surroundings) -> Result<String, Box<dyn Error>> {
+async fn start(what: &Target, runs: usize, warm: usize, backends: &ConstantBackends) -> Result<String, Box<dyn Error>> {
     let (event, binaries) = (what.event()?, what.binaries()?);
     let mut samples: Vec<Samples> = binaries.iter().map(|_| Samples::default()).collect();
     for _ in 0..runs {
         for ((_, path), samples) in binaries.iter().zip(&mut samples) {
-            let function = Function::start(Command::new(path), surroundings).await?;
+            let function = FunctionProcess::start(Command::new(path), backends).await?;
             let (first, answer) = function.event(&event)?;
             samples.init.push(function.init);
             samples.first.push(first);
@@ -218,21 +218,21 @@ async fn start(what: &What, runs: usize, warm: usize, surroundings: &Surrounding
         "| binary | init ms | first ms | cold ms (p95) | warm ms (p99) | resident KiB | answer |\n|---|---|---|---|---|---|---|\n"
             .to_owned();
     for ((name, _), mut samples) in binaries.iter().zip(samples) {
-        let (init, first) = (at(&mut samples.init, 50), at(&mut samples.first, 50));
-        let (cold, slow) = (at(&mut samples.cold, 50), at(&mut samples.cold, 95));
-        let (warm, tail) = (at(&mut samples.warm, 50), at(&mut samples.warm, 99));
+        let (init, first) = (percentile(&mut samples.init, 50), percentile(&mut samples.first, 50));
+        let (cold, slow) = (percentile(&mut samples.cold, 50), percentile(&mut samples.cold, 95));
+        let (warm, tail) = (percentile(&mut samples.warm, 50), percentile(&mut samples.warm, 99));
         let (resident, answer) = (samples.resident, samples.answer);
         text.push_str(&format!("| {name} | {init} | {first} | {cold} ({slow}) | {warm} ({tail}) | {resident} | `{answer}` |\n"));
     }
-    text.push_str(&format!("calls to Cleeng and Adyen: {}\n", surroundings.peers.road.calls().len()));
+    text.push_str(&format!("calls to Cleeng and Adyen: {}\n", backends.upstreams.network.calls().len()));
     Ok(text)
 }
 
-async fn memory(what: &What, events: usize, surroundings: &Surroundings) -> Result<String, Box<dyn Error>> {
+async fn memory(what: &Target, events: usize, backends: &ConstantBackends) -> Result<String, Box<dyn Error>> {
     let event = what.event()?;
     let mut text = "| binary | after the first KiB | after the last KiB | at most KiB |\n|---|---|---|---|\n".to_owned();
     for (name, path) in what.binaries()? {
-        let function = Function::start(Command::new(path), surroundings).await?;
+        let function = FunctionProcess::start(Command::new(path), backends).await?;
         function.event(&event)?;
         let (first, _) = function.memory();
         for _ in 1..events {
@@ -244,21 +244,21 @@ async fn memory(what: &What, events: usize, surroundings: &Surroundings) -> Resu
     Ok(text)
 }
 
-async fn instructions(what: &What, events: u64, surroundings: &Surroundings) -> Result<String, Box<dyn Error>> {
+async fn instructions(what: &Target, events: u64, backends: &ConstantBackends) -> Result<String, Box<dyn Error>> {
     let event = what.event()?;
     let mut text = "| binary | instructions until ready and first event | per warm event |\n|---|---|---|\n".to_owned();
     for (name, path) in what.binaries()? {
-        let few = counted(path, 1, &event, surroundings).await?;
+        let few = count_instructions(path, 1, &event, backends).await?;
         // Pools and caches are warm after a few.
-        let warm = counted(path, 50, &event, surroundings).await?;
-        let many = counted(path, 50 + events, &event, surroundings).await?;
+        let warm = count_instructions(path, 50, &event, backends).await?;
+        let many = count_instructions(path, 50 + events, &event, backends).await?;
         let each = many.saturating_sub(warm) / events.max(1);
         text.push_str(&format!("| {name} | {few} | {each} |\n"));
     }
     Ok(text)
 }
 
-fn own(event: &Path, events: u64) -> Result<String, Box<dyn Error>> {
+fn in_process_instructions(event: &Path, events: u64) -> Result<String, Box<dyn Error>> {
     let program = std::env::current_exe()?;
     let count = |times: u64| {
         let callgrind = Callgrind::new();
@@ -273,9 +273,9 @@ fn own(event: &Path, events: u64) -> Result<String, Box<dyn Error>> {
 }
 
 /// The user instructions of a process that deals with this many events.
-async fn counted(path: &Path, events: u64, event: &Bytes, surroundings: &Surroundings) -> Result<u64, Box<dyn Error>> {
+async fn count_instructions(path: &Path, events: u64, event: &Bytes, backends: &ConstantBackends) -> Result<u64, Box<dyn Error>> {
     let callgrind = Callgrind::new();
-    let mut function = Function::start(callgrind.command(path), surroundings).await?;
+    let mut function = FunctionProcess::start(callgrind.command(path), backends).await?;
     for _ in 0..events {
         function.event(event)?;
     }
@@ -311,7 +311,7 @@ impl Callgrind {
 }
 
 /// A percentile in milliseconds with three decimals.
-fn at(samples: &mut [Duration], percent: usize) -> String {
+fn percentile(samples: &mut [Duration], percent: usize) -> String {
     samples.sort_unstable();
     let index = samples.len().saturating_sub(1) * percent / 100;
     let micros = samples.get(index).copied().unwrap_or_default().as_micros();

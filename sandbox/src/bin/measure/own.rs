@@ -1,4 +1,4 @@
-//! The connector's own part of an event: doors, checks, flow, journal records, adapter, client, log lines and metrics, with constant answers
+//! The connector's own part of an event: handlers, checks, flow, journal records, adapter, client, log lines and metrics, with constant answers
 //! in place of everything that it calls. Neither network nor TLS, neither the Lambda runtime nor an AWS client.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -9,22 +9,22 @@ use std::time::Duration;
 use async_trait::async_trait;
 use connector::clock::{Clock, Timestamp};
 use connector::flow::{Flow, NoRequeue};
-use connector::http::{Cause, Request, Response, Transport, TransportError};
-use connector::journal::store::{CommitError, Key, Put, Store, StoreError, Stored};
-use connector::lambda::app::{App, Invocation, Parts, Task};
+use connector::http::{Request, Response, Transport, TransportCause, TransportError};
+use connector::journal::store::{CommitError, Key, Put, Store, StoreError, StoredDocument};
+use connector::lambda::app::{App, AppParts, FunctionHandler, Invocation};
+use connector::lambda::dependencies::{AcceptedTopics, DeployedFactory, SharedDeps, read_upstream_settings};
 use connector::lambda::queue::{Queue, QueueError};
-use connector::lambda::secrets::{Environment, SecretKeeper};
-use connector::lambda::settings::{Doors, Settings};
+use connector::lambda::secrets::{EnvironmentSecret, SecretCache};
+use connector::lambda::settings::{FunctionKind, Settings};
 use connector::lambda::telemetry::{EmfSink, Output, Redactor, subscriber};
-use connector::lambda::wiring::{Base, Standard, Webhooks, read_peer_settings};
 use connector::metrics::Metrics;
-use connector::settings::Reader;
-use sandbox::clock::VirtualClock;
-use sandbox::peer::{InProcess, Road};
+use connector::settings::SettingsReader;
+use sandbox::simulators::network::{FaultyNetwork, InProcessTransport};
+use sandbox::simulators::virtual_clock::VirtualClock;
 use subscription_ready_for_payment_authorisation::Authorisation;
 use tracing::level_filters::LevelFilter;
 
-use crate::peers::{Adyen, Cleeng, PAID_UNTIL};
+use crate::peers::{AdyenStub, CleengStub, PAID_UNTIL};
 use crate::services;
 
 const CLEENG: &str = "http://cleeng.test";
@@ -32,7 +32,7 @@ const ADYEN: &str = "http://adyen.test";
 
 /// Deals with the event so many times.
 pub(crate) async fn repeat(event: &str, times: u64) -> Result<String, Box<dyn Error>> {
-    let app = app().await?;
+    let app = build_app().await?;
     let deadline = clock().now().after(Duration::from_secs(90));
     let invocation = Invocation { request_id: "8476a536-e9f4-11e8-9739-2dfe598c3fcd".to_owned(), deadline };
     for _ in 0..times {
@@ -51,12 +51,12 @@ fn clock() -> VirtualClock {
     VirtualClock::starting_at(Timestamp::from_secs(i64::from(PAID_UNTIL) - 2 * 86_400))
 }
 
-async fn app() -> Result<App, Box<dyn Error>> {
+async fn build_app() -> Result<App, Box<dyn Error>> {
     let environment: BTreeMap<_, _> = services::environment("http://aws.test", &format!("{CLEENG}/3.1"), ADYEN).into_iter().collect();
     let get = |name: &str| environment.get(name).cloned();
-    let mut reader = Reader::new(&get);
-    let settings = Settings::read_for(&mut reader, Doors::Both);
-    let peers = settings.as_ref().and_then(|settings| read_peer_settings(&mut reader, settings));
+    let mut reader = SettingsReader::new(&get);
+    let settings = Settings::read_for(&mut reader, FunctionKind::Webhooks);
+    let peers = settings.as_ref().and_then(|settings| read_upstream_settings(&mut reader, settings));
     let (settings, peers) = reader.finish(settings.zip(peers))?;
 
     let redactor = Arc::new(Redactor::default());
@@ -65,42 +65,54 @@ async fn app() -> Result<App, Box<dyn Error>> {
     let clock: Arc<dyn Clock> = Arc::new(clock());
     let metrics = Metrics::new(Arc::new(EmfSink::new(output, "local", "measured", Arc::clone(&clock))));
     let gateways: BTreeSet<_> = settings.methods.values().map(|method| method.gateway).collect();
-    let source = Box::new(Environment::new(Some(services::SECRET.to_owned())));
-    let keeper = SecretKeeper::open(source, gateways, redactor, Arc::clone(&clock)).await?;
+    let source = Box::new(EnvironmentSecret::new(Some(services::SECRET.to_owned())));
+    let keeper = SecretCache::open(source, gateways, redactor, Arc::clone(&clock)).await?;
     let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
-    let base = Base {
+    let base = SharedDeps {
         settings,
-        peers,
-        transport: Arc::new(Known::default()),
-        store: Arc::new(Forgetful),
+        upstreams: peers,
+        transport: Arc::new(ReplayingTransport::default()),
+        store: Arc::new(NullStore),
         clock: Arc::clone(&clock),
         metrics: metrics.clone(),
         requeue: Arc::new(NoRequeue),
     };
-    let wiring = Box::new(Standard { webhooks: Webhooks::Of(Authorisation.topic()), base });
-    let task = Task::Webhooks(Arc::new(Authorisation));
-    let (queue, quarantine) = (Arc::new(Takes), Arc::new(Takes));
-    Ok(App::new(Parts { task, mode, max_body_bytes, keeper, wiring, queue, quarantine, clock, metrics })?)
+    let wiring = Box::new(DeployedFactory { accepted_topics: AcceptedTopics::One(Authorisation.topic()), deps: base });
+    let task = FunctionHandler::Webhooks(Arc::new(Authorisation));
+    let (queue, quarantine) = (Arc::new(NullQueue), Arc::new(NullQueue));
+    Ok(App::new(AppParts {
+        handler: task,
+        mode,
+        max_body_bytes,
+        secret_cache: keeper,
+        factory: wiring,
+        queue,
+        quarantine,
+        clock,
+        metrics,
+    })?)
 }
 
 /// Gives the answer that the same question got for the first time, so that the peers' own work is not counted. The same event asks the same
 /// questions: the journal forgets it.
 #[derive(Default)]
-struct Known(Mutex<BTreeMap<(String, String), Response>>);
+struct ReplayingTransport(Mutex<BTreeMap<(String, String), Response>>);
 
 #[async_trait]
-impl Transport for Known {
+impl Transport for ReplayingTransport {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
         let question = (request.method.to_string(), request.url.clone());
         let known = self.0.lock().unwrap_or_else(PoisonError::into_inner).get(&question).cloned();
         if let Some(answer) = known {
             return Ok(answer);
         }
-        let peers = InProcess::new(Road::default()).with(CLEENG, Arc::new(Cleeng)).with(ADYEN, Arc::new(Adyen));
+        let peers = InProcessTransport::new(FaultyNetwork::default())
+            .with_server(CLEENG, Arc::new(CleengStub))
+            .with_server(ADYEN, Arc::new(AdyenStub));
         let answer = peers.send(request).await?;
         if !answer.status.is_success() {
             // An answer that the flow has to deal with otherwise would measure something else.
-            return Err(TransportError::NotSent(Cause::BadRequest));
+            return Err(TransportError::NotSent(TransportCause::BadRequest));
         }
         self.0.lock().unwrap_or_else(PoisonError::into_inner).insert(question, answer.clone());
         Ok(answer)
@@ -108,11 +120,11 @@ impl Transport for Known {
 }
 
 /// A journal that knows nothing and takes everything.
-struct Forgetful;
+struct NullStore;
 
 #[async_trait]
-impl Store for Forgetful {
-    async fn load(&self, keys: &[Key]) -> Result<Vec<Option<Stored>>, StoreError> {
+impl Store for NullStore {
+    async fn load(&self, keys: &[Key]) -> Result<Vec<Option<StoredDocument>>, StoreError> {
         Ok(keys.iter().map(|_| None).collect())
     }
 
@@ -130,10 +142,10 @@ impl Store for Forgetful {
 }
 
 /// A queue that takes everything.
-struct Takes;
+struct NullQueue;
 
 #[async_trait]
-impl Queue for Takes {
+impl Queue for NullQueue {
     async fn send(&self, _message: &str) -> Result<(), QueueError> {
         Ok(())
     }

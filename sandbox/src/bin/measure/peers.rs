@@ -3,29 +3,29 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 
-use sandbox::peer::{Peer, PeerAnswer, PeerRequest, Road, Served, serve};
+use sandbox::simulators::network::{FaultyNetwork, RunningServer, ServerRequest, ServerResponse, SimulatedServer, serve};
 use serde_json::{Value, json};
 
 /// 2026-11-07T19:55:41Z, the expiry in `events/`.
 pub(crate) const PAID_UNTIL: u32 = 1_794_081_341;
 
 /// Cleeng.
-pub(crate) struct Cleeng;
+pub(crate) struct CleengStub;
 
-impl Peer for Cleeng {
+impl SimulatedServer for CleengStub {
     fn name(&self) -> &'static str {
         "cleeng"
     }
 
-    fn handle(&self, request: &PeerRequest) -> PeerAnswer {
+    fn handle(&self, request: &ServerRequest) -> ServerResponse {
         let body = request.json();
         match (request.method.as_str(), request.segments().as_slice()) {
-            ("GET", ["3.1", "subscriptions", "332332332"]) => PeerAnswer::json(200, &subscription("active")),
-            ("POST", ["3.1", "subscriptions", "332332332", "terminate"]) => PeerAnswer::json(200, &subscription("terminated")),
-            ("POST", ["3.1", "orders"]) => PeerAnswer::json(201, &order()),
-            ("POST", ["3.1", "payments"]) => PeerAnswer::json(201, &payment(&body)),
-            ("GET" | "POST", ["3.1", "payment_details", _, "authorised_payments"]) => PeerAnswer::json(200, &json!([])),
-            _ => PeerAnswer::json(404, &json!({ "success": false, "message": "not found" })),
+            ("GET", ["3.1", "subscriptions", "332332332"]) => ServerResponse::json(200, &subscription("active")),
+            ("POST", ["3.1", "subscriptions", "332332332", "terminate"]) => ServerResponse::json(200, &subscription("terminated")),
+            ("POST", ["3.1", "orders"]) => ServerResponse::json(201, &order()),
+            ("POST", ["3.1", "payments"]) => ServerResponse::json(201, &payment(&body)),
+            ("GET" | "POST", ["3.1", "payment_details", _, "authorised_payments"]) => ServerResponse::json(200, &json!([])),
+            _ => ServerResponse::json(404, &json!({ "success": false, "message": "not found" })),
         }
     }
 }
@@ -47,58 +47,58 @@ fn order() -> Value {
     })
 }
 
-fn payment(asked: &Value) -> Value {
+fn payment(request: &Value) -> Value {
     json!({
-        "id": 515_151_515, "orderId": asked["orderId"], "status": asked["status"], "externalPaymentId": asked["externalPaymentId"],
+        "id": 515_151_515, "orderId": request["orderId"], "status": request["status"], "externalPaymentId": request["externalPaymentId"],
         "customerId": 123_321_123, "offerId": "S123123123_US", "paymentDetailsId": 665_665_665,
     })
 }
 
 /// Adyen.
-pub(crate) struct Adyen;
+pub(crate) struct AdyenStub;
 
-impl Peer for Adyen {
+impl SimulatedServer for AdyenStub {
     fn name(&self) -> &'static str {
         "adyen"
     }
 
-    fn handle(&self, request: &PeerRequest) -> PeerAnswer {
+    fn handle(&self, request: &ServerRequest) -> ServerResponse {
         let body = request.json();
         match (request.method.as_str(), request.segments().as_slice()) {
-            ("POST", ["v71", "payments"]) => PeerAnswer::json(
+            ("POST", ["v71", "payments"]) => ServerResponse::json(
                 200,
                 &json!({
                     "pspReference": "NC6HT9CRT65ZGN82", "resultCode": "Authorised", "merchantReference": body["reference"],
                     "amount": body["amount"],
                 }),
             ),
-            _ => PeerAnswer::json(404, &json!({ "status": 404, "errorCode": "000", "message": "not found" })),
+            _ => ServerResponse::json(404, &json!({ "status": 404, "errorCode": "000", "message": "not found" })),
         }
     }
 }
 
 /// The served peers.
-pub(crate) struct Peers {
+pub(crate) struct Upstreams {
     /// What happened.
-    pub(crate) road: Road,
+    pub(crate) network: FaultyNetwork,
     /// Cleeng's base URL as the settings want it.
     pub(crate) cleeng: String,
     /// Adyen's.
     pub(crate) adyen: String,
-    _served: [Served; 2],
+    _served: [RunningServer; 2],
 }
 
 /// An address of this machine; port 0 is any free one.
-pub(crate) fn local(port: u16) -> SocketAddr {
+pub(crate) fn loopback(port: u16) -> SocketAddr {
     SocketAddr::from((Ipv4Addr::LOCALHOST, port))
 }
 
-impl Peers {
+impl Upstreams {
     /// Serves them; Cleeng at this port.
     pub(crate) async fn start(cleeng_port: u16) -> Self {
-        let road = Road::default();
-        let cleeng = serve(Arc::new(Cleeng), road.clone(), local(cleeng_port)).await.unwrap();
-        let adyen = serve(Arc::new(Adyen), road.clone(), local(0)).await.unwrap();
-        Self { road, cleeng: format!("{}/3.1", cleeng.url()), adyen: adyen.url(), _served: [cleeng, adyen] }
+        let network = FaultyNetwork::default();
+        let cleeng = serve(Arc::new(CleengStub), network.clone(), loopback(cleeng_port)).await.unwrap();
+        let adyen = serve(Arc::new(AdyenStub), network.clone(), loopback(0)).await.unwrap();
+        Self { network: network, cleeng: format!("{}/3.1", cleeng.url()), adyen: adyen.url(), _served: [cleeng, adyen] }
     }
 }

@@ -5,10 +5,10 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes;
-use sandbox::peer::{Peer, PeerAnswer, PeerRequest, Road, Served, serve};
+use sandbox::simulators::network::{FaultyNetwork, RunningServer, ServerRequest, ServerResponse, SimulatedServer, serve};
 
 /// How long a function may take for anything; under valgrind it is slow.
-const PATIENCE: Duration = Duration::from_secs(120);
+const TIMEOUT: Duration = Duration::from_secs(120);
 
 /// What the function did.
 pub(crate) enum Signal {
@@ -20,22 +20,22 @@ pub(crate) enum Signal {
     Error(String),
 }
 
-struct Api {
+struct RuntimeApiServer {
     events: Mutex<Receiver<Bytes>>,
     signals: Mutex<Sender<Signal>>,
 }
 
-impl Api {
+impl RuntimeApiServer {
     fn signal(&self, signal: Signal) {
         // Nobody listens any more when the measurement is over.
         let _ = self.signals.lock().unwrap_or_else(PoisonError::into_inner).send(signal);
     }
 
-    fn next(&self) -> PeerAnswer {
+    fn next(&self) -> ServerResponse {
         let event = self.events.lock().unwrap_or_else(PoisonError::into_inner).recv();
-        let Ok(event) = event else { return PeerAnswer::empty(500) };
+        let Ok(event) = event else { return ServerResponse::empty(500) };
         let deadline = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default() + Duration::from_secs(90);
-        let mut answer = PeerAnswer::empty(200)
+        let mut answer = ServerResponse::empty(200)
             .with_header("content-type", "application/json")
             .with_header("lambda-runtime-aws-request-id", "8476a536-e9f4-11e8-9739-2dfe598c3fcd")
             .with_header("lambda-runtime-deadline-ms", &deadline.as_millis().to_string())
@@ -45,12 +45,12 @@ impl Api {
     }
 }
 
-impl Peer for Api {
+impl SimulatedServer for RuntimeApiServer {
     fn name(&self) -> &'static str {
         "runtime"
     }
 
-    fn handle(&self, request: &PeerRequest) -> PeerAnswer {
+    fn handle(&self, request: &ServerRequest) -> ServerResponse {
         let now = Instant::now();
         match request.segments().last().copied() {
             Some("next") => {
@@ -59,11 +59,11 @@ impl Peer for Api {
             }
             Some("response") => {
                 self.signal(Signal::Answer(now, request.body.clone()));
-                PeerAnswer::empty(202)
+                ServerResponse::empty(202)
             }
             _ => {
                 self.signal(Signal::Error(String::from_utf8_lossy(&request.body).into_owned()));
-                PeerAnswer::empty(202)
+                ServerResponse::empty(202)
             }
         }
     }
@@ -75,7 +75,7 @@ pub(crate) struct RuntimeApi {
     pub(crate) address: String,
     events: Sender<Bytes>,
     signals: Receiver<Signal>,
-    _served: Served,
+    _served: RunningServer,
 }
 
 impl RuntimeApi {
@@ -83,8 +83,8 @@ impl RuntimeApi {
     pub(crate) async fn start() -> std::io::Result<Self> {
         let (events, to_function) = channel();
         let (from_function, signals) = channel();
-        let api = Arc::new(Api { events: Mutex::new(to_function), signals: Mutex::new(from_function) });
-        let served = serve(api, Road::default(), ([127, 0, 0, 1], 0).into()).await?;
+        let api = Arc::new(RuntimeApiServer { events: Mutex::new(to_function), signals: Mutex::new(from_function) });
+        let served = serve(api, FaultyNetwork::default(), ([127, 0, 0, 1], 0).into()).await?;
         let address = served.url().trim_start_matches("http://").to_owned();
         Ok(Self { address, events, signals, _served: served })
     }
@@ -110,7 +110,7 @@ impl RuntimeApi {
     }
 
     fn signal(&self) -> Result<Signal, String> {
-        self.signals.recv_timeout(PATIENCE).map_err(|error| match error {
+        self.signals.recv_timeout(TIMEOUT).map_err(|error| match error {
             RecvTimeoutError::Timeout => "the function is silent".to_owned(),
             RecvTimeoutError::Disconnected => "the Runtime API is gone".to_owned(),
         })

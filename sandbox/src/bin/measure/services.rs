@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use sandbox::peer::{Peer, PeerAnswer, PeerRequest, Road, Served, serve};
+use sandbox::simulators::network::{FaultyNetwork, RunningServer, ServerRequest, ServerResponse, SimulatedServer, serve};
 use serde_json::json;
 
 /// The secret that the functions find.
@@ -14,33 +14,33 @@ pub(crate) const SECRET: &str = r#"{
   "adyen": { "api_key": ["sandbox-adyen-api-key-0123456789"], "hmac_keys": ["44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056"] }
 }"#;
 
-struct Services;
+struct AwsStub;
 
-impl Peer for Services {
+impl SimulatedServer for AwsStub {
     fn name(&self) -> &'static str {
         "aws"
     }
 
-    fn handle(&self, request: &PeerRequest) -> PeerAnswer {
+    fn handle(&self, request: &ServerRequest) -> ServerResponse {
         let operation = request.header("x-amz-target").and_then(|target| target.split('.').next_back()).unwrap_or_default();
         let answer = match operation {
             "GetSecretValue" => json!({ "Name": "connector", "VersionId": "1", "SecretString": SECRET }),
             "SendMessage" => json!({ "MessageId": "059f36b4-87a3-44ab-83d2-661975830a7d", "MD5OfMessageBody": "" }),
             "BatchGetItem" => json!({ "Responses": {}, "UnprocessedKeys": {} }),
             "GetItem" | "TransactGetItems" | "TransactWriteItems" | "PutItem" | "ChangeMessageVisibility" => json!({}),
-            _ => return PeerAnswer::json(400, &json!({ "__type": "UnknownOperationException" })),
+            _ => return ServerResponse::json(400, &json!({ "__type": "UnknownOperationException" })),
         };
-        PeerAnswer::json(200, &answer).with_header("content-type", content_type(request))
+        ServerResponse::json(200, &answer).with_header("content-type", content_type(request))
     }
 }
 
-fn content_type(request: &PeerRequest) -> &str {
+fn content_type(request: &ServerRequest) -> &str {
     request.header("content-type").unwrap_or("application/x-amz-json-1.0")
 }
 
 /// Serves them on loopback.
-pub(crate) async fn start(road: Road) -> std::io::Result<Served> {
-    serve(Arc::new(Services), road, ([127, 0, 0, 1], 0).into()).await
+pub(crate) async fn start(network: FaultyNetwork) -> std::io::Result<RunningServer> {
+    serve(Arc::new(AwsStub), network, ([127, 0, 0, 1], 0).into()).await
 }
 
 /// The environment of a function that uses them and these peers.

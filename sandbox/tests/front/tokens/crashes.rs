@@ -1,115 +1,115 @@
-//! A function that dies before or after any call of the way there and back, the journal included. The customer clicks or reloads; the end is the
+//! A function that crashes before or after any call of the way there and back, the journal included. The customer clicks or reloads; the end is the
 //! same.
 
 use std::time::Duration;
 
-use sandbox::crash::When;
-use sandbox::house::House as _;
-use sandbox::stage::Stage;
+use sandbox::simulators::simulated_gateway::SimulatedGateway as _;
+use sandbox::testkit::crash::CrashTiming;
+use sandbox::testkit::harness::TestEnvironment;
 
-use super::{Shopper, assert_paid_once, at_paypal, cancel, redirect_url, sent_on, success};
-use crate::crashes::{LEASE, every_death};
+use super::{Shopper, assert_paid_once, cancel_url, paypal_shopper, redirect_target, redirect_url, success_url};
+use crate::crashes::{LEASE_EXPIRY, crash_at_every_call};
 
-async fn follow_dies(stage: &Stage, address: &str, nth: usize, when: When) -> bool {
-    stage.switch.arm(nth, when);
-    let survived = stage.switch.run(stage.follow(address)).await.is_some();
-    stage.switch.disarm();
-    stage.clock.advance(LEASE);
+async fn follow_crashes_at(env: &TestEnvironment, address: &str, nth: usize, when: CrashTiming) -> bool {
+    env.crash_point.arm(nth, when);
+    let survived = env.crash_point.run(env.follow_redirect(address)).await.is_some();
+    env.crash_point.disarm();
+    env.clock.advance(LEASE_EXPIRY);
     !survived
 }
 
 /// Clicks until there is somewhere to go.
-async fn patiently(stage: &Stage, shopper: &Shopper) -> String {
+async fn start_until_redirect(env: &TestEnvironment, shopper: &Shopper) -> String {
     for _ in 0..20 {
-        let told = shopper.start(stage).await;
+        let told = shopper.start(env).await;
         if told.status == 200 {
             return redirect_url(&told);
         }
         assert!(matches!(told.status.as_u16(), 202 | 503), "{}", told.body);
-        stage.clock.advance(Duration::from_secs(30));
+        env.clock.advance(Duration::from_secs(30));
     }
     panic!("never told")
 }
 
 /// Reloads until the customer is sent to the success address.
-async fn reloads_until_paid(stage: &Stage, address: &str) {
+async fn reload_until_paid(env: &TestEnvironment, address: &str) {
     for _ in 0..20 {
-        let told = stage.follow(address).await;
-        let to = sent_on(&told).to_owned();
-        if to == success() {
+        let told = env.follow_redirect(address).await;
+        let to = redirect_target(&told).to_owned();
+        if to == success_url() {
             return;
         }
         assert!(to.contains("message=pending") || to.contains("message=unavailable"), "{to}");
-        stage.clock.advance(Duration::from_secs(30));
+        env.clock.advance(Duration::from_secs(30));
     }
     panic!("never paid")
 }
 
 #[tokio::test]
-async fn a_start_that_dies_anywhere_leads_to_one_page_of_the_gateway() {
-    let deaths = every_death(async |nth, when| {
-        let stage = Stage::default();
-        let shopper = at_paypal(&stage);
-        stage.switch.arm(nth, when);
-        let died = stage.switch.run(shopper.start(&stage)).await.is_none();
-        stage.switch.disarm();
-        stage.clock.advance(LEASE);
-        let page = patiently(&stage, &shopper).await;
-        assert_eq!(stage.paypal.orders(), 1, "{when:?} {nth}");
-        reloads_until_paid(&stage, &stage.paypal.leave(&page, true).unwrap()).await;
-        assert_paid_once(&stage, &shopper);
-        died
+async fn a_crash_anywhere_in_a_start_leads_to_one_gateway_page() {
+    let crashes = crash_at_every_call(async |nth, when| {
+        let env = TestEnvironment::default();
+        let shopper = paypal_shopper(&env);
+        env.crash_point.arm(nth, when);
+        let crashed = env.crash_point.run(shopper.start(&env)).await.is_none();
+        env.crash_point.disarm();
+        env.clock.advance(LEASE_EXPIRY);
+        let page = start_until_redirect(&env, &shopper).await;
+        assert_eq!(env.paypal.orders(), 1, "{when:?} {nth}");
+        reload_until_paid(&env, &env.paypal.complete_redirect(&page, true).unwrap()).await;
+        assert_paid_once(&env, &shopper);
+        crashed
     })
     .await;
-    assert!(deaths >= 8, "{deaths}");
+    assert!(crashes >= 8, "{crashes}");
 }
 
 #[tokio::test]
-async fn a_way_back_that_dies_anywhere_pays_once_when_the_customer_reloads() {
-    let deaths = every_death(async |nth, when| {
-        let stage = Stage::default();
-        let shopper = at_paypal(&stage);
-        let back = shopper.goes(&stage, true).await;
-        let died = follow_dies(&stage, &back, nth, when).await;
-        reloads_until_paid(&stage, &back).await;
-        assert_eq!(stage.paypal.captured().len(), 1, "{when:?} {nth}");
-        assert_paid_once(&stage, &shopper);
-        died
+async fn a_crash_anywhere_in_a_return_pays_once_when_the_customer_reloads() {
+    let crashes = crash_at_every_call(async |nth, when| {
+        let env = TestEnvironment::default();
+        let shopper = paypal_shopper(&env);
+        let back = shopper.complete_redirect(&env, true).await;
+        let crashed = follow_crashes_at(&env, &back, nth, when).await;
+        reload_until_paid(&env, &back).await;
+        assert_eq!(env.paypal.captures().len(), 1, "{when:?} {nth}");
+        assert_paid_once(&env, &shopper);
+        crashed
     })
     .await;
-    assert!(deaths >= 8, "{deaths}");
+    assert!(crashes >= 8, "{crashes}");
 }
 
 #[tokio::test]
-async fn a_way_back_that_dies_anywhere_pays_once_when_the_customer_closes_his_browser() {
-    every_death(async |nth, when| {
-        let stage = Stage::default();
-        let shopper = at_paypal(&stage);
-        let back = shopper.goes(&stage, true).await;
-        let died = follow_dies(&stage, &back, nth, when).await;
-        stage.run_until_quiet().await;
-        assert_eq!(stage.paypal.captured().len(), 1, "{when:?} {nth}");
-        assert_paid_once(&stage, &shopper);
-        assert_eq!(sent_on(&stage.follow(&back).await), success(), "{when:?} {nth}");
-        died
+async fn a_crash_anywhere_in_a_return_pays_once_when_the_browser_is_closed() {
+    crash_at_every_call(async |nth, when| {
+        let env = TestEnvironment::default();
+        let shopper = paypal_shopper(&env);
+        let back = shopper.complete_redirect(&env, true).await;
+        let crashed = follow_crashes_at(&env, &back, nth, when).await;
+        env.run_until_idle().await;
+        assert_eq!(env.paypal.captures().len(), 1, "{when:?} {nth}");
+        assert_paid_once(&env, &shopper);
+        assert_eq!(redirect_target(&env.follow_redirect(&back).await), success_url(), "{when:?} {nth}");
+        crashed
     })
     .await;
 }
 
 #[tokio::test]
-async fn giving_up_that_dies_anywhere_leaves_the_order_free_for_another_try() {
-    every_death(async |nth, when| {
-        let stage = Stage::default();
-        let shopper = at_paypal(&stage);
-        let page = redirect_url(&shopper.start(&stage).await);
-        let given_up = stage.paypal.leave(&page, false).unwrap();
-        let died = follow_dies(&stage, &given_up, nth, when).await;
-        assert_eq!(sent_on(&stage.follow(&given_up).await), cancel(), "{when:?} {nth}");
-        let again = patiently(&stage, &shopper).await;
+async fn a_crash_anywhere_in_a_cancel_leaves_the_order_free_for_another_try() {
+    crash_at_every_call(async |nth, when| {
+        let env = TestEnvironment::default();
+        let shopper = paypal_shopper(&env);
+        let page = redirect_url(&shopper.start(&env).await);
+        let given_up = env.paypal.complete_redirect(&page, false).unwrap();
+        let crashed = follow_crashes_at(&env, &given_up, nth, when).await;
+        assert_eq!(redirect_target(&env.follow_redirect(&given_up).await), cancel_url(), "{when:?} {nth}");
+        let again = start_until_redirect(&env, &shopper).await;
         assert_ne!(again, page, "{when:?} {nth}");
-        reloads_until_paid(&stage, &stage.paypal.leave(&again, true).unwrap()).await;
-        assert_paid_once(&stage, &shopper);
-        died
+        reload_until_paid(&env, &env.paypal.complete_redirect(&again, true).unwrap()).await;
+        assert_paid_once(&env, &shopper);
+        crashed
     })
     .await;
 }

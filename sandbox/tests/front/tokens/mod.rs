@@ -4,14 +4,14 @@
 mod addresses;
 mod crashes;
 mod details;
+mod foreign_returns;
 mod orders;
 mod races;
-mod strangers;
 
-use connector::front::Reply;
+use connector::frontend_api::Reply;
 use connector::gateway::GatewayName;
 use connector::ids::{CustomerId, OrderId};
-use sandbox::stage::{OFFER, ORIGIN, OWN_ADDRESS, Stage, id};
+use sandbox::testkit::harness::{OFFER, PUBLIC_URL, SHOP_ORIGIN, TestEnvironment, id};
 use serde_json::{Value, json};
 
 use crate::assert_balanced;
@@ -25,33 +25,33 @@ pub(crate) struct Shopper {
     pub(crate) token: String,
 }
 
-pub(crate) fn shopper(stage: &Stage, gateway: GatewayName) -> Shopper {
-    let customer = stage.cleeng.new_customer().unwrap();
-    let order = stage.cleeng.new_order(&customer, &id(OFFER), &id(stage.guest(gateway).method)).unwrap();
-    let token = stage.cleeng.customer_token(&customer);
+pub(crate) fn shopper(env: &TestEnvironment, gateway: GatewayName) -> Shopper {
+    let customer = env.cleeng.new_customer().unwrap();
+    let order = env.cleeng.new_order(&customer, &id(OFFER), &id(env.gateway(gateway).method)).unwrap();
+    let token = env.cleeng.customer_token(&customer);
     Shopper { gateway, customer, order, token }
 }
 
-pub(crate) fn at_paypal(stage: &Stage) -> Shopper {
-    shopper(stage, GatewayName::PayPal)
+pub(crate) fn paypal_shopper(env: &TestEnvironment) -> Shopper {
+    shopper(env, GatewayName::PayPal)
 }
 
-pub(crate) fn success() -> String {
-    format!("{ORIGIN}/thankyou?u=1")
+pub(crate) fn success_url() -> String {
+    format!("{SHOP_ORIGIN}/thankyou?u=1")
 }
 
-pub(crate) fn cancel() -> String {
-    format!("{ORIGIN}/offer?u=paypal-cancelled")
+pub(crate) fn cancel_url() -> String {
+    format!("{SHOP_ORIGIN}/offer?u=paypal-cancelled")
 }
 
-pub(crate) fn error(rest: &str) -> String {
-    format!("{ORIGIN}/offer?u=paypal-error&{rest}")
+pub(crate) fn error_url(rest: &str) -> String {
+    format!("{SHOP_ORIGIN}/offer?u=paypal-error&{rest}")
 }
 
 /// The addresses of a page, with whatever the call is about.
 pub(crate) fn with_addresses(about: Value) -> Value {
     let mut body = json!({
-        "successUrl": success(), "cancelUrl": cancel(), "errorUrl": format!("{ORIGIN}/offer?u=paypal-error"), "captchaValue": "x",
+        "successUrl": success_url(), "cancelUrl": cancel_url(), "errorUrl": format!("{SHOP_ORIGIN}/offer?u=paypal-error"), "captchaValue": "x",
     });
     body.as_object_mut().unwrap().extend(about.as_object().unwrap().clone());
     body
@@ -62,19 +62,19 @@ impl Shopper {
         with_addresses(json!({ "orderId": self.order }))
     }
 
-    pub(crate) async fn start_with(&self, stage: &Stage, body: &Value) -> Reply {
-        stage.call_at(self.gateway, "v1/tokens", &self.token, body).await
+    pub(crate) async fn start_with(&self, env: &TestEnvironment, body: &Value) -> Reply {
+        env.call_at(self.gateway, "v1/tokens", &self.token, body).await
     }
 
-    pub(crate) async fn start(&self, stage: &Stage) -> Reply {
-        self.start_with(stage, &self.body()).await
+    pub(crate) async fn start(&self, env: &TestEnvironment) -> Reply {
+        self.start_with(env, &self.body()).await
     }
 
     /// Starts, and agrees or gives up at the gateway; the address that his browser is sent to.
-    pub(crate) async fn goes(&self, stage: &Stage, agrees: bool) -> String {
-        let page = redirect_url(&self.start(stage).await);
-        let back = stage.guest(self.gateway).house.leave(&page, agrees).unwrap();
-        assert!(back.starts_with(OWN_ADDRESS), "{back}");
+    pub(crate) async fn complete_redirect(&self, env: &TestEnvironment, agrees: bool) -> String {
+        let page = redirect_url(&self.start(env).await);
+        let back = env.gateway(self.gateway).simulator.complete_redirect(&page, agrees).unwrap();
+        assert!(back.starts_with(PUBLIC_URL), "{back}");
         back
     }
 }
@@ -87,24 +87,24 @@ pub(crate) fn redirect_url(reply: &Reply) -> String {
 }
 
 /// Where we send the customer on to.
-pub(crate) fn sent_on(reply: &Reply) -> &str {
+pub(crate) fn redirect_target(reply: &Reply) -> &str {
     assert_eq!(reply.status, 303, "{}", reply.body);
     reply.location.as_deref().unwrap()
 }
 
 /// Minor units that the gateway has taken and not given back, with both sides in agreement.
-pub(crate) fn taken(stage: &Stage, gateway: GatewayName) -> i64 {
-    assert_balanced(stage);
-    stage.guest(gateway).house.ledger().iter().map(|entry| entry.captured.minor - entry.refunded.minor).sum()
+pub(crate) fn net_captured(env: &TestEnvironment, gateway: GatewayName) -> i64 {
+    assert_balanced(env);
+    env.gateway(gateway).simulator.ledger().iter().map(|entry| entry.captured.minor - entry.refunded.minor).sum()
 }
 
 /// The order is paid once: one charge, one captured payment in Cleeng, with details that renew.
-pub(crate) fn assert_paid_once(stage: &Stage, shopper: &Shopper) {
+pub(crate) fn assert_paid_once(env: &TestEnvironment, shopper: &Shopper) {
     let captured: Vec<_> =
-        stage.cleeng.payments().into_iter().filter(|payment| payment.status == connector::cleeng::PaymentStatus::Captured).collect();
-    assert_eq!(captured.len(), 1, "{:?}", crate::statuses(stage));
+        env.cleeng.payments().into_iter().filter(|payment| payment.status == connector::cleeng::PaymentStatus::Captured).collect();
+    assert_eq!(captured.len(), 1, "{:?}", crate::statuses(env));
     assert_eq!((&captured[0].order, &captured[0].customer), (&shopper.order, &shopper.customer));
-    let details = stage.cleeng.details(captured[0].details.as_ref().unwrap()).unwrap();
-    assert!(details.active && stage.guest(shopper.gateway).house.is_stored(&details.token));
-    assert_eq!(taken(stage, shopper.gateway), 999);
+    let details = env.cleeng.details(captured[0].details.as_ref().unwrap()).unwrap();
+    assert!(details.active && env.gateway(shopper.gateway).simulator.has_stored_details(&details.token));
+    assert_eq!(net_captured(env, shopper.gateway), 999);
 }

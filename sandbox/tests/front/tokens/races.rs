@@ -4,14 +4,14 @@ use std::future::Future;
 
 use connector::cleeng::PaymentStatus;
 use connector::gateway::GatewayName;
-use sandbox::house::House as _;
-use sandbox::stage::{ORIGIN, Stage};
+use sandbox::simulators::simulated_gateway::SimulatedGateway as _;
+use sandbox::testkit::harness::{SHOP_ORIGIN, TestEnvironment};
 use serde_json::json;
 
-use super::{assert_paid_once, at_paypal, cancel, error, redirect_url, sent_on, success, taken};
+use super::{assert_paid_once, cancel_url, error_url, net_captured, paypal_shopper, redirect_target, redirect_url, success_url};
 use crate::statuses;
 
-async fn together<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>, head_start: usize) -> (A, B) {
+async fn run_concurrently<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>, head_start: usize) -> (A, B) {
     let late = async {
         for _ in 0..head_start {
             tokio::task::yield_now().await;
@@ -22,88 +22,88 @@ async fn together<A, B>(first: impl Future<Output = A>, second: impl Future<Outp
 }
 
 #[tokio::test]
-async fn a_double_click_leads_to_one_page_of_the_gateway() {
+async fn a_double_click_leads_to_one_gateway_page() {
     for head_start in 0..20 {
-        let stage = Stage::default();
-        let shopper = at_paypal(&stage);
-        let (one, other) = together(shopper.start(&stage), shopper.start(&stage), head_start).await;
+        let env = TestEnvironment::default();
+        let shopper = paypal_shopper(&env);
+        let (one, other) = run_concurrently(shopper.start(&env), shopper.start(&env), head_start).await;
         assert_eq!(redirect_url(&one), redirect_url(&other), "{head_start}");
-        assert_eq!(stage.paypal.orders(), 1, "{head_start}");
+        assert_eq!(env.paypal.orders(), 1, "{head_start}");
     }
 }
 
 #[tokio::test]
-async fn two_tabs_that_come_back_pay_once() {
+async fn two_returns_in_two_tabs_pay_once() {
     for head_start in 0..30 {
-        let stage = Stage::default();
-        let shopper = at_paypal(&stage);
-        let back = shopper.goes(&stage, true).await;
-        let (one, other) = together(stage.follow(&back), stage.follow(&back), head_start).await;
-        assert_eq!((sent_on(&one), sent_on(&other)), (success().as_str(), success().as_str()), "{head_start}");
-        assert_eq!(stage.paypal.captured().len(), 1, "{head_start}");
-        assert_paid_once(&stage, &shopper);
+        let env = TestEnvironment::default();
+        let shopper = paypal_shopper(&env);
+        let back = shopper.complete_redirect(&env, true).await;
+        let (one, other) = run_concurrently(env.follow_redirect(&back), env.follow_redirect(&back), head_start).await;
+        assert_eq!((redirect_target(&one), redirect_target(&other)), (success_url().as_str(), success_url().as_str()), "{head_start}");
+        assert_eq!(env.paypal.captures().len(), 1, "{head_start}");
+        assert_paid_once(&env, &shopper);
     }
 }
 
 #[tokio::test]
-async fn two_tabs_that_go_on_to_other_places_pay_once() {
-    let stage = Stage::default();
-    let shopper = at_paypal(&stage);
-    let first = shopper.goes(&stage, true).await;
+async fn two_tabs_with_different_addresses_pay_once() {
+    let env = TestEnvironment::default();
+    let shopper = paypal_shopper(&env);
+    let first = shopper.complete_redirect(&env, true).await;
     let mut body = shopper.body();
-    body["successUrl"] = json!(format!("{ORIGIN}/elsewhere"));
-    let page = redirect_url(&shopper.start_with(&stage, &body).await);
-    let second = stage.paypal.leave(&page, true).unwrap();
-    assert_eq!(sent_on(&stage.follow(&first).await), error("message=replaced&code=ORDER0008"));
-    assert_eq!(sent_on(&stage.follow(&second).await), format!("{ORIGIN}/elsewhere"));
-    assert_paid_once(&stage, &shopper);
+    body["successUrl"] = json!(format!("{SHOP_ORIGIN}/elsewhere"));
+    let page = redirect_url(&shopper.start_with(&env, &body).await);
+    let second = env.paypal.complete_redirect(&page, true).unwrap();
+    assert_eq!(redirect_target(&env.follow_redirect(&first).await), error_url("message=replaced&code=ORDER0008"));
+    assert_eq!(redirect_target(&env.follow_redirect(&second).await), format!("{SHOP_ORIGIN}/elsewhere"));
+    assert_paid_once(&env, &shopper);
 }
 
 #[tokio::test]
-async fn a_customer_who_comes_back_while_the_gateway_tells_pays_once_and_is_sent_to_success() {
+async fn a_return_during_the_notification_pays_once_and_leads_to_success() {
     for head_start in 0..40 {
-        let stage = Stage::default();
-        let shopper = at_paypal(&stage);
-        let back = shopper.goes(&stage, true).await;
-        let (came, _) = together(stage.follow(&back), stage.run_until_quiet(), head_start).await;
+        let env = TestEnvironment::default();
+        let shopper = paypal_shopper(&env);
+        let back = shopper.complete_redirect(&env, true).await;
+        let (came, _) = run_concurrently(env.follow_redirect(&back), env.run_until_idle(), head_start).await;
         // The letter's time passes faster than that of the one who waits.
-        let came = sent_on(&came);
-        assert!(came == success() || came == error("message=pending"), "{head_start}: {came}");
-        assert_eq!(sent_on(&stage.follow(&back).await), success(), "{head_start}");
-        assert_eq!(stage.paypal.captured().len(), 1, "{head_start}");
-        assert_paid_once(&stage, &shopper);
+        let came = redirect_target(&came);
+        assert!(came == success_url() || came == error_url("message=pending"), "{head_start}: {came}");
+        assert_eq!(redirect_target(&env.follow_redirect(&back).await), success_url(), "{head_start}");
+        assert_eq!(env.paypal.captures().len(), 1, "{head_start}");
+        assert_paid_once(&env, &shopper);
     }
 }
 
 #[tokio::test]
-async fn whoever_gives_up_in_one_tab_and_agrees_in_the_other_has_one_end() {
+async fn a_cancel_in_one_tab_and_an_approval_in_another_have_one_end() {
     for head_start in 0..30 {
-        let stage = Stage::default();
-        let shopper = at_paypal(&stage);
-        let page = redirect_url(&shopper.start(&stage).await);
-        let (agreed, given_up) = (stage.paypal.leave(&page, true).unwrap(), stage.paypal.leave(&page, false).unwrap());
-        let (came, left) = together(stage.follow(&agreed), stage.follow(&given_up), head_start).await;
-        assert_eq!(sent_on(&came), success(), "{head_start}");
-        let left = sent_on(&left).to_owned();
-        assert!(left == cancel() || left == success(), "{head_start}: {left}");
-        assert_paid_once(&stage, &shopper);
+        let env = TestEnvironment::default();
+        let shopper = paypal_shopper(&env);
+        let page = redirect_url(&shopper.start(&env).await);
+        let (agreed, given_up) = (env.paypal.complete_redirect(&page, true).unwrap(), env.paypal.complete_redirect(&page, false).unwrap());
+        let (came, left) = run_concurrently(env.follow_redirect(&agreed), env.follow_redirect(&given_up), head_start).await;
+        assert_eq!(redirect_target(&came), success_url(), "{head_start}");
+        let left = redirect_target(&left).to_owned();
+        assert!(left == cancel_url() || left == success_url(), "{head_start}: {left}");
+        assert_paid_once(&env, &shopper);
     }
 }
 
 #[tokio::test]
-async fn a_new_try_while_the_first_comes_back_pays_once_or_takes_nothing() {
+async fn a_new_attempt_during_the_return_of_the_first_pays_once_or_charges_nothing() {
     for head_start in 0..30 {
-        let stage = Stage::default();
-        let shopper = at_paypal(&stage);
-        let back = shopper.goes(&stage, true).await;
+        let env = TestEnvironment::default();
+        let shopper = paypal_shopper(&env);
+        let back = shopper.complete_redirect(&env, true).await;
         let mut other = shopper.body();
-        other["errorUrl"] = json!(format!("{ORIGIN}/other-error"));
-        let (came, started) = together(stage.follow(&back), shopper.start_with(&stage, &other), head_start).await;
-        let paid = sent_on(&came) == success();
-        assert!(paid || sent_on(&came).contains("message=replaced"), "{head_start}: {}", sent_on(&came));
-        assert_eq!(redirect_url(&started) == success(), paid, "{head_start}");
-        assert_eq!(taken(&stage, GatewayName::PayPal), if paid { 999 } else { 0 }, "{head_start}");
+        other["errorUrl"] = json!(format!("{SHOP_ORIGIN}/other-error"));
+        let (came, started) = run_concurrently(env.follow_redirect(&back), shopper.start_with(&env, &other), head_start).await;
+        let paid = redirect_target(&came) == success_url();
+        assert!(paid || redirect_target(&came).contains("message=replaced"), "{head_start}: {}", redirect_target(&came));
+        assert_eq!(redirect_url(&started) == success_url(), paid, "{head_start}");
+        assert_eq!(net_captured(&env, GatewayName::PayPal), if paid { 999 } else { 0 }, "{head_start}");
         let captured = if paid { vec![PaymentStatus::Captured] } else { vec![] };
-        assert_eq!(statuses(&stage), captured, "{head_start}");
+        assert_eq!(statuses(&env), captured, "{head_start}");
     }
 }

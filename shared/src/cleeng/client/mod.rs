@@ -3,10 +3,10 @@
 //! [`CoreApi`] sends what Cleeng's reference asks for and reads what Cleeng answers. It must never turn a missing answer into a refusal,
 //! send a payment twice on its own, or accept an answer that speaks of something else than what was asked.
 
-mod call;
+mod listed_subscriptions;
 pub(super) mod read;
+mod request;
 mod settings;
-mod survey;
 mod webhooks;
 mod write;
 
@@ -17,11 +17,13 @@ use async_trait::async_trait;
 use http::Method;
 use serde_json::{Value, json};
 
-use self::call::{Call, Caller, NOT_SENT, segment};
+pub use self::listed_subscriptions::ListedSubscription;
 use self::read::unreadable;
-pub use self::settings::{AuthorisedList, CleengSettings, Environment, FreeStart, RefundFields, Spelling, Termination};
-pub use self::survey::Standing;
-pub use self::webhooks::Endpoints;
+use self::request::{ApiClient, ApiRequest, NOT_SENT, path_segment};
+pub use self::settings::{
+    AuthorisedList, AuthorisedSpelling, CleengEnvironment, CleengSettings, FreeStartOperation, RefundFields, Termination,
+};
+pub use self::webhooks::WebhookEndpoints;
 use super::{
     Cleeng, CleengError, LatestPayment, NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, Order, Payment, PaymentDetails,
     PaymentPatch, PaymentStatus, Subscription, SubscriptionStatus, TerminationType,
@@ -32,16 +34,16 @@ use crate::secret::SecretString;
 use crate::settings::Problems;
 
 /// The largest page that may be asked for (Cleeng, "List subscriptions": 1 to 100).
-const PAGE: usize = 100;
+const PAGE_SIZE: usize = 100;
 /// What Cleeng sends where it ignores the wish: a page of at least this many may not be the last.
-const DEFAULT_PAGE: usize = 20;
+const DEFAULT_PAGE_SIZE: usize = 20;
 /// So many pages of authorised payments of one set of details are a fault of the list, not a list.
 const MAX_PAGES: usize = 50;
 
 /// Cleeng's Core API over a [`Transport`].
 pub struct CoreApi {
     settings: CleengSettings,
-    caller: Caller,
+    client: ApiClient,
 }
 
 impl CoreApi {
@@ -50,26 +52,31 @@ impl CoreApi {
     /// # Errors
     /// [`Problems`] if there is no token, or one that is evidently none.
     pub fn new(settings: CleengSettings, tokens: Vec<SecretString>, transport: Arc<dyn Transport>) -> Result<Self, Problems> {
-        let caller = Caller::new(settings.api_url.clone(), tokens, transport)?;
-        Ok(Self { settings, caller })
+        let client = ApiClient::new(settings.api_url.clone(), tokens, transport)?;
+        Ok(Self { settings, client })
     }
 
     /// One page, and the way that led to it: the second page goes the way that the first one found.
-    async fn page(&self, details: &PaymentDetailsId, way: AuthorisedList, offset: usize) -> Result<(Page, AuthorisedList), CleengError> {
-        let path = format!("/payment_details/{}/authorised_payments?offset={offset}&limit={PAGE}", segment(details)?);
-        let (get, post) = (Call::get(path.clone()), Call::new(Method::POST, path));
+    async fn authorised_page(
+        &self,
+        details: &PaymentDetailsId,
+        way: AuthorisedList,
+        offset: usize,
+    ) -> Result<(PaymentPage, AuthorisedList), CleengError> {
+        let path = format!("/payment_details/{}/authorised_payments?offset={offset}&limit={PAGE_SIZE}", path_segment(details)?);
+        let (get, post) = (ApiRequest::get(path.clone()), ApiRequest::new(Method::POST, path));
         let (first, second, other) = match way {
             AuthorisedList::Get => (get, post, AuthorisedList::Post),
             AuthorisedList::Post => (post, get, AuthorisedList::Get),
         };
         let (answer, turned) =
-            if offset == 0 { self.caller.send_either(&first, &second).await? } else { (self.caller.send(&first).await?, false) };
+            if offset == 0 { self.client.send_with_fallback(&first, &second).await? } else { (self.client.send(&first).await?, false) };
         let total = read::total_count(&answer)?;
-        Ok((Page { payments: read::payments(&read::body(&answer)?)?, total }, if turned { other } else { way }))
+        Ok((PaymentPage { payments: read::payments(&read::body(&answer)?)?, total }, if turned { other } else { way }))
     }
 }
 
-struct Page {
+struct PaymentPage {
     payments: Vec<Payment>,
     total: Option<usize>,
 }
@@ -77,32 +84,32 @@ struct Page {
 #[async_trait]
 impl Cleeng for CoreApi {
     async fn subscription(&self, id: &SubscriptionId) -> Result<Subscription, CleengError> {
-        let answer = self.caller.send(&Call::get(format!("/subscriptions/{}", segment(id)?))).await?;
+        let answer = self.client.send(&ApiRequest::get(format!("/subscriptions/{}", path_segment(id)?))).await?;
         let subscription = read::subscription(&read::body(&answer)?)?;
-        same(Some(&subscription.id), id, "subscription.subscriptionId")?;
+        ensure_same(Some(&subscription.id), id, "subscription.subscriptionId")?;
         Ok(subscription)
     }
 
     async fn create_order(&self, order: &NewOrder) -> Result<Order, CleengError> {
-        let call = Call::new(Method::POST, "/orders".to_owned()).with_body(write::order(order)).repeatable();
-        let created = read::order(&read::body(&self.caller.send(&call).await?)?)?;
-        same(created.customer.as_ref(), &order.customer, "order.customerId")?;
-        same(created.payment_method.as_ref(), &order.payment_method, "order.paymentMethodId")?;
+        let call = ApiRequest::new(Method::POST, "/orders".to_owned()).with_body(write::order(order)).repeatable();
+        let created = read::order(&read::body(&self.client.send(&call).await?)?)?;
+        ensure_same(created.customer.as_ref(), &order.customer, "order.customerId")?;
+        ensure_same(created.payment_method.as_ref(), &order.payment_method, "order.paymentMethodId")?;
         if created.total.currency == order.currency { Ok(created) } else { Err(unreadable("order.currency")) }
     }
 
     async fn order(&self, id: &OrderId) -> Result<Order, CleengError> {
-        let answer = self.caller.send(&Call::get(format!("/orders/{}", segment(id)?))).await?;
+        let answer = self.client.send(&ApiRequest::get(format!("/orders/{}", path_segment(id)?))).await?;
         let order = read::order(&read::body(&answer)?)?;
-        same(Some(&order.id), id, "order.id")?;
+        ensure_same(Some(&order.id), id, "order.id")?;
         Ok(order)
     }
 
     async fn create_payment(&self, payment: &NewPayment) -> Result<Payment, CleengError> {
-        let call = Call::new(Method::POST, "/payments".to_owned()).with_body(write::payment(payment, &self.settings));
-        let created = read::payment(&read::body(&self.caller.send(&call).await?)?)?;
-        same(created.order.as_ref(), &payment.order, "payment.orderId")?;
-        same(created.external_payment_id.as_ref(), &payment.external_payment_id, "payment.externalPaymentId")?;
+        let call = ApiRequest::new(Method::POST, "/payments".to_owned()).with_body(write::payment(payment, &self.settings));
+        let created = read::payment(&read::body(&self.client.send(&call).await?)?)?;
+        ensure_same(created.order.as_ref(), &payment.order, "payment.orderId")?;
+        ensure_same(created.external_payment_id.as_ref(), &payment.external_payment_id, "payment.externalPaymentId")?;
         let expected = match payment.status {
             NewPaymentStatus::Authorised => PaymentStatus::Authorised,
             NewPaymentStatus::Captured => PaymentStatus::Captured,
@@ -113,31 +120,31 @@ impl Cleeng for CoreApi {
 
     async fn update_payment(&self, id: &PaymentId, patch: &PaymentPatch) -> Result<(), CleengError> {
         let body = write::patch(patch, &self.settings).ok_or(NOT_SENT)?;
-        let call = Call::new(Method::PATCH, format!("/payments/{}", segment(id)?)).with_body(body);
-        let answer = read::body_or_nothing(&self.caller.send(&call).await?)?;
+        let call = ApiRequest::new(Method::PATCH, format!("/payments/{}", path_segment(id)?)).with_body(body);
+        let answer = read::body_or_null(&self.client.send(&call).await?)?;
         let expected = match patch {
             PaymentPatch::Captured { .. } => PaymentStatus::Captured,
             PaymentPatch::Rejected { .. } => PaymentStatus::Rejected,
             PaymentPatch::Refunded { .. } => PaymentStatus::Refunded,
         };
-        confirmed(&answer, id, &expected)
+        ensure_confirmed(&answer, id, &expected)
     }
 
     async fn cancel_payment(&self, id: &PaymentId) -> Result<(), CleengError> {
-        let call = Call::new(Method::PATCH, format!("/payments/{}/cancel", segment(id)?));
-        let answer = read::body_or_nothing(&self.caller.send(&call).await?)?;
-        confirmed(&answer, id, &PaymentStatus::Cancelled)
+        let call = ApiRequest::new(Method::PATCH, format!("/payments/{}/cancel", path_segment(id)?));
+        let answer = read::body_or_null(&self.client.send(&call).await?)?;
+        ensure_confirmed(&answer, id, &PaymentStatus::Cancelled)
     }
 
     async fn subscriptions(&self, method: &PaymentMethodId, offset: u32) -> Result<Vec<Subscription>, CleengError> {
-        let path = format!("/subscriptions?paymentMethodId={}&offset={offset}&limit={PAGE}", segment(method)?);
-        let answer = self.caller.send(&Call::get(path)).await?;
+        let path = format!("/subscriptions?paymentMethodId={}&offset={offset}&limit={PAGE_SIZE}", path_segment(method)?);
+        let answer = self.client.send(&ApiRequest::get(path)).await?;
         read::subscriptions(&read::body(&answer)?)
     }
 
     async fn latest_payments(&self, customer: &CustomerId, offer: &OfferId) -> Result<Vec<LatestPayment>, CleengError> {
-        let path = format!("/subscriptions?customerId={}&offerId={}&limit={PAGE}", segment(customer)?, segment(offer)?);
-        let answer = self.caller.send(&Call::get(path)).await?;
+        let path = format!("/subscriptions?customerId={}&offerId={}&limit={PAGE_SIZE}", path_segment(customer)?, path_segment(offer)?);
+        let answer = self.client.send(&ApiRequest::get(path)).await?;
         let whole = read::total_count(&answer)?;
         let listed = read::subscriptions(&read::body(&answer)?)?;
         if whole.is_some_and(|whole| whole > listed.len()) {
@@ -154,11 +161,11 @@ impl Cleeng for CoreApi {
         let mut way = self.settings.authorised_list;
         let (mut found, mut known, mut offset) = (Vec::new(), BTreeSet::new(), 0_usize);
         for _ in 0..MAX_PAGES {
-            let (page, used) = self.page(details, way, offset).await?;
+            let (page, used) = self.authorised_page(details, way, offset).await?;
             way = used;
             let (size, before) = (page.payments.len(), found.len());
             for payment in page.payments {
-                same(payment.payment_details.as_ref(), details, "payment.paymentDetailsId")?;
+                ensure_same(payment.payment_details.as_ref(), details, "payment.paymentDetailsId")?;
                 if known.insert(payment.id.clone()) {
                     found.push(payment);
                 }
@@ -169,7 +176,7 @@ impl Cleeng for CoreApi {
                 // Nothing new: the end, unless Cleeng says that there is more than it shows.
                 return if missing { Err(unreadable("X-Total-Count")) } else { Ok(found) };
             }
-            if !missing && (page.total.is_some() || size < DEFAULT_PAGE) {
+            if !missing && (page.total.is_some() || size < DEFAULT_PAGE_SIZE) {
                 return Ok(found);
             }
         }
@@ -177,33 +184,33 @@ impl Cleeng for CoreApi {
     }
 
     async fn create_payment_details(&self, details: &NewPaymentDetails) -> Result<PaymentDetails, CleengError> {
-        let call = Call::new(Method::POST, "/payment_details".to_owned()).with_body(write::payment_details(details));
-        let answer = self.caller.send(&call).await?;
+        let call = ApiRequest::new(Method::POST, "/payment_details".to_owned()).with_body(write::payment_details(details));
+        let answer = self.client.send(&call).await?;
         read::payment_details(&read::body(&answer)?, &details.token)
     }
 
     async fn delete_payment_details(&self, id: &PaymentDetailsId) -> Result<(), CleengError> {
-        let call = Call::new(Method::DELETE, format!("/payment_details/{}", segment(id)?));
-        match self.caller.send(&call).await {
-            Ok(answer) => read::body_or_nothing(&answer).map(|_| ()),
+        let call = ApiRequest::new(Method::DELETE, format!("/payment_details/{}", path_segment(id)?));
+        match self.client.send(&call).await {
+            Ok(answer) => read::body_or_null(&answer).map(|_| ()),
             Err(CleengError::NotFound) => Ok(()),
             Err(error) => Err(error),
         }
     }
 
     async fn terminate(&self, id: &SubscriptionId, why: TerminationType) -> Result<(), CleengError> {
-        let path = format!("/subscriptions/{}", segment(id)?);
-        let verb = Call::new(Method::POST, format!("{path}/terminate")).with_body(write::termination(why));
-        let patch = Call::new(Method::PATCH, path).with_body(json!({ "status": "terminated" }));
+        let path = format!("/subscriptions/{}", path_segment(id)?);
+        let verb = ApiRequest::new(Method::POST, format!("{path}/terminate")).with_body(write::termination(why));
+        let patch = ApiRequest::new(Method::PATCH, path).with_body(json!({ "status": "terminated" }));
         let (first, second) = match self.settings.termination {
             Termination::Terminate => (&verb, &patch),
             Termination::Patch => (&patch, &verb),
         };
         // A 404 of both says that there is no such subscription: both mean its end, so that trying the second does no harm.
-        let (answer, _) = self.caller.send_either(first, second).await?;
-        let body = read::body_or_nothing(&answer)?;
+        let (answer, _) = self.client.send_with_fallback(first, second).await?;
+        let body = read::body_or_null(&answer)?;
         let (told_id, told_status) = read::echoed_subscription(&body);
-        echoes(told_id, id, "subscription.subscriptionId")?;
+        ensure_echo_matches(told_id, id, "subscription.subscriptionId")?;
         match told_status.map(|status| status.as_str().map(read::subscription_status)) {
             None | Some(Some(SubscriptionStatus::Terminated)) => Ok(()),
             Some(_) => Err(unreadable("subscription.status")),
@@ -212,22 +219,22 @@ impl Cleeng for CoreApi {
 }
 
 /// What is told must be what was asked for.
-fn same<K>(told: Option<&Id<K>>, asked: &Id<K>, field: &'static str) -> Result<(), CleengError> {
+fn ensure_same<K>(told: Option<&Id<K>>, asked: &Id<K>, field: &'static str) -> Result<(), CleengError> {
     if told.is_none_or(|told| told == asked) { Ok(()) } else { Err(unreadable(field)) }
 }
 
-fn echoes<K>(told: Option<&Value>, asked: &Id<K>, field: &'static str) -> Result<(), CleengError> {
+fn ensure_echo_matches<K>(told: Option<&Value>, asked: &Id<K>, field: &'static str) -> Result<(), CleengError> {
     match told.map(Id::from_json) {
         None => Ok(()),
-        Some(Ok(told)) => same(Some(&told), asked, field),
+        Some(Ok(told)) => ensure_same(Some(&told), asked, field),
         Some(Err(_)) => Err(unreadable(field)),
     }
 }
 
 /// A 2xx to a change counts, unless its body speaks of another payment or of another state.
-fn confirmed(body: &Value, id: &PaymentId, expected: &PaymentStatus) -> Result<(), CleengError> {
+fn ensure_confirmed(body: &Value, id: &PaymentId, expected: &PaymentStatus) -> Result<(), CleengError> {
     let (told_id, told_status) = read::echoed_payment(body);
-    echoes(told_id, id, "payment.id")?;
+    ensure_echo_matches(told_id, id, "payment.id")?;
     match told_status.map(|status| status.as_str().map(read::payment_status)) {
         None => Ok(()),
         Some(Some(told)) if told == *expected => Ok(()),

@@ -9,7 +9,7 @@ use super::super::{
     CleengError, LatestPayment, Order, Payment, PaymentDetails, PaymentStatus, RenewalCycle, Subscription, SubscriptionStatus,
     UnknownAnswer,
 };
-use super::survey::Standing;
+use super::listed_subscriptions::ListedSubscription;
 use crate::clock::Timestamp;
 use crate::http::Response;
 use crate::ids::{ExternalPaymentId, Id};
@@ -17,16 +17,16 @@ use crate::money::{Currency, Money};
 use crate::secret::SecretString;
 
 /// Where Cleeng's clients and documents put an order, outermost first; the bare resource comes last.
-const ORDER: [&[&str]; 4] = [&["order"], &["responseData", "order"], &["data"], &["responseData"]];
-const PAYMENT: [&[&str]; 4] = [&["payment"], &["data", "payment"], &["data"], &["responseData"]];
-const SUBSCRIPTION: [&[&str]; 3] = [&["subscription"], &["data"], &["responseData"]];
-const DETAILS: [&[&str]; 3] = [&["data"], &["paymentDetails"], &["responseData"]];
-const LIST: [&[&str]; 6] =
+const ORDER_PATHS: [&[&str]; 4] = [&["order"], &["responseData", "order"], &["data"], &["responseData"]];
+const PAYMENT_PATHS: [&[&str]; 4] = [&["payment"], &["data", "payment"], &["data"], &["responseData"]];
+const SUBSCRIPTION_PATHS: [&[&str]; 3] = [&["subscription"], &["data"], &["responseData"]];
+const DETAILS_PATHS: [&[&str]; 3] = [&["data"], &["paymentDetails"], &["responseData"]];
+const PAYMENT_LIST_PATHS: [&[&str]; 6] =
     [&["data"], &["payments"], &["payment"], &["data", "payments"], &["responseData", "payments"], &["responseData"]];
 
 /// Unix seconds beyond this are milliseconds by mistake (the year 5138).
 const LAST_PLAUSIBLE_SECOND: i64 = 100_000_000_000;
-const DAY: u64 = 86_400;
+const SECONDS_PER_DAY: u64 = 86_400;
 
 /// The answer to a call cannot be read here.
 pub(super) const fn unreadable(field: &'static str) -> CleengError {
@@ -43,13 +43,13 @@ pub(super) fn body(answer: &Response) -> Result<Value, CleengError> {
 }
 
 /// As [`body`], where Cleeng may also answer with nothing.
-pub(super) fn body_or_nothing(answer: &Response) -> Result<Value, CleengError> {
+pub(super) fn body_or_null(answer: &Response) -> Result<Value, CleengError> {
     if answer.body.iter().all(u8::is_ascii_whitespace) { Ok(Value::Null) } else { body(answer) }
 }
 
 /// An order, with what a charge needs: `id`, `totalPrice` and `currency`.
 pub(in crate::cleeng) fn order(body: &Value) -> Result<Order, CleengError> {
-    let order = unwrapped(body, &ORDER);
+    let order = resource_in(body, &ORDER_PATHS);
     let currency = currency(order.get("currency")).ok_or(unreadable("order.currency"))?;
     let total = money(order.get("totalPrice"), currency).filter(|total| total.minor >= 0).ok_or(unreadable("order.totalPrice"))?;
     Ok(Order {
@@ -63,28 +63,28 @@ pub(in crate::cleeng) fn order(body: &Value) -> Result<Order, CleengError> {
 }
 
 /// The order itself, out of its wrapper.
-pub(in crate::cleeng) fn unwrapped_order(body: &Value) -> &Value {
-    unwrapped(body, &ORDER)
+pub(in crate::cleeng) fn order_resource(body: &Value) -> &Value {
+    resource_in(body, &ORDER_PATHS)
 }
 
 /// The payment of an answer to a write.
 pub(super) fn payment(body: &Value) -> Result<Payment, CleengError> {
-    one_payment(unwrapped(body, &PAYMENT))
+    read_payment(resource_in(body, &PAYMENT_PATHS))
 }
 
 /// What an answer to a change says of the payment, if it says anything: its id and its status.
 pub(super) fn echoed_payment(body: &Value) -> (Option<&Value>, Option<&Value>) {
-    let payment = unwrapped(body, &PAYMENT);
+    let payment = resource_in(body, &PAYMENT_PATHS);
     (present(payment, "id"), present(payment, "status"))
 }
 
 /// What an answer to a termination says of the subscription, if it says anything: its id and its status.
 pub(super) fn echoed_subscription(body: &Value) -> (Option<&Value>, Option<&Value>) {
-    let subscription = unwrapped(body, &SUBSCRIPTION);
+    let subscription = resource_in(body, &SUBSCRIPTION_PATHS);
     (present(subscription, "subscriptionId"), present(subscription, "status"))
 }
 
-fn one_payment(payment: &Value) -> Result<Payment, CleengError> {
+fn read_payment(payment: &Value) -> Result<Payment, CleengError> {
     let status = present(payment, "status").and_then(Value::as_str).filter(|word| !word.is_empty());
     let currency = currency(payment.get("currency"));
     let total = present(payment, "totalAmount").or_else(|| present(payment, "amount"));
@@ -117,16 +117,16 @@ pub(super) fn payment_status(word: &str) -> PaymentStatus {
 pub(super) fn payments(body: &Value) -> Result<Vec<Payment>, CleengError> {
     const FIELD: CleengError = unreadable("payments");
     if let Value::Array(items) = body {
-        return items.iter().map(one_payment).collect();
+        return items.iter().map(read_payment).collect();
     }
-    for path in LIST {
-        match follow(body, path) {
-            Some(Value::Array(items)) => return items.iter().map(one_payment).collect(),
-            Some(single @ Value::Object(members)) if members.contains_key("status") => return Ok(vec![one_payment(single)?]),
+    for path in PAYMENT_LIST_PATHS {
+        match at_path(body, path) {
+            Some(Value::Array(items)) => return items.iter().map(read_payment).collect(),
+            Some(single @ Value::Object(members)) if members.contains_key("status") => return Ok(vec![read_payment(single)?]),
             _ => {}
         }
     }
-    if body.get("id").is_some() && body.get("status").is_some() { Ok(vec![one_payment(body)?]) } else { Err(FIELD) }
+    if body.get("id").is_some() && body.get("status").is_some() { Ok(vec![read_payment(body)?]) } else { Err(FIELD) }
 }
 
 /// `X-Total-Count`, if it is there.
@@ -137,19 +137,19 @@ pub(super) fn total_count(answer: &Response) -> Result<Option<usize>, CleengErro
 
 /// A subscription, with what decides about a charge: its id, status and `dateTo`.
 pub(super) fn subscription(body: &Value) -> Result<Subscription, CleengError> {
-    one_subscription(unwrapped(body, &SUBSCRIPTION))
+    read_subscription(resource_in(body, &SUBSCRIPTION_PATHS))
 }
 
 /// A list of subscriptions: a bare array, or one in any of the known wrappers.
 pub(super) fn subscriptions(body: &Value) -> Result<Vec<Subscription>, CleengError> {
-    subscription_list(body)?.iter().map(one_subscription).collect()
+    subscription_list(body)?.iter().map(read_subscription).collect()
 }
 
 /// A list of subscriptions, with what else it tells of each.
-pub(super) fn standings(body: &Value) -> Result<Vec<Standing>, CleengError> {
+pub(super) fn listed_subscriptions(body: &Value) -> Result<Vec<ListedSubscription>, CleengError> {
     let one = |value: &Value| {
-        Ok(Standing {
-            subscription: one_subscription(value)?,
+        Ok(ListedSubscription {
+            subscription: read_subscription(value)?,
             publisher: optional_id(value, "publisherId", "subscription.publisherId")?,
             next_payment_at: present(value, "nextPaymentActionDate").and_then(date),
         })
@@ -159,10 +159,10 @@ pub(super) fn standings(body: &Value) -> Result<Vec<Standing>, CleengError> {
 
 fn subscription_list(body: &Value) -> Result<&Vec<Value>, CleengError> {
     const WRAPPERS: [&[&str]; 5] = [&[], &["data"], &["subscriptions"], &["responseData", "items"], &["responseData"]];
-    WRAPPERS.iter().find_map(|path| follow(body, path)?.as_array()).ok_or(unreadable("subscriptions"))
+    WRAPPERS.iter().find_map(|path| at_path(body, path)?.as_array()).ok_or(unreadable("subscriptions"))
 }
 
-fn one_subscription(subscription: &Value) -> Result<Subscription, CleengError> {
+fn read_subscription(subscription: &Value) -> Result<Subscription, CleengError> {
     let status = present(subscription, "status").and_then(Value::as_str).filter(|word| !word.is_empty());
     let paid_until = present(subscription, "dateTo").and_then(date).ok_or(unreadable("subscription.dateTo"))?;
     Ok(Subscription {
@@ -195,8 +195,8 @@ pub(super) fn subscription_status(word: &str) -> SubscriptionStatus {
 fn latest_payment(value: Option<&Value>) -> LatestPayment {
     match value {
         Some(Value::Null) => LatestPayment::None,
-        Some(value) => ExternalPaymentId::from_json(value).map_or(LatestPayment::NotTold, LatestPayment::Known),
-        None => LatestPayment::NotTold,
+        Some(value) => ExternalPaymentId::from_json(value).map_or(LatestPayment::NotReported, LatestPayment::Known),
+        None => LatestPayment::NotReported,
     }
 }
 
@@ -222,16 +222,20 @@ fn cycle(value: &Value) -> Option<RenewalCycle> {
         "year" | "years" | "yearly" | "annual" | "annually" => 365,
         _ => return None,
     };
-    let seconds = days.checked_mul(DAY)?.checked_mul(times)?.checked_mul(amount)?;
-    (1..=3650 * DAY).contains(&seconds).then(|| RenewalCycle(Duration::from_secs(seconds)))
+    let seconds = days.checked_mul(SECONDS_PER_DAY)?.checked_mul(times)?.checked_mul(amount)?;
+    (1..=3650 * SECONDS_PER_DAY).contains(&seconds).then(|| RenewalCycle(Duration::from_secs(seconds)))
 }
 
 /// Payment details; the copy for the front end has no token in it.
 pub(super) fn payment_details(body: &Value, token: &SecretString) -> Result<PaymentDetails, CleengError> {
-    let details = unwrapped(body, &DETAILS);
+    let details = resource_in(body, &DETAILS_PATHS);
     let mut shown = details.clone();
     strip_token(&mut shown, token);
-    Ok(PaymentDetails { id: id(details, "id", "paymentDetails.id")?, active: present(details, "active").and_then(Value::as_bool), shown })
+    Ok(PaymentDetails {
+        id: id(details, "id", "paymentDetails.id")?,
+        active: present(details, "active").and_then(Value::as_bool),
+        public_json: shown,
+    })
 }
 
 /// Takes out every member called `token`, and every text that holds this one, wherever it is.
@@ -252,11 +256,11 @@ fn strip_token(value: &mut Value, token: &SecretString) {
 }
 
 /// The resource in the first wrapper that holds an object, else the body itself.
-fn unwrapped<'a>(body: &'a Value, paths: &[&[&str]]) -> &'a Value {
-    paths.iter().filter_map(|path| follow(body, path)).find(|value| value.is_object()).unwrap_or(body)
+fn resource_in<'a>(body: &'a Value, paths: &[&[&str]]) -> &'a Value {
+    paths.iter().filter_map(|path| at_path(body, path)).find(|value| value.is_object()).unwrap_or(body)
 }
 
-fn follow<'a>(body: &'a Value, path: &[&str]) -> Option<&'a Value> {
+fn at_path<'a>(body: &'a Value, path: &[&str]) -> Option<&'a Value> {
     path.iter().try_fold(body, |value, name| value.get(name))
 }
 

@@ -1,18 +1,18 @@
 //! The settings of the Core API: where it is, and which of Cleeng's contradicting descriptions is believed first. Must never fall back to
 //! an environment that was not named.
 
-use crate::settings::Reader;
+use crate::settings::SettingsReader;
 
 /// Which of Cleeng's two worlds; they share neither tokens nor ids (Cleeng, "Cleeng sandbox").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Environment {
+pub enum CleengEnvironment {
     /// Play money.
     Sandbox,
     /// Real money.
     Production,
 }
 
-impl Environment {
+impl CleengEnvironment {
     const fn default_url(self) -> &'static str {
         match self {
             Self::Sandbox => "https://api.sandbox.cleeng.com/3.1",
@@ -21,7 +21,7 @@ impl Environment {
     }
 
     /// Reads `CLEENG_ENVIRONMENT`. It has no default: its absence is a problem, and so is another word.
-    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
         const NAME: &str = "CLEENG_ENVIRONMENT";
         let text = reader.required(NAME, "set it to sandbox or production")?;
         match text.as_str() {
@@ -57,14 +57,14 @@ pub enum Termination {
 
 /// How the status of a held payment is spelt. The reference ("Create a payment") says `authorized`, the tutorials say `authorised`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Spelling {
+pub enum AuthorisedSpelling {
     /// `authorized`, the default.
     Authorized,
     /// `authorised`.
     Authorised,
 }
 
-impl Spelling {
+impl AuthorisedSpelling {
     /// The word itself.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -78,14 +78,14 @@ impl Spelling {
 /// How a first purchase of which nothing is charged is reported. The reference ("Update a payment") explains `initial-free-transaction` for it,
 /// but "Create a payment" does not list that word.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FreeStart {
+pub enum FreeStartOperation {
     /// `initial-payment`, the default.
     InitialPayment,
     /// `initial-free-transaction`.
     InitialFreeTransaction,
 }
 
-impl FreeStart {
+impl FreeStartOperation {
     /// The word itself.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
@@ -115,14 +115,14 @@ impl Default for RefundFields {
 }
 
 impl RefundFields {
-    const TAKEN: [&'static str; 6] = ["orderId", "status", "paymentOperation", "externalPaymentId", "paymentDetails", "rejectedReason"];
+    const RESERVED: [&'static str; 6] = ["orderId", "status", "paymentOperation", "externalPaymentId", "paymentDetails", "rejectedReason"];
 
-    fn read(reader: &mut Reader<'_>) -> Self {
+    fn read(reader: &mut SettingsReader<'_>) -> Self {
         let defaults = Self::default();
         let mut name = |setting: &str, default: String| {
             reader.parsed(setting, default, "the name of a JSON field that has no other meaning in the request", |text| {
                 let plain = text.len() <= 64 && text.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-                (plain && !Self::TAKEN.contains(&text)).then(|| text.to_owned())
+                (plain && !Self::RESERVED.contains(&text)).then(|| text.to_owned())
             })
         };
         let fields = Self {
@@ -141,7 +141,7 @@ impl RefundFields {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CleengSettings {
     /// Which world.
-    pub environment: Environment,
+    pub environment: CleengEnvironment,
     /// The API's URL up to and with `/3.1`, without a slash at its end.
     pub api_url: String,
     /// How authorised payments are listed first.
@@ -149,9 +149,9 @@ pub struct CleengSettings {
     /// How a subscription is terminated first.
     pub termination: Termination,
     /// How the status of a held payment is spelt.
-    pub spelling: Spelling,
+    pub spelling: AuthorisedSpelling,
     /// How a free start is reported.
-    pub free_start: FreeStart,
+    pub free_start: FreeStartOperation,
     /// The unverified field names of a refund.
     pub refund_fields: RefundFields,
 }
@@ -159,14 +159,14 @@ pub struct CleengSettings {
 impl CleengSettings {
     /// The settings with every default, for this world.
     #[must_use]
-    pub fn defaults(environment: Environment) -> Self {
+    pub fn defaults(environment: CleengEnvironment) -> Self {
         Self {
             environment,
             api_url: environment.default_url().to_owned(),
             authorised_list: AuthorisedList::Get,
             termination: Termination::Terminate,
-            spelling: Spelling::Authorized,
-            free_start: FreeStart::InitialPayment,
+            spelling: AuthorisedSpelling::Authorized,
+            free_start: FreeStartOperation::InitialPayment,
             refund_fields: RefundFields::default(),
         }
     }
@@ -174,14 +174,15 @@ impl CleengSettings {
     /// Reads `CLEENG_ENVIRONMENT` (required), `CLEENG_API_URL`, `CLEENG_AUTHORISED_LIST`, `CLEENG_TERMINATION`,
     /// `CLEENG_AUTHORISED_SPELLING`, `CLEENG_FREE_START_OPERATION`, `CLEENG_REFUND_REASON_FIELD`, `CLEENG_REFUND_AMOUNT_FIELD` and `CLEENG_REFUND_KIND_FIELD`. Mistakes
     /// are noted in the reader; nothing comes back where the environment is missing.
-    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
-        let environment = Environment::read(reader);
+    pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
+        let environment = CleengEnvironment::read(reader);
         // The rest is read even without an environment, so that one start shows every mistake.
-        let plain_http = environment != Some(Environment::Production);
-        let world = environment.unwrap_or(Environment::Sandbox);
-        let api_url = reader.base_url("CLEENG_API_URL", world.default_url(), plain_http);
-        let others = if world == Environment::Production { Environment::Sandbox } else { Environment::Production };
-        if environment.is_some() && api_url == others.default_url() {
+        let plain_http = environment != Some(CleengEnvironment::Production);
+        let assumed_environment = environment.unwrap_or(CleengEnvironment::Sandbox);
+        let api_url = reader.base_url("CLEENG_API_URL", assumed_environment.default_url(), plain_http);
+        let other_environment =
+            if assumed_environment == CleengEnvironment::Production { CleengEnvironment::Sandbox } else { CleengEnvironment::Production };
+        if environment.is_some() && api_url == other_environment.default_url() {
             reader.problem("CLEENG_API_URL", "is the address of the other environment", "remove it, or correct CLEENG_ENVIRONMENT");
         }
         let authorised_list = reader.parsed("CLEENG_AUTHORISED_LIST", AuthorisedList::Get, "get or post", |text| match text {
@@ -194,15 +195,16 @@ impl CleengSettings {
             "patch" => Some(Termination::Patch),
             _ => None,
         });
-        let spelling = reader.parsed("CLEENG_AUTHORISED_SPELLING", Spelling::Authorized, "authorized or authorised", |text| match text {
-            "authorized" => Some(Spelling::Authorized),
-            "authorised" => Some(Spelling::Authorised),
-            _ => None,
-        });
+        let spelling =
+            reader.parsed("CLEENG_AUTHORISED_SPELLING", AuthorisedSpelling::Authorized, "authorized or authorised", |text| match text {
+                "authorized" => Some(AuthorisedSpelling::Authorized),
+                "authorised" => Some(AuthorisedSpelling::Authorised),
+                _ => None,
+            });
         let words = "initial-payment or initial-free-transaction";
-        let free_start = reader.parsed("CLEENG_FREE_START_OPERATION", FreeStart::InitialPayment, words, |text| match text {
-            "initial-payment" => Some(FreeStart::InitialPayment),
-            "initial-free-transaction" => Some(FreeStart::InitialFreeTransaction),
+        let free_start = reader.parsed("CLEENG_FREE_START_OPERATION", FreeStartOperation::InitialPayment, words, |text| match text {
+            "initial-payment" => Some(FreeStartOperation::InitialPayment),
+            "initial-free-transaction" => Some(FreeStartOperation::InitialFreeTransaction),
             _ => None,
         });
         let refund_fields = RefundFields::read(reader);
@@ -217,7 +219,7 @@ mod tests {
 
     fn read(pairs: &[(&str, &str)]) -> Result<CleengSettings, Problems> {
         let get = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        let mut reader = Reader::new(&get);
+        let mut reader = SettingsReader::new(&get);
         let settings = CleengSettings::read(&mut reader);
         reader.finish(settings)
     }
@@ -230,7 +232,7 @@ mod tests {
     fn the_environment_has_no_default_and_decides_the_address() {
         assert_eq!(wrong(&[]), ["CLEENG_ENVIRONMENT"]);
         assert_eq!(wrong(&[("CLEENG_ENVIRONMENT", "prod")]), ["CLEENG_ENVIRONMENT"]);
-        assert_eq!(read(&[("CLEENG_ENVIRONMENT", "sandbox")]), Ok(CleengSettings::defaults(Environment::Sandbox)));
+        assert_eq!(read(&[("CLEENG_ENVIRONMENT", "sandbox")]), Ok(CleengSettings::defaults(CleengEnvironment::Sandbox)));
         let production = read(&[("CLEENG_ENVIRONMENT", "production")]).unwrap();
         assert_eq!(production.api_url, "https://api.cleeng.com/3.1");
     }
@@ -256,7 +258,7 @@ mod tests {
         .unwrap();
         assert_eq!(settings.authorised_list, AuthorisedList::Post);
         assert_eq!(settings.termination, Termination::Patch);
-        assert_eq!(settings.spelling, Spelling::Authorised);
+        assert_eq!(settings.spelling, AuthorisedSpelling::Authorised);
         assert_eq!(settings.refund_fields.amount, "amount");
         let preferences = |pairs: &[(&str, &str)]| {
             let settings = read(&[&[("CLEENG_ENVIRONMENT", "sandbox")], pairs].concat()).unwrap();

@@ -9,12 +9,12 @@ use std::collections::BTreeMap;
 use http::Method;
 use serde_json::Value;
 
-use super::call::{Call, NOT_SENT};
+use super::request::{ApiRequest, NOT_SENT};
 use super::{CoreApi, read};
 use crate::cleeng::CleengError;
 
 /// The endpoints of each topic that has any, by the topic's name as Cleeng writes it. Each is an object with a `url`.
-pub type Endpoints = BTreeMap<String, Vec<Value>>;
+pub type WebhookEndpoints = BTreeMap<String, Vec<Value>>;
 
 const UNREADABLE: CleengError = read::unreadable("webhook_subscriptions");
 
@@ -22,10 +22,10 @@ impl CoreApi {
     /// All webhook endpoints of the publisher, this connector's and others'.
     ///
     /// # Errors
-    /// [`CleengError`]; a list that cannot be read is [`CleengError::Unknown`].
-    pub async fn webhook_endpoints(&self) -> Result<Endpoints, CleengError> {
-        let answer = self.caller.send(&Call::get("/webhook_subscriptions".to_owned())).await?;
-        endpoints(&read::body(&answer)?)
+    /// [`CleengError`]; a list that cannot be read is [`CleengError::NotFound`].
+    pub async fn webhook_endpoints(&self) -> Result<WebhookEndpoints, CleengError> {
+        let answer = self.client.send(&ApiRequest::get("/webhook_subscriptions".to_owned())).await?;
+        read_endpoints(&read::body(&answer)?)
     }
 
     /// Replaces the endpoints of one topic.
@@ -37,27 +37,28 @@ impl CoreApi {
             return Err(NOT_SENT);
         }
         // A whole replacement: sent twice it is the same.
-        let call =
-            Call::new(Method::PUT, format!("/webhook_subscriptions/{topic}")).with_body(Value::Array(endpoints.to_vec())).repeatable();
-        self.caller.send(&call).await.map(drop)
+        let call = ApiRequest::new(Method::PUT, format!("/webhook_subscriptions/{topic}"))
+            .with_body(Value::Array(endpoints.to_vec()))
+            .repeatable();
+        self.client.send(&call).await.map(drop)
     }
 }
 
-/// Reads the list: an object from topics to endpoints, or an array of objects with `topic` and `endpoints`, bare or in one of the known
+/// Reads the list: an object from topics to endpoints, or an array of objects with `topic` and `read_endpoints`, bare or in one of the known
 /// wrappers.
-fn endpoints(body: &Value) -> Result<Endpoints, CleengError> {
+fn read_endpoints(body: &Value) -> Result<WebhookEndpoints, CleengError> {
     let wrapped = ["data", "webhookSubscriptions", "webhook_subscriptions", "responseData"].iter().find_map(|name| body.get(name));
     match wrapped.unwrap_or(body) {
         Value::Object(topics) => {
             let topics = topics.iter().filter(|(name, _)| !["success", "message", "errors"].contains(&name.as_str()));
-            topics.map(|(topic, list)| Ok((topic.clone(), each(list)?))).collect()
+            topics.map(|(topic, list)| Ok((topic.clone(), read_endpoint_list(list)?))).collect()
         }
         Value::Array(items) => {
-            let mut found = Endpoints::new();
+            let mut found = WebhookEndpoints::new();
             for item in items {
                 let topic = item.get("topic").and_then(Value::as_str).ok_or(UNREADABLE)?;
                 let list = item.get("endpoints").or_else(|| item.get("subscriptions")).ok_or(UNREADABLE)?;
-                found.entry(topic.to_owned()).or_default().extend(each(list)?);
+                found.entry(topic.to_owned()).or_default().extend(read_endpoint_list(list)?);
             }
             Ok(found)
         }
@@ -65,7 +66,7 @@ fn endpoints(body: &Value) -> Result<Endpoints, CleengError> {
     }
 }
 
-fn each(list: &Value) -> Result<Vec<Value>, CleengError> {
+fn read_endpoint_list(list: &Value) -> Result<Vec<Value>, CleengError> {
     let items = list.as_array().ok_or(UNREADABLE)?;
     let has_url = |item: &Value| item.get("url").is_some_and(Value::is_string);
     if items.iter().all(has_url) { Ok(items.clone()) } else { Err(UNREADABLE) }
@@ -80,16 +81,16 @@ mod tests {
     #[test]
     fn every_likely_shape_says_the_same() {
         let list = json!([{ "url": "https://a.example.com/x", "filters": { "any": [1] } }]);
-        let expected = Endpoints::from([("refundPayment".to_owned(), list.as_array().unwrap().clone())]);
+        let expected = WebhookEndpoints::from([("refundPayment".to_owned(), list.as_array().unwrap().clone())]);
         for body in [
             json!({ "refundPayment": list }),
             json!({ "success": true, "message": "", "data": { "refundPayment": list } }),
             json!([{ "topic": "refundPayment", "endpoints": list }]),
             json!({ "data": [{ "topic": "refundPayment", "subscriptions": list }] }),
         ] {
-            assert_eq!(endpoints(&body).unwrap(), expected, "{body}");
+            assert_eq!(read_endpoints(&body).unwrap(), expected, "{body}");
         }
-        assert_eq!(endpoints(&json!({ "data": {} })).unwrap(), Endpoints::new());
+        assert_eq!(read_endpoints(&json!({ "data": {} })).unwrap(), WebhookEndpoints::new());
     }
 
     #[test]
@@ -101,7 +102,7 @@ mod tests {
             json!({ "refundPayment": ["https://a"] }),
             json!([{ "url": "https://a" }]),
         ] {
-            assert!(endpoints(&body).is_err(), "{body}");
+            assert!(read_endpoints(&body).is_err(), "{body}");
         }
     }
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::super::{
     NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, PaymentOperation, PaymentPatch, PaymentSource, TerminationType,
 };
-use super::settings::{CleengSettings, Spelling};
+use super::settings::{AuthorisedSpelling, CleengSettings};
 use crate::money::Money;
 
 /// Cleeng, "Create an order": `customerId` and `paymentMethodId` are ints, `subscriptionId` is a string and comes with the operation.
@@ -32,8 +32,8 @@ pub(super) fn payment(payment: &NewPayment, settings: &CleengSettings) -> Value 
         PaymentSource::Existing(id) => {
             body.insert("paymentDetailsId".to_owned(), id.as_str().into());
         }
-        PaymentSource::New { token, shown } => {
-            body.insert("paymentDetails".to_owned(), with_shown(json!({ "token": token.expose() }), shown));
+        PaymentSource::New { token, display_params } => {
+            body.insert("paymentDetails".to_owned(), with_display_params(json!({ "token": token.expose() }), display_params));
         }
         PaymentSource::None => {}
     }
@@ -77,13 +77,13 @@ pub(super) fn payment_details(details: &NewPaymentDetails) -> Value {
         "paymentMethodId": details.payment_method.to_json_number(),
         "active": details.active,
     });
-    with_shown(body, &details.shown)
+    with_display_params(body, &details.display_params)
 }
 
 /// Adds what "my account" shows, where there is something.
-fn with_shown(mut body: Value, shown: &Value) -> Value {
-    if let (Value::Object(members), Value::Object(_)) = (&mut body, shown) {
-        members.insert("paymentMethodSpecificParams".to_owned(), shown.clone());
+fn with_display_params(mut body: Value, display_params: &Value) -> Value {
+    if let (Value::Object(members), Value::Object(_)) = (&mut body, display_params) {
+        members.insert("paymentMethodSpecificParams".to_owned(), display_params.clone());
     }
     body
 }
@@ -106,7 +106,7 @@ const fn operation(operation: PaymentOperation, settings: &CleengSettings) -> &'
     }
 }
 
-const fn status(status: &NewPaymentStatus, spelling: Spelling) -> &'static str {
+const fn status(status: &NewPaymentStatus, spelling: AuthorisedSpelling) -> &'static str {
     match status {
         NewPaymentStatus::Authorised => spelling.as_str(),
         NewPaymentStatus::Captured => "captured",

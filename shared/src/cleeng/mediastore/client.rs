@@ -8,13 +8,13 @@ use http::Method;
 use http::header::{ACCEPT, AUTHORIZATION};
 use serde_json::Value;
 
-use super::super::client::{Environment, read};
+use super::super::client::{CleengEnvironment, read};
 use super::super::{CleengError, UnknownAnswer};
 use super::{Customer, CustomerOrder, CustomerToken, MediaStore, MediaStoreError};
 use crate::http::{Request, Response, Transport};
 use crate::ids::{Id, OrderId, PublisherId};
 use crate::money::Currency;
-use crate::settings::Reader;
+use crate::settings::SettingsReader;
 
 /// How long one read may take: a customer waits.
 const TIMEOUT: Duration = Duration::from_secs(5);
@@ -28,13 +28,13 @@ pub struct MediaStoreSettings {
 
 impl MediaStoreSettings {
     /// Reads `CLEENG_MEDIASTORE_URL`; without it the address of this world (Cleeng's media store SDK).
-    pub fn read(reader: &mut Reader<'_>, environment: Environment) -> Self {
+    pub fn read(reader: &mut SettingsReader<'_>, environment: CleengEnvironment) -> Self {
         let (default, plain_http) = match environment {
-            Environment::Sandbox => ("https://mediastore-sandbox.cleeng.com", true),
-            Environment::Production => ("https://mediastore.cleeng.com", false),
+            CleengEnvironment::Sandbox => ("https://mediastore-sandbox.cleeng.com", true),
+            CleengEnvironment::Production => ("https://mediastore.cleeng.com", false),
         };
         let url = reader.base_url("CLEENG_MEDIASTORE_URL", default, plain_http);
-        if environment == Environment::Production && url.contains("mediastore-sandbox.") {
+        if environment == CleengEnvironment::Production && url.contains("mediastore-sandbox.") {
             reader.problem("CLEENG_MEDIASTORE_URL", "is the address of the other environment", "remove it, or correct CLEENG_ENVIRONMENT");
         }
         Self { url }
@@ -54,21 +54,21 @@ impl MediaStoreApi {
         Self { settings, transport }
     }
 
-    async fn get<K>(&self, token: &CustomerToken, room: &str, id: &Id<K>) -> Result<Value, MediaStoreError> {
+    async fn get<K>(&self, token: &CustomerToken, collection: &str, id: &Id<K>) -> Result<Value, MediaStoreError> {
         let text = id.as_str();
         // An id that could leave its segment of the path is not one of Cleeng's.
         if !text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'_' | b'-')) {
             return Err(MediaStoreError::NotFound);
         }
-        let request = Request::new(Method::GET, format!("{}/{room}/{text}", self.settings.url), TIMEOUT)
+        let request = Request::new(Method::GET, format!("{}/{collection}/{text}", self.settings.url), TIMEOUT)
             .header(ACCEPT, "application/json")
             .secret_header(AUTHORIZATION, token.header());
         let answer = self.transport.send(request).await.map_err(|error| MediaStoreError::Unavailable(Some(error)))?;
-        judge(&answer)
+        check_status(&answer)
     }
 }
 
-fn judge(answer: &Response) -> Result<Value, MediaStoreError> {
+fn check_status(answer: &Response) -> Result<Value, MediaStoreError> {
     match answer.status.as_u16() {
         200..=299 => {}
         401 => return Err(MediaStoreError::Refused),
@@ -94,7 +94,7 @@ impl MediaStore for MediaStoreApi {
     async fn order(&self, token: &CustomerToken, id: &OrderId) -> Result<CustomerOrder, MediaStoreError> {
         let body = self.get(token, "orders", id).await?;
         let order = read::order(&body).map_err(|error| unreadable(&error))?;
-        let whole = read::unwrapped_order(&body);
+        let whole = read::order_resource(&body);
         let publisher = whole.get("publisherId").and_then(|id| PublisherId::from_json(id).ok());
         if order.id != *id {
             return Err(MediaStoreError::Unreadable("order.id"));

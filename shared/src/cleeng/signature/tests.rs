@@ -32,15 +32,15 @@ fn headers(values: &[&[u8]]) -> HeaderMap {
     headers
 }
 
-fn verifier(settings: SignatureSettings) -> Verifier {
-    Verifier::new(settings, &[SecretString::new(CURRENT), SecretString::new(PREVIOUS)]).unwrap()
+fn verifier(settings: SignatureSettings) -> WebhookVerifier {
+    WebhookVerifier::new(settings, &[SecretString::new(CURRENT), SecretString::new(PREVIOUS)]).unwrap()
 }
 
-fn outcome(verifier: &Verifier, headers: &HeaderMap, body: &[u8]) -> Result<(), Refusal> {
+fn outcome(verifier: &WebhookVerifier, headers: &HeaderMap, body: &[u8]) -> Result<(), VerificationError> {
     verifier.verify(headers, body, &publisher(), TOPIC).map(|_| ())
 }
 
-fn signed_by(text: &str) -> Result<(), Refusal> {
+fn signed_by(text: &str) -> Result<(), VerificationError> {
     outcome(&verifier(SignatureSettings::default()), &headers(&[text.as_bytes()]), &body())
 }
 
@@ -49,8 +49,8 @@ fn a_signature_made_by_another_implementation_fits() {
     // Python: hmac.new(CURRENT, b"Hi There", hashlib.sha256).hexdigest()
     let made = "afb50f25350b88f8040e29bc355c88cdf8269fba8ba9488a84409505bac3028b";
     let verifier = verifier(SignatureSettings::default());
-    assert!(verifier.signature_fits(&headers(&[made.as_bytes()]), b"Hi There"));
-    assert!(!verifier.signature_fits(&headers(&[made.as_bytes()]), b"Hi there"));
+    assert!(verifier.signature_matches(&headers(&[made.as_bytes()]), b"Hi There"));
+    assert!(!verifier.signature_matches(&headers(&[made.as_bytes()]), b"Hi there"));
 }
 
 #[test]
@@ -70,7 +70,7 @@ fn the_set_encoding_excludes_the_other() {
     {
         let verifier = verifier(SignatureSettings { encoding, ..SignatureSettings::default() });
         assert_eq!(outcome(&verifier, &headers(&[fits.as_bytes()]), &body()), Ok(()));
-        assert_eq!(outcome(&verifier, &headers(&[other.as_bytes()]), &body()), Err(Refusal::BadSignature));
+        assert_eq!(outcome(&verifier, &headers(&[other.as_bytes()]), &body()), Err(VerificationError::BadSignature));
     }
 }
 
@@ -80,24 +80,24 @@ fn a_prefix_is_required_where_it_is_set_and_foreign_where_it_is_not() {
     let prefixed = format!("sha256={plain}");
     let verifier = verifier(SignatureSettings { prefix: Some("sha256=".to_owned()), ..SignatureSettings::default() });
     assert_eq!(outcome(&verifier, &headers(&[prefixed.as_bytes()]), &body()), Ok(()));
-    assert_eq!(outcome(&verifier, &headers(&[plain.as_bytes()]), &body()), Err(Refusal::BadSignature));
-    assert_eq!(signed_by(&prefixed), Err(Refusal::BadSignature));
+    assert_eq!(outcome(&verifier, &headers(&[plain.as_bytes()]), &body()), Err(VerificationError::BadSignature));
+    assert_eq!(signed_by(&prefixed), Err(VerificationError::BadSignature));
 }
 
 #[test]
 fn a_wrong_truncated_or_empty_signature_is_refused_with_401() {
     let (right, wrong) = (hex(&tag(CURRENT, &body())), hex(&tag("another-secret-of-32-bytes-0123456", &body())));
     for text in [wrong.as_str(), right.get(..62).unwrap(), right.get(2..).unwrap(), "", " ", ",", "0x", "sha256", "null"] {
-        assert_eq!(signed_by(text), Err(Refusal::BadSignature), "{text:?}");
+        assert_eq!(signed_by(text), Err(VerificationError::BadSignature), "{text:?}");
     }
-    assert_eq!(Refusal::BadSignature.status(), 401);
+    assert_eq!(VerificationError::BadSignature.status(), 401);
 }
 
 #[test]
 fn a_header_that_is_no_text_is_refused() {
     let verifier = verifier(SignatureSettings::default());
-    assert_eq!(outcome(&verifier, &headers(&["é".as_bytes()]), &body()), Err(Refusal::BadSignature));
-    assert_eq!(outcome(&verifier, &headers(&[&[0xff, 0xfe]]), &body()), Err(Refusal::BadSignature));
+    assert_eq!(outcome(&verifier, &headers(&["é".as_bytes()]), &body()), Err(VerificationError::BadSignature));
+    assert_eq!(outcome(&verifier, &headers(&[&[0xff, 0xfe]]), &body()), Err(VerificationError::BadSignature));
 }
 
 #[test]
@@ -107,35 +107,35 @@ fn one_of_several_headers_suffices_up_to_a_bound() {
     let joined = format!("00, {right}");
     assert_eq!(outcome(&verifier, &headers(&[b"00", &[0xff], right.as_bytes()]), &body()), Ok(()));
     assert_eq!(outcome(&verifier, &headers(&[joined.as_bytes()]), &body()), Ok(()));
-    assert_eq!(outcome(&verifier, &headers(&[b"1,2,3,4", right.as_bytes()]), &body()), Err(Refusal::BadSignature));
+    assert_eq!(outcome(&verifier, &headers(&[b"1,2,3,4", right.as_bytes()]), &body()), Err(VerificationError::BadSignature));
 }
 
 #[test]
 fn a_signature_that_is_kept_for_later_fits_then_as_it_would_have_now() {
     let verifier = verifier(SignatureSettings::default());
     let right = hex(&tag(CURRENT, &body()));
-    let (name, kept) = verifier.signature(&headers(&[b"00", &[0xff], right.as_bytes()])).unwrap();
+    let (name, kept) = verifier.signature_header(&headers(&[b"00", &[0xff], right.as_bytes()])).unwrap();
     assert_eq!((name.as_str(), kept.as_str()), ("x-cleeng-signature", format!("00,{right}").as_str()));
     assert_eq!(outcome(&verifier, &headers(&[kept.as_bytes()]), &body()), Ok(()));
-    assert_eq!(verifier.signature(&HeaderMap::new()), None);
-    assert_eq!(verifier.signature(&headers(&[b"", &[0xff]])), None, "nothing that could ever fit");
+    assert_eq!(verifier.signature_header(&HeaderMap::new()), None);
+    assert_eq!(verifier.signature_header(&headers(&[b"", &[0xff]])), None, "nothing that could ever fit");
 }
 
 #[test]
 fn an_unsigned_webhook_is_refused_before_its_body_is_read() {
     let verifier = verifier(SignatureSettings::default());
-    assert_eq!(outcome(&verifier, &HeaderMap::new(), &body()), Err(Refusal::Unsigned));
-    assert_eq!(outcome(&verifier, &HeaderMap::new(), b"no json"), Err(Refusal::Unsigned));
-    assert_eq!(outcome(&verifier, &headers(&[b"00"]), b"no json"), Err(Refusal::BadSignature));
+    assert_eq!(outcome(&verifier, &HeaderMap::new(), &body()), Err(VerificationError::Unsigned));
+    assert_eq!(outcome(&verifier, &HeaderMap::new(), b"no json"), Err(VerificationError::Unsigned));
+    assert_eq!(outcome(&verifier, &headers(&[b"00"]), b"no json"), Err(VerificationError::BadSignature));
 }
 
 #[test]
 fn with_the_opt_out_an_unsigned_webhook_passes_and_a_badly_signed_one_does_not() {
     let settings = SignatureSettings { accept_unsigned: true, ..SignatureSettings::default() };
-    for verifier in [verifier(settings.clone()), Verifier::new(settings, &[]).unwrap()] {
+    for verifier in [verifier(settings.clone()), WebhookVerifier::new(settings, &[]).unwrap()] {
         assert_eq!(outcome(&verifier, &HeaderMap::new(), &body()), Ok(()));
-        assert_eq!(outcome(&verifier, &headers(&[b"00"]), &body()), Err(Refusal::BadSignature));
-        assert!(!verifier.signature_fits(&HeaderMap::new(), &body()));
+        assert_eq!(outcome(&verifier, &headers(&[b"00"]), &body()), Err(VerificationError::BadSignature));
+        assert!(!verifier.signature_matches(&HeaderMap::new(), &body()));
     }
 }
 
@@ -149,11 +149,11 @@ fn a_signed_body_must_still_be_an_event_of_this_address() {
     let with =
         |publisher: u64, topic: &str, data: serde_json::Value| refused(json!({ "broadcasterId": publisher, "topic": topic, "data": data }));
     let data = json!({ "subscriptionId": 1 });
-    assert_eq!(with(1, TOPIC.as_str(), data.clone()), Refusal::WrongPublisher);
-    assert_eq!(with(558_186_818, Topic::RefundPayment.as_str(), data.clone()), Refusal::WrongTopic);
-    assert_eq!(with(558_186_818, "transactionCreated", data), Refusal::Malformed(WebhookError::UnknownTopic));
+    assert_eq!(with(1, TOPIC.as_str(), data.clone()), VerificationError::WrongPublisher);
+    assert_eq!(with(558_186_818, Topic::RefundPayment.as_str(), data.clone()), VerificationError::WrongTopic);
+    assert_eq!(with(558_186_818, "transactionCreated", data), VerificationError::Malformed(WebhookError::UnknownTopic));
     let missing = with(558_186_818, TOPIC.as_str(), json!([]));
-    assert_eq!(missing, Refusal::Malformed(WebhookError::Invalid { field: "data", expected: "an object" }));
+    assert_eq!(missing, VerificationError::Malformed(WebhookError::Invalid { field: "data", expected: "an object" }));
     assert_eq!((missing.status(), missing.code()), (400, "malformed"));
 }
 
@@ -161,7 +161,7 @@ fn a_signed_body_must_still_be_an_event_of_this_address() {
 fn a_secret_that_is_none_is_a_mistake_with_a_name() {
     let wrong = |secrets: &[&str]| {
         let secrets: Vec<SecretString> = secrets.iter().map(|text| SecretString::new(*text)).collect();
-        let problems = Verifier::new(SignatureSettings::default(), &secrets).map(|_| ()).unwrap_err();
+        let problems = WebhookVerifier::new(SignatureSettings::default(), &secrets).map(|_| ()).unwrap_err();
         problems.0.into_iter().map(|problem| problem.setting).collect::<Vec<_>>()
     };
     let (long, short) = ("0123456789abcdef".repeat(5), "0123456789abcde");
@@ -173,9 +173,9 @@ fn a_secret_that_is_none_is_a_mistake_with_a_name() {
     assert_eq!(wrong(&[CURRENT, PREVIOUS, CURRENT]), ["cleeng.webhook_secrets"]);
 }
 
-fn read(pairs: &[(&str, &str)], environment: Option<Environment>) -> Result<SignatureSettings, Problems> {
+fn read(pairs: &[(&str, &str)], environment: Option<CleengEnvironment>) -> Result<SignatureSettings, Problems> {
     let get = |name: &str| pairs.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-    let mut reader = Reader::new(&get);
+    let mut reader = SettingsReader::new(&get);
     let settings = SignatureSettings::read(&mut reader, environment);
     reader.finish(Some(settings))
 }
@@ -183,13 +183,13 @@ fn read(pairs: &[(&str, &str)], environment: Option<Environment>) -> Result<Sign
 #[test]
 fn the_opt_out_takes_one_sentence_and_is_refused_in_production() {
     let says = |text: &'static str, environment| read(&[(OPT_OUT_SETTING, text)], environment).map(|settings| settings.accept_unsigned);
-    assert_eq!(says("anyone-may-forge-charges", Some(Environment::Sandbox)), Ok(true));
-    assert_eq!(says("", Some(Environment::Production)), Ok(false));
+    assert_eq!(says("anyone-may-forge-charges", Some(CleengEnvironment::Sandbox)), Ok(true));
+    assert_eq!(says("", Some(CleengEnvironment::Production)), Ok(false));
     for (text, environment) in [
-        ("anyone-may-forge-charges", Some(Environment::Production)),
+        ("anyone-may-forge-charges", Some(CleengEnvironment::Production)),
         ("anyone-may-forge-charges", None),
-        ("true", Some(Environment::Sandbox)),
-        ("1", Some(Environment::Sandbox)),
+        ("true", Some(CleengEnvironment::Sandbox)),
+        ("1", Some(CleengEnvironment::Sandbox)),
     ] {
         assert_eq!(says(text, environment).unwrap_err().0.len(), 1, "{text}");
     }
@@ -197,7 +197,7 @@ fn the_opt_out_takes_one_sentence_and_is_refused_in_production() {
 
 #[test]
 fn the_settings_are_read_and_their_mistakes_are_told() {
-    let sandbox = Some(Environment::Sandbox);
+    let sandbox = Some(CleengEnvironment::Sandbox);
     assert_eq!(read(&[], sandbox), Ok(SignatureSettings::default()));
     let settings = read(
         &[("CLEENG_SIGNATURE_HEADER", "X-Hook-Sig"), ("CLEENG_SIGNATURE_PREFIX", "sha256="), ("CLEENG_SIGNATURE_ENCODING", "base64")],
@@ -224,7 +224,7 @@ proptest! {
         let index = index.index(changed.len());
         changed[index] ^= xor;
         let headers = headers(&[hex(&tag(CURRENT, &original)).as_bytes()]);
-        prop_assert_eq!(outcome(&verifier(SignatureSettings::default()), &headers, &changed), Err(Refusal::BadSignature));
+        prop_assert_eq!(outcome(&verifier(SignatureSettings::default()), &headers, &changed), Err(VerificationError::BadSignature));
     }
 
     #[test]
@@ -236,7 +236,7 @@ proptest! {
         let same = if in_base64 { text[index] == byte } else { text[index].eq_ignore_ascii_case(&byte) };
         prop_assume!(!same);
         text[index] = byte;
-        prop_assert_eq!(outcome(&verifier(SignatureSettings::default()), &headers(&[&text]), &body()), Err(Refusal::BadSignature));
+        prop_assert_eq!(outcome(&verifier(SignatureSettings::default()), &headers(&[&text]), &body()), Err(VerificationError::BadSignature));
     }
 
     #[test]
@@ -244,7 +244,7 @@ proptest! {
         if let Ok(value) = HeaderValue::from_bytes(&value) {
             let mut headers = HeaderMap::new();
             headers.insert("x-cleeng-signature", value);
-            prop_assert_eq!(outcome(&verifier(SignatureSettings::default()), &headers, &body), Err(Refusal::BadSignature));
+            prop_assert_eq!(outcome(&verifier(SignatureSettings::default()), &headers, &body), Err(VerificationError::BadSignature));
         }
     }
 }

@@ -43,7 +43,7 @@ fn the_documented_authorisation_event_is_read_in_full() {
 fn the_documented_part_of_a_capture_event_is_enough() {
     let webhook = parse(&capture()).unwrap();
     assert_eq!((webhook.publisher.as_str(), webhook.topic), ("558186818", Topic::SubscriptionReadyForPaymentCapture));
-    assert_eq!(webhook.check(), Ok(()));
+    assert_eq!(webhook.validate(), Ok(()));
     let event = BillingEvent::read(&webhook).unwrap();
     assert_eq!(event.subscription.as_str(), "121780131");
     assert!(event.currency.is_none() && event.country.is_none() && event.payment_method.is_none() && event.token.is_none());
@@ -88,9 +88,9 @@ fn a_missing_field_is_named() {
     ] {
         let mut event = authorisation();
         event["data"].as_object_mut().unwrap().remove(name);
-        assert_eq!(parse(&event).unwrap().check(), Err(WebhookError::Missing(path)));
+        assert_eq!(parse(&event).unwrap().validate(), Err(WebhookError::Missing(path)));
         event["data"][name] = Value::Null;
-        assert_eq!(parse(&event).unwrap().check(), Err(WebhookError::Missing(path)), "null is as good as missing");
+        assert_eq!(parse(&event).unwrap().validate(), Err(WebhookError::Missing(path)), "null is as good as missing");
     }
     for name in ["broadcasterId", "topic", "data"] {
         let mut event = authorisation();
@@ -107,7 +107,7 @@ fn a_field_of_another_type_is_named_and_never_quoted() {
         for value in [json!(true), json!({ "secret-value": 1 }), json!(["secret-value"]), json!("")] {
             let mut event = authorisation();
             event["data"][name] = value.clone();
-            let error = parse(&event).unwrap().check().unwrap_err();
+            let error = parse(&event).unwrap().validate().unwrap_err();
             assert!(matches!(error, WebhookError::Invalid { field, .. } if field == format!("data.{name}")), "{name} {value} {error}");
             assert!(!error.to_string().contains("secret-value"));
         }
@@ -149,7 +149,7 @@ fn what_is_no_object_in_utf_8_is_no_webhook() {
 proptest! {
     #[test]
     fn no_bytes_make_it_panic(body in proptest::collection::vec(any::<u8>(), 0..300)) {
-        let _ = Webhook::parse(&body).map(|webhook| webhook.check());
+        let _ = Webhook::parse(&body).map(|webhook| webhook.validate());
     }
 
     #[test]
@@ -157,6 +157,6 @@ proptest! {
         let mut body = authorisation().to_string().into_bytes();
         let index = index.index(body.len());
         body[index] = byte;
-        let _ = Webhook::parse(&body).map(|webhook| webhook.check());
+        let _ = Webhook::parse(&body).map(|webhook| webhook.validate());
     }
 }

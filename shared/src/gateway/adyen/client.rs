@@ -5,10 +5,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::gateway::budget::Budget;
-use crate::gateway::keys::Keys;
+use crate::gateway::rotating_keys::RotatingKeys;
+use crate::gateway::time_budget::TimeBudget;
 use crate::gateway::{GatewayError, IdempotencyKey, Outcome, UnknownCause};
-use crate::http::{Cause, HeaderName, Method, Request, Response, Transport, TransportError};
+use crate::http::{HeaderName, Method, Request, Response, Transport, TransportCause, TransportError};
 use crate::secret::SecretString;
 
 /// The longest time that one call takes, a second try with the other API key included.
@@ -20,18 +20,18 @@ const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const IN_PROGRESS: &str = "704";
 
 /// What came back.
-pub(super) enum Reply {
+pub(super) enum ApiResponse {
     /// A 2xx with a JSON object, still to be understood.
     Body(Value),
     /// Nothing that can be read further; the outcome is known to be this.
-    Settled(Outcome),
+    Decided(Outcome),
 }
 
 /// The way to one Adyen endpoint.
 pub(super) struct Client {
     transport: Arc<dyn Transport>,
     base_url: String,
-    keys: Keys,
+    keys: RotatingKeys,
 }
 
 impl Client {
@@ -41,11 +41,11 @@ impl Client {
         api_key: SecretString,
         previous_api_key: Option<SecretString>,
     ) -> Self {
-        Self { transport, base_url, keys: Keys::new(api_key, previous_api_key) }
+        Self { transport, base_url, keys: RotatingKeys::new(api_key, previous_api_key) }
     }
 
     /// Posts under an idempotency key. `Err` is known to have had no effect.
-    pub(super) async fn post(&self, path: &str, body: &Value, key: &IdempotencyKey) -> Result<Reply, GatewayError> {
+    pub(super) async fn post(&self, path: &str, body: &Value, key: &IdempotencyKey) -> Result<ApiResponse, GatewayError> {
         let request = Request::new(Method::POST, format!("{}{path}", self.base_url), CALL_TIMEOUT)
             .header(IDEMPOTENCY_KEY, key.as_str())
             .json(body)
@@ -55,13 +55,13 @@ impl Client {
             Err(error) => return unanswered(error),
         };
         if !response.status.is_success() {
-            return read_failure(&response).map(Reply::Settled);
+            return read_failure(&response).map(ApiResponse::Decided);
         }
-        Ok(response.json().filter(Value::is_object).map_or_else(unreadable, Reply::Body))
+        Ok(response.json().filter(Value::is_object).map_or_else(unreadable, ApiResponse::Body))
     }
 
     /// Posts a question that changes nothing; what it answers does not matter, only that it does.
-    pub(super) async fn ask(&self, path: &str, body: &Value) -> Result<(), GatewayError> {
+    pub(super) async fn probe(&self, path: &str, body: &Value) -> Result<(), GatewayError> {
         let request = Request::new(Method::POST, format!("{}{path}", self.base_url), CALL_TIMEOUT).json(body).repeatable();
         let response = self.send(request).await?.map_err(GatewayError::Unreachable)?;
         let readable = response.json().is_some_and(|body| body.is_object());
@@ -69,7 +69,7 @@ impl Client {
             return Ok(());
         }
         read_failure(&response)?;
-        Err(GatewayError::Unreachable(TransportError::Unanswered(Cause::Garbled)))
+        Err(GatewayError::Unreachable(TransportError::NoResponse(TransportCause::Malformed)))
     }
 
     /// Deletes; no idempotency key, as Adyen takes them with POST only and a second deletion changes nothing.
@@ -80,19 +80,19 @@ impl Client {
 
     async fn send(&self, request: Request) -> Result<Result<Response, TransportError>, GatewayError> {
         let sign = |request: Request, key: &SecretString| request.secret_header(API_KEY, key.clone());
-        self.keys.send(self.transport.as_ref(), &Budget::new(CALL_TIMEOUT), request, sign).await
+        self.keys.send(self.transport.as_ref(), &TimeBudget::new(CALL_TIMEOUT), request, sign).await
     }
 }
 
-fn unreadable() -> Reply {
-    Reply::Settled(Outcome::Unknown(UnknownCause::Unreadable))
+fn unreadable() -> ApiResponse {
+    ApiResponse::Decided(Outcome::Unknown(UnknownCause::Unreadable))
 }
 
 /// What a missing answer means.
-pub(super) const fn unanswered(error: TransportError) -> Result<Reply, GatewayError> {
+pub(super) const fn unanswered(error: TransportError) -> Result<ApiResponse, GatewayError> {
     match error {
         TransportError::NotSent(_) => Err(GatewayError::Unreachable(error)),
-        TransportError::Unanswered(_) => Ok(Reply::Settled(Outcome::Unknown(UnknownCause::NoAnswer(error)))),
+        TransportError::NoResponse(_) => Ok(ApiResponse::Decided(Outcome::Unknown(UnknownCause::NoAnswer(error)))),
     }
 }
 

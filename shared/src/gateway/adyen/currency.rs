@@ -4,12 +4,12 @@ use crate::money::{Currency, Money, MoneyError};
 
 /// The currencies that Adyen counts otherwise than ISO 4217 does, with Adyen's digits after the point (docs.adyen.com, "Currency codes and
 /// minor units", rows marked "differs from standard").
-const DIFFERENT: &[(&str, u8)] = &[("CLP", 2), ("CVE", 0), ("IDR", 0), ("ISK", 2)];
+const EXCEPTIONS: &[(&str, u8)] = &[("CLP", 2), ("CVE", 0), ("IDR", 0), ("ISK", 2)];
 
 /// Digits after the point in Adyen's minor units.
 #[must_use]
 pub fn exponent(currency: Currency) -> u8 {
-    let different = DIFFERENT.iter().find(|(code, _)| *code == currency.as_str());
+    let different = EXCEPTIONS.iter().find(|(code, _)| *code == currency.as_str());
     different.map_or(currency.exponent(), |(_, exponent)| *exponent)
 }
 
@@ -18,7 +18,7 @@ pub fn exponent(currency: Currency) -> u8 {
 /// # Errors
 /// [`MoneyError::TooPrecise`] if digits would be lost, [`MoneyError::TooLarge`] if it does not fit.
 pub fn to_minor_units(money: Money) -> Result<i64, MoneyError> {
-    money.in_exponent(exponent(money.currency))
+    money.to_exponent(exponent(money.currency))
 }
 
 /// An amount from Adyen's minor units.
@@ -66,7 +66,7 @@ mod tests {
 
     #[test]
     fn every_listed_difference_is_a_difference_to_a_known_currency() {
-        for (code, exponent) in DIFFERENT {
+        for (code, exponent) in EXCEPTIONS {
             assert_ne!(Currency::new(code).unwrap().exponent(), *exponent, "{code}");
         }
     }

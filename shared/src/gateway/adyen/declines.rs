@@ -52,39 +52,39 @@ const CODES: &[(&str, &str, Option<DeclineClass>)] = &[
 ];
 
 /// Mastercard's merchant advice codes for "do not try again": 03 and 21 (21: the customer cancelled the payment plan).
-const NEVER_AGAIN: &[&str] = &["03", "21"];
+const DO_NOT_RETRY_ADVICE: &[&str] = &["03", "21"];
 
 /// The code of a refusal for which Adyen gave none.
 pub(super) const UNSPECIFIED: &str = "unspecified";
 
 /// What a refusal is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum RefusalClass {
     /// A word of the bank, the scheme or Adyen's risk rules.
     Decline(Decline),
     /// A mistake in what we sent, which no customer can mend; the code.
-    Ours(String),
+    ConnectorFault(String),
 }
 
 /// Reads a refusal by its `refusalReasonCode` and, if there is one, Mastercard's `merchantAdviceCode`. A code that is not listed is soft:
 /// dunning tries again within its limits, and its next answer may be clearer.
-pub(super) fn classify(code: Option<&str>, advice: Option<&str>) -> Refusal {
+pub(super) fn classify(code: Option<&str>, advice: Option<&str>) -> RefusalClass {
     let code = code.filter(|code| is_code(code)).unwrap_or(UNSPECIFIED);
-    if advice.is_some_and(never_again) {
-        return Refusal::Decline(Decline::new(DeclineClass::Hard, code));
+    if advice.is_some_and(forbids_retry) {
+        return RefusalClass::Decline(Decline::new(DeclineClass::Hard, code));
     }
     let listed = CODES.iter().find(|(listed, _, _)| *listed == code).map(|(_, _, class)| *class);
     match listed {
-        Some(None) => Refusal::Ours(code.to_owned()),
-        Some(Some(class)) => Refusal::Decline(Decline::new(class, code)),
-        None => Refusal::Decline(Decline::new(DeclineClass::Soft, code)),
+        Some(None) => RefusalClass::ConnectorFault(code.to_owned()),
+        Some(Some(class)) => RefusalClass::Decline(Decline::new(class, code)),
+        None => RefusalClass::Decline(Decline::new(DeclineClass::Soft, code)),
     }
 }
 
 /// Adyen writes the advice as a bare code or as the code, a colon or space, and a text.
-fn never_again(advice: &str) -> bool {
+fn forbids_retry(advice: &str) -> bool {
     let code = advice.trim_start().split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-    NEVER_AGAIN.contains(&code)
+    DO_NOT_RETRY_ADVICE.contains(&code)
 }
 
 /// Codes are short numbers; anything else could be a text about a person.
@@ -96,8 +96,8 @@ fn is_code(code: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn decline(class: DeclineClass, code: &str) -> Refusal {
-        Refusal::Decline(Decline::new(class, code))
+    fn decline(class: DeclineClass, code: &str) -> RefusalClass {
+        RefusalClass::Decline(Decline::new(class, code))
     }
 
     #[test]
@@ -116,8 +116,8 @@ mod tests {
 
     #[test]
     fn a_mistake_of_ours_is_no_decline() {
-        assert_eq!(classify(Some("7"), None), Refusal::Ours("7".to_owned()));
-        assert_eq!(classify(Some("21"), None), Refusal::Ours("21".to_owned()));
+        assert_eq!(classify(Some("7"), None), RefusalClass::ConnectorFault("7".to_owned()));
+        assert_eq!(classify(Some("21"), None), RefusalClass::ConnectorFault("21".to_owned()));
     }
 
     #[test]

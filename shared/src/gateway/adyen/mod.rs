@@ -28,11 +28,11 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 pub use client::CALL_TIMEOUT;
-use client::{Client, Reply, ServiceError};
+use client::{ApiResponse, Client, ServiceError};
 use serde_json::{Value, json};
 pub use settings::{AdyenEnvironment, AdyenSecrets, AdyenSettings, CaptureMode};
 use token::{AdyenToken, escape};
-use wire::{AskedModification, AskedPayment};
+use wire::{ExpectedModification, ExpectedPayment};
 
 use super::{
     CancelRequest, CancelTarget, Capabilities, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, FinalizeRequest, Gateway,
@@ -45,7 +45,7 @@ use crate::money::Money;
 use crate::settings::Problems;
 
 /// Adyen promises at least seven days (docs.adyen.com, "API idempotency"); an hour is left for clocks and queues.
-const IDEMPOTENCY_MEMORY: Duration = Duration::from_secs(7 * 24 * 3_600 - 3_600);
+const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(7 * 24 * 3_600 - 3_600);
 
 /// Adyen's codes for stored details that do not exist (any more): "Contract not found", "PaymentDetail not found" (docs.adyen.com, "Error
 /// codes and messages").
@@ -55,14 +55,14 @@ const NO_SUCH_DETAILS: &[&str] = &["800", "803"];
 pub struct Adyen {
     client: Client,
     settings: AdyenSettings,
-    verifier: notification::Verifier,
+    verifier: notification::NotificationVerifier,
 }
 
 /// When the money of a payment is taken.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Capturing {
-    Later,
-    AtOnce,
+enum CaptureMethod {
+    Manual,
+    Automatic,
 }
 
 impl Adyen {
@@ -72,26 +72,26 @@ impl Adyen {
     /// What is wrong with the secrets.
     pub fn new(settings: AdyenSettings, secrets: AdyenSecrets, transport: Arc<dyn Transport>) -> Result<Self, Problems> {
         secrets.validate()?;
-        let verifier = notification::Verifier::new(&secrets.hmac_keys, settings.merchant_account.clone());
+        let verifier = notification::NotificationVerifier::new(&secrets.hmac_keys, settings.merchant_account.clone());
         let client = Client::new(transport, settings.base_url.clone(), secrets.api_key, secrets.previous_api_key);
         Ok(Self { client, settings, verifier })
     }
 
     /// The fields that decide when the money is taken. `manualCapture` and `captureDelayHours` override the account's setting for one payment
     /// (CheckoutService v71, `AdditionalDataCommon` and `PaymentRequest`).
-    fn capture_fields(&self, capturing: Capturing, body: &mut Value) {
-        match (capturing, self.settings.capture_mode) {
-            (Capturing::Later, _) => put(body, "additionalData", json!({ "manualCapture": "true" })),
-            (Capturing::AtOnce, CaptureMode::Manual) => {
-                put(body, "additionalData", json!({ "manualCapture": "false" }));
-                put(body, "captureDelayHours", json!(0));
+    fn capture_fields(&self, capture_method: CaptureMethod, body: &mut Value) {
+        match (capture_method, self.settings.capture_mode) {
+            (CaptureMethod::Manual, _) => set_field(body, "additionalData", json!({ "manualCapture": "true" })),
+            (CaptureMethod::Automatic, CaptureMode::Manual) => {
+                set_field(body, "additionalData", json!({ "manualCapture": "false" }));
+                set_field(body, "captureDelayHours", json!(0));
             }
             // An account that captures by itself may do so with a delay of days.
-            (Capturing::AtOnce, CaptureMode::Automatic) => put(body, "captureDelayHours", json!(0)),
+            (CaptureMethod::Automatic, CaptureMode::Automatic) => set_field(body, "captureDelayHours", json!(0)),
         }
     }
 
-    async fn pay(&self, request: &MerchantInitiated, capturing: Capturing) -> Result<Outcome, GatewayError> {
+    async fn create_payment(&self, request: &MerchantInitiated, capture_method: CaptureMethod) -> Result<Outcome, GatewayError> {
         let token = AdyenToken::read(&request.token, &request.customer)?;
         let mut body = json!({
             "merchantAccount": self.settings.merchant_account,
@@ -103,27 +103,27 @@ impl Adyen {
             "shopperInteraction": "ContAuth",
             "recurringProcessingModel": "Subscription",
         });
-        self.capture_fields(capturing, &mut body);
+        self.capture_fields(capture_method, &mut body);
         let reply = match self.client.post("/payments", &body, &request.key).await {
             Err(GatewayError::Malformed { code }) if NO_SUCH_DETAILS.contains(&code.as_str()) => {
                 return Ok(Outcome::Declined(Decline::new(DeclineClass::NeedsNewDetails, code)));
             }
             other => other?,
         };
-        let asked = AskedPayment {
+        let expected = ExpectedPayment {
             reference: &request.reference,
             amount: request.amount,
             shopper_reference: &token.shopper_reference,
             reference_required: false,
         };
         match reply {
-            Reply::Settled(outcome) => Ok(outcome),
-            Reply::Body(answer) => wire::read_payment(&answer, &asked),
+            ApiResponse::Decided(outcome) => Ok(outcome),
+            ApiResponse::Body(answer) => wire::read_payment(&answer, &expected),
         }
     }
 
     /// Captures or refunds an amount of a payment.
-    async fn move_money(
+    async fn modify_amount(
         &self,
         kind: &str,
         payment: &ExternalPaymentId,
@@ -133,20 +133,26 @@ impl Adyen {
     ) -> Result<Outcome, GatewayError> {
         let merchant_account = self.settings.merchant_account.as_str();
         let body = json!({ "merchantAccount": merchant_account, "amount": wire::amount(amount)?, "reference": reference.as_str() });
-        let asked = AskedModification { payment: Some(payment), merchant_account, amount: Some(amount), payment_reference: None };
-        self.modify(&payment_path(payment, kind), &body, key, &asked).await
+        let expected = ExpectedModification { payment: Some(payment), merchant_account, amount: Some(amount), payment_reference: None };
+        self.modify(&payment_path(payment, kind), &body, key, &expected).await
     }
 
-    async fn modify(&self, path: &str, body: &Value, key: &IdempotencyKey, asked: &AskedModification<'_>) -> Result<Outcome, GatewayError> {
+    async fn modify(
+        &self,
+        path: &str,
+        body: &Value,
+        key: &IdempotencyKey,
+        expected: &ExpectedModification<'_>,
+    ) -> Result<Outcome, GatewayError> {
         match self.client.post(path, body, key).await? {
-            Reply::Settled(outcome) => Ok(outcome),
-            Reply::Body(answer) => Ok(wire::read_modification(&answer, asked)),
+            ApiResponse::Decided(outcome) => Ok(outcome),
+            ApiResponse::Body(answer) => Ok(wire::read_modification(&answer, expected)),
         }
     }
 }
 
 /// Sets a field of a body.
-fn put(body: &mut Value, name: &str, value: Value) {
+fn set_field(body: &mut Value, name: &str, value: Value) {
     if let Some(body) = body.as_object_mut() {
         body.insert(name.to_owned(), value);
     }
@@ -156,7 +162,7 @@ fn payment_path(payment: &ExternalPaymentId, operation: &str) -> String {
     format!("/payments/{}/{operation}", escape(payment.as_str()))
 }
 
-fn must_be_positive(amount: Money) -> Result<(), GatewayError> {
+fn ensure_positive(amount: Money) -> Result<(), GatewayError> {
     if amount.minor > 0 { Ok(()) } else { Err(GatewayError::Malformed { code: "amount_not_positive".to_owned() }) }
 }
 
@@ -173,53 +179,57 @@ impl Gateway for Adyen {
             inquiry: false,
             cancel_by_reference: true,
             needs_payment_method: true,
-            idempotency_memory: IDEMPOTENCY_MEMORY,
+            idempotency_window: IDEMPOTENCY_WINDOW,
             call_timeout: CALL_TIMEOUT,
         }
     }
 
     async fn authorise(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
-        self.pay(request, Capturing::Later).await
+        self.create_payment(request, CaptureMethod::Manual).await
     }
 
     async fn charge(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
-        must_be_positive(request.amount)?;
-        self.pay(request, Capturing::AtOnce).await
+        ensure_positive(request.amount)?;
+        self.create_payment(request, CaptureMethod::Automatic).await
     }
 
     async fn capture(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
-        must_be_positive(request.amount)?;
-        self.move_money("captures", &request.external_payment_id, request.amount, &request.reference, &request.key).await
+        ensure_positive(request.amount)?;
+        self.modify_amount("captures", &request.external_payment_id, request.amount, &request.reference, &request.key).await
     }
 
     /// A capture is refused by notification (CAPTURE, `success` false), whose reason is not signed: it tells nothing about the hold.
-    fn holds_after_refusal(&self, _refusal: &Decline, _accepted: bool) -> bool {
+    fn authorisation_may_remain(&self, _refusal: &Decline, _accepted: bool) -> bool {
         true
     }
 
     async fn cancel(&self, request: &CancelRequest) -> Result<Outcome, GatewayError> {
         let mut body = json!({ "merchantAccount": self.settings.merchant_account, "reference": request.reference.as_str() });
-        let asked =
-            AskedModification { payment: None, merchant_account: &self.settings.merchant_account, amount: None, payment_reference: None };
+        let expected = ExpectedModification {
+            payment: None,
+            merchant_account: &self.settings.merchant_account,
+            amount: None,
+            payment_reference: None,
+        };
         match &request.target {
             CancelTarget::Payment(payment) => {
-                let asked = AskedModification { payment: Some(payment), ..asked };
-                self.modify(&payment_path(payment, "cancels"), &body, &request.key, &asked).await
+                let expected = ExpectedModification { payment: Some(payment), ..expected };
+                self.modify(&payment_path(payment, "cancels"), &body, &request.key, &expected).await
             }
             CancelTarget::Reference { reference, .. } => {
-                put(&mut body, "paymentReference", json!(reference.as_str()));
-                let asked = AskedModification { payment_reference: Some(reference), ..asked };
-                self.modify("/cancels", &body, &request.key, &asked).await
+                set_field(&mut body, "paymentReference", json!(reference.as_str()));
+                let expected = ExpectedModification { payment_reference: Some(reference), ..expected };
+                self.modify("/cancels", &body, &request.key, &expected).await
             }
         }
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError> {
-        must_be_positive(request.amount)?;
+        ensure_positive(request.amount)?;
         if request.captured.checked_sub(request.amount)?.minor < 0 {
             return Err(GatewayError::Malformed { code: "refund_above_capture".to_owned() });
         }
-        self.move_money("refunds", &request.external_payment_id, request.amount, &request.reference, &request.key).await
+        self.modify_amount("refunds", &request.external_payment_id, request.amount, &request.reference, &request.key).await
     }
 
     /// Adyen's Checkout API has no way to read a payment: what became of it comes by notification, or by the same call under the same key.
@@ -230,7 +240,7 @@ impl Gateway for Adyen {
     /// Which payment methods the account has (CheckoutService v71, `POST /paymentMethods`): a question that needs the key and the account.
     async fn check_access(&self) -> Result<(), GatewayError> {
         let body = json!({ "merchantAccount": self.settings.merchant_account });
-        self.client.ask("/paymentMethods", &body).await
+        self.client.probe("/paymentMethods", &body).await
     }
 
     async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
@@ -244,8 +254,8 @@ impl Gateway for Adyen {
         let response = match self.client.delete(&path).await? {
             Ok(response) => response,
             Err(error) => match client::unanswered(error)? {
-                Reply::Settled(outcome) => return Ok(outcome),
-                Reply::Body(_) => return Ok(Outcome::Unknown(super::UnknownCause::Unreadable)),
+                ApiResponse::Decided(outcome) => return Ok(outcome),
+                ApiResponse::Body(_) => return Ok(Outcome::Unknown(super::UnknownCause::Unreadable)),
             },
         };
         let gone = ServiceError::read(&response).code.is_some_and(|code| NO_SUCH_DETAILS.contains(&code.as_str()));
@@ -256,18 +266,18 @@ impl Gateway for Adyen {
     }
 
     async fn start_purchase(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
-        self.purchase(request).await
+        self.start_payment(request).await
     }
 
     async fn finalize(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
-        self.finish(request).await
+        self.submit_details(request).await
     }
 
     async fn store_details(&self, request: &StoreDetailsRequest) -> Result<Outcome, GatewayError> {
         if !request.purchase.amount.is_zero() {
             return Err(GatewayError::Malformed { code: "amount_not_zero".to_owned() });
         }
-        self.purchase(&PurchaseRequest { store: true, ..request.purchase.clone() }).await
+        self.start_payment(&PurchaseRequest { store: true, ..request.purchase.clone() }).await
     }
 
     async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError> {

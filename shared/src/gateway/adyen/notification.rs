@@ -1,5 +1,5 @@
 //! Adyen's standard webhook: verified item by item, then read; and its tokenization webhook, whose whole body is signed. Must never let a
-//! field decide about money that the HMAC does not cover: `reason`, `additionalData` and `eventDate` are not signed.
+//! field decide about money that the HMAC does not cover: `clean_reason`, `additionalData` and `eventDate` are not signed.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -21,12 +21,12 @@ const LONGEST_REASON: usize = 200;
 const SIGNATURE_HEADER: &str = "hmacsignature";
 
 /// Verifies and reads notifications of one merchant account.
-pub(super) struct Verifier {
+pub(super) struct NotificationVerifier {
     keys: Vec<hmac::Key>,
     merchant_account: String,
 }
 
-impl Verifier {
+impl NotificationVerifier {
     /// Takes the keys that are ones; secrets are validated before.
     pub(super) fn new(keys: &[SecretString], merchant_account: String) -> Self {
         let keys = keys.iter().filter_map(hmac_key).map(|bytes| hmac::Key::new(hmac::HMAC_SHA256, &bytes)).collect();
@@ -38,7 +38,7 @@ impl Verifier {
         let raw = body;
         let body: Value = serde_json::from_slice(raw).map_err(|_| NotificationError::Malformed)?;
         if body.get("notificationItems").is_none() && body.get("eventId").is_some() {
-            return Ok(vec![Ok(self.read_other(headers, raw, &body)?)]);
+            return Ok(vec![Ok(self.read_body_signed(headers, raw, &body)?)]);
         }
         let items = body.get("notificationItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
         let one = |item: &Value| self.read_item(item.get("NotificationRequestItem").ok_or(NotificationError::Malformed)?);
@@ -50,10 +50,10 @@ impl Verifier {
     }
 
     fn read_item(&self, item: &Value) -> Result<GatewayNotification, NotificationError> {
-        let fields = Signed::read(item).ok_or(NotificationError::Malformed)?;
+        let fields = SignedFields::read(item).ok_or(NotificationError::Malformed)?;
         let signature = item.get("additionalData").and_then(|data| data.get("hmacSignature")).and_then(Value::as_str);
         let signature = signature.filter(|signature| !signature.is_empty()).ok_or(NotificationError::Unsigned)?;
-        if !self.fits(fields.message().as_bytes(), signature) {
+        if !self.signature_matches(fields.message().as_bytes(), signature) {
             return Err(NotificationError::BadSignature);
         }
         Ok(self.interpret(&fields, item))
@@ -61,9 +61,9 @@ impl Verifier {
 
     /// Adyen's other webhooks, such as tokenization, sign their whole body in a header. Those that have nothing to tell are ignored: an error
     /// would block the endpoint's queue for what has.
-    fn read_other(&self, headers: &HeaderMap, raw: &[u8], body: &Value) -> Result<GatewayNotification, NotificationError> {
+    fn read_body_signed(&self, headers: &HeaderMap, raw: &[u8], body: &Value) -> Result<GatewayNotification, NotificationError> {
         let signature = headers.get(SIGNATURE_HEADER).ok_or(NotificationError::Unsigned)?;
-        if !signature.to_str().is_ok_and(|signature| self.fits(raw, signature)) {
+        if !signature.to_str().is_ok_and(|signature| self.signature_matches(raw, signature)) {
             return Err(NotificationError::BadSignature);
         }
         let event = body.get("eventId").and_then(Value::as_str).ok_or(NotificationError::Malformed)?;
@@ -77,7 +77,7 @@ impl Verifier {
             amount: None,
             at: body.get("createdAt").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok()),
             dedupe_key: format!("event:{kind}:{event}"),
-            reason: reason(kind),
+            reason: clean_reason(kind),
             token,
         })
     }
@@ -92,15 +92,15 @@ impl Verifier {
     }
 
     /// Whether one of the keys made this signature. Each comparison takes constant time; which key fits is no secret.
-    fn fits(&self, message: &[u8], signature: &str) -> bool {
+    fn signature_matches(&self, message: &[u8], signature: &str) -> bool {
         let Ok(signature) = STANDARD.decode(signature) else { return false };
         self.keys.iter().any(|key| hmac::verify(key, message, &signature).is_ok())
     }
 
-    fn interpret(&self, fields: &Signed, item: &Value) -> GatewayNotification {
+    fn interpret(&self, fields: &SignedFields, item: &Value) -> GatewayNotification {
         let reference = Reference::parse(&fields.merchant_reference);
         let ours = fields.merchant_account == self.merchant_account && reference.is_some();
-        let kind = if ours { kind(&fields.event_code, &fields.success) } else { NotificationKind::Ignored };
+        let kind = if ours { notification_kind(&fields.event_code, &fields.success) } else { NotificationKind::Ignored };
         let (payment, operation_ref) = fields.ids();
         GatewayNotification {
             kind,
@@ -110,7 +110,7 @@ impl Verifier {
             amount: item.get("amount").and_then(wire::read_amount),
             at: item.get("eventDate").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok()),
             dedupe_key: format!("{}:{}:{}", fields.event_code, fields.psp_reference, fields.success),
-            reason: item.get("reason").and_then(Value::as_str).and_then(reason),
+            reason: item.get("reason").and_then(Value::as_str).and_then(clean_reason),
             token: None,
         }
     }
@@ -128,7 +128,7 @@ fn token_kind(event_type: &str) -> NotificationKind {
 /// What an event means (docs.adyen.com, "Webhook types"; Webhooks v1). Codes that are not here have nothing to tell the connector:
 /// CANCEL_OR_REFUND says only in unsigned data which of the two it was, and the connector never asks for it; NOTIFICATION_OF_CHARGEBACK and
 /// REQUEST_FOR_INFORMATION move no money.
-fn kind(event_code: &str, success: &str) -> NotificationKind {
+fn notification_kind(event_code: &str, success: &str) -> NotificationKind {
     match (event_code, success) {
         ("AUTHORISATION", "true") => NotificationKind::Authorised,
         ("AUTHORISATION", "false") => NotificationKind::AuthorisationDeclined,
@@ -148,13 +148,13 @@ fn kind(event_code: &str, success: &str) -> NotificationKind {
 }
 
 /// Adyen writes "null" and nothing for no reason.
-fn reason(text: &str) -> Option<String> {
+fn clean_reason(text: &str) -> Option<String> {
     let text: String = text.chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect();
     (!text.is_empty() && text != "null").then_some(text)
 }
 
 /// The fields that the HMAC covers, as texts.
-struct Signed {
+struct SignedFields {
     psp_reference: String,
     original_reference: String,
     merchant_account: String,
@@ -165,7 +165,7 @@ struct Signed {
     success: String,
 }
 
-impl Signed {
+impl SignedFields {
     /// Reads them; nothing if the item is none. What is absent counts as empty, and a number as its own digits.
     fn read(item: &Value) -> Option<Self> {
         item.as_object()?;

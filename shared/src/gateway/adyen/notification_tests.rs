@@ -8,14 +8,14 @@ const KEY: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAA
 const OTHER_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const REFERENCE: &str = "clg-00112233-4455-8677-8899-aabbccddeeff";
 
-fn verifier(keys: &[&str]) -> Verifier {
+fn verifier(keys: &[&str]) -> NotificationVerifier {
     let keys: Vec<_> = keys.iter().map(|key| SecretString::new(*key)).collect();
-    Verifier::new(&keys, "StreamCoECOM".to_owned())
+    NotificationVerifier::new(&keys, "StreamCoECOM".to_owned())
 }
 
 fn sign(item: &mut Value) {
     let key = hmac::Key::new(hmac::HMAC_SHA256, &hmac_key(&SecretString::new(KEY)).unwrap());
-    let signature = hmac::sign(&key, Signed::read(item).unwrap().message().as_bytes());
+    let signature = hmac::sign(&key, SignedFields::read(item).unwrap().message().as_bytes());
     item["additionalData"]["hmacSignature"] = json!(STANDARD.encode(signature.as_ref()));
 }
 
@@ -40,10 +40,10 @@ fn read_one(mut item: Value) -> GatewayNotification {
 #[test]
 fn adyens_own_vector_verifies() {
     let message = "pspReference:originalReference:merchantAccount:reference:1000:EUR:EVENT:true";
-    assert!(verifier(&[KEY]).fits(message.as_bytes(), "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
-    assert!(verifier(&[OTHER_KEY, KEY]).fits(message.as_bytes(), "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
-    assert!(!verifier(&[OTHER_KEY]).fits(message.as_bytes(), "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
-    assert!(!verifier(&[]).fits(message.as_bytes(), "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
+    assert!(verifier(&[KEY]).signature_matches(message.as_bytes(), "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
+    assert!(verifier(&[OTHER_KEY, KEY]).signature_matches(message.as_bytes(), "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
+    assert!(!verifier(&[OTHER_KEY]).signature_matches(message.as_bytes(), "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
+    assert!(!verifier(&[]).signature_matches(message.as_bytes(), "ipnxGCaUZ4l8TUW75a71/ghd2Fe5ffvX0pV4TLTntIc="));
 }
 
 #[test]
@@ -53,7 +53,7 @@ fn an_absent_original_reference_is_an_empty_field_of_the_signed_text() {
         "amount": { "value": 1000, "currency": "EUR" }, "eventCode": "AUTHORISATION", "success": "true",
         "additionalData": { "hmacSignature": "J8XMvZUNhfrCYVgMyqsU+0TwQSjdPzs54AEraly9Peg=" },
     });
-    let message = Signed::read(&item).unwrap().message();
+    let message = SignedFields::read(&item).unwrap().message();
     assert_eq!(message, "QFQTPCQ8HXSKGK82::YOUR_MERCHANT_ACCOUNT:YOUR_MERCHANT_REFERENCE:1000:EUR:AUTHORISATION:true");
     let read = verifier(&[KEY]).read(&HeaderMap::new(), &body(&[item])).unwrap();
     assert_eq!(read[0].as_ref().unwrap().kind, NotificationKind::Ignored, "another account's payment");
@@ -64,7 +64,7 @@ fn a_signature_of_33_bytes_is_false_and_no_panic() {
     let long = STANDARD.encode([7_u8; 33]);
     assert_eq!(long.len(), 44);
     for signature in [long.as_str(), "", "=", "not base64!", "AAAA"] {
-        assert!(!verifier(&[KEY]).fits(b"x", signature), "{signature}");
+        assert!(!verifier(&[KEY]).signature_matches(b"x", signature), "{signature}");
     }
 }
 
@@ -239,6 +239,6 @@ proptest! {
 
     #[test]
     fn no_signature_but_the_right_one_fits(signature in ".*") {
-        prop_assert!(!verifier(&[KEY]).fits(b"x", &signature));
+        prop_assert!(!verifier(&[KEY]).signature_matches(b"x", &signature));
     }
 }

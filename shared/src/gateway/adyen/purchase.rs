@@ -3,28 +3,28 @@
 
 use serde_json::{Value, json};
 
-use super::client::Reply;
-use super::wire::{self, AskedPayment};
-use super::{Adyen, Capturing, put};
+use super::client::ApiResponse;
+use super::wire::{self, ExpectedPayment};
+use super::{Adyen, CaptureMethod, set_field};
 use crate::gateway::{FinalizeRequest, GatewayError, Outcome, PurchaseRequest};
 
 /// What of the front-end component's data is passed on besides `paymentMethod` (CheckoutService v71, `PaymentRequest`). All the rest is ours
 /// to say.
-const PASSED_ON: &[&str] = &["browserInfo", "billingAddress", "riskData", "shopperLocale", "countryCode"];
+const FORWARDED_FIELDS: &[&str] = &["browserInfo", "billingAddress", "riskData", "shopperLocale", "countryCode"];
 
 impl Adyen {
     /// Starts a purchase, or with amount zero a verification.
-    pub(super) async fn purchase(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
+    pub(super) async fn start_payment(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
         let body = self.purchase_body(request)?;
-        let asked = AskedPayment {
+        let expected = ExpectedPayment {
             reference: &request.reference,
             amount: request.amount,
             shopper_reference: request.customer.as_str(),
             reference_required: false,
         };
         match self.client.post("/payments", &body, &request.key).await? {
-            Reply::Settled(outcome) => Ok(outcome),
-            Reply::Body(answer) => wire::read_payment(&answer, &asked),
+            ApiResponse::Decided(outcome) => Ok(outcome),
+            ApiResponse::Body(answer) => wire::read_payment(&answer, &expected),
         }
     }
 
@@ -42,29 +42,29 @@ impl Adyen {
             "channel": "Web",
         });
         if request.store {
-            put(&mut body, "storePaymentMethod", json!(true));
+            set_field(&mut body, "storePaymentMethod", json!(true));
             // The first payment has to say already what the later ones will be.
-            put(&mut body, "recurringProcessingModel", json!("Subscription"));
+            set_field(&mut body, "recurringProcessingModel", json!("Subscription"));
         }
-        for name in PASSED_ON {
+        for name in FORWARDED_FIELDS {
             if let Some(value) = request.payment_data.get(*name) {
-                put(&mut body, name, value.clone());
+                set_field(&mut body, name, value.clone());
             }
         }
         if let Some(origin) = &request.origin {
-            put(&mut body, "origin", json!(origin));
+            set_field(&mut body, "origin", json!(origin));
         }
         if let Some(ip) = &request.customer_ip {
-            put(&mut body, "shopperIP", json!(ip));
+            set_field(&mut body, "shopperIP", json!(ip));
         }
         if !request.amount.is_zero() {
-            self.capture_fields(Capturing::AtOnce, &mut body);
+            self.capture_fields(CaptureMethod::Automatic, &mut body);
         }
         Ok(body)
     }
 
     /// Hands in what the customer brought back. It comes from a browser, so the answer has to name our own payment.
-    pub(super) async fn finish(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
+    pub(super) async fn submit_details(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
         let nested = request.details.get("details").filter(|details| details.is_object());
         let details = nested.unwrap_or(&request.details);
         if details.as_object().is_none_or(serde_json::Map::is_empty) {
@@ -72,17 +72,17 @@ impl Adyen {
         }
         let mut body = json!({ "details": details });
         if let (Some(_), Some(Value::String(data))) = (nested, request.details.get("paymentData")) {
-            put(&mut body, "paymentData", json!(data));
+            set_field(&mut body, "paymentData", json!(data));
         }
-        let asked = AskedPayment {
+        let expected = ExpectedPayment {
             reference: &request.reference,
             amount: request.amount,
             shopper_reference: request.customer.as_str(),
             reference_required: true,
         };
         match self.client.post("/payments/details", &body, &request.key).await? {
-            Reply::Settled(outcome) => Ok(outcome),
-            Reply::Body(answer) => wire::read_payment(&answer, &asked),
+            ApiResponse::Decided(outcome) => Ok(outcome),
+            ApiResponse::Body(answer) => wire::read_payment(&answer, &expected),
         }
     }
 }

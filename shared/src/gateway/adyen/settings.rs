@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Adyen;
 use crate::clock::Clock;
-use crate::gateway::{Blueprint, Gateway, GatewayName};
+use crate::gateway::{Gateway, GatewayConfig, GatewayName};
 use crate::http::Transport;
-use crate::secret::{SecretString, SecretTexts};
-use crate::settings::{Problem, Problems, Reader};
+use crate::secret::{NamedSecrets, SecretString};
+use crate::settings::{Problem, Problems, SettingsReader};
 
 /// The version of the Checkout API that the adapter speaks.
 const VERSION: &str = "v71";
@@ -51,7 +51,7 @@ impl AdyenSettings {
     /// Reads `ADYEN_ENVIRONMENT` (`test` or `live`), `ADYEN_LIVE_PREFIX` (required for live), `ADYEN_BASE_URL` (optional: replaces host and
     /// path up to the version; plain http only for test), `ADYEN_MERCHANT_ACCOUNT`, `ADYEN_CAPTURE` (`manual` or `automatic`) and
     /// `ADYEN_RETURN_URL` (optional). Mistakes are noted in the reader.
-    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
         let environment = reader.required("ADYEN_ENVIRONMENT", "set it to test or live");
         let environment = environment.and_then(|text| match text.as_str() {
             "test" => Some(AdyenEnvironment::Test),
@@ -77,7 +77,7 @@ impl AdyenSettings {
     }
 }
 
-fn read_capture_mode(reader: &mut Reader<'_>, text: &str) -> Option<CaptureMode> {
+fn read_capture_mode(reader: &mut SettingsReader<'_>, text: &str) -> Option<CaptureMode> {
     match text {
         "manual" => Some(CaptureMode::Manual),
         "automatic" => Some(CaptureMode::Automatic),
@@ -89,7 +89,7 @@ fn read_capture_mode(reader: &mut Reader<'_>, text: &str) -> Option<CaptureMode>
 }
 
 /// Live has another host pattern than test, with the company's prefix and one more path segment (docs.adyen.com, "Live endpoints").
-fn read_base_url(reader: &mut Reader<'_>, environment: AdyenEnvironment) -> Option<String> {
+fn read_base_url(reader: &mut SettingsReader<'_>, environment: AdyenEnvironment) -> Option<String> {
     let default = match environment {
         AdyenEnvironment::Test => "https://checkout-test.adyen.com".to_owned(),
         AdyenEnvironment::Live => {
@@ -106,7 +106,7 @@ fn read_base_url(reader: &mut Reader<'_>, environment: AdyenEnvironment) -> Opti
     Some(format!("{base}/{VERSION}"))
 }
 
-impl Blueprint for AdyenSettings {
+impl GatewayConfig for AdyenSettings {
     fn name(&self) -> GatewayName {
         GatewayName::Adyen
     }
@@ -115,7 +115,7 @@ impl Blueprint for AdyenSettings {
         self.environment == AdyenEnvironment::Live
     }
 
-    fn build(&self, secrets: &SecretTexts, transport: Arc<dyn Transport>, _clock: Arc<dyn Clock>) -> Result<Arc<dyn Gateway>, Problems> {
+    fn build(&self, secrets: &NamedSecrets, transport: Arc<dyn Transport>, _clock: Arc<dyn Clock>) -> Result<Arc<dyn Gateway>, Problems> {
         Ok(Arc::new(Adyen::new(self.clone(), AdyenSecrets::read(secrets), transport)?))
     }
 }
@@ -135,7 +135,7 @@ pub struct AdyenSecrets {
 impl AdyenSecrets {
     /// Reads the object `adyen` of the deployment's secret. What is missing is found by [`AdyenSecrets::validate`].
     #[must_use]
-    pub fn read(texts: &SecretTexts) -> Self {
+    pub fn read(texts: &NamedSecrets) -> Self {
         let mut keys = texts.values("api_key").iter().cloned();
         Self {
             api_key: keys.next().unwrap_or_else(|| SecretString::new("")),
@@ -204,7 +204,7 @@ mod tests {
 
     fn read(values: &[(&str, &str)]) -> Result<AdyenSettings, Problems> {
         let get = |name: &str| values.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-        let mut reader = Reader::new(&get);
+        let mut reader = SettingsReader::new(&get);
         let settings = AdyenSettings::read(&mut reader);
         reader.finish(settings)
     }
@@ -256,7 +256,7 @@ mod tests {
 
     fn wrong_secrets(keys: &[&str], hmac_keys: &[&str]) -> Vec<String> {
         let list = |values: &[&str]| values.iter().map(|value| SecretString::new(*value)).collect();
-        let texts = SecretTexts([("api_key".to_owned(), list(keys)), ("hmac_keys".to_owned(), list(hmac_keys))].into());
+        let texts = NamedSecrets([("api_key".to_owned(), list(keys)), ("hmac_keys".to_owned(), list(hmac_keys))].into());
         let problems = AdyenSecrets::read(&texts).validate().err();
         problems.map(|problems| problems.0.into_iter().map(|problem| problem.setting).collect()).unwrap_or_default()
     }
@@ -282,7 +282,7 @@ mod tests {
 
     #[test]
     fn a_mistake_in_the_secret_never_repeats_it() {
-        let texts = SecretTexts([("api_key".to_owned(), vec![SecretString::new("sk-very-secret")])].into());
+        let texts = NamedSecrets([("api_key".to_owned(), vec![SecretString::new("sk-very-secret")])].into());
         let problems = AdyenSecrets::read(&texts).validate().unwrap_err();
         assert!(!format!("{problems} {problems:?}").contains("very-secret"));
     }

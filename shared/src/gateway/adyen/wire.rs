@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::currency;
-use super::declines::{self, Refusal};
+use super::declines::{self, RefusalClass};
 use super::token::AdyenToken;
 use crate::gateway::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, Reference, UnknownCause};
 use crate::ids::ExternalPaymentId;
@@ -13,7 +13,7 @@ use crate::money::{Currency, Money};
 /// `{"currency", "value"}` in Adyen's minor units.
 ///
 /// # Errors
-/// [`GatewayError::Amount`] if it does not fit, [`GatewayError::Malformed`] if it is negative: Adyen takes no such amount.
+/// [`GatewayError::InvalidAmount`] if it does not fit, [`GatewayError::Malformed`] if it is negative: Adyen takes no such amount.
 pub(super) fn amount(money: Money) -> Result<Value, GatewayError> {
     if money.minor < 0 {
         return Err(GatewayError::Malformed { code: "negative_amount".to_owned() });
@@ -36,7 +36,7 @@ pub(super) fn read_psp_reference(value: &Value, name: &str) -> Option<ExternalPa
 }
 
 /// What a payment answer is held against.
-pub(super) struct AskedPayment<'a> {
+pub(super) struct ExpectedPayment<'a> {
     pub(super) reference: &'a Reference,
     pub(super) amount: Money,
     /// The shopper under whom details were to be stored; a token of another shopper is not taken.
@@ -46,25 +46,25 @@ pub(super) struct AskedPayment<'a> {
 }
 
 /// Reads the answer of `/payments` and `/payments/details` (CheckoutService v71, `PaymentResponse.resultCode`).
-pub(super) fn read_payment(body: &Value, asked: &AskedPayment<'_>) -> Result<Outcome, GatewayError> {
+pub(super) fn read_payment(body: &Value, expected: &ExpectedPayment<'_>) -> Result<Outcome, GatewayError> {
     const UNREADABLE: Outcome = Outcome::Unknown(UnknownCause::Unreadable);
     let Some(result) = body.get("resultCode").and_then(Value::as_str) else { return Ok(UNREADABLE) };
-    if !echoes(body, asked) {
+    if !echo_matches(body, expected) {
         let told = body.get("merchantReference").and_then(Value::as_str).and_then(Reference::parse);
-        let other = asked.reference_required && told.is_some_and(|told| told != *asked.reference);
+        let other = expected.reference_required && told.is_some_and(|told| told != *expected.reference);
         return Ok(if other { Outcome::Unknown(UnknownCause::AnotherPayment) } else { UNREADABLE });
     }
     let operation = Operation {
         external_payment_id: read_psp_reference(body, "pspReference"),
-        amount: body.get("amount").map(|_| asked.amount),
-        token: read_token(body, asked.shopper_reference),
-        shown: read_shown(body),
+        amount: body.get("amount").map(|_| expected.amount),
+        token: read_token(body, expected.shopper_reference),
+        display_params: read_display_params(body),
         ..Operation::default()
     };
     match result {
         "Authorised" if operation.external_payment_id.is_some() => Ok(Outcome::Done(operation)),
         "Pending" | "Received" if operation.external_payment_id.is_some() => Ok(Outcome::Received(operation)),
-        "Refused" | "Cancelled" | "Error" => read_refused(body, result),
+        "Refused" | "Cancelled" | "Error" => read_refusal(body, result),
         "RedirectShopper" | "IdentifyShopper" | "ChallengeShopper" | "PresentToShopper" => Ok(read_action(body, operation)),
         // PartiallyAuthorised: money may be held, but not the amount that was asked for. Releasing it would be a second write with an
         // outcome of its own, so it is left to the flow, which cancels what it does not know to be done.
@@ -73,15 +73,15 @@ pub(super) fn read_payment(body: &Value, asked: &AskedPayment<'_>) -> Result<Out
 }
 
 /// Whether what the answer repeats is what was asked. A repetition that is missing is fine where nothing could be confused.
-fn echoes(body: &Value, asked: &AskedPayment<'_>) -> bool {
+fn echo_matches(body: &Value, expected: &ExpectedPayment<'_>) -> bool {
     let reference = match body.get("merchantReference") {
-        Some(reference) => reference.as_str() == Some(asked.reference.as_str()),
-        None => !asked.reference_required,
+        Some(reference) => reference.as_str() == Some(expected.reference.as_str()),
+        None => !expected.reference_required,
     };
-    reference && body.get("amount").is_none_or(|amount| read_amount(amount) == Some(asked.amount))
+    reference && body.get("amount").is_none_or(|amount| read_amount(amount) == Some(expected.amount))
 }
 
-fn read_refused(body: &Value, result: &str) -> Result<Outcome, GatewayError> {
+fn read_refusal(body: &Value, result: &str) -> Result<Outcome, GatewayError> {
     let code = match body.get("refusalReasonCode") {
         Some(Value::String(code)) => Some(code.clone()),
         Some(Value::Number(code)) => Some(code.to_string()),
@@ -94,8 +94,8 @@ fn read_refused(body: &Value, result: &str) -> Result<Outcome, GatewayError> {
         return Ok(Outcome::Declined(Decline { payment, ..decline }));
     }
     match declines::classify(code.as_deref(), advice) {
-        Refusal::Decline(decline) => Ok(Outcome::Declined(Decline { payment, ..decline })),
-        Refusal::Ours(code) => Err(GatewayError::Malformed { code: format!("refusal_{code}") }),
+        RefusalClass::Decline(decline) => Ok(Outcome::Declined(Decline { payment, ..decline })),
+        RefusalClass::ConnectorFault(code) => Err(GatewayError::Malformed { code: format!("refusal_{code}") }),
     }
 }
 
@@ -117,25 +117,25 @@ fn read_token(body: &Value, shopper_reference: &str) -> Option<crate::gateway::S
 }
 
 /// What "my account" may show: only what is evidently harmless is taken over.
-fn read_shown(body: &Value) -> Value {
+fn read_display_params(body: &Value) -> Value {
     let data = |name: &str| body.get("additionalData").and_then(|data| data.get(name)).and_then(Value::as_str);
     let brand = body.get("paymentMethod").and_then(|method| method.get("brand")).and_then(Value::as_str);
     let digits = |text: &&str| (1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-    let mut shown = serde_json::Map::new();
+    let mut display_params = serde_json::Map::new();
     let mut put = |name: &str, text: Option<&str>| {
         if let Some(text) = text.filter(|text| (1..=64).contains(&text.len())) {
-            shown.insert(name.to_owned(), Value::from(text));
+            display_params.insert(name.to_owned(), Value::from(text));
         }
     };
     put("variant", brand);
     put("lastCardFourDigits", data("cardSummary").filter(digits));
     put("cardExpirationDate", data("expiryDate"));
     put("holderName", data("cardHolderName"));
-    if shown.is_empty() { Value::Null } else { Value::Object(shown) }
+    if display_params.is_empty() { Value::Null } else { Value::Object(display_params) }
 }
 
 /// What the answer of a capture, cancel or refund is held against.
-pub(super) struct AskedModification<'a> {
+pub(super) struct ExpectedModification<'a> {
     /// The payment; nothing where it was named by reference.
     pub(super) payment: Option<&'a ExternalPaymentId>,
     pub(super) merchant_account: &'a str,
@@ -146,18 +146,18 @@ pub(super) struct AskedModification<'a> {
 
 /// Reads the receipt of a modification: 201 `{"status": "received", "pspReference", "paymentPspReference", ...}`. It says that Adyen will
 /// try, never that it succeeded. The payment keeps its own id; the receipt's `pspReference` names the modification only.
-pub(super) fn read_modification(body: &Value, asked: &AskedModification<'_>) -> Outcome {
+pub(super) fn read_modification(body: &Value, expected: &ExpectedModification<'_>) -> Outcome {
     let same = |name: &str, expected: Option<&str>| body.get(name).is_none_or(|value| expected.is_none() || value.as_str() == expected);
     let fits = body.get("status").and_then(Value::as_str) == Some("received")
-        && same("paymentPspReference", asked.payment.map(ExternalPaymentId::as_str))
-        && same("paymentReference", asked.payment_reference.map(Reference::as_str))
-        && same("merchantAccount", Some(asked.merchant_account))
-        && body.get("amount").is_none_or(|amount| asked.amount.is_none() || read_amount(amount) == asked.amount);
+        && same("paymentPspReference", expected.payment.map(ExternalPaymentId::as_str))
+        && same("paymentReference", expected.payment_reference.map(Reference::as_str))
+        && same("merchantAccount", Some(expected.merchant_account))
+        && body.get("amount").is_none_or(|amount| expected.amount.is_none() || read_amount(amount) == expected.amount);
     match read_psp_reference(body, "pspReference") {
         Some(own) if fits => Outcome::Received(Operation {
-            external_payment_id: asked.payment.cloned(),
+            external_payment_id: expected.payment.cloned(),
             operation_ref: Some(own.as_str().to_owned()),
-            amount: body.get("amount").and(asked.amount),
+            amount: body.get("amount").and(expected.amount),
             ..Operation::default()
         }),
         _ => Outcome::Unknown(UnknownCause::Unreadable),

@@ -20,20 +20,20 @@ const FOLDER: &str = "/v1/notifications/certs/";
 /// The longest URL; the verify call takes no longer one (Webhooks 1.11, `cert_url`).
 const LONGEST_URL: usize = 500;
 /// How many certificates are kept. PayPal uses one at a time.
-const MOST_KEPT: usize = 8;
+const MAX_CACHED: usize = 8;
 /// How many certificates a chain may have.
 const LONGEST_CHAIN: usize = 6;
-/// How many calls notifications may cause in [`WINDOW`]: whoever posts forgeries must not use up our calls at PayPal.
-const MOST_CALLS: u32 = 120;
-const WINDOW: Duration = Duration::from_secs(60);
+/// How many calls notifications may cause in [`CALL_WINDOW`]: whoever posts forgeries must not use up our calls at PayPal.
+const MAX_CALLS: u32 = 120;
+const CALL_WINDOW: Duration = Duration::from_secs(60);
 /// A certificate that is of no use is not fetched again for this long: each notification then costs one question, not two calls.
-const GIVEN_UP: Duration = Duration::from_secs(60);
+const REJECTED_FOR: Duration = Duration::from_secs(60);
 
 /// Why there is no certificate to check a signature with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Trouble {
+pub(super) enum CertificateError {
     /// The URL is not one of PayPal's.
-    NotPayPals,
+    ForeignUrl,
     /// It cannot be fetched now, or not be trusted: PayPal itself has to be asked.
     Unusable,
 }
@@ -44,12 +44,12 @@ pub(super) struct Certificates {
     clock: Arc<dyn Clock>,
     environment: PayPalEnvironment,
     /// Where else certificates may come from: the base URL that was set for tests.
-    elsewhere: Option<String>,
+    test_base_url: Option<String>,
     trust_root: Option<Vec<u8>>,
     roots: OnceLock<Vec<TrustAnchor<'static>>>,
-    kept: Mutex<BTreeMap<String, Arc<Chain>>>,
+    cached: Mutex<BTreeMap<String, Arc<Chain>>>,
     /// Where there was none, and when.
-    useless: Mutex<BTreeMap<String, Timestamp>>,
+    rejected: Mutex<BTreeMap<String, Timestamp>>,
     calls: Mutex<(Timestamp, u32)>,
 }
 
@@ -57,11 +57,11 @@ pub(super) struct Certificates {
 type Chain = Vec<CertificateDer<'static>>;
 
 /// A certificate that is PayPal's and valid now.
-pub(super) struct Trusted(Arc<Chain>);
+pub(super) struct TrustedCertificate(Arc<Chain>);
 
-impl Trusted {
+impl TrustedCertificate {
     /// Whether this certificate's key made this signature over this message (RSA, PKCS #1 v1.5, SHA-256).
-    pub(super) fn signed(&self, message: &[u8], signature: &[u8]) -> bool {
+    pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
         let leaf = self.0.first().and_then(|leaf| EndEntityCert::try_from(leaf).ok());
         leaf.is_some_and(|leaf| leaf.verify_signature(ring::RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok())
     }
@@ -72,7 +72,7 @@ impl Certificates {
         transport: Arc<dyn Transport>,
         clock: Arc<dyn Clock>,
         environment: PayPalEnvironment,
-        elsewhere: Option<String>,
+        test_base_url: Option<String>,
         trust_root: Option<Vec<u8>>,
     ) -> Self {
         let calls = Mutex::new((Timestamp::from_millis(0), 0));
@@ -80,11 +80,11 @@ impl Certificates {
             transport,
             clock,
             environment,
-            elsewhere,
+            test_base_url,
             trust_root,
             roots: OnceLock::new(),
-            kept: Mutex::default(),
-            useless: Mutex::default(),
+            cached: Mutex::default(),
+            rejected: Mutex::default(),
             calls,
         }
     }
@@ -92,59 +92,59 @@ impl Certificates {
     /// The certificate at this URL.
     ///
     /// # Errors
-    /// [`Trouble`].
-    pub(super) async fn at(&self, url: &str) -> Result<Trusted, Trouble> {
-        if !self.is_paypals(url) {
-            return Err(Trouble::NotPayPals);
+    /// [`CertificateError`].
+    pub(super) async fn get(&self, url: &str) -> Result<TrustedCertificate, CertificateError> {
+        if !self.is_paypal_url(url) {
+            return Err(CertificateError::ForeignUrl);
         }
-        let known = lock(&self.kept).get(url).cloned();
+        let known = lock(&self.cached).get(url).cloned();
         // Its time may be over, and another one may lie there.
         if let Some(chain) = known.filter(|chain| self.is_trusted(chain)) {
-            return Ok(Trusted(chain));
+            return Ok(TrustedCertificate(chain));
         }
         let now = self.clock.now();
-        if lock(&self.useless).get(url).is_some_and(|since| now.since(*since) < GIVEN_UP) {
-            return Err(Trouble::Unusable);
+        if lock(&self.rejected).get(url).is_some_and(|since| now.since(*since) < REJECTED_FOR) {
+            return Err(CertificateError::Unusable);
         }
         match self.fetch(url).await.map(Arc::new).filter(|chain| self.is_trusted(chain)) {
             Some(chain) => {
-                remember(&self.kept, url, Arc::clone(&chain));
-                Ok(Trusted(chain))
+                insert_bounded(&self.cached, url, Arc::clone(&chain));
+                Ok(TrustedCertificate(chain))
             }
             None => {
-                remember(&self.useless, url, now);
-                Err(Trouble::Unusable)
+                insert_bounded(&self.rejected, url, now);
+                Err(CertificateError::Unusable)
             }
         }
     }
 
     /// Takes one of the calls that notifications may cause for now; false if there is none left.
-    pub(super) fn may_call(&self) -> bool {
+    pub(super) fn allow_call(&self) -> bool {
         let now = self.clock.now();
         let mut calls = lock(&self.calls);
-        if now.since(calls.0) >= WINDOW {
+        if now.since(calls.0) >= CALL_WINDOW {
             *calls = (now, 0);
         }
         calls.1 = calls.1.saturating_add(1);
-        calls.1 <= MOST_CALLS
+        calls.1 <= MAX_CALLS
     }
 
     /// Whether a URL is one of PayPal's for this environment: https, a host of PayPal's, no port, no user, the folder of certificates and a
     /// plain name. A live connector takes none of the sandbox's hosts.
-    fn is_paypals(&self, url: &str) -> bool {
+    fn is_paypal_url(&self, url: &str) -> bool {
         let plain = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
         let named = |rest: &str| rest.strip_prefix(FOLDER).is_some_and(plain);
         if url.len() > LONGEST_URL {
             return false;
         }
-        if self.elsewhere.as_deref().and_then(|base| url.strip_prefix(base)).is_some_and(named) {
+        if self.test_base_url.as_deref().and_then(|base| url.strip_prefix(base)).is_some_and(named) {
             return true;
         }
         let Some((host, path)) = url.strip_prefix("https://").and_then(|rest| rest.split_once('/')) else { return false };
-        self.is_host(host) && named(&format!("/{path}"))
+        self.is_paypal_host(host) && named(&format!("/{path}"))
     }
 
-    fn is_host(&self, host: &str) -> bool {
+    fn is_paypal_host(&self, host: &str) -> bool {
         let under = |domain: &str| {
             let label = host.strip_suffix(domain).and_then(|labels| labels.strip_suffix('.'));
             label.is_some_and(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.')))
@@ -156,7 +156,7 @@ impl Certificates {
     }
 
     async fn fetch(&self, url: &str) -> Option<Chain> {
-        if !self.may_call() {
+        if !self.allow_call() {
             return None;
         }
         // Redirects are answers, and any but 200 is no certificate.
@@ -170,20 +170,20 @@ impl Certificates {
 
     /// Whether the first certificate is issued to PayPal's signer, leads back to a root, and all of it is valid now.
     fn is_trusted(&self, chain: &Chain) -> bool {
-        self.trust(chain).is_some()
+        self.verify_chain(chain).is_some()
     }
 
-    fn trust(&self, chain: &Chain) -> Option<()> {
+    fn verify_chain(&self, chain: &Chain) -> Option<()> {
         let (leaf, others) = chain.split_first()?;
         let leaf = EndEntityCert::try_from(leaf).ok()?;
         let now = UnixTime::since_unix_epoch(Duration::from_secs(u64::try_from(self.clock.now().secs()).ok()?));
         leaf.verify_for_usage(webpki::ALL_VERIFICATION_ALGS, self.roots(), others, now, KeyUsage::server_auth(), None, None).ok()?;
-        let signer = ServerName::try_from(self.signer()).ok()?;
+        let signer = ServerName::try_from(self.signer_name()).ok()?;
         leaf.verify_is_valid_for_subject_name(&signer).ok()
     }
 
     /// The name that the certificate is issued to (PayPal's Java SDK, `SSLUtil`, takes `messageverificationcerts*.paypal.com`).
-    const fn signer(&self) -> &'static str {
+    const fn signer_name(&self) -> &'static str {
         match self.environment {
             PayPalEnvironment::Sandbox => "messageverificationcerts.sandbox.paypal.com",
             PayPalEnvironment::Live => "messageverificationcerts.paypal.com",
@@ -200,12 +200,12 @@ impl Certificates {
 }
 
 /// Keeps something by its URL; when there is too much of it, everything before is forgotten.
-fn remember<T>(kept: &Mutex<BTreeMap<String, T>>, url: &str, what: T) {
-    let mut kept = lock(kept);
-    if kept.len() >= MOST_KEPT {
-        kept.clear();
+fn insert_bounded<T>(cached: &Mutex<BTreeMap<String, T>>, url: &str, what: T) {
+    let mut cached = lock(cached);
+    if cached.len() >= MAX_CACHED {
+        cached.clear();
     }
-    kept.insert(url.to_owned(), what);
+    cached.insert(url.to_owned(), what);
 }
 
 fn anchor(der: &CertificateDer<'_>) -> Option<TrustAnchor<'static>> {
@@ -228,19 +228,19 @@ mod tests {
 
     use super::*;
     use crate::clock::SystemClock;
-    use crate::http::{Cause, Response, TransportError};
+    use crate::http::{Response, TransportCause, TransportError};
 
-    struct Nowhere;
+    struct UnreachableTransport;
 
     #[async_trait]
-    impl Transport for Nowhere {
+    impl Transport for UnreachableTransport {
         async fn send(&self, _request: Request) -> Result<Response, TransportError> {
-            Err(TransportError::NotSent(Cause::Connect))
+            Err(TransportError::NotSent(TransportCause::Connect))
         }
     }
 
-    fn certificates(environment: PayPalEnvironment, elsewhere: Option<&str>) -> Certificates {
-        Certificates::new(Arc::new(Nowhere), Arc::new(SystemClock), environment, elsewhere.map(str::to_owned), None)
+    fn certificates(environment: PayPalEnvironment, test_base_url: Option<&str>) -> Certificates {
+        Certificates::new(Arc::new(UnreachableTransport), Arc::new(SystemClock), environment, test_base_url.map(str::to_owned), None)
     }
 
     #[test]
@@ -252,7 +252,7 @@ mod tests {
             ("https://api-m.sandbox.paypal.com/v1/notifications/certs/CERT-1", true, false),
             ("https://api-m.paypal.com/v1/notifications/certs/CERT-1", true, true),
         ] {
-            assert_eq!((sandbox.is_paypals(url), live.is_paypals(url)), (in_sandbox, in_live), "{url}");
+            assert_eq!((sandbox.is_paypal_url(url), live.is_paypal_url(url)), (in_sandbox, in_live), "{url}");
         }
         for url in [
             "",
@@ -276,37 +276,37 @@ mod tests {
             "https://API.PAYPAL.COM.evil.test/v1/notifications/certs/CERT-1",
             "ftp://api.paypal.com/v1/notifications/certs/CERT-1",
         ] {
-            assert!(!sandbox.is_paypals(url) && !live.is_paypals(url), "{url}");
+            assert!(!sandbox.is_paypal_url(url) && !live.is_paypal_url(url), "{url}");
         }
         let start = "https://api.paypal.com/v1/notifications/certs/";
         let long = |length: usize| format!("{start}{}", "C".repeat(length - start.len()));
-        assert!(live.is_paypals(&long(LONGEST_URL)));
-        assert!(!live.is_paypals(&long(LONGEST_URL + 1)));
+        assert!(live.is_paypal_url(&long(LONGEST_URL)));
+        assert!(!live.is_paypal_url(&long(LONGEST_URL + 1)));
     }
 
     #[test]
     fn the_base_url_of_a_test_is_one_more_place_and_no_other() {
         let test = certificates(PayPalEnvironment::Sandbox, Some("http://127.0.0.1:4000"));
-        assert!(test.is_paypals("http://127.0.0.1:4000/v1/notifications/certs/CERT-1"));
-        assert!(!test.is_paypals("http://127.0.0.1:40001/v1/notifications/certs/CERT-1"));
-        assert!(!test.is_paypals("http://127.0.0.1/v1/notifications/certs/CERT-1"));
+        assert!(test.is_paypal_url("http://127.0.0.1:4000/v1/notifications/certs/CERT-1"));
+        assert!(!test.is_paypal_url("http://127.0.0.1:40001/v1/notifications/certs/CERT-1"));
+        assert!(!test.is_paypal_url("http://127.0.0.1/v1/notifications/certs/CERT-1"));
     }
 
     #[test]
     fn a_bounded_number_of_urls_is_remembered_and_none_is_forgotten_before() {
-        let kept = Mutex::default();
-        for url in 0..MOST_KEPT {
-            remember(&kept, &url.to_string(), ());
+        let cached = Mutex::default();
+        for url in 0..MAX_CACHED {
+            insert_bounded(&cached, &url.to_string(), ());
         }
-        assert_eq!(lock(&kept).len(), MOST_KEPT);
-        remember(&kept, "one more", ());
-        assert_eq!(lock(&kept).keys().map(String::as_str).collect::<Vec<_>>(), ["one more"]);
+        assert_eq!(lock(&cached).len(), MAX_CACHED);
+        insert_bounded(&cached, "one more", ());
+        assert_eq!(lock(&cached).keys().map(String::as_str).collect::<Vec<_>>(), ["one more"]);
     }
 
     #[test]
     fn notifications_cause_a_bounded_number_of_calls() {
         let certificates = certificates(PayPalEnvironment::Live, None);
-        let allowed = (0..1_000).filter(|_| certificates.may_call()).count();
-        assert_eq!(u32::try_from(allowed).unwrap(), MOST_CALLS);
+        let allowed = (0..1_000).filter(|_| certificates.allow_call()).count();
+        assert_eq!(u32::try_from(allowed).unwrap(), MAX_CALLS);
     }
 }

@@ -47,7 +47,7 @@ pub fn exponent(currency: Currency) -> Option<u8> {
 /// [`MoneyError::UnknownCurrency`] for a currency that PayPal does not take, [`MoneyError::TooPrecise`] if digits would be lost.
 pub fn to_decimal(money: Money) -> Result<String, MoneyError> {
     match exponent(money.currency).ok_or(MoneyError::UnknownCurrency)? {
-        0 => Ok(money.in_exponent(0)?.to_string()),
+        0 => Ok(money.to_exponent(0)?.to_string()),
         exponent if exponent == money.currency.exponent() => Ok(money.to_decimal()),
         exponent => Err(MoneyError::TooPrecise { currency: money.currency, allowed: exponent }),
     }
@@ -56,7 +56,7 @@ pub fn to_decimal(money: Money) -> Result<String, MoneyError> {
 /// `{"currency_code", "value"}`.
 ///
 /// # Errors
-/// [`GatewayError::Amount`] if it does not fit, [`GatewayError::Malformed`] unless it is above zero: PayPal takes no other.
+/// [`GatewayError::InvalidAmount`] if it does not fit, [`GatewayError::Malformed`] unless it is above zero: PayPal takes no other.
 pub(super) fn amount(money: Money) -> Result<Value, GatewayError> {
     if money.minor <= 0 {
         return Err(GatewayError::Malformed { code: "amount_not_positive".to_owned() });

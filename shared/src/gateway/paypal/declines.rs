@@ -27,10 +27,10 @@ PREVIOUS_TRANSACTION_REFERENCE_HAS_CHARGEBACK PREVIOUS_TRANSACTION_REFERENCE_VOI
 /// The same call is still being worked on.
 const IN_PROGRESS: &str = "ORDER_COMPLETION_IN_PROGRESS PREVIOUS_REQUEST_IN_PROGRESS";
 /// It was done before, by whomever: only the resource itself can tell what there is.
-const DONE_BEFORE: &str = "AUTHORIZATION_ALREADY_CAPTURED DUPLICATE_INVOICE_ID MAX_AUTHORIZATION_COUNT_EXCEEDED MAX_CAPTURE_COUNT_EXCEEDED \
+const ALREADY_DONE: &str = "AUTHORIZATION_ALREADY_CAPTURED DUPLICATE_INVOICE_ID MAX_AUTHORIZATION_COUNT_EXCEEDED MAX_CAPTURE_COUNT_EXCEEDED \
 ORDER_ALREADY_AUTHORIZED ORDER_ALREADY_CAPTURED ORDER_ALREADY_COMPLETED ORDER_COMPLETED_OR_VOIDED PREVIOUSLY_VOIDED";
 /// Mistakes of the request, the account or its settings, which no payer can mend.
-const OURS: &str = "ACTION_DOES_NOT_MATCH_INTENT AMOUNT_CANNOT_BE_SPECIFIED AMOUNT_CHANGE_NOT_ALLOWED AMOUNT_MISMATCH AMOUNT_NOT_PATCHABLE \
+const CONNECTOR_FAULT: &str = "ACTION_DOES_NOT_MATCH_INTENT AMOUNT_CANNOT_BE_SPECIFIED AMOUNT_CHANGE_NOT_ALLOWED AMOUNT_MISMATCH AMOUNT_NOT_PATCHABLE \
 APPLE_PAY_AMOUNT_MISMATCH AUTHORIZATION_AMOUNT_EXCEEDED AUTHORIZATION_CURRENCY_MISMATCH AUTH_CAPTURE_CURRENCY_MISMATCH \
 AUTH_CAPTURE_NOT_ENABLED AUTH_CURRENCY_MISMATCH BANK_NOT_SUPPORTED_FOR_VERIFICATION BILLING_ADDRESS_INVALID \
 BLIK_ONE_CLICK_MISSING_REQUIRED_PARAMETER CANCEL_URL_REQUIRED CANNOT_BE_NEGATIVE CANNOT_BE_ZERO_OR_NEGATIVE CAPTURE_ID_NOT_FOUND \
@@ -72,34 +72,34 @@ pub(super) const UNPROCESSABLE: u16 = 422;
 
 /// What a refusal is.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Refusal {
+pub(super) enum RefusalClass {
     /// A word of PayPal's risk rules, the funding source or the agreement.
     Decline(Decline),
     /// The same call is still in progress.
     InProgress,
     /// It was done before: the resource has to be read.
-    DoneBefore,
+    AlreadyDone,
     /// A mistake in what we sent or in the account; the issue.
-    Ours(String),
+    ConnectorFault(String),
 }
 
 /// Reads a refusal by its issue, whose form is checked before. One that is not listed is soft where PayPal calls it a business rule, since
 /// dunning tries again within its limits and its next answer may be clearer, and ours where it calls the request wrong.
-pub(super) fn classify(status: u16, issue: &str) -> Refusal {
+pub(super) fn classify(status: u16, issue: &str) -> RefusalClass {
     let listed = |table: &str| table.split_ascii_whitespace().any(|known| known == issue);
     if listed(IN_PROGRESS) {
-        return Refusal::InProgress;
+        return RefusalClass::InProgress;
     }
-    if listed(DONE_BEFORE) {
-        return Refusal::DoneBefore;
+    if listed(ALREADY_DONE) {
+        return RefusalClass::AlreadyDone;
     }
     if let Some(class) = class_of(issue) {
-        return Refusal::Decline(Decline::new(class, issue));
+        return RefusalClass::Decline(Decline::new(class, issue));
     }
-    if status == UNPROCESSABLE && !listed(OURS) {
-        return Refusal::Decline(Decline::new(DeclineClass::Soft, issue));
+    if status == UNPROCESSABLE && !listed(CONNECTOR_FAULT) {
+        return RefusalClass::Decline(Decline::new(DeclineClass::Soft, issue));
     }
-    Refusal::Ours(issue.to_owned())
+    RefusalClass::ConnectorFault(issue.to_owned())
 }
 
 fn class_of(issue: &str) -> Option<DeclineClass> {
@@ -115,7 +115,7 @@ fn class_of(issue: &str) -> Option<DeclineClass> {
 }
 
 /// The decline of a payment whose own status says so, by its `status_details.reason` where it has one.
-pub(super) fn of_status(payment: &Value, otherwise: &str) -> Decline {
+pub(super) fn from_status(payment: &Value, otherwise: &str) -> Decline {
     let reason = payment.get("status_details").and_then(|details| details.get("reason")).and_then(Value::as_str);
     let code = reason.filter(|reason| is_code(reason)).unwrap_or(otherwise);
     Decline::new(class_of(code).unwrap_or(DeclineClass::Soft), code)
@@ -134,8 +134,8 @@ mod tests {
 
     use super::*;
 
-    fn decline(class: DeclineClass, code: &str) -> Refusal {
-        Refusal::Decline(Decline::new(class, code))
+    fn decline(class: DeclineClass, code: &str) -> RefusalClass {
+        RefusalClass::Decline(Decline::new(class, code))
     }
 
     #[test]
@@ -149,36 +149,36 @@ mod tests {
         ] {
             assert_eq!(classify(422, issue), decline(class, issue));
         }
-        assert_eq!(classify(422, "ORDER_ALREADY_CAPTURED"), Refusal::DoneBefore);
-        assert_eq!(classify(422, "ORDER_COMPLETION_IN_PROGRESS"), Refusal::InProgress);
+        assert_eq!(classify(422, "ORDER_ALREADY_CAPTURED"), RefusalClass::AlreadyDone);
+        assert_eq!(classify(422, "ORDER_COMPLETION_IN_PROGRESS"), RefusalClass::InProgress);
     }
 
     #[test]
     fn a_mistake_of_ours_is_no_decline_whatever_its_status() {
         for status in [400, 404, 422] {
-            assert_eq!(classify(status, "DECIMALS_NOT_SUPPORTED"), Refusal::Ours("DECIMALS_NOT_SUPPORTED".to_owned()));
+            assert_eq!(classify(status, "DECIMALS_NOT_SUPPORTED"), RefusalClass::ConnectorFault("DECIMALS_NOT_SUPPORTED".to_owned()));
         }
-        assert_eq!(classify(422, "PAYEE_ACCOUNT_RESTRICTED"), Refusal::Ours("PAYEE_ACCOUNT_RESTRICTED".to_owned()));
+        assert_eq!(classify(422, "PAYEE_ACCOUNT_RESTRICTED"), RefusalClass::ConnectorFault("PAYEE_ACCOUNT_RESTRICTED".to_owned()));
     }
 
     #[test]
     fn an_unknown_issue_is_soft_only_where_it_is_a_business_rule() {
         assert_eq!(classify(422, "BRAND_NEW_ISSUE"), decline(DeclineClass::Soft, "BRAND_NEW_ISSUE"));
-        assert_eq!(classify(400, "BRAND_NEW_ISSUE"), Refusal::Ours("BRAND_NEW_ISSUE".to_owned()));
+        assert_eq!(classify(400, "BRAND_NEW_ISSUE"), RefusalClass::ConnectorFault("BRAND_NEW_ISSUE".to_owned()));
     }
 
     #[test]
     fn a_status_has_its_own_reason_or_the_name_of_the_status() {
         let risk = json!({ "status_details": { "reason": "DECLINED_BY_RISK_FRAUD_FILTERS" } });
-        assert_eq!(of_status(&risk, "X_DENIED"), Decline::new(DeclineClass::Risk, "DECLINED_BY_RISK_FRAUD_FILTERS"));
+        assert_eq!(from_status(&risk, "X_DENIED"), Decline::new(DeclineClass::Risk, "DECLINED_BY_RISK_FRAUD_FILTERS"));
         for payment in [json!({}), json!({ "status_details": { "reason": "Jane Doe" } }), json!({ "status_details": { "reason": 7 } })] {
-            assert_eq!(of_status(&payment, "AUTHORIZATION_DENIED"), Decline::new(DeclineClass::Soft, "AUTHORIZATION_DENIED"));
+            assert_eq!(from_status(&payment, "AUTHORIZATION_DENIED"), Decline::new(DeclineClass::Soft, "AUTHORIZATION_DENIED"));
         }
     }
 
     #[test]
     fn no_issue_is_listed_twice() {
-        let tables = [SOFT, NEEDS_CUSTOMER, NEEDS_NEW_DETAILS, HARD, RISK, IN_PROGRESS, DONE_BEFORE, OURS];
+        let tables = [SOFT, NEEDS_CUSTOMER, NEEDS_NEW_DETAILS, HARD, RISK, IN_PROGRESS, ALREADY_DONE, CONNECTOR_FAULT];
         let mut issues: Vec<_> = tables.iter().flat_map(|table| table.split_ascii_whitespace()).collect();
         assert!(issues.iter().all(|issue| is_code(issue)));
         let count = issues.len();

@@ -15,7 +15,7 @@
 //! A payment's id is that of its authorisation until it is captured, and that of its capture from then on: refunds want the latter. An order
 //! that is COMPLETED can hold a capture that is pending or declined, so this module must never read the order's own status as a result.
 
-mod access;
+mod access_tokens;
 mod certificates;
 mod client;
 pub mod currency;
@@ -32,11 +32,11 @@ mod wire;
 use std::sync::Arc;
 use std::time::Duration;
 
-use access::Access;
+use access_tokens::AccessTokens;
 use async_trait::async_trait;
 use certificates::Certificates;
-use client::{Answer, Client};
-use declines::Refusal;
+use client::{ApiResponse, Client};
+use declines::RefusalClass;
 use serde_json::Value;
 pub use settings::{PayPalEnvironment, PayPalSecrets, PayPalSettings};
 use wire::Intent;
@@ -53,14 +53,14 @@ use crate::settings::Problems;
 /// The longest time that one operation takes, all its calls included: an access token, the write, its second step, and reading what there is.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// The same for what a customer waits for at a page: whoever answers him has that long for the gateway (`front::GATEWAY_TIMEOUT`), and only
+/// The same for what a customer waits for at a page: whoever answers him has that long for the gateway (`frontend_api::GATEWAY_TIMEOUT`), and only
 /// one call of several can be bound from outside.
-const CUSTOMER_WAITS: Duration = Duration::from_secs(20);
+const CUSTOMER_PRESENT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// PayPal keeps the request ids of orders for 6 hours, of payments for 45 days and of the vault for 3 hours (the specifications'
 /// `PayPal-Request-Id`). The vault's do not count here: a setup token that is made twice moves no money and lapses, and a setup token is
 /// turned into stored details once. Ten minutes are left for clocks and queues.
-const IDEMPOTENCY_MEMORY: Duration = Duration::from_secs(6 * 3_600 - 600);
+const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(6 * 3_600 - 600);
 
 /// What PayPal says of a resource that does not exist, or not any more (the specifications' 404).
 const NO_SUCH_RESOURCE: &[&str] = &["INVALID_RESOURCE_ID", "RESOURCE_NOT_FOUND"];
@@ -70,7 +70,7 @@ pub struct PayPal {
     client: Client,
     clock: Arc<dyn Clock>,
     settings: PayPalSettings,
-    verifier: signature::Verifier,
+    verifier: signature::NotificationVerifier,
 }
 
 impl PayPal {
@@ -87,12 +87,12 @@ impl PayPal {
         secrets.validate()?;
         let texts = [Some(secrets.client_secret), secrets.previous_client_secret].into_iter().flatten().collect();
         let id = settings.client_id.clone();
-        let access = Access::new(Arc::clone(&transport), Arc::clone(&clock), &settings.base_url, id, texts);
+        let access = AccessTokens::new(Arc::clone(&transport), Arc::clone(&clock), &settings.base_url, id, texts);
         let client = Client::new(Arc::clone(&transport), settings.base_url.clone(), access);
         let elsewhere = (settings.environment == PayPalEnvironment::Sandbox).then(|| settings.base_url.clone());
         let root = settings.trust_root.clone().filter(|_| settings.environment == PayPalEnvironment::Sandbox);
         let certificates = Certificates::new(transport, Arc::clone(&clock), settings.environment, elsewhere, root);
-        let verifier = signature::Verifier::new(certificates, settings.webhook_ids.clone());
+        let verifier = signature::NotificationVerifier::new(certificates, settings.webhook_ids.clone());
         Ok(Self { client, clock, settings, verifier })
     }
 }
@@ -101,21 +101,21 @@ impl PayPal {
 ///
 /// # Errors
 /// A mistake of ours.
-fn refused(status: u16, issue: &str) -> Result<Outcome, GatewayError> {
+fn refusal_outcome(status: u16, issue: &str) -> Result<Outcome, GatewayError> {
     match declines::classify(status, issue) {
-        Refusal::Decline(decline) => Ok(Outcome::Declined(decline)),
-        Refusal::InProgress => Ok(Outcome::Unknown(UnknownCause::InProgress)),
-        Refusal::DoneBefore => Ok(wire::UNREADABLE),
-        Refusal::Ours(code) => Err(GatewayError::Malformed { code }),
+        RefusalClass::Decline(decline) => Ok(Outcome::Declined(decline)),
+        RefusalClass::InProgress => Ok(Outcome::Unknown(UnknownCause::InProgress)),
+        RefusalClass::AlreadyDone => Ok(wire::UNREADABLE),
+        RefusalClass::ConnectorFault(code) => Err(GatewayError::Malformed { code }),
     }
 }
 
 /// A read after a write: whatever goes wrong with it, what the write did is unknown, not undone.
-fn after_a_write(read: Result<Answer, GatewayError>) -> Result<Value, UnknownCause> {
+fn read_after_write(read: Result<ApiResponse, GatewayError>) -> Result<Value, UnknownCause> {
     match read {
-        Ok(Answer::Body(body)) => Ok(body),
-        Ok(Answer::Unknown(cause)) => Err(cause),
-        Ok(Answer::Empty | Answer::Refused { .. }) | Err(_) => Err(UnknownCause::Unreadable),
+        Ok(ApiResponse::Body(body)) => Ok(body),
+        Ok(ApiResponse::Unknown(cause)) => Err(cause),
+        Ok(ApiResponse::Empty | ApiResponse::Refused { .. }) | Err(_) => Err(UnknownCause::Unreadable),
     }
 }
 
@@ -132,39 +132,39 @@ impl Gateway for PayPal {
             inquiry: false,
             cancel_by_reference: false,
             needs_payment_method: false,
-            idempotency_memory: IDEMPOTENCY_MEMORY,
+            idempotency_window: IDEMPOTENCY_WINDOW,
             call_timeout: CALL_TIMEOUT,
         }
     }
 
     async fn authorise(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
-        self.pay(request, Intent::Authorize).await
+        self.create_payment(request, Intent::Authorize).await
     }
 
     async fn charge(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
-        self.pay(request, Intent::Capture).await
+        self.create_payment(request, Intent::Capture).await
     }
 
     async fn capture(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
-        self.take(request).await
+        self.capture_authorisation(request).await
     }
 
     /// A capture that PayPal took first (PENDING) was the final one and closed its authorisation.
-    fn holds_after_refusal(&self, refusal: &Decline, accepted: bool) -> bool {
-        !accepted && !payments::NOTHING_HELD.contains(&refusal.code.as_str())
+    fn authorisation_may_remain(&self, refusal: &Decline, accepted: bool) -> bool {
+        !accepted && !payments::NO_AUTHORISATION_ISSUES.contains(&refusal.code.as_str())
     }
 
     async fn cancel(&self, request: &CancelRequest) -> Result<Outcome, GatewayError> {
         match &request.target {
-            CancelTarget::Payment(payment) => self.release(request, payment).await,
-            CancelTarget::Reference { started: Some(started), reference } => self.abandon(started, reference).await,
+            CancelTarget::Payment(payment) => self.void_authorisation(request, payment).await,
+            CancelTarget::Reference { pending_id: Some(pending_id), reference } => self.cancel_order(pending_id, reference).await,
             // PayPal finds nothing by our reference, and what never started has no id.
-            CancelTarget::Reference { started: None, .. } => Err(GatewayError::Unsupported),
+            CancelTarget::Reference { pending_id: None, .. } => Err(GatewayError::Unsupported),
         }
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError> {
-        self.give_back(request).await
+        self.create_refund(request).await
     }
 
     /// What is to be asked about has no id yet: PayPal finds no order by our reference. The same call under the same key tells the order's
@@ -175,26 +175,26 @@ impl Gateway for PayPal {
 
     /// An access token is asked for, which needs client id and secret (developer.paypal.com, "Get an access token").
     async fn check_access(&self) -> Result<(), GatewayError> {
-        self.client.check_access(&crate::gateway::budget::Budget::new(CALL_TIMEOUT)).await
+        self.client.check_access(&crate::gateway::time_budget::TimeBudget::new(CALL_TIMEOUT)).await
     }
 
     async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
-        self.forget(request).await
+        self.delete_payment_token(request).await
     }
 
     async fn start_purchase(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
-        if request.amount.is_zero() { self.start_storing(request).await } else { self.start_order(request).await }
+        if request.amount.is_zero() { self.start_setup(request).await } else { self.start_order(request).await }
     }
 
     async fn finalize(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
-        self.finish(request).await
+        self.finalize_order(request).await
     }
 
     async fn store_details(&self, request: &StoreDetailsRequest) -> Result<Outcome, GatewayError> {
         if !request.purchase.amount.is_zero() {
             return Err(GatewayError::Malformed { code: "amount_not_zero".to_owned() });
         }
-        self.start_storing(&request.purchase).await
+        self.start_setup(&request.purchase).await
     }
 
     async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError> {

@@ -18,11 +18,11 @@ const LONGEST_ID: usize = 128;
 /// [`NotificationError::Malformed`] if it is no event.
 pub(super) fn read(body: &[u8]) -> Result<GatewayNotification, NotificationError> {
     let event: Value = serde_json::from_slice(body).map_err(|_| NotificationError::Malformed)?;
-    let text = |name: &str| event.get(name).and_then(Value::as_str).filter(|text| is_word(text)).ok_or(NotificationError::Malformed);
+    let text = |name: &str| event.get(name).and_then(Value::as_str).filter(|text| is_plain_text(text)).ok_or(NotificationError::Malformed);
     let (id, event_type) = (text("id")?, text("event_type")?);
     let at = event.get("create_time").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok());
     let told = event.get("resource").filter(|resource| resource.is_object()).and_then(|resource| interpret(event_type, resource, at));
-    let told = told.unwrap_or(Told::ignored());
+    let told = told.unwrap_or(ParsedEvent::ignored());
     Ok(GatewayNotification {
         kind: told.kind,
         external_payment_id: told.payment.and_then(|id| ExternalPaymentId::new(id).ok()),
@@ -36,12 +36,12 @@ pub(super) fn read(body: &[u8]) -> Result<GatewayNotification, NotificationError
     })
 }
 
-fn is_word(text: &str) -> bool {
+fn is_plain_text(text: &str) -> bool {
     (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
 /// What an event comes to.
-struct Told {
+struct ParsedEvent {
     kind: Kind,
     payment: Option<String>,
     reference: Option<Reference>,
@@ -52,7 +52,7 @@ struct Told {
     token: Option<NotifiedToken>,
 }
 
-impl Told {
+impl ParsedEvent {
     const fn ignored() -> Self {
         Self {
             kind: Kind::Ignored,
@@ -67,7 +67,7 @@ impl Told {
     }
 
     /// What every event about money of ours has.
-    fn about(kind: Kind, reference: Option<Reference>, resource: &Value) -> Self {
+    fn payment_event(kind: Kind, reference: Option<Reference>, resource: &Value) -> Self {
         let reason = resource.get("status_details").and_then(|details| details.get("reason")).and_then(Value::as_str);
         let reason = reason.filter(|reason| declines::is_code(reason)).map(str::to_owned);
         Self { kind, reference, amount: resource.get("amount").and_then(currency::read_amount), reason, ..Self::ignored() }
@@ -75,7 +75,7 @@ impl Told {
 }
 
 /// What an event means (developer.paypal.com, "Webhook event names"); nothing for those that have nothing to tell the connector.
-fn interpret(event_type: &str, resource: &Value, at: Option<Timestamp>) -> Option<Told> {
+fn interpret(event_type: &str, resource: &Value, at: Option<Timestamp>) -> Option<ParsedEvent> {
     match event_type {
         "CHECKOUT.ORDER.APPROVED" => order_approved(resource),
         "PAYMENT.AUTHORIZATION.CREATED" | "PAYMENT.AUTHORIZATION.VOIDED" => authorisation(event_type, resource, at),
@@ -90,27 +90,27 @@ fn interpret(event_type: &str, resource: &Value, at: Option<Timestamp>) -> Optio
 }
 
 /// Whose resource it is, by our reference in `custom_id` or `invoice_id`.
-enum Owner {
+enum ReferenceOwner {
     Ours(Reference),
     /// It names another system's.
     Others,
     /// It names none.
-    Nobody,
+    Missing,
 }
 
-fn owner(resource: &Value, names: [&str; 2]) -> Owner {
+fn reference_owner(resource: &Value, names: [&str; 2]) -> ReferenceOwner {
     let texts: Vec<&str> = names.into_iter().filter_map(|name| resource.get(name)?.as_str()).filter(|text| !text.is_empty()).collect();
     match texts.iter().find_map(|text| Reference::parse(text)) {
-        Some(reference) => Owner::Ours(reference),
-        None if texts.is_empty() => Owner::Nobody,
-        None => Owner::Others,
+        Some(reference) => ReferenceOwner::Ours(reference),
+        None if texts.is_empty() => ReferenceOwner::Missing,
+        None => ReferenceOwner::Others,
     }
 }
 
-fn ours(resource: &Value) -> Option<Reference> {
-    match owner(resource, ["custom_id", "invoice_id"]) {
-        Owner::Ours(reference) => Some(reference),
-        Owner::Others | Owner::Nobody => None,
+fn our_reference(resource: &Value) -> Option<Reference> {
+    match reference_owner(resource, ["custom_id", "invoice_id"]) {
+        ReferenceOwner::Ours(reference) => Some(reference),
+        ReferenceOwner::Others | ReferenceOwner::Missing => None,
     }
 }
 
@@ -119,19 +119,19 @@ fn status(resource: &Value) -> Option<&str> {
 }
 
 /// The payer agreed and waits for nobody: a purchase that is taken at once can be finished without him. The operation is the order.
-fn order_approved(order: &Value) -> Option<Told> {
+fn order_approved(order: &Value) -> Option<ParsedEvent> {
     let unit = order.get("purchase_units")?.get(0)?;
     let waits = status(order).is_none_or(|status| status == "APPROVED");
     let purchase = order.get("intent").is_none_or(|intent| intent.as_str() == Some("CAPTURE"));
     if !waits || !purchase {
         return None;
     }
-    let told = Told::about(Kind::CustomerApproved, Some(ours(unit)?), unit);
-    Some(Told { operation_ref: wire::read_id(order, "id").map(str::to_owned), ..told })
+    let told = ParsedEvent::payment_event(Kind::CustomerApproved, Some(our_reference(unit)?), unit);
+    Some(ParsedEvent { operation_ref: wire::read_id(order, "id").map(str::to_owned), ..told })
 }
 
 /// An authorisation that was made, refused, released, or that lapsed, which its own dates say: its status is VOIDED either way.
-fn authorisation(event_type: &str, authorisation: &Value, at: Option<Timestamp>) -> Option<Told> {
+fn authorisation(event_type: &str, authorisation: &Value, at: Option<Timestamp>) -> Option<ParsedEvent> {
     let lapses = authorisation.get("expiration_time").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok());
     let reason = authorisation.get("status_details").and_then(|details| details.get("reason")).and_then(Value::as_str);
     let lapsed = reason.is_some_and(|reason| reason.contains("EXPIRED")) || lapses.zip(at).is_some_and(|(lapses, at)| lapses <= at);
@@ -149,32 +149,32 @@ fn authorisation(event_type: &str, authorisation: &Value, at: Option<Timestamp>)
         }
         Some(_) => return None,
     };
-    let told = Told::about(kind, Some(ours(authorisation)?), authorisation);
-    Some(Told { payment: Some(wire::read_id(authorisation, "id")?.to_owned()), ..told })
+    let told = ParsedEvent::payment_event(kind, Some(our_reference(authorisation)?), authorisation);
+    Some(ParsedEvent { payment: Some(wire::read_id(authorisation, "id")?.to_owned()), ..told })
 }
 
 /// The authorisation that a capture was made of; nothing for one that was taken at once.
-enum Taken {
-    Later,
-    AtOnce,
-    Untold,
+enum CaptureMethod {
+    Manual,
+    Automatic,
+    Unknown,
 }
 
-fn taken(capture: &Value) -> Taken {
+fn capture_method(capture: &Value) -> CaptureMethod {
     let up = |segment| wire::id_in_link(capture, "up", segment).is_some();
     if wire::related(capture, "authorization_id").is_some() || up("/authorizations") {
-        Taken::Later
+        CaptureMethod::Manual
     } else if wire::related(capture, "order_id").is_some() || up("/orders") {
-        Taken::AtOnce
+        CaptureMethod::Automatic
     } else {
-        Taken::Untold
+        CaptureMethod::Unknown
     }
 }
 
 /// A capture that succeeded or failed. One of an authorisation settles that one's capture, and names no payment id: the authorisation may have
 /// been renewed before, and its new id is known to PayPal alone; our reference and the amount say what it is about. One that was taken at
 /// once is the authorisation itself.
-fn capture(event_type: &str, capture: &Value) -> Option<Told> {
+fn capture(event_type: &str, capture: &Value) -> Option<ParsedEvent> {
     let good = match (status(capture), event_type) {
         (Some("COMPLETED" | "PARTIALLY_REFUNDED" | "REFUNDED"), "PAYMENT.CAPTURE.COMPLETED") => true,
         (None, event_type) => event_type == "PAYMENT.CAPTURE.COMPLETED",
@@ -183,22 +183,22 @@ fn capture(event_type: &str, capture: &Value) -> Option<Told> {
         (Some(_), _) => return None,
     };
     let id = wire::read_id(capture, "id")?.to_owned();
-    let (kind, payment) = match (taken(capture), good) {
-        (Taken::AtOnce, true) => (Kind::Authorised, Some(id.clone())),
-        (Taken::AtOnce, false) => (Kind::AuthorisationDeclined, Some(id.clone())),
-        (Taken::Later | Taken::Untold, true) => (Kind::Captured, None),
-        (Taken::Later | Taken::Untold, false) => (Kind::CaptureFailed, None),
+    let (kind, payment) = match (capture_method(capture), good) {
+        (CaptureMethod::Automatic, true) => (Kind::Authorised, Some(id.clone())),
+        (CaptureMethod::Automatic, false) => (Kind::AuthorisationDeclined, Some(id.clone())),
+        (CaptureMethod::Manual | CaptureMethod::Unknown, true) => (Kind::Captured, None),
+        (CaptureMethod::Manual | CaptureMethod::Unknown, false) => (Kind::CaptureFailed, None),
     };
-    Some(Told { payment, operation_ref: Some(id), ..Told::about(kind, Some(ours(capture)?), capture) })
+    Some(ParsedEvent { payment, operation_ref: Some(id), ..ParsedEvent::payment_event(kind, Some(our_reference(capture)?), capture) })
 }
 
 /// The capture that a refund or a reversal gave back.
-fn capture_behind(resource: &Value) -> Option<&str> {
+fn parent_capture(resource: &Value) -> Option<&str> {
     wire::id_in_link(resource, "up", "/captures").or_else(|| wire::related(resource, "capture_id"))
 }
 
 /// A refund, whoever asked for it: one that was made by hand at PayPal carries no reference of ours and is found by its capture.
-fn refund(event_type: &str, refund: &Value) -> Option<Told> {
+fn refund(event_type: &str, refund: &Value) -> Option<ParsedEvent> {
     let kind = match status(refund) {
         Some("COMPLETED") => Kind::Refunded,
         Some("FAILED" | "CANCELLED") => Kind::RefundFailed,
@@ -206,62 +206,62 @@ fn refund(event_type: &str, refund: &Value) -> Option<Told> {
         None => Kind::Refunded,
         Some(_) => return None,
     };
-    let reference = match owner(refund, ["invoice_id", "custom_id"]) {
-        Owner::Ours(reference) => Some(reference),
-        Owner::Others => return None,
-        Owner::Nobody => None,
+    let reference = match reference_owner(refund, ["invoice_id", "custom_id"]) {
+        ReferenceOwner::Ours(reference) => Some(reference),
+        ReferenceOwner::Others => return None,
+        ReferenceOwner::Missing => None,
     };
-    let payment = capture_behind(refund)?.to_owned();
-    let told = Told::about(kind, reference, refund);
-    Some(Told { payment: Some(payment), operation_ref: Some(wire::read_id(refund, "id")?.to_owned()), ..told })
+    let payment = parent_capture(refund)?.to_owned();
+    let told = ParsedEvent::payment_event(kind, reference, refund);
+    Some(ParsedEvent { payment: Some(payment), operation_ref: Some(wire::read_id(refund, "id")?.to_owned()), ..told })
 }
 
 /// PayPal took a captured payment back. Whether the resource is the reversal or the capture itself is told differently at different times.
-fn reversal(resource: &Value) -> Option<Told> {
-    let reference = match owner(resource, ["custom_id", "invoice_id"]) {
-        Owner::Ours(reference) => Some(reference),
-        Owner::Others => return None,
-        Owner::Nobody => None,
+fn reversal(resource: &Value) -> Option<ParsedEvent> {
+    let reference = match reference_owner(resource, ["custom_id", "invoice_id"]) {
+        ReferenceOwner::Ours(reference) => Some(reference),
+        ReferenceOwner::Others => return None,
+        ReferenceOwner::Missing => None,
     };
     let own = wire::read_id(resource, "id")?;
-    let capture = capture_behind(resource).unwrap_or(own).to_owned();
+    let capture = parent_capture(resource).unwrap_or(own).to_owned();
     // A dispute that is lost says the same once more.
     let dedupe_key = Some(format!("charged_back:{capture}"));
-    let told = Told::about(Kind::ChargedBack, reference, resource);
-    Some(Told { payment: Some(capture), operation_ref: Some(own.to_owned()), dedupe_key, ..told })
+    let told = ParsedEvent::payment_event(Kind::ChargedBack, reference, resource);
+    Some(ParsedEvent { payment: Some(capture), operation_ref: Some(own.to_owned()), dedupe_key, ..told })
 }
 
 /// A dispute that is over. While it is open PayPal holds the money, which is neither here nor there. One that is lost took it; one that is won
 /// gives it back only where it had been taken, which a movement of money to the seller shows.
-fn dispute(dispute: &Value) -> Option<Told> {
+fn dispute(dispute: &Value) -> Option<ParsedEvent> {
     let outcome = dispute.get("dispute_outcome")?.get("outcome_code")?.as_str()?;
     let transaction = dispute.get("disputed_transactions")?.get(0)?;
     let capture = wire::read_id(transaction, "seller_transaction_id")?.to_owned();
-    let reference = match owner(transaction, ["custom", "invoice_number"]) {
-        Owner::Ours(reference) => Some(reference),
-        Owner::Others => return None,
-        Owner::Nobody => None,
+    let reference = match reference_owner(transaction, ["custom", "invoice_number"]) {
+        ReferenceOwner::Ours(reference) => Some(reference),
+        ReferenceOwner::Others => return None,
+        ReferenceOwner::Missing => None,
     };
     let kind = match outcome {
         "RESOLVED_BUYER_FAVOUR" | "ACCEPTED" => Kind::ChargedBack,
-        "RESOLVED_SELLER_FAVOUR" if given_back(dispute) => Kind::ChargebackReversed,
+        "RESOLVED_SELLER_FAVOUR" if was_returned_to_seller(dispute) => Kind::ChargebackReversed,
         _ => return None,
     };
     let dedupe_key = match kind {
         Kind::ChargedBack => format!("charged_back:{capture}"),
         _ => format!("chargeback_reversed:{capture}"),
     };
-    Some(Told {
+    Some(ParsedEvent {
         payment: Some(capture),
-        operation_ref: dispute.get("dispute_id").and_then(Value::as_str).filter(|id| is_word(id)).map(str::to_owned),
+        operation_ref: dispute.get("dispute_id").and_then(Value::as_str).filter(|id| is_plain_text(id)).map(str::to_owned),
         amount: dispute.get("dispute_amount").and_then(currency::read_amount),
         reason: declines::is_code(outcome).then(|| outcome.to_owned()),
         dedupe_key: Some(dedupe_key),
-        ..Told::about(kind, reference, dispute)
+        ..ParsedEvent::payment_event(kind, reference, dispute)
     })
 }
 
-fn given_back(dispute: &Value) -> bool {
+fn was_returned_to_seller(dispute: &Value) -> bool {
     let movements = dispute.get("money_movements").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
     let is = |movement: &Value, name: &str, value: &str| movement.get(name).and_then(Value::as_str) == Some(value);
     movements.iter().any(|movement| is(movement, "affected_party", "SELLER") && is(movement, "type", "CREDIT"))
@@ -269,11 +269,11 @@ fn given_back(dispute: &Value) -> bool {
 
 /// Stored details that came to be or are gone; the shopper is Cleeng's customer, whom we named at the start. Without that name nobody could
 /// tell whose they are.
-fn token(kind: Kind, resource: &Value) -> Option<Told> {
-    let shopper = resource.get("customer")?.get("merchant_customer_id")?.as_str().filter(|shopper| is_word(shopper))?;
-    let token = PayPalToken::of(resource)?;
+fn token(kind: Kind, resource: &Value) -> Option<ParsedEvent> {
+    let shopper = resource.get("customer")?.get("merchant_customer_id")?.as_str().filter(|shopper| is_plain_text(shopper))?;
+    let token = PayPalToken::from_payment_token(resource)?;
     let token = Some(NotifiedToken { shopper: shopper.to_owned(), token: token.0.expose().to_owned() });
-    Some(Told { kind, token, ..Told::ignored() })
+    Some(ParsedEvent { kind, token, ..ParsedEvent::ignored() })
 }
 
 #[cfg(test)]

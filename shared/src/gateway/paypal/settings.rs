@@ -8,10 +8,10 @@ use base64::engine::general_purpose::STANDARD;
 use super::PayPal;
 use super::certificates::is_trust_root;
 use crate::clock::Clock;
-use crate::gateway::{Blueprint, Gateway, GatewayName};
+use crate::gateway::{Gateway, GatewayConfig, GatewayName};
 use crate::http::Transport;
-use crate::secret::{SecretString, SecretTexts};
-use crate::settings::{Problem, Problems, Reader};
+use crate::secret::{NamedSecrets, SecretString};
+use crate::settings::{Problem, Problems, SettingsReader};
 
 /// What the stored details of a subscription are for, where nothing else is set: paid in advance, at regular times.
 const USAGE_PATTERN: &str = "SUBSCRIPTION_PREPAID";
@@ -66,7 +66,7 @@ impl PayPalSettings {
     /// `PAYPAL_CLIENT_ID`, `PAYPAL_WEBHOOK_ID` (one id, or several separated by commas), `PAYPAL_USAGE_PATTERN` (optional: one of PayPal's, or
     /// `none`), `PAYPAL_STORED_CREDENTIAL` (optional: `send` or `omit`) and `PAYPAL_TRUST_ROOT` (optional, for the sandbox only: a certificate,
     /// DER in base64). Mistakes are noted in the reader.
-    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
         let environment = reader.required("PAYPAL_ENVIRONMENT", "set it to sandbox or live");
         let environment = environment.and_then(|text| match text.as_str() {
             "sandbox" => Some(PayPalEnvironment::Sandbox),
@@ -102,7 +102,7 @@ impl PayPalSettings {
     }
 }
 
-fn read_client_id(reader: &mut Reader<'_>) -> Option<String> {
+fn read_client_id(reader: &mut SettingsReader<'_>) -> Option<String> {
     let fix = "copy the client id of the REST app from PayPal's Developer Dashboard";
     let text = reader.required("PAYPAL_CLIENT_ID", fix)?;
     if !(10..=256).contains(&text.len()) || !text.bytes().all(|b| b.is_ascii_graphic() && b != b':') {
@@ -112,7 +112,7 @@ fn read_client_id(reader: &mut Reader<'_>) -> Option<String> {
     Some(text)
 }
 
-fn read_webhook_ids(reader: &mut Reader<'_>) -> Option<Vec<String>> {
+fn read_webhook_ids(reader: &mut SettingsReader<'_>) -> Option<Vec<String>> {
     let fix = "copy the webhook's id from the REST app in PayPal's Developer Dashboard; separate several by commas";
     let text = reader.required("PAYPAL_WEBHOOK_ID", fix)?;
     let ids: Vec<String> = text.split(',').map(|id| id.trim().to_owned()).collect();
@@ -125,7 +125,7 @@ fn read_webhook_ids(reader: &mut Reader<'_>) -> Option<Vec<String>> {
     Some(ids)
 }
 
-fn read_base_url(reader: &mut Reader<'_>, environment: PayPalEnvironment) -> Option<String> {
+fn read_base_url(reader: &mut SettingsReader<'_>, environment: PayPalEnvironment) -> Option<String> {
     match environment {
         PayPalEnvironment::Sandbox => Some(reader.base_url("PAYPAL_BASE_URL", "https://api-m.sandbox.paypal.com", true)),
         PayPalEnvironment::Live if reader.text("PAYPAL_BASE_URL").is_some() => {
@@ -137,7 +137,7 @@ fn read_base_url(reader: &mut Reader<'_>, environment: PayPalEnvironment) -> Opt
 }
 
 /// Nothing where it is wrong, nothing inside where it is not set.
-fn read_trust_root(reader: &mut Reader<'_>, environment: PayPalEnvironment) -> Option<Option<Vec<u8>>> {
+fn read_trust_root(reader: &mut SettingsReader<'_>, environment: PayPalEnvironment) -> Option<Option<Vec<u8>>> {
     let Some(text) = reader.text("PAYPAL_TRUST_ROOT") else { return Some(None) };
     if environment == PayPalEnvironment::Live {
         reader.problem("PAYPAL_TRUST_ROOT", "is for the sandbox only", "remove it");
@@ -150,7 +150,7 @@ fn read_trust_root(reader: &mut Reader<'_>, environment: PayPalEnvironment) -> O
     root.map(Some)
 }
 
-impl Blueprint for PayPalSettings {
+impl GatewayConfig for PayPalSettings {
     fn name(&self) -> GatewayName {
         GatewayName::PayPal
     }
@@ -159,7 +159,7 @@ impl Blueprint for PayPalSettings {
         self.environment == PayPalEnvironment::Live
     }
 
-    fn build(&self, secrets: &SecretTexts, transport: Arc<dyn Transport>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Gateway>, Problems> {
+    fn build(&self, secrets: &NamedSecrets, transport: Arc<dyn Transport>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Gateway>, Problems> {
         Ok(Arc::new(PayPal::new(self.clone(), PayPalSecrets::read(secrets), transport, clock)?))
     }
 }
@@ -176,7 +176,7 @@ pub struct PayPalSecrets {
 impl PayPalSecrets {
     /// Reads the object `paypal` of the deployment's secret. What is missing is found by [`PayPalSecrets::validate`].
     #[must_use]
-    pub fn read(texts: &SecretTexts) -> Self {
+    pub fn read(texts: &NamedSecrets) -> Self {
         let mut values = texts.values("client_secret").iter().cloned();
         Self { client_secret: values.next().unwrap_or_else(|| SecretString::new("")), previous_client_secret: values.next() }
     }

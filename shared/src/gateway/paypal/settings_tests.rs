@@ -2,7 +2,7 @@ use super::*;
 
 fn read(values: &[(&str, &str)]) -> Result<PayPalSettings, Problems> {
     let get = |name: &str| values.iter().find(|(key, _)| *key == name).map(|(_, value)| (*value).to_owned());
-    let mut reader = Reader::new(&get);
+    let mut reader = SettingsReader::new(&get);
     let settings = PayPalSettings::read(&mut reader);
     reader.finish(settings)
 }
@@ -67,7 +67,7 @@ fn two_webhooks_can_tell_while_one_replaces_the_other() {
 
 fn wrong_secrets(secrets: &[&str]) -> Vec<String> {
     let list = secrets.iter().map(|secret| SecretString::new(*secret)).collect();
-    let problems = PayPalSecrets::read(&SecretTexts([("client_secret".to_owned(), list)].into())).validate().err();
+    let problems = PayPalSecrets::read(&NamedSecrets([("client_secret".to_owned(), list)].into())).validate().err();
     problems.map(|problems| problems.0.into_iter().map(|problem| problem.setting).collect()).unwrap_or_default()
 }
 
@@ -78,6 +78,6 @@ fn good_secrets_start_and_placeholders_do_not() {
     assert_eq!(wrong_secrets(&[SECRET, SECRET]), Vec::<String>::new());
     assert_eq!(wrong_secrets(&[]), ["paypal.client_secret"]);
     assert_eq!(wrong_secrets(&["changeme", ""]), ["paypal.client_secret", "paypal.client_secret[1]"]);
-    let problems = PayPalSecrets::read(&SecretTexts([("client_secret".to_owned(), vec![SecretString::new("very-secret")])].into()));
+    let problems = PayPalSecrets::read(&NamedSecrets([("client_secret".to_owned(), vec![SecretString::new("very-secret")])].into()));
     assert!(!format!("{:?}", problems.validate().unwrap_err()).contains("very-secret"));
 }

@@ -8,14 +8,14 @@ use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use serde_json::Value;
 
-use super::certificates::{Certificates, Trouble};
-use super::client::{Answer, Client};
+use super::certificates::{CertificateError, Certificates};
+use super::client::{ApiResponse, Client};
 use crate::gateway::NotificationError;
-use crate::gateway::budget::Budget;
+use crate::gateway::time_budget::TimeBudget;
 use crate::http::HeaderMap;
 
 /// How long PayPal may be asked about one notification: its sender waits for the answer.
-const ASKING: Duration = Duration::from_secs(10);
+const VERIFICATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The only algorithm that PayPal names.
 const ALGORITHM: &str = "SHA256withRSA";
 /// The longest value of a header that is looked at, in bytes: above the specification's (Webhooks 1.11, `verify_webhook_signature`).
@@ -62,12 +62,12 @@ impl<'a> Transmission<'a> {
 }
 
 /// Checks notifications.
-pub(super) struct Verifier {
+pub(super) struct NotificationVerifier {
     certificates: Certificates,
     webhook_ids: Vec<String>,
 }
 
-impl Verifier {
+impl NotificationVerifier {
     pub(super) const fn new(certificates: Certificates, webhook_ids: Vec<String>) -> Self {
         Self { certificates, webhook_ids }
     }
@@ -82,49 +82,49 @@ impl Verifier {
             return Err(NotificationError::BadSignature);
         }
         let signature = STANDARD.decode(transmission.signature).map_err(|_| NotificationError::BadSignature)?;
-        let genuine = match self.certificates.at(transmission.certificate).await {
+        let genuine = match self.certificates.get(transmission.certificate).await {
             Ok(certificate) => {
                 let crc = crc32(body);
-                let fits = |webhook: &String| certificate.signed(transmission.message(webhook, crc).as_bytes(), &signature);
+                let fits = |webhook: &String| certificate.verifies(transmission.message(webhook, crc).as_bytes(), &signature);
                 self.webhook_ids.iter().any(fits)
             }
-            Err(Trouble::NotPayPals) => false,
-            Err(Trouble::Unusable) => self.ask(client, &transmission, body).await?,
+            Err(CertificateError::ForeignUrl) => false,
+            Err(CertificateError::Unusable) => self.ask_paypal(client, &transmission, body).await?,
         };
         if genuine { Ok(()) } else { Err(NotificationError::BadSignature) }
     }
 
     /// Asks PayPal (`verify-webhook-signature`, Webhooks 1.11).
-    async fn ask(&self, client: &Client, transmission: &Transmission<'_>, body: &[u8]) -> Result<bool, NotificationError> {
+    async fn ask_paypal(&self, client: &Client, transmission: &Transmission<'_>, body: &[u8]) -> Result<bool, NotificationError> {
         // One JSON value and nothing behind it, so that nothing can be smuggled into the question.
         let event: Value = serde_json::from_slice(body).map_err(|_| NotificationError::Malformed)?;
         if !event.is_object() {
             return Err(NotificationError::Malformed);
         }
-        let budget = Budget::new(ASKING);
+        let budget = TimeBudget::new(VERIFICATION_TIMEOUT);
         let mut decided = true;
         for webhook in &self.webhook_ids {
-            if !self.certificates.may_call() {
-                return Err(NotificationError::Undecided);
+            if !self.certificates.allow_call() {
+                return Err(NotificationError::Unverifiable);
             }
-            let question = question(transmission, webhook, body);
+            let question = verification_request(transmission, webhook, body);
             match client.post_raw(&budget, "/v1/notifications/verify-webhook-signature", question).await {
-                Ok(Answer::Body(answer)) => match answer.get("verification_status").and_then(Value::as_str) {
+                Ok(ApiResponse::Body(answer)) => match answer.get("verification_status").and_then(Value::as_str) {
                     Some("SUCCESS") => return Ok(true),
                     Some("FAILURE") => {}
                     _ => decided = false,
                 },
                 // What PayPal cannot read was not written by it.
-                Ok(Answer::Refused { status: 400 | 422, .. }) => {}
-                Ok(Answer::Refused { .. } | Answer::Empty | Answer::Unknown(_)) | Err(_) => decided = false,
+                Ok(ApiResponse::Refused { status: 400 | 422, .. }) => {}
+                Ok(ApiResponse::Refused { .. } | ApiResponse::Empty | ApiResponse::Unknown(_)) | Err(_) => decided = false,
             }
         }
-        if decided { Ok(false) } else { Err(NotificationError::Undecided) }
+        if decided { Ok(false) } else { Err(NotificationError::Unverifiable) }
     }
 }
 
 /// The question, with the body spliced in as it came.
-fn question(transmission: &Transmission<'_>, webhook: &str, body: &[u8]) -> Bytes {
+fn verification_request(transmission: &Transmission<'_>, webhook: &str, body: &[u8]) -> Bytes {
     let facts = serde_json::json!({
         "auth_algo": transmission.algorithm,
         "cert_url": transmission.certificate,
@@ -202,7 +202,7 @@ mod tests {
     fn the_question_holds_the_body_byte_by_byte() {
         let headers = headers();
         let body = b"{ \"b\" : 1.10,\n\t\"a\":\"\\u00e4 } \\\" \" }";
-        let question = question(&Transmission::read(&headers).unwrap(), "WH1", body);
+        let question = verification_request(&Transmission::read(&headers).unwrap(), "WH1", body);
         assert!(question.windows(body.len()).any(|window| window == body));
         let read: Value = serde_json::from_slice(&question).unwrap();
         assert_eq!((&read["webhook_id"], &read["webhook_event"]["b"].to_string()), (&Value::from("WH1"), &"1.10".to_owned()));

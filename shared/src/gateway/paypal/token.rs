@@ -1,4 +1,4 @@
-//! The stored token of PayPal details as one text: `<vault id>:<PayPal's customer id>`. Only the vault id is needed to charge; the customer
+//! The stored token of PayPal details as one text: `<vault id>:<PayPalSimulator's customer id>`. Only the vault id is needed to charge; the customer
 //! belongs to it. Must never end up in a log; it has no `Debug`.
 
 use serde_json::Value;
@@ -34,7 +34,7 @@ impl PayPalToken {
     }
 
     /// The stored details in an answer or a notification: `{"id", "customer": {"id"}}`.
-    pub(super) fn of(value: &Value) -> Option<StoredToken> {
+    pub(super) fn from_payment_token(value: &Value) -> Option<StoredToken> {
         let customer = value.get("customer").and_then(|customer| customer.get("id"))?.as_str()?;
         Self::write(value.get("id")?.as_str()?, customer)
     }
@@ -73,9 +73,9 @@ mod tests {
     #[test]
     fn an_answer_without_id_or_customer_holds_no_token() {
         let whole = json!({ "id": "3nqvjt3n", "customer": { "id": "208743798" } });
-        assert_eq!(PayPalToken::of(&whole).map(|token| token.0.expose().to_owned()).as_deref(), Some("3nqvjt3n:208743798"));
+        assert_eq!(PayPalToken::from_payment_token(&whole).map(|token| token.0.expose().to_owned()).as_deref(), Some("3nqvjt3n:208743798"));
         for value in [json!({ "id": "3nqvjt3n" }), json!({ "customer": { "id": "1" } }), json!({ "id": 3, "customer": { "id": "1" } })] {
-            assert!(PayPalToken::of(&value).is_none(), "{value}");
+            assert!(PayPalToken::from_payment_token(&value).is_none(), "{value}");
         }
     }
 

@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::declines::is_code;
 use super::wire;
-use crate::gateway::budget::Budget;
-use crate::gateway::keys::Keys;
+use crate::gateway::rotating_keys::RotatingKeys;
+use crate::gateway::time_budget::TimeBudget;
 use crate::gateway::{GatewayError, UnknownCause};
-use crate::http::{Cause, HeaderName, Method, Request, Response, Transport, TransportError};
+use crate::http::{HeaderName, Method, Request, Response, Transport, TransportCause, TransportError};
 use crate::secret::SecretString;
 
 /// The version of the API that this adapter is written for. Without it the account's own default would decide, which changes.
@@ -48,22 +48,22 @@ impl Form {
 }
 
 /// What Stripe answered.
-pub(super) enum Answer {
+pub(super) enum ApiResponse {
     /// A 2xx with a JSON object, still to be understood.
     Body(Value),
     /// A 400, 402 or 404 with an error of the right form: nothing was done, or a payment was refused.
-    Refused(Refused),
+    Refused(StripeError),
     /// It may or may not have happened.
     Unknown(UnknownCause),
 }
 
 /// Stripe's error object (2023-08-16, `api_errors`), as far as it decides anything.
-pub(super) struct Refused {
+pub(super) struct StripeError {
     status: u16,
     error: Value,
 }
 
-impl Refused {
+impl StripeError {
     fn text(&self, name: &str) -> Option<&str> {
         self.error.get(name).and_then(Value::as_str).filter(|text| is_code(text))
     }
@@ -78,7 +78,7 @@ impl Refused {
     }
 
     /// The code that says most: the bank's, else Stripe's, else the kind of error.
-    pub(super) fn best_code(&self) -> &str {
+    pub(super) fn most_specific_code(&self) -> &str {
         self.text("decline_code").or_else(|| self.code()).or_else(|| self.text("type")).unwrap_or("unspecified")
     }
 
@@ -104,8 +104,8 @@ impl Refused {
     }
 
     /// What a refusal that is no decline comes to.
-    pub(super) fn malformed(&self) -> GatewayError {
-        GatewayError::Malformed { code: self.best_code().to_owned() }
+    pub(super) fn to_malformed(&self) -> GatewayError {
+        GatewayError::Malformed { code: self.most_specific_code().to_owned() }
     }
 }
 
@@ -113,16 +113,16 @@ impl Refused {
 pub(super) struct Client {
     transport: Arc<dyn Transport>,
     base_url: String,
-    keys: Keys,
+    keys: RotatingKeys,
 }
 
 impl Client {
-    pub(super) const fn new(transport: Arc<dyn Transport>, base_url: String, keys: Keys) -> Self {
+    pub(super) const fn new(transport: Arc<dyn Transport>, base_url: String, keys: RotatingKeys) -> Self {
         Self { transport, base_url, keys }
     }
 
     /// Posts a form under an idempotency key. `Err` is known to have had no effect.
-    pub(super) async fn post(&self, budget: &Budget, path: &str, form: &Form, key: &str) -> Result<Answer, GatewayError> {
+    pub(super) async fn post(&self, budget: &TimeBudget, path: &str, form: &Form, key: &str) -> Result<ApiResponse, GatewayError> {
         // Stripe wants the content type even where there is nothing to say.
         let mut request = self
             .request(budget, Method::POST, path)?
@@ -134,27 +134,27 @@ impl Client {
     }
 
     /// Reads.
-    pub(super) async fn get(&self, budget: &Budget, path: &str, query: &Form) -> Result<Answer, GatewayError> {
+    pub(super) async fn get(&self, budget: &TimeBudget, path: &str, query: &Form) -> Result<ApiResponse, GatewayError> {
         let query = query.encode();
         let path = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
         self.send(budget, self.request(budget, Method::GET, &path)?).await
     }
 
     /// Whether Stripe takes the key: what is asked for does not exist, and saying so is the right answer.
-    pub(super) async fn check_access(&self, budget: &Budget) -> Result<(), GatewayError> {
+    pub(super) async fn check_access(&self, budget: &TimeBudget) -> Result<(), GatewayError> {
         match self.get(budget, "/payment_intents/pi_access_check", &Form::default()).await? {
-            Answer::Body(_) => Ok(()),
-            Answer::Refused(refused) if refused.is_missing() => Ok(()),
-            Answer::Refused(refused) => Err(refused.malformed()),
-            Answer::Unknown(_) => Err(GatewayError::Unreachable(TransportError::Unanswered(Cause::Garbled))),
+            ApiResponse::Body(_) => Ok(()),
+            ApiResponse::Refused(refused) if refused.is_missing() => Ok(()),
+            ApiResponse::Refused(refused) => Err(refused.to_malformed()),
+            ApiResponse::Unknown(_) => Err(GatewayError::Unreachable(TransportError::NoResponse(TransportCause::Malformed))),
         }
     }
 
-    fn request(&self, budget: &Budget, method: Method, path: &str) -> Result<Request, GatewayError> {
-        Ok(Request::new(method, format!("{}/v1{path}", self.base_url), budget.for_a_call()?).header(STRIPE_VERSION, VERSION))
+    fn request(&self, budget: &TimeBudget, method: Method, path: &str) -> Result<Request, GatewayError> {
+        Ok(Request::new(method, format!("{}/v1{path}", self.base_url), budget.for_call()?).header(STRIPE_VERSION, VERSION))
     }
 
-    async fn send(&self, budget: &Budget, request: Request) -> Result<Answer, GatewayError> {
+    async fn send(&self, budget: &TimeBudget, request: Request) -> Result<ApiResponse, GatewayError> {
         let sign = |request: Request, key: &SecretString| {
             request.secret_header(AUTHORIZATION, SecretString::new(format!("Bearer {}", key.expose())))
         };
@@ -164,16 +164,16 @@ impl Client {
 
 /// What an answer means by its status (docs.stripe.com/api/errors). A 4xx whose error cannot be read is unknown, not refused: it could be
 /// "still in progress".
-fn read(answered: Result<Response, TransportError>) -> Result<Answer, GatewayError> {
+fn read(answered: Result<Response, TransportError>) -> Result<ApiResponse, GatewayError> {
     let response = match answered {
         Ok(response) => response,
         Err(error @ TransportError::NotSent(_)) => return Err(GatewayError::Unreachable(error)),
-        Err(error @ TransportError::Unanswered(_)) => return Ok(Answer::Unknown(UnknownCause::NoAnswer(error))),
+        Err(error @ TransportError::NoResponse(_)) => return Ok(ApiResponse::Unknown(UnknownCause::NoAnswer(error))),
     };
     let status = response.status.as_u16();
-    let unknown = |cause| Ok(Answer::Unknown(cause));
+    let unknown = |cause| Ok(ApiResponse::Unknown(cause));
     match status {
-        200..=299 => Ok(response.json().filter(Value::is_object).map_or(Answer::Unknown(UnknownCause::Unreadable), Answer::Body)),
+        200..=299 => Ok(response.json().filter(Value::is_object).map_or(ApiResponse::Unknown(UnknownCause::Unreadable), ApiResponse::Body)),
         401 | 403 => Err(GatewayError::Credentials { code: status.to_string() }),
         429 => Err(GatewayError::Throttled { retry_after: response.retry_after() }),
         400 | 402 | 404 | 409 => Ok(read_refusal(status, &response)),
@@ -182,18 +182,18 @@ fn read(answered: Result<Response, TransportError>) -> Result<Answer, GatewayErr
     }
 }
 
-fn read_refusal(status: u16, response: &Response) -> Answer {
+fn read_refusal(status: u16, response: &Response) -> ApiResponse {
     let error = response.json().and_then(|mut body| body.get_mut("error").map(Value::take)).filter(Value::is_object);
-    let Some(error) = error else { return Answer::Unknown(UnknownCause::Unreadable) };
-    let refused = Refused { status, error };
+    let Some(error) = error else { return ApiResponse::Unknown(UnknownCause::Unreadable) };
+    let refused = StripeError { status, error };
     match refused.text("type") {
         // Stripe's own word on technical failures, before the status (stripe-node, `RequestSender`): the same call will go through.
         // Another request with this key is being processed, or the object is locked.
-        Some("idempotency_error" | "invalid_request_error") if status == 409 => Answer::Unknown(UnknownCause::InProgress),
-        Some("invalid_request_error") if should_retry(response) => Answer::Unknown(UnknownCause::InProgress),
-        Some("card_error" | "invalid_request_error") => Answer::Refused(refused),
+        Some("idempotency_error" | "invalid_request_error") if status == 409 => ApiResponse::Unknown(UnknownCause::InProgress),
+        Some("invalid_request_error") if should_retry(response) => ApiResponse::Unknown(UnknownCause::InProgress),
+        Some("card_error" | "invalid_request_error") => ApiResponse::Refused(refused),
         // The key was used for another call than this one: what that one did is not said here.
-        _ => Answer::Unknown(UnknownCause::Unreadable),
+        _ => ApiResponse::Unknown(UnknownCause::Unreadable),
     }
 }
 

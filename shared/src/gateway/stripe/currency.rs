@@ -29,7 +29,7 @@ pub fn exponent(currency: Currency) -> Option<u8> {
 /// [`MoneyError::UnknownCurrency`] for a currency that Stripe does not take, [`MoneyError::TooPrecise`] if digits would be lost.
 pub fn to_minor_units(money: Money) -> Result<i64, MoneyError> {
     let exponent = exponent(money.currency).ok_or(MoneyError::UnknownCurrency)?;
-    let value = money.in_exponent(exponent)?;
+    let value = money.to_exponent(exponent)?;
     if exponent == 3 && value.checked_rem(10) != Some(0) {
         return Err(MoneyError::TooPrecise { currency: money.currency, allowed: 2 });
     }
@@ -47,7 +47,7 @@ pub fn from_minor_units(value: i64, currency: Currency) -> Result<Money, MoneyEr
 /// What is asked for: Stripe takes nothing but amounts above zero.
 ///
 /// # Errors
-/// [`GatewayError::Amount`] if it does not fit, [`GatewayError::Malformed`] unless it is above zero.
+/// [`GatewayError::InvalidAmount`] if it does not fit, [`GatewayError::Malformed`] unless it is above zero.
 pub(super) fn amount(money: Money) -> Result<String, GatewayError> {
     if money.minor <= 0 {
         return Err(GatewayError::Malformed { code: "amount_not_positive".to_owned() });
@@ -78,7 +78,7 @@ mod tests {
         ["BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF"];
     const THREE_DECIMAL_PAGE: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];
 
-    fn page(currency: Currency) -> u8 {
+    fn documented_exponent(currency: Currency) -> u8 {
         if ZERO_DECIMAL_PAGE.contains(&currency.as_str()) {
             0
         } else if THREE_DECIMAL_PAGE.contains(&currency.as_str()) {
@@ -88,7 +88,7 @@ mod tests {
         }
     }
 
-    fn taken() -> Vec<Currency> {
+    fn accepted_currencies() -> Vec<Currency> {
         Currency::all().filter(|currency| exponent(*currency).is_some()).collect()
     }
 
@@ -135,7 +135,7 @@ mod tests {
     fn every_listed_currency_is_known_once() {
         let listed: Vec<&str> = [TWO_DIGITS, NO_DIGITS, THREE_DIGITS].iter().flat_map(|table| table.split_ascii_whitespace()).collect();
         assert!(listed.iter().all(|code| Currency::new(code).is_ok()), "{listed:?}");
-        assert_eq!(listed.len(), taken().len());
+        assert_eq!(listed.len(), accepted_currencies().len());
     }
 
     #[test]
@@ -153,17 +153,17 @@ mod tests {
 
     proptest! {
         #[test]
-        fn amounts_of_every_currency_are_those_of_the_page(minor in 1_i64..1_000_000_000_000, currency in proptest::sample::select(taken())) {
+        fn amounts_of_every_currency_are_those_of_the_page(minor in 1_i64..1_000_000_000_000, currency in proptest::sample::select(accepted_currencies())) {
             let money = Money::new(minor, currency);
             match to_minor_units(money) {
                 Ok(value) => {
                     // In major units it is the same number, whoever counts.
-                    let (ours, theirs) = (u32::from(currency.exponent()), u32::from(page(currency)));
+                    let (ours, theirs) = (u32::from(currency.exponent()), u32::from(documented_exponent(currency)));
                     prop_assert_eq!(i128::from(minor).saturating_mul(10_i128.pow(theirs)), i128::from(value).saturating_mul(10_i128.pow(ours)));
                     prop_assert_eq!(from_minor_units(value, currency), Ok(money));
-                    prop_assert!(page(currency) != 3 || value % 10 == 0);
+                    prop_assert!(documented_exponent(currency) != 3 || value % 10 == 0);
                 }
-                Err(MoneyError::TooPrecise { .. }) => prop_assert!(page(currency) == 3 || page(currency) < currency.exponent()),
+                Err(MoneyError::TooPrecise { .. }) => prop_assert!(documented_exponent(currency) == 3 || documented_exponent(currency) < currency.exponent()),
                 Err(error) => prop_assert!(false, "{}", error),
             }
         }

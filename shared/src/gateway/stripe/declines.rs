@@ -32,15 +32,15 @@ revocation_of_authorization security_violation stolen_card stop_payment_order tr
 const RISK: &str = "fraudulent highest_risk_level merchant_blacklist rule";
 
 /// The decline that a `card_error` or an intent's `last_payment_error` tells.
-pub(super) fn of_error(error: &Value, otherwise: &str) -> Decline {
+pub(super) fn from_error(error: &Value, otherwise: &str) -> Decline {
     let text = |name: &str| error.get(name).and_then(Value::as_str).filter(|code| is_code(code));
     let code = text("decline_code").or_else(|| text("code")).unwrap_or(otherwise);
-    Decline::new(by_advice(text("advice_code"), class_of(code)), code)
+    Decline::new(apply_advice(text("advice_code"), class_of(code)), code)
 }
 
 /// The bank's word on trying again wins over what its code usually means, except that advice to wait does not lift what is stricter for a
 /// reason of its own: customers who have to act, and fraud.
-fn by_advice(advice: Option<&str>, class: DeclineClass) -> DeclineClass {
+fn apply_advice(advice: Option<&str>, class: DeclineClass) -> DeclineClass {
     match (advice, class) {
         (Some("do_not_try_again"), DeclineClass::Risk) => DeclineClass::Risk,
         (Some("do_not_try_again"), _) => DeclineClass::Hard,
@@ -51,7 +51,7 @@ fn by_advice(advice: Option<&str>, class: DeclineClass) -> DeclineClass {
 }
 
 /// The decline of this code.
-pub(super) fn of_code(code: &str) -> Decline {
+pub(super) fn from_code(code: &str) -> Decline {
     Decline::new(class_of(code), code)
 }
 
@@ -92,17 +92,17 @@ mod tests {
             ("brand_new_code", DeclineClass::Soft),
         ] {
             let error = json!({ "code": "card_declined", "decline_code": code });
-            assert_eq!(of_error(&error, "unspecified"), Decline::new(class, code));
+            assert_eq!(from_error(&error, "unspecified"), Decline::new(class, code));
         }
     }
 
     #[test]
     fn stripes_own_code_counts_where_the_bank_gave_none() {
         assert_eq!(
-            of_error(&json!({ "code": "expired_card" }), "unspecified"),
+            from_error(&json!({ "code": "expired_card" }), "unspecified"),
             Decline::new(DeclineClass::NeedsNewDetails, "expired_card")
         );
-        assert_eq!(of_error(&json!({ "code": "Jane Doe" }), "unspecified"), Decline::new(DeclineClass::Soft, "unspecified"));
+        assert_eq!(from_error(&json!({ "code": "Jane Doe" }), "unspecified"), Decline::new(DeclineClass::Soft, "unspecified"));
     }
 
     #[test]
@@ -116,7 +116,7 @@ mod tests {
             ("authentication_required", "try_again_later", DeclineClass::NeedsCustomer),
             ("generic_decline", "brand_new_advice", DeclineClass::Soft),
         ] {
-            assert_eq!(of_error(&json!({ "decline_code": code, "advice_code": advice }), "x1").class, class, "{code} {advice}");
+            assert_eq!(from_error(&json!({ "decline_code": code, "advice_code": advice }), "x1").class, class, "{code} {advice}");
         }
     }
 

@@ -29,12 +29,12 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use client::Client;
-use notification::Verifier;
+use notification::NotificationVerifier;
 pub use settings::{StripeEnvironment, StripeSecrets, StripeSettings};
-use wire::Taking;
+use wire::CaptureMethod;
 
-use super::budget::Budget;
-use super::keys::Keys;
+use super::rotating_keys::RotatingKeys;
+use super::time_budget::TimeBudget;
 use super::{
     CancelRequest, CancelTarget, Capabilities, CaptureRequest, Decline, DeleteDetailsRequest, FinalizeRequest, Gateway, GatewayError,
     GatewayName, InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Outcome, PurchaseRequest, RefundRequest,
@@ -48,17 +48,17 @@ use crate::settings::Problems;
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// The same for what a customer waits for at a page.
-const CUSTOMER_WAITS: Duration = Duration::from_secs(20);
+const CUSTOMER_PRESENT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// "Keys can be removed from the system automatically after they're at least 24 hours old" (docs.stripe.com/api/idempotent_requests). Ten
 /// minutes are left for clocks and queues.
-const IDEMPOTENCY_MEMORY: Duration = Duration::from_secs(24 * 3_600 - 600);
+const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3_600 - 600);
 
 /// The adapter.
 pub struct Stripe {
     client: Client,
     clock: Arc<dyn Clock>,
-    verifier: Verifier,
+    verifier: NotificationVerifier,
 }
 
 impl Stripe {
@@ -73,8 +73,8 @@ impl Stripe {
         clock: Arc<dyn Clock>,
     ) -> Result<Self, Problems> {
         secrets.validate(settings.environment)?;
-        let verifier = Verifier::new(&secrets.webhook_secrets, settings.environment == StripeEnvironment::Live);
-        let client = Client::new(transport, settings.base_url, Keys::new(secrets.api_key, secrets.previous_api_key));
+        let verifier = NotificationVerifier::new(&secrets.webhook_secrets, settings.environment == StripeEnvironment::Live);
+        let client = Client::new(transport, settings.base_url, RotatingKeys::new(secrets.api_key, secrets.previous_api_key));
         Ok(Self { client, clock, verifier })
     }
 }
@@ -92,67 +92,67 @@ impl Gateway for Stripe {
             inquiry: true,
             cancel_by_reference: true,
             needs_payment_method: true,
-            idempotency_memory: IDEMPOTENCY_MEMORY,
+            idempotency_window: IDEMPOTENCY_WINDOW,
             call_timeout: CALL_TIMEOUT,
         }
     }
 
     async fn authorise(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
-        self.pay(request, Taking::Later).await
+        self.create_payment(request, CaptureMethod::Manual).await
     }
 
     async fn charge(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
-        self.pay(request, Taking::AtOnce).await
+        self.create_payment(request, CaptureMethod::Automatic).await
     }
 
     async fn capture(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
-        self.take(request).await
+        self.capture_intent(request).await
     }
 
     /// A capture that Stripe took first (`processing`) used up what was held.
-    fn holds_after_refusal(&self, refusal: &Decline, accepted: bool) -> bool {
-        !accepted && !payments::NOTHING_HELD.contains(&refusal.code.as_str())
+    fn authorisation_may_remain(&self, refusal: &Decline, accepted: bool) -> bool {
+        !accepted && !payments::NO_AUTHORISATION_CODES.contains(&refusal.code.as_str())
     }
 
     async fn cancel(&self, request: &CancelRequest) -> Result<Outcome, GatewayError> {
-        let budget = Budget::new(CALL_TIMEOUT);
+        let budget = TimeBudget::new(CALL_TIMEOUT);
         match &request.target {
-            CancelTarget::Payment(payment) => self.release(&budget, request, payment.as_str()).await,
-            CancelTarget::Reference { started: Some(started), .. } => self.release(&budget, request, started).await,
-            CancelTarget::Reference { started: None, reference } => self.release_named(&budget, request, reference).await,
+            CancelTarget::Payment(payment) => self.cancel_intent(&budget, request, payment.as_str()).await,
+            CancelTarget::Reference { pending_id: Some(pending_id), .. } => self.cancel_intent(&budget, request, pending_id).await,
+            CancelTarget::Reference { pending_id: None, reference } => self.cancel_by_reference(&budget, request, reference).await,
         }
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError> {
-        self.give_back(request).await
+        self.create_refund(request).await
     }
 
     async fn inquire(&self, request: &InquiryRequest) -> Result<Option<Outcome>, GatewayError> {
-        self.ask(request).await
+        self.look_up_write(request).await
     }
 
     /// An intent that does not exist is asked for, which a key that may read intents is told (docs.stripe.com/api/errors, `resource_missing`).
     async fn check_access(&self) -> Result<(), GatewayError> {
-        self.client.check_access(&Budget::new(CALL_TIMEOUT)).await
+        self.client.check_access(&TimeBudget::new(CALL_TIMEOUT)).await
     }
 
     async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
-        self.forget(request).await
+        self.detach_method(request).await
     }
 
     async fn start_purchase(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
-        if request.amount.is_zero() { self.start_storing(request).await } else { self.start_payment(request).await }
+        if request.amount.is_zero() { self.start_setup(request).await } else { self.start_payment(request).await }
     }
 
     async fn finalize(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
-        self.finish(request).await
+        self.finalize_intent(request).await
     }
 
     async fn store_details(&self, request: &StoreDetailsRequest) -> Result<Outcome, GatewayError> {
         if !request.purchase.amount.is_zero() {
             return Err(GatewayError::Malformed { code: "amount_not_zero".to_owned() });
         }
-        self.start_storing(&request.purchase).await
+        self.start_setup(&request.purchase).await
     }
 
     async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError> {

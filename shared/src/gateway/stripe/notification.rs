@@ -16,18 +16,18 @@ use crate::money::Money;
 use crate::secret::SecretString;
 
 const SIGNATURE_HEADER: &str = "stripe-signature";
-/// How old a signature may be, and how far ahead of our clock (stripe-node, `Webhooks.DEFAULT_TOLERANCE`).
+/// How old a signature may be, and how far ahead of our clock (stripe-node, `AcceptedTopics.DEFAULT_TOLERANCE`).
 const TOLERANCE: Duration = Duration::from_secs(300);
 /// The longest header that is looked at, in bytes: a dozen signatures.
 const LONGEST_HEADER: usize = 1_024;
 
 /// Verifies and reads events of one account.
-pub(super) struct Verifier {
+pub(super) struct NotificationVerifier {
     keys: Vec<hmac::Key>,
     live: bool,
 }
 
-impl Verifier {
+impl NotificationVerifier {
     /// The secrets sign as the texts that they are, prefix included.
     pub(super) fn new(secrets: &[SecretString], live: bool) -> Self {
         let keys = secrets.iter().map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes())).collect();
@@ -44,7 +44,7 @@ impl Verifier {
         if header.is_empty() {
             return Err(NotificationError::Unsigned);
         }
-        if header.len() > LONGEST_HEADER || !self.fits(header, body, now) {
+        if header.len() > LONGEST_HEADER || !self.signature_matches(header, body, now) {
             return Err(NotificationError::BadSignature);
         }
         let event: Value = serde_json::from_slice(body).map_err(|_| NotificationError::Malformed)?;
@@ -53,7 +53,7 @@ impl Verifier {
 
     /// Whether one of the secrets made one of the `v1` signatures, of which there are two while a secret is replaced (docs.stripe.com/webhooks,
     /// "Verify webhook signatures manually"). Each comparison takes constant time; which one fits is no secret.
-    fn fits(&self, header: &str, body: &[u8], now: Timestamp) -> bool {
+    fn signature_matches(&self, header: &str, body: &[u8], now: Timestamp) -> bool {
         let pairs = || header.split(',').filter_map(|pair| pair.trim().split_once('='));
         let Some(told) = pairs().find_map(|(name, value)| (name == "t").then_some(value)) else { return false };
         let Ok(seconds) = told.parse::<i64>() else { return false };
@@ -87,7 +87,7 @@ fn read(event: &Value, live: bool) -> Option<GatewayNotification> {
     let data = event.get("data").filter(|data| data.is_object())?;
     let same_mode = event.get("livemode").and_then(Value::as_bool).is_none_or(|told| told == live);
     let told = data.get("object").filter(|object| object.is_object() && same_mode);
-    let told = told.and_then(|object| interpret(kind, object, data)).unwrap_or_else(Told::ignored);
+    let told = told.and_then(|object| interpret(kind, object, data)).unwrap_or_else(ParsedEvent::ignored);
     Some(GatewayNotification {
         kind: told.kind,
         external_payment_id: told.payment,
@@ -102,7 +102,7 @@ fn read(event: &Value, live: bool) -> Option<GatewayNotification> {
 }
 
 /// What an event comes to.
-struct Told {
+struct ParsedEvent {
     kind: Kind,
     payment: Option<ExternalPaymentId>,
     reference: Option<crate::gateway::Reference>,
@@ -113,7 +113,7 @@ struct Told {
     token: Option<NotifiedToken>,
 }
 
-impl Told {
+impl ParsedEvent {
     const fn ignored() -> Self {
         Self {
             kind: Kind::Ignored,
@@ -130,13 +130,13 @@ impl Told {
 
 /// What an event means (docs.stripe.com/api/events/types); nothing for those that have nothing to tell the connector. `charge.refunded` sums up
 /// what each refund tells by itself, and a dispute that is closed has moved its money before.
-fn interpret(kind: &str, object: &Value, data: &Value) -> Option<Told> {
+fn interpret(kind: &str, object: &Value, data: &Value) -> Option<ParsedEvent> {
     match kind {
         "payment_intent.succeeded" => succeeded(object),
-        "payment_intent.amount_capturable_updated" => held(object),
+        "payment_intent.amount_capturable_updated" => authorised(object),
         "payment_intent.payment_failed" => failed(object, "last_payment_error"),
         "payment_intent.canceled" => canceled(object),
-        "setup_intent.succeeded" => verified(object),
+        "setup_intent.succeeded" => details_stored(object),
         "setup_intent.setup_failed" => failed(object, "last_setup_error"),
         "refund.created" | "refund.updated" | "refund.failed" | "charge.refund.updated" => refund(object),
         "charge.dispute.funds_withdrawn" => dispute(Kind::ChargedBack, object),
@@ -147,67 +147,72 @@ fn interpret(kind: &str, object: &Value, data: &Value) -> Option<Told> {
 }
 
 /// An intent of ours.
-fn about(kind: Kind, intent: &Value) -> Option<Told> {
-    Some(Told { kind, payment: Some(wire::external(intent)?), reference: Some(wire::reference_of(intent)?), ..Told::ignored() })
+fn payment_event(kind: Kind, intent: &Value) -> Option<ParsedEvent> {
+    Some(ParsedEvent {
+        kind,
+        payment: Some(wire::external_id(intent)?),
+        reference: Some(wire::reference_of(intent)?),
+        ..ParsedEvent::ignored()
+    })
 }
 
 fn token_of(intent: &Value) -> Option<NotifiedToken> {
-    let token = StripeToken::of(intent)?;
+    let token = StripeToken::from_intent(intent)?;
     let shopper = wire::id_of(intent.get("customer")?)?.to_owned();
     Some(NotifiedToken { shopper, token: token.0.expose().to_owned() })
 }
 
 /// The money is taken: of a payment that was held before, or at once, which is all that is told of such a one.
-fn succeeded(intent: &Value) -> Option<Told> {
+fn succeeded(intent: &Value) -> Option<ParsedEvent> {
     if wire::status(intent) != "succeeded" {
         return None;
     }
     let amount = currency::read_amount(intent, "amount_received");
     let later = intent.get("capture_method").and_then(Value::as_str) == Some("manual");
     if later {
-        return Some(Told { amount, ..about(Kind::Captured, intent)? });
+        return Some(ParsedEvent { amount, ..payment_event(Kind::Captured, intent)? });
     }
     let stored = intent.get("setup_future_usage").and_then(Value::as_str) == Some("off_session");
     let token = if stored { token_of(intent) } else { None };
-    Some(Told { amount, token, ..about(Kind::Authorised, intent)? })
+    Some(ParsedEvent { amount, token, ..payment_event(Kind::Authorised, intent)? })
 }
 
-fn held(intent: &Value) -> Option<Told> {
+fn authorised(intent: &Value) -> Option<ParsedEvent> {
     if wire::status(intent) != "requires_capture" {
         return None;
     }
-    Some(Told { amount: currency::read_amount(intent, "amount_capturable"), ..about(Kind::Authorised, intent)? })
+    Some(ParsedEvent { amount: currency::read_amount(intent, "amount_capturable"), ..payment_event(Kind::Authorised, intent)? })
 }
 
-fn failed(intent: &Value, error: &str) -> Option<Told> {
+fn failed(intent: &Value, error: &str) -> Option<ParsedEvent> {
     if wire::status(intent) != "requires_payment_method" {
         return None;
     }
-    let decline = declines::of_error(intent.get(error).unwrap_or(&Value::Null), "unspecified");
+    let decline = declines::from_error(intent.get(error).unwrap_or(&Value::Null), "unspecified");
     let amount = currency::read_amount(intent, "amount");
-    Some(Told { amount, reason: Some(decline.code), ..about(Kind::AuthorisationDeclined, intent)? })
+    Some(ParsedEvent { amount, reason: Some(decline.code), ..payment_event(Kind::AuthorisationDeclined, intent)? })
 }
 
 /// Released by us, or lapsed by itself: `automatic`, and `expired` since 2024 (docs.stripe.com/api/payment_intents, `cancellation_reason`).
-fn canceled(intent: &Value) -> Option<Told> {
+fn canceled(intent: &Value) -> Option<ParsedEvent> {
     if wire::status(intent) != "canceled" {
         return None;
     }
     let reason = intent.get("cancellation_reason").and_then(Value::as_str).filter(|reason| declines::is_code(reason));
     let kind = if matches!(reason, Some("automatic" | "expired")) { Kind::Expired } else { Kind::Cancelled };
-    Some(Told { reason: reason.map(str::to_owned), ..about(kind, intent)? })
+    Some(ParsedEvent { reason: reason.map(str::to_owned), ..payment_event(kind, intent)? })
 }
 
 /// Details were stored without a charge.
-fn verified(setup: &Value) -> Option<Told> {
+fn details_stored(setup: &Value) -> Option<ParsedEvent> {
     if wire::status(setup) != "succeeded" {
         return None;
     }
-    Some(Told { token: token_of(setup), ..about(Kind::Authorised, setup)? })
+    Some(ParsedEvent { token: token_of(setup), ..payment_event(Kind::Authorised, setup)? })
 }
 
 /// A refund, whoever asked for it: one that was made by hand at Stripe carries no reference of ours and is found by its payment.
-fn refund(refund: &Value) -> Option<Told> {
+fn refund(refund: &Value) -> Option<ParsedEvent> {
     let kind = match wire::status(refund) {
         "succeeded" => Kind::Refunded,
         "failed" | "canceled" => Kind::RefundFailed,
@@ -219,7 +224,7 @@ fn refund(refund: &Value) -> Option<Told> {
     }
     let id = wire::id_of(refund)?;
     let reason = refund.get("failure_reason").and_then(Value::as_str).filter(|reason| declines::is_code(reason));
-    Some(Told {
+    Some(ParsedEvent {
         kind,
         payment: payment_of(refund),
         reference,
@@ -228,7 +233,7 @@ fn refund(refund: &Value) -> Option<Told> {
         // The same is told by several events.
         dedupe_key: Some(format!("refund:{id}:{}", wire::status(refund))),
         reason: reason.map(str::to_owned),
-        ..Told::ignored()
+        ..ParsedEvent::ignored()
     })
     .filter(|told| told.payment.is_some())
 }
@@ -239,26 +244,26 @@ fn payment_of(object: &Value) -> Option<ExternalPaymentId> {
 }
 
 /// The customer's bank took the money, or gave it back. A dispute carries nothing of ours: it is found by its payment.
-fn dispute(kind: Kind, dispute: &Value) -> Option<Told> {
+fn dispute(kind: Kind, dispute: &Value) -> Option<ParsedEvent> {
     let id = wire::id_of(dispute)?;
     let reason = dispute.get("reason").and_then(Value::as_str).filter(|reason| declines::is_code(reason));
-    Some(Told {
+    Some(ParsedEvent {
         kind,
         payment: Some(payment_of(dispute)?),
         operation_ref: Some(id.to_owned()),
         amount: currency::read_amount(dispute, "amount"),
         dedupe_key: Some(format!("{}:{id}", kind.as_str())),
         reason: reason.map(str::to_owned),
-        ..Told::ignored()
+        ..ParsedEvent::ignored()
     })
 }
 
 /// Details that can never be used again; whose they were is told among what changed.
-fn detached(method: &Value, data: &Value) -> Option<Told> {
+fn detached(method: &Value, data: &Value) -> Option<ParsedEvent> {
     let shopper = data.get("previous_attributes")?.get("customer").and_then(wire::id_of)?;
     let token = StripeToken::write(wire::id_of(method)?, shopper)?;
     let token = NotifiedToken { shopper: shopper.to_owned(), token: token.0.expose().to_owned() };
-    Some(Told { kind: Kind::TokenDisabled, token: Some(token), ..Told::ignored() })
+    Some(ParsedEvent { kind: Kind::TokenDisabled, token: Some(token), ..ParsedEvent::ignored() })
 }
 
 #[cfg(test)]

@@ -13,8 +13,8 @@ const NOW: Timestamp = Timestamp::from_secs(1_700_000_000);
 const BODY: &[u8] = br#"{"id":"evt_1","object":"event"}"#;
 const SIGNATURE: &str = "0c8670ed117751cc551a20e35839447075c42800ea3cf3e8a2fbda99cd1e6edd";
 
-fn verifier() -> Verifier {
-    Verifier::new(&[SecretString::new("whsec_the_one_before"), SecretString::new(SECRET)], false)
+fn verifier() -> NotificationVerifier {
+    NotificationVerifier::new(&[SecretString::new("whsec_the_one_before"), SecretString::new(SECRET)], false)
 }
 
 fn headers(value: &str) -> HeaderMap {
@@ -23,37 +23,37 @@ fn headers(value: &str) -> HeaderMap {
     headers
 }
 
-fn fits(header: &str, now: Timestamp) -> bool {
-    verifier().fits(header, BODY, now)
+fn header_matches(header: &str, now: Timestamp) -> bool {
+    verifier().signature_matches(header, BODY, now)
 }
 
 #[test]
 fn a_signature_of_stripes_own_making_fits() {
-    assert!(fits(&format!("t=1700000000,v1={SIGNATURE}"), NOW));
+    assert!(header_matches(&format!("t=1700000000,v1={SIGNATURE}"), NOW));
 }
 
 #[test]
 fn one_good_v1_among_several_is_enough_and_v0_is_none() {
     let wrong = "00".repeat(32);
-    assert!(fits(&format!("t=1700000000,v1={wrong},v1={SIGNATURE},v0={wrong}"), NOW));
-    assert!(!fits(&format!("t=1700000000,v1={wrong},v0={SIGNATURE}"), NOW));
+    assert!(header_matches(&format!("t=1700000000,v1={wrong},v1={SIGNATURE},v0={wrong}"), NOW));
+    assert!(!header_matches(&format!("t=1700000000,v1={wrong},v0={SIGNATURE}"), NOW));
 }
 
 #[test]
 fn a_signature_is_good_for_five_minutes_either_way() {
     let header = format!("t=1700000000,v1={SIGNATURE}");
     for (seconds, good) in [(0, true), (300, true), (301, false), (-300, true), (-301, false), (-1_700_000_000, false)] {
-        assert_eq!(fits(&header, Timestamp::from_secs(1_700_000_000 + seconds)), good, "{seconds}");
+        assert_eq!(header_matches(&header, Timestamp::from_secs(1_700_000_000 + seconds)), good, "{seconds}");
     }
 }
 
 #[test]
 fn the_secret_is_the_whole_text_and_the_body_every_byte() {
     let header = format!("t=1700000000,v1={SIGNATURE}");
-    let stripped = Verifier::new(&[SecretString::new("test_secret")], false);
-    assert!(!stripped.fits(&header, BODY, NOW));
-    assert!(!verifier().fits(&header, b"{\"id\":\"evt_1\",\"object\":\"event\"}\n", NOW));
-    assert!(!fits(&format!("t=1700000001,v1={SIGNATURE}"), NOW));
+    let stripped = NotificationVerifier::new(&[SecretString::new("test_secret")], false);
+    assert!(!stripped.signature_matches(&header, BODY, NOW));
+    assert!(!verifier().signature_matches(&header, b"{\"id\":\"evt_1\",\"object\":\"event\"}\n", NOW));
+    assert!(!header_matches(&format!("t=1700000001,v1={SIGNATURE}"), NOW));
 }
 
 #[test]
@@ -85,7 +85,7 @@ fn event(kind: &str, object: Value) -> Value {
     json!({ "id": "evt_1", "type": kind, "created": 1_700_000_000, "livemode": false, "data": { "object": object } })
 }
 
-fn told(kind: &str, object: Value) -> GatewayNotification {
+fn parse_event(kind: &str, object: Value) -> GatewayNotification {
     read(&event(kind, object), false).unwrap()
 }
 
@@ -99,14 +99,14 @@ fn intent(status: &str, capture: &str) -> Value {
 
 #[test]
 fn a_payment_that_was_held_is_captured_and_one_taken_at_once_is_authorised_with_its_details() {
-    let captured = told("payment_intent.succeeded", intent("succeeded", "manual"));
+    let captured = parse_event("payment_intent.succeeded", intent("succeeded", "manual"));
     let eur = Money::new(999, Currency::new("EUR").unwrap());
     assert_eq!((captured.kind, captured.amount, captured.token), (Kind::Captured, Some(eur), None));
     assert_eq!(captured.reference, Reference::parse(OURS));
     assert_eq!(captured.external_payment_id.unwrap().as_str(), "pi_1");
-    let taken = told("payment_intent.succeeded", intent("succeeded", "automatic"));
+    let taken = parse_event("payment_intent.succeeded", intent("succeeded", "automatic"));
     assert_eq!((taken.kind, taken.amount, taken.token.unwrap().token), (Kind::Authorised, Some(eur), "pm_1:cus_1".to_owned()));
-    let held = told("payment_intent.amount_capturable_updated", intent("requires_capture", "manual"));
+    let held = parse_event("payment_intent.amount_capturable_updated", intent("requires_capture", "manual"));
     assert_eq!((held.kind, held.amount, held.token), (Kind::Authorised, Some(eur), None));
 }
 
@@ -118,7 +118,7 @@ fn the_object_counts_where_the_events_name_says_something_else() {
         ("payment_intent.payment_failed", "succeeded"),
         ("payment_intent.canceled", "requires_capture"),
     ] {
-        assert_eq!(told(kind, intent(status, "manual")).kind, Kind::Ignored, "{kind} {status}");
+        assert_eq!(parse_event(kind, intent(status, "manual")).kind, Kind::Ignored, "{kind} {status}");
     }
 }
 
@@ -132,7 +132,7 @@ fn a_hold_that_lapsed_is_told_apart_from_one_that_was_released() {
     ] {
         let mut canceled = intent("canceled", "manual");
         canceled["cancellation_reason"] = reason.clone();
-        let told = told("payment_intent.canceled", canceled);
+        let told = parse_event("payment_intent.canceled", canceled);
         assert_eq!((told.kind, told.reason.as_deref()), (kind, reason.as_str()), "{reason}");
     }
 }
@@ -141,7 +141,7 @@ fn a_hold_that_lapsed_is_told_apart_from_one_that_was_released() {
 fn a_refusal_has_the_banks_code() {
     let mut failed = intent("requires_payment_method", "automatic");
     failed["last_payment_error"] = json!({ "code": "card_declined", "decline_code": "lost_card", "message": "Jane Doe's card was lost" });
-    let told = told("payment_intent.payment_failed", failed);
+    let told = parse_event("payment_intent.payment_failed", failed);
     assert_eq!((told.kind, told.reason.as_deref()), (Kind::AuthorisationDeclined, Some("lost_card")));
     assert_eq!(told.amount, Some(Money::new(999, Currency::new("EUR").unwrap())));
 }
@@ -150,7 +150,7 @@ fn a_refusal_has_the_banks_code() {
 fn details_that_were_stored_are_an_authorisation_of_nothing() {
     let setup =
         json!({ "id": "seti_1", "status": "succeeded", "customer": "cus_1", "payment_method": "pm_1", "metadata": { "reference": OURS } });
-    let told = told("setup_intent.succeeded", setup);
+    let told = parse_event("setup_intent.succeeded", setup);
     assert_eq!((told.kind, told.amount, told.token.unwrap().token), (Kind::Authorised, None, "pm_1:cus_1".to_owned()));
 }
 
@@ -162,7 +162,7 @@ fn a_refund_is_the_same_news_under_each_of_its_events() {
     let keys: Vec<String> = ["refund.created", "refund.updated", "charge.refund.updated"]
         .into_iter()
         .map(|kind| {
-            let told = told(kind, refund.clone());
+            let told = parse_event(kind, refund.clone());
             assert_eq!((told.kind, told.operation_ref.as_deref()), (Kind::Refunded, Some("re_1")));
             told.dedupe_key
         })
@@ -171,18 +171,18 @@ fn a_refund_is_the_same_news_under_each_of_its_events() {
     let mut failed = refund.clone();
     failed["status"] = json!("failed");
     failed["failure_reason"] = json!("lost_or_stolen_card");
-    let failed = told("refund.failed", failed);
+    let failed = parse_event("refund.failed", failed);
     assert_eq!((failed.kind, failed.reason.as_deref()), (Kind::RefundFailed, Some("lost_or_stolen_card")));
     let mut pending = refund.clone();
     pending["status"] = json!("pending");
-    assert_eq!(told("refund.created", pending).kind, Kind::Ignored);
+    assert_eq!(parse_event("refund.created", pending).kind, Kind::Ignored);
     let mut by_hand = refund.clone();
     by_hand["metadata"] = json!({});
-    let by_hand = told("refund.updated", by_hand);
+    let by_hand = parse_event("refund.updated", by_hand);
     assert_eq!((by_hand.kind, by_hand.reference), (Kind::Refunded, None));
     let mut others = refund;
     others["metadata"] = json!({ "reference": "order-17" });
-    assert_eq!(told("refund.updated", others).kind, Kind::Ignored);
+    assert_eq!(parse_event("refund.updated", others).kind, Kind::Ignored);
 }
 
 #[test]
@@ -194,7 +194,7 @@ fn a_dispute_counts_when_its_money_moves() {
         ("charge.dispute.funds_reinstated", Kind::ChargebackReversed),
         ("charge.dispute.closed", Kind::Ignored),
     ] {
-        let told = told(kind, dispute.clone());
+        let told = parse_event(kind, dispute.clone());
         assert_eq!(told.kind, meaning, "{kind}");
         if meaning != Kind::Ignored {
             assert_eq!(told.external_payment_id.unwrap().as_str(), "pi_1");
@@ -217,8 +217,8 @@ fn details_that_were_detached_are_named_by_whose_they_were() {
 fn other_systems_the_other_mode_and_unknown_kinds_are_ignored() {
     let mut others = intent("succeeded", "automatic");
     others["metadata"] = json!({ "reference": "order-17" });
-    assert_eq!(told("payment_intent.succeeded", others).kind, Kind::Ignored);
-    assert_eq!(told("brand.new_kind", intent("succeeded", "automatic")).kind, Kind::Ignored);
+    assert_eq!(parse_event("payment_intent.succeeded", others).kind, Kind::Ignored);
+    assert_eq!(parse_event("brand.new_kind", intent("succeeded", "automatic")).kind, Kind::Ignored);
     assert_eq!(read(&event("payment_intent.succeeded", intent("succeeded", "automatic")), true).unwrap().kind, Kind::Ignored);
 }
 

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use super::client::{Answer, Form, Refused};
+use super::client::{ApiResponse, Form, StripeError};
 use super::token::StripeToken;
-use super::wire::{self, Asked, Taking, UNREADABLE};
-use super::{CALL_TIMEOUT, CUSTOMER_WAITS, Stripe, currency, declines};
-use crate::gateway::budget::Budget;
+use super::wire::{self, CaptureMethod, ExpectedPayment, UNREADABLE};
+use super::{CALL_TIMEOUT, CUSTOMER_PRESENT_TIMEOUT, Stripe, currency, declines};
+use crate::gateway::time_budget::TimeBudget;
 use crate::gateway::{
     CancelRequest, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, GatewayError, InquiryRequest, MerchantInitiated, Operation,
     Outcome, Reference, RefundRequest, UnknownCause,
@@ -21,73 +21,74 @@ pub(super) const SETUPS: &str = "/setup_intents";
 const REFUNDS: &str = "/refunds";
 const METHODS: &str = "/payment_methods";
 /// The most that a list gives at once (docs.stripe.com/api/pagination).
-const LONGEST_PAGE: &str = "100";
+const PAGE_LIMIT: &str = "100";
 /// How far behind the search is at most, with a wide margin ("under a minute" as a rule; docs.stripe.com/search).
-const BEHIND: Duration = Duration::from_secs(600);
+const SEARCH_LAG: Duration = Duration::from_secs(600);
 /// How many pages of the newest intents are read.
-const MOST_PAGES: usize = 5;
+const MAX_PAGES: usize = 5;
 /// Stripe says so where the intent is in no state for the call (docs.stripe.com/error-codes).
 const UNEXPECTED_STATE: [&str; 2] = ["payment_intent_unexpected_state", "setup_intent_unexpected_state"];
 
 /// A capture came too late: the bank released what was held (docs.stripe.com/error-codes).
-const LAPSED: [&str; 2] = ["capture_charge_authorization_expired", "charge_expired_for_capture"];
+const AUTHORISATION_EXPIRED_CODES: [&str; 2] = ["capture_charge_authorization_expired", "charge_expired_for_capture"];
 /// Refusals of a capture that say that nothing is held any more. The last is what a canceled intent without an error is read as.
-pub(super) const NOTHING_HELD: [&str; 3] = [LAPSED[0], LAPSED[1], "payment_intent_canceled"];
+pub(super) const NO_AUTHORISATION_CODES: [&str; 3] =
+    [AUTHORISATION_EXPIRED_CODES[0], AUTHORISATION_EXPIRED_CODES[1], "payment_intent_canceled"];
 
 /// The fields that every intent of ours has.
-pub(super) fn marked(form: Form, reference: &Reference, customer: &str) -> Form {
+pub(super) fn with_metadata(form: Form, reference: &Reference, customer: &str) -> Form {
     form.with(&format!("metadata[{}]", wire::REFERENCE), reference.as_str()).with(&format!("metadata[{}]", wire::CUSTOMER), customer)
 }
 
 /// What a refused call about an intent comes to where it is no decline: the stored details are gone, or a mistake of ours.
-pub(super) fn refused(refused: &Refused, asked: &Asked<'_>) -> Result<Outcome, GatewayError> {
+pub(super) fn refusal_outcome(refused: &StripeError, expected: &ExpectedPayment<'_>) -> Result<Outcome, GatewayError> {
     if refused.is_decline() {
-        return Ok(declined(refused, asked));
+        return Ok(declined(refused, expected));
     }
     // The method was detached, or the customer deleted; `resource_missing` or no code at all.
     if matches!(refused.param(), Some("payment_method" | "customer")) {
-        return Ok(Outcome::Declined(Decline::new(DeclineClass::NeedsNewDetails, refused.best_code())));
+        return Ok(Outcome::Declined(Decline::new(DeclineClass::NeedsNewDetails, refused.most_specific_code())));
     }
-    Err(refused.malformed())
+    Err(refused.to_malformed())
 }
 
 /// A decline, with the intent that was refused; one of another payment tells nothing about ours.
-fn declined(refused: &Refused, asked: &Asked<'_>) -> Outcome {
+fn declined(refused: &StripeError, expected: &ExpectedPayment<'_>) -> Outcome {
     let payment = match refused.intent() {
         Some(intent) => match wire::reference_of(intent) {
-            Some(reference) if reference != *asked.reference => return Outcome::Unknown(UnknownCause::AnotherPayment),
+            Some(reference) if reference != *expected.reference => return Outcome::Unknown(UnknownCause::AnotherPayment),
             _ if matches!(wire::status(intent), "succeeded" | "requires_capture" | "processing") => return UNREADABLE,
-            _ => wire::external(intent),
+            _ => wire::external_id(intent),
         },
         None => None,
     };
-    Outcome::Declined(Decline { payment, ..declines::of_error(refused.error(), "card_declined") })
+    Outcome::Declined(Decline { payment, ..declines::from_error(refused.error(), "card_declined") })
 }
 
-fn path_of(payment: &ExternalPaymentId) -> Result<&str, GatewayError> {
+fn payment_path_id(payment: &ExternalPaymentId) -> Result<&str, GatewayError> {
     let id = payment.as_str();
     if wire::is_id(id, "pi_") { Ok(id) } else { Err(GatewayError::Malformed { code: "payment_id".to_owned() }) }
 }
 
 /// Money is taken already: a cancel gives nothing back.
-fn taken(payment: ExternalPaymentId) -> Outcome {
+fn already_captured(payment: ExternalPaymentId) -> Outcome {
     Outcome::Declined(Decline { payment: Some(payment), ..Decline::new(DeclineClass::Hard, "charge_already_captured") })
 }
 
 /// What looking for an intent by our reference comes to.
-enum Found {
+enum IntentLookup {
     /// It is there.
-    Intent(Value),
+    Found(Value),
     /// Neither the search nor the newest intents have it.
-    Nothing,
+    NotFound,
     /// The search does not have it, and there are more new intents than can be read.
-    NotAll,
+    Incomplete,
     /// It could not be looked for.
     Unknown(UnknownCause),
 }
 
 /// The id of the only intent of this reference.
-fn named<'a>(list: &'a [Value], reference: &Reference) -> Result<Option<&'a str>, UnknownCause> {
+fn only_match<'a>(list: &'a [Value], reference: &Reference) -> Result<Option<&'a str>, UnknownCause> {
     let mut ours = list.iter().filter(|intent| wire::reference_of(intent).as_ref() == Some(reference));
     match (ours.next(), ours.next()) {
         (None, _) => Ok(None),
@@ -98,7 +99,7 @@ fn named<'a>(list: &'a [Value], reference: &Reference) -> Result<Option<&'a str>
 
 impl Stripe {
     /// A payment without the customer.
-    pub(super) async fn pay(&self, request: &MerchantInitiated, taking: Taking) -> Result<Outcome, GatewayError> {
+    pub(super) async fn create_payment(&self, request: &MerchantInitiated, capture_method: CaptureMethod) -> Result<Outcome, GatewayError> {
         let token = StripeToken::read(&request.token)?;
         let form = Form::default()
             .with("amount", currency::amount(request.amount)?)
@@ -108,36 +109,43 @@ impl Stripe {
             .with("payment_method_types[0]", "card")
             .with("off_session", "true")
             .with("confirm", "true")
-            .with("capture_method", taking.as_str())
+            .with("capture_method", capture_method.as_str())
             .with("expand[0]", "latest_charge");
-        let form = marked(form, &request.reference, request.customer.as_str());
-        let asked = Asked { reference: &request.reference, amount: request.amount, taking: Some(taking), customer: None };
-        match self.client.post(&Budget::new(CALL_TIMEOUT), INTENTS, &form, request.key.as_str()).await? {
-            Answer::Body(intent) => Ok(wire::read_payment(&intent, &asked)),
-            Answer::Refused(answer) => refused(&answer, &asked),
-            Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+        let form = with_metadata(form, &request.reference, request.customer.as_str());
+        let expected =
+            ExpectedPayment { reference: &request.reference, amount: request.amount, capture_method: Some(capture_method), customer: None };
+        match self.client.post(&TimeBudget::new(CALL_TIMEOUT), INTENTS, &form, request.key.as_str()).await? {
+            ApiResponse::Body(intent) => Ok(wire::read_payment(&intent, &expected)),
+            ApiResponse::Refused(answer) => refusal_outcome(&answer, &expected),
+            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
     /// Captures the whole of what is held.
-    pub(super) async fn take(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
-        let id = path_of(&request.external_payment_id)?;
+    pub(super) async fn capture_intent(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
+        let id = payment_path_id(&request.external_payment_id)?;
         let form = Form::default().with("amount_to_capture", currency::amount(request.amount)?).with("expand[0]", "latest_charge");
-        let asked = Asked { reference: &request.reference, amount: request.amount, taking: Some(Taking::Later), customer: None };
-        let answer = self.client.post(&Budget::new(CALL_TIMEOUT), &format!("{INTENTS}/{id}/capture"), &form, request.key.as_str()).await?;
+        let expected = ExpectedPayment {
+            reference: &request.reference,
+            amount: request.amount,
+            capture_method: Some(CaptureMethod::Manual),
+            customer: None,
+        };
+        let answer =
+            self.client.post(&TimeBudget::new(CALL_TIMEOUT), &format!("{INTENTS}/{id}/capture"), &form, request.key.as_str()).await?;
         match answer {
-            Answer::Body(intent) => Ok(read_captured(&intent, &asked)),
-            Answer::Refused(answer) => match (answer.intent(), answer.code()) {
-                (Some(intent), Some(code)) if UNEXPECTED_STATE.contains(&code) => Ok(read_captured(intent, &asked)),
-                (_, Some(code)) if LAPSED.contains(&code) => Ok(Outcome::Declined(declines::of_code(code))),
-                _ => refused(&answer, &asked),
+            ApiResponse::Body(intent) => Ok(read_captured(&intent, &expected)),
+            ApiResponse::Refused(answer) => match (answer.intent(), answer.code()) {
+                (Some(intent), Some(code)) if UNEXPECTED_STATE.contains(&code) => Ok(read_captured(intent, &expected)),
+                (_, Some(code)) if AUTHORISATION_EXPIRED_CODES.contains(&code) => Ok(Outcome::Declined(declines::from_code(code))),
+                _ => refusal_outcome(&answer, &expected),
             },
-            Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
     /// Releases a payment, or gives up one that waits for its customer.
-    pub(super) async fn release(&self, budget: &Budget, request: &CancelRequest, id: &str) -> Result<Outcome, GatewayError> {
+    pub(super) async fn cancel_intent(&self, budget: &TimeBudget, request: &CancelRequest, id: &str) -> Result<Outcome, GatewayError> {
         let collection = if wire::is_id(id, "pi_") {
             INTENTS
         } else if wire::is_id(id, "seti_") {
@@ -147,245 +155,243 @@ impl Stripe {
         };
         let path = format!("{collection}/{id}/cancel");
         match self.client.post(budget, &path, &Form::default(), request.key.as_str()).await? {
-            Answer::Body(intent) => Ok(read_released(&intent, id, &request.reference)),
-            Answer::Refused(answer) => match (answer.intent(), answer.code()) {
-                (Some(intent), Some(code)) if UNEXPECTED_STATE.contains(&code) => Ok(read_released(intent, id, &request.reference)),
-                _ => Err(answer.malformed()),
+            ApiResponse::Body(intent) => Ok(read_cancelled(&intent, id, &request.reference)),
+            ApiResponse::Refused(answer) => match (answer.intent(), answer.code()) {
+                (Some(intent), Some(code)) if UNEXPECTED_STATE.contains(&code) => Ok(read_cancelled(intent, id, &request.reference)),
+                _ => Err(answer.to_malformed()),
             },
-            Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
     /// Releases a payment that is known by our reference alone.
-    pub(super) async fn release_named(
+    pub(super) async fn cancel_by_reference(
         &self,
-        budget: &Budget,
+        budget: &TimeBudget,
         request: &CancelRequest,
         reference: &Reference,
     ) -> Result<Outcome, GatewayError> {
-        match self.find(budget, reference).await? {
-            Found::Intent(intent) => match wire::id_of(&intent) {
-                Some(id) => self.release(budget, request, id).await,
+        match self.find_intent(budget, reference).await? {
+            IntentLookup::Found(intent) => match wire::id_of(&intent) {
+                Some(id) => self.cancel_intent(budget, request, id).await,
                 None => Ok(UNREADABLE),
             },
-            Found::Nothing => Ok(Outcome::Declined(Decline::new(DeclineClass::Hard, "missing"))),
-            Found::NotAll => Ok(UNREADABLE),
-            Found::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+            IntentLookup::NotFound => Ok(Outcome::Declined(Decline::new(DeclineClass::Hard, "missing"))),
+            IntentLookup::Incomplete => Ok(UNREADABLE),
+            IntentLookup::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
     /// The intent of this reference, as it is now. Stripe's search is some time behind, as a rule less than a minute, and not there for every
     /// account (docs.stripe.com/search: not for "read-after-write flows"): what it does not find is looked for among the newest ones, whose list
     /// is never behind.
-    async fn find(&self, budget: &Budget, reference: &Reference) -> Result<Found, GatewayError> {
+    async fn find_intent(&self, budget: &TimeBudget, reference: &Reference) -> Result<IntentLookup, GatewayError> {
         let query = Form::default().with("query", format!("metadata['{}']:'{reference}'", wire::REFERENCE));
         let found = match self.client.get(budget, &format!("{INTENTS}/search"), &query).await? {
-            Answer::Body(found) => found,
-            Answer::Refused(_) => return self.find_among_newest(budget, reference).await,
-            Answer::Unknown(cause) => return Ok(Found::Unknown(cause)),
+            ApiResponse::Body(found) => found,
+            ApiResponse::Refused(_) => return self.find_among_newest(budget, reference).await,
+            ApiResponse::Unknown(cause) => return Ok(IntentLookup::Unknown(cause)),
         };
-        let Some(list) = found.get("data").and_then(Value::as_array) else { return Ok(Found::Unknown(UnknownCause::Unreadable)) };
-        match named(list, reference) {
-            Ok(Some(id)) => self.found(budget, id).await,
+        let Some(list) = found.get("data").and_then(Value::as_array) else { return Ok(IntentLookup::Unknown(UnknownCause::Unreadable)) };
+        match only_match(list, reference) {
+            Ok(Some(id)) => self.read_found(budget, id).await,
             Ok(None) => self.find_among_newest(budget, reference).await,
-            Err(cause) => Ok(Found::Unknown(cause)),
+            Err(cause) => Ok(IntentLookup::Unknown(cause)),
         }
     }
 
     /// Reads lists, newest first, as far back as any search is behind.
-    async fn find_among_newest(&self, budget: &Budget, reference: &Reference) -> Result<Found, GatewayError> {
-        let since = self.clock.now().before(BEHIND).secs().to_string();
+    async fn find_among_newest(&self, budget: &TimeBudget, reference: &Reference) -> Result<IntentLookup, GatewayError> {
+        let since = self.clock.now().before(SEARCH_LAG).secs().to_string();
         let mut last = None;
-        for _ in 0..MOST_PAGES {
-            let query = Form::default()
-                .with("created[gte]", since.as_str())
-                .with("limit", LONGEST_PAGE)
-                .with_some("starting_after", last.as_deref());
+        for _ in 0..MAX_PAGES {
+            let query =
+                Form::default().with("created[gte]", since.as_str()).with("limit", PAGE_LIMIT).with_some("starting_after", last.as_deref());
             let listed = match self.client.get(budget, INTENTS, &query).await? {
-                Answer::Body(listed) => listed,
-                Answer::Refused(answer) => return Err(answer.malformed()),
-                Answer::Unknown(cause) => return Ok(Found::Unknown(cause)),
+                ApiResponse::Body(listed) => listed,
+                ApiResponse::Refused(answer) => return Err(answer.to_malformed()),
+                ApiResponse::Unknown(cause) => return Ok(IntentLookup::Unknown(cause)),
             };
             let more = listed.get("has_more").and_then(Value::as_bool);
             let (Some(list), Some(more)) = (listed.get("data").and_then(Value::as_array), more) else {
-                return Ok(Found::Unknown(UnknownCause::Unreadable));
+                return Ok(IntentLookup::Unknown(UnknownCause::Unreadable));
             };
-            match named(list, reference) {
-                Ok(Some(id)) => return self.found(budget, id).await,
-                Ok(None) if !more => return Ok(Found::Nothing),
+            match only_match(list, reference) {
+                Ok(Some(id)) => return self.read_found(budget, id).await,
+                Ok(None) if !more => return Ok(IntentLookup::NotFound),
                 Ok(None) => last = list.last().and_then(wire::id_of).map(str::to_owned),
-                Err(cause) => return Ok(Found::Unknown(cause)),
+                Err(cause) => return Ok(IntentLookup::Unknown(cause)),
             }
             if last.is_none() {
-                return Ok(Found::Unknown(UnknownCause::Unreadable));
+                return Ok(IntentLookup::Unknown(UnknownCause::Unreadable));
             }
         }
-        Ok(Found::NotAll)
+        Ok(IntentLookup::Incomplete)
     }
 
-    async fn found(&self, budget: &Budget, id: &str) -> Result<Found, GatewayError> {
-        Ok(self.look_at(budget, id).await?.map_or_else(Found::Unknown, Found::Intent))
+    async fn read_found(&self, budget: &TimeBudget, id: &str) -> Result<IntentLookup, GatewayError> {
+        Ok(self.read_intent(budget, id).await?.map_or_else(IntentLookup::Unknown, IntentLookup::Found))
     }
 
     /// Reads an intent that is there.
-    pub(super) async fn look_at(&self, budget: &Budget, id: &str) -> Result<Result<Value, UnknownCause>, GatewayError> {
+    pub(super) async fn read_intent(&self, budget: &TimeBudget, id: &str) -> Result<Result<Value, UnknownCause>, GatewayError> {
         let (collection, query) = if wire::is_id(id, "seti_") {
             (SETUPS, Form::default().with("expand[0]", "payment_method"))
         } else {
             (INTENTS, Form::default().with("expand[0]", "latest_charge").with("expand[1]", "payment_method"))
         };
         match self.client.get(budget, &format!("{collection}/{id}"), &query).await? {
-            Answer::Body(intent) if wire::id_of(&intent) == Some(id) => Ok(Ok(intent)),
-            Answer::Body(_) => Ok(Err(UnknownCause::Unreadable)),
-            Answer::Refused(answer) => Err(answer.malformed()),
-            Answer::Unknown(cause) => Ok(Err(cause)),
+            ApiResponse::Body(intent) if wire::id_of(&intent) == Some(id) => Ok(Ok(intent)),
+            ApiResponse::Body(_) => Ok(Err(UnknownCause::Unreadable)),
+            ApiResponse::Refused(answer) => Err(answer.to_malformed()),
+            ApiResponse::Unknown(cause) => Ok(Err(cause)),
         }
     }
 
     /// Gives captured money back.
-    pub(super) async fn give_back(&self, request: &RefundRequest) -> Result<Outcome, GatewayError> {
+    pub(super) async fn create_refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError> {
         let amount = currency::amount(request.amount)?;
         if request.captured.checked_sub(request.amount)?.minor < 0 {
             return Err(GatewayError::Malformed { code: "refund_above_capture".to_owned() });
         }
         let payment = &request.external_payment_id;
         let form = Form::default()
-            .with("payment_intent", path_of(payment)?)
+            .with("payment_intent", payment_path_id(payment)?)
             .with("amount", amount)
             .with(&format!("metadata[{}]", wire::REFERENCE), request.reference.as_str());
-        let budget = Budget::new(CALL_TIMEOUT);
-        let asked = Asked { reference: &request.reference, amount: request.amount, taking: None, customer: None };
+        let budget = TimeBudget::new(CALL_TIMEOUT);
+        let expected = ExpectedPayment { reference: &request.reference, amount: request.amount, capture_method: None, customer: None };
         match self.client.post(&budget, REFUNDS, &form, request.key.as_str()).await? {
-            Answer::Body(refund) => Ok(wire::read_refund(&refund, &asked, payment)),
+            ApiResponse::Body(refund) => Ok(wire::read_refund(&refund, &expected, payment)),
             // Whatever is refused may have been done by a call that Stripe no longer remembers the key of.
-            Answer::Refused(answer) => match self.refund_made_before(&budget, &asked, payment).await? {
+            ApiResponse::Refused(answer) => match self.find_refund(&budget, &expected, payment).await? {
                 Ok(Some(outcome)) => Ok(outcome),
-                Ok(None) => refund_refused(&answer),
+                Ok(None) => refund_refusal(&answer),
                 Err(cause) => Ok(Outcome::Unknown(cause)),
             },
-            Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
     /// Our refund among those of the payment.
-    async fn refund_made_before(
+    async fn find_refund(
         &self,
-        budget: &Budget,
-        asked: &Asked<'_>,
+        budget: &TimeBudget,
+        expected: &ExpectedPayment<'_>,
         payment: &ExternalPaymentId,
     ) -> Result<Result<Option<Outcome>, UnknownCause>, GatewayError> {
-        let query = Form::default().with("payment_intent", path_of(payment)?).with("limit", LONGEST_PAGE);
+        let query = Form::default().with("payment_intent", payment_path_id(payment)?).with("limit", PAGE_LIMIT);
         let listed = match self.client.get(budget, REFUNDS, &query).await? {
-            Answer::Body(listed) => listed,
-            Answer::Refused(answer) => return Err(answer.malformed()),
-            Answer::Unknown(cause) => return Ok(Err(cause)),
+            ApiResponse::Body(listed) => listed,
+            ApiResponse::Refused(answer) => return Err(answer.to_malformed()),
+            ApiResponse::Unknown(cause) => return Ok(Err(cause)),
         };
         let Some(refunds) = listed.get("data").and_then(Value::as_array) else { return Ok(Err(UnknownCause::Unreadable)) };
-        let ours = refunds.iter().find(|refund| wire::reference_of(refund).as_ref() == Some(asked.reference));
+        let ours = refunds.iter().find(|refund| wire::reference_of(refund).as_ref() == Some(expected.reference));
         match ours {
-            Some(refund) => Ok(Ok(Some(wire::read_refund(refund, asked, payment)))),
+            Some(refund) => Ok(Ok(Some(wire::read_refund(refund, expected, payment)))),
             None if listed.get("has_more").and_then(Value::as_bool) == Some(true) => Ok(Err(UnknownCause::Unreadable)),
             None => Ok(Ok(None)),
         }
     }
 
     /// Detaches stored details, which ends them.
-    pub(super) async fn forget(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
+    pub(super) async fn detach_method(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
         let token = StripeToken::read(&request.token)?;
         let method = token.payment_method.expose();
-        let budget = Budget::new(CALL_TIMEOUT);
+        let budget = TimeBudget::new(CALL_TIMEOUT);
         let path = format!("{METHODS}/{method}/detach");
         let answer = match self.client.post(&budget, &path, &Form::default(), request.key.as_str()).await? {
-            Answer::Body(gone) if is_detached(&gone, method) => return Ok(Outcome::Done(Operation::default())),
-            Answer::Body(_) => return Ok(UNREADABLE),
-            Answer::Refused(answer) if answer.is_missing() => return Ok(Outcome::Done(Operation::default())),
-            Answer::Refused(answer) => answer,
-            Answer::Unknown(cause) => return Ok(Outcome::Unknown(cause)),
+            ApiResponse::Body(gone) if is_detached(&gone, method) => return Ok(Outcome::Done(Operation::default())),
+            ApiResponse::Body(_) => return Ok(UNREADABLE),
+            ApiResponse::Refused(answer) if answer.is_missing() => return Ok(Outcome::Done(Operation::default())),
+            ApiResponse::Refused(answer) => answer,
+            ApiResponse::Unknown(cause) => return Ok(Outcome::Unknown(cause)),
         };
         // Stripe has no code for "it is detached already".
         match self.client.get(&budget, &format!("{METHODS}/{method}"), &Form::default()).await? {
-            Answer::Body(gone) if is_detached(&gone, method) => Ok(Outcome::Done(Operation::default())),
-            Answer::Refused(missing) if missing.is_missing() => Ok(Outcome::Done(Operation::default())),
-            Answer::Body(_) | Answer::Refused(_) => Err(answer.malformed()),
-            Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+            ApiResponse::Body(gone) if is_detached(&gone, method) => Ok(Outcome::Done(Operation::default())),
+            ApiResponse::Refused(missing) if missing.is_missing() => Ok(Outcome::Done(Operation::default())),
+            ApiResponse::Body(_) | ApiResponse::Refused(_) => Err(answer.to_malformed()),
+            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
     /// What became of a write. Nothing where Stripe finds nothing (yet): then the same call under the same key is right.
-    pub(super) async fn ask(&self, request: &InquiryRequest) -> Result<Option<Outcome>, GatewayError> {
+    pub(super) async fn look_up_write(&self, request: &InquiryRequest) -> Result<Option<Outcome>, GatewayError> {
         use crate::gateway::OperationKind as Kind;
         // Whoever asks may wait for it, or want to send the call again afterwards.
-        let budget = Budget::new(CUSTOMER_WAITS);
+        let budget = TimeBudget::new(CUSTOMER_PRESENT_TIMEOUT);
         let Some(amount) = request.amount.filter(|amount| !amount.is_zero()) else {
-            return if request.operation == Kind::Cancel { self.ask_released(&budget, &request.reference).await } else { Ok(None) };
+            return if request.operation == Kind::Cancel { self.look_up_cancel(&budget, &request.reference).await } else { Ok(None) };
         };
-        let asked = |taking| Asked { reference: &request.reference, amount, taking, customer: None };
+        let expected = |capture_method| ExpectedPayment { reference: &request.reference, amount, capture_method, customer: None };
         match (request.operation, &request.external_payment_id) {
-            (Kind::Refund, Some(payment)) => match self.refund_made_before(&budget, &asked(None), payment).await? {
+            (Kind::Refund, Some(payment)) => match self.find_refund(&budget, &expected(None), payment).await? {
                 Ok(made) => Ok(made),
                 Err(cause) => Ok(Some(Outcome::Unknown(cause))),
             },
-            (Kind::Capture, Some(payment)) => match self.look_at(&budget, path_of(payment)?).await? {
+            (Kind::Capture, Some(payment)) => match self.read_intent(&budget, payment_path_id(payment)?).await? {
                 Ok(intent) if wire::status(&intent) == "requires_capture" => Ok(None),
-                Ok(intent) => Ok(Some(read_captured(&intent, &asked(Some(Taking::Later))))),
+                Ok(intent) => Ok(Some(read_captured(&intent, &expected(Some(CaptureMethod::Manual))))),
                 Err(cause) => Ok(Some(Outcome::Unknown(cause))),
             },
             (Kind::Authorise | Kind::Charge | Kind::Purchase, _) => {
-                let taking = if request.operation == Kind::Authorise { Taking::Later } else { Taking::AtOnce };
-                match self.find(&budget, &request.reference).await? {
-                    Found::Intent(intent) => Ok(Some(wire::read_payment(&intent, &asked(Some(taking))))),
-                    Found::Nothing | Found::NotAll => Ok(None),
-                    Found::Unknown(cause) => Ok(Some(Outcome::Unknown(cause))),
+                let capture_method = if request.operation == Kind::Authorise { CaptureMethod::Manual } else { CaptureMethod::Automatic };
+                match self.find_intent(&budget, &request.reference).await? {
+                    IntentLookup::Found(intent) => Ok(Some(wire::read_payment(&intent, &expected(Some(capture_method))))),
+                    IntentLookup::NotFound | IntentLookup::Incomplete => Ok(None),
+                    IntentLookup::Unknown(cause) => Ok(Some(Outcome::Unknown(cause))),
                 }
             }
             _ => Ok(None),
         }
     }
 
-    async fn ask_released(&self, budget: &Budget, reference: &Reference) -> Result<Option<Outcome>, GatewayError> {
-        match self.find(budget, reference).await? {
-            Found::Intent(intent) if matches!(wire::status(&intent), "canceled" | "succeeded") => {
-                Ok(wire::id_of(&intent).map(|id| read_released(&intent, id, reference)))
+    async fn look_up_cancel(&self, budget: &TimeBudget, reference: &Reference) -> Result<Option<Outcome>, GatewayError> {
+        match self.find_intent(budget, reference).await? {
+            IntentLookup::Found(intent) if matches!(wire::status(&intent), "canceled" | "succeeded") => {
+                Ok(wire::id_of(&intent).map(|id| read_cancelled(&intent, id, reference)))
             }
-            Found::Unknown(cause) => Ok(Some(Outcome::Unknown(cause))),
+            IntentLookup::Unknown(cause) => Ok(Some(Outcome::Unknown(cause))),
             _ => Ok(None),
         }
     }
 }
 
 /// Reads an intent that was captured, or that cannot be any more.
-fn read_captured(intent: &Value, asked: &Asked<'_>) -> Outcome {
+fn read_captured(intent: &Value, expected: &ExpectedPayment<'_>) -> Outcome {
     match wire::status(intent) {
-        "succeeded" | "canceled" | "processing" => wire::read_payment(intent, asked),
+        "succeeded" | "canceled" | "processing" => wire::read_payment(intent, expected),
         _ => UNREADABLE,
     }
 }
 
 /// Reads an intent that was to be released. What was never confirmed or refused holds nothing once it is canceled.
-fn read_released(intent: &Value, id: &str, reference: &Reference) -> Outcome {
+fn read_cancelled(intent: &Value, id: &str, reference: &Reference) -> Outcome {
     if wire::id_of(intent) != Some(id) {
         return UNREADABLE;
     }
     if wire::reference_of(intent).is_some_and(|told| told != *reference) {
         return Outcome::Unknown(UnknownCause::AnotherPayment);
     }
-    let Some(payment) = wire::external(intent) else { return UNREADABLE };
+    let Some(payment) = wire::external_id(intent) else { return UNREADABLE };
     match wire::status(intent) {
         "canceled" => Outcome::Done(Operation { external_payment_id: Some(payment), ..Operation::default() }),
         // Stored details hold no money.
         "succeeded" if wire::is_id(id, "seti_") => Outcome::Done(Operation { external_payment_id: Some(payment), ..Operation::default() }),
-        "succeeded" => taken(payment),
+        "succeeded" => already_captured(payment),
         "processing" => Outcome::Unknown(UnknownCause::InProgress),
         _ => UNREADABLE,
     }
 }
 
-fn refund_refused(answer: &Refused) -> Result<Outcome, GatewayError> {
-    let listed = declines::of_code(answer.best_code());
+fn refund_refusal(answer: &StripeError) -> Result<Outcome, GatewayError> {
+    let listed = declines::from_code(answer.most_specific_code());
     if answer.is_decline() || listed.class == DeclineClass::Hard {
         return Ok(Outcome::Declined(listed));
     }
-    Err(answer.malformed())
+    Err(answer.to_malformed())
 }
 
 fn is_detached(method: &Value, id: &str) -> bool {

@@ -3,128 +3,132 @@
 
 use serde_json::Value;
 
-use super::client::{Answer, Form};
-use super::payments::{INTENTS, SETUPS, marked, refused};
-use super::wire::{self, Asked, Taking};
-use super::{CUSTOMER_WAITS, Stripe, currency};
-use crate::gateway::budget::Budget;
+use super::client::{ApiResponse, Form};
+use super::payments::{INTENTS, SETUPS, refusal_outcome, with_metadata};
+use super::wire::{self, CaptureMethod, ExpectedPayment};
+use super::{CUSTOMER_PRESENT_TIMEOUT, Stripe, currency};
+use crate::gateway::time_budget::TimeBudget;
 use crate::gateway::{FinalizeRequest, GatewayError, Outcome, PurchaseRequest, UnknownCause};
 
 const CUSTOMERS: &str = "/customers";
 
 /// The names under which Stripe tells in the return URL which intent the customer comes from (docs.stripe.com/payments/3d-secure).
-const NAMES_OF_STARTED: [&str; 2] = ["payment_intent", "setup_intent"];
+const PENDING_ID_PARAMETERS: [&str; 2] = ["payment_intent", "setup_intent"];
 
 /// The payment method that Stripe's script in the page made: `{"paymentMethod": {"id": "pm_…"}}`.
-fn method_of(request: &PurchaseRequest) -> Result<&str, GatewayError> {
+fn payment_method_id(request: &PurchaseRequest) -> Result<&str, GatewayError> {
     let id = request.payment_data.get("paymentMethod").and_then(|method| method.get("id")).and_then(Value::as_str);
     id.filter(|id| wire::is_id(id, "pm_")).ok_or_else(|| GatewayError::Malformed { code: "payment_method_missing".to_owned() })
 }
 
 /// Whether the page finishes authentication by Stripe's script, without leaving: it says so by `"useStripeSdk": true`.
-fn within_the_page(request: &PurchaseRequest) -> bool {
+fn uses_stripe_sdk(request: &PurchaseRequest) -> bool {
     request.payment_data.get("useStripeSdk").and_then(Value::as_bool) == Some(true)
 }
 
 impl Stripe {
     /// Starts a purchase.
     pub(super) async fn start_payment(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
-        let (method, amount) = (method_of(request)?, currency::amount(request.amount)?);
-        let budget = Budget::new(CUSTOMER_WAITS);
-        let customer = match self.customer(&budget, request).await? {
+        let (method, amount) = (payment_method_id(request)?, currency::amount(request.amount)?);
+        let budget = TimeBudget::new(CUSTOMER_PRESENT_TIMEOUT);
+        let customer = match self.find_or_create_customer(&budget, request).await? {
             Ok(customer) => customer,
             Err(cause) => return Ok(Outcome::Unknown(cause)),
         };
         let form = Form::default()
             .with("amount", amount)
             .with("currency", currency::code(request.amount))
-            .with("capture_method", Taking::AtOnce.as_str())
+            .with("capture_method", CaptureMethod::Automatic.as_str())
             // Said already now, or later payments without the customer would need him.
             .with_some("setup_future_usage", request.store.then_some("off_session"))
             .with("expand[0]", "latest_charge")
             .with("expand[1]", "payment_method");
-        let form = confirmed(form, request, method, &customer);
-        let asked = Asked { taking: Some(Taking::AtOnce), ..asked(request) };
+        let form = with_confirmation(form, request, method, &customer);
+        let expected = ExpectedPayment { capture_method: Some(CaptureMethod::Automatic), ..expected_payment(request) };
         match self.client.post(&budget, INTENTS, &form, request.key.as_str()).await? {
-            Answer::Body(intent) => Ok(wire::read_payment(&intent, &asked)),
-            Answer::Refused(answer) => refused(&answer, &asked),
-            Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+            ApiResponse::Body(intent) => Ok(wire::read_payment(&intent, &expected)),
+            ApiResponse::Refused(answer) => refusal_outcome(&answer, &expected),
+            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
     /// Starts storing details without a charge.
-    pub(super) async fn start_storing(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
-        let method = method_of(request)?;
-        let budget = Budget::new(CUSTOMER_WAITS);
-        let customer = match self.customer(&budget, request).await? {
+    pub(super) async fn start_setup(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
+        let method = payment_method_id(request)?;
+        let budget = TimeBudget::new(CUSTOMER_PRESENT_TIMEOUT);
+        let customer = match self.find_or_create_customer(&budget, request).await? {
             Ok(customer) => customer,
             Err(cause) => return Ok(Outcome::Unknown(cause)),
         };
         let form = Form::default().with("usage", "off_session").with("expand[0]", "payment_method");
-        let form = confirmed(form, request, method, &customer);
+        let form = with_confirmation(form, request, method, &customer);
         match self.client.post(&budget, SETUPS, &form, request.key.as_str()).await? {
-            Answer::Body(intent) => Ok(wire::read_setup(&intent, &asked(request))),
-            Answer::Refused(answer) => refused(&answer, &asked(request)),
-            Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+            ApiResponse::Body(intent) => Ok(wire::read_setup(&intent, &expected_payment(request))),
+            ApiResponse::Refused(answer) => refusal_outcome(&answer, &expected_payment(request)),
+            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
     /// The customer is back, or Stripe told what became of him: the intent says it. Nothing of what he brought decides anything.
-    pub(super) async fn finish(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
-        let Some(started) = request.started.as_deref() else {
-            return Err(GatewayError::Malformed { code: "nothing_started".to_owned() });
+    pub(super) async fn finalize_intent(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
+        let Some(pending_id) = request.pending_id.as_deref() else {
+            return Err(GatewayError::Malformed { code: "nothing_pending".to_owned() });
         };
         // What a page hands in stands one level lower.
         let details = request.details.get("details").filter(|nested| nested.is_object()).unwrap_or(&request.details);
-        if NAMES_OF_STARTED.iter().any(|name| details.get(*name).is_some_and(|told| told.as_str() != Some(started))) {
+        if PENDING_ID_PARAMETERS.iter().any(|name| details.get(*name).is_some_and(|told| told.as_str() != Some(pending_id))) {
             return Ok(Outcome::Unknown(UnknownCause::AnotherPayment));
         }
-        let storing = wire::is_id(started, "seti_");
-        if storing != request.amount.is_zero() || !(storing || wire::is_id(started, "pi_")) {
-            return Err(GatewayError::Malformed { code: "started_id".to_owned() });
+        let storing = wire::is_id(pending_id, "seti_");
+        if storing != request.amount.is_zero() || !(storing || wire::is_id(pending_id, "pi_")) {
+            return Err(GatewayError::Malformed { code: "pending_id".to_owned() });
         }
-        let budget = Budget::new(CUSTOMER_WAITS);
-        let asked = Asked {
+        let budget = TimeBudget::new(CUSTOMER_PRESENT_TIMEOUT);
+        let expected = ExpectedPayment {
             reference: &request.reference,
             amount: request.amount,
-            taking: Some(Taking::AtOnce),
+            capture_method: Some(CaptureMethod::Automatic),
             customer: Some(&request.customer),
         };
-        let intent = match self.look_at(&budget, started).await? {
+        let intent = match self.read_intent(&budget, pending_id).await? {
             Ok(intent) if wire::status(&intent) == "requires_confirmation" => {
-                return self.confirm(&budget, started, storing, &asked).await;
+                return self.confirm(&budget, pending_id, storing, &expected).await;
             }
             Ok(intent) => intent,
             Err(cause) => return Ok(Outcome::Unknown(cause)),
         };
-        Ok(if storing { wire::read_setup(&intent, &asked) } else { wire::read_payment(&intent, &asked) })
+        Ok(if storing { wire::read_setup(&intent, &expected) } else { wire::read_payment(&intent, &expected) })
     }
 
     /// After authentication some intents wait for one more word of ours. The key is made of our reference and not of the call's: whoever says
     /// it, it is the same confirmation.
-    async fn confirm(&self, budget: &Budget, id: &str, storing: bool, asked: &Asked<'_>) -> Result<Outcome, GatewayError> {
+    async fn confirm(&self, budget: &TimeBudget, id: &str, storing: bool, expected: &ExpectedPayment<'_>) -> Result<Outcome, GatewayError> {
         let (collection, form) = if storing {
             (SETUPS, Form::default().with("expand[0]", "payment_method"))
         } else {
             (INTENTS, Form::default().with("expand[0]", "latest_charge").with("expand[1]", "payment_method"))
         };
-        let key = format!("{}-confirm", asked.reference.as_str());
+        let key = format!("{}-confirm", expected.reference.as_str());
         match self.client.post(budget, &format!("{collection}/{id}/confirm"), &form, &key).await? {
-            Answer::Body(intent) if storing => Ok(wire::read_setup(&intent, asked)),
-            Answer::Body(intent) => Ok(wire::read_payment(&intent, asked)),
-            Answer::Refused(answer) => refused(&answer, asked),
-            Answer::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+            ApiResponse::Body(intent) if storing => Ok(wire::read_setup(&intent, expected)),
+            ApiResponse::Body(intent) => Ok(wire::read_payment(&intent, expected)),
+            ApiResponse::Refused(answer) => refusal_outcome(&answer, expected),
+            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
     /// The customer at Stripe to whom details are attached: the one that an earlier purchase made, else a new one.
-    async fn customer(&self, budget: &Budget, request: &PurchaseRequest) -> Result<Result<String, UnknownCause>, GatewayError> {
+    async fn find_or_create_customer(
+        &self,
+        budget: &TimeBudget,
+        request: &PurchaseRequest,
+    ) -> Result<Result<String, UnknownCause>, GatewayError> {
         let ours = request.customer.as_str();
         // Search is a convenience, and not for every account: without it the customer is made once more, which costs nothing.
         if ours.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
             let query = Form::default().with("query", format!("metadata['{}']:'{ours}'", wire::CUSTOMER)).with("limit", "1");
-            if let Ok(Answer::Body(found)) = self.client.get(budget, &format!("{CUSTOMERS}/search"), &query).await
-                && let Some(id) = found.get("data").and_then(|data| data.get(0)).and_then(|customer| his_id(customer, ours))
+            if let Ok(ApiResponse::Body(found)) = self.client.get(budget, &format!("{CUSTOMERS}/search"), &query).await
+                && let Some(id) = found.get("data").and_then(|data| data.get(0)).and_then(|customer| matching_customer_id(customer, ours))
             {
                 return Ok(Ok(id.to_owned()));
             }
@@ -133,32 +137,32 @@ impl Stripe {
         // The same for every start of his: two customers at once would be two sets of parameters under the key of a start that is sent again.
         let key = format!("clg-customer-{ours}");
         match self.client.post(budget, CUSTOMERS, &form, &key).await? {
-            Answer::Body(customer) => Ok(his_id(&customer, ours).map(str::to_owned).ok_or(UnknownCause::Unreadable)),
-            Answer::Refused(answer) => Err(answer.malformed()),
-            Answer::Unknown(cause) => Ok(Err(cause)),
+            ApiResponse::Body(customer) => Ok(matching_customer_id(&customer, ours).map(str::to_owned).ok_or(UnknownCause::Unreadable)),
+            ApiResponse::Refused(answer) => Err(answer.to_malformed()),
+            ApiResponse::Unknown(cause) => Ok(Err(cause)),
         }
     }
 }
 
 /// The id of a customer that is Cleeng's customer and still there.
-fn his_id<'a>(customer: &'a Value, ours: &str) -> Option<&'a str> {
+fn matching_customer_id<'a>(customer: &'a Value, ours: &str) -> Option<&'a str> {
     let told = customer.get("metadata").and_then(|metadata| metadata.get(wire::CUSTOMER)).and_then(Value::as_str);
     let deleted = customer.get("deleted").and_then(Value::as_bool) == Some(true);
     if told == Some(ours) && !deleted { wire::id_of(customer).filter(|id| wire::is_id(id, "cus_")) } else { None }
 }
 
 /// The fields of an intent that is confirmed at once, with the customer present.
-fn confirmed(form: Form, request: &PurchaseRequest, method: &str, customer: &str) -> Form {
+fn with_confirmation(form: Form, request: &PurchaseRequest, method: &str, customer: &str) -> Form {
     let form = form
         .with("customer", customer)
         .with("payment_method", method)
         .with("payment_method_types[0]", "card")
         .with("confirm", "true")
         .with("return_url", request.return_url.as_str())
-        .with_some("use_stripe_sdk", within_the_page(request).then_some("true"));
-    marked(form, &request.reference, request.customer.as_str())
+        .with_some("use_stripe_sdk", uses_stripe_sdk(request).then_some("true"));
+    with_metadata(form, &request.reference, request.customer.as_str())
 }
 
-const fn asked(request: &PurchaseRequest) -> Asked<'_> {
-    Asked { reference: &request.reference, amount: request.amount, taking: None, customer: Some(&request.customer) }
+const fn expected_payment(request: &PurchaseRequest) -> ExpectedPayment<'_> {
+    ExpectedPayment { reference: &request.reference, amount: request.amount, capture_method: None, customer: Some(&request.customer) }
 }

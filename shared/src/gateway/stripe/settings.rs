@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::Stripe;
 use crate::clock::Clock;
-use crate::gateway::{Blueprint, Gateway, GatewayName};
+use crate::gateway::{Gateway, GatewayConfig, GatewayName};
 use crate::http::Transport;
-use crate::secret::{SecretString, SecretTexts};
-use crate::settings::{Problem, Problems, Reader};
+use crate::secret::{NamedSecrets, SecretString};
+use crate::settings::{Problem, Problems, SettingsReader};
 
 /// Which of an account's two worlds is spoken to: Stripe has one host for both, and the key decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,7 +30,7 @@ pub struct StripeSettings {
 impl StripeSettings {
     /// Reads `STRIPE_ENVIRONMENT` (`test` or `live`) and `STRIPE_BASE_URL` (optional, for tests only: another base URL). Mistakes are noted in
     /// the reader.
-    pub fn read(reader: &mut Reader<'_>) -> Option<Self> {
+    pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
         let environment = reader.required("STRIPE_ENVIRONMENT", "set it to test or live")?;
         let environment = match environment.as_str() {
             "test" => StripeEnvironment::Test,
@@ -49,7 +49,7 @@ impl StripeSettings {
     }
 }
 
-impl Blueprint for StripeSettings {
+impl GatewayConfig for StripeSettings {
     fn name(&self) -> GatewayName {
         GatewayName::Stripe
     }
@@ -58,7 +58,7 @@ impl Blueprint for StripeSettings {
         self.environment == StripeEnvironment::Live
     }
 
-    fn build(&self, secrets: &SecretTexts, transport: Arc<dyn Transport>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Gateway>, Problems> {
+    fn build(&self, secrets: &NamedSecrets, transport: Arc<dyn Transport>, clock: Arc<dyn Clock>) -> Result<Arc<dyn Gateway>, Problems> {
         Ok(Arc::new(Stripe::new(self.clone(), StripeSecrets::read(secrets), transport, clock)?))
     }
 }
@@ -78,7 +78,7 @@ pub struct StripeSecrets {
 impl StripeSecrets {
     /// Reads the object `stripe` of the deployment's secret. What is missing is found by [`StripeSecrets::validate`].
     #[must_use]
-    pub fn read(texts: &SecretTexts) -> Self {
+    pub fn read(texts: &NamedSecrets) -> Self {
         let mut keys = texts.values("api_key").iter().cloned();
         Self {
             api_key: keys.next().unwrap_or_else(|| SecretString::new("")),
@@ -158,7 +158,7 @@ mod tests {
     fn secrets(api_key: &[&str], webhook: &[&str]) -> Result<(), Vec<String>> {
         let texts = |list: &[&str]| list.iter().map(|text| SecretString::new(*text)).collect::<Vec<_>>();
         let map = [("api_key".to_owned(), texts(api_key)), ("webhook_secrets".to_owned(), texts(webhook))];
-        let secrets = StripeSecrets::read(&SecretTexts(map.into_iter().collect()));
+        let secrets = StripeSecrets::read(&NamedSecrets(map.into_iter().collect()));
         let found = secrets.validate(StripeEnvironment::Test);
         found.map_err(|problems| problems.0.into_iter().map(|problem| problem.setting).collect())
     }
@@ -213,7 +213,7 @@ mod tests {
 
     fn settings(pairs: &[(&str, &str)]) -> Result<StripeSettings, Vec<String>> {
         let get = |name: &str| pairs.iter().find(|(known, _)| *known == name).map(|(_, value)| (*value).to_owned());
-        let mut reader = Reader::new(&get);
+        let mut reader = SettingsReader::new(&get);
         let read = StripeSettings::read(&mut reader);
         reader.finish(read).map_err(|problems| problems.0.into_iter().map(|problem| problem.setting).collect())
     }

@@ -32,7 +32,7 @@ impl StripeToken {
     }
 
     /// The stored details of an intent: its `payment_method` and `customer`, expanded or not.
-    pub(super) fn of(intent: &Value) -> Option<StoredToken> {
+    pub(super) fn from_intent(intent: &Value) -> Option<StoredToken> {
         Self::write(id_of(intent.get("payment_method")?)?, id_of(intent.get("customer")?)?)
     }
 }
@@ -85,12 +85,12 @@ mod tests {
             json!({ "payment_method": "pm_1", "customer": "cus_1" }),
             json!({ "payment_method": { "id": "pm_1" }, "customer": { "id": "cus_1" } }),
         ] {
-            assert_eq!(StripeToken::of(&intent).map(|token| token.0.expose().to_owned()).as_deref(), Some("pm_1:cus_1"));
+            assert_eq!(StripeToken::from_intent(&intent).map(|token| token.0.expose().to_owned()).as_deref(), Some("pm_1:cus_1"));
         }
         for intent in
             [json!({ "payment_method": "pm_1" }), json!({ "payment_method": null, "customer": "cus_1" }), json!({ "customer": 1 })]
         {
-            assert!(StripeToken::of(&intent).is_none(), "{intent}");
+            assert!(StripeToken::from_intent(&intent).is_none(), "{intent}");
         }
     }
 

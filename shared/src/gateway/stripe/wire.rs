@@ -22,31 +22,31 @@ const LONGEST_ID: usize = 255;
 
 /// What happens to the money of an intent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Taking {
+pub(super) enum CaptureMethod {
     /// Held, to be captured later.
-    Later,
+    Manual,
     /// Taken at once.
-    AtOnce,
+    Automatic,
 }
 
-impl Taking {
+impl CaptureMethod {
     /// The `capture_method`.
     pub(super) const fn as_str(self) -> &'static str {
         match self {
-            Self::Later => "manual",
-            Self::AtOnce => "automatic",
+            Self::Manual => "manual",
+            Self::Automatic => "automatic",
         }
     }
 }
 
 /// What an answer is held against.
 #[derive(Clone, Copy)]
-pub(super) struct Asked<'a> {
+pub(super) struct ExpectedPayment<'a> {
     pub(super) reference: &'a Reference,
     /// Zero for an intent that only stores details.
     pub(super) amount: Money,
     /// How the money was to be taken; nothing where it does not matter.
-    pub(super) taking: Option<Taking>,
+    pub(super) capture_method: Option<CaptureMethod>,
     /// Whose payment it is, where that is to be checked.
     pub(super) customer: Option<&'a CustomerId>,
 }
@@ -63,7 +63,7 @@ pub(super) fn id_of(value: &Value) -> Option<&str> {
     is_id(id, "").then_some(id)
 }
 
-pub(super) fn external(intent: &Value) -> Option<ExternalPaymentId> {
+pub(super) fn external_id(intent: &Value) -> Option<ExternalPaymentId> {
     let id = id_of(intent).filter(|id| is_id(id, "pi_") || is_id(id, "seti_"))?;
     ExternalPaymentId::new(id).ok()
 }
@@ -87,39 +87,43 @@ pub(super) fn has_reference(object: &Value) -> bool {
 }
 
 /// Why an intent is not the one that was asked about.
-fn misfit(intent: &Value, asked: &Asked<'_>) -> Option<Outcome> {
+fn mismatch(intent: &Value, expected: &ExpectedPayment<'_>) -> Option<Outcome> {
     match reference_of(intent) {
-        Some(reference) if reference == *asked.reference => {}
+        Some(reference) if reference == *expected.reference => {}
         Some(_) => return Some(Outcome::Unknown(UnknownCause::AnotherPayment)),
         None => return Some(UNREADABLE),
     }
-    let customer = asked.customer.is_none_or(|customer| metadata(intent, CUSTOMER) == Some(customer.as_str()));
-    let amount = asked.amount.is_zero() || currency::read_amount(intent, "amount") == Some(asked.amount);
+    let customer = expected.customer.is_none_or(|customer| metadata(intent, CUSTOMER) == Some(customer.as_str()));
+    let amount = expected.amount.is_zero() || currency::read_amount(intent, "amount") == Some(expected.amount);
     let told = intent.get("capture_method").and_then(Value::as_str);
-    let taking = asked.taking.is_none_or(|taking| told.is_none_or(|told| told == taking.as_str()));
-    (!customer || !amount || !taking).then_some(UNREADABLE)
+    let capture_method = expected.capture_method.is_none_or(|capture_method| told.is_none_or(|told| told == capture_method.as_str()));
+    (!customer || !amount || !capture_method).then_some(UNREADABLE)
 }
 
 /// Reads a payment intent (2023-08-16, `payment_intent`), whichever call it answers.
-pub(super) fn read_payment(intent: &Value, asked: &Asked<'_>) -> Outcome {
-    let Some(id) = external(intent).filter(|id| is_id(id.as_str(), "pi_")) else { return UNREADABLE };
-    if let Some(other) = misfit(intent, asked) {
+pub(super) fn read_payment(intent: &Value, expected: &ExpectedPayment<'_>) -> Outcome {
+    let Some(id) = external_id(intent).filter(|id| is_id(id.as_str(), "pi_")) else { return UNREADABLE };
+    if let Some(other) = mismatch(intent, expected) {
         return other;
     }
-    let told = |name: &str| intent.get(name).is_none_or(|_| currency::read_amount(intent, name) == Some(asked.amount));
+    let told = |name: &str| intent.get(name).is_none_or(|_| currency::read_amount(intent, name) == Some(expected.amount));
     let done = || Operation {
         external_payment_id: Some(id.clone()),
-        amount: Some(asked.amount),
-        token: stored(intent),
-        shown: shown(intent),
+        amount: Some(expected.amount),
+        token: stored_token(intent),
+        display_params: display_params(intent),
         expires_at: capture_before(intent),
         ..Operation::default()
     };
     match status(intent) {
         // One that was only to be held and is taken was held before.
         "succeeded" if told("amount_received") => Outcome::Done(done()),
-        "requires_capture" if asked.taking != Some(Taking::AtOnce) && told("amount_capturable") => Outcome::Done(done()),
-        "processing" => Outcome::Received(Operation { external_payment_id: Some(id), amount: Some(asked.amount), ..Operation::default() }),
+        "requires_capture" if expected.capture_method != Some(CaptureMethod::Automatic) && told("amount_capturable") => {
+            Outcome::Done(done())
+        }
+        "processing" => {
+            Outcome::Received(Operation { external_payment_id: Some(id), amount: Some(expected.amount), ..Operation::default() })
+        }
         "requires_action" => action(intent, id),
         "requires_payment_method" => declined(intent, "last_payment_error", "requires_payment_method"),
         "canceled" => declined(intent, "last_payment_error", "payment_intent_canceled"),
@@ -128,15 +132,18 @@ pub(super) fn read_payment(intent: &Value, asked: &Asked<'_>) -> Outcome {
 }
 
 /// Reads a setup intent (2023-08-16, `setup_intent`). Its id stands for the verification that it is.
-pub(super) fn read_setup(intent: &Value, asked: &Asked<'_>) -> Outcome {
-    let Some(id) = external(intent).filter(|id| is_id(id.as_str(), "seti_")) else { return UNREADABLE };
-    if let Some(other) = misfit(intent, asked) {
+pub(super) fn read_setup(intent: &Value, expected: &ExpectedPayment<'_>) -> Outcome {
+    let Some(id) = external_id(intent).filter(|id| is_id(id.as_str(), "seti_")) else { return UNREADABLE };
+    if let Some(other) = mismatch(intent, expected) {
         return other;
     }
-    match (status(intent), StripeToken::of(intent)) {
-        ("succeeded", Some(token)) => {
-            Outcome::Done(Operation { external_payment_id: Some(id), token: Some(token), shown: shown(intent), ..Operation::default() })
-        }
+    match (status(intent), StripeToken::from_intent(intent)) {
+        ("succeeded", Some(token)) => Outcome::Done(Operation {
+            external_payment_id: Some(id),
+            token: Some(token),
+            display_params: display_params(intent),
+            ..Operation::default()
+        }),
         ("processing", _) => Outcome::Received(Operation { external_payment_id: Some(id), ..Operation::default() }),
         ("requires_action", _) => action(intent, id),
         ("requires_payment_method", _) => declined(intent, "last_setup_error", "requires_payment_method"),
@@ -148,7 +155,7 @@ pub(super) fn read_setup(intent: &Value, asked: &Asked<'_>) -> Outcome {
 /// A refusal keeps the intent: its id is the payment's, and Cleeng wants one on rejected payments too.
 fn declined(intent: &Value, error: &str, otherwise: &str) -> Outcome {
     let error = intent.get(error).filter(|error| error.is_object()).unwrap_or(&Value::Null);
-    Outcome::Declined(Decline { payment: external(intent), ..declines::of_error(error, otherwise) })
+    Outcome::Declined(Decline { payment: external_id(intent), ..declines::from_error(error, otherwise) })
 }
 
 /// What the customer has to do: go to his bank's page, or what Stripe's own script in the page finds out.
@@ -161,14 +168,14 @@ fn action(intent: &Value, id: ExternalPaymentId) -> Outcome {
         (Some(_), None, Some(secret)) => serde_json::json!({ "type": "sdk", "intent": id.as_str(), "clientSecret": secret }),
         _ => return UNREADABLE,
     };
-    let operation = Operation { started: Some(id.as_str().to_owned()), external_payment_id: Some(id), ..Operation::default() };
+    let operation = Operation { pending_id: Some(id.as_str().to_owned()), external_payment_id: Some(id), ..Operation::default() };
     Outcome::ActionRequired(Action { payload }, operation)
 }
 
 /// The details that a payment stored: only where it was asked to.
-fn stored(intent: &Value) -> Option<crate::gateway::StoredToken> {
+fn stored_token(intent: &Value) -> Option<crate::gateway::StoredToken> {
     let kept = intent.get("setup_future_usage").and_then(Value::as_str) == Some("off_session");
-    if kept { StripeToken::of(intent) } else { None }
+    if kept { StripeToken::from_intent(intent) } else { None }
 }
 
 /// When a held payment lapses (docs.stripe.com/payments/capture-later: `capture_before`, in Unix seconds).
@@ -178,7 +185,7 @@ fn capture_before(intent: &Value) -> Option<Timestamp> {
 }
 
 /// What "my account" may show of an expanded payment method: only what is evidently harmless is taken over.
-fn shown(intent: &Value) -> Value {
+fn display_params(intent: &Value) -> Value {
     let Some(method) = intent.get("payment_method").filter(|method| method.is_object()) else { return Value::Null };
     let card = method.get("card");
     let text = |name: &str| card.and_then(|card| card.get(name)).and_then(Value::as_str);
@@ -188,29 +195,29 @@ fn shown(intent: &Value) -> Value {
         (Some(month @ 1..=12), Some(year @ 2000..=2100)) => Some(format!("{month:02}/{year}")),
         _ => None,
     };
-    let mut shown = serde_json::Map::new();
+    let mut display_params = serde_json::Map::new();
     let mut put = |name: &str, text: Option<&str>| {
         if let Some(text) = text.map(str::trim).filter(|text| (1..=64).contains(&text.chars().count())) {
-            shown.insert(name.to_owned(), Value::from(text));
+            display_params.insert(name.to_owned(), Value::from(text));
         }
     };
     put("variant", text("brand"));
     put("lastCardFourDigits", text("last4").filter(|digits| digits.len() <= 4 && digits.bytes().all(|b| b.is_ascii_digit())));
     put("cardExpirationDate", expires.as_deref());
     put("holderName", holder);
-    if shown.is_empty() { Value::Null } else { Value::Object(shown) }
+    if display_params.is_empty() { Value::Null } else { Value::Object(display_params) }
 }
 
 /// Reads a refund (2023-08-16, `refund`) of this payment. The payment keeps its id; the refund's names the operation.
-pub(super) fn read_refund(refund: &Value, asked: &Asked<'_>, payment: &ExternalPaymentId) -> Outcome {
+pub(super) fn read_refund(refund: &Value, expected: &ExpectedPayment<'_>, payment: &ExternalPaymentId) -> Outcome {
     let of_it = refund.get("payment_intent").and_then(id_of) == Some(payment.as_str());
-    let amount = currency::read_amount(refund, "amount") == Some(asked.amount);
-    let ours = reference_of(refund).as_ref() == Some(asked.reference);
+    let amount = currency::read_amount(refund, "amount") == Some(expected.amount);
+    let ours = reference_of(refund).as_ref() == Some(expected.reference);
     let Some(id) = id_of(refund).filter(|_| of_it && amount && ours) else { return UNREADABLE };
     let operation = Operation {
         external_payment_id: Some(payment.clone()),
         operation_ref: Some(id.to_owned()),
-        amount: Some(asked.amount),
+        amount: Some(expected.amount),
         ..Operation::default()
     };
     match status(refund) {
@@ -218,7 +225,7 @@ pub(super) fn read_refund(refund: &Value, asked: &Asked<'_>, payment: &ExternalP
         "pending" | "requires_action" => Outcome::Received(operation),
         "failed" | "canceled" => {
             let reason = refund.get("failure_reason").and_then(Value::as_str).filter(|reason| declines::is_code(reason));
-            Outcome::Declined(declines::of_code(reason.unwrap_or("unspecified")))
+            Outcome::Declined(declines::from_code(reason.unwrap_or("unspecified")))
         }
         _ => UNREADABLE,
     }

@@ -27,13 +27,13 @@ fn with(mut intent: Value, name: &str, value: Value) -> Value {
     intent
 }
 
-fn read(intent: &Value, taking: Taking) -> Outcome {
+fn read(intent: &Value, capture_method: CaptureMethod) -> Outcome {
     let reference = reference();
-    read_payment(intent, &Asked { reference: &reference, amount: eur(999), taking: Some(taking), customer: None })
+    read_payment(intent, &ExpectedPayment { reference: &reference, amount: eur(999), capture_method: Some(capture_method), customer: None })
 }
 
-fn word(intent: &Value) -> &'static str {
-    read(intent, Taking::Later).as_str()
+fn outcome_code(intent: &Value) -> &'static str {
+    read(intent, CaptureMethod::Manual).as_str()
 }
 
 #[test]
@@ -50,22 +50,22 @@ fn every_status_of_an_intent_means_what_stripe_says() {
         ("brand_new_status", "unknown"),
         ("", "unknown"),
     ] {
-        assert_eq!(word(&intent(status)), outcome, "{status}");
+        assert_eq!(outcome_code(&intent(status)), outcome, "{status}");
     }
 }
 
 #[test]
 fn a_payment_that_waits_for_the_bank_has_its_id_and_amount() {
-    let Outcome::Received(operation) = read(&intent("processing"), Taking::Later) else { panic!("not received") };
+    let Outcome::Received(operation) = read(&intent("processing"), CaptureMethod::Manual) else { panic!("not received") };
     assert_eq!((operation.external_payment_id.unwrap().as_str(), operation.amount), ("pi_1Gt0RP2eZvKYlo2C", Some(eur(999))));
-    let Outcome::Done(operation) = read(&intent("requires_capture"), Taking::Later) else { panic!("not done") };
+    let Outcome::Done(operation) = read(&intent("requires_capture"), CaptureMethod::Manual) else { panic!("not done") };
     assert_eq!((operation.external_payment_id.unwrap().as_str(), operation.amount), ("pi_1Gt0RP2eZvKYlo2C", Some(eur(999))));
 }
 
 #[test]
 fn money_that_is_only_held_was_not_taken_at_once() {
     let held = with(intent("requires_capture"), "capture_method", json!("automatic"));
-    assert_eq!(read(&held, Taking::AtOnce).as_str(), "unknown");
+    assert_eq!(read(&held, CaptureMethod::Automatic).as_str(), "unknown");
 }
 
 #[test]
@@ -82,29 +82,29 @@ fn an_answer_that_does_not_fit_what_was_asked_is_unknown() {
         ("metadata", json!({})),
         ("metadata", json!({ "reference": "order-17" })),
     ] {
-        assert_eq!(word(&with(good.clone(), name, value.clone())), "unknown", "{name}: {value}");
+        assert_eq!(outcome_code(&with(good.clone(), name, value.clone())), "unknown", "{name}: {value}");
     }
     // What was taken counts, not what was asked for.
     for received in [json!(500), json!(0), Value::Null] {
-        assert_eq!(word(&with(intent("succeeded"), "amount_received", received.clone())), "unknown", "{received}");
+        assert_eq!(outcome_code(&with(intent("succeeded"), "amount_received", received.clone())), "unknown", "{received}");
     }
-    assert_eq!(word(&with(intent("succeeded"), "amount_received", json!(999))), "done");
+    assert_eq!(outcome_code(&with(intent("succeeded"), "amount_received", json!(999))), "done");
     let other = with(good, "metadata", json!({ "reference": OTHERS }));
-    assert!(matches!(read(&other, Taking::Later), Outcome::Unknown(UnknownCause::AnotherPayment)));
+    assert!(matches!(read(&other, CaptureMethod::Manual), Outcome::Unknown(UnknownCause::AnotherPayment)));
 }
 
 #[test]
 fn a_payment_of_another_customer_is_not_his() {
     let (reference, customer) = (reference(), CustomerId::new("4712").unwrap());
-    let asked = Asked { reference: &reference, amount: eur(999), taking: None, customer: Some(&customer) };
-    assert_eq!(read_payment(&intent("succeeded"), &asked).as_str(), "unknown");
+    let expected = ExpectedPayment { reference: &reference, amount: eur(999), capture_method: None, customer: Some(&customer) };
+    assert_eq!(read_payment(&intent("succeeded"), &expected).as_str(), "unknown");
 }
 
 #[test]
 fn a_refused_payment_keeps_its_intent_and_the_banks_code() {
     let error = json!({ "code": "card_declined", "decline_code": "insufficient_funds" });
     let refused = with(intent("requires_payment_method"), "last_payment_error", error);
-    let Outcome::Declined(decline) = read(&refused, Taking::Later) else { panic!("not declined") };
+    let Outcome::Declined(decline) = read(&refused, CaptureMethod::Manual) else { panic!("not declined") };
     assert_eq!((decline.class, decline.code.as_str()), (DeclineClass::Soft, "insufficient_funds"));
     assert_eq!(decline.payment.unwrap().as_str(), "pi_1Gt0RP2eZvKYlo2C");
 }
@@ -112,22 +112,23 @@ fn a_refused_payment_keeps_its_intent_and_the_banks_code() {
 #[test]
 fn the_customer_is_sent_to_his_bank_or_left_to_stripes_script() {
     let redirect = json!({ "type": "redirect_to_url", "redirect_to_url": { "url": "https://hooks.stripe.com/x" } });
-    let Outcome::ActionRequired(action, operation) = read(&with(intent("requires_action"), "next_action", redirect), Taking::Later) else {
+    let Outcome::ActionRequired(action, operation) = read(&with(intent("requires_action"), "next_action", redirect), CaptureMethod::Manual)
+    else {
         panic!("no action")
     };
     assert_eq!(action.payload, json!({ "type": "redirect", "url": "https://hooks.stripe.com/x", "method": "GET" }));
-    assert_eq!(operation.started.as_deref(), Some("pi_1Gt0RP2eZvKYlo2C"));
+    assert_eq!(operation.pending_id.as_deref(), Some("pi_1Gt0RP2eZvKYlo2C"));
     let sdk = with(intent("requires_action"), "next_action", json!({ "type": "use_stripe_sdk" }));
     let sdk = with(sdk, "client_secret", json!("pi_1Gt0RP2eZvKYlo2C_secret_x"));
-    let Outcome::ActionRequired(action, _) = read(&sdk, Taking::Later) else { panic!("no action") };
+    let Outcome::ActionRequired(action, _) = read(&sdk, CaptureMethod::Manual) else { panic!("no action") };
     assert_eq!(action.payload["type"], "sdk");
     assert_eq!(operation.external_payment_id.unwrap().as_str(), "pi_1Gt0RP2eZvKYlo2C");
     for url in ["http://hooks.stripe.com/x".to_owned(), "javascript:alert(1)".to_owned(), format!("https://{}", "x".repeat(2_048))] {
         let next = json!({ "type": "redirect_to_url", "redirect_to_url": { "url": url } });
-        assert_eq!(word(&with(intent("requires_action"), "next_action", next)), "unknown", "{url}");
+        assert_eq!(outcome_code(&with(intent("requires_action"), "next_action", next)), "unknown", "{url}");
     }
     // Another intent's secret would let the page act on that one.
-    assert_eq!(word(&with(sdk, "client_secret", json!("pi_other_secret_x"))), "unknown");
+    assert_eq!(outcome_code(&with(sdk, "client_secret", json!("pi_other_secret_x"))), "unknown");
 }
 
 #[test]
@@ -137,16 +138,18 @@ fn details_are_kept_only_where_they_were_to_be_stored_and_shown_only_where_harml
         "card": { "brand": "visa", "last4": "4242", "exp_month": 3, "exp_year": 2030 },
     });
     let paid = with(with(intent("succeeded"), "payment_method", method), "customer", json!("cus_1"));
-    let Outcome::Done(operation) = read(&paid, Taking::Later) else { panic!("not done") };
+    let Outcome::Done(operation) = read(&paid, CaptureMethod::Manual) else { panic!("not done") };
     assert!(operation.token.is_none());
     for digits in ["42424", "x424"] {
         let other = with(paid.clone(), "payment_method", json!({ "id": "pm_1", "card": { "brand": "visa", "last4": digits } }));
-        let Outcome::Done(operation) = read(&other, Taking::Later) else { panic!("not done") };
-        assert_eq!(operation.shown, json!({ "variant": "visa" }), "{digits}");
+        let Outcome::Done(operation) = read(&other, CaptureMethod::Manual) else { panic!("not done") };
+        assert_eq!(operation.display_params, json!({ "variant": "visa" }), "{digits}");
     }
     let shown = json!({ "variant": "visa", "lastCardFourDigits": "4242", "cardExpirationDate": "03/2030", "holderName": "Jane Doe" });
-    assert_eq!(operation.shown, shown);
-    let Outcome::Done(operation) = read(&with(paid, "setup_future_usage", json!("off_session")), Taking::Later) else { panic!("not done") };
+    assert_eq!(operation.display_params, shown);
+    let Outcome::Done(operation) = read(&with(paid, "setup_future_usage", json!("off_session")), CaptureMethod::Manual) else {
+        panic!("not done")
+    };
     assert_eq!(operation.token.unwrap().0.expose(), "pm_1:cus_1");
 }
 
@@ -154,7 +157,7 @@ fn details_are_kept_only_where_they_were_to_be_stored_and_shown_only_where_harml
 fn an_authorisation_lapses_when_stripe_says() {
     for (told, lapses) in [(json!(1_700_000_000), Some(Timestamp::from_secs(1_700_000_000))), (json!(0), None), (Value::Null, None)] {
         let charge = json!({ "id": "ch_1", "payment_method_details": { "card": { "capture_before": told } } });
-        let Outcome::Done(operation) = read(&with(intent("requires_capture"), "latest_charge", charge), Taking::Later) else {
+        let Outcome::Done(operation) = read(&with(intent("requires_capture"), "latest_charge", charge), CaptureMethod::Manual) else {
             panic!("not done")
         };
         assert_eq!(operation.expires_at, lapses);
@@ -164,22 +167,22 @@ fn an_authorisation_lapses_when_stripe_says() {
 #[test]
 fn stored_details_without_their_customer_are_none() {
     let (reference, zero) = (reference(), eur(0));
-    let asked = Asked { reference: &reference, amount: zero, taking: None, customer: None };
+    let expected = ExpectedPayment { reference: &reference, amount: zero, capture_method: None, customer: None };
     let setup =
         json!({ "id": "seti_1", "status": "succeeded", "payment_method": "pm_1", "customer": "cus_1", "metadata": { "reference": OURS } });
-    let Outcome::Done(operation) = read_setup(&setup, &asked) else { panic!("not done") };
+    let Outcome::Done(operation) = read_setup(&setup, &expected) else { panic!("not done") };
     assert_eq!((operation.external_payment_id.unwrap().as_str(), operation.token.unwrap().0.expose()), ("seti_1", "pm_1:cus_1"));
     let card = json!({ "id": "pm_1", "card": { "brand": "visa", "last4": "4242" } });
-    let Outcome::Done(operation) = read_setup(&with(setup.clone(), "payment_method", card), &asked) else { panic!("not done") };
-    assert_eq!(operation.shown, json!({ "variant": "visa", "lastCardFourDigits": "4242" }));
-    assert_eq!(read_setup(&with(setup.clone(), "customer", Value::Null), &asked).as_str(), "unknown");
-    assert_eq!(read_setup(&with(setup, "status", json!("requires_payment_method")), &asked).as_str(), "declined");
+    let Outcome::Done(operation) = read_setup(&with(setup.clone(), "payment_method", card), &expected) else { panic!("not done") };
+    assert_eq!(operation.display_params, json!({ "variant": "visa", "lastCardFourDigits": "4242" }));
+    assert_eq!(read_setup(&with(setup.clone(), "customer", Value::Null), &expected).as_str(), "unknown");
+    assert_eq!(read_setup(&with(setup, "status", json!("requires_payment_method")), &expected).as_str(), "declined");
 }
 
 #[test]
 fn every_status_of_a_verification_means_what_stripe_says() {
     let (reference, zero) = (reference(), eur(0));
-    let asked = Asked { reference: &reference, amount: zero, taking: None, customer: None };
+    let expected = ExpectedPayment { reference: &reference, amount: zero, capture_method: None, customer: None };
     for (status, outcome) in [
         ("succeeded", "done"),
         ("processing", "received"),
@@ -191,7 +194,7 @@ fn every_status_of_a_verification_means_what_stripe_says() {
     ] {
         let setup =
             json!({ "id": "seti_1", "status": status, "payment_method": "pm_1", "customer": "cus_1", "metadata": { "reference": OURS } });
-        let read = read_setup(&setup, &asked);
+        let read = read_setup(&setup, &expected);
         assert_eq!(read.as_str(), outcome, "{status}");
         match read {
             Outcome::Received(operation) => assert_eq!(operation.external_payment_id.unwrap().as_str(), "seti_1"),
@@ -204,7 +207,7 @@ fn every_status_of_a_verification_means_what_stripe_says() {
 #[test]
 fn every_status_of_a_refund_means_what_stripe_says() {
     let (reference, payment) = (reference(), ExternalPaymentId::new("pi_1").unwrap());
-    let asked = Asked { reference: &reference, amount: eur(300), taking: None, customer: None };
+    let expected = ExpectedPayment { reference: &reference, amount: eur(300), capture_method: None, customer: None };
     let refund = |status: &str| json!({ "id": "re_1", "status": status, "amount": 300, "currency": "eur", "payment_intent": "pi_1", "metadata": { "reference": OURS } });
     for (status, outcome) in [
         ("succeeded", "done"),
@@ -214,12 +217,16 @@ fn every_status_of_a_refund_means_what_stripe_says() {
         ("canceled", "declined"),
         ("brand_new_status", "unknown"),
     ] {
-        assert_eq!(read_refund(&refund(status), &asked, &payment).as_str(), outcome, "{status}");
+        assert_eq!(read_refund(&refund(status), &expected, &payment).as_str(), outcome, "{status}");
     }
-    let Outcome::Done(operation) = read_refund(&refund("succeeded"), &asked, &payment) else { panic!("not done") };
+    let Outcome::Done(operation) = read_refund(&refund("succeeded"), &expected, &payment) else { panic!("not done") };
     assert_eq!((operation.external_payment_id, operation.operation_ref.as_deref()), (Some(payment.clone()), Some("re_1")));
     assert_eq!(operation.amount, Some(eur(300)));
     for (name, value) in [("amount", json!(301)), ("payment_intent", json!("pi_2")), ("metadata", json!({}))] {
-        assert_eq!(read_refund(&with(refund("succeeded"), name, value.clone()), &asked, &payment).as_str(), "unknown", "{name}: {value}");
+        assert_eq!(
+            read_refund(&with(refund("succeeded"), name, value.clone()), &expected, &payment).as_str(),
+            "unknown",
+            "{name}: {value}"
+        );
     }
 }

@@ -10,17 +10,17 @@ use aws_sdk_dynamodb::types::CancellationReason;
 
 use crate::journal::store::StoreError;
 
-type Raw = aws_sdk_dynamodb::config::http::HttpResponse;
+type RawResponse = aws_sdk_dynamodb::config::http::HttpResponse;
 
 /// What is known after one attempt to write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Failure {
+pub(super) enum RequestFailure {
     /// A condition did not hold. Not written.
     Condition,
     /// Another transaction was at the same documents. Not written by this attempt.
     Contention,
     /// Throttled or never connected. Not written; worth another attempt.
-    NotDone,
+    NotApplied,
     /// Refused for good. Not written.
     Refused(&'static str),
     /// Perhaps written.
@@ -28,63 +28,63 @@ pub(super) enum Failure {
 }
 
 /// Sorts the failure of a read, which has no effect.
-pub(super) fn of_read<E: ProvideErrorMetadata>(error: &SdkError<E, Raw>) -> StoreError {
-    match sort(error) {
-        Failure::Refused(why) => StoreError::Refused(why),
+pub(super) fn classify_read<E: ProvideErrorMetadata>(error: &SdkError<E, RawResponse>) -> StoreError {
+    match classify(error) {
+        RequestFailure::Refused(why) => StoreError::Refused(why),
         _ => StoreError::Unavailable,
     }
 }
 
 /// Sorts the failure of a write.
-pub(super) fn of_commit(error: &SdkError<TransactWriteItemsError, Raw>) -> Failure {
+pub(super) fn classify_commit(error: &SdkError<TransactWriteItemsError, RawResponse>) -> RequestFailure {
     match error.as_service_error() {
-        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => of_reasons(cancelled.cancellation_reasons()),
-        Some(TransactWriteItemsError::TransactionInProgressException(_)) => Failure::Unknown,
-        _ => sort(error),
+        Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => classify_reasons(cancelled.cancellation_reasons()),
+        Some(TransactWriteItemsError::TransactionInProgressException(_)) => RequestFailure::Unknown,
+        _ => classify(error),
     }
 }
 
 /// A cancelled transaction wrote nothing. A condition that failed outweighs everything else; what will pass outweighs what is wrong for good
 /// only if nothing is wrong for good.
-fn of_reasons(reasons: &[CancellationReason]) -> Failure {
+fn classify_reasons(reasons: &[CancellationReason]) -> RequestFailure {
     let codes: Vec<&str> = reasons.iter().filter_map(CancellationReason::code).filter(|code| *code != "None").collect();
     let any = |wanted: &[&str]| codes.iter().any(|code| wanted.contains(code));
     if any(&["ConditionalCheckFailed"]) {
-        Failure::Condition
+        RequestFailure::Condition
     } else if any(&["ValidationError", "ItemCollectionSizeLimitExceeded"]) {
-        Failure::Refused("validation")
+        RequestFailure::Refused("validation")
     } else if any(&["TransactionConflict"]) {
-        Failure::Contention
+        RequestFailure::Contention
     } else {
-        Failure::NotDone
+        RequestFailure::NotApplied
     }
 }
 
-fn sort<E: ProvideErrorMetadata>(error: &SdkError<E, Raw>) -> Failure {
+fn classify<E: ProvideErrorMetadata>(error: &SdkError<E, RawResponse>) -> RequestFailure {
     match error {
-        SdkError::ConstructionFailure(_) => Failure::Refused("request"),
+        SdkError::ConstructionFailure(_) => RequestFailure::Refused("request"),
         SdkError::DispatchFailure(dispatch) if dispatch.as_connector_error().is_some_and(|error| never_connected(error)) => {
-            Failure::NotDone
+            RequestFailure::NotApplied
         }
-        SdkError::ServiceError(answer) => of_answer(answer.err().code(), answer.raw().status().as_u16()),
-        _ => Failure::Unknown,
+        SdkError::ServiceError(answer) => classify_response(answer.err().code(), answer.raw().status().as_u16()),
+        _ => RequestFailure::Unknown,
     }
 }
 
-fn of_answer(code: Option<&str>, status: u16) -> Failure {
+fn classify_response(code: Option<&str>, status: u16) -> RequestFailure {
     match code.unwrap_or_default() {
         "ProvisionedThroughputExceededException" | "RequestLimitExceeded" | "ThrottlingException" | "LimitExceededException" => {
-            Failure::NotDone
+            RequestFailure::NotApplied
         }
-        "ResourceNotFoundException" => Failure::Refused("no such table"),
-        "AccessDeniedException" => Failure::Refused("access denied"),
+        "ResourceNotFoundException" => RequestFailure::Refused("no such table"),
+        "AccessDeniedException" => RequestFailure::Refused("access denied"),
         "UnrecognizedClientException" | "ExpiredTokenException" | "InvalidSignatureException" | "MissingAuthenticationTokenException" => {
-            Failure::Refused("credentials")
+            RequestFailure::Refused("credentials")
         }
-        "ValidationException" => Failure::Refused("validation"),
-        _ if status == 429 => Failure::NotDone,
-        _ if (400..500).contains(&status) => Failure::Refused("request"),
-        _ => Failure::Unknown,
+        "ValidationException" => RequestFailure::Refused("validation"),
+        _ if status == 429 => RequestFailure::NotApplied,
+        _ if (400..500).contains(&status) => RequestFailure::Refused("request"),
+        _ => RequestFailure::Unknown,
     }
 }
 
@@ -110,42 +110,42 @@ mod tests {
 
     #[test]
     fn a_failed_condition_outweighs_every_other_reason() {
-        assert_eq!(of_reasons(&reasons(&["None", "ThrottlingError", "ConditionalCheckFailed"])), Failure::Condition);
-        assert_eq!(of_reasons(&reasons(&["TransactionConflict", "ConditionalCheckFailed"])), Failure::Condition);
+        assert_eq!(classify_reasons(&reasons(&["None", "ThrottlingError", "ConditionalCheckFailed"])), RequestFailure::Condition);
+        assert_eq!(classify_reasons(&reasons(&["TransactionConflict", "ConditionalCheckFailed"])), RequestFailure::Condition);
     }
 
     #[test]
     fn a_cancelled_transaction_is_sorted_by_what_can_be_done_about_it() {
-        assert_eq!(of_reasons(&reasons(&["None", "TransactionConflict"])), Failure::Contention);
-        assert_eq!(of_reasons(&reasons(&["None", "ThrottlingError"])), Failure::NotDone);
-        assert_eq!(of_reasons(&reasons(&["ProvisionedThroughputExceeded"])), Failure::NotDone);
-        assert_eq!(of_reasons(&reasons(&["ValidationError", "TransactionConflict"])), Failure::Refused("validation"));
+        assert_eq!(classify_reasons(&reasons(&["None", "TransactionConflict"])), RequestFailure::Contention);
+        assert_eq!(classify_reasons(&reasons(&["None", "ThrottlingError"])), RequestFailure::NotApplied);
+        assert_eq!(classify_reasons(&reasons(&["ProvisionedThroughputExceeded"])), RequestFailure::NotApplied);
+        assert_eq!(classify_reasons(&reasons(&["ValidationError", "TransactionConflict"])), RequestFailure::Refused("validation"));
     }
 
     #[test]
     fn an_answer_of_the_server_side_leaves_the_outcome_unknown() {
-        assert_eq!(of_answer(Some("InternalServerError"), 500), Failure::Unknown);
-        assert_eq!(of_answer(None, 503), Failure::Unknown);
-        assert_eq!(of_answer(Some("ThrottlingException"), 400), Failure::NotDone);
-        assert_eq!(of_answer(Some("AccessDeniedException"), 400), Failure::Refused("access denied"));
-        assert_eq!(of_answer(Some("ResourceNotFoundException"), 400), Failure::Refused("no such table"));
-        assert_eq!(of_answer(Some("SomethingNew"), 400), Failure::Refused("request"));
-        assert_eq!(of_answer(Some("ExpiredTokenException"), 400), Failure::Refused("credentials"));
-        assert_eq!(of_answer(Some("ValidationException"), 400), Failure::Refused("validation"));
-        assert_eq!(of_answer(None, 429), Failure::NotDone);
+        assert_eq!(classify_response(Some("InternalServerError"), 500), RequestFailure::Unknown);
+        assert_eq!(classify_response(None, 503), RequestFailure::Unknown);
+        assert_eq!(classify_response(Some("ThrottlingException"), 400), RequestFailure::NotApplied);
+        assert_eq!(classify_response(Some("AccessDeniedException"), 400), RequestFailure::Refused("access denied"));
+        assert_eq!(classify_response(Some("ResourceNotFoundException"), 400), RequestFailure::Refused("no such table"));
+        assert_eq!(classify_response(Some("SomethingNew"), 400), RequestFailure::Refused("request"));
+        assert_eq!(classify_response(Some("ExpiredTokenException"), 400), RequestFailure::Refused("credentials"));
+        assert_eq!(classify_response(Some("ValidationException"), 400), RequestFailure::Refused("validation"));
+        assert_eq!(classify_response(None, 429), RequestFailure::NotApplied);
     }
 
     #[test]
     fn a_write_that_another_delivery_has_under_way_may_still_happen() {
-        let raw = || Raw::new(400.try_into().unwrap(), "".into());
-        let going_on = aws_sdk_dynamodb::types::error::TransactionInProgressException::builder().build();
-        let going_on = TransactWriteItemsError::TransactionInProgressException(going_on);
-        assert_eq!(of_commit(&SdkError::service_error(going_on, raw())), Failure::Unknown);
+        let raw = || RawResponse::new(400.try_into().unwrap(), "".into());
+        let in_progress = aws_sdk_dynamodb::types::error::TransactionInProgressException::builder().build();
+        let in_progress = TransactWriteItemsError::TransactionInProgressException(in_progress);
+        assert_eq!(classify_commit(&SdkError::service_error(in_progress, raw())), RequestFailure::Unknown);
     }
 
     #[test]
     fn a_request_that_could_not_be_made_was_not_carried_out() {
-        assert_eq!(of_commit(&SdkError::construction_failure("no table")), Failure::Refused("request"));
+        assert_eq!(classify_commit(&SdkError::construction_failure("no table")), RequestFailure::Refused("request"));
     }
 
     #[test]

@@ -37,18 +37,18 @@ impl From<BuildError> for TableError {
 pub async fn create_table(client: &Client, name: &str) -> Result<(), TableError> {
     let index = GlobalSecondaryIndex::builder()
         .index_name(DUE_INDEX)
-        .key_schema(key("due_bucket", KeyType::Hash)?)
-        .key_schema(key("due_at", KeyType::Range)?)
+        .key_schema(key_element("due_bucket", KeyType::Hash)?)
+        .key_schema(key_element("due_at", KeyType::Range)?)
         .projection(Projection::builder().projection_type(ProjectionType::KeysOnly).build())
         .build()?;
     client
         .create_table()
         .table_name(name)
         .billing_mode(BillingMode::PayPerRequest)
-        .attribute_definitions(attribute("pk", ScalarAttributeType::S)?)
-        .attribute_definitions(attribute("due_bucket", ScalarAttributeType::S)?)
-        .attribute_definitions(attribute("due_at", ScalarAttributeType::N)?)
-        .key_schema(key("pk", KeyType::Hash)?)
+        .attribute_definitions(attribute_definition("pk", ScalarAttributeType::S)?)
+        .attribute_definitions(attribute_definition("due_bucket", ScalarAttributeType::S)?)
+        .attribute_definitions(attribute_definition("due_at", ScalarAttributeType::N)?)
+        .key_schema(key_element("pk", KeyType::Hash)?)
         .global_secondary_indexes(index)
         .send()
         .await
@@ -64,10 +64,10 @@ pub async fn create_table(client: &Client, name: &str) -> Result<(), TableError>
         .map_err(|_| TableError::NoTimeToLive)
 }
 
-fn key(name: &str, role: KeyType) -> Result<KeySchemaElement, BuildError> {
+fn key_element(name: &str, role: KeyType) -> Result<KeySchemaElement, BuildError> {
     KeySchemaElement::builder().attribute_name(name).key_type(role).build()
 }
 
-fn attribute(name: &str, of: ScalarAttributeType) -> Result<AttributeDefinition, BuildError> {
-    AttributeDefinition::builder().attribute_name(name).attribute_type(of).build()
+fn attribute_definition(name: &str, scalar_type: ScalarAttributeType) -> Result<AttributeDefinition, BuildError> {
+    AttributeDefinition::builder().attribute_name(name).attribute_type(scalar_type).build()
 }

@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{EnvelopeError, VERSION, unwrap};
+use super::{EnvelopeError, VERSION, read_members};
 use crate::cleeng::webhook::Verified;
 use crate::clock::Timestamp;
 use crate::gateway::{GatewayName, GatewayNotification};
@@ -50,7 +50,7 @@ impl NotificationEnvelope {
     /// # Errors
     /// [`EnvelopeError`].
     pub fn from_text(text: &str) -> Result<Self, EnvelopeError> {
-        let wire: Wire = serde_json::from_value(unwrap(text, SOURCE)?).map_err(|_| EnvelopeError::Item)?;
+        let wire: Wire = serde_json::from_value(read_members(text, SOURCE)?).map_err(|_| EnvelopeError::Item)?;
         let gateway = GatewayName::parse(&wire.gateway).ok_or(EnvelopeError::Source)?;
         Ok(Self { gateway, received_at: Timestamp::from_millis(wire.received_at), item: wire.item })
     }

@@ -25,13 +25,13 @@ impl SqsQueue {
 
 /// How a queue stands, as far as SQS tells ("GetQueueAttributes"; the numbers are approximate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct QueueStanding {
+pub struct QueueStatus {
     /// Messages that wait.
     pub waiting: u64,
     /// Messages that are being worked on or put off.
-    pub in_work: u64,
+    pub in_flight: u64,
     /// Whether what fails again and again is kept in a queue of dead letters.
-    pub keeps_dead_letters: bool,
+    pub has_dead_letter_queue: bool,
     /// How long a message is hidden from other workers, in seconds.
     pub visibility_seconds: u64,
 }
@@ -41,14 +41,14 @@ impl SqsQueue {
     ///
     /// # Errors
     /// [`QueueError`]; looking needs `sqs:GetQueueAttributes`.
-    pub async fn look(&self) -> Result<QueueStanding, QueueError> {
+    pub async fn status(&self) -> Result<QueueStatus, QueueError> {
         let ask = self.client.get_queue_attributes().queue_url(&self.url).attribute_names(QueueAttributeName::All).send();
-        let told = ask.await.map_err(|error| sort(&error))?.attributes.unwrap_or_default();
+        let told = ask.await.map_err(|error| classify_error(&error))?.attributes.unwrap_or_default();
         let number = |name| told.get(&name).and_then(|text| text.parse().ok()).unwrap_or(0);
-        Ok(QueueStanding {
+        Ok(QueueStatus {
             waiting: number(QueueAttributeName::ApproximateNumberOfMessages),
-            in_work: number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
-            keeps_dead_letters: told.contains_key(&QueueAttributeName::RedrivePolicy),
+            in_flight: number(QueueAttributeName::ApproximateNumberOfMessagesNotVisible),
+            has_dead_letter_queue: told.contains_key(&QueueAttributeName::RedrivePolicy),
             visibility_seconds: number(QueueAttributeName::VisibilityTimeout),
         })
     }
@@ -58,18 +58,18 @@ impl SqsQueue {
 impl Queue for SqsQueue {
     async fn send(&self, message: &str) -> Result<(), QueueError> {
         let sending = self.client.send_message().queue_url(&self.url).message_body(message).send();
-        sending.await.map(|_| ()).map_err(|error| sort(&error))
+        sending.await.map(|_| ()).map_err(|error| classify_error(&error))
     }
 
     async fn delay(&self, receipt_handle: &str, by: Duration) -> Result<(), QueueError> {
         let seconds = i32::try_from(by.min(LONGEST_DELAY).as_secs()).unwrap_or(i32::MAX);
         let call = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt_handle);
-        call.visibility_timeout(seconds).send().await.map(|_| ()).map_err(|error| sort(&error))
+        call.visibility_timeout(seconds).send().await.map(|_| ()).map_err(|error| classify_error(&error))
     }
 }
 
 /// The SDK's error holds the raw answer: only its kind goes on.
-fn sort<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> QueueError {
+fn classify_error<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> QueueError {
     let code = match error {
         SdkError::ConstructionFailure(_) => return QueueError::Refused("the request could not be built"),
         SdkError::ServiceError(_) => error.code().unwrap_or_default(),

@@ -36,12 +36,12 @@ impl SecretsManager {
 impl SecretSource for SecretsManager {
     async fn fetch(&self) -> Result<SecretString, SecretError> {
         // The SDK's error holds the raw answer: only its kind goes on.
-        let answer = self.client.get_secret_value().secret_id(&self.id).send().await.map_err(|error| sort(&error))?;
+        let answer = self.client.get_secret_value().secret_id(&self.id).send().await.map_err(|error| classify_error(&error))?;
         answer.secret_string.map(SecretString::new).ok_or(SecretError::Refused("the secret holds bytes and no text"))
     }
 }
 
-fn sort<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> SecretError {
+fn classify_error<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> SecretError {
     match (error, error.code().unwrap_or_default()) {
         (SdkError::ConstructionFailure(_), _) => SecretError::Refused("the request could not be built"),
         (SdkError::ServiceError(_), "ResourceNotFoundException") => SecretError::Refused("no such secret"),
@@ -56,9 +56,9 @@ fn sort<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> SecretError {
 }
 
 /// The environment variable `CONNECTOR_SECRETS`; embedded mode only.
-pub struct Environment(Option<SecretString>);
+pub struct EnvironmentSecret(Option<SecretString>);
 
-impl Environment {
+impl EnvironmentSecret {
     /// Takes the variable's value.
     #[must_use]
     pub fn new(value: Option<String>) -> Self {
@@ -67,7 +67,7 @@ impl Environment {
 }
 
 #[async_trait]
-impl SecretSource for Environment {
+impl SecretSource for EnvironmentSecret {
     async fn fetch(&self) -> Result<SecretString, SecretError> {
         self.0.clone().ok_or_else(|| {
             SecretError::Invalid(Problems(vec![Problem {

@@ -109,12 +109,12 @@ impl SecretSource for Rotating {
     }
 }
 
-async fn keeper(second: Result<Value, SecretError>) -> (SecretKeeper, Arc<AtomicU32>, TestClock) {
+async fn cache_with(second: Result<Value, SecretError>) -> (SecretCache, Arc<AtomicU32>, TestClock) {
     let (calls, clock) = (Arc::new(AtomicU32::new(0)), TestClock::default());
     let source = Box::new(Rotating(Arc::clone(&calls), [Ok(complete()), second]));
     let redactor = Arc::new(Redactor::default());
-    let keeper = SecretKeeper::open(source, ADYEN.into(), redactor, Arc::new(clock.clone())).await.ok().unwrap();
-    (keeper, calls, clock)
+    let secret_cache = SecretCache::open(source, ADYEN.into(), redactor, Arc::new(clock.clone())).await.ok().unwrap();
+    (secret_cache, calls, clock)
 }
 
 fn rotated() -> Value {
@@ -125,32 +125,32 @@ fn rotated() -> Value {
 
 #[tokio::test]
 async fn secrets_are_read_again_at_most_once_a_minute() {
-    let (keeper, calls, clock) = keeper(Ok(rotated())).await;
-    assert_eq!(keeper.reload().await, Ok(false));
+    let (secret_cache, calls, clock) = cache_with(Ok(rotated())).await;
+    assert_eq!(secret_cache.reload().await, Ok(false));
     assert_eq!(calls.load(Ordering::SeqCst), 1);
     clock.advance(Duration::from_secs(60));
-    assert_eq!(keeper.reload().await, Ok(true));
-    assert!(keeper.current().cleeng.webhook_secrets[0].matches("signing-new"));
-    assert_eq!(keeper.reload().await, Ok(false));
+    assert_eq!(secret_cache.reload().await, Ok(true));
+    assert!(secret_cache.current().cleeng.webhook_secrets[0].matches("signing-new"));
+    assert_eq!(secret_cache.reload().await, Ok(false));
     assert_eq!(calls.load(Ordering::SeqCst), 2);
     clock.advance(Duration::from_secs(61));
-    assert_eq!(keeper.reload().await, Ok(false), "nothing changed any more");
+    assert_eq!(secret_cache.reload().await, Ok(false), "nothing changed any more");
     assert_eq!(calls.load(Ordering::SeqCst), 3);
 }
 
 #[tokio::test]
 async fn secrets_that_went_wrong_leave_the_old_ones_in_force() {
     for second in [Err(SecretError::Unavailable), Ok(json!({"idempotency_salt": "changeme"}))] {
-        let (keeper, _, clock) = keeper(second).await;
+        let (secret_cache, _, clock) = cache_with(second).await;
         clock.advance(Duration::from_secs(60));
-        assert!(keeper.reload().await.is_err());
-        assert!(keeper.current().cleeng.webhook_secrets[0].matches("signing-one"));
+        assert!(secret_cache.reload().await.is_err());
+        assert!(secret_cache.current().cleeng.webhook_secrets[0].matches("signing-one"));
     }
 }
 
 #[tokio::test]
 async fn without_the_variable_embedded_mode_says_which_one() {
-    let missing = Environment::new(None).fetch().await.err().unwrap();
+    let missing = EnvironmentSecret::new(None).fetch().await.err().unwrap();
     assert!(missing.to_string().contains("CONNECTOR_SECRETS"));
-    assert!(Environment::new(Some("{}".to_owned())).fetch().await.is_ok_and(|text| text.matches("{}")));
+    assert!(EnvironmentSecret::new(Some("{}".to_owned())).fetch().await.is_ok_and(|text| text.matches("{}")));
 }

@@ -31,7 +31,7 @@ impl Output {
 
     /// Writes one line. An output that is broken cannot be told about, so a failure ends here.
     pub fn line(&self, line: &str) {
-        let clean = self.redactor.clean(line);
+        let clean = self.redactor.redact(line);
         let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);
         let _ = sink.write_all(clean.trim_end_matches('\n').as_bytes()).and_then(|()| sink.write_all(b"\n")).and_then(|()| sink.flush());
     }

@@ -33,7 +33,7 @@ impl Redactor {
 
     /// The text without what must not be seen.
     #[must_use]
-    pub fn clean<'a>(&self, text: &'a str) -> Cow<'a, str> {
+    pub fn redact<'a>(&self, text: &'a str) -> Cow<'a, str> {
         let mut clean = Cow::Borrowed(text);
         for secret in self.0.read().unwrap_or_else(PoisonError::into_inner).iter() {
             if clean.contains(secret.expose()) {
@@ -105,7 +105,7 @@ mod tests {
             ("no address @ here", "no address @ here"),
             ("", ""),
         ] {
-            assert_eq!(redactor.clean(text), clean);
+            assert_eq!(redactor.redact(text), clean);
         }
     }
 
@@ -117,9 +117,9 @@ mod tests {
             SecretString::new("top\"secret\\one-longer"),
             SecretString::new("tiny"),
         ]);
-        assert_eq!(redactor.clean("x top\"secret\\one y"), "x [redacted] y");
-        assert_eq!(redactor.clean("{\"k\":\"top\\\"secret\\\\one-longer\"}"), "{\"k\":\"[redacted]\"}");
-        assert_eq!(redactor.clean("tiny steps"), "tiny steps");
+        assert_eq!(redactor.redact("x top\"secret\\one y"), "x [redacted] y");
+        assert_eq!(redactor.redact("{\"k\":\"top\\\"secret\\\\one-longer\"}"), "{\"k\":\"[redacted]\"}");
+        assert_eq!(redactor.redact("tiny steps"), "tiny steps");
     }
 
     proptest! {
@@ -127,7 +127,7 @@ mod tests {
         fn a_secret_never_survives_and_nothing_panics(before in ".*", after in ".*") {
             let redactor = Redactor::default();
             redactor.register(&[SecretString::new("s3cr3t-v4lue")]);
-            let clean = redactor.clean(&format!("{before}s3cr3t-v4lue{after}")).into_owned();
+            let clean = redactor.redact(&format!("{before}s3cr3t-v4lue{after}")).into_owned();
             prop_assert!(!clean.contains("s3cr3t-v4lue"));
         }
     }

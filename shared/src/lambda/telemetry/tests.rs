@@ -6,7 +6,7 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::*;
-use crate::flow::Verdict;
+use crate::flow::Disposition;
 use crate::lambda::queue::{Envelope, QueueError};
 use crate::lambda::settings::Mode;
 use crate::lambda::testing::*;
@@ -16,12 +16,12 @@ use crate::secret::SecretString;
 /// What must never be seen, whoever writes it.
 const PLANTED: [&str; 8] = [PATH_KEY, SALT, PUBLISHER_TOKEN, SIGNING_SECRET, NEXT_SIGNING_SECRET, API_KEY, CARD_TOKEN, EMAIL];
 
-fn output() -> (Output, Sink) {
-    let sink = Sink::default();
+fn output() -> (Output, LogSink) {
+    let sink = LogSink::default();
     (Output::new(Box::new(sink.clone()), Arc::new(Redactor::default())), sink)
 }
 
-fn lines(sink: &Sink) -> Vec<Value> {
+fn lines(sink: &LogSink) -> Vec<Value> {
     sink.text().lines().map(|line| serde_json::from_str(line).unwrap()).collect()
 }
 
@@ -73,14 +73,14 @@ fn a_metric_is_written_in_the_embedded_format() {
 
 #[tokio::test]
 async fn secrets_and_addresses_that_somebody_logs_all_the_same_are_taken_out() {
-    let bench = bench(Mode::Lambda).await;
-    let _logs = subscriber(bench.output.clone(), LevelFilter::DEBUG).set_default();
+    let harness = harness(Mode::Lambda).await;
+    let _logs = subscriber(harness.output.clone(), LevelFilter::DEBUG).set_default();
     let wrapped = format!("SdkError {{ raw: \"x-api-key: {API_KEY}; {PUBLISHER_TOKEN}\", user: <{EMAIL}> }}");
     tracing::error!(error = ?wrapped, salt = SALT, "planted in a field {PATH_KEY}");
     tracing::warn!(target: "lambda_runtime", "{SIGNING_SECRET} {EMAIL}");
-    bench.output.line(&json!({ "metric": API_KEY, EMAIL: SIGNING_SECRET }).to_string());
-    let text = bench.sink.text();
-    assert_eq!(lines(&bench.sink).len(), 3);
+    harness.output.line(&json!({ "metric": API_KEY, EMAIL: SIGNING_SECRET }).to_string());
+    let text = harness.sink.text();
+    assert_eq!(lines(&harness.sink).len(), 3);
     for planted in [PATH_KEY, SALT, PUBLISHER_TOKEN, SIGNING_SECRET, API_KEY, EMAIL] {
         assert!(!text.contains(planted), "{planted} is in {text}");
     }
@@ -90,8 +90,8 @@ async fn secrets_and_addresses_that_somebody_logs_all_the_same_are_taken_out() {
 /// Every way through both doors, with secrets and personal data in every place where they can be, at the most talkative level.
 #[tokio::test]
 async fn no_way_through_the_doors_writes_a_secret_or_an_address() {
-    let bench = bench(Mode::Lambda).await;
-    let _logs = subscriber(bench.output.clone(), LevelFilter::DEBUG).set_default();
+    let harness = harness(Mode::Lambda).await;
+    let _logs = subscriber(harness.output.clone(), LevelFilter::DEBUG).set_default();
     let good = authorisation_event().to_string();
     let mut seen = String::new();
     let poisoned = |path: &str, value: &str| {
@@ -111,28 +111,28 @@ async fn no_way_through_the_doors_writes_a_secret_or_an_address() {
     ];
     for body in &bodies {
         for (route, signature) in [(ROUTE, SIGNING_SECRET), (ROUTE, CARD_TOKEN), ("/webhooks/viewer.one@example.com/x", SIGNING_SECRET)] {
-            seen.push_str(&bench.handle(&http_event(route, signature, body, false)).await.to_string());
+            seen.push_str(&harness.handle(&http_event(route, signature, body, false)).await.to_string());
         }
     }
-    bench.queue.fail_with(Some(QueueError::Refused("access denied")));
-    seen.push_str(&bench.handle(&http_event(ROUTE, SIGNING_SECRET, &good, false)).await.to_string());
-    *bench.secrets.0.lock().unwrap() = json!({ "idempotency_salt": EMAIL, "cleeng": CARD_TOKEN });
-    bench.clock.advance(Duration::from_secs(61));
-    seen.push_str(&bench.handle(&http_event(ROUTE, "forged", &good, false)).await.to_string());
-    *bench.secrets.0.lock().unwrap() = secret_json(NEXT_SIGNING_SECRET);
-    bench.clock.advance(Duration::from_secs(61));
-    seen.push_str(&bench.handle(&http_event(ROUTE, NEXT_SIGNING_SECRET, &good, false)).await.to_string());
+    harness.queue.fail_with(Some(QueueError::Refused("access denied")));
+    seen.push_str(&harness.handle(&http_event(ROUTE, SIGNING_SECRET, &good, false)).await.to_string());
+    *harness.secrets.0.lock().unwrap() = json!({ "idempotency_salt": EMAIL, "cleeng": CARD_TOKEN });
+    harness.clock.advance(Duration::from_secs(61));
+    seen.push_str(&harness.handle(&http_event(ROUTE, "forged", &good, false)).await.to_string());
+    *harness.secrets.0.lock().unwrap() = secret_json(NEXT_SIGNING_SECRET);
+    harness.clock.advance(Duration::from_secs(61));
+    seen.push_str(&harness.handle(&http_event(ROUTE, NEXT_SIGNING_SECRET, &good, false)).await.to_string());
 
     let envelope = Envelope::seal(&verified(good.as_bytes()), good.as_bytes(), NOW).unwrap().to_text();
-    let later = |reason| Verdict::Later { after: None, reason };
-    bench.flow.verdicts.lock().unwrap().extend([later("cleeng_unauthorised"), Verdict::Parked("unknown"), Verdict::NotOurs]);
+    let later = |reason| Disposition::Retry { after: None, reason };
+    harness.flow.dispositions.lock().unwrap().extend([later("cleeng_unauthorised"), Disposition::Parked("unknown"), Disposition::NotOurs]);
     for body in [envelope.as_str(), envelope.as_str(), envelope.as_str(), envelope.as_str(), good.as_str(), EMAIL, CARD_TOKEN] {
-        seen.push_str(&bench.handle(&json!({ "Records": [record("m1", 1, body)] })).await.to_string());
+        seen.push_str(&harness.handle(&json!({ "Records": [record("m1", 1, body)] })).await.to_string());
     }
     let odd = json!({ "unknown": [EMAIL, CARD_TOKEN, SALT] }).to_string();
-    seen.push_str(&format!("{:?}", bench.app.handle(&odd, &bench.invocation(90)).await));
+    seen.push_str(&format!("{:?}", harness.app.handle(&odd, &harness.invocation(90)).await));
 
-    let text = bench.sink.text();
+    let text = harness.sink.text();
     assert!(text.lines().count() > 40, "the doors said too little to prove anything");
     assert!(!text.contains(REDACTED), "the second line of defence was needed: {text}");
     for planted in PLANTED {
@@ -175,7 +175,7 @@ async fn an_error_of_the_aws_sdk_never_reaches_a_line_or_an_error_of_ours() {
 #[test]
 fn mistakes_in_settings_and_secrets_never_quote_what_was_set() {
     let get = |name: &str| Some(format!("{CARD_TOKEN} {EMAIL} {name}"));
-    let mut reader = crate::settings::Reader::new(&get);
+    let mut reader = crate::settings::SettingsReader::new(&get);
     let read = crate::lambda::settings::Settings::read(&mut reader);
     let problems = reader.finish(read).unwrap_err();
     let secret =
@@ -187,5 +187,5 @@ fn mistakes_in_settings_and_secrets_never_quote_what_was_set() {
     }
     let redactor = Redactor::default();
     redactor.register(&[SecretString::new("")]);
-    assert_eq!(redactor.clean("an empty secret hides nothing"), "an empty secret hides nothing");
+    assert_eq!(redactor.redact("an empty secret hides nothing"), "an empty secret hides nothing");
 }

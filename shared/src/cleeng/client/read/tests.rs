@@ -83,10 +83,10 @@ fn the_latest_payment_is_told_not_told_or_none() {
         body.as_object_mut().unwrap().extend(extra.as_object().unwrap().clone());
         subscription(&body).unwrap().latest_payment
     };
-    assert_eq!(read(json!({})), LatestPayment::NotTold);
+    assert_eq!(read(json!({})), LatestPayment::NotReported);
     assert_eq!(read(json!({ "latestPaymentExternalId": null })), LatestPayment::None);
     assert_eq!(read(json!({ "latestPaymentExternalId": 5 })), LatestPayment::Known(ExternalPaymentId::new("5").unwrap()));
-    assert_eq!(read(json!({ "latestPaymentExternalId": {} })), LatestPayment::NotTold);
+    assert_eq!(read(json!({ "latestPaymentExternalId": {} })), LatestPayment::NotReported);
 }
 
 #[test]
@@ -103,7 +103,7 @@ fn the_end_of_what_is_paid_is_the_same_in_every_form() {
 
 #[test]
 fn a_cycle_is_read_by_its_shortest_meaning_or_not_at_all() {
-    let days = |days: u64| Some(RenewalCycle(Duration::from_secs(days * DAY)));
+    let days = |days: u64| Some(RenewalCycle(Duration::from_secs(days * SECONDS_PER_DAY)));
     let known = [
         (json!({ "unit": "day", "amount": 1, "completed": 4 }), 1),
         (json!({ "unit": "week", "amount": 2 }), 14),
@@ -132,7 +132,7 @@ fn details_for_the_front_end_hold_no_token() {
         "list": ["tok_secret_1", { "token": 1 }], "paymentMethodSpecificParams": { "variant": "visa" } } });
     let details = payment_details(&body, &token).unwrap();
     assert_eq!(
-        details.shown,
+        details.public_json,
         json!({ "id": 5, "active": true, "nested": {}, "list": [{}], "paymentMethodSpecificParams": { "variant": "visa" } })
     );
 }

@@ -1,0 +1,61 @@
+//! Which payment is to be captured: one of the journal, or the one that Cleeng lists as authorised for the payment details that the event
+//! names, made before this connector.
+
+use connector::cleeng::webhook::{CapturePaymentEvent, NamedPayment};
+use connector::cleeng::{CleengError, Payment, PaymentOperation};
+use connector::gateway::{GatewayName, Reference};
+use connector::journal::payment::PaymentState;
+use connector::payments::find::{self, JournalLookup, PreexistingPayment, ResolvedMethod};
+use connector::payments::obligation_context::ObligationContext;
+use connector::payments::{FlowResult, read_failed};
+
+/// The payment, now in work, or why an operator has to look.
+pub(crate) async fn find_payment(
+    ctx: &mut ObligationContext<'_>,
+    event: &CapturePaymentEvent,
+) -> FlowResult<Result<Reference, &'static str>> {
+    let named = &event.payment;
+    match find::find_in_journal(ctx, named)? {
+        JournalLookup::Found(reference) => return Ok(Ok(reference)),
+        JournalLookup::Contradiction => return Ok(Err("event_contradicts_journal")),
+        JournalLookup::NotFound => {}
+    }
+    let ResolvedMethod { method, .. } = find::resolve_method(ctx.flow_context, named).await?;
+    let Some(method) = method else { return Ok(Err("payment_method_unknown")) };
+    if named.subscription.is_some() || named.operation == Some(PaymentOperation::Recurring) {
+        return Ok(Err("payment_of_a_renewal"));
+    }
+    let Some(details) = &named.details else { return Ok(Err("payment_unknown_to_journal")) };
+    let listed = match ctx.flow_context.cleeng.authorised_payments(details).await {
+        Ok(listed) => listed,
+        Err(CleengError::NotFound) => Vec::new(),
+        Err(error) => return Err(read_failed(&error)),
+    };
+    let matching = listed.into_iter().find(|payment| matches_event(payment, named));
+    match matching.and_then(|payment| preexisting(payment, named, method.gateway)) {
+        Some(preexisting) => Ok(Ok(find::import(ctx, preexisting, PaymentState::Authorised).await?)),
+        None => Ok(Err("payment_unknown_to_journal")),
+    }
+}
+
+/// Every id that the event has must be the payment's.
+fn matches_event(payment: &Payment, named: &NamedPayment) -> bool {
+    named.payment.as_ref().is_none_or(|id| *id == payment.id)
+        && named.external.as_ref().is_none_or(|external| Some(external) == payment.external_payment_id.as_ref())
+        && named.order.as_ref().zip(payment.order.as_ref()).is_none_or(|(told, known)| told == known)
+        && named.customer.as_ref().zip(payment.customer.as_ref()).is_none_or(|(told, known)| told == known)
+}
+
+/// Cleeng's list says everything that must not be guessed, its amount above all.
+fn preexisting(payment: Payment, named: &NamedPayment, gateway: GatewayName) -> Option<PreexistingPayment> {
+    Some(PreexistingPayment {
+        gateway,
+        payment: payment.id,
+        external: payment.external_payment_id?,
+        customer: payment.customer.or_else(|| named.customer.clone())?,
+        order: payment.order,
+        details: named.details.clone(),
+        subscription: None,
+        amount: payment.total?,
+    })
+}

@@ -1,0 +1,44 @@
+//! Stored details that came to be, or can no longer be used. Cleeng has no way to be told that details are dead: the next renewal is declined
+//! and dunning asks the customer, so it is counted and noted, and nothing more.
+
+use std::sync::Arc;
+
+use connector::flow::{Disposition, FlowContext};
+use connector::gateway::{GatewayName, GatewayNotification, NotificationKind, StoredToken};
+use connector::journal::PAYMENT_RETENTION;
+use connector::journal::payment::PaymentRecord;
+use connector::journal::stored_tokens::TokenRecord;
+use connector::journal::transaction::{Retention, Transaction};
+use connector::metrics::Metric;
+use connector::payments::FlowResult;
+use connector::secret::SecretString;
+
+/// The details that came to be for a payment, where a notification of their own told about them: the customer's latest that were told after
+/// the payment began and can be used.
+pub(crate) async fn for_payment(flow_context: &FlowContext, payment: &PaymentRecord) -> FlowResult<Option<StoredToken>> {
+    let Some(key) = TokenRecord::key(payment.gateway, payment.customer.as_str()) else { return Ok(None) };
+    let mut transaction = Transaction::new(Arc::clone(&flow_context.store));
+    transaction.load(std::slice::from_ref(&key)).await?;
+    let record: TokenRecord = transaction.read(&key)?.unwrap_or_default();
+    let begun = payment.history.first().map(|(at, _)| *at);
+    let usable = record.tokens.iter().filter(|token| !token.disabled && Some(token.at) >= begun);
+    Ok(usable.max_by_key(|token| token.at).map(|token| StoredToken(SecretString::new(token.token.as_str()))))
+}
+
+pub(crate) async fn record_token(flow_context: &FlowContext, gateway: GatewayName, item: &GatewayNotification) -> FlowResult<Disposition> {
+    let disabled = item.kind == NotificationKind::TokenDisabled;
+    let named = item.token.as_ref().and_then(|token| Some((TokenRecord::key(gateway, &token.shopper)?, token)));
+    // A word about details that does not name them, or whose customer cannot be one of Cleeng's.
+    let Some((key, token)) = named else { return Ok(Disposition::NotOurs) };
+    let mut transaction = Transaction::new(Arc::clone(&flow_context.store));
+    transaction.load(std::slice::from_ref(&key)).await?;
+    let mut record: TokenRecord = transaction.read(&key)?.unwrap_or_default();
+    let now = flow_context.clock.now();
+    record.record(&token.token, disabled, now);
+    if disabled {
+        flow_context.metrics.count(Metric::Warning, &[("reason", "token_disabled")]);
+    }
+    transaction.stage(&key, &record, Retention { expires_at: Some(now.after(PAYMENT_RETENTION)), ..Retention::default() })?;
+    transaction.commit().await?;
+    Ok(Disposition::Completed(item.kind.as_str()))
+}

@@ -1,0 +1,114 @@
+//! Deleting what nobody needs any more, when everything that was held is released: the token at the gateway, then the details in Cleeng. What
+//! other details use, or what the journal knows too little about, is never deleted.
+
+use connector::cleeng::{CALL_TIMEOUT, CleengError};
+use connector::flow::Disposition;
+use connector::gateway::{DeleteDetailsRequest, GatewayError, OperationKind, Outcome, StoredToken};
+use connector::metrics::Metric;
+use connector::payments::FlowResult;
+use connector::payments::deleted_details::DELETE_DETAILS;
+use connector::payments::obligation_context::{ObligationContext, TypedStepState};
+use connector::payments::token_usage::{self, TokenUsage};
+
+use crate::DeactivatedDetails;
+
+const DELETE_TOKEN: &str = "delete_token";
+
+/// Deletes token and details as steps of the open attempt.
+pub(crate) async fn delete_all(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<()> {
+    match token_usage(ctx, deactivated).await? {
+        TokenUsage::Unused => {
+            mark_deleting(ctx, deactivated).await?;
+            delete_token(ctx, deactivated).await?;
+        }
+        TokenUsage::UsedByOthers => {
+            mark_deleting(ctx, deactivated).await?;
+            warn_not_deleted(ctx, "token_still_used");
+        }
+        // Without the details nobody could delete the token any more: both stay.
+        TokenUsage::Unknown => {
+            warn_not_deleted(ctx, "token_use_unknown");
+            return Ok(());
+        }
+        TokenUsage::Reactivated => {
+            warn_not_deleted(ctx, "details_active_again");
+            return Ok(());
+        }
+    }
+    delete_in_cleeng(ctx, deactivated).await
+}
+
+fn warn_not_deleted(ctx: &ObligationContext<'_>, reason: &'static str) {
+    ctx.flow_context.metrics.count(Metric::Warning, &[("reason", reason)]);
+    tracing::warn!(obligation = %ctx.session.key(), reason, "deactivated details are not deleted as a whole");
+}
+
+async fn token_usage(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<TokenUsage> {
+    let (Some(key), Some(_)) = (deactivated.token_key(ctx.flow_context), &deactivated.event.customer) else {
+        return Ok(TokenUsage::Unknown);
+    };
+    let now = ctx.now();
+    Ok(token_usage::mark_inactive(&mut ctx.session.transaction, &key, &deactivated.event.details, deactivated.received_at, now).await?)
+}
+
+/// From the first intent on nobody pays with these details; whoever began to in the meantime has won.
+async fn mark_deleting(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<()> {
+    let Some(key) = deactivated.token_key(ctx.flow_context) else { return Ok(()) };
+    Ok(token_usage::mark_deleting(&mut ctx.session.transaction, &key, &deactivated.event.details).await?)
+}
+
+/// Details that are gone already are deleted, so an unknown outcome is settled by doing it again.
+async fn delete_token(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<()> {
+    let (Some(token), Some(method), Some(customer)) = (&deactivated.event.token, deactivated.method, &deactivated.event.customer) else {
+        return Ok(());
+    };
+    let key = match ctx.step_state::<()>(DELETE_TOKEN)? {
+        TypedStepState::Done(()) => return Ok(()),
+        TypedStepState::Unknown(step) if ctx.now().since(step.started_at) > ctx.flow_context.policy.unknown_deadline => {
+            return Err(ctx.park("token_deletion_unknown", false).await?);
+        }
+        TypedStepState::Unknown(step) => step.key,
+        TypedStepState::NotStarted => None,
+    };
+    let key = key.unwrap_or_else(|| ctx.idempotency_key(method.gateway, OperationKind::Delete, DELETE_TOKEN));
+    let adapter = ctx.gateway(method.gateway)?;
+    ctx.begin_step(DELETE_TOKEN, Some(key.clone()), adapter.capabilities().call_timeout).await?;
+    let request = DeleteDetailsRequest { key, token: StoredToken(token.clone()), customer: customer.clone() };
+    match adapter.delete_details(&request).await {
+        Ok(Outcome::Done(_) | Outcome::Received(_)) => {
+            ctx.record_result(DELETE_TOKEN, &());
+            Ok(())
+        }
+        Ok(Outcome::Unknown(_)) => Err(ctx.leave_unknown(DELETE_TOKEN, "gateway_unknown").await),
+        Ok(Outcome::Declined(_) | Outcome::ActionRequired(..)) => Err(ctx.park("token_deletion_refused", false).await?),
+        Err(error) => Err(handle_gateway_error(ctx, &error).await?),
+    }
+}
+
+async fn handle_gateway_error(ctx: &mut ObligationContext<'_>, error: &GatewayError) -> FlowResult<Disposition> {
+    match error {
+        GatewayError::Throttled { retry_after } => Ok(ctx.retry_without_effect(DELETE_TOKEN, *retry_after, error.code()).await),
+        GatewayError::Amount(_) | GatewayError::BadToken | GatewayError::Unsupported => ctx.park(error.code(), false).await,
+        GatewayError::Credentials { .. } | GatewayError::Malformed { .. } | GatewayError::Unreachable(_) => {
+            Ok(ctx.retry_without_effect(DELETE_TOKEN, None, error.code()).await)
+        }
+    }
+}
+
+/// As for the token: details that are gone already are deleted.
+async fn delete_in_cleeng(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<()> {
+    if matches!(ctx.step_state::<()>(DELETE_DETAILS)?, TypedStepState::Done(())) {
+        return Ok(());
+    }
+    ctx.begin_step(DELETE_DETAILS, None, CALL_TIMEOUT).await?;
+    match ctx.flow_context.cleeng.delete_payment_details(&deactivated.event.details).await {
+        Ok(()) => {
+            ctx.record_result(DELETE_DETAILS, &());
+            Ok(())
+        }
+        Err(CleengError::Refused { .. } | CleengError::NotFound) => Err(ctx.park("details_deletion_refused", false).await?),
+        Err(error @ CleengError::Unknown(_)) => Err(ctx.leave_unknown(DELETE_DETAILS, error.code()).await),
+        Err(CleengError::Throttled { retry_after }) => Err(ctx.retry_without_effect(DELETE_DETAILS, retry_after, "cleeng_throttled").await),
+        Err(error) => Err(ctx.retry_without_effect(DELETE_DETAILS, None, error.code()).await),
+    }
+}

@@ -1,0 +1,137 @@
+//! What is held for a period that was paid in another way: nobody will capture it, and the customer's money would be held until it lapses. It goes
+//! back at the gateway and then in Cleeng, as a deactivation gives it back, under an obligation of its own: whoever dies over it, the next round
+//! goes on.
+//!
+//! Never on doubt. It has to be the subscription's live authorisation, with no attempt in flight; and Cleeng, asked once more with the documents in
+//! hand, has to have the subscription as paid for another period, to list the hold as authorised still, so that another payment paid, and not to
+//! wait for its capture. What is doubtful stays as it is and is told as drift.
+
+use connector::cleeng::{CleengError, LatestPayment, Subscription};
+use connector::flow::{BillingMode, Delivery, Disposition, FlowContext};
+use connector::gateway::Reference;
+use connector::ids::SubscriptionId;
+use connector::journal::payment::{PaymentRecord, PaymentState};
+use connector::journal::record::{AttemptKind, Finish};
+use connector::journal::store::Key;
+use connector::metrics::Metric;
+use connector::payments::obligation_context::ObligationContext;
+use connector::payments::release::{ReleaseOutcome, release};
+use connector::payments::subscription_state::LiveAuthorisation;
+use connector::payments::{FlowResult, read_failed, report, retry};
+use connector::renewal::eligibility;
+
+use crate::due::load;
+
+const KIND: AttemptKind = AttemptKind::Release;
+/// The kind of these obligations' keys.
+pub(crate) const KEY_KIND: &str = "obsolete-authorisation";
+/// The word of the metric, whether it is released or doubtful.
+pub(crate) const DRIFT: &str = "drift_obsolete_authorisation";
+/// What a list of authorised payments may come to that is no outage, and proves nothing.
+const INCONCLUSIVE: [&str; 2] = ["cleeng_not_found", "cleeng_list_incomplete"];
+
+/// Whether what Cleeng says of a subscription makes a hold look stale: paid for another period than the hold's, and not waiting for its capture.
+/// By less than half a cycle it is the same period whose end moved, and its next event uses the hold.
+pub(crate) fn is_obsolete(flow_context: &FlowContext, live: &LiveAuthorisation, subscription: &Subscription) -> bool {
+    let paid = subscription.paid_until > live.expiration.after(eligibility::min_period_gap(subscription));
+    let method = subscription.payment_method.as_ref().and_then(|method| flow_context.policy.methods.get(method));
+    let authorised_first = method.is_some_and(|method| method.billing == BillingMode::AuthoriseThenCapture);
+    paid && !(authorised_first && subscription.next_payment_action.as_deref() == Some("capture"))
+}
+
+/// Releases the live authorisation of a subscription, or goes on with that. Settled for another reason than `released` where it is left as it is.
+pub(crate) async fn release_obsolete(
+    flow_context: &FlowContext,
+    subscription: &SubscriptionId,
+    reference: &Reference,
+    delivery: &Delivery,
+) -> Disposition {
+    let key = Key::new(KEY_KIND, &[reference.as_str()]);
+    match ObligationContext::open(flow_context, key, subscription, delivery).await {
+        Ok(mut ctx) => {
+            let disposition = release_hold(&mut ctx, subscription, reference).await;
+            ctx.conclude(disposition).await
+        }
+        Err(disposition) => disposition,
+    }
+}
+
+/// Goes on with a release that an earlier round began.
+pub(crate) async fn resume_release(flow_context: &FlowContext, reference: &Reference, delivery: &Delivery) -> Disposition {
+    let Ok(stored) = load(flow_context, &PaymentRecord::key(reference)).await else { return retry("journal_unavailable") };
+    let payment = stored.and_then(|stored| serde_json::from_str::<PaymentRecord>(&stored.body).ok());
+    match payment.and_then(|payment| payment.subscription) {
+        Some(subscription) => release_obsolete(flow_context, &subscription, reference, delivery).await,
+        None => retry("payment_not_loaded"),
+    }
+}
+
+async fn release_hold(ctx: &mut ObligationContext<'_>, subscription: &SubscriptionId, reference: &Reference) -> FlowResult<Disposition> {
+    if ctx.current_attempt().is_none() {
+        if let Some(finish) = ctx.session.obligation.last_finished(KIND).and_then(|last| last.finish.as_ref()) {
+            return Ok(Disposition::Completed(finish.as_str()));
+        }
+        let live = match live_authorisation(ctx, reference) {
+            Ok(live) => live,
+            Err(reason) => return Ok(Disposition::Completed(reason)),
+        };
+        if let Some(reason) = reason_to_keep(ctx, subscription, &live).await? {
+            return Ok(Disposition::Completed(reason));
+        }
+        ctx.flow_context.metrics.count(Metric::Warning, &[("reason", DRIFT)]);
+        tracing::warn!(obligation = %ctx.session.key(), drift = DRIFT, "obsolete authorisation is released");
+        ctx.open_attempt(KIND, ctx.now(), Some(live.details))?;
+        if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
+            attempt.reference = Some(reference.clone());
+        }
+    }
+    match release(ctx, reference).await? {
+        ReleaseOutcome::Released => ctx.finish(Finish::Released).await,
+        // As it does for money that is taken: then the period may be paid twice.
+        ReleaseOutcome::Refused(_) => ctx.park("release_refused", true).await,
+    }
+}
+
+/// The hold, if it is the journal's and nobody is at it.
+fn live_authorisation(ctx: &ObligationContext<'_>, reference: &Reference) -> Result<LiveAuthorisation, &'static str> {
+    if ctx.subscription_state.in_flight.is_some() {
+        return Err("payment_in_flight");
+    }
+    let live = ctx
+        .subscription_state
+        .live_authorisation
+        .clone()
+        .filter(|live| live.reference == *reference)
+        .ok_or("not_the_live_authorisation")?;
+    match ctx.payment(reference).map(|payment| payment.state) {
+        // One that is gone at the gateway is still to be told to Cleeng.
+        Some(PaymentState::Authorised | PaymentState::Cancelled | PaymentState::Expired) => Ok(live),
+        _ => Err("not_authorised"),
+    }
+}
+
+/// Why nothing is to be done about it, as Cleeng says now.
+async fn reason_to_keep(
+    ctx: &ObligationContext<'_>,
+    subscription: &SubscriptionId,
+    live: &LiveAuthorisation,
+) -> FlowResult<Option<&'static str>> {
+    let subscription = match ctx.flow_context.cleeng.subscription(subscription).await {
+        Ok(subscription) => subscription,
+        Err(CleengError::NotFound) => return Ok(Some("subscription_not_found")),
+        Err(error) => return Err(read_failed(&error)),
+    };
+    if !is_obsolete(ctx.flow_context, live, &subscription) {
+        return Ok(Some("period_not_paid_otherwise"));
+    }
+    let ours = ctx.payment(&live.reference).and_then(|payment| payment.external_payment_id.clone());
+    if ours.is_some_and(|ours| subscription.latest_payment == LatestPayment::Known(ours)) {
+        return Ok(Some("authorisation_is_the_latest_payment"));
+    }
+    match report::find_in_authorised_list(ctx, &live.details, &live.reference).await {
+        Ok(Some(_)) => Ok(None),
+        Ok(None) => Ok(Some("authorisation_not_listed")),
+        Err(Disposition::Retry { reason, .. }) if INCONCLUSIVE.contains(&reason) => Ok(Some(reason)),
+        Err(disposition) => Err(disposition),
+    }
+}

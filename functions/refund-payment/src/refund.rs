@@ -1,0 +1,186 @@
+//! The steps of a refund: the gateway first, then Cleeng, and in between the wait for the gateway's word where it only took the order.
+//!
+//! Cleeng has no idempotency keys, and no way to read a captured or refunded payment back: neither its list of authorised payments nor the
+//! subscription tells whether a refund was booked. A repeated report could be booked as a second refund. So a report whose answer is lost is
+//! never repeated: the money is back, and an operator compares.
+
+use connector::cleeng::{CALL_TIMEOUT, CleengError, PaymentOperation, PaymentPatch};
+use connector::clock::Timestamp;
+use connector::flow::{Disposition, SettleOn};
+use connector::gateway::{Decline, DeclineClass, OperationKind, Reference, RefundRequest};
+use connector::journal::JournalError;
+use connector::journal::record::Finish;
+use connector::journal::refunds::{RefundRecord, RefundState};
+use connector::journal::store::StoreError;
+use connector::metrics::Metric;
+use connector::money::Money;
+use connector::payments::gateway_step::{self, GatewayCall, StepResult};
+use connector::payments::obligation_context::{ObligationContext, TypedStepState};
+use connector::payments::{FlowResult, retry};
+
+use crate::{RequestedRefund, alarm_failed_refund};
+
+const REFUND: &str = "refund";
+const REPORT: &str = "report";
+
+/// Reserves the refund in the payment record, in memory: the next write is that of the intent.
+pub(crate) async fn reserve(ctx: &mut ObligationContext<'_>, payment: &Reference, amount: Money) -> FlowResult<()> {
+    let record = ctx.payment(payment).ok_or_else(|| retry("payment_not_loaded"))?;
+    let (gateway, obligation) = (record.gateway, ctx.session.key().clone());
+    let reference = gateway_step::payment_reference(ctx, gateway, OperationKind::Refund);
+    let mut refused = None;
+    ctx.update_payment(payment, |record, _| {
+        refused = record.reserve_refund(&obligation, reference.clone(), amount).err();
+        Ok(())
+    })?;
+    if let Some(refused) = refused {
+        tracing::error!(obligation = %ctx.session.key(), error = %refused, "refund cannot be reserved");
+        return Err(ctx.park("refund_cannot_be_reserved", false).await?);
+    }
+    ctx.add_operation(gateway, reference.as_str(), payment);
+    if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
+        attempt.reference = Some(payment.clone());
+    }
+    Ok(())
+}
+
+/// Takes the open attempt from wherever it stands to its end, or to the wait for the gateway's word.
+pub(crate) async fn resume(ctx: &mut ObligationContext<'_>, request: &RequestedRefund, payment: &Reference) -> FlowResult<Disposition> {
+    let step_result = refund_at_gateway(ctx, payment).await?;
+    if let StepResult::Declined(decline) = step_result {
+        return refund_failed(ctx, payment, decline, "refund_declined").await;
+    }
+    let part = reserved_refund(ctx, payment)?;
+    let on_receipt = ctx.flow_context.policy.settle_on == SettleOn::Receipt;
+    match part.state {
+        RefundState::Done => report_refund(ctx, request, payment, part.amount).await,
+        RefundState::Received if on_receipt => {
+            // Taken for done, as a capture is: a failure that comes later is then told as what it is, and alarmed.
+            let obligation = ctx.session.key().clone();
+            ctx.update_payment(payment, |record, now| {
+                let index = record.refunds.iter().position(|part| part.obligation == obligation.as_str());
+                index.map_or(Ok(()), |index| record.complete_refund(index, true, now).map(drop))
+            })?;
+            report_refund(ctx, request, payment, part.amount).await
+        }
+        RefundState::Failed => {
+            let decline = Decline::new(DeclineClass::Soft, "refund_failed");
+            refund_failed(ctx, payment, decline, "refund_failed").await
+        }
+        RefundState::Received | RefundState::Requested => await_gateway(ctx, &step_result).await,
+    }
+}
+
+fn reserved_refund(ctx: &ObligationContext<'_>, payment: &Reference) -> FlowResult<RefundRecord> {
+    let part = ctx.payment(payment).and_then(|record| record.refund_for(ctx.session.key())).cloned();
+    Ok(part.ok_or(JournalError::Store(StoreError::Corrupt))?)
+}
+
+/// The gateway's word, noted in the payment record. The notification may have been faster.
+async fn refund_at_gateway(ctx: &mut ObligationContext<'_>, payment: &Reference) -> FlowResult<StepResult> {
+    let part = reserved_refund(ctx, payment)?;
+    let record = ctx.payment(payment).ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let (gateway, captured) = (record.gateway, record.captured);
+    let external_payment_id = record.external_payment_id.clone().ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let make = |key| {
+        let request = RefundRequest { key, reference: part.reference.clone(), external_payment_id, amount: part.amount, captured };
+        GatewayCall::Refund(request)
+    };
+    let step_result = gateway_step::run(ctx, REFUND, gateway, OperationKind::Refund, make).await?;
+    if part.state == RefundState::Requested {
+        match &step_result {
+            StepResult::Done { .. } => complete_refund(ctx, payment, true)?,
+            StepResult::Declined(_) => complete_refund(ctx, payment, false)?,
+            StepResult::Received { operation_ref, .. } => {
+                let obligation = ctx.session.key().clone();
+                ctx.update_payment(payment, |record, _| {
+                    record.record_refund_received(&obligation, operation_ref.clone());
+                    Ok(())
+                })?;
+                if let Some(operation_ref) = operation_ref {
+                    ctx.add_operation(gateway, operation_ref, payment);
+                }
+            }
+        }
+    }
+    Ok(step_result)
+}
+
+fn complete_refund(ctx: &mut ObligationContext<'_>, payment: &Reference, success: bool) -> FlowResult<()> {
+    let obligation = ctx.session.key().clone();
+    ctx.update_payment(payment, |record, now| {
+        let index = record.refunds.iter().position(|part| part.obligation == obligation.as_str());
+        index.map_or(Ok(false), |index| record.complete_refund(index, success, now)).map(drop)
+    })
+}
+
+/// The gateway took the order. The event leaves the queue and is kept in the attempt; the gateway's notification brings it back.
+async fn await_gateway(ctx: &mut ObligationContext<'_>, step_result: &StepResult) -> FlowResult<Disposition> {
+    ctx.store_event();
+    if acknowledged_at(step_result).is_some_and(|at| ctx.now().since(at) > ctx.flow_context.policy.unknown_deadline) {
+        ctx.flow_context.metrics.count(Metric::Warning, &[("reason", "refund_not_settled")]);
+    }
+    ctx.save_and_release_lease().await?;
+    Ok(Disposition::Completed("refund_received"))
+}
+
+const fn acknowledged_at(step_result: &StepResult) -> Option<Timestamp> {
+    match step_result {
+        StepResult::Received { at, .. } => Some(*at),
+        StepResult::Done { .. } | StepResult::Declined(_) => None,
+    }
+}
+
+/// Nothing went back: the reservation is free, and Cleeng is told nothing, because nothing changed.
+async fn refund_failed(
+    ctx: &mut ObligationContext<'_>,
+    payment: &Reference,
+    decline: Decline,
+    reason: &'static str,
+) -> FlowResult<Disposition> {
+    complete_refund(ctx, payment, false)?;
+    ctx.finish(Finish::Declined { class: decline.class, code: decline.code }).await?;
+    Ok(alarm_failed_refund(ctx, payment, reason))
+}
+
+/// Tells Cleeng, once.
+async fn report_refund(
+    ctx: &mut ObligationContext<'_>,
+    request: &RequestedRefund,
+    payment: &Reference,
+    amount: Money,
+) -> FlowResult<Disposition> {
+    match ctx.step_state::<()>(REPORT)? {
+        TypedStepState::Done(()) => return ctx.finish(Finish::Refunded).await,
+        TypedStepState::Unknown(_) => return ctx.park("refund_report_unknown", false).await,
+        TypedStepState::NotStarted => {}
+    }
+    let record = ctx.payment(payment).ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let order = record.order.clone().or_else(|| request.event.payment.order.clone());
+    let (Some(id), Some(order)) = (record.cleeng_payment.clone(), order) else {
+        return ctx.park("refund_cannot_be_reported", false).await;
+    };
+    let operation = match request.event.payment.operation {
+        _ if record.subscription.is_some() => PaymentOperation::Recurring,
+        Some(operation) => operation,
+        None => PaymentOperation::Initial,
+    };
+    let patch = PaymentPatch::Refunded {
+        order,
+        operation,
+        reason: request.event.reason.clone().unwrap_or_else(|| "refund".to_owned()),
+        amount: (amount != record.captured).then_some(amount),
+        chargeback: false,
+    };
+    ctx.begin_step(REPORT, None, CALL_TIMEOUT).await?;
+    match ctx.flow_context.cleeng.update_payment(&id, &patch).await {
+        Ok(()) => {
+            ctx.record_result(REPORT, &());
+            ctx.finish(Finish::Refunded).await
+        }
+        Err(CleengError::Refused { .. } | CleengError::NotFound) => ctx.park("cleeng_refused_refund", false).await,
+        Err(CleengError::Unknown(_)) => ctx.park("refund_report_unknown", false).await,
+        Err(CleengError::Throttled { retry_after }) => Err(ctx.retry_without_effect(REPORT, retry_after, "cleeng_throttled").await),
+        Err(error) => Err(ctx.retry_without_effect(REPORT, None, error.code()).await),
+    }
+}

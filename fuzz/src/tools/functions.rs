@@ -1,0 +1,162 @@
+//! The peers: gateways that verify, a way out that always gives the same answer, and functions as Lambda runs them.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use connector::flow::{Requeue, RequeueError};
+use connector::gateway::{Gateway, GatewayName};
+use connector::http::{Request, Response, Transport, TransportError};
+use connector::journal::memory::MemoryStore;
+use connector::lambda::app::{App, Parts, Task};
+use connector::lambda::queue::{CapturingQueue, Queue};
+use connector::lambda::secrets::{Environment, SecretKeeper};
+use connector::lambda::settings::{Doors, Settings};
+use connector::lambda::telemetry::Redactor;
+use connector::lambda::wiring::{Base, Standard, Webhooks, read_peer_settings};
+use connector::metrics::Metrics;
+use connector::settings::Reader;
+use sandbox::clock::VirtualClock;
+use sandbox::guests::{self, Houses, addresses_of, methods_of};
+use sandbox::local::PATH_KEY;
+use sandbox::peer::{InProcess, Road};
+use sandbox::stage::{ORIGIN, PUBLISHER, PUBLISHER_TOKEN, Recorder, START, WEBHOOK_SECRET};
+use serde_json::{Value, json};
+
+/// The salt of all idempotency keys here.
+pub(crate) const SALT: &str = "sandbox-idempotency-salt";
+
+/// The time in every body: it stands still.
+pub(crate) fn clock() -> VirtualClock {
+    VirtualClock::starting_at(START)
+}
+
+/// The way to all simulated gateways.
+pub(crate) fn simulators() -> Arc<dyn Transport> {
+    let mut peers = InProcess::new(Road::default());
+    for (gateway, peer) in Houses::open(&clock()).peers() {
+        for address in addresses_of(gateway) {
+            peers = peers.with(address, Arc::clone(&peer));
+        }
+    }
+    Arc::new(peers)
+}
+
+/// The adapter of a gateway whose notifications are read; it remembers nothing from before.
+pub(crate) fn gateway(name: GatewayName) -> Arc<dyn Gateway> {
+    guests::adapter(name, simulators(), &clock())
+}
+
+/// A way out on which every call gets this answer, but for those that ask for an access token.
+#[derive(Clone)]
+pub(crate) struct ConstantTransport(pub(crate) Response);
+
+#[async_trait]
+impl Transport for ConstantTransport {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        let mut answer = self.0.clone();
+        if request.url.ends_with("/v1/oauth2/token") {
+            answer.status = connector::http::StatusCode::OK;
+            answer.body =
+                json!({ "access_token": "A21AA-fuzz-access-token", "token_type": "Bearer", "expires_in": 32400 }).to_string().into();
+        }
+        Ok(answer)
+    }
+}
+
+/// What the template would set.
+pub(crate) fn environment() -> BTreeMap<String, String> {
+    let of_gateway = |gateway: &GatewayName| {
+        let (method, capture_only) = methods_of(*gateway);
+        format!("{method}={gateway}:authorise_then_capture,{capture_only}={gateway}:capture_only")
+    };
+    let methods = GatewayName::ALL.iter().map(of_gateway).collect::<Vec<_>>().join(",");
+    let mut settings: BTreeMap<String, String> = [
+        ("CONNECTOR_PUBLISHER_ID", PUBLISHER),
+        ("PAYMENT_METHODS", &methods),
+        ("CLEENG_ENVIRONMENT", "sandbox"),
+        ("ALLOWED_ORIGINS", ORIGIN),
+        ("CONNECTOR_PUBLIC_URL", "https://pay.example.com"),
+        ("CONNECTOR_EMBEDDED", "0"),
+        ("JOURNAL_TABLE", "in-memory"),
+        ("QUEUE_URL", "http://queue.invalid"),
+        ("QUARANTINE_QUEUE_URL", "http://quarantine.invalid"),
+        ("CONNECTOR_SECRET_ID", "in-memory"),
+    ]
+    .map(|(name, value)| (name.to_owned(), value.to_owned()))
+    .into();
+    for gateway in GatewayName::ALL {
+        settings.extend(guests::settings_of(*gateway, None).into_iter().map(|(name, value)| (name.to_owned(), value)));
+    }
+    settings
+}
+
+/// The deployment's secret.
+pub(crate) fn secrets() -> Value {
+    let mut secrets = guests::secrets();
+    secrets["idempotency_salt"] = json!(SALT);
+    secrets["webhook_path_keys"] = json!([PATH_KEY]);
+    secrets["cleeng"] = json!({ "publisher_token": [PUBLISHER_TOKEN], "webhook_secrets": [WEBHOOK_SECRET] });
+    secrets
+}
+
+/// A queue that shows what lies on it, for events that are given back.
+#[derive(Clone, Default)]
+pub(crate) struct RecordingRequeue(pub(crate) Arc<CapturingQueue>);
+
+#[async_trait]
+impl Requeue for RecordingRequeue {
+    async fn requeue(&self, event: &str) -> Result<(), RequeueError> {
+        self.0.send(event).await.map_err(|_| RequeueError::Unavailable)
+    }
+}
+
+/// A function at work, and what it puts where.
+pub(crate) struct TestFunction {
+    /// The function.
+    pub(crate) app: App,
+    /// Its own queue.
+    pub(crate) queue: Arc<CapturingQueue>,
+    /// What it keeps aside.
+    pub(crate) quarantine: Arc<CapturingQueue>,
+    /// What it gives back to the queues of other functions.
+    pub(crate) requeued: RecordingRequeue,
+}
+
+/// Starts a function as Lambda does, with the simulators around it.
+pub(crate) async fn start_function(task: Task, doors: Doors, webhooks: Webhooks) -> TestFunction {
+    let environment = environment();
+    let get = |name: &str| environment.get(name).cloned();
+    let mut reader = Reader::new(&get);
+    let settings = Settings::read_for(&mut reader, doors);
+    let peers = settings.as_ref().and_then(|settings| read_peer_settings(&mut reader, settings));
+    let (settings, peers) = reader.finish(settings.zip(peers)).expect("the settings of these bodies are good");
+    let clock = Arc::new(clock());
+    let source = Box::new(Environment::new(Some(secrets().to_string())));
+    let gateways: BTreeSet<GatewayName> = GatewayName::ALL.iter().copied().collect();
+    let keeper = SecretKeeper::open(source, gateways, Arc::new(Redactor::default()), clock.clone()).await.expect("and so are the secrets");
+    let (queue, quarantine, given) = (Arc::<CapturingQueue>::default(), Arc::<CapturingQueue>::default(), RecordingRequeue::default());
+    let metrics = Metrics::new(Arc::new(Recorder::default()));
+    let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
+    let base = Base {
+        settings,
+        peers,
+        transport: simulators(),
+        store: Arc::new(MemoryStore::new(clock.clone())),
+        clock: clock.clone(),
+        metrics: metrics.clone(),
+        requeue: Arc::new(given.clone()),
+    };
+    let parts = Parts {
+        task,
+        mode,
+        max_body_bytes,
+        keeper,
+        wiring: Box::new(Standard { webhooks, base }),
+        queue: queue.clone(),
+        quarantine: quarantine.clone(),
+        clock,
+        metrics,
+    };
+    TestFunction { app: App::new(parts).expect("a function"), queue, quarantine, requeued: given }
+}

@@ -1,0 +1,214 @@
+//! What everybody in a run shares: the dice, the climate, the trace and what was found wrong.
+
+use std::collections::BTreeSet;
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::task::{Context, Poll};
+use std::time::Duration;
+
+use connector::clock::{Clock as _, Timestamp};
+use connector::http::Request;
+
+use super::fault_profile::FaultProfile;
+use super::prng::Prng;
+use crate::simulators::virtual_clock::VirtualClock;
+use crate::testkit::harness::START;
+
+/// Shared by everybody in one play. Clones are the same one.
+#[derive(Clone)]
+pub struct SimulationContext {
+    clock: VirtualClock,
+    state: Arc<Mutex<State>>,
+}
+
+struct State {
+    prng: Prng,
+    fault_profile: FaultProfile,
+    /// Who has the turn.
+    current_worker: u64,
+    trace_lines: Option<Vec<String>>,
+    violations: Vec<String>,
+    late_requests: Vec<Request>,
+    /// Which peers were reached since the last time.
+    reached_hosts: Vec<String>,
+    /// Whether the journal was written since the last time.
+    journal_written: bool,
+    /// What operators were called for.
+    alarms: BTreeSet<String>,
+}
+
+impl SimulationContext {
+    /// Over a run, fair for now. A trace is kept only where it is wanted.
+    #[must_use]
+    pub fn new(clock: VirtualClock, prng: Prng, trace: bool) -> Self {
+        let state = State {
+            prng,
+            fault_profile: FaultProfile::no_faults(),
+            current_worker: 0,
+            trace_lines: trace.then(Vec::new),
+            violations: Vec::new(),
+            late_requests: Vec::new(),
+            reached_hosts: Vec::new(),
+            journal_written: false,
+            alarms: BTreeSet::new(),
+        };
+        Self { clock, state: Arc::new(Mutex::new(state)) }
+    }
+
+    /// The clock of the run.
+    #[must_use]
+    pub const fn clock(&self) -> &VirtualClock {
+        &self.clock
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.clock.now()
+    }
+
+    /// Draws from the dice.
+    pub fn draw<T>(&self, draw: impl FnOnce(&mut Prng) -> T) -> T {
+        draw(&mut self.lock().prng)
+    }
+
+    /// Whether something happens now that happens so often in this climate.
+    #[must_use]
+    pub fn chance(&self, often: impl FnOnce(&FaultProfile) -> u16) -> bool {
+        let mut state = self.lock();
+        let per_mille = often(&state.fault_profile);
+        state.prng.chance(per_mille)
+    }
+
+    /// From now on it is like this.
+    pub fn set_fault_profile(&self, profile: FaultProfile) {
+        self.lock().fault_profile = profile;
+    }
+
+    /// Whether nothing goes wrong any more.
+    #[must_use]
+    pub fn has_no_faults(&self) -> bool {
+        self.lock().fault_profile == FaultProfile::no_faults()
+    }
+
+    /// Time passes.
+    pub fn advance_clock(&self, time: Duration) {
+        self.clock.advance(time);
+    }
+
+    /// Gives the turn to this worker; 0 is nobody's.
+    pub fn set_current_worker(&self, worker: u64) {
+        self.lock().current_worker = worker;
+    }
+
+    /// Whether a trace is kept.
+    #[must_use]
+    pub fn is_tracing(&self) -> bool {
+        self.lock().trace_lines.is_some()
+    }
+
+    /// A line of the trace, made only where one is kept.
+    pub fn trace(&self, line: impl FnOnce() -> String) {
+        let now = self.now();
+        let mut state = self.lock();
+        let worker = state.current_worker;
+        if let Some(lines) = &mut state.trace_lines {
+            let passed = now.millis().saturating_sub(START.millis());
+            let (days, rest) = (passed.div_euclid(86_400_000), passed.rem_euclid(86_400_000));
+            let (hours, minutes) = (rest.div_euclid(3_600_000), rest.rem_euclid(3_600_000).div_euclid(60_000));
+            let (seconds, millis) = (rest.rem_euclid(60_000).div_euclid(1_000), rest.rem_euclid(1_000));
+            let who = if worker == 0 { String::from("-") } else { format!("w{worker}") };
+            lines.push(format!("day {days} {hours:02}:{minutes:02}:{seconds:02}.{millis:03} {who:>5} {}", line()));
+        }
+    }
+
+    /// An operator is called.
+    pub(super) fn record_alarm(&self, reason: &str) {
+        self.lock().alarms.insert(reason.to_owned());
+    }
+
+    /// Whether an operator was called for this reason.
+    #[must_use]
+    pub fn has_alarm(&self, reason: &str) -> bool {
+        self.lock().alarms.contains(reason)
+    }
+
+    /// Something is wrong that must never be.
+    pub fn report_violation(&self, what: String) {
+        self.trace(|| format!("VIOLATION: {what}"));
+        let mut state = self.lock();
+        if !state.violations.contains(&what) {
+            state.violations.push(what);
+        }
+    }
+
+    /// Whether something was found wrong.
+    #[must_use]
+    pub fn has_violations(&self) -> bool {
+        !self.lock().violations.is_empty()
+    }
+
+    /// What was found wrong, and the trace.
+    #[must_use]
+    pub fn finish(&self) -> (Vec<String>, Vec<String>) {
+        let mut state = self.lock();
+        (std::mem::take(&mut state.violations), state.trace_lines.take().unwrap_or_default())
+    }
+
+    /// A call that its caller has given up is still under way.
+    pub(super) fn keep_late_request(&self, request: Request) {
+        self.lock().late_requests.push(request);
+    }
+
+    /// The calls that are still under way since the last time.
+    pub(super) fn take_late_requests(&self) -> Vec<Request> {
+        std::mem::take(&mut self.lock().late_requests)
+    }
+
+    /// A peer did something.
+    pub(super) fn mark_reached(&self, peer: &str) {
+        let mut state = self.lock();
+        if !state.reached_hosts.iter().any(|other| other == peer) {
+            state.reached_hosts.push(peer.to_owned());
+        }
+    }
+
+    /// The peers that did something since the last time.
+    pub(super) fn take_reached_hosts(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().reached_hosts)
+    }
+
+    /// The journal was written.
+    pub(super) fn mark_journal_written(&self) {
+        self.lock().journal_written = true;
+    }
+
+    /// Whether the journal was written since the last time.
+    pub(super) fn take_journal_written(&self) -> bool {
+        std::mem::take(&mut self.lock().journal_written)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Gives all others their turn: the place where a worker is interrupted, and where it can crash.
+#[must_use]
+pub const fn yield_now() -> YieldNow {
+    YieldNow(false)
+}
+
+/// See [`yield_now`].
+#[derive(Debug)]
+pub struct YieldNow(bool);
+
+impl Future for YieldNow {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
+        // Nobody has to be woken: whoever runs the run comes round to everybody.
+        if std::mem::replace(&mut self.0, true) { Poll::Ready(()) } else { Poll::Pending }
+    }
+}

@@ -1,0 +1,120 @@
+//! What happens when: everything that is still to come, by time, and in the order in which it was put there where the time is the same.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use connector::cleeng::webhook::{Verified, Webhook};
+use connector::clock::Timestamp;
+use connector::gateway::{DeclineClass, GatewayName};
+use connector::http::Request;
+use connector::ids::PaymentId;
+
+use crate::simulators::cleeng::SentWebhook;
+use crate::simulators::simulated_gateway::NotificationRequest;
+
+/// Something that is still to come.
+pub(super) enum ScheduledEvent {
+    /// A webhook of Cleeng arrives at its function's door.
+    Webhook(SentWebhook),
+    /// A notification of a gateway arrives at its door.
+    Notification(GatewayName, NotificationRequest),
+    /// A queue delivers a message.
+    MessageDelivery(u64),
+    /// A customer's page makes its next call.
+    PageCall(usize),
+    /// A gateway does what it has received, and tells.
+    GatewayProcessing(GatewayName),
+    /// A call arrives that its caller has given up.
+    LateRequest(Request),
+    /// Something in the life of a subscriber.
+    LifeEvent(usize, LifeEvent),
+    /// Cleeng asks for the capture of a single purchase.
+    SinglePurchaseCapture(PaymentId),
+    /// A peer changes its credentials, or ours are changed after it.
+    CredentialRotation(CredentialOwner, bool),
+    /// Somebody posts what nobody signed.
+    ForgedWebhook(SentWebhook),
+    /// The same at the gateways' door.
+    ForgedNotification(GatewayName, NotificationRequest),
+}
+
+/// Whose credentials are changed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum CredentialOwner {
+    /// Our token at Cleeng.
+    Cleeng,
+    /// Our keys at the gateway that can do it.
+    Gateway,
+}
+
+/// Something in the life of a subscriber.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum LifeEvent {
+    /// His bank refuses the next payment.
+    Decline(DeclineClass),
+    /// He has other details from now on, at the gateway with this place on the environment.
+    NewDetails(usize),
+    /// What is held lapses.
+    Expiry,
+    /// His bank takes back what was paid.
+    Chargeback,
+    /// Whoever looks after him asks for a refund: of everything, or of so much.
+    Refund(Option<i64>),
+    /// What his gateway takes next it will not be able to do.
+    OperationFailure,
+    /// He ends his subscription.
+    Stop,
+    /// Everything that was announced about his details is announced again.
+    RepeatedDeactivation,
+}
+
+/// What lies on a queue.
+#[derive(Clone)]
+pub(super) enum MessageContent {
+    /// For the function of its topic.
+    Event(Arc<Verified<Webhook>>, Timestamp),
+    /// For the function that takes notifications.
+    Notification(String),
+}
+
+impl MessageContent {
+    /// Whether both are copies of one message.
+    pub(super) fn is_copy_of(&self, other: &Self) -> bool {
+        match (self, other) {
+            (Self::Event(one, _), Self::Event(other, _)) => one.get().topic == other.get().topic && one.get().data == other.get().data,
+            (Self::Notification(one), Self::Notification(other)) => one == other,
+            _ => false,
+        }
+    }
+}
+
+/// A message on a queue.
+#[derive(Clone)]
+pub(super) struct InFlightMessage {
+    pub(super) content: MessageContent,
+    pub(super) receives: u32,
+}
+
+/// Everything that is still to come.
+#[derive(Default)]
+pub(super) struct EventQueue {
+    last_sequence: u64,
+    events: BTreeMap<(Timestamp, u64), ScheduledEvent>,
+}
+
+impl EventQueue {
+    pub(super) fn schedule(&mut self, at: Timestamp, event: ScheduledEvent) {
+        self.last_sequence = self.last_sequence.saturating_add(1);
+        self.events.insert((at, self.last_sequence), event);
+    }
+
+    /// When the next thing happens.
+    pub(super) fn next_time(&self) -> Option<Timestamp> {
+        self.events.keys().next().map(|(at, _)| *at)
+    }
+
+    /// What happens next.
+    pub(super) fn pop(&mut self) -> Option<ScheduledEvent> {
+        self.events.pop_first().map(|(_, event)| event)
+    }
+}

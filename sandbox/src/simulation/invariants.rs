@@ -1,0 +1,271 @@
+//! What must be true: after every step, and in the end.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use connector::cleeng::PaymentStatus;
+use connector::cleeng::webhook::Topic;
+use connector::clock::Timestamp;
+use connector::flow::Disposition;
+use connector::frontend_api::Reply;
+use connector::ids::{PaymentDetailsId, SubscriptionId};
+use connector::journal::payment::PaymentState;
+use serde_json::Value;
+
+use super::context::SimulationContext;
+use super::event_queue::MessageContent;
+use super::journal_checker::{JournalChecker, UnsettledObligation};
+use crate::simulators::cleeng::{PaymentRow, SentWebhook};
+use crate::simulators::simulated_gateway::{LedgerEntry, LedgerStatus};
+use crate::testkit::balance_check::{compare, double_payments, must_be_in_cleeng};
+use crate::testkit::harness::TestEnvironment;
+
+/// A worker went on after its time.
+pub(super) const OVERRUN_ALARM: &str = "overrun";
+
+/// An event that was sent before something changed comes later than this only if it never comes.
+const MAX_EVENT_AGE: Duration = Duration::from_secs(24 * 3_600);
+
+/// Looks at both sides' books, again and again.
+pub(super) struct InvariantChecker {
+    /// Webhooks that never came, and what they were about: a subscription or payment details.
+    lost_webhooks: BTreeSet<(String, String)>,
+    /// Details that others took the place of, and when.
+    pub(super) replaced_details: BTreeMap<PaymentDetailsId, Timestamp>,
+    /// How long nobody worked behind the queues.
+    pub(super) outage_duration: Duration,
+    captured_references: BTreeSet<String>,
+    seen_violations: usize,
+}
+
+impl InvariantChecker {
+    pub(super) fn for_environment(env: &TestEnvironment) -> Self {
+        Self {
+            lost_webhooks: BTreeSet::new(),
+            replaced_details: BTreeMap::new(),
+            outage_duration: Duration::ZERO,
+            captured_references: BTreeSet::new(),
+            seen_violations: env.cleeng.violations().len(),
+        }
+    }
+
+    /// A webhook of Cleeng never comes.
+    pub(super) fn record_lost_webhook(&mut self, webhook: &SentWebhook) {
+        let body: Value = serde_json::from_slice(&webhook.body).unwrap_or_default();
+        let named = |name: &str| body.pointer(&format!("/data/{name}")).map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
+        let about = named("subscriptionId").or_else(|| named("paymentDetailsId")).unwrap_or_default();
+        self.lost_webhooks.insert((format!("{:?}", webhook.topic), about));
+    }
+
+    /// Whether an event was lost that reconciliation cannot make up for, and that would have released what is held with these details for this
+    /// subscription: Cleeng has no list of announcements about details, and whether nobody pays for a subscription any more is for Cleeng to say.
+    fn has_lost_release_event(&self, subscription: Option<&SubscriptionId>, details: Option<&PaymentDetailsId>) -> bool {
+        let lost = |topic: Topic, about: Option<&str>| {
+            about.is_some_and(|about| self.lost_webhooks.contains(&(format!("{topic:?}"), about.to_owned())))
+        };
+        lost(Topic::SubscriptionReadyForTermination, subscription.map(SubscriptionId::as_str))
+            || lost(Topic::PaymentDetailsDeactivated, details.map(PaymentDetailsId::as_str))
+    }
+
+    /// What must be true at any time.
+    pub(super) fn check_step(&mut self, env: &TestEnvironment, checker: &JournalChecker, context: &SimulationContext) {
+        let violations = env.cleeng.violations();
+        for violation in violations.iter().skip(self.seen_violations) {
+            // A report whose answer was lost can only be made once more, and an attempt that was begun is gone on with: where the order lapsed,
+            // the details were deleted or the subscription ended meanwhile, Cleeng says no. What comes of it is seen in the end.
+            let in_between =
+                ["payment_for_expired_order", "payment_with_unknown_details", "order_for_ended_subscription"].contains(&violation.rule);
+            // After a refund that failed when Cleeng had been told of it, an operator has the payment; and whoever outlives his time, which no
+            // function does, may tell what another one has told.
+            let operators =
+                violation.rule == "repeated_change" && (context.has_alarm("refund_failed_later") || context.has_alarm(OVERRUN_ALARM));
+            if (!in_between || context.has_no_faults()) && !operators {
+                context.report_violation(format!("Cleeng's contract: {} by {}", violation.rule, violation.request));
+            }
+        }
+        self.seen_violations = violations.len();
+        let mut periods: BTreeMap<String, Vec<LedgerEntry>> = BTreeMap::new();
+        for entry in all_ledger_entries(env) {
+            if entry.captured.minor > entry.amount.minor {
+                context.report_violation(format!("{} of {} taken at the gateway of {}", entry.captured, entry.amount, entry.reference));
+            }
+            if entry.refunded.minor > entry.captured.minor {
+                context
+                    .report_violation(format!("{} of {} refunded at the gateway of {}", entry.refunded, entry.captured, entry.reference));
+            }
+            if entry.status == LedgerStatus::Captured && self.captured_references.insert(entry.reference.clone()) {
+                self.check_capture(&entry, checker, context);
+            }
+            // A hold whose cancel the gateway has taken is as good as gone: the next authorisation need not wait for it.
+            if entry.holds_money()
+                && let Some((obligation, state)) = checker.obligation_and_state(&entry.reference)
+                && obligation.starts_with("period#")
+                && !(entry.status == LedgerStatus::Authorised && checker.has_failed_operation(&entry.reference, context))
+                && (entry.status == LedgerStatus::Captured || !matches!(state, PaymentState::Cancelling | PaymentState::Cancelled))
+            {
+                periods.entry(obligation).or_default().push(entry);
+            }
+        }
+        for (obligation, entries) in periods {
+            let taken = entries.iter().filter(|entry| entry.status == LedgerStatus::Captured).count();
+            if taken > 1 {
+                context.report_violation(format!("{obligation} is charged {taken} times"));
+            }
+            if entries.len() > 1 {
+                context.report_violation(format!("{} payments hold money for {obligation} at once", entries.len()));
+            }
+        }
+        for line in double_payments(&env.cleeng.payments()) {
+            context.report_violation(line);
+        }
+    }
+
+    /// Money of a period was taken: with the details that its subscription has, or had until a moment ago.
+    fn check_capture(&self, entry: &LedgerEntry, checker: &JournalChecker, context: &SimulationContext) {
+        let of_period = checker.obligation_and_state(&entry.reference).is_some_and(|(obligation, _)| obligation.starts_with("period#"));
+        let replaced =
+            checker.details_of_payment(&entry.reference).filter(|_| of_period).and_then(|details| self.replaced_details.get(&details));
+        if replaced.is_some_and(|at| context.now().since(*at) > MAX_EVENT_AGE.saturating_add(self.outage_duration)) {
+            context.report_violation(format!("{} is captured with details that were replaced", entry.reference));
+        }
+    }
+
+    /// A message left its queue for good.
+    pub(super) fn check_finished_message(
+        &self,
+        content: &MessageContent,
+        disposition: &Disposition,
+        checker: &JournalChecker,
+        context: &SimulationContext,
+    ) {
+        let MessageContent::Event(event, _) = content else { return };
+        if *disposition == Disposition::NotOurs {
+            context.report_violation(format!("a {:?} of ours was treated as another connector's", event.get().topic));
+            return;
+        }
+        let data = &event.get().data;
+        let ids = ["subscriptionId", "paymentId", "paymentDetailsId"].iter().filter_map(|name| data.get(*name));
+        let known = ids.map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned)).any(|id| checker.mentions(&id));
+        if !known {
+            context.report_violation(format!(
+                "{:?} left its queue as {disposition:?}, and the journal knows nothing of it",
+                event.get().topic
+            ));
+        }
+    }
+
+    /// A message was delivered so often that its queue gives it up. That is for technical failures alone; where an operator has the subscription
+    /// anyway, he has this as well.
+    pub(super) fn check_dead_letter(&self, context: &SimulationContext, checker: &JournalChecker, content: &MessageContent) {
+        let what = match content {
+            MessageContent::Event(event, _) => {
+                let subscription =
+                    event.get().data.get("subscriptionId").map(|id| id.as_str().map_or_else(|| id.to_string(), str::to_owned));
+                let has_it =
+                    |id: &String| checker.unsettled_obligations().iter().any(|one| one.parked && one.key.as_str().contains(id.as_str()));
+                if subscription.as_ref().is_some_and(has_it) {
+                    return;
+                }
+                format!("{:?}", event.get().topic)
+            }
+            MessageContent::Notification(_) => "a notification".to_owned(),
+        };
+        context.report_violation(format!("{what} ends among the dead letters"));
+    }
+
+    /// The door did not take what a gateway posted: it comes again. 401 is for whoever looks at a signature when its time is over, and 503 for
+    /// when nobody can tell whether it is the gateway's.
+    pub(super) fn check_notification_status(&self, status: u64, context: &SimulationContext) {
+        let undecided = status == 401 && !context.has_no_faults() && context.has_alarm(OVERRUN_ALARM);
+        if status != 503 && status != 500 && !undecided {
+            context.report_violation(format!("the notification handler answers {status} to a genuine notification"));
+        }
+    }
+
+    /// A customer is told something.
+    pub(super) fn check_reply(&self, reply: &Reply, context: &SimulationContext) {
+        let text = reply.body.to_string();
+        if super::leak_checker::find_leak(&text).is_some_and(|what| what != super::leak_checker::PERSONAL_DATA) {
+            context.report_violation("a reply to a customer contains a secret".to_owned());
+        }
+    }
+
+    /// What must be true when everything has come to its end.
+    pub(super) fn check_final_state(
+        &mut self,
+        env: &TestEnvironment,
+        checker: &JournalChecker,
+        context: &SimulationContext,
+        unfinished: usize,
+    ) {
+        self.check_step(env, checker, context);
+        if unfinished > 0 {
+            context.report_violation(format!("{unfinished} messages never leave their queue"));
+        }
+        let unsettled = checker.unsettled_obligations();
+        for open in unsettled.iter().filter(|one| !one.parked) {
+            context.report_violation(format!("{} is never settled", open.key));
+        }
+        let (ours, theirs) = (env.cleeng.payments(), all_ledger_entries(env));
+        for payment in &ours {
+            let entry = theirs.iter().find(|other| other.external_payment_id == payment.external_payment_id);
+            // A hold that lapsed is told by whatever would have released it, which never came.
+            let untold = self.has_lost_release_event(payment.subscription.as_ref(), payment.details.as_ref())
+                && payment.status == PaymentStatus::Authorised
+                && entry.is_some_and(|entry| entry.status == LedgerStatus::Expired);
+            if let Some(line) = compare(payment, entry)
+                && !untold
+                && !is_with_operator(&unsettled, (checker, context), Some(payment), entry)
+            {
+                context.report_violation(line);
+            }
+        }
+        for entry in &theirs {
+            let payment = ours.iter().find(|payment| payment.external_payment_id == entry.external_payment_id);
+            let excused = || is_with_operator(&unsettled, (checker, context), payment, Some(entry));
+            if payment.is_none() && must_be_in_cleeng(entry) && !excused() {
+                context
+                    .report_violation(format!("{} ({}) at the gateway is unknown to Cleeng", entry.external_payment_id, entry.reference));
+            }
+            let held = entry.status == LedgerStatus::Authorised && entry.amount.minor > 0;
+            let record = checker.payment(&entry.reference);
+            let (subscription, details) = record.map_or((None, None), |record| (record.subscription, record.details));
+            // Left to lapse by itself.
+            let left = self.has_lost_release_event(subscription.as_ref(), details.as_ref());
+            if held && !left && !excused() {
+                context.report_violation(format!("{} ({}) is held for ever", entry.external_payment_id, entry.reference));
+            }
+        }
+    }
+}
+
+fn all_ledger_entries(env: &TestEnvironment) -> Vec<LedgerEntry> {
+    env.gateways.iter().flat_map(|fixture| fixture.simulator.ledger()).collect()
+}
+
+/// Whether an operator was told of this payment.
+fn is_with_operator(
+    unsettled: &[UnsettledObligation],
+    (checker, context): (&JournalChecker, &SimulationContext),
+    ours: Option<&PaymentRow>,
+    theirs: Option<&LedgerEntry>,
+) -> bool {
+    // What a gateway could not release or capture after all is alarmed, and lapses by itself.
+    let takes_back = |entry: &LedgerEntry| matches!(entry.status, LedgerStatus::Authorised | LedgerStatus::Captured);
+    if theirs.is_some_and(|entry| takes_back(entry) && checker.has_failed_operation(&entry.reference, context)) {
+        return true;
+    }
+    let mut words: Vec<String> = Vec::new();
+    if let Some(payment) = ours {
+        words.extend([payment.id.to_string(), payment.order.to_string(), payment.external_payment_id.to_string()]);
+        // All periods of a subscription wait for whoever looks after one of them.
+        words.extend(payment.subscription.as_ref().map(ToString::to_string));
+    }
+    if let Some(entry) = theirs {
+        words.extend([entry.external_payment_id.to_string(), entry.reference.clone()]);
+        words.extend(checker.obligation_and_state(&entry.reference).map(|(obligation, _)| obligation));
+    }
+    let named =
+        |one: &UnsettledObligation| words.iter().any(|word| one.key.as_str().contains(word.as_str()) || one.body.contains(word.as_str()));
+    unsettled.iter().filter(|one| one.parked).any(named)
+}

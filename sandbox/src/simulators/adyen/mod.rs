@@ -1,0 +1,414 @@
+//! Adyen's Checkout API v71, simulated: a ledger of payments, stored details, idempotency as documented, and signed standard notifications.
+//!
+//! | file | purpose |
+//! |---|---|
+//! | `mod.rs` | credentials, idempotency, routes; what tests and the demo can see and script |
+//! | `state.rs` | what is remembered |
+//! | `payments.rs` | payments with stored details, purchases, the return from a redirect |
+//! | `modifications.rs` | captures, cancels, refunds, reversals: received first, done when processed |
+//! | `details.rs` | stored details |
+//! | `notifications.rs` | notifications and their HMAC |
+//! | `refusals.rs` | test refusals |
+//!
+//! Amounts are in Adyen's minor units throughout. It must never be kinder than the real thing: what is received only counts once it is
+//! processed, and a reused idempotency key gets the first answer even if its body differs.
+
+mod details;
+mod modifications;
+mod notifications;
+mod payments;
+mod refusals;
+mod simulated_gateway;
+mod state;
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use connector::clock::Clock;
+use connector::http::Method;
+use serde_json::Value;
+use state::{ErrorResponse, HandlerResult, ScriptedOutcome, State};
+pub use state::{Payment, PaymentState};
+
+use crate::simulators::network::{ServerRequest, ServerResponse, SimulatedServer};
+
+/// How long Adyen remembers an idempotency key ("at least 7 days"; docs.adyen.com, "API idempotency").
+const IDEMPOTENCY_RETENTION: Duration = Duration::from_secs(7 * 24 * 3_600);
+/// The longest idempotency key, in characters.
+const MAX_KEY_LENGTH: usize = 64;
+
+/// What is set up in the simulated Customer Area.
+#[derive(Clone, Debug)]
+pub struct AdyenConfig {
+    /// The merchant account.
+    pub merchant_account: String,
+    /// The API key that is taken at first.
+    pub api_key: String,
+    /// The HMAC key of the standard webhook, in hex.
+    pub hmac_key: String,
+    /// Whether the account's capture delay is manual.
+    pub manual_capture: bool,
+}
+
+/// The simulator.
+pub struct AdyenSimulator {
+    clock: Arc<dyn Clock>,
+    state: Mutex<State>,
+}
+
+impl AdyenSimulator {
+    /// Opens the account.
+    #[must_use]
+    pub fn new(config: AdyenConfig, clock: Arc<dyn Clock>) -> Self {
+        Self { clock, state: Mutex::new(State::new(config)) }
+    }
+
+    /// Stores details for a shopper and returns their `storedPaymentMethodId`.
+    pub fn store_method(&self, shopper_reference: &str) -> String {
+        self.lock().store_method(shopper_reference)
+    }
+
+    /// Stores details under an id of the caller's choice, such as that of the sample events.
+    pub fn insert_method(&self, stored_payment_method_id: &str, shopper_reference: &str) {
+        self.lock().insert_method(stored_payment_method_id, shopper_reference);
+    }
+
+    /// Puts a payment into the ledger that was made before, such as that of the sample events.
+    pub fn insert_payment(&self, payment: Payment) {
+        self.lock().payments.push(payment);
+    }
+
+    /// Whether these details are stored.
+    #[must_use]
+    pub fn has_method(&self, stored_payment_method_id: &str) -> bool {
+        self.lock().methods.contains_key(stored_payment_method_id)
+    }
+
+    /// Refuses the next payment with these details, with this `refusalReasonCode`. Several refusals form a queue.
+    pub fn decline_next_with(&self, stored_payment_method_id: &str, code: &str) {
+        self.script_outcome(stored_payment_method_id, ScriptedOutcome::Decline(code.to_owned()), false);
+    }
+
+    /// Refuses every payment with these details from now on, with this `refusalReasonCode`.
+    pub fn decline_always_with(&self, stored_payment_method_id: &str, code: &str) {
+        self.script_outcome(stored_payment_method_id, ScriptedOutcome::Decline(code.to_owned()), true);
+    }
+
+    /// Answers the next payment with these details with this `resultCode`: `Pending` and `Received` are authorised when they are processed,
+    /// `PartiallyAuthorised` holds half the amount, any other does nothing.
+    pub fn set_next_result_code(&self, stored_payment_method_id: &str, result_code: &str) {
+        self.script_outcome(stored_payment_method_id, ScriptedOutcome::ResultCode(result_code.to_owned()), false);
+    }
+
+    /// The next write with an idempotency key is answered as if the same call were still in progress (422, 704), and is not done.
+    pub fn in_progress_next(&self) {
+        self.lock().in_progress_next = true;
+    }
+
+    /// The next write with an idempotency key is answered with 500, and so is every repetition under that key: Adyen keeps such an answer as
+    /// the final one. Whether the write is done all the same is said by `effect`.
+    pub fn server_error_next(&self, effect: bool) {
+        self.lock().server_error_next = Some(effect);
+    }
+
+    /// The next call is answered with 429 and this `Retry-After` in seconds.
+    pub fn throttle_next(&self, retry_after: u64) {
+        self.lock().throttle_next = Some(retry_after);
+    }
+
+    /// The next modification that is processed fails for this reason.
+    pub fn fail_next_modification(&self, reason: &str) {
+        self.lock().fail_next_modification = Some(reason.to_owned());
+    }
+
+    /// The shopper completes the redirect with this result at the bank and does not return to the page: the payment is
+    /// made, and a notification says so.
+    pub fn finish_without_returning(&self, redirect_result: &str) {
+        let now = self.clock.now();
+        payments::finish_without_returning(&mut self.lock(), redirect_result, now);
+    }
+
+    /// The shopper approves or cancels at the bank, and is sent back to this address.
+    pub fn leave_bank_page(&self, redirect_result: &str, agrees: bool) -> Option<String> {
+        let (now, mut state) = (self.clock.now(), self.lock());
+        payments::leave_bank_page(&mut state, redirect_result, agrees, now);
+        state.return_urls.get(redirect_result).cloned()
+    }
+
+    /// Takes these API keys, and no others, from now on.
+    pub fn accept_api_keys(&self, keys: &[&str]) {
+        self.lock().api_keys = keys.iter().map(|key| (*key).to_owned()).collect();
+    }
+
+    /// Signs with this HMAC key (hex) from now on.
+    pub fn sign_with(&self, hmac_key: &str) {
+        self.lock().config.hmac_key = hmac_key.to_owned();
+    }
+
+    /// Whether modifications are processed at once instead of waiting for [`AdyenSimulator::process`].
+    pub fn process_immediately(&self, immediately: bool) {
+        self.lock().process_immediately = immediately;
+    }
+
+    /// Accepts refunds above the captured amount: the connector has to prevent them without help.
+    pub fn allow_over_refunds(&self) {
+        self.lock().allow_over_refunds = true;
+    }
+
+    /// Does what was received, and settles pending payments; the results are notifications.
+    pub fn process(&self) {
+        let now = self.clock.now();
+        modifications::process(&mut self.lock(), now);
+    }
+
+    /// The notifications since the last time, as the bodies that Adyen would post, one item each.
+    pub fn take_notifications(&self) -> Vec<String> {
+        std::mem::take(&mut self.lock().outbox).iter().map(notifications::body).collect()
+    }
+
+    /// A rightly signed notification of any kind about a payment with this reference, for kinds that the simulator does not send.
+    #[must_use]
+    pub fn notification(&self, event_code: &str, success: bool, psp_reference: &str, original_reference: &str, reference: &str) -> String {
+        let now = self.clock.now();
+        let state = self.lock();
+        let event = notifications::NotificationEvent {
+            event_code,
+            success,
+            psp_reference,
+            original_reference,
+            reference,
+            amount: None,
+            reason: "",
+        };
+        notifications::body(&notifications::signed_item(&state.config, &event, now))
+    }
+
+    /// The same about an amount in Adyen's minor units, and of a success.
+    #[must_use]
+    pub fn notification_with_amount(&self, event_code: &str, own: &str, original: &str, reference: &str, amount: (&str, i64)) -> String {
+        let now = self.clock.now();
+        let state = self.lock();
+        let event = notifications::NotificationEvent {
+            event_code,
+            success: true,
+            psp_reference: own,
+            original_reference: original,
+            reference,
+            amount: Some(amount),
+            reason: "",
+        };
+        notifications::body(&notifications::signed_item(&state.config, &event, now))
+    }
+
+    /// The scheme refuses a capture that had succeeded: CAPTURE_FAILED. Does nothing for a payment that is not captured.
+    pub fn capture_fails_later(&self, psp_reference: &str) {
+        let now = self.clock.now();
+        modifications::capture_fails_later(&mut self.lock(), psp_reference, now);
+    }
+
+    /// The shopper's bank takes what was captured back: CHARGEBACK.
+    pub fn charge_back(&self, psp_reference: &str) {
+        let now = self.clock.now();
+        modifications::charge_back(&mut self.lock(), psp_reference, now);
+    }
+
+    /// A capture that the scheme had refused succeeds after all: CAPTURE, "Transaction Recaptured".
+    pub fn recapture(&self, psp_reference: &str) {
+        let now = self.clock.now();
+        modifications::recapture(&mut self.lock(), psp_reference, now);
+    }
+
+    /// The merchant wins a chargeback: CHARGEBACK_REVERSED.
+    pub fn reverse_chargeback(&self, psp_reference: &str) {
+        let now = self.clock.now();
+        modifications::reverse_chargeback(&mut self.lock(), psp_reference, now);
+    }
+
+    /// A tokenization webhook (`recurring.token.created` and so on) about stored details: the value of `HmacSignature`, and the body.
+    #[must_use]
+    pub fn tokenization_webhook(&self, event_type: &str, stored_payment_method_id: &str, shopper_reference: &str) -> (String, String) {
+        let now = self.clock.now();
+        notifications::tokenization_webhook(&mut self.lock(), event_type, stored_payment_method_id, shopper_reference, now)
+    }
+
+    /// The tokenization webhooks about details that purchases stored since the last time: signature and body each.
+    pub fn take_tokenization_webhooks(&self) -> Vec<(String, String)> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let created = std::mem::take(&mut state.created_tokens);
+        let webhook = |(stored, shopper): (String, String)| {
+            notifications::tokenization_webhook(&mut state, "recurring.token.created", &stored, &shopper, now)
+        };
+        created.into_iter().map(webhook).collect()
+    }
+
+    /// The authorisation lapses: EXPIRE. Does nothing for one that is not open.
+    pub fn expire(&self, psp_reference: &str) {
+        let now = self.clock.now();
+        modifications::expire(&mut self.lock(), psp_reference, now);
+    }
+
+    /// Every payment that was tried, oldest first.
+    #[must_use]
+    pub fn payments(&self) -> Vec<Payment> {
+        self.lock().payments.clone()
+    }
+
+    /// The payment with this `pspReference`.
+    #[must_use]
+    pub fn payment(&self, psp_reference: &str) -> Option<Payment> {
+        self.lock().payments.iter().find(|payment| payment.psp_reference == psp_reference).cloned()
+    }
+
+    /// How many payments the bank ever authorised.
+    #[must_use]
+    pub fn authorisations(&self) -> usize {
+        self.lock().payments.iter().filter(|payment| payment.authorised > 0).count()
+    }
+
+    /// The sum of all captures in this currency; refunds are not subtracted.
+    #[must_use]
+    pub fn total_captured(&self, currency: &str) -> i64 {
+        let state = self.lock();
+        state.payments.iter().filter(|p| p.currency == currency).fold(0_i64, |sum, p| sum.saturating_add(p.captured))
+    }
+
+    /// The sum of all refunds in this currency.
+    #[must_use]
+    pub fn total_refunded(&self, currency: &str) -> i64 {
+        let state = self.lock();
+        state.payments.iter().filter(|p| p.currency == currency).fold(0_i64, |sum, p| sum.saturating_add(p.refunded))
+    }
+
+    /// How many modifications are received and not yet processed.
+    #[must_use]
+    pub fn pending_modifications(&self) -> usize {
+        self.lock().pending_modifications.len()
+    }
+
+    fn script_outcome(&self, stored_payment_method_id: &str, outcome: ScriptedOutcome, always: bool) {
+        if let Some(method) = self.lock().methods.get_mut(stored_payment_method_id) {
+            if always {
+                method.default_outcome = Some(outcome);
+            } else {
+                method.next_outcomes.push_back(outcome);
+            }
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn route_post(&self, state: &mut State, request: &ServerRequest, route: &[&str]) -> HandlerResult {
+        let now = self.clock.now();
+        let Some(body) = Some(request.json()).filter(Value::is_object) else {
+            return Err(error_response(400, "702", "validation", "Unexpected input"));
+        };
+        match route {
+            // Nothing but whether the key may ask about the account.
+            ["paymentMethods"] => {
+                check_account(state, &body).map(|()| ServerResponse::json(200, &serde_json::json!({ "paymentMethods": [] })))
+            }
+            ["payments"] => payments::create_payment(state, &body, now),
+            ["payments", "details"] => payments::submit_details(state, &body, now),
+            ["payments", payment, kind] => modifications::create(state, payment, kind, &body),
+            ["cancels"] => modifications::cancel_by_reference(state, &body),
+            _ => Err(NOT_FOUND),
+        }
+    }
+}
+
+impl SimulatedServer for AdyenSimulator {
+    fn name(&self) -> &'static str {
+        "adyen"
+    }
+
+    fn handle(&self, request: &ServerRequest) -> ServerResponse {
+        let mut state = self.lock();
+        let segments = request.segments();
+        // Live has a segment before the version.
+        let route = match segments.as_slice() {
+            ["checkout", "v71", route @ ..] | ["v71", route @ ..] => route,
+            _ => return NOT_FOUND.response(),
+        };
+        if let Some(seconds) = state.throttle_next.take() {
+            return ServerResponse::empty(429).with_header("retry-after", &seconds.to_string());
+        }
+        if !request.header("x-api-key").is_some_and(|key| state.api_keys.iter().any(|known| known == key)) {
+            return error_response(401, "000", "security", "HTTP Status Response - Unauthorized").response();
+        }
+        if request.method == Method::GET && route == ["storedPaymentMethods"] {
+            return details::list(&state, request);
+        }
+        match (&request.method, route) {
+            (&Method::POST, _) => {}
+            (&Method::DELETE, ["storedPaymentMethods", id]) => return details::delete(&mut state, id, request),
+            _ => return NOT_FOUND.response(),
+        }
+        match request.header("idempotency-key").map(str::to_owned) {
+            Some(key) => self.handle_idempotently(&mut state, request, route, &key),
+            None => self.handle_post(&mut state, request, route),
+        }
+    }
+}
+
+impl AdyenSimulator {
+    /// Answers a write under an idempotency key: the first answer again, as long as the key is remembered.
+    fn handle_idempotently(&self, state: &mut State, request: &ServerRequest, route: &[&str], key: &str) -> ServerResponse {
+        if key.is_empty() || key.len() > MAX_KEY_LENGTH {
+            return error_response(422, "702", "validation", "Invalid idempotency key").response();
+        }
+        if std::mem::take(&mut state.in_progress_next) {
+            return error_response(422, "704", "validation", "Request already processed or in progress").response();
+        }
+        let now = self.clock.now();
+        let remembered = state.idempotent_responses.get(key).filter(|(_, at)| now.since(*at) < IDEMPOTENCY_RETENTION);
+        if let Some((answer, _)) = remembered {
+            return answer.clone();
+        }
+        let broken = state.server_error_next.take();
+        let mut answer = error_response(500, "905", "internal", "Internal error").response();
+        if broken != Some(false) {
+            let done = self.handle_post(state, request, route);
+            answer = if broken.is_none() { done } else { answer };
+        }
+        let answer = answer.with_header("idempotency-key", key);
+        state.idempotent_responses.insert(key.to_owned(), (answer.clone(), now));
+        answer
+    }
+
+    fn handle_post(&self, state: &mut State, request: &ServerRequest, route: &[&str]) -> ServerResponse {
+        let answer = self.route_post(state, request, route);
+        if state.process_immediately {
+            modifications::process(state, self.clock.now());
+        }
+        answer.unwrap_or_else(ErrorResponse::response)
+    }
+}
+
+const fn error_response(status: u16, code: &'static str, kind: &'static str, message: &'static str) -> ErrorResponse {
+    ErrorResponse { status, code, kind, message }
+}
+
+const NOT_FOUND: ErrorResponse = error_response(404, "", "", "");
+
+/// Checks the account that a body names: 403 for another one, as for one that the key has no right to.
+fn check_account(state: &State, body: &Value) -> Result<(), ErrorResponse> {
+    if body.get("merchantAccount").and_then(Value::as_str) == Some(state.config.merchant_account.as_str()) {
+        return Ok(());
+    }
+    Err(error_response(403, "901", "security", "Invalid Merchant Account"))
+}
+
+/// Reads `{"currency", "value"}`.
+fn read_amount(body: &Value) -> Result<(String, i64), ErrorResponse> {
+    let missing = || error_response(422, "100", "validation", "No amount specified");
+    let wrong = |code, message| error_response(422, code, "validation", message);
+    let amount = body.get("amount").ok_or_else(missing)?;
+    let currency = amount.get("currency").and_then(Value::as_str).filter(|code| code.len() == 3);
+    let currency = currency.ok_or_else(|| wrong("138", "Unsupported currency specified"))?;
+    let value = amount.get("value").and_then(Value::as_i64).filter(|value| *value >= 0);
+    let value = value.ok_or_else(|| wrong("137", "Invalid amount specified"))?;
+    Ok((currency.to_owned(), value))
+}

@@ -1,0 +1,143 @@
+//! Adyen as one of the [`SimulatedGateway`]s.
+
+use bytes::Bytes;
+use connector::gateway::{DeclineClass, GatewayName};
+use connector::http::{HeaderMap, HeaderName, HeaderValue};
+use connector::ids::ExternalPaymentId;
+use connector::money::{Currency, Money};
+use serde_json::{Value, json};
+
+use crate::simulators::adyen::{AdyenSimulator, Payment, PaymentState};
+use crate::simulators::simulated_gateway::{EnteredDetails, LedgerEntry, LedgerStatus, NotificationRequest, SimulatedGateway, with_query};
+use crate::testkit::harness::expect_fixture;
+
+/// Adyen's digits of the currencies that the sandbox uses, said once more so that the adapter's table is not its own witness.
+fn exponent(currency: Currency) -> u8 {
+    if currency.as_str() == "CLP" { 2 } else { currency.exponent() }
+}
+
+fn stored_id(token: &str) -> &str {
+    token.split(':').next().unwrap_or_default()
+}
+
+const fn refusal_code(class: DeclineClass) -> &'static str {
+    match class {
+        DeclineClass::Soft => "12",
+        DeclineClass::NeedsCustomer => "38",
+        DeclineClass::NeedsNewDetails => "6",
+        DeclineClass::Hard => "26",
+        DeclineClass::Risk => "46",
+        DeclineClass::Cancelled => "16",
+    }
+}
+
+impl SimulatedGateway for AdyenSimulator {
+    fn gateway_name(&self) -> GatewayName {
+        GatewayName::Adyen
+    }
+
+    fn add_stored_details(&self, customer: &str) -> String {
+        format!("{}:{customer}", self.store_method(customer))
+    }
+
+    fn has_stored_details(&self, token: &str) -> bool {
+        self.has_method(stored_id(token))
+    }
+
+    fn decline_next(&self, token: &str, class: DeclineClass) -> bool {
+        self.decline_next_with(stored_id(token), refusal_code(class));
+        true
+    }
+
+    fn payment_data(&self, entry: EnteredDetails, number: u32) -> Value {
+        let (card, holder) = match entry {
+            EnteredDetails::Frictionless => ("test_4111111111111111", "Jane Doe"),
+            EnteredDetails::ActionRequired => ("test_4917610000000000", "Jane Doe"),
+            EnteredDetails::Declined => ("test_4111111111111111", "NOT_ENOUGH_BALANCE"),
+        };
+        json!({
+            "paymentMethod": {
+                "type": "scheme", "encryptedCardNumber": card, "encryptedExpiryMonth": "test_03", "encryptedExpiryYear": "test_2030",
+                "encryptedSecurityCode": format!("test_{number}"), "holderName": holder,
+            },
+            "browserInfo": { "userAgent": "Mozilla/5.0", "language": "en" },
+        })
+    }
+
+    fn complete_action(&self, action: &Value) -> Value {
+        match action.get("url").and_then(Value::as_str).and_then(|url| url.split_once("result=")) {
+            Some((_, result)) => {
+                self.finish_without_returning(result);
+                json!({ "redirectResult": result })
+            }
+            None => json!({ "threeDSResult": action.get("token") }),
+        }
+    }
+
+    fn complete_redirect(&self, page: &str, agrees: bool) -> Option<String> {
+        let (_, result) = page.split_once("result=")?;
+        Some(with_query(&self.leave_bank_page(result, agrees)?, &json!({ "redirectResult": result })))
+    }
+
+    fn process(&self) {
+        self.process();
+    }
+
+    fn take_notifications(&self) -> Vec<NotificationRequest> {
+        let standard =
+            self.take_notifications().into_iter().map(|body| NotificationRequest { headers: HeaderMap::new(), body: Bytes::from(body) });
+        let created = self.take_tokenization_webhooks().into_iter().map(|(signature, body)| {
+            let signature = expect_fixture(HeaderValue::from_str(&signature).ok());
+            NotificationRequest {
+                headers: HeaderMap::from_iter([(HeaderName::from_static("hmacsignature"), signature)]),
+                body: Bytes::from(body),
+            }
+        });
+        standard.chain(created).collect()
+    }
+
+    fn ledger(&self) -> Vec<LedgerEntry> {
+        self.payments().iter().map(ledger_entry).collect()
+    }
+
+    fn charge_back(&self, payment: &ExternalPaymentId) {
+        self.charge_back(payment.as_str());
+    }
+
+    fn expire(&self, payment: &ExternalPaymentId) {
+        self.expire(payment.as_str());
+    }
+
+    fn fail_next_operation(&self) -> bool {
+        self.fail_next_modification("Insufficient balance on payment");
+        true
+    }
+
+    fn decline_next_capture(&self) -> bool {
+        self.fail_next_operation()
+    }
+}
+
+fn ledger_entry(payment: &Payment) -> LedgerEntry {
+    let currency = expect_fixture(Currency::new(&payment.currency).ok());
+    let money = |value| expect_fixture(Money::from_exponent(value, exponent(currency), currency).ok());
+    LedgerEntry {
+        external_payment_id: expect_fixture(ExternalPaymentId::new(&payment.psp_reference).ok()),
+        reference: payment.reference.clone(),
+        amount: money(payment.amount),
+        status: match payment.state {
+            PaymentState::Pending => LedgerStatus::Pending,
+            PaymentState::Authorised => LedgerStatus::Authorised,
+            PaymentState::Refused => LedgerStatus::Declined,
+            PaymentState::Captured => LedgerStatus::Captured,
+            PaymentState::Cancelled => LedgerStatus::Cancelled,
+            PaymentState::Expired => LedgerStatus::Expired,
+            PaymentState::CaptureFailed => LedgerStatus::CaptureFailed,
+            PaymentState::ChargedBack => LedgerStatus::ChargedBack,
+        },
+        // A verification of nothing is agreed to as well.
+        authorised: payment.authorised > 0 || (payment.amount == 0 && payment.state == PaymentState::Authorised),
+        captured: money(payment.captured),
+        refunded: money(payment.refunded),
+    }
+}

@@ -1,0 +1,204 @@
+//! Access tokens, request ids and routes.
+
+use std::time::Duration;
+
+use base64::Engine as _;
+use base64::engine::general_purpose::STANDARD;
+use bytes::Bytes;
+use connector::clock::Timestamp;
+use connector::http::{Method, StatusCode};
+use serde_json::{Value, json};
+
+use crate::simulators::network::{ServerRequest, ServerResponse, SimulatedServer};
+use crate::simulators::paypal::state::{CreatedResource, ErrorResponse, HandlerResult, State, error_response, not_found};
+use crate::simulators::paypal::{CERTIFICATE, PayPalSimulator, notifications, orders, payments, render, vault};
+
+/// The longest request id, in characters (Orders 2.13).
+const MAX_REQUEST_ID_LENGTH: usize = 108;
+
+/// POST `/v1/oauth2/token`.
+fn issue_access_token(state: &mut State, request: &ServerRequest, now: Timestamp) -> ServerResponse {
+    let basic = request.header("authorization").and_then(|value| value.strip_prefix("Basic "));
+    let basic = basic.and_then(|basic| STANDARD.decode(basic).ok()).and_then(|bytes| String::from_utf8(bytes).ok()).unwrap_or_default();
+    let known = basic.split_once(':').is_some_and(|(id, secret)| id == state.config.client_id && state.secrets.iter().any(|s| s == secret));
+    if !known {
+        return ServerResponse::json(401, &json!({ "error": "invalid_client", "error_description": "Client Authentication failed" }));
+    }
+    if request.body.as_ref() != b"grant_type=client_credentials" {
+        return ServerResponse::json(400, &json!({ "error": "unsupported_grant_type" }));
+    }
+    let token = format!("A21AA{}", state.next_id());
+    state.access_tokens.insert(token.clone(), now.after(Duration::from_secs(state.access_token_seconds)));
+    ServerResponse::json(
+        200,
+        &json!({ "access_token": token, "token_type": "Bearer", "app_id": "APP-80W284485P519543T", "expires_in": state.access_token_seconds }),
+    )
+}
+
+fn is_authenticated(state: &State, request: &ServerRequest, now: Timestamp) -> bool {
+    let bearer = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
+    bearer.and_then(|token| state.access_tokens.get(token)).is_some_and(|until| now < *until)
+}
+
+impl SimulatedServer for PayPalSimulator {
+    fn name(&self) -> &'static str {
+        "paypal"
+    }
+
+    fn handle(&self, request: &ServerRequest) -> ServerResponse {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let segments = request.segments();
+        match (&request.method, segments.as_slice()) {
+            (&Method::POST, ["v1", "oauth2", "token"]) => return issue_access_token(&mut state, request, now),
+            (&Method::GET, ["v1", "notifications", "certs", name]) => return certificate(&state, name),
+            _ => {}
+        }
+        if let Some(seconds) = state.throttle_next.take() {
+            let body =
+                json!({ "name": "RATE_LIMIT_REACHED", "message": "Too many requests. Blocked due to rate limiting.", "debug_id": "1" });
+            return ServerResponse::json(429, &body).with_header("retry-after", &seconds.to_string());
+        }
+        if !is_authenticated(&state, request, now) {
+            return ServerResponse::json(
+                401,
+                &json!({ "error": "invalid_token", "error_description": "Token signature verification failed" }),
+            );
+        }
+        match request.method {
+            Method::GET => route_get(&state, &segments, now).unwrap_or_else(ErrorResponse::response),
+            Method::POST if segments == ["v1", "notifications", "verify-webhook-signature"] => {
+                let status = if notifications::verify(&state, request) { "SUCCESS" } else { "FAILURE" };
+                ServerResponse::json(200, &json!({ "verification_status": status }))
+            }
+            Method::POST => handle_post(&mut state, request, &segments, now),
+            Method::DELETE => match segments.as_slice() {
+                ["v3", "vault", "payment-tokens", id] => vault::delete(&mut state, id, now),
+                _ => not_found().response(),
+            },
+            _ => not_found().response(),
+        }
+    }
+}
+
+fn certificate(state: &State, name: &str) -> ServerResponse {
+    match state.certificate.filter(|_| name == CERTIFICATE) {
+        Some(pem) => {
+            let mut answer = ServerResponse::empty(200).with_header("content-type", "application/x-pem-file");
+            answer.body = Bytes::from_static(pem.as_bytes());
+            answer
+        }
+        None => ServerResponse::empty(404),
+    }
+}
+
+fn route_get(state: &State, route: &[&str], now: Timestamp) -> HandlerResult {
+    let found =
+        |body: Option<Value>| body.filter(|body| !body.is_null()).map(|body| ServerResponse::json(200, &body)).ok_or_else(not_found);
+    match route {
+        ["v2", "checkout", "orders", id] => found(Some(render::order(state, orders::find_unexpired(state, id, now)?, true))),
+        ["v2", "payments", "authorizations", id] => found(state.authorisation(id).map(|one| render::authorisation(state, one))),
+        ["v2", "payments", "captures", id] => found(state.capture(id).map(|one| render::capture(state, one))),
+        ["v2", "payments", "refunds", id] => found(state.refund(id).map(render::refund)),
+        ["v3", "vault", "setup-tokens", id] => found(Some(render::setup(state, id))),
+        ["v3", "vault", "payment-tokens", id] => found(Some(render::token(state, id))),
+        _ => Err(not_found()),
+    }
+}
+
+/// A write: under a request id that is known, the latest state of what it made; else it is done.
+fn handle_post(state: &mut State, request: &ServerRequest, route: &[&str], now: Timestamp) -> ServerResponse {
+    if request.header("content-type") != Some("application/json") {
+        return error_response(415, "INVALID_CONTENT_TYPE").response();
+    }
+    let request_id = request.header("paypal-request-id").map(str::to_owned);
+    if request_id.as_ref().is_some_and(|id| id.is_empty() || id.len() > MAX_REQUEST_ID_LENGTH) {
+        return error_response(400, "INVALID_STRING_LENGTH").response();
+    }
+    if std::mem::take(&mut state.in_progress_next) {
+        return error_response(409, "PREVIOUS_REQUEST_IN_PROGRESS").response();
+    }
+    let whole = request.header("prefer") == Some("return=representation");
+    let remembered =
+        request_id.as_ref().and_then(|id| state.request_ids.get(id)).filter(|(made, at)| now.since(*at) < made.request_id_lifetime());
+    if let Some((made, _)) = remembered.cloned() {
+        return created_response(state, &made, 200, whole, route).unwrap_or_else(ErrorResponse::response);
+    }
+    let broken = state.server_error_next.take();
+    if broken == Some(false) {
+        return error_response(500, "INTERNAL_SERVER_ERROR").response();
+    }
+    let made = match route_post(state, request, route, request_id.as_deref(), now) {
+        Ok(made) => made,
+        // A refusal made nothing, so there is nothing to remember.
+        Err(refused) => return refused.response(),
+    };
+    if let Some(id) = request_id {
+        state.request_ids.insert(id, (made.clone(), now));
+    }
+    if broken.is_some() {
+        return error_response(500, "INTERNAL_SERVER_ERROR").response();
+    }
+    created_response(state, &made, 201, whole, route).unwrap_or_else(ErrorResponse::response)
+}
+
+fn route_post(
+    state: &mut State,
+    request: &ServerRequest,
+    route: &[&str],
+    request_id: Option<&str>,
+    now: Timestamp,
+) -> Result<CreatedResource, ErrorResponse> {
+    let body = if request.body.is_empty() { json!({}) } else { request.json() };
+    if !body.is_object() {
+        return Err(error_response(400, "MALFORMED_REQUEST_JSON"));
+    }
+    match route {
+        ["v2", "checkout", "orders"] => orders::create(state, &body, request_id, now),
+        ["v2", "checkout", "orders", id, step] => orders::second_step(state, id, step, now),
+        ["v2", "payments", "authorizations", id, what] => payments::act_on_authorisation(state, id, what, &body, now),
+        ["v2", "payments", "captures", id, "refund"] => payments::refund(state, id, &body, now),
+        ["v3", "vault", "setup-tokens"] => vault::create_setup_token(state, &body),
+        ["v3", "vault", "payment-tokens"] => vault::create_payment_token(state, &body, now),
+        _ => Err(not_found()),
+    }
+}
+
+fn created_response(state: &State, made: &CreatedResource, status: u16, whole: bool, route: &[&str]) -> HandlerResult {
+    let short = |body: Value| if whole { body } else { minimal_json(&body) };
+    let body = match made {
+        CreatedResource::Order(id) => {
+            let answer = orders::new_order_response(state, id, whole)?;
+            let status = StatusCode::from_u16(status).unwrap_or(answer.status);
+            // What is left out is left out of the create call's own answer only.
+            return if route.len() == 3 {
+                Ok(ServerResponse { status, ..answer })
+            } else {
+                stored_order_response(state, id, status, whole)
+            };
+        }
+        CreatedResource::Authorisation(id) => {
+            short(state.authorisation(id).map(|one| render::authorisation(state, one)).unwrap_or_default())
+        }
+        CreatedResource::Capture(id) => short(state.capture(id).map(|one| render::capture(state, one)).unwrap_or_default()),
+        CreatedResource::Refund(id) => short(state.refund(id).map(render::refund).unwrap_or_default()),
+        CreatedResource::SetupToken(id) => render::setup(state, id),
+        CreatedResource::PaymentToken(id) => render::token(state, id),
+    };
+    match route.last() {
+        Some(&"void") if whole => Ok(ServerResponse::json(200, &body)),
+        Some(&"void") => Ok(ServerResponse::empty(204)),
+        _ => Ok(ServerResponse::json(status, &body)),
+    }
+}
+
+/// The short answer: id, status and links.
+fn minimal_json(body: &Value) -> Value {
+    let fields = ["id", "status", "links"].into_iter().filter_map(|name| Some((name.to_owned(), body.get(name)?.clone())));
+    Value::Object(fields.collect())
+}
+
+fn stored_order_response(state: &State, id: &str, status: StatusCode, whole: bool) -> HandlerResult {
+    let order = state.order(id).ok_or_else(not_found)?;
+    Ok(ServerResponse { status, ..ServerResponse::json(201, &render::order(state, order, whole)) })
+}

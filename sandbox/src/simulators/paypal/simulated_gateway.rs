@@ -1,0 +1,135 @@
+//! PayPal as one of the [`SimulatedGateway`]s.
+
+use connector::gateway::{DeclineClass, GatewayName};
+use connector::ids::ExternalPaymentId;
+use connector::money::Money;
+use serde_json::{Value, json};
+
+use crate::simulators::paypal::PayPalSimulator;
+use crate::simulators::paypal::state::{Capture, Order, State};
+use crate::simulators::simulated_gateway::{EnteredDetails, LedgerEntry, LedgerStatus, NotificationRequest, SimulatedGateway, with_query};
+use crate::testkit::harness::expect_fixture;
+
+const fn decline_issue(class: DeclineClass) -> Option<&'static str> {
+    match class {
+        DeclineClass::Soft => Some("INSTRUMENT_DECLINED"),
+        DeclineClass::NeedsCustomer => Some("PAYER_ACTION_REQUIRED"),
+        DeclineClass::NeedsNewDetails => Some("AGREEMENT_ALREADY_CANCELLED"),
+        DeclineClass::Hard => Some("PAYER_ACCOUNT_LOCKED_OR_CLOSED"),
+        DeclineClass::Risk => Some("COMPLIANCE_VIOLATION"),
+        // A payer who cancels does not return.
+        DeclineClass::Cancelled => None,
+    }
+}
+
+impl PayPalSimulator {
+    /// Refuses every payment with these details in this class. False where PayPal has no such refusal.
+    pub fn decline_always(&self, token: &str, class: DeclineClass) -> bool {
+        decline_issue(class).map(|issue| self.decline_always_with(token, issue)).is_some()
+    }
+}
+
+impl SimulatedGateway for PayPalSimulator {
+    fn gateway_name(&self) -> GatewayName {
+        GatewayName::PayPal
+    }
+
+    fn add_stored_details(&self, customer: &str) -> String {
+        self.store_details(customer)
+    }
+
+    fn has_stored_details(&self, token: &str) -> bool {
+        self.has_details(token)
+    }
+
+    fn decline_next(&self, token: &str, class: DeclineClass) -> bool {
+        decline_issue(class).map(|issue| self.decline_next_with(token, issue)).is_some()
+    }
+
+    /// PayPal receives nothing that the page sends, so whether the next order is declined is noted here.
+    fn payment_data(&self, entry: EnteredDetails, number: u32) -> Value {
+        self.lock().decline_next_approved = entry == EnteredDetails::Declined;
+        json!({ "paymentMethod": { "type": "paypal", "entry": number } })
+    }
+
+    fn complete_action(&self, action: &Value) -> Value {
+        let url = action.get("url").and_then(Value::as_str).unwrap_or_default();
+        let (order, setup) = (url.split_once("?token="), url.split_once("?approval_session_id="));
+        let started = order.or(setup).map(|(_, started)| started).unwrap_or_default();
+        self.approve(started);
+        match order {
+            Some(_) => json!({ "token": started, "PayerID": "QYR5Z8XDVJNXQ" }),
+            None => json!({ "approval_token_id": started, "approval_session_id": started }),
+        }
+    }
+
+    fn complete_redirect(&self, page: &str, agrees: bool) -> Option<String> {
+        let (_, started) = page.split_once("?token=").or_else(|| page.split_once("?approval_session_id="))?;
+        let (done, given_up) = self.lock().return_urls.get(started)?.clone();
+        let parameters = if agrees { self.complete_action(&json!({ "url": page })) } else { json!({ "token": started }) };
+        Some(with_query(if agrees { &done } else { &given_up }, &parameters))
+    }
+
+    fn process(&self) {
+        self.process();
+    }
+
+    fn take_notifications(&self) -> Vec<NotificationRequest> {
+        self.take_notifications()
+    }
+
+    fn ledger(&self) -> Vec<LedgerEntry> {
+        let state = self.lock();
+        state.orders.iter().map(|order| ledger_entry(&state, order)).collect()
+    }
+
+    fn charge_back(&self, payment: &ExternalPaymentId) {
+        self.charge_back(payment.as_str());
+    }
+
+    fn expire(&self, payment: &ExternalPaymentId) {
+        self.expire(payment.as_str());
+    }
+
+    fn decline_next_capture(&self) -> bool {
+        self.set_next_capture_status("DECLINED");
+        true
+    }
+}
+
+/// An order is one payment under all of its ids.
+fn ledger_entry(state: &State, order: &Order) -> LedgerEntry {
+    let held = state.authorisations.iter().find(|one| one.order == order.id && one.renews.is_none());
+    // A refused capture that did not close its authorisation left everything as it was.
+    let left = |one: &Capture| held.is_some_and(|held| held.status != "CAPTURED" && matches!(one.status, "DECLINED" | "FAILED"));
+    let capture = state.captures.iter().rev().find(|one| one.order == order.id && !left(one));
+    let id = capture.map(|one| &one.id).or(held.map(|one| &one.id)).unwrap_or(&order.id);
+    let taken = capture.filter(|one| matches!(one.status, "COMPLETED" | "PARTIALLY_REFUNDED" | "REFUNDED"));
+    let standing = match (capture, held.map(|one| one.status)) {
+        (Some(one), _) if one.reversed => LedgerStatus::ChargedBack,
+        (Some(one), _) if taken.is_some_and(|taken| taken.id == one.id) => LedgerStatus::Captured,
+        (Some(one), None) if one.status == "PENDING" => LedgerStatus::Pending,
+        (Some(one), Some(_)) if one.status == "PENDING" => LedgerStatus::Authorised,
+        (Some(_), Some(_)) => LedgerStatus::CaptureFailed,
+        (Some(_), None) => LedgerStatus::Declined,
+        (None, Some("DENIED")) => LedgerStatus::Declined,
+        (None, Some("PENDING") | None) => LedgerStatus::Pending,
+        (None, Some("VOIDED"))
+            if held.is_some_and(|one| one.expires_at < one.created_at.after(crate::simulators::paypal::orders::AUTHORISATION_LIFETIME)) =>
+        {
+            LedgerStatus::Expired
+        }
+        (None, Some("VOIDED")) => LedgerStatus::Cancelled,
+        (None, Some(_)) => LedgerStatus::Authorised,
+    };
+    let none = Money::new(0, order.amount.currency);
+    LedgerEntry {
+        external_payment_id: expect_fixture(ExternalPaymentId::new(id).ok()),
+        reference: order.reference.clone(),
+        amount: order.amount,
+        status: standing,
+        authorised: !matches!(standing, LedgerStatus::Pending | LedgerStatus::Declined),
+        captured: taken.map_or(none, |one| one.amount),
+        refunded: taken.map_or(none, |one| Money::new(one.refunded, order.amount.currency)),
+    }
+}

@@ -1,0 +1,155 @@
+//! The interface of every simulated gateway. What only one gateway has stays with its own simulator.
+
+use bytes::Bytes;
+use connector::gateway::{DeclineClass, GatewayName};
+use connector::http::HeaderMap;
+use connector::ids::ExternalPaymentId;
+use connector::money::Money;
+use serde_json::Value;
+
+use crate::simulators::network::SimulatedServer;
+
+/// The status of a payment at its gateway.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LedgerStatus {
+    /// The customer has to do something, or the bank has not decided.
+    Pending,
+    /// The amount is held.
+    Authorised,
+    /// The bank declined, or the customer cancelled.
+    Declined,
+    /// The hold was released.
+    Cancelled,
+    /// The hold lapsed.
+    Expired,
+    /// The money is captured; what of it was refunded is in the entry.
+    Captured,
+    /// The capture was refused, at once or afterwards.
+    CaptureFailed,
+    /// The customer's bank charged the payment back.
+    ChargedBack,
+}
+
+/// What the simulator's ledger says of one payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LedgerEntry {
+    /// The id by which Cleeng has to know the payment now.
+    pub external_payment_id: ExternalPaymentId,
+    /// The reference that it was made under.
+    pub reference: String,
+    /// What was asked for; zero for a verification.
+    pub amount: Money,
+    /// Where it stands.
+    pub status: LedgerStatus,
+    /// Whether the bank ever agreed.
+    pub authorised: bool,
+    /// The total captured.
+    pub captured: Money,
+    /// The total refunded.
+    pub refunded: Money,
+}
+
+impl LedgerEntry {
+    /// Whether the hold was released without taking the money.
+    #[must_use]
+    pub fn is_released(&self) -> bool {
+        matches!(self.status, LedgerStatus::Cancelled | LedgerStatus::Expired)
+    }
+
+    /// Whether money of the customer is held, or taken and kept.
+    #[must_use]
+    pub fn holds_money(&self) -> bool {
+        match self.status {
+            // A verification holds nothing.
+            LedgerStatus::Authorised => self.amount.minor > 0,
+            LedgerStatus::Captured => self.captured.minor > self.refunded.minor,
+            _ => false,
+        }
+    }
+}
+
+/// A notification as the gateway posts it.
+#[derive(Clone, Debug)]
+pub struct NotificationRequest {
+    /// Its headers.
+    pub headers: HeaderMap,
+    /// Its body.
+    pub body: Bytes,
+}
+
+/// An address with these members in its query, none of which needs escaping.
+#[must_use]
+pub fn with_query(address: &str, parameters: &Value) -> String {
+    let pairs = parameters.as_object().into_iter().flatten().map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()));
+    let joint = if address.contains('?') { '&' } else { '?' };
+    format!("{address}{joint}{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+/// The test details that a customer enters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EnteredDetails {
+    /// Details that need no customer action, where the gateway has such; else as [`EnteredDetails::ActionRequired`].
+    Frictionless,
+    /// Details that need customer action first: 3-D Secure, an approval.
+    ActionRequired,
+    /// Details that the bank declines.
+    Declined,
+}
+
+/// A simulated gateway.
+pub trait SimulatedGateway: SimulatedServer {
+    /// Its name in settings and routes.
+    fn gateway_name(&self) -> GatewayName;
+
+    /// Details of this customer of Cleeng are stored, as after a first purchase. The token as the adapter writes it.
+    fn add_stored_details(&self, customer: &str) -> String;
+
+    /// Whether it still has these details.
+    fn has_stored_details(&self, token: &str) -> bool;
+
+    /// The next payment with these stored details is refused in this class. False where the gateway has no such refusal.
+    fn decline_next(&self, token: &str, class: DeclineClass) -> bool;
+
+    /// What its front-end component adds to the body of a start. `number` tells two entries of the same details apart.
+    fn payment_data(&self, entry: EnteredDetails, number: u32) -> Value;
+
+    /// The customer completes the connector's `action` and approves. Returns the `details` that the page sends to finalize; the caller decides
+    /// whether the customer returns to the page.
+    fn complete_action(&self, action: &Value) -> Value;
+
+    /// Where the gateway's page at this address redirects the browser after the customer approved or cancelled: the return URL of the
+    /// connector, with the parameters that the gateway adds. `None` for a page without a redirect.
+    fn complete_redirect(&self, _page: &str, _agrees: bool) -> Option<String> {
+        None
+    }
+
+    /// Processes what it has received.
+    fn process(&self);
+
+    /// Takes the notifications since the last time.
+    fn take_notifications(&self) -> Vec<NotificationRequest>;
+
+    /// Every payment, oldest first. Refused ones may be left out.
+    fn ledger(&self) -> Vec<LedgerEntry>;
+
+    /// The customer's bank charges a captured payment back.
+    fn charge_back(&self, payment: &ExternalPaymentId);
+
+    /// The hold of an authorised payment lapses.
+    fn expire(&self, payment: &ExternalPaymentId);
+
+    /// A notification as it is redelivered now: if the signature covers the time, each delivery is signed again.
+    fn sign_for_redelivery(&self, notification: &NotificationRequest) -> NotificationRequest {
+        notification.clone()
+    }
+
+    /// The next operation that it acknowledges fails later. False if it acknowledges nothing before it is done.
+    fn fail_next_operation(&self) -> bool {
+        false
+    }
+
+    /// The next capture is declined, at once or when it is processed, and the authorisation stays. False if a decline leaves none.
+    fn decline_next_capture(&self) -> bool {
+        false
+    }
+}

@@ -1,0 +1,185 @@
+//! Parameters as Stripe takes them: `application/x-www-form-urlencoded` with brackets, in bodies and in queries
+//! (docs.stripe.com/api: "Our API accepts form-encoded request bodies"; stripe/stripe-node `src/utils.ts`, `queryStringifyRequestData`).
+
+use std::collections::BTreeMap;
+
+use crate::simulators::stripe::state::{ErrorResponse, invalid, invalid_param};
+
+/// The parameters of a request: a tree with texts as leaves. Lists are nodes with `0`, `1`, ... as names.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Param {
+    Text(String),
+    Tree(BTreeMap<String, Param>),
+}
+
+/// What a request may say, and what it says.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Params(BTreeMap<String, Param>);
+
+impl Params {
+    /// Reads pairs of decoded names and values.
+    pub(super) fn parse(pairs: &[(String, String)]) -> Result<Self, ErrorResponse> {
+        let mut root = BTreeMap::new();
+        for (name, value) in pairs {
+            let path = parse_path(name).ok_or_else(|| invalid("parameter_unknown", Some(name), "Received unknown parameter"))?;
+            insert(&mut root, &path, value).map_err(|()| invalid_param(name, "Invalid parameters"))?;
+        }
+        Ok(Self(root))
+    }
+
+    /// Refuses every parameter that is not among `known`.
+    pub(super) fn allow_only(&self, known: &[&str]) -> Result<(), ErrorResponse> {
+        match self.0.keys().find(|name| !known.contains(&name.as_str())) {
+            Some(name) => Err(invalid("parameter_unknown", Some(name), &format!("Received unknown parameter: {name}"))),
+            None => Ok(()),
+        }
+    }
+
+    pub(super) fn has(&self, name: &str) -> bool {
+        self.0.contains_key(name)
+    }
+
+    /// A text; one that is there and empty is refused.
+    pub(super) fn text(&self, name: &str) -> Result<Option<String>, ErrorResponse> {
+        match self.0.get(name) {
+            None => Ok(None),
+            Some(Param::Text(text)) if text.is_empty() => {
+                let message =
+                    format!("You passed an empty string for '{name}'. We assume empty values are an attempt to unset a parameter.");
+                Err(invalid("parameter_invalid_empty", Some(name), &message))
+            }
+            Some(Param::Text(text)) => Ok(Some(text.clone())),
+            Some(Param::Tree(_)) => Err(invalid_param(name, "Invalid string")),
+        }
+    }
+
+    /// A text that has to be there.
+    pub(super) fn required(&self, name: &str) -> Result<String, ErrorResponse> {
+        self.text(name)?.ok_or_else(|| invalid("parameter_missing", Some(name), &format!("Missing required param: {name}.")))
+    }
+
+    /// `true` or `false`; false where it is absent.
+    pub(super) fn flag(&self, name: &str) -> Result<bool, ErrorResponse> {
+        match self.text(name)?.as_deref() {
+            None | Some("false") => Ok(false),
+            Some("true") => Ok(true),
+            Some(other) => Err(invalid_param(name, &format!("Invalid boolean: {other}"))),
+        }
+    }
+
+    /// A whole number in plain digits.
+    pub(super) fn number(&self, name: &str) -> Result<Option<i64>, ErrorResponse> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let plain = text.strip_prefix('-').unwrap_or(&text).bytes().all(|byte| byte.is_ascii_digit());
+        let number = text.parse().ok().filter(|_| plain);
+        number.map(Some).ok_or_else(|| invalid("parameter_invalid_integer", Some(name), &format!("Invalid integer: {text}")))
+    }
+
+    /// One of these words.
+    pub(super) fn choice(&self, name: &str, words: &[&'static str]) -> Result<Option<&'static str>, ErrorResponse> {
+        let Some(text) = self.text(name)? else { return Ok(None) };
+        let word = words.iter().copied().find(|word| *word == text);
+        word.map(Some).ok_or_else(|| invalid_param(name, &format!("Invalid {name}: must be one of {}", words.join(", "))))
+    }
+
+    /// A list of texts, in the order of their numbers.
+    pub(super) fn list(&self, name: &str) -> Result<Vec<String>, ErrorResponse> {
+        let refused = || invalid_param(name, "Invalid array");
+        match self.0.get(name) {
+            None => Ok(Vec::new()),
+            Some(Param::Text(_)) => Err(refused()),
+            Some(Param::Tree(tree)) => tree
+                .iter()
+                .map(|(key, value)| match value {
+                    Param::Text(text) if key.bytes().all(|byte| byte.is_ascii_digit()) => Ok(text.clone()),
+                    _ => Err(refused()),
+                })
+                .collect(),
+        }
+    }
+
+    /// Names and values of the merchant's own: at most 50, names of 40 and values of 500 characters (docs.stripe.com/api/metadata).
+    pub(super) fn metadata(&self) -> Result<BTreeMap<String, String>, ErrorResponse> {
+        let refused = |message: &str| invalid_param("metadata", message);
+        let tree = match self.0.get("metadata") {
+            None => return Ok(BTreeMap::new()),
+            Some(Param::Text(_)) => return Err(refused("Invalid object")),
+            Some(Param::Tree(tree)) => tree,
+        };
+        let mut metadata = BTreeMap::new();
+        for (name, value) in tree {
+            let Param::Text(value) = value else { return Err(refused("Metadata values can not be objects")) };
+            if name.chars().count() > 40 || value.chars().count() > 500 {
+                return Err(refused("Metadata can have names of 40 and values of 500 characters"));
+            }
+            metadata.insert(name.clone(), value.clone());
+        }
+        if metadata.len() > 50 {
+            return Err(refused("You can only have up to 50 keys in metadata"));
+        }
+        Ok(metadata)
+    }
+
+    /// A text inside a node, such as `created[gte]`.
+    pub(super) fn inner(&self, name: &str, inner: &str) -> Option<&str> {
+        match self.0.get(name)? {
+            Param::Tree(tree) => match tree.get(inner)? {
+                Param::Text(text) => Some(text),
+                Param::Tree(_) => None,
+            },
+            Param::Text(_) => None,
+        }
+    }
+}
+
+/// `a[b][c]` as `a`, `b`, `c`; `a[]` as `a` and an empty name.
+fn parse_path(name: &str) -> Option<Vec<&str>> {
+    let (first, mut rest) = name.split_at(name.find('[').unwrap_or(name.len()));
+    let mut path = vec![first];
+    while !rest.is_empty() {
+        let (inner, after) = rest.strip_prefix('[')?.split_once(']')?;
+        path.push(inner);
+        rest = after;
+    }
+    (!first.is_empty()).then_some(path)
+}
+
+fn insert(tree: &mut BTreeMap<String, Param>, path: &[&str], value: &str) -> Result<(), ()> {
+    let Some((name, rest)) = path.split_first() else { return Err(()) };
+    // Without a number it is the next of the list.
+    let name = if name.is_empty() { tree.len().to_string() } else { (*name).to_owned() };
+    if rest.is_empty() {
+        return if tree.insert(name, Param::Text(value.to_owned())).is_some() { Err(()) } else { Ok(()) };
+    }
+    match tree.entry(name).or_insert_with(|| Param::Tree(BTreeMap::new())) {
+        Param::Tree(inner) => insert(inner, rest, value),
+        Param::Text(_) => Err(()),
+    }
+}
+
+/// The pairs of a form; `None` if it is not one.
+pub(super) fn pairs(body: &[u8]) -> Option<Vec<(String, String)>> {
+    let text = std::str::from_utf8(body).ok()?;
+    let parts = text.split('&').filter(|part| !part.is_empty());
+    let pair = |part: &str| {
+        let (name, value) = part.split_once('=')?;
+        Some((percent_decode(name)?, percent_decode(value)?))
+    };
+    parts.map(pair).collect()
+}
+
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digits = [rest.next()?, rest.next()?];
+                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}

@@ -1,0 +1,148 @@
+//! Stripe as one of the [`SimulatedGateway`]s.
+
+use connector::gateway::{DeclineClass, GatewayName};
+use connector::ids::ExternalPaymentId;
+use serde_json::{Value, json};
+
+use crate::simulators::simulated_gateway::{EnteredDetails, LedgerEntry, LedgerStatus, NotificationRequest, SimulatedGateway, with_query};
+use crate::simulators::stripe::state::{PaymentIntent, State};
+use crate::simulators::stripe::{StripeSimulator, method_id, money, refunds, render};
+use crate::testkit::harness::expect_fixture;
+
+const fn decline_code(class: DeclineClass) -> Option<&'static str> {
+    match class {
+        DeclineClass::Soft => Some("insufficient_funds"),
+        DeclineClass::NeedsCustomer => Some("authentication_required"),
+        DeclineClass::NeedsNewDetails => Some("expired_card"),
+        DeclineClass::Hard => Some("lost_card"),
+        DeclineClass::Risk => Some("fraudulent"),
+        // A customer who cancels does not return.
+        DeclineClass::Cancelled => None,
+    }
+}
+
+impl StripeSimulator {
+    /// Refuses every payment with these details in this class. False where Stripe has no such refusal.
+    pub fn decline_always(&self, token: &str, class: DeclineClass) -> bool {
+        decline_code(class).map(|code| self.decline_always_with(token, code)).is_some()
+    }
+}
+
+impl SimulatedGateway for StripeSimulator {
+    fn gateway_name(&self) -> GatewayName {
+        GatewayName::Stripe
+    }
+
+    fn add_stored_details(&self, customer: &str) -> String {
+        self.store_details(customer)
+    }
+
+    fn has_stored_details(&self, token: &str) -> bool {
+        self.has_details(method_id(token))
+    }
+
+    fn decline_next(&self, token: &str, class: DeclineClass) -> bool {
+        decline_code(class).map(|code| self.decline_next_with(token, code)).is_some()
+    }
+
+    /// Stripe.js makes a payment method of what the customer enters, and the page sends its id.
+    fn payment_data(&self, entry: EnteredDetails, number: u32) -> Value {
+        let card = match entry {
+            EnteredDetails::Frictionless => "pm_card_visa",
+            EnteredDetails::ActionRequired => "pm_card_authenticationRequiredOnSetup",
+            EnteredDetails::Declined => "pm_card_chargeDeclinedInsufficientFunds",
+        };
+        json!({ "paymentMethod": { "type": "card", "id": self.tokenize_card(card, number) } })
+    }
+
+    /// At Stripe's page, or by Stripe.js in the page: the action names the intent either way.
+    fn complete_action(&self, action: &Value) -> Value {
+        let action = action.to_string();
+        let state = self.lock();
+        let ids = state.intents.iter().map(|one| &one.id).chain(state.setups.iter().map(|one| &one.id));
+        let id = ids.rev().find(|id| action.contains(&render::redirect_url(id)) || action.contains(&render::client_secret(id))).cloned();
+        drop(state);
+        let Some(id) = id else { return Value::Null };
+        self.authenticate(&id);
+        // What Stripe adds to the return URL (docs.stripe.com/payments/3d-secure/authentication-flow).
+        let started = if id.starts_with("seti_") { "setup_intent" } else { "payment_intent" };
+        let secret = format!("{started}_client_secret");
+        json!({ started: id, secret: render::client_secret(&id), "redirect_status": "succeeded" })
+    }
+
+    /// The bank's page redirects back after success and failure; a customer who cancels has not authenticated.
+    fn complete_redirect(&self, page: &str, agrees: bool) -> Option<String> {
+        let (id, back) = {
+            let state = self.lock();
+            let intents = state.intents.iter().map(|one| (&one.id, &one.return_url));
+            let all = intents.chain(state.setups.iter().map(|one| (&one.id, &one.return_url)));
+            let (id, back) = all.rev().find(|(id, _)| render::redirect_url(id) == page)?;
+            (id.clone(), back.clone()?)
+        };
+        if agrees {
+            return Some(with_query(&back, &self.complete_action(&json!({ "url": page }))));
+        }
+        self.fail_authentication(&id);
+        let started = if id.starts_with("seti_") { "setup_intent" } else { "payment_intent" };
+        Some(with_query(&back, &json!({ started: id, "redirect_status": "failed" })))
+    }
+
+    fn process(&self) {
+        self.process();
+    }
+
+    fn take_notifications(&self) -> Vec<NotificationRequest> {
+        self.take_notifications()
+    }
+
+    /// Stripe signs each delivery again ("Resolve webhook signature verification errors", "Check the timestamp").
+    fn sign_for_redelivery(&self, notification: &NotificationRequest) -> NotificationRequest {
+        let now = self.clock.now();
+        let secrets = self.lock().config.webhook_secrets.clone();
+        crate::simulators::stripe::notifications::signed(&secrets, notification.body.clone(), now)
+    }
+
+    fn ledger(&self) -> Vec<LedgerEntry> {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        refunds::expire_authorisations(&mut state, now);
+        state.intents.iter().map(|intent| ledger_entry(&state, intent)).collect()
+    }
+
+    fn charge_back(&self, payment: &ExternalPaymentId) {
+        self.charge_back(payment.as_str());
+    }
+
+    fn expire(&self, payment: &ExternalPaymentId) {
+        self.expire(payment.as_str());
+    }
+}
+
+/// An intent is one payment, however many tries it has.
+fn ledger_entry(state: &State, intent: &PaymentIntent) -> LedgerEntry {
+    let charge = state.latest_charge(&intent.id);
+    let agreed = charge.is_some_and(crate::simulators::stripe::state::Charge::is_approved);
+    let disputed = charge.and_then(|charge| charge.dispute.as_ref()).is_some_and(|dispute| dispute.status != "won");
+    let standing = match intent.status {
+        "succeeded" if disputed => LedgerStatus::ChargedBack,
+        "succeeded" => LedgerStatus::Captured,
+        "requires_capture" => LedgerStatus::Authorised,
+        "requires_payment_method" => LedgerStatus::Declined,
+        "canceled" if intent.canceled.is_some_and(|(_, reason)| reason == "automatic") => LedgerStatus::Expired,
+        "canceled" => LedgerStatus::Cancelled,
+        _ => LedgerStatus::Pending,
+    };
+    // A pending refund is not refunded yet.
+    let back = state.refunds.iter().filter(|refund| refund.intent == intent.id && refund.status == "succeeded");
+    let back = back.fold(0_i64, |sum, refund| sum.saturating_add(refund.amount));
+    let money = |amount| money::money(amount, &intent.currency);
+    LedgerEntry {
+        external_payment_id: expect_fixture(ExternalPaymentId::new(&intent.id).ok()),
+        reference: intent.metadata.get("reference").cloned().unwrap_or_default(),
+        amount: money(intent.amount),
+        status: standing,
+        authorised: agreed,
+        captured: money(intent.received),
+        refunded: money(back),
+    }
+}

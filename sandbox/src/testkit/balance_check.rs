@@ -1,0 +1,88 @@
+//! The balance check: what Cleeng records and what the gateways hold must be the same.
+
+use connector::cleeng::PaymentStatus;
+use connector::ids::SubscriptionId;
+
+use crate::simulators::cleeng::{CleengSimulator, PaymentRow};
+use crate::simulators::simulated_gateway::{LedgerEntry, LedgerStatus, SimulatedGateway};
+
+/// Everything that disagrees, a line each. Empty is good.
+#[must_use]
+pub fn discrepancies(cleeng: &CleengSimulator, simulators: &[&dyn SimulatedGateway]) -> Vec<String> {
+    let ours = cleeng.payments();
+    let theirs: Vec<LedgerEntry> = simulators.iter().flat_map(|simulator| simulator.ledger()).collect();
+    let mut found: Vec<String> = cleeng.violations().iter().map(|v| format!("Cleeng's contract: {} by {}", v.rule, v.request)).collect();
+    for payment in &ours {
+        found.extend(compare(payment, theirs.iter().find(|other| other.external_payment_id == payment.external_payment_id)));
+    }
+    for payment in theirs.iter().filter(|payment| must_be_in_cleeng(payment)) {
+        if !ours.iter().any(|other| other.external_payment_id == payment.external_payment_id) {
+            found.push(format!("{} at the gateway is unknown to Cleeng", payment.external_payment_id));
+        }
+    }
+    found.extend(double_payments(&ours));
+    found
+}
+
+/// Whether Cleeng has to know of it. A payment that was released or refunded in full charged nobody.
+pub(crate) fn must_be_in_cleeng(payment: &LedgerEntry) -> bool {
+    let fully_refunded = payment.captured.minor > 0 && payment.refunded == payment.captured;
+    payment.authorised && payment.amount.minor > 0 && !payment.is_released() && !fully_refunded
+}
+
+/// What disagrees about one payment, if anything does.
+pub(crate) fn compare(ours: &PaymentRow, theirs: Option<&LedgerEntry>) -> Option<String> {
+    let id = &ours.id;
+    let Some(theirs) = theirs else {
+        let needs_none = ours.status == PaymentStatus::Rejected || ours.total.is_zero();
+        return (!needs_none).then(|| format!("payment {id} of Cleeng is unknown to the gateway"));
+    };
+    if ours.total.is_zero() && theirs.amount.is_zero() {
+        // A verification: nothing was to be taken.
+        let declined = theirs.status == LedgerStatus::Declined;
+        return (declined != (ours.status == PaymentStatus::Rejected)).then(|| format!("verification {id} differs"));
+    }
+    let fits = match ours.status {
+        PaymentStatus::Authorised => theirs.status == LedgerStatus::Authorised,
+        PaymentStatus::Captured => theirs.refunded.is_zero() && matches!(theirs.status, LedgerStatus::Captured | LedgerStatus::ChargedBack),
+        PaymentStatus::Rejected => {
+            matches!(theirs.status, LedgerStatus::Declined | LedgerStatus::CaptureFailed | LedgerStatus::Expired | LedgerStatus::Cancelled)
+        }
+        PaymentStatus::Cancelled => matches!(theirs.status, LedgerStatus::Cancelled | LedgerStatus::Expired),
+        // Captured money that is gone, or that never came although the capture was accepted, is reported as refunded.
+        PaymentStatus::Refunded => {
+            let never_came = theirs.captured.is_zero() && matches!(theirs.status, LedgerStatus::Expired | LedgerStatus::Cancelled);
+            refunds_agree(ours, theirs) || never_came || matches!(theirs.status, LedgerStatus::ChargedBack | LedgerStatus::CaptureFailed)
+        }
+        PaymentStatus::Other(_) => false,
+    };
+    if !fits {
+        return Some(format!("payment {id} is {:?} in Cleeng and {:?} at the gateway", ours.status, theirs.status));
+    }
+    let all_taken = ours.status != PaymentStatus::Captured || theirs.captured == ours.total;
+    (ours.total != theirs.amount || !all_taken)
+        .then(|| format!("payment {id} is {} in Cleeng and {} of {} at the gateway", ours.total, theirs.captured, theirs.amount))
+}
+
+/// The refunded amount is what Cleeng records, and never more than was captured.
+fn refunds_agree(ours: &PaymentRow, theirs: &LedgerEntry) -> bool {
+    let reported = ours.refund.as_ref().map_or(0, |refund| refund.amount.minor);
+    theirs.refunded.minor == reported && theirs.refunded.minor <= theirs.captured.minor
+}
+
+/// Two payments that hold or took money for one period of one subscription.
+pub(crate) fn double_payments(payments: &[PaymentRow]) -> Vec<String> {
+    let mut live: Vec<(&SubscriptionId, i64)> = payments
+        .iter()
+        .filter(|payment| payment.is_live())
+        .filter_map(|payment| Some((payment.subscription.as_ref()?, payment.period?.secs())))
+        .collect();
+    live.sort_unstable();
+    let mut orders: Vec<_> = payments.iter().filter(|payment| payment.is_live()).map(|payment| &payment.order).collect();
+    orders.sort_unstable();
+    let paid_twice = orders.iter().zip(orders.iter().skip(1)).filter(|(one, other)| one == other);
+    let paid_twice: Vec<String> = paid_twice.map(|(order, _)| format!("order {order} is paid twice")).collect();
+    let pairs = live.iter().zip(live.iter().skip(1)).filter(|(one, other)| one == other);
+    let pairs = pairs.map(|((subscription, period), _)| format!("subscription {subscription} pays twice for the period until {period}"));
+    pairs.chain(paid_twice).collect()
+}

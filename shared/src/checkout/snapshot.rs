@@ -1,0 +1,196 @@
+//! What is kept of a purchase: the snapshot, and what the gateway said. Tokens, actions and what the customer brought back are kept only as
+//! long as the attempt is open. None of it has a `Debug`.
+
+use ring::hmac;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use crate::clock::Timestamp;
+use crate::frontend_api::redirect_urls::RedirectUrls;
+use crate::gateway::{Decline, GatewayName, Outcome};
+use crate::ids::{CustomerId, ExternalPaymentId, OfferId, OrderId, PaymentMethodId};
+use crate::money::Money;
+use crate::payments::gateway_step::FromOutcome;
+use crate::secret::SecretString;
+
+/// The step that holds the snapshot. It is no call: it is done as soon as it is begun.
+pub const SNAPSHOT: &str = "snapshot";
+/// The step of the first call.
+pub const START: &str = "start";
+/// The steps of the calls after the customer came back: a fingerprint of the device, a challenge, and room for more.
+pub const FINALIZE_STEPS: [&str; 4] = ["finalize", "finalize_2", "finalize_3", "finalize_4"];
+/// The step that holds what a notification said. It is no call either.
+pub const NOTIFIED: &str = "notified";
+/// The step of the report to Cleeng.
+pub const REPORT: &str = "report";
+
+/// What is to be paid or stored, as it was when the attempt was opened.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct Snapshot {
+    /// The order; nothing where details are stored.
+    #[serde(default)]
+    pub order: Option<OrderId>,
+    /// What the order is for.
+    #[serde(default)]
+    pub offer: Option<OfferId>,
+    /// Whose.
+    pub customer: CustomerId,
+    /// Which method.
+    pub method: PaymentMethodId,
+    /// Its gateway.
+    pub gateway: GatewayName,
+    /// Exactly this is asked of the gateway; zero verifies and stores.
+    pub amount: Money,
+    /// When the order lapses, or the storing is given up.
+    pub expires_at: Timestamp,
+    /// Tells the same payment data from other data.
+    pub fingerprint: String,
+    /// Whether stored details are to be used for renewals.
+    #[serde(default)]
+    pub active: bool,
+    /// What the customer brought back, round by round.
+    #[serde(default)]
+    pub returned_data: Vec<ReturnedData>,
+    /// Where we send him on to when the gateway sends him back to us; nothing where the page takes what he brings.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub redirect_urls: Option<RedirectUrls>,
+    /// He gave up at the gateway: he may still come back with his agreement, but his next try gets a page of its own.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cancelled_at_gateway: bool,
+}
+
+/// What the customer brought back once.
+#[derive(Clone, Serialize, Deserialize)]
+pub struct ReturnedData {
+    /// Tells the same from other.
+    pub fingerprint: String,
+    /// The thing itself; forgotten when the attempt ends.
+    #[serde(default)]
+    pub details: Value,
+}
+
+/// What the gateway said, as the journal keeps it.
+#[derive(Clone, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum PurchaseResult {
+    /// It happened: the money is taken, or with a zero amount the details are stored.
+    Done {
+        /// The payment at the gateway.
+        external: ExternalPaymentId,
+        /// The stored details; they may come later than the rest.
+        #[serde(default)]
+        token: Option<String>,
+        /// What "my account" may show of them.
+        #[serde(default)]
+        display_params: Value,
+        /// When that was known.
+        at: Timestamp,
+    },
+    /// The gateway took the order.
+    Received {
+        /// The payment at the gateway, where it is told.
+        external: Option<ExternalPaymentId>,
+        /// When.
+        at: Timestamp,
+    },
+    /// The customer has to do something.
+    ActionRequired {
+        /// For the gateway's component, unchanged.
+        payload: Value,
+        /// What the gateway calls what waits.
+        #[serde(default)]
+        pending_id: Option<String>,
+    },
+    /// It did not happen.
+    Declined(Decline),
+}
+
+impl FromOutcome for PurchaseResult {
+    fn from_outcome(outcome: Outcome, at: Timestamp) -> Option<Self> {
+        Some(match outcome {
+            Outcome::Done(operation) => {
+                let token = operation.token.map(|token| token.0.expose().to_owned());
+                Self::Done { external: operation.external_payment_id?, token, display_params: operation.display_params, at }
+            }
+            Outcome::Received(operation) => Self::Received { external: operation.external_payment_id, at },
+            Outcome::ActionRequired(action, operation) => {
+                Self::ActionRequired { payload: action.payload, pending_id: operation.pending_id }
+            }
+            Outcome::Declined(decline) => Self::Declined(decline),
+            Outcome::Unknown(_) => return None,
+        })
+    }
+}
+
+impl PurchaseResult {
+    /// The same without what must not outlive the attempt.
+    #[must_use]
+    pub fn without_sensitive_data(self) -> Self {
+        match self {
+            Self::Done { external, at, .. } => Self::Done { external, token: None, display_params: Value::Null, at },
+            Self::ActionRequired { pending_id: started, .. } => Self::ActionRequired { payload: Value::Null, pending_id: started },
+            other => other,
+        }
+    }
+}
+
+/// A keyed hash of parts, in hex: the same for the same parts, and no way back to them.
+#[must_use]
+pub fn fingerprint(salt: &SecretString, parts: &[&str]) -> String {
+    let key = hmac::Key::new(hmac::HMAC_SHA256, salt.expose().as_bytes());
+    let mut context = hmac::Context::with_key(&key);
+    for part in parts {
+        // Lengths keep ("ab", "c") apart from ("a", "bc").
+        context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    context.sign().as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// JSON with the members of every object in order, so that the same data written in another order is the same.
+#[must_use]
+pub fn canonical_json(value: &Value) -> String {
+    fn sorted(value: &Value) -> Value {
+        match value {
+            Value::Object(members) => {
+                let ordered: std::collections::BTreeMap<_, _> =
+                    members.iter().map(|(name, member)| (name.clone(), sorted(member))).collect();
+                Value::Object(ordered.into_iter().collect())
+            }
+            Value::Array(items) => items.iter().map(sorted).collect(),
+            other => other.clone(),
+        }
+    }
+    sorted(value).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn the_same_data_has_the_same_fingerprint_in_whatever_order_it_is_written() {
+        let salt = SecretString::new("salt");
+        let of = |value: &Value| fingerprint(&salt, &[&canonical_json(value)]);
+        assert_eq!(of(&json!({"a": 1, "b": {"c": 2, "d": 3}})), of(&json!({"b": {"d": 3, "c": 2}, "a": 1})));
+        assert_ne!(of(&json!({"a": 1})), of(&json!({"a": "1"})));
+        assert_ne!(fingerprint(&salt, &["ab", "c"]), fingerprint(&salt, &["a", "bc"]));
+        assert_ne!(fingerprint(&salt, &["a"]), fingerprint(&SecretString::new("other"), &["a"]));
+    }
+
+    #[test]
+    fn what_the_gateway_answered_does_not_outlive_the_attempt() {
+        let done = PurchaseResult::Done {
+            external: ExternalPaymentId::new("X").unwrap(),
+            token: Some("card:shopper".to_owned()),
+            display_params: json!({ "holderName": "the shopper" }),
+            at: Timestamp::from_secs(1),
+        };
+        for answered in [done, PurchaseResult::ActionRequired { payload: json!({ "token": "secret" }), pending_id: None }] {
+            let text = serde_json::to_string(&answered.without_sensitive_data()).unwrap();
+            assert!(!text.contains("shopper") && !text.contains("secret"), "{text}");
+        }
+    }
+}

@@ -1,0 +1,165 @@
+//! The front-end API: what a customer's browser asks of the connector, and what it is told. Same paths, shapes and envelope as Cleeng's own
+//! connectors.
+//!
+//! | module | purpose |
+//! |---|---|
+//! | [`reply`] | the envelope, its codes, and what the page can do next |
+//! | [`card_numbers`] | refusing what must never come here |
+//! | [`origins`] | where a page and its return addresses may be |
+//! | [`body`] | reading the request's body |
+//! | [`redirect_urls`] | the redirect style: back from the gateway to us, and on to the page |
+//!
+//! Nothing that comes from a browser is believed: not the customer (MediaStore is asked with his token), not the amount (the order has it),
+//! not the addresses (they must be within the allowed origins). Bodies and tokens must never be logged.
+
+pub mod body;
+pub mod card_numbers;
+pub mod origins;
+pub mod redirect_urls;
+pub mod reply;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use serde_json::Value;
+
+pub use self::origins::Origins;
+pub use self::reply::{ApiError, NextStep, Reply};
+use crate::cleeng::mediastore::{CustomerToken, MediaStore, TokenError};
+use crate::flow::{Delivery, FlowContext};
+use crate::gateway::{GatewayName, Reference};
+use crate::secret::SecretString;
+
+/// The longest that one call to a gateway takes while a customer waits: an HTTP API cuts after 30 s.
+pub const GATEWAY_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Everything that a front-end function works with.
+#[derive(Clone)]
+pub struct FrontendContext {
+    /// What flows work with.
+    pub flow_context: FlowContext,
+    /// Cleeng as the customer sees it.
+    pub mediastore: Arc<dyn MediaStore>,
+    /// Where pages may be.
+    pub origins: Arc<Origins>,
+    /// Where the outside reaches us, without a slash at its end; nothing where the requests tell.
+    pub public_url: Option<Arc<str>>,
+    /// Waits for another request that is at the same thing.
+    pub sleeper: Arc<dyn Sleeper>,
+    /// Tells customers from machines.
+    pub captcha: Arc<dyn Captcha>,
+}
+
+impl FrontendContext {
+    /// Whether a start must bring what this gateway's front-end component collected.
+    #[must_use]
+    pub fn needs_payment_method(&self, gateway: GatewayName) -> bool {
+        self.flow_context.gateways.get(gateway).is_none_or(|gateway| gateway.capabilities().needs_payment_method)
+    }
+}
+
+/// Which of the calls it is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum CallKind {
+    /// The first, of a page that hands in itself what the customer brings back.
+    Start,
+    /// The customer came back to such a page (`/finalize`).
+    Finalize,
+    /// The first, of a page that only sends the customer away (`redirect_path`).
+    RedirectStart,
+    /// The gateway sent the customer back to us, for this attempt. His browser asks, with nothing but the address.
+    BrowserReturn(Reference),
+    /// The customer gave up at the gateway.
+    BrowserCancel(Reference),
+}
+
+impl CallKind {
+    /// Whether a browser is sent here by a gateway, rather than a page calling.
+    #[must_use]
+    pub const fn is_browser_return(&self) -> bool {
+        matches!(self, Self::BrowserReturn(_) | Self::BrowserCancel(_))
+    }
+}
+
+/// A request, as far as the door has checked it: its origin is allowed, its body is a JSON object without a card number.
+pub struct FrontendRequest {
+    /// The gateway of the path.
+    pub gateway: GatewayName,
+    /// Which of the calls.
+    pub kind: CallKind,
+    /// The address that the outside used, before `/connectors/`; nothing where nobody told.
+    pub request_base_url: Option<String>,
+    /// The body; on the way back from a gateway, the parameters of the query.
+    pub body: Value,
+    /// The `Authorization` header.
+    pub authorization: Option<SecretString>,
+    /// The `Origin` header.
+    pub origin: Option<String>,
+    /// The customer's address on the network.
+    pub customer_ip: Option<String>,
+}
+
+impl FrontendRequest {
+    /// The customer's token, decoded for routing.
+    ///
+    /// # Errors
+    /// The answer for a token that is not even tried.
+    pub fn token(&self, desk: &FrontendContext) -> Result<CustomerToken, ApiError> {
+        let header = self.authorization.as_ref().map(SecretString::expose);
+        CustomerToken::from_header(header, desk.flow_context.clock.now()).map_err(|error| match error {
+            TokenError::Missing => reply::TOKEN_MISSING,
+            TokenError::Invalid => reply::TOKEN_INVALID,
+            TokenError::Expired => reply::TOKEN_EXPIRED,
+        })
+    }
+}
+
+/// The story of the calls for one purpose.
+#[async_trait]
+pub trait FrontendFlow: Send + Sync {
+    /// The path behind the gateway's name, without `/finalize`.
+    fn route(&self) -> &'static str;
+
+    /// The same for the redirect style, without `/return/...` and `/cancel/...`.
+    fn redirect_path(&self) -> &'static str;
+
+    /// Answers. May be called again and again with the same request, at the same time even, and must then have the effect of one call.
+    async fn handle(&self, desk: &FrontendContext, request: &FrontendRequest, delivery: &Delivery) -> Reply;
+}
+
+/// Lets a moment pass.
+#[async_trait]
+pub trait Sleeper: Send + Sync {
+    /// Waits about this long.
+    async fn sleep(&self, duration: Duration);
+}
+
+/// Waits in real time.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct TokioSleeper;
+
+#[async_trait]
+impl Sleeper for TokioSleeper {
+    async fn sleep(&self, moment: Duration) {
+        tokio::time::sleep(moment).await;
+    }
+}
+
+/// Tells customers from machines, by what the page sends as `captchaValue`.
+#[async_trait]
+pub trait Captcha: Send + Sync {
+    /// Whether the request may go on.
+    async fn passes(&self, value: Option<&str>, ip: Option<&str>) -> bool;
+}
+
+/// Lets everybody pass.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoCaptcha;
+
+#[async_trait]
+impl Captcha for NoCaptcha {
+    async fn passes(&self, _value: Option<&str>, _ip: Option<&str>) -> bool {
+        true
+    }
+}

@@ -1,0 +1,226 @@
+//! The redirect style: the page says where the customer is sent on to, and the gateway sends him back to us. What we take from a gateway's
+//! address and put into a page's must never be more than names and words of our own.
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::FrontendRequest;
+use super::reply::{self, ApiError};
+use crate::gateway::Reference;
+
+/// The longest that the three addresses together may be, in bytes: every attempt keeps its own in one journal document.
+const MAX_TOTAL_BYTES: usize = 3_000;
+/// More parameters than this come from no gateway.
+const MAX_PARAMETERS: usize = 32;
+
+/// Where the page wants the customer to be sent on to. It was checked against the allowed origins when it was taken, and must be again before
+/// anybody is sent there: they may have changed since. No `Debug`: addresses can carry what a page knows of its customer.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RedirectUrls {
+    /// After it went well.
+    pub success: String,
+    /// After he gave up.
+    pub cancel: String,
+    /// After anything else, with `message` and where there is one `code` added to the query.
+    pub error: String,
+}
+
+impl RedirectUrls {
+    /// Reads `successUrl`, `cancelUrl` and `errorUrl`, which [`super::body::check`] has compared with the allowed origins.
+    ///
+    /// # Errors
+    /// [`reply::bad_request`].
+    pub fn read(request: &FrontendRequest) -> Result<Self, ApiError> {
+        let text = |name: &str| request.body.get(name).and_then(Value::as_str).map(str::to_owned);
+        let missing = reply::bad_request("successUrl, cancelUrl and errorUrl are needed");
+        let onward = Self {
+            success: text("successUrl").ok_or(missing)?,
+            cancel: text("cancelUrl").ok_or(missing)?,
+            error: text("errorUrl").ok_or(missing)?,
+        };
+        let together = onward.success.len().saturating_add(onward.cancel.len()).saturating_add(onward.error.len());
+        if together > MAX_TOTAL_BYTES {
+            return Err(reply::bad_request("successUrl, cancelUrl and errorUrl are too long: 3000 bytes together at the most"));
+        }
+        Ok(onward)
+    }
+
+    /// The error address with what it says, in the query. `message` is a word of ours.
+    #[must_use]
+    pub fn error_with(&self, message: &str, code: Option<&str>) -> String {
+        let (address, fragment) = self.error.split_once('#').map_or((self.error.as_str(), None), |(address, rest)| (address, Some(rest)));
+        let joint = if address.contains('?') { '&' } else { '?' };
+        let code = code.map_or_else(String::new, |code| format!("&code={}", percent_encode(code)));
+        let fragment = fragment.map_or_else(String::new, |fragment| format!("#{fragment}"));
+        format!("{address}{joint}message={}{code}{fragment}", percent_encode(message))
+    }
+}
+
+/// Where the gateway sends the customer back to.
+#[derive(Clone)]
+pub enum ReturnTarget {
+    /// To the page, which hands in what he brings.
+    Page {
+        /// When he is done.
+        return_url: String,
+        /// After he gave up, if that is another place.
+        cancel_url: Option<String>,
+    },
+    /// To us: we hand in what he brings, and send him on.
+    Connector {
+        /// The address of the call that he started with; the ways back lie below it.
+        redirect_base: String,
+        /// Where we send him on to.
+        redirect_urls: RedirectUrls,
+    },
+}
+
+impl ReturnTarget {
+    /// The two addresses for the gateway: when he is done, and after he gave up. Ours are bound to the attempt by its reference, which nobody
+    /// can guess.
+    #[must_use]
+    pub fn gateway_urls(&self, reference: &Reference) -> (String, Option<String>) {
+        match self {
+            Self::Page { return_url: url, cancel_url: cancel } => (url.clone(), cancel.clone()),
+            Self::Connector { redirect_base: tokens, .. } => {
+                (format!("{tokens}/return/{reference}"), Some(format!("{tokens}/cancel/{reference}")))
+            }
+        }
+    }
+
+    /// Where we send him on to, if he comes back to us.
+    #[must_use]
+    pub const fn redirect_urls(&self) -> Option<&RedirectUrls> {
+        match self {
+            Self::Page { .. } => None,
+            Self::Connector { redirect_urls: onward, .. } => Some(onward),
+        }
+    }
+}
+
+/// Where an action sends the customer, if it does nothing else: `{"type": "redirect", "return_url": ..., "method": "GET"}` (Adyen, "Handle the
+/// redirect"; other adapters write the same). `https` only.
+#[must_use]
+pub fn redirect_url(action: &Value) -> Option<&str> {
+    let text = |name: &str| action.get(name).and_then(Value::as_str);
+    let plain = text("type") == Some("redirect") && text("method").is_none_or(|method| method.eq_ignore_ascii_case("GET"));
+    text("url").filter(|url| plain && url.starts_with("https://") && url.bytes().all(|b| b.is_ascii_graphic()))
+}
+
+/// The parameters of a query, decoded. The first of a name counts. Nothing for a query that no gateway sends: too many, or no UTF-8.
+#[must_use]
+pub fn parse_query(query: &str) -> Option<Map<String, Value>> {
+    let mut found = Map::new();
+    for pair in query.split('&').filter(|pair| !pair.is_empty()) {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        let (name, value) = (percent_decode(name)?, percent_decode(value)?);
+        found.entry(name).or_insert(Value::String(value));
+    }
+    (found.len() <= MAX_PARAMETERS).then_some(found)
+}
+
+/// Everything but unreserved characters percent-escaped (RFC 3986, 2.3).
+fn percent_encode(text: &str) -> String {
+    let mut written = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'.' | b'_' | b'~') {
+            written.push(char::from(byte));
+        } else {
+            written.push_str(&format!("%{byte:02X}"));
+        }
+    }
+    written
+}
+
+/// A name or value of a query as forms write it (WHATWG URL, "application/x-www-form-urlencoded parsing"), but a broken escape is refused.
+fn percent_decode(text: &str) -> Option<String> {
+    let mut bytes = Vec::with_capacity(text.len());
+    let mut rest = text.bytes();
+    while let Some(byte) = rest.next() {
+        bytes.push(match byte {
+            b'+' => b' ',
+            b'%' => {
+                let digit = |byte: Option<u8>| byte.and_then(|byte| char::from(byte).to_digit(16));
+                let (high, low) = (digit(rest.next())?, digit(rest.next())?);
+                u8::try_from(high.checked_mul(16)?.checked_add(low)?).ok()?
+            }
+            other => other,
+        });
+    }
+    String::from_utf8(bytes).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::json;
+
+    use super::*;
+
+    fn with_error_url(error: &str) -> RedirectUrls {
+        RedirectUrls { success: String::new(), cancel: String::new(), error: error.to_owned() }
+    }
+
+    #[test]
+    fn a_message_joins_whatever_the_address_has_already() {
+        for (address, expected) in [
+            ("https://shop.test/e", "https://shop.test/e?message=a%20b%26c"),
+            ("https://shop.test/e?u=1", "https://shop.test/e?u=1&message=a%20b%26c"),
+            ("https://shop.test/e?u=1#top", "https://shop.test/e?u=1&message=a%20b%26c#top"),
+            ("https://shop.test/#/e?x", "https://shop.test/?message=a%20b%26c#/e?x"),
+        ] {
+            assert_eq!(with_error_url(address).error_with("a b&c", None), expected);
+        }
+        assert_eq!(
+            with_error_url("https://shop.test").error_with("refused", Some("PAYPAL0002")),
+            "https://shop.test?message=refused&code=PAYPAL0002"
+        );
+    }
+
+    #[test]
+    fn the_parameters_of_a_query_are_read_as_browsers_write_them() {
+        let read = |query| parse_query(query).map(Value::Object);
+        assert_eq!(
+            read("token=5O19%2B&PayerID=a+b&empty&x=1=2"),
+            Some(json!({"token": "5O19+", "PayerID": "a b", "empty": "", "x": "1=2"}))
+        );
+        assert_eq!(read("token=first&token=second"), Some(json!({"token": "first"})));
+        assert_eq!(read("&&"), Some(json!({})));
+        for broken in ["a=%", "a=%4", "a=%zz", "%ff=1", "a=%c3%28"] {
+            assert_eq!(read(broken), None, "{broken}");
+        }
+        let many: Vec<String> = (0..40).map(|number| format!("p{number}=1")).collect();
+        assert_eq!(read(&many.join("&")), None);
+    }
+
+    #[test]
+    fn only_a_plain_redirect_is_one() {
+        let action = json!({ "type": "redirect", "url": "https://gateway.test/a?b=c", "method": "GET" });
+        assert_eq!(redirect_url(&action), Some("https://gateway.test/a?b=c"));
+        for (name, value) in [
+            ("type", json!("threeDS2")),
+            ("method", json!("POST")),
+            ("url", json!("http://gateway.test")),
+            ("url", json!("javascript:alert(1)")),
+            ("url", json!("https://gateway.test/\r\nSet-Cookie: a=b")),
+            ("url", json!(null)),
+        ] {
+            let mut other = action.clone();
+            other[name] = value;
+            assert_eq!(redirect_url(&other), None, "{other}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_escaped_is_read_back(text in ".*") {
+            let query = format!("a={}", percent_encode(&text));
+            prop_assert_eq!(parse_query(&query).and_then(|read| read.get("a").cloned()), Some(Value::String(text)));
+        }
+
+        #[test]
+        fn no_query_makes_it_panic(query in ".*") {
+            let _ = parse_query(&query);
+        }
+    }
+}

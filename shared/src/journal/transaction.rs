@@ -1,0 +1,116 @@
+//! Documents that are read together and written together, each only if it is still the one that was read.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::store::{Key, Put, Store, StoreError};
+use super::{JournalError, SCHEMA};
+use crate::clock::Timestamp;
+
+/// How long a document is kept and when somebody should look at it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Retention {
+    /// See [`Put::due_at`].
+    pub due_at: Option<Timestamp>,
+    /// See [`Put::parked_since`].
+    pub parked_since: Option<Timestamp>,
+    /// See [`Put::expires_at`].
+    pub expires_at: Option<Timestamp>,
+}
+
+struct LoadedDocument {
+    version: Option<u64>,
+    body: Option<String>,
+    staged: Option<(String, Retention)>,
+}
+
+/// A set of documents in work.
+pub struct Transaction {
+    store: Arc<dyn Store>,
+    documents: BTreeMap<Key, LoadedDocument>,
+}
+
+impl Transaction {
+    /// Nothing yet.
+    #[must_use]
+    pub fn new(store: Arc<dyn Store>) -> Self {
+        Self { store, documents: BTreeMap::new() }
+    }
+
+    /// Reads documents, unless they are in work already.
+    ///
+    /// # Errors
+    /// [`JournalError::Store`].
+    pub async fn load(&mut self, keys: &[Key]) -> Result<(), JournalError> {
+        let missing: Vec<Key> = keys.iter().filter(|key| !self.documents.contains_key(key)).cloned().collect();
+        if missing.is_empty() {
+            return Ok(());
+        }
+        let found = self.store.load(&missing).await?;
+        for (key, stored) in missing.into_iter().zip(found) {
+            let (version, body) = stored.map_or((None, None), |stored| (Some(stored.version), Some(stored.body)));
+            self.documents.insert(key, LoadedDocument { version, body, staged: None });
+        }
+        Ok(())
+    }
+
+    /// The document as it was read or last written, or nothing if there is none.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it cannot be read, [`JournalError::NewerSchema`] if a newer release wrote it.
+    pub fn read<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, JournalError> {
+        let Some(body) = self.documents.get(key).and_then(|slot| slot.body.as_deref()) else { return Ok(None) };
+        let value: serde_json::Value = serde_json::from_str(body).map_err(|_| StoreError::Corrupt)?;
+        let schema = value.get("schema").and_then(serde_json::Value::as_u64).unwrap_or(0);
+        if schema > u64::from(SCHEMA) {
+            return Err(JournalError::NewerSchema(u32::try_from(schema).unwrap_or(u32::MAX)));
+        }
+        serde_json::from_value(value).map(Some).map_err(|_| StoreError::Corrupt.into())
+    }
+
+    /// Stages a document for the next [`Transaction::commit`]; one that is as it was is left alone. A document that was not loaded is taken to be
+    /// new, and the commit fails if it is not.
+    ///
+    /// # Errors
+    /// [`StoreError::Corrupt`] if it cannot be written as JSON.
+    pub fn stage<T: Serialize>(&mut self, key: &Key, document: &T, keep: Retention) -> Result<(), JournalError> {
+        let body = serde_json::to_string(document).map_err(|_| StoreError::Corrupt)?;
+        let slot = self.documents.entry(key.clone()).or_insert(LoadedDocument { version: None, body: None, staged: None });
+        slot.staged = (slot.body.as_deref() != Some(body.as_str())).then_some((body, keep));
+        Ok(())
+    }
+
+    /// Writes what is staged, all or nothing; does nothing if nothing is.
+    ///
+    /// # Errors
+    /// [`JournalError::Contended`] if any document has changed meanwhile. After any error this set is not to be used for writing again.
+    pub async fn commit(&mut self) -> Result<(), JournalError> {
+        let mut puts = Vec::new();
+        for (key, slot) in &self.documents {
+            if let Some((body, keep)) = &slot.staged {
+                puts.push(Put {
+                    key: key.clone(),
+                    expected_version: slot.version,
+                    body: body.clone(),
+                    due_at: keep.due_at,
+                    parked_since: keep.parked_since,
+                    expires_at: keep.expires_at,
+                });
+            }
+        }
+        if puts.is_empty() {
+            return Ok(());
+        }
+        self.store.commit(&puts).await?;
+        for slot in self.documents.values_mut() {
+            if let Some((body, _)) = slot.staged.take() {
+                slot.version = Some(slot.version.unwrap_or(0).saturating_add(1));
+                slot.body = Some(body);
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,174 @@
+//! The capture of a live authorisation, and when it counts as done. What the gateway refused to capture and may hold still is released.
+
+use serde::{Deserialize, Serialize};
+
+use super::gateway_step::{self, GatewayCall, StepResult};
+use super::obligation_context::{ObligationContext, TypedStepState};
+use super::release::{self, ReleaseOutcome, clear_live_authorisation};
+use super::report::{self, PaymentChange};
+use super::subscription_state::LastCharge;
+use super::{FlowResult, retry};
+use crate::clock::Timestamp;
+use crate::flow::{Disposition, SettleOn};
+use crate::gateway::{CaptureRequest, Decline, DeclineClass, NotificationKind, OperationKind, Reference};
+use crate::ids::ExternalPaymentId;
+use crate::journal::JournalError;
+use crate::journal::payment::{PaymentRecord, PaymentState};
+use crate::journal::record::Finish;
+use crate::journal::store::StoreError;
+use crate::metrics::Metric;
+
+const CAPTURE: &str = "capture";
+const REPORT: &str = "report";
+/// The step that holds that the capture is refused and told. It is no call: it is done as soon as it is begun.
+const CAPTURE_REFUSED: &str = "capture_refused";
+
+/// A refusal that Cleeng was told.
+#[derive(Debug, Serialize, Deserialize)]
+struct RefusedCapture {
+    decline: Decline,
+    /// Whether the money may be held still.
+    authorisation_remains: bool,
+}
+
+/// Captures the whole of an authorised payment, waits until the gateway's word counts, and tells Cleeng. The open attempt names the payment.
+///
+/// # Errors
+/// `Disposition::Retry` or `Disposition::Parked`.
+pub async fn capture(case: &mut ObligationContext<'_>, reference: &Reference, expiration: Timestamp) -> FlowResult<Disposition> {
+    if let TypedStepState::Done(refused) = case.step_state(CAPTURE_REFUSED)? {
+        return finish_declined(case, reference, refused).await;
+    }
+    let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let (gateway, amount, free, authorisation) = (payment.gateway, payment.amount, payment.zero_amount, payment.authorisation.clone());
+    let authorised_at = payment.reached_at(PaymentState::Authorised);
+    if payment.state == PaymentState::Authorised {
+        case.update_payment(reference, |payment, now| payment.transition_to(PaymentState::Capturing, now))?;
+    }
+    let authorisation = authorisation.ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let fact = if free {
+        StepResult::Done { external: Some(authorisation), expires_at: None }
+    } else {
+        let make = |key| {
+            GatewayCall::Capture(CaptureRequest {
+                key,
+                reference: reference.clone(),
+                external_payment_id: authorisation,
+                amount,
+                authorised_at,
+            })
+        };
+        gateway_step::run(case, CAPTURE, gateway, OperationKind::Capture, make).await?
+    };
+    match fact {
+        StepResult::Done { external, .. } => capture_succeeded(case, reference, external, expiration).await,
+        StepResult::Received { external, at, .. } => capture_acknowledged(case, reference, external, at, expiration).await,
+        StepResult::Declined(decline) => capture_failed(case, reference, decline, false).await,
+    }
+}
+
+/// The gateway took the order. Its notification moves the payment record on; whoever comes first after that, or after the deadline, goes on.
+async fn capture_acknowledged(
+    case: &mut ObligationContext<'_>,
+    reference: &Reference,
+    external: Option<ExternalPaymentId>,
+    at: Timestamp,
+    expiration: Timestamp,
+) -> FlowResult<Disposition> {
+    let state = case.payment(reference).map(|payment| payment.state);
+    let was_notified = |kind| case.payment(reference).is_some_and(|payment| payment.notification_count(kind) > 0);
+    let (cancelled, expired) = (was_notified(NotificationKind::Cancelled), was_notified(NotificationKind::Expired));
+    let rules = &case.flow_context.policy;
+    let waited = case.now().since(at);
+    let soft_decline = |code: &str| Decline::new(DeclineClass::Soft, code);
+    match state {
+        Some(PaymentState::CaptureFailed) => capture_failed(case, reference, soft_decline("capture_failed"), true).await,
+        // A cancel that crossed the capture has won: nothing is left to be taken.
+        Some(PaymentState::Capturing) if cancelled => capture_failed(case, reference, soft_decline("authorisation_cancelled"), true).await,
+        Some(PaymentState::Captured) => capture_succeeded(case, reference, external, expiration).await,
+        Some(PaymentState::Capturing) if rules.settle_on == SettleOn::Receipt => {
+            capture_succeeded(case, reference, external, expiration).await
+        }
+        // Only the capture of a live authorisation is taken for done without the gateway's word.
+        Some(PaymentState::Capturing) if waited >= rules.settle_deadline && expired => {
+            case.park("capture_of_an_expired_authorisation", true).await
+        }
+        Some(PaymentState::Capturing) if waited >= rules.settle_deadline => {
+            case.flow_context.metrics.count(Metric::Warning, &[("reason", "capture_settled_by_deadline")]);
+            capture_succeeded(case, reference, external, expiration).await
+        }
+        Some(PaymentState::Capturing) => {
+            let remaining = rules.settle_deadline.saturating_sub(waited);
+            case.store_queued_event(Some(remaining));
+            case.save_and_release_lease().await?;
+            Ok(Disposition::Retry { after: Some(remaining), reason: "capture_received" })
+        }
+        _ => case.park("captured_payment_is_in_another_state", true).await,
+    }
+}
+
+async fn capture_succeeded(
+    case: &mut ObligationContext<'_>,
+    reference: &Reference,
+    external: Option<ExternalPaymentId>,
+    expiration: Timestamp,
+) -> FlowResult<Disposition> {
+    let mut changed_id = None;
+    case.update_payment(reference, |payment, now| {
+        payment.transition_to(PaymentState::Captured, now)?;
+        payment.captured = payment.amount;
+        if let Some(external) = external
+            && payment.external_payment_id.as_ref() != Some(&external)
+        {
+            changed_id = Some((payment.gateway, external.clone()));
+            payment.external_payment_id = Some(external);
+        }
+        Ok(())
+    })?;
+    if let Some((gateway, external)) = changed_id {
+        case.add_lookup(PaymentRecord::gateway_id_key(gateway, &external), reference);
+    }
+    case.subscription_state.last_charge = Some(LastCharge { at: case.now(), expiration, certain: true });
+    clear_live_authorisation(case, reference);
+    report::report_change(case, REPORT, reference, PaymentChange::Captured).await?;
+    case.finish(Finish::Captured).await
+}
+
+/// The capture is refused for good. `accepted`: the gateway had taken the order first.
+async fn capture_failed(
+    case: &mut ObligationContext<'_>,
+    reference: &Reference,
+    decline: Decline,
+    accepted: bool,
+) -> FlowResult<Disposition> {
+    case.update_payment(reference, |payment, now| payment.transition_to(PaymentState::CaptureFailed, now))?;
+    clear_live_authorisation(case, reference);
+    report::report_change(case, REPORT, reference, PaymentChange::Rejected(&decline)).await?;
+    let authorisation_remains = authorisation_may_remain(case, reference, &decline, accepted)?;
+    let refused = RefusedCapture { decline, authorisation_remains: authorisation_remains };
+    case.checkpoint(CAPTURE_REFUSED, &refused);
+    finish_declined(case, reference, refused).await
+}
+
+/// Whether the money may be held still. Not where the gateway said that the hold is gone, nor where it captured first and that failed
+/// afterwards: such a capture it may make once more by itself.
+fn authorisation_may_remain(case: &ObligationContext<'_>, reference: &Reference, decline: &Decline, accepted: bool) -> FlowResult<bool> {
+    let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let ending_kinds = [NotificationKind::Cancelled, NotificationKind::Expired, NotificationKind::Captured];
+    let has_ended = ending_kinds.into_iter().any(|kind| payment.notification_count(kind) > 0);
+    Ok(!has_ended && case.gateway(payment.gateway)?.authorisation_may_remain(decline, accepted))
+}
+
+/// Nobody will capture what is held, and the next attempt holds the amount anew. That the capture was refused stands, whatever comes of the
+/// release: one that does not succeed is an operator's, and keeps no other attempt from opening.
+async fn finish_declined(case: &mut ObligationContext<'_>, reference: &Reference, refused: RefusedCapture) -> FlowResult<Disposition> {
+    if refused.authorisation_remains {
+        let since = case.current_attempt().and_then(|attempt| attempt.step(CAPTURE_REFUSED)).map(|step| step.started_at);
+        let since = since.ok_or_else(|| retry("nothing_to_resume"))?;
+        match release::release_after_refusal(case, reference, since).await? {
+            ReleaseOutcome::Released => {}
+            ReleaseOutcome::Refused(_) => return case.park("authorisation_not_released", false).await,
+        }
+    }
+    case.finish(Finish::Declined { class: refused.decline.class, code: refused.decline.code }).await
+}

@@ -1,0 +1,349 @@
+//! The documents of an obligation of a subscription in work, and its steps; how it is paused, finished or parked is in `ending.rs`.
+
+mod completion;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::Value;
+
+use super::settlement::GatewayOperation;
+use super::subscription_state::SubscriptionState;
+use super::{FlowResult, retry};
+use crate::clock::Timestamp;
+use crate::flow::{Delivery, Disposition, FlowContext};
+use crate::gateway::{Gateway, GatewayName, GatewayText, IdempotencyKey, OperationKind, Reference};
+use crate::ids::{PaymentDetailsId, SubscriptionId};
+use crate::journal::JournalError;
+use crate::journal::payment::PaymentRecord;
+use crate::journal::record::{Attempt, AttemptKind, StepState};
+use crate::journal::session::ObligationSession;
+use crate::journal::store::{Key, StoreError};
+use crate::metrics::Metric;
+
+/// An obligation of a subscription in work.
+pub struct ObligationContext<'w> {
+    /// What the flow was given.
+    pub flow_context: &'w FlowContext,
+    /// The obligation and this worker's hold on it.
+    pub session: ObligationSession,
+    /// The subscription's head.
+    pub subscription_state: SubscriptionState,
+    /// The event as an envelope's text, for whoever has to bring it back: kept in the journal while a result is awaited, and while an
+    /// operator is.
+    pub event: Option<String>,
+    /// Nothing for an obligation that belongs to no subscription.
+    state_key: Option<Key>,
+    /// The longest that one call to a gateway may take here, where somebody waits for the answer.
+    max_call_time: Option<Duration>,
+    payments: BTreeMap<Reference, PaymentRecord>,
+    lookups: BTreeMap<Key, Reference>,
+    operations: BTreeMap<Key, GatewayOperation>,
+    /// The payments as the journal has them, for what is counted once they are written.
+    persisted_payments: BTreeMap<Reference, PaymentRecord>,
+}
+
+impl<'w> ObligationContext<'w> {
+    /// Reads the obligation, the head, and the payments that they speak of.
+    ///
+    /// # Errors
+    /// `Disposition::Retry` if another worker is at it or the journal cannot be read.
+    pub async fn open(flow_context: &'w FlowContext, key: Key, subscription: &SubscriptionId, delivery: &Delivery) -> FlowResult<Self> {
+        Self::open_with_lookups(flow_context, key, Some(SubscriptionState::key(subscription)), &[], delivery).await
+    }
+
+    /// Reads an obligation that belongs to no subscription, and the payments that these look-ups name.
+    ///
+    /// # Errors
+    /// As [`ObligationContext::open`].
+    pub async fn open_without_subscription(
+        flow_context: &'w FlowContext,
+        key: Key,
+        lookups: &[Key],
+        delivery: &Delivery,
+    ) -> FlowResult<Self> {
+        Self::open_with_lookups(flow_context, key, None, lookups, delivery).await
+    }
+
+    async fn open_with_lookups(
+        flow_context: &'w FlowContext,
+        key: Key,
+        head_key: Option<Key>,
+        lookups: &[Key],
+        delivery: &Delivery,
+    ) -> FlowResult<Self> {
+        let also: Vec<Key> = head_key.iter().chain(lookups).cloned().collect();
+        let mut run =
+            ObligationSession::open(Arc::clone(&flow_context.store), Arc::clone(&flow_context.clock), key, &also, delivery).await?;
+        let head: SubscriptionState = head_key.as_ref().map_or(Ok(None), |key| run.transaction.read(key))?.unwrap_or_default();
+        let open = run.obligation.current_attempt().and_then(|attempt| attempt.reference.clone());
+        let mut references: Vec<Reference> =
+            open.into_iter().chain(head.live_authorisation.as_ref().map(|live| live.reference.clone())).collect();
+        for lookup in lookups {
+            references.extend(run.transaction.read::<PaymentLookup>(lookup)?.map(|found| found.reference));
+        }
+        run.transaction.load(&references.iter().map(PaymentRecord::key).collect::<Vec<_>>()).await?;
+        let payments = read_payments(&run, references)?;
+        Ok(Self::from_documents(flow_context, run, head, head_key, payments))
+    }
+
+    /// Reads an obligation that belongs to no subscription, the payments of all its attempts, and the documents `also` with it.
+    ///
+    /// # Errors
+    /// As [`ObligationContext::open`].
+    pub async fn open_with_attempt_payments(
+        flow_context: &'w FlowContext,
+        key: Key,
+        also: &[Key],
+        delivery: &Delivery,
+    ) -> FlowResult<Self> {
+        let mut run =
+            ObligationSession::open(Arc::clone(&flow_context.store), Arc::clone(&flow_context.clock), key, also, delivery).await?;
+        let references: Vec<Reference> = run.obligation.attempts.iter().filter_map(|attempt| attempt.reference.clone()).collect();
+        run.transaction.load(&references.iter().map(PaymentRecord::key).collect::<Vec<_>>()).await?;
+        let payments = read_payments(&run, references)?;
+        Ok(Self::from_documents(flow_context, run, SubscriptionState::default(), None, payments))
+    }
+
+    fn from_documents(
+        flow_context: &'w FlowContext,
+        run: ObligationSession,
+        head: SubscriptionState,
+        head_key: Option<Key>,
+        payments: BTreeMap<Reference, PaymentRecord>,
+    ) -> Self {
+        let (lookups, operations, written) = (BTreeMap::new(), BTreeMap::new(), payments.clone());
+        Self {
+            flow_context,
+            session: run,
+            subscription_state: head,
+            event: None,
+            state_key: head_key,
+            max_call_time: None,
+            payments,
+            lookups,
+            operations,
+            persisted_payments: written,
+        }
+    }
+
+    /// Somebody waits for the answer: a call to a gateway may take this long at the most. The way out must be bound to the same.
+    pub const fn limit_call_time(&mut self, longest: Duration) {
+        self.max_call_time = Some(longest);
+    }
+
+    /// The longest time that one call to this gateway can take here.
+    #[must_use]
+    pub fn call_timeout(&self, gateway: &Arc<dyn Gateway>) -> Duration {
+        let own = gateway.capabilities().call_timeout;
+        self.max_call_time.map_or(own, |longest| own.min(longest))
+    }
+
+    /// Now.
+    #[must_use]
+    pub fn now(&self) -> Timestamp {
+        self.session.now()
+    }
+
+    /// The attempt in flight.
+    #[must_use]
+    pub fn current_attempt(&self) -> Option<&Attempt> {
+        self.session.obligation.current_attempt()
+    }
+
+    /// The payment of that reference, if it was loaded or made here.
+    #[must_use]
+    pub fn payment(&self, reference: &Reference) -> Option<&PaymentRecord> {
+        self.payments.get(reference)
+    }
+
+    /// The payment that a look-up names, among those that this case was opened with.
+    ///
+    /// # Errors
+    /// `Disposition::Retry` if the look-up cannot be read.
+    pub fn resolve_lookup(&self, key: &Key) -> FlowResult<Option<Reference>> {
+        Ok(self.session.transaction.read::<PaymentLookup>(key)?.map(|found| found.reference))
+    }
+
+    /// Reads a payment that is not in work yet, and tells whether there is one.
+    ///
+    /// # Errors
+    /// `Disposition::Retry` if the journal cannot be read.
+    pub async fn load_payment(&mut self, reference: &Reference) -> FlowResult<bool> {
+        if !self.payments.contains_key(reference) {
+            let key = PaymentRecord::key(reference);
+            self.session.transaction.load(std::slice::from_ref(&key)).await?;
+            if let Some(payment) = self.session.transaction.read::<PaymentRecord>(&key)? {
+                self.payments.insert(reference.clone(), payment);
+            }
+        }
+        Ok(self.payments.contains_key(reference))
+    }
+
+    /// Changes a payment, in memory.
+    ///
+    /// # Errors
+    /// `Disposition::Retry` if the record is missing or the change is illegal: nothing is done on a record that does not add up.
+    pub fn update_payment(
+        &mut self,
+        reference: &Reference,
+        update: impl FnOnce(&mut PaymentRecord, Timestamp) -> Result<(), JournalError>,
+    ) -> FlowResult<()> {
+        let now = self.now();
+        let payment = self.payments.get_mut(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
+        Ok(update(payment, now)?)
+    }
+
+    /// Adds a new payment, in memory.
+    pub fn add_payment(&mut self, payment: PaymentRecord) {
+        self.payments.insert(payment.reference.clone(), payment);
+    }
+
+    /// Makes a payment findable under another key, in memory.
+    pub fn add_lookup(&mut self, key: Key, reference: &Reference) {
+        self.lookups.insert(key, reference.clone());
+    }
+
+    /// Makes the payment and this obligation findable by the gateway's id of an operation, in memory, so that its notification can settle it.
+    pub fn add_operation(&mut self, gateway: GatewayName, operation_ref: &str, reference: &Reference) {
+        let operation = GatewayOperation::new(reference.clone(), self.session.key());
+        self.operations.extend(GatewayOperation::key(gateway, operation_ref).map(|key| (key, operation)));
+    }
+
+    /// Opens an attempt and marks the head, in memory.
+    ///
+    /// # Errors
+    /// `Disposition::Retry` if an attempt of another obligation of the subscription is in flight.
+    pub fn open_attempt(&mut self, kind: AttemptKind, due: Timestamp, details: Option<PaymentDetailsId>) -> FlowResult<()> {
+        if self.subscription_state.in_flight.as_deref().is_some_and(|other| other != self.session.key().as_str()) {
+            return Err(retry("another_period_in_flight"));
+        }
+        self.subscription_state.in_flight = Some(self.session.key().as_str().to_owned());
+        if let Some(attempt) = self.session.open_attempt(kind, due) {
+            attempt.details = details;
+        }
+        Ok(())
+    }
+
+    /// The idempotency key of the next try of a step of the open attempt.
+    #[must_use]
+    pub fn idempotency_key(&self, gateway: GatewayName, operation: OperationKind, step: &str) -> IdempotencyKey {
+        let attempt = self.current_attempt().map_or_else(String::new, |attempt| {
+            format!("{}/{}/{}/{}", attempt.kind.as_str(), attempt.due.secs(), step, attempt.no_effect_count(step))
+        });
+        IdempotencyKey::derive(
+            &self.flow_context.policy.salt,
+            GatewayText(gateway.as_str()),
+            operation,
+            self.session.key().as_str(),
+            &attempt,
+        )
+    }
+
+    /// The adapter of a gateway.
+    ///
+    /// # Errors
+    /// `Disposition::Retry` if it is not configured any more.
+    pub fn gateway(&self, name: GatewayName) -> FlowResult<Arc<dyn Gateway>> {
+        self.flow_context.gateways.get(name).cloned().ok_or_else(|| retry("gateway_not_configured"))
+    }
+
+    /// The recorded result of a step, or how else it stands.
+    ///
+    /// # Errors
+    /// `Disposition::Retry` if the result cannot be read.
+    pub fn step_state<T: DeserializeOwned>(&self, step: &str) -> FlowResult<TypedStepState<T>> {
+        Ok(match self.session.step_state(step) {
+            StepState::NotStarted => TypedStepState::NotStarted,
+            StepState::Unknown(step) => TypedStepState::Unknown(step),
+            StepState::Done(value) => {
+                TypedStepState::Done(serde_json::from_value(value).map_err(|_| JournalError::Store(StoreError::Corrupt))?)
+            }
+        })
+    }
+
+    /// Writes the intent of a step, with every result so far and the lease, before its call is made.
+    ///
+    /// # Errors
+    /// `Disposition::Retry` if time is too short, the journal is not available, or another worker took over.
+    pub async fn begin_step(&mut self, step: &str, key: Option<IdempotencyKey>, timeout: Duration) -> FlowResult<()> {
+        if let Err(out_of_time) = self.session.begin_step(step, key, timeout) {
+            self.save_and_release_lease().await?;
+            return Err(out_of_time.into());
+        }
+        self.save().await
+    }
+
+    /// Records the result of a step, in memory: the next write takes it along.
+    pub fn record_result<T: Serialize>(&mut self, step: &str, result: &T) {
+        let value = serde_json::to_value(result).unwrap_or(Value::Null);
+        if let Some(attempt) = self.session.obligation.current_attempt_mut() {
+            attempt.record_result(step, value);
+        }
+    }
+
+    /// Records something that is no call as a step that is done, in memory.
+    pub fn checkpoint<T: Serialize>(&mut self, step: &str, value: &T) {
+        let now = self.now();
+        if let Some(attempt) = self.session.obligation.current_attempt_mut()
+            && attempt.step(step).is_none()
+        {
+            attempt.record_intent(step, None, now);
+        }
+        self.record_result(step, value);
+    }
+
+    /// Records that the first call of a step is known to have had no effect, gives the lease back, and puts the event back.
+    pub async fn retry_without_effect(&mut self, step: &str, after: Option<Duration>, reason: &'static str) -> Disposition {
+        if let Some(attempt) = self.session.obligation.current_attempt_mut() {
+            attempt.record_no_effect(step);
+        }
+        self.retry_later(after, reason).await
+    }
+
+    /// Leaves a step as the unknown that it is, gives the lease back, and puts the event back.
+    pub async fn leave_unknown(&mut self, step: &str, reason: &'static str) -> Disposition {
+        self.flow_context.metrics.count(Metric::UnknownOutcome, &[("step", step)]);
+        tracing::warn!(obligation = %self.session.key(), step, reason, "outcome unknown");
+        self.retry_later(None, reason).await
+    }
+}
+
+/// Counts what happened to a payment's money between two writes. A worker that dies in between counts nothing: these numbers are for looking
+/// at, never for accounting.
+pub fn count_movements(flow_context: &FlowContext, before: &PaymentRecord, after: &PaymentRecord) {
+    for (movement, money) in after.movements_since(before) {
+        let dimensions = [("movement", movement), ("gateway", after.gateway.as_str()), ("currency", money.currency.as_str())];
+        flow_context.metrics.value(Metric::MoneyMoved, u64::try_from(money.minor).unwrap_or(0), &dimensions);
+    }
+}
+
+fn read_payments(run: &ObligationSession, references: Vec<Reference>) -> FlowResult<BTreeMap<Reference, PaymentRecord>> {
+    let mut payments = BTreeMap::new();
+    for reference in references {
+        if let Some(payment) = run.transaction.read::<PaymentRecord>(&PaymentRecord::key(&reference))? {
+            payments.insert(reference, payment);
+        }
+    }
+    Ok(payments)
+}
+
+/// What a look-up document says.
+#[derive(Debug, Serialize, serde::Deserialize)]
+pub struct PaymentLookup {
+    /// The payment.
+    pub reference: Reference,
+}
+
+/// How a step stands, with its result read.
+pub enum TypedStepState<T> {
+    /// Not begun, or known to have had no effect.
+    NotStarted,
+    /// Begun, result unknown.
+    Unknown(crate::journal::record::Step),
+    /// Done.
+    Done(T),
+}

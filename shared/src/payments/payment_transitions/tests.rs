@@ -1,0 +1,288 @@
+use proptest::prelude::*;
+
+use super::*;
+use crate::gateway::{GatewayName, GatewayText, IdempotencyKey, OperationKind, Reference};
+use crate::ids::{CustomerId, ExternalPaymentId};
+use crate::journal::store::Key;
+use crate::money::{Currency, Money};
+use crate::secret::SecretString;
+
+const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
+const KINDS: [Kind; 15] = [
+    Kind::Authorised,
+    Kind::AuthorisationDeclined,
+    Kind::Captured,
+    Kind::CaptureFailed,
+    Kind::Cancelled,
+    Kind::CancelFailed,
+    Kind::Expired,
+    Kind::Refunded,
+    Kind::RefundFailed,
+    Kind::ChargedBack,
+    Kind::ChargebackReversed,
+    Kind::CustomerApproved,
+    Kind::TokenCreated,
+    Kind::TokenDisabled,
+    Kind::Ignored,
+];
+
+fn usd(minor: i64) -> Money {
+    Money::new(minor, Currency::new("USD").unwrap())
+}
+
+fn payment(state: S) -> PaymentRecord {
+    let key = IdempotencyKey::derive(&SecretString::new("salt"), GatewayText("adyen"), OperationKind::Authorise, "period", "1");
+    let (obligation, customer) = (Key::new("period", &["1", "2"]), CustomerId::new("7").unwrap());
+    let mut payment = PaymentRecord::new(Reference::from_key(&key), GatewayName::Adyen, &obligation, customer, usd(999), NOW);
+    payment.state = state;
+    if state != S::Starting {
+        payment.authorisation = ExternalPaymentId::new("AUTH").ok();
+        payment.external_payment_id = ExternalPaymentId::new("AUTH").ok();
+    }
+    if matches!(state, S::Captured | S::ChargedBack) {
+        payment.captured = usd(999);
+    }
+    payment
+}
+
+fn item(kind: Kind, number: usize) -> GatewayNotification {
+    GatewayNotification {
+        kind,
+        external_payment_id: ExternalPaymentId::new("AUTH").ok(),
+        reference: None,
+        operation_ref: Some(number.to_string()),
+        amount: Some(usd(999)),
+        at: None,
+        dedupe_key: format!("{}:{number}", kind.as_str()),
+        reason: None,
+        token: None,
+    }
+}
+
+#[test]
+fn every_notification_in_every_state_makes_a_legal_transition_or_none() {
+    for from in S::ALL {
+        for kind in KINDS {
+            for (in_flight, reporting) in [(false, false), (true, false), (true, true)] {
+                let before = payment(from);
+                let mut after = before.clone();
+                let effect = apply_notification(&mut after, &item(kind, 1), OwnerState { in_flight, reporting }, NOW).unwrap();
+                assert!(after.state == from || from.can_transition_to(after.state), "{kind:?}: {from:?} to {:?}", after.state);
+                let changed =
+                    matches!(effect, TransitionEffect::Changed | TransitionEffect::ChangedUnexpectedly(_) | TransitionEffect::FundsLost(_));
+                assert_eq!(after != before, changed, "{kind:?} in {from:?}: {effect:?}");
+                let again = apply_notification(&mut after.clone(), &item(kind, 1), OwnerState { in_flight, reporting }, NOW).unwrap();
+                let settles = !matches!(again, TransitionEffect::ChangedUnexpectedly(_) | TransitionEffect::FundsLost(_));
+                assert!(!changed || settles, "{kind:?} in {from:?} said twice: {again:?}");
+            }
+        }
+    }
+}
+
+/// What is told to a payment that no flow is at, by kind; every state that a row does not name is untouched by it.
+const EFFECTS: [(Kind, &[S], TransitionEffect, Option<S>); 27] = [
+    (Kind::Authorised, &[S::Starting], TransitionEffect::ChangedUnexpectedly("authorised_without_open_attempt"), Some(S::Authorised)),
+    (Kind::Authorised, &[S::Declined], TransitionEffect::Unexpected("authorised_after_a_decline"), None),
+    (Kind::AuthorisationDeclined, &[S::Starting], TransitionEffect::Changed, Some(S::Declined)),
+    (Kind::Captured, &[S::Starting], TransitionEffect::OutOfOrder, None),
+    (
+        Kind::Captured,
+        &[S::Authorised, S::Declined, S::Cancelled, S::Expired],
+        TransitionEffect::Unexpected("captured_without_our_request"),
+        None,
+    ),
+    (Kind::Captured, &[S::Capturing], TransitionEffect::Changed, Some(S::Captured)),
+    (Kind::Captured, &[S::Captured, S::Refunded, S::ChargedBack], TransitionEffect::Changed, None),
+    (Kind::Captured, &[S::CaptureFailed], TransitionEffect::ChangedUnexpectedly("captured_after_a_failed_capture"), Some(S::Captured)),
+    (Kind::Captured, &[S::Cancelling], TransitionEffect::ChangedUnexpectedly("captured_while_being_cancelled"), Some(S::Captured)),
+    (Kind::CaptureFailed, &[S::Starting], TransitionEffect::OutOfOrder, None),
+    (Kind::CaptureFailed, &[S::Capturing], TransitionEffect::Changed, Some(S::CaptureFailed)),
+    (Kind::CaptureFailed, &[S::Captured], TransitionEffect::FundsLost("capture_failed"), Some(S::CaptureFailed)),
+    (Kind::CaptureFailed, &[S::CaptureFailed], TransitionEffect::Changed, None),
+    (Kind::CaptureFailed, &[S::Refunded, S::ChargedBack], TransitionEffect::Unexpected("capture_failed_after_the_money_went_back"), None),
+    (Kind::Cancelled, &[S::Starting], TransitionEffect::OutOfOrder, None),
+    (Kind::Cancelled, &[S::Authorised, S::Cancelling], TransitionEffect::Changed, Some(S::Cancelled)),
+    (Kind::Cancelled, &[S::Capturing], TransitionEffect::Changed, None),
+    (Kind::Expired, &[S::Starting], TransitionEffect::OutOfOrder, None),
+    (Kind::Expired, &[S::Authorised, S::Cancelling], TransitionEffect::Changed, Some(S::Expired)),
+    (Kind::Expired, &[S::Capturing], TransitionEffect::Changed, None),
+    (Kind::CancelFailed, &[S::Starting], TransitionEffect::OutOfOrder, None),
+    (Kind::CancelFailed, &[S::Cancelling], TransitionEffect::ChangedUnexpectedly("cancel_failed"), Some(S::Authorised)),
+    (Kind::CancelFailed, &[S::CaptureFailed], TransitionEffect::ChangedUnexpectedly("cancel_failed"), None),
+    (Kind::ChargedBack, &[S::Captured, S::Refunded], TransitionEffect::FundsLost("chargeback"), Some(S::ChargedBack)),
+    (Kind::ChargedBack, &[S::ChargedBack], TransitionEffect::Changed, None),
+    (Kind::ChargebackReversed, &[S::ChargedBack], TransitionEffect::ChangedUnexpectedly("chargeback_reversed"), Some(S::Captured)),
+    (Kind::ChargebackReversed, &[S::Captured, S::Refunded], TransitionEffect::ChangedUnexpectedly("chargeback_reversed"), None),
+];
+
+#[test]
+fn every_notification_has_its_effect_in_the_listed_states_and_none_elsewhere() {
+    let early = [S::Starting, S::Authorised, S::Capturing, S::Cancelling, S::CaptureFailed];
+    for from in S::ALL {
+        for kind in KINDS {
+            let row = EFFECTS.iter().find(|(about, states, ..)| *about == kind && states.contains(&from));
+            let (expected, to) = match (row, kind) {
+                (Some((_, _, effect, to)), _) => (*effect, to.unwrap_or(from)),
+                (None, Kind::ChargedBack | Kind::ChargebackReversed) if early.contains(&from) => (TransitionEffect::OutOfOrder, from),
+                (None, Kind::ChargedBack | Kind::ChargebackReversed) => {
+                    (TransitionEffect::Unexpected("dispute_of_a_payment_without_money"), from)
+                }
+                (None, _) => (TransitionEffect::Unchanged, from),
+            };
+            let mut after = payment(from);
+            let effect = apply_notification(&mut after, &item(kind, 1), OwnerState::default(), NOW).unwrap();
+            assert_eq!((effect, after.state), (expected, to), "{kind:?} in {from:?}");
+        }
+    }
+}
+
+#[test]
+fn a_failed_capture_waits_for_a_report_in_progress() {
+    let apply_failure = |owner: OwnerState| {
+        let mut captured = payment(S::Captured);
+        let effect = apply_notification(&mut captured, &item(Kind::CaptureFailed, 1), owner, NOW).unwrap();
+        (effect, captured.state, captured.captured)
+    };
+    assert_eq!(apply_failure(OwnerState { in_flight: true, reporting: true }), (TransitionEffect::OutOfOrder, S::Captured, usd(999)));
+    assert_eq!(apply_failure(OwnerState { in_flight: true, reporting: false }), (TransitionEffect::Changed, S::CaptureFailed, usd(0)));
+    assert_eq!(apply_failure(OwnerState::default()), (TransitionEffect::FundsLost("capture_failed"), S::CaptureFailed, usd(0)));
+}
+
+#[test]
+fn a_dispute_waits_for_the_flow_that_owns_its_payment() {
+    for from in [S::Captured, S::Refunded, S::ChargedBack] {
+        for kind in [Kind::ChargedBack, Kind::ChargebackReversed] {
+            let mut disputed = payment(from);
+            let owner = OwnerState { in_flight: true, reporting: false };
+            assert_eq!(
+                apply_notification(&mut disputed, &item(kind, 1), owner, NOW),
+                Ok(TransitionEffect::OutOfOrder),
+                "{kind:?} {from:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn a_won_chargeback_leaves_a_refunded_payment_refunded() {
+    for (captured, refunded, state) in [(999, 999, S::Refunded), (999, 400, S::Captured), (999, 0, S::Captured), (0, 0, S::Captured)] {
+        let mut disputed = payment(S::ChargedBack);
+        (disputed.captured, disputed.refunded) = (usd(captured), usd(refunded));
+        apply_notification(&mut disputed, &item(Kind::ChargebackReversed, 1), OwnerState::default(), NOW).unwrap();
+        assert_eq!(disputed.state, state, "{refunded} of {captured} was given back");
+    }
+}
+
+#[test]
+fn a_loss_is_reported_once_and_never_for_refunded_money() {
+    let lost = |change: &dyn Fn(&mut PaymentRecord)| {
+        let mut captured = payment(S::Captured);
+        change(&mut captured);
+        apply_notification(&mut captured, &item(Kind::ChargedBack, 1), OwnerState::default(), NOW).unwrap()
+    };
+    let refund = |payment: &mut PaymentRecord| {
+        payment.reserve_refund(&Key::new("refund", &["1"]), payment.reference.clone(), usd(1)).unwrap();
+    };
+    assert_eq!(lost(&|_| {}), TransitionEffect::FundsLost("chargeback"));
+    assert_eq!(lost(&|payment| payment.loss_reported = true), TransitionEffect::ChangedUnexpectedly("chargeback"));
+    assert_eq!(lost(&|payment| payment.refunded = usd(1)), TransitionEffect::ChangedUnexpectedly("chargeback"));
+    assert_eq!(lost(&refund), TransitionEffect::ChangedUnexpectedly("chargeback"));
+}
+
+#[test]
+fn money_is_captured_only_where_a_capture_was_requested() {
+    for from in S::ALL {
+        let mut after = payment(from);
+        after.captured = usd(0);
+        apply_notification(&mut after, &item(Kind::Captured, 1), OwnerState::default(), NOW).unwrap();
+        let requested = matches!(from, S::Capturing | S::Cancelling | S::CaptureFailed);
+        assert_eq!(after.captured == usd(999), requested, "{from:?}");
+    }
+}
+
+#[test]
+fn another_amount_or_another_payment_changes_nothing() {
+    for kind in [Kind::Authorised, Kind::Captured, Kind::ChargedBack, Kind::ChargebackReversed] {
+        for from in S::ALL {
+            let mut after = payment(from);
+            let effect = apply_notification(
+                &mut after,
+                &GatewayNotification { amount: Some(usd(998)), ..item(kind, 1) },
+                OwnerState::default(),
+                NOW,
+            );
+            assert_eq!((effect, after), (Ok(TransitionEffect::Unexpected("notification_names_another_amount")), payment(from)));
+            let other = GatewayNotification { external_payment_id: ExternalPaymentId::new("OTHER").ok(), ..item(kind, 1) };
+            let mut after = payment(from);
+            let effect = apply_notification(&mut after, &other, OwnerState::default(), NOW).unwrap();
+            assert!(
+                from == S::Starting || effect == TransitionEffect::Unexpected("notification_names_another_payment"),
+                "{kind:?} {from:?}: {effect:?}"
+            );
+        }
+    }
+}
+
+#[test]
+fn an_authorisation_result_is_left_to_the_flow_that_waits_for_it() {
+    let waiting = OwnerState { in_flight: true, reporting: false };
+    let mut pending = payment(S::Starting);
+    assert_eq!(apply_notification(&mut pending, &item(Kind::Authorised, 1), waiting, NOW), Ok(TransitionEffect::Changed));
+    assert_eq!(pending.state, S::Starting);
+    assert_eq!(
+        pending.authorisation_result,
+        ExternalPaymentId::new("AUTH").ok().map(|external| AuthorisationResult::Authorised { external })
+    );
+    let contradiction = apply_notification(&mut pending, &item(Kind::AuthorisationDeclined, 2), waiting, NOW);
+    assert_eq!(contradiction, Ok(TransitionEffect::Unexpected("contradicting_answers")));
+    assert_eq!(
+        apply_notification(&mut pending, &item(Kind::Authorised, 3), waiting, NOW),
+        Ok(TransitionEffect::Unchanged),
+        "the same under another name"
+    );
+    let mut orphan = payment(S::Starting);
+    let effect = apply_notification(&mut orphan, &item(Kind::Authorised, 1), OwnerState::default(), NOW);
+    assert_eq!((effect, orphan.state), (Ok(TransitionEffect::ChangedUnexpectedly("authorised_without_open_attempt")), S::Authorised));
+}
+
+#[test]
+fn a_record_stores_a_limited_number_of_notifications() {
+    let mut disputed = payment(S::Captured);
+    let effects: Vec<_> = (0..100)
+        .map(|n| apply_notification(&mut disputed, &item(Kind::ChargebackReversed, n), OwnerState::default(), NOW).unwrap())
+        .collect();
+    assert_eq!(effects.last(), Some(&TransitionEffect::Unexpected("too_many_notifications")));
+    assert!(serde_json::to_string(&disputed).unwrap().len() < 10_000);
+}
+
+/// Applies what can be applied until nothing is put off any more.
+fn settle(payment: &mut PaymentRecord, items: &[GatewayNotification]) {
+    let mut queue: Vec<&GatewayNotification> = items.iter().collect();
+    loop {
+        let before = queue.len();
+        queue.retain(|item| apply_notification(payment, item, OwnerState::default(), NOW).unwrap() == TransitionEffect::OutOfOrder);
+        if queue.is_empty() || queue.len() == before {
+            return;
+        }
+    }
+}
+
+proptest! {
+    #[test]
+    fn the_order_of_captures_failures_and_disputes_does_not_matter(
+        kinds in prop::collection::vec(0_usize..4, 1..8), order in Just((0_usize..24).collect::<Vec<_>>()).prop_shuffle(),
+    ) {
+        let kind = |index: usize| [Kind::Captured, Kind::CaptureFailed, Kind::ChargedBack, Kind::ChargebackReversed][index];
+        // A gateway never disputes what it has not captured, and never fails what was disputed.
+        let disputes = kinds.iter().any(|index| *index > 1);
+        let kinds: Vec<Kind> = kinds.into_iter().map(kind).filter(|kind| !(disputes && *kind == Kind::CaptureFailed)).collect();
+        let first = item(Kind::Captured, 99);
+        let items: Vec<_> = std::iter::once(first).chain(kinds.iter().enumerate().map(|(n, kind)| item(*kind, n))).collect();
+        let mut expected = payment(S::Capturing);
+        settle(&mut expected, &items);
+        let shuffled: Vec<_> = order.iter().filter_map(|index| items.get(index % 8)).cloned().collect();
+        let mut other = payment(S::Capturing);
+        settle(&mut other, &shuffled);
+        prop_assert_eq!((other.state, other.captured, &other.seen_notifications), (expected.state, expected.captured, &expected.seen_notifications));
+    }
+}

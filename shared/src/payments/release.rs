@@ -1,0 +1,134 @@
+//! Giving up an authorisation that nobody will capture: the card was changed, it lapsed, or the subscription ends. First at the gateway,
+//! then in Cleeng. A release never gives captured money back.
+
+use super::FlowResult;
+use super::gateway_step::{self, GatewayCall, StepResult};
+use super::obligation_context::{ObligationContext, TypedStepState};
+use super::report::{self, PaymentChange};
+use crate::clock::Timestamp;
+use crate::gateway::{CancelRequest, CancelTarget, Decline, DeclineClass, OperationKind, Reference};
+use crate::journal::JournalError;
+use crate::journal::payment::PaymentState;
+use crate::journal::store::StoreError;
+
+/// The steps of a release: what is cancelled at the gateway, and what is told to Cleeng.
+struct ReleaseSteps {
+    cancel: &'static str,
+    report: &'static str,
+}
+
+const RELEASE_STEPS: ReleaseSteps = ReleaseSteps { cancel: "release", report: "release_report" };
+/// What an attempt holds itself is given up beside what it may have released before.
+const CANCEL_STEPS: ReleaseSteps = ReleaseSteps { cancel: "cancel", report: "cancel_report" };
+/// The step that cancels what the gateway refused to capture.
+const RELEASE_AFTER_REFUSAL: &str = "release_after_refusal";
+
+/// Releases the subscription's live authorisation, if there is one, as steps of the open attempt.
+///
+/// # Errors
+/// `Disposition::Retry` or `Disposition::Parked`.
+pub async fn release_live_authorisation(case: &mut ObligationContext<'_>) -> FlowResult<()> {
+    let Some(live) = case.subscription_state.live_authorisation.clone() else { return Ok(()) };
+    let reference = live.reference;
+    if case.current_attempt().is_some_and(|attempt| attempt.reference.as_ref() == Some(&reference)) {
+        // The open attempt made it: this is a resumption, and there is nothing to give up.
+        return Ok(());
+    }
+    if let ReleaseOutcome::Refused(_) = release(case, &reference).await? {
+        return Err(case.park("release_refused", true).await?);
+    }
+    Ok(())
+}
+
+/// What became of a release.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ReleaseOutcome {
+    /// The gateway gave the money free or took the order to, and Cleeng knows.
+    Released,
+    /// The gateway refuses, as it does for money that is captured already. Nothing was said to Cleeng.
+    Refused(Decline),
+}
+
+/// Releases an authorisation as steps of the open attempt: cancels it at the gateway, then in Cleeng, and forgets it where it was the
+/// subscription's live one.
+///
+/// # Errors
+/// `Disposition::Retry` or `Disposition::Parked`.
+pub async fn release(case: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<ReleaseOutcome> {
+    release_with(case, reference, &RELEASE_STEPS).await
+}
+
+/// Gives up what the open attempt itself holds, because Cleeng will never hear of it.
+///
+/// # Errors
+/// `Disposition::Retry` or `Disposition::Parked`.
+pub async fn release_own(case: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<()> {
+    match release_with(case, reference, &CANCEL_STEPS).await? {
+        ReleaseOutcome::Released => Ok(()),
+        ReleaseOutcome::Refused(_) => Err(case.park("release_refused", true).await?),
+    }
+}
+
+async fn release_with(case: &mut ObligationContext<'_>, reference: &Reference, steps: &ReleaseSteps) -> FlowResult<ReleaseOutcome> {
+    let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let (gateway, free, authorisation) = (payment.gateway, payment.zero_amount, payment.authorisation.clone());
+    let has_ended = matches!(payment.state, PaymentState::Cancelled | PaymentState::Expired);
+    if payment.state == PaymentState::Authorised {
+        case.update_payment(reference, |payment, now| payment.transition_to(PaymentState::Cancelling, now))?;
+    }
+    if !free && !has_ended {
+        let target =
+            authorisation.map_or_else(|| CancelTarget::Reference { reference: reference.clone(), pending_id: None }, CancelTarget::Payment);
+        let make = |key| GatewayCall::Cancel(CancelRequest { key, reference: reference.clone(), target });
+        match gateway_step::run(case, steps.cancel, gateway, OperationKind::Cancel, make).await? {
+            // Accepted is enough to open a new attempt: the gateway has the order, and its notification says the rest.
+            StepResult::Received { .. } => {}
+            StepResult::Done { .. } => record_cancelled(case, reference)?,
+            StepResult::Declined(decline) => return Ok(ReleaseOutcome::Refused(decline)),
+        }
+    } else {
+        record_cancelled(case, reference)?;
+    }
+    report::report_change(case, steps.report, reference, PaymentChange::Cancelled).await?;
+    clear_live_authorisation(case, reference);
+    Ok(ReleaseOutcome::Released)
+}
+
+/// Releases at the gateway what it refused to capture, as a step of the attempt that was refused. Cleeng has the payment as rejected, and is told
+/// nothing more. `since` is when it was to be released first: what cannot be found out for too long counts as refused.
+///
+/// # Errors
+/// `Disposition::Retry` or `Disposition::Parked`.
+pub async fn release_after_refusal(
+    case: &mut ObligationContext<'_>,
+    reference: &Reference,
+    since: Timestamp,
+) -> FlowResult<ReleaseOutcome> {
+    let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let (gateway, authorisation) = (payment.gateway, payment.authorisation.clone());
+    let is_open = !matches!(case.step_state::<StepResult>(RELEASE_AFTER_REFUSAL)?, TypedStepState::Done(_));
+    if is_open && case.now().since(since) > gateway_step::retry_window(case, gateway)? {
+        return Ok(ReleaseOutcome::Refused(Decline::new(DeclineClass::Soft, "release_unknown")));
+    }
+    let target =
+        authorisation.map_or_else(|| CancelTarget::Reference { reference: reference.clone(), pending_id: None }, CancelTarget::Payment);
+    let make = |key| GatewayCall::Cancel(CancelRequest { key, reference: reference.clone(), target });
+    Ok(match gateway_step::run(case, RELEASE_AFTER_REFUSAL, gateway, OperationKind::Cancel, make).await? {
+        // Its notification says the rest, and one of a failure is alarmed.
+        StepResult::Received { .. } | StepResult::Done { .. } => ReleaseOutcome::Released,
+        StepResult::Declined(decline) => ReleaseOutcome::Refused(decline),
+    })
+}
+
+/// Forgets a payment as the subscription's live authorisation.
+pub fn clear_live_authorisation(case: &mut ObligationContext<'_>, reference: &Reference) {
+    if case.subscription_state.live_authorisation.as_ref().is_some_and(|live| live.reference == *reference) {
+        case.subscription_state.live_authorisation = None;
+    }
+}
+
+fn record_cancelled(case: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<()> {
+    case.update_payment(reference, |payment, now| {
+        if payment.state == PaymentState::Cancelling { payment.transition_to(PaymentState::Cancelled, now) } else { Ok(()) }
+    })
+}

@@ -1,0 +1,197 @@
+//! Whose event it is, and whether anything is to be done at all.
+
+use std::time::Duration;
+
+use crate::cleeng::webhook::BillingEvent;
+use crate::cleeng::{CleengError, Subscription, SubscriptionStatus};
+use crate::clock::Timestamp;
+use crate::flow::{Disposition, FlowContext, PaymentMethodConfig};
+use crate::gateway::Reference;
+use crate::ids::{PaymentMethodId, SubscriptionId};
+use crate::journal::record::{AttemptKind, Finish};
+use crate::journal::store::Key;
+use crate::metrics::Metric;
+use crate::payments::obligation_context::ObligationContext;
+use crate::payments::{FlowResult, read_failed, retry};
+use crate::renewal::expected_event::LastBillingEvent;
+
+/// Where a renewal's cycle is unknown, two charges are at least this far apart.
+const DEFAULT_PERIOD_GAP: Duration = Duration::from_secs(24 * 3600);
+
+/// The obligation of a billing period: the subscription and the instant at which its paid time ends, however that instant was written.
+#[must_use]
+pub fn period_key(subscription: &SubscriptionId, expiration: Timestamp) -> Key {
+    Key::new("period", &[subscription.as_str(), &expiration.secs().to_string()])
+}
+
+/// Where the end of a subscription is kept.
+#[must_use]
+pub fn termination_key(subscription: &SubscriptionId) -> Key {
+    Key::new("termination", &[subscription.as_str()])
+}
+
+/// The settings of a payment method, if it is ours.
+///
+/// # Errors
+/// [`Disposition::NotOurs`].
+pub fn configured_method(flow_context: &FlowContext, method: &PaymentMethodId) -> FlowResult<PaymentMethodConfig> {
+    flow_context.policy.methods.get(method).copied().ok_or(Disposition::NotOurs)
+}
+
+/// The payment method of an event. Where the payload has none, the journal is asked, then Cleeng.
+///
+/// # Errors
+/// [`Disposition::NotOurs`] for another connector's, later if Cleeng cannot be asked. Nothing where nobody can tell: such an event is parked,
+/// never dropped and never acted on.
+pub async fn resolve_payment_method(
+    flow_context: &FlowContext,
+    from_event: Option<&PaymentMethodId>,
+    from_journal: Option<&PaymentMethodId>,
+    subscription: &SubscriptionId,
+) -> FlowResult<Option<(PaymentMethodId, PaymentMethodConfig)>> {
+    if let Some(method) = from_event.or(from_journal) {
+        return Ok(Some((method.clone(), configured_method(flow_context, method)?)));
+    }
+    let subscription = flow_context.cleeng.subscription(subscription).await.map_err(|error| read_failed(&error))?;
+    let Some(method) = subscription.payment_method else { return Ok(None) };
+    let settings = configured_method(flow_context, &method)?;
+    Ok(Some((method, settings)))
+}
+
+/// What the journal says about an event of a kind of attempt.
+#[derive(Debug, PartialEq, Eq)]
+pub enum AttemptStatus {
+    /// It was dealt with.
+    Finished(&'static str),
+    /// Its attempt is in flight, to be resumed.
+    InFlight,
+    /// Nothing is in flight: a new attempt may open, if everything else allows it.
+    NotStarted,
+}
+
+/// Reads the journal's word about an event.
+///
+/// # Errors
+/// `Disposition::Retry` if an attempt of another kind, or one that this event cannot resume, is in flight.
+pub fn attempt_status(case: &ObligationContext<'_>, kinds: &[AttemptKind], event: &BillingEvent) -> FlowResult<AttemptStatus> {
+    let obligation = &case.session.obligation;
+    if obligation.is_blocked() {
+        return Ok(AttemptStatus::Finished("parked"));
+    }
+    let finished = kinds.iter().filter_map(|kind| obligation.last_finished(*kind)).max_by_key(|attempt| attempt.due);
+    if let Some(finish) = finished.filter(|attempt| event.attempt <= attempt.due).and_then(|attempt| attempt.finish.as_ref()) {
+        return Ok(AttemptStatus::Finished(finish.as_str()));
+    }
+    if let Some(open) = obligation.current_attempt() {
+        // The same key must come with the same content, so an event with other details leaves the attempt to its own event.
+        let resumable = kinds.contains(&open.kind) && open.details.as_ref().is_none_or(|details| *details == event.payment_details);
+        return if resumable { Ok(AttemptStatus::InFlight) } else { Err(retry("another_attempt_in_flight")) };
+    }
+    if obligation.attempts.iter().any(|attempt| attempt.finish == Some(Finish::Captured)) {
+        return Ok(AttemptStatus::Finished("captured"));
+    }
+    Ok(AttemptStatus::NotStarted)
+}
+
+/// Whether the live authorisation is this event's: held, and made with the payment details that the event names.
+#[must_use]
+pub fn usable_authorisation(case: &ObligationContext<'_>, event: &BillingEvent) -> Option<Reference> {
+    let live = case.subscription_state.live_authorisation.as_ref().filter(|live| live.details == event.payment_details)?;
+    case.payment(&live.reference).filter(|payment| payment.is_live(case.now())).map(|payment| payment.reference.clone())
+}
+
+/// Notes what an event says about the subscription, in memory.
+pub fn record_event(case: &mut ObligationContext<'_>, event: &BillingEvent, method: &PaymentMethodId) {
+    case.subscription_state.method = Some(method.clone());
+    case.subscription_state.latest_period_end = case.subscription_state.latest_period_end.max(Some(event.expiration));
+    case.subscription_state.last_billing_event =
+        Some(LastBillingEvent::from_event(event, case.subscription_state.last_billing_event.as_ref()));
+}
+
+/// After an attempt was resumed by another event than its own: that event has its own turn next, as soon as the attempt is finished.
+#[must_use]
+pub fn after_resuming(disposition: Disposition, resumed_due: Option<Timestamp>, event: &BillingEvent) -> Disposition {
+    let is_own_attempt = resumed_due.is_none_or(|due| due.secs() == event.attempt.secs());
+    let unfinished = matches!(disposition, Disposition::Retry { .. });
+    if is_own_attempt || unfinished {
+        disposition
+    } else {
+        Disposition::Retry { after: Some(Duration::from_secs(1)), reason: "resumed_an_earlier_attempt" }
+    }
+}
+
+/// Counts an event that was dealt with before.
+#[must_use]
+pub fn duplicate(flow_context: &FlowContext, outcome: &'static str) -> Disposition {
+    flow_context.metrics.count(Metric::Duplicate, &[("outcome", outcome)]);
+    Disposition::Completed(outcome)
+}
+
+/// Asks Cleeng whether the event still holds.
+pub enum SubscriptionCheck {
+    /// It does.
+    Due(Box<Subscription>),
+    /// Nothing is to be done any more, for this reason.
+    Stale(&'static str),
+    /// It does not add up; an operator has to look.
+    Inconsistent(&'static str),
+}
+
+/// Asks Cleeng for the subscription and compares it with the event: ended, or paid beyond the event's expiry, is stale.
+///
+/// # Errors
+/// `Disposition::Retry` if Cleeng cannot be asked.
+pub async fn check_subscription(flow_context: &FlowContext, event: &BillingEvent) -> FlowResult<SubscriptionCheck> {
+    let subscription = match flow_context.cleeng.subscription(&event.subscription).await {
+        Ok(subscription) => subscription,
+        Err(CleengError::NotFound) => return Ok(SubscriptionCheck::Inconsistent("subscription_not_found")),
+        Err(error) => return Err(read_failed(&error)),
+    };
+    if subscription.customer.as_ref().is_some_and(|customer| *customer != event.customer) {
+        return Ok(SubscriptionCheck::Inconsistent("subscription_of_another_customer"));
+    }
+    match &subscription.status {
+        SubscriptionStatus::Active => {}
+        SubscriptionStatus::Stopped | SubscriptionStatus::Terminated | SubscriptionStatus::Paused => {
+            return Ok(SubscriptionCheck::Stale("subscription_not_active"));
+        }
+        SubscriptionStatus::Other(_) => return Ok(SubscriptionCheck::Inconsistent("subscription_status_unknown")),
+    }
+    if subscription.paid_until.secs() > event.expiration.secs() {
+        return Ok(SubscriptionCheck::Stale("already_paid"));
+    }
+    warn_about_deviations(flow_context, event, &subscription);
+    Ok(SubscriptionCheck::Due(Box::new(subscription)))
+}
+
+/// What Cleeng says elsewhere and this event does not fit: counted, but no reason not to act, since these fields are unconfirmed.
+fn warn_about_deviations(flow_context: &FlowContext, event: &BillingEvent, subscription: &Subscription) {
+    if subscription.payment_details.as_ref().is_some_and(|details| *details != event.payment_details) {
+        flow_context.metrics.count(Metric::Warning, &[("reason", "subscription_names_other_details")]);
+    }
+    if subscription.paid_until.secs() < event.expiration.secs() {
+        flow_context.metrics.count(Metric::Warning, &[("reason", "subscription_ends_before_event")]);
+    }
+}
+
+/// How far two periods of a subscription lie apart at the least: half a cycle, or 24 hours where the cycle is unknown. What lies nearer is one
+/// period whose end moved.
+#[must_use]
+pub fn min_period_gap(subscription: &Subscription) -> Duration {
+    subscription.cycle.map_or(DEFAULT_PERIOD_GAP, |cycle| cycle.0.checked_div(2).unwrap_or(DEFAULT_PERIOD_GAP))
+}
+
+/// Whether another period of the subscription was charged so recently that charging this one would be a second charge for one period: less
+/// than half a cycle ago, or 24 hours where the cycle is unknown.
+///
+/// An authorisation takes no money before its capture, which is checked again, and may come early in a short cycle (twelve hours before a
+/// daily renewal). It is held back only if the two periods also end less than that apart, which is what an expiry that moved looks like.
+#[must_use]
+pub fn charged_recently(case: &ObligationContext<'_>, event: &BillingEvent, subscription: &Subscription, kind: AttemptKind) -> bool {
+    let gap = min_period_gap(subscription);
+    case.subscription_state.last_charge.as_ref().is_some_and(|charge| {
+        let other_period = charge.expiration.secs() != event.expiration.secs();
+        let distance = event.expiration.since(charge.expiration).max(charge.expiration.since(event.expiration));
+        other_period && case.now().since(charge.at) < gap && (kind != AttemptKind::Authorise || distance < gap)
+    })
+}

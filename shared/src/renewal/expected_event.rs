@@ -1,0 +1,226 @@
+//! What has to be known of a subscription to make up for a billing webhook that never came: what the latest one said, and what Cleeng expects
+//! next. Kept in the subscription's head; read by reconciliation, which is due when the next event is.
+
+use std::fmt;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+use serde_json::{Value, json};
+
+use crate::cleeng::webhook::{BillingEvent, Topic};
+use crate::cleeng::{Subscription, SubscriptionStatus};
+use crate::clock::Timestamp;
+use crate::flow::BillingMode;
+use crate::ids::{CustomerId, OfferId, PaymentDetailsId, PaymentMethodId, PublisherId, SubscriptionId};
+use crate::journal::record::{AttemptKind, Obligation};
+use crate::journal::store::Key;
+use crate::money::Currency;
+use crate::payments::subscription_state::SubscriptionState;
+use crate::secret::SecretString;
+
+/// How long after its time an event may still be on its way. With rounds every five minutes, one that never came is made up for within a
+/// quarter of an hour.
+pub const DELIVERY_SLACK: Duration = Duration::from_secs(8 * 60);
+/// After an event was settled, Cleeng is asked this much later what it expects next.
+pub const CHECK_AFTER_EVENT: Duration = Duration::from_secs(10 * 60);
+/// While an attempt is in flight its own due time counts; this is for one that is forgotten.
+pub const CHECK_IN_FLIGHT: Duration = Duration::from_secs(3600);
+/// An event whose attempt date is so much earlier than expected is the expected one.
+const DATE_TOLERANCE: Duration = Duration::from_secs(5 * 60);
+
+/// What the latest billing event of a subscription said.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastBillingEvent {
+    /// `subscriptionId`.
+    pub subscription: SubscriptionId,
+    /// `customerId`.
+    pub customer: CustomerId,
+    /// `offerId`.
+    pub offer: OfferId,
+    /// `paymentDetailsId`.
+    pub details: PaymentDetailsId,
+    /// `currency`.
+    #[serde(default)]
+    pub currency: Option<Currency>,
+    /// `paymentCountry`.
+    #[serde(default)]
+    pub country: Option<String>,
+    /// `token`: as good as a key to the details, so that no `Debug` shows it.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// What Cleeng is expected to send next.
+    #[serde(default)]
+    pub expected_event: Option<ExpectedEvent>,
+}
+
+impl fmt::Debug for LastBillingEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Watch").field("subscription", &self.subscription).field("expected", &self.expected_event).finish_non_exhaustive()
+    }
+}
+
+/// Stored details that came to be here, so that the first renewal with them can be made up for as well.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredDetails {
+    /// The schema that it was written with.
+    pub schema: u32,
+    /// As good as a key to the details; this type has no `Debug`.
+    pub token: String,
+    /// In which currency they were first used, where something was paid.
+    #[serde(default)]
+    pub currency: Option<Currency>,
+}
+
+impl StoredDetails {
+    /// Where it is kept.
+    #[must_use]
+    pub fn key(details: &PaymentDetailsId) -> Key {
+        Key::new("stored-details", &[details.as_str()])
+    }
+}
+
+/// An event that is to come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedEvent {
+    /// What it asks for.
+    pub action: BillingAction,
+    /// When.
+    pub at: Timestamp,
+    /// For which period.
+    pub expiration: Timestamp,
+    /// Whether Cleeng named the time (`nextPaymentActionDate`). Else it is the end of the period, and any attempt of the period will do.
+    pub exact: bool,
+}
+
+/// What an event asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BillingAction {
+    /// To hold the money of the period.
+    Authorise,
+    /// To take it.
+    Capture,
+    /// To end the subscription.
+    Terminate,
+}
+
+impl LastBillingEvent {
+    /// What an event says; what is expected is kept.
+    #[must_use]
+    pub fn from_event(event: &BillingEvent, before: Option<&Self>) -> Self {
+        // A capture event need not name the token; the one before did, if the details are the same.
+        let same = before.filter(|before| before.details == event.payment_details);
+        Self {
+            subscription: event.subscription.clone(),
+            customer: event.customer.clone(),
+            offer: event.offer.clone(),
+            details: event.payment_details.clone(),
+            currency: event.currency.or_else(|| before.and_then(|before| before.currency)),
+            country: event.country.clone().or_else(|| before.and_then(|before| before.country.clone())),
+            token: event.token.as_ref().map(SecretString::expose).map(str::to_owned).or_else(|| same.and_then(|same| same.token.clone())),
+            expected_event: before.and_then(|before| before.expected_event.clone()),
+        }
+    }
+}
+
+impl ExpectedEvent {
+    /// What Cleeng is to send next for this subscription. Nothing for one that has ended, rests, or whose end is Cleeng's to decide.
+    #[must_use]
+    pub fn next(subscription: &Subscription, head: &SubscriptionState, billing: BillingMode) -> Option<Self> {
+        let expiration = subscription.paid_until;
+        let expected = |action, at, exact| Some(Self { action, at, expiration, exact });
+        match subscription.status {
+            SubscriptionStatus::Active => {}
+            SubscriptionStatus::Stopped => return expected(BillingAction::Terminate, expiration, false),
+            SubscriptionStatus::Terminated | SubscriptionStatus::Paused | SubscriptionStatus::Other(_) => return None,
+        }
+        let is_authorised = head.live_authorisation.as_ref().is_some_and(|live| live.expiration.secs() == expiration.secs());
+        let to_capture =
+            billing == BillingMode::CaptureOnly || is_authorised || subscription.next_payment_action.as_deref() == Some("capture");
+        let action = if to_capture { BillingAction::Capture } else { BillingAction::Authorise };
+        match subscription.next_payment_action_date {
+            Some(at) => expected(action, at, true),
+            None => expected(action, expiration, false),
+        }
+    }
+
+    /// Whether so much time has passed that the event should have been here.
+    #[must_use]
+    pub fn is_overdue(&self, now: Timestamp) -> bool {
+        self.at.after(DELIVERY_SLACK) <= now
+    }
+
+    /// Whether it still stands, now that Cleeng says this of the subscription.
+    #[must_use]
+    pub fn is_still_expected(&self, subscription: &Subscription) -> bool {
+        let has_status = match self.action {
+            BillingAction::Terminate => subscription.status == SubscriptionStatus::Stopped,
+            BillingAction::Authorise | BillingAction::Capture => subscription.status == SubscriptionStatus::Active,
+        };
+        has_status && subscription.paid_until.secs() == self.expiration.secs()
+    }
+
+    /// Whether the journal knows the event: what came of it is in the period's obligation, or the subscription's termination.
+    #[must_use]
+    pub fn was_received(&self, head: &SubscriptionState, obligation: Option<&Obligation>) -> bool {
+        let is_authorised = head.live_authorisation.as_ref().is_some_and(|live| live.expiration.secs() == self.expiration.secs());
+        let from =
+            if self.exact || self.action == BillingAction::Terminate { self.at.before(DATE_TOLERANCE) } else { Timestamp::from_secs(0) };
+        let attempts = obligation.map_or(&[][..], |obligation| &obligation.attempts);
+        let received = attempts.iter().any(|attempt| {
+            let kind = match self.action {
+                BillingAction::Authorise => matches!(attempt.kind, AttemptKind::Authorise | AttemptKind::Capture | AttemptKind::Charge),
+                BillingAction::Capture => matches!(attempt.kind, AttemptKind::Capture | AttemptKind::Charge),
+                BillingAction::Terminate => attempt.kind == AttemptKind::Terminate,
+            };
+            kind && (attempt.due >= from || attempt.opened_at >= from)
+        });
+        received || (self.action == BillingAction::Authorise && is_authorised)
+    }
+
+    /// The event, as Cleeng would have sent it. Nothing if the journal does not know the details that are to be charged.
+    #[must_use]
+    pub fn to_webhook(
+        &self,
+        watch: &LastBillingEvent,
+        head: &SubscriptionState,
+        subscription: &Subscription,
+        publisher: &PublisherId,
+        method: &PaymentMethodId,
+    ) -> Option<String> {
+        let current = head.live_authorisation.as_ref().filter(|live| live.expiration.secs() == self.expiration.secs());
+        // Cleeng names the details that count now: what is held with others is never captured, but released.
+        let authorised_with = || current.map(|live| live.details.clone());
+        let details = subscription.payment_details.clone().or_else(authorised_with).unwrap_or_else(|| watch.details.clone());
+        let token = watch.token.as_ref().filter(|_| watch.details == details);
+        let (topic, dunning) = match self.action {
+            BillingAction::Authorise => (Topic::SubscriptionReadyForPaymentAuthorisation, Some("authorize")),
+            BillingAction::Capture => (Topic::SubscriptionReadyForPaymentCapture, Some("capture")),
+            BillingAction::Terminate => (Topic::SubscriptionReadyForTermination, None),
+        };
+        if dunning.is_some() && current.is_none() && token.is_none() {
+            return None;
+        }
+        let mut data = json!({
+            "subscriptionId": watch.subscription, "offerId": watch.offer, "customerId": watch.customer, "paymentMethodId": method,
+            "expirationDate": self.expiration.to_rfc3339(),
+        });
+        if let (Some(status), Some(data)) = (dunning, data.as_object_mut()) {
+            // The time that it was due: the event itself, should it come after all, is the same attempt.
+            data.insert("dunningAttemptDate".to_owned(), Value::from(self.at.to_rfc3339()));
+            data.insert("dunningStatus".to_owned(), Value::from(status));
+            data.insert("paymentDetailsId".to_owned(), json!(details));
+            for (name, value) in [
+                ("currency", watch.currency.map(|currency| currency.as_str().to_owned())),
+                ("paymentCountry", watch.country.clone()),
+                ("token", token.cloned()),
+            ] {
+                data.extend(value.map(|value| (name.to_owned(), Value::from(value))));
+            }
+        }
+        Some(json!({ "broadcasterId": publisher, "topic": topic.as_str(), "data": data }).to_string())
+    }
+}
+
+#[cfg(test)]
+mod tests;
