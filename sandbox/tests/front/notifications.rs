@@ -13,7 +13,7 @@ use crate::{GOOD, NATIVE, REDIRECTING, assert_balanced, assert_paid_once, buyer,
 /// What the gateway's words came to, those about stored details left out.
 async fn deliver_notifications(env: &TestEnvironment) -> Vec<Disposition> {
     let dispositions = env.deliver_notifications().await;
-    dispositions.into_iter().filter(|disposition| *verdict != Disposition::Completed("token_created")).collect()
+    dispositions.into_iter().filter(|disposition| *disposition != Disposition::Completed("token_created")).collect()
 }
 
 /// Adyen's tokenization webhook about the last payment's details.
