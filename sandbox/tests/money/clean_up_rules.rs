@@ -121,10 +121,10 @@ async fn details_that_were_cleaned_up_without_being_deleted_do_not_use_their_tok
     assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 48)).await, completed("authorised"));
     assert!(env.adyen.has_method(&stored));
     // From now on details are deleted.
-    let mut world = env.flow_context.clone();
-    let mut rules = (*world.policy).clone();
+    let mut flow_context = env.flow_context.clone();
+    let mut rules = (*flow_context.policy).clone();
     rules.delete_deactivated_details = true;
-    world.policy = std::sync::Arc::new(rules);
+    flow_context.policy = std::sync::Arc::new(rules);
     let env = TestEnvironment { flow_context, ..env };
     env.change_card(&mut subscriber, ADYEN_METHOD);
     assert_eq!(env.run_event(&deactivation_event(&env)).await, completed("deactivated"));
