@@ -108,7 +108,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::simulation::context::yield_now;
+    use crate::simulation::executor::yield_now;
 
     struct LetterScenario(Arc<Mutex<String>>, Arc<Mutex<Vec<String>>>);
 

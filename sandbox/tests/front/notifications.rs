@@ -5,7 +5,9 @@ use connector::checkout::order::order_key;
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
 use connector::metrics::Metric;
-use sandbox::testkit::harness::{ADYEN_METHOD, OFFER, TestEnvironment, id};
+use sandbox::testkit::fixtures::{OFFER, id};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::json;
 
 use crate::{GOOD, NATIVE, REDIRECTING, assert_balanced, assert_paid_once, buyer, card, is_paid, redirect_result, statuses};

@@ -15,7 +15,9 @@ use connector::payments::deleted_details::deactivation_key;
 use connector::payments::subscription_state::SubscriptionState;
 use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::simulators::network::{Fault, ServerRequest};
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, TestSubscriber, id};
+use sandbox::testkit::fixtures::id;
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
 use crate::deactivation::authorised_then_changed_card;
 use crate::fixtures::{completed, parked, read_document, read_payment_record, statuses, usd};

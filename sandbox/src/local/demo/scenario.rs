@@ -16,8 +16,8 @@ use crate::local::demo::DemoError;
 use crate::local::demo::narration::Narration;
 use crate::simulators::cleeng::{OperatorRefund, PaymentRow, SubscriptionRow};
 use crate::simulators::simulated_gateway::{EnteredDetails, LedgerEntry, LedgerStatus, SimulatedGateway};
+use crate::testkit::fixtures::{OFFER, PASS, SHOP_ORIGIN, id};
 use crate::testkit::gateway_fixtures::payment_methods_of;
-use crate::testkit::harness::{OFFER, PASS, SHOP_ORIGIN, id};
 
 /// More declines than dunning has attempts.
 const DECLINES_UNTIL_TERMINATION: usize = 12;
