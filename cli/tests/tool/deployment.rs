@@ -14,8 +14,8 @@ use connectorctl::arguments::Arguments;
 use connectorctl::command_env::CommandEnv;
 use connectorctl::output::CommandOutput;
 use sandbox::local::{Addresses, LocalWorld};
-use sandbox::testkit::gateway_fixtures::{self, payment_methods_of};
 use sandbox::testkit::fixtures;
+use sandbox::testkit::gateway_fixtures::{self, payment_methods_of};
 use serde_json::{Value, json};
 
 use crate::support::{PATH_KEY, WEBHOOK_SECRET, deployed, secret};

@@ -16,7 +16,8 @@ use connector::clock::Clock;
 use connector::http::{Response, StatusCode, Transport};
 use connector::money::{Currency, Money};
 use connector::secret::SecretString;
-use sandbox::testkit::harness::{ADYEN_METHOD, OFFER, PUBLISHER_TOKEN, id};
+use sandbox::testkit::fixtures::{OFFER, PUBLISHER_TOKEN, id};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use serde_json::{Value, json};
 
 use crate::tools::functions::ConstantTransport;

@@ -3,7 +3,9 @@
 //! `TOKEN_LIFETIME` stand for the customer's own.
 
 use connector::http::HeaderValue;
-use sandbox::testkit::harness::{ADYEN_METHOD, OFFER, SHOP_ORIGIN, TestEnvironment, id};
+use sandbox::testkit::fixtures::{OFFER, SHOP_ORIGIN, id};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 
 use crate::tools::{block_on, parse_message};
 

@@ -15,8 +15,9 @@ use connector::http::{Response, StatusCode};
 use connector::ids::{CustomerId, ExternalPaymentId};
 use connector::money::{Currency, Money};
 use connector::secret::SecretString;
+use sandbox::testkit::fixtures::id;
+use sandbox::testkit::gateway_fixtures::ADYEN_API_KEY;
 use sandbox::testkit::gateway_fixtures::{self, PAYPAL_SECRET, STRIPE_API_KEY, SimulatedGateways};
-use sandbox::testkit::harness::{ADYEN_API_KEY, id};
 use serde_json::{Value, json};
 
 use crate::tools::functions::{ConstantTransport, SALT};

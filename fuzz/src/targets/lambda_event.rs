@@ -14,7 +14,7 @@ use connector::lambda::queue::{Envelope, NotificationEnvelope};
 use connector::lambda::settings::FunctionKind;
 use gateway_notification::GatewayNotifications;
 use reconciliation::Reconciliation;
-use sandbox::testkit::harness::{self, WEBHOOK_SECRET};
+use sandbox::testkit::fixtures::{WEBHOOK_SECRET, flow_for};
 use serde_json::Value;
 
 use crate::tools::{block_on, functions, hex};
@@ -24,7 +24,7 @@ pub(super) fn body(input: &[u8]) {
     let read = event::read(&raw);
     let topics = [Topic::RefundPayment, Topic::SubscriptionReadyForPaymentAuthorisation];
     let webhooks = topics.map(|topic| {
-        (FunctionHandler::Webhooks(harness::flow_for(topic).expect("a flow").into()), FunctionKind::Webhooks, AcceptedTopics::One(topic))
+        (FunctionHandler::Webhooks(flow_for(topic).expect("a flow").into()), FunctionKind::Webhooks, AcceptedTopics::One(topic))
     });
     let others = [
         (FunctionHandler::Notifications(Arc::new(GatewayNotifications)), FunctionKind::Notifications, AcceptedTopics::None),

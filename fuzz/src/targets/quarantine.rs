@@ -9,7 +9,7 @@ use connector::lambda::dependencies::AcceptedTopics;
 use connector::lambda::queue::Envelope;
 use connector::lambda::settings::FunctionKind;
 use reconciliation::Reconciliation;
-use sandbox::testkit::harness::{PUBLISHER, WEBHOOK_SECRET, id};
+use sandbox::testkit::fixtures::{PUBLISHER, WEBHOOK_SECRET, id};
 use serde_json::{Value, json};
 
 use crate::tools::{block_on, functions};

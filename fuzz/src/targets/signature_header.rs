@@ -6,7 +6,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use connector::cleeng::signature::{Encoding, SignatureSettings, WebhookVerifier};
 use connector::secret::SecretString;
-use sandbox::testkit::harness::WEBHOOK_SECRET;
+use sandbox::testkit::fixtures::WEBHOOK_SECRET;
 
 use crate::tools::parse_message;
 

@@ -9,7 +9,7 @@ use connector::clock::Timestamp;
 use connector::http::{HeaderMap, HeaderValue};
 use connector::lambda::queue::Envelope;
 use connector::secret::SecretString;
-use sandbox::testkit::harness::{PUBLISHER, WEBHOOK_SECRET, id};
+use sandbox::testkit::fixtures::{PUBLISHER, WEBHOOK_SECRET, id};
 
 use crate::tools::{text_with_flipped_bit, with_flipped_bit};
 

@@ -19,8 +19,9 @@ use connector::settings::SettingsReader;
 use sandbox::local::PATH_KEY;
 use sandbox::simulators::network::{FaultyNetwork, InProcessTransport};
 use sandbox::simulators::virtual_clock::VirtualClock;
+use sandbox::testkit::fixtures::{PUBLISHER, PUBLISHER_TOKEN, SHOP_ORIGIN, START, WEBHOOK_SECRET};
 use sandbox::testkit::gateway_fixtures::{self, SimulatedGateways, base_urls_of, payment_methods_of};
-use sandbox::testkit::harness::{MetricRecorder, PUBLISHER, PUBLISHER_TOKEN, SHOP_ORIGIN, START, WEBHOOK_SECRET};
+use sandbox::testkit::metric_recorder::MetricRecorder;
 use serde_json::{Value, json};
 
 /// The salt of all idempotency keys here.

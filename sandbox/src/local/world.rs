@@ -102,18 +102,7 @@ impl LocalWorld {
         let http_api = HttpApi::open(listener, Arc::clone(&functions))?;
         let sender = ReqwestTransport::new().map_err(|_| StartError::Http)?;
         let (gateways, adyen) = (simulators.fixtures(), simulators.adyen);
-        Ok(Self {
-            clock,
-            cleeng,
-            adyen,
-            gateways,
-            network: network,
-            functions,
-            cleeng_server,
-            servers,
-            http_api: http_api,
-            http_client: sender,
-        })
+        Ok(Self { clock, cleeng, adyen, gateways, network, functions, cleeng_server, servers, http_api, http_client: sender })
     }
 
     /// Where Cleeng listens, without `/3.1`.

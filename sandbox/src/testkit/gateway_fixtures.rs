@@ -141,7 +141,7 @@ impl SimulatedGateways {
         let simulators: [Arc<dyn SimulatedGateway>; 3] = [self.adyen.clone(), self.paypal.clone(), self.stripe.clone()];
         let fixture = |simulator: Arc<dyn SimulatedGateway>| {
             let (method, capture_only) = payment_methods_of(simulator.gateway_name());
-            GatewayFixture { simulator: simulator, method, capture_only_method: capture_only }
+            GatewayFixture { simulator, method, capture_only_method: capture_only }
         };
         simulators.into_iter().map(fixture).collect()
     }

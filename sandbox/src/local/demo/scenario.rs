@@ -58,7 +58,7 @@ pub(super) async fn run_gateway_switch<W: Write>(
 
 impl CustomerScenario {
     pub(super) fn new(simulator: Arc<dyn SimulatedGateway>) -> Self {
-        Self { gateway: simulator.gateway_name(), simulator: simulator, entry_count: 0 }
+        Self { gateway: simulator.gateway_name(), simulator, entry_count: 0 }
     }
 
     pub(super) async fn run<W: Write>(mut self, narration: &mut Narration<'_, W>) -> Result<(), DemoError> {

@@ -83,7 +83,7 @@ impl CleengSimulator {
     pub fn new(publisher: PublisherAccount, clock: VirtualClock) -> Self {
         let mut database = Database::default();
         database.publisher = Some(publisher.id.clone());
-        let state = State { publisher, database: database, quirks: Quirks::default(), response_count: 0 };
+        let state = State { publisher, database, quirks: Quirks::default(), response_count: 0 };
         Self { clock, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -178,7 +178,7 @@ impl CleengSimulator {
             headers: connector::http::HeaderMap::new(),
             body: bytes::Bytes::new(),
         };
-        RequestContext { database: database, quirks, now, request: &request, ids_as_numbers: true }.add_details(record).ok()
+        RequestContext { database, quirks, now, request: &request, ids_as_numbers: true }.add_details(record).ok()
     }
 
     /// Sets the status of a subscription, as the customer or the publisher would.
@@ -334,7 +334,7 @@ impl SimulatedServer for CleengSimulator {
         }
         state.response_count = state.response_count.saturating_add(1);
         let State { database, quirks, response_count, .. } = &mut *state;
-        let mut context = RequestContext { database: database, quirks, now, request, ids_as_numbers: *response_count % 2 == 0 };
+        let mut context = RequestContext { database, quirks, now, request, ids_as_numbers: *response_count % 2 == 0 };
         match route(&mut context) {
             Ok(answer) => answer,
             Err(Rejection::Status(status)) => error_response(status, "Not possible"),
