@@ -52,7 +52,7 @@ macro_rules! targets {
     ($($name:ident: $changes:literal,)*) => {
         $(#[test]
         fn $name() {
-            run(stringify!($name), $changes);
+            run_target(stringify!($name), $changes);
         })*
 
         #[test]

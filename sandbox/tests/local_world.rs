@@ -10,7 +10,8 @@ use connector::http::{HeaderName, Method, Request, ReqwestTransport, Transport a
 use sandbox::local::demo;
 use sandbox::local::{Addresses, LocalWorld};
 use sandbox::simulators::simulated_gateway::{EnteredDetails, SimulatedGateway as _};
-use sandbox::testkit::harness::{ADYEN_METHOD, PASS, SHOP_ORIGIN, START, id};
+use sandbox::testkit::fixtures::{PASS, SHOP_ORIGIN, START, id};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use serde_json::{Value, json};
 
 #[tokio::test]

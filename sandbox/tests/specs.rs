@@ -24,7 +24,8 @@ use connector::money::{Currency, Money};
 use connector::secret::SecretString;
 use sandbox::simulators::adyen::AdyenSimulator;
 use sandbox::simulators::network::{ServerRequest, SimulatedServer};
-use sandbox::testkit::harness::{ADYEN_API_KEY, MERCHANT_ACCOUNT, TestEnvironment};
+use sandbox::testkit::gateway_fixtures::{ADYEN_API_KEY, MERCHANT_ACCOUNT};
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::{Value, json};
 use support::spec::{Spec, specs};
 

@@ -14,8 +14,8 @@ use connectorctl::arguments::Arguments;
 use connectorctl::command_env::CommandEnv;
 use connectorctl::output::CommandOutput;
 use sandbox::local::{Addresses, LocalWorld};
+use sandbox::testkit::fixtures;
 use sandbox::testkit::gateway_fixtures::{self, payment_methods_of};
-use sandbox::testkit::harness;
 use serde_json::{Value, json};
 
 use crate::support::{PATH_KEY, WEBHOOK_SECRET, deployed, secret};
@@ -52,7 +52,7 @@ impl TestDeployment {
         for name in ["idempotency_salt", "webhook_path_keys", "cleeng"] {
             kept[name] = own[name].clone();
         }
-        kept["cleeng"]["publisher_token"] = json!([harness::PUBLISHER_TOKEN]);
+        kept["cleeng"]["publisher_token"] = json!([fixtures::PUBLISHER_TOKEN]);
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         Self { world, settings, secret: kept, store: Arc::new(MemoryStore::new(Arc::clone(&clock))), clock }
     }

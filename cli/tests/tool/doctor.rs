@@ -11,8 +11,9 @@ use connectorctl::output::CommandOutput;
 use sandbox::simulators::cleeng::{Cycle, DunningSettings};
 use sandbox::simulators::network::Fault;
 use sandbox::simulators::virtual_clock::VirtualClock;
+use sandbox::testkit::fixtures::{OFFER, id};
 use sandbox::testkit::gateway_fixtures::payment_methods_of;
-use sandbox::testkit::harness::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD, OFFER, id};
+use sandbox::testkit::gateway_fixtures::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD};
 use serde_json::{Value, json};
 
 use crate::deployment::{TestDeployment, endpoint};

@@ -10,7 +10,8 @@ use connector::lambda::queue::CapturingQueue;
 use connectorctl::output::CommandOutput;
 use sandbox::simulators::network::{Fault, FaultyNetwork, RunningServer, SimulatedServer, serve};
 use sandbox::testkit::gateway_fixtures;
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, TestSubscriber};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
 use crate::support::{deployed, run_command, run_command_with};
 

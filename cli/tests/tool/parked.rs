@@ -10,7 +10,9 @@ use connector::lambda::queue::{CapturingQueue, QueueError};
 use connector::money::{Currency, Money};
 use sandbox::simulators::cleeng::OperatorRefund;
 use sandbox::simulators::network::{Fault, ServerRequest};
-use sandbox::testkit::harness::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD, TestEnvironment, TestSubscriber, id};
+use sandbox::testkit::fixtures::id;
+use sandbox::testkit::gateway_fixtures::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD};
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
 use crate::support::{deliver_queued, run_command};
 

@@ -9,7 +9,9 @@ use connector::http::Method;
 use reconciliation::Reconciliation;
 use sandbox::simulators::network::Fault;
 use sandbox::simulators::simulated_gateway::{EnteredDetails, SimulatedGateway as _};
-use sandbox::testkit::harness::{ADYEN_METHOD, OFFER, SHOP_ORIGIN, TestEnvironment, id};
+use sandbox::testkit::fixtures::{OFFER, SHOP_ORIGIN, id};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::{Value, json};
 
 use crate::support::run_command;

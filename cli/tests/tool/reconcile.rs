@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use connector::flow::{Disposition, ScheduledJob};
 use reconciliation::Reconciliation;
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 
 use crate::support::run_command;
 

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
 use connector::lambda::queue::{CapturingQueue, Envelope, QueueError};
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, TestSubscriber};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 use serde_json::{Value, json};
 
 use crate::support::{deliver_queued, deployed, run_command_with};

@@ -6,7 +6,8 @@ use std::time::Duration;
 use connector::flow::Disposition;
 use connector::lambda::queue::CapturingQueue;
 use sandbox::simulators::network::Fault;
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::Value;
 
 use crate::deployment::{TestDeployment, URL};

@@ -102,7 +102,7 @@ pub(crate) async fn run_command_with(
     if let (Some(kept), Value::Object(houses)) = (kept.as_object_mut(), sandbox::testkit::gateway_fixtures::gateway_secrets()) {
         kept.extend(houses);
     }
-    kept["cleeng"]["publisher_token"] = json!(sandbox::testkit::harness::PUBLISHER_TOKEN);
+    kept["cleeng"]["publisher_token"] = json!(sandbox::testkit::fixtures::PUBLISHER_TOKEN);
     env.secret = Some(SecretString::new(kept.to_string()));
     input.clone_into(&mut env.stdin);
     let arguments = Arguments::try_parse_from([&["connectorctl"], words].concat()).unwrap();

@@ -6,7 +6,7 @@ use base64::engine::general_purpose::STANDARD;
 use connector::gateway::{GatewayName, GatewayNotification, NotificationError};
 use connector::http::{HeaderMap, HeaderValue};
 use ring::hmac;
-use sandbox::stage::ADYEN_HMAC_KEY;
+use sandbox::testkit::gateway_fixtures::ADYEN_HMAC_KEY;
 use serde_json::{Value, json};
 
 use crate::tools::{block_on, functions, with_flipped_bit};

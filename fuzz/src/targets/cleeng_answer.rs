@@ -6,7 +6,7 @@ use std::sync::Arc;
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use bytes::Bytes;
-use connector::cleeng::client::{CleengSettings, CoreApi, Environment};
+use connector::cleeng::client::{CleengEnvironment, CleengSettings, CoreApi};
 use connector::cleeng::mediastore::{CustomerToken, MediaStore, MediaStoreApi, MediaStoreSettings};
 use connector::cleeng::{
     Cleeng, CleengError, NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, PaymentOperation, PaymentPatch, PaymentSource,
@@ -16,7 +16,8 @@ use connector::clock::Clock;
 use connector::http::{Response, StatusCode, Transport};
 use connector::money::{Currency, Money};
 use connector::secret::SecretString;
-use sandbox::stage::{METHOD, OFFER, PUBLISHER_TOKEN, id};
+use sandbox::testkit::fixtures::{OFFER, PUBLISHER_TOKEN, id};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use serde_json::{Value, json};
 
 use crate::tools::functions::ConstantTransport;
@@ -35,7 +36,7 @@ pub(super) fn body(input: &[u8]) {
 }
 
 async fn core(way: Arc<dyn Transport>, status: StatusCode, answer: &Value) {
-    let settings = CleengSettings::defaults(Environment::Sandbox);
+    let settings = CleengSettings::defaults(CleengEnvironment::Sandbox);
     let cleeng = CoreApi::new(settings, vec![SecretString::new(PUBLISHER_TOKEN)], way).expect("good settings");
     let said_yes = |name: &str, ok: bool| assert!(!ok || status.is_success(), "{name} is done under {status}");
     let dollars = Currency::new("USD").expect("dollars");
@@ -47,7 +48,7 @@ async fn core(way: Arc<dyn Transport>, status: StatusCode, answer: &Value) {
         offer: id(OFFER),
         currency: dollars,
         country: "US".to_owned(),
-        payment_method: id(METHOD),
+        payment_method: id(ADYEN_METHOD),
         subscription: id("332332332"),
     };
     for order in [check_error(cleeng.create_order(&order).await), check_error(cleeng.order(&id("123456789")).await)] {
@@ -71,13 +72,13 @@ async fn core(way: Arc<dyn Transport>, status: StatusCode, answer: &Value) {
         .chain(listed.into_iter().flatten())
         .filter_map(|payment| payment.total)
         .for_each(|total| assert_amount_in_answer(answer, total));
-    let _ = check_error(cleeng.subscriptions(&id(METHOD), 0).await);
+    let _ = check_error(cleeng.subscriptions(&id(ADYEN_METHOD), 0).await);
     let _ = check_error(cleeng.latest_payments(&id("338816082"), &id(OFFER)).await);
     let details = NewPaymentDetails {
         customer: id("338816082"),
         token: SecretString::new(STORED),
-        payment_method: id(METHOD),
-        shown: json!({ "lastCardFourDigits": "1111" }),
+        payment_method: id(ADYEN_METHOD),
+        display_params: json!({ "lastCardFourDigits": "1111" }),
         active: true,
     };
     said_yes("details", check_error(cleeng.create_payment_details(&details).await).is_some());
@@ -86,7 +87,7 @@ async fn core(way: Arc<dyn Transport>, status: StatusCode, answer: &Value) {
     let _ = check_error(cleeng.cancel_payment(&id("987654321")).await);
     let _ = check_error(cleeng.delete_payment_details(&id("193925084")).await);
     let _ = check_error(cleeng.terminate(&id("332332332"), TerminationType::PaymentCancel).await);
-    let _ = (check_error(cleeng.standings(&id(METHOD)).await), check_error(cleeng.webhook_endpoints().await));
+    let _ = (check_error(cleeng.listed_subscriptions(&id(ADYEN_METHOD)).await), check_error(cleeng.webhook_endpoints().await));
 }
 
 fn check_error<T>(answered: Result<T, CleengError>) -> Option<T> {

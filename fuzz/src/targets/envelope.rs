@@ -15,7 +15,7 @@ pub(super) fn body(input: &[u8]) {
         assert_eq!(told["received_at"].as_i64(), Some(envelope.received_at().millis()), "the time changes");
         assert!(Envelope::from_text(&envelope.to_text()).is_ok_and(|again| again == envelope), "an event's envelope changes");
     }
-    if let Ok(waiting) = Envelope::of_waiting(&text, Timestamp::from_secs(1_790_000_000)) {
+    if let Ok(waiting) = Envelope::from_waiting_event(&text, Timestamp::from_secs(1_790_000_000)) {
         assert!(Envelope::from_text(&waiting.to_text()).is_ok_and(|again| again == waiting), "a waiting event changes");
     }
     if let Ok(envelope) = notification {

@@ -15,8 +15,9 @@ use connector::http::{Response, StatusCode};
 use connector::ids::{CustomerId, ExternalPaymentId};
 use connector::money::{Currency, Money};
 use connector::secret::SecretString;
-use sandbox::guests::{self, Houses, PAYPAL_SECRET, STRIPE_API_KEY};
-use sandbox::stage::{ADYEN_API_KEY, id};
+use sandbox::testkit::fixtures::id;
+use sandbox::testkit::gateway_fixtures::ADYEN_API_KEY;
+use sandbox::testkit::gateway_fixtures::{self, PAYPAL_SECRET, STRIPE_API_KEY, SimulatedGateways};
 use serde_json::{Value, json};
 
 use crate::tools::functions::{ConstantTransport, SALT};
@@ -28,10 +29,14 @@ pub(super) fn body(input: &[u8]) {
     let message = parse_message(input);
     let status = message.first_line.parse().ok().and_then(|status| StatusCode::from_u16(status).ok()).unwrap_or(StatusCode::OK);
     let answer = Response { status, headers: message.headers, body: Bytes::copy_from_slice(message.body) };
-    let simulators = Houses::open(&functions::clock());
-    for fixture in simulators.guests() {
-        let adapter = guests::adapter(fixture.house.gateway(), Arc::new(ConstantTransport(answer.clone())), &functions::clock());
-        let case = CallCase { token: fixture.house.store("338816082"), gateway: fixture.house.gateway(), status };
+    let simulators = SimulatedGateways::open(&functions::clock());
+    for fixture in simulators.fixtures() {
+        let adapter = gateway_fixtures::build_adapter(
+            fixture.simulator.gateway_name(),
+            Arc::new(ConstantTransport(answer.clone())),
+            &functions::clock(),
+        );
+        let case = CallCase { token: fixture.simulator.add_stored_details("338816082"), gateway: fixture.simulator.gateway_name(), status };
         let is_object = serde_json::from_slice::<Value>(message.body).is_ok_and(|value| value.is_object());
         block_on(case.call_everything(adapter.as_ref(), is_object));
     }
@@ -82,13 +87,13 @@ impl CallCase {
             amount: payment.amount,
             customer: payment.customer.clone(),
             external_payment_id: Some(self.external()),
-            started: Some(self.external().as_str().to_owned()),
+            pending_id: Some(self.external().as_str().to_owned()),
             details: json!({ "redirectResult": "X6XtfGC3!Y" }),
         };
         self.check_decision("finalize", &adapter.finalize(&finalize).await, is_object);
         let store = StoreDetailsRequest { purchase: self.purchase(0) };
         self.check_decision("store_details", &adapter.store_details(&store).await, is_object);
-        let by_name = CancelTarget::Reference { reference: self.reference(), started: None };
+        let by_name = CancelTarget::Reference { reference: self.reference(), pending_id: None };
         for target in [CancelTarget::Payment(self.external()), by_name] {
             let cancel = CancelRequest { key: self.key(OperationKind::Cancel), reference: self.reference(), target };
             self.check_no_secret(&adapter.cancel(&cancel).await);

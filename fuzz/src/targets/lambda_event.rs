@@ -7,14 +7,14 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use connector::cleeng::webhook::Topic;
 use connector::clock::Clock;
-use connector::lambda::app::{Invocation, Task};
+use connector::lambda::app::{FunctionHandler, Invocation};
+use connector::lambda::dependencies::AcceptedTopics;
 use connector::lambda::event::{self, Event};
 use connector::lambda::queue::{Envelope, NotificationEnvelope};
-use connector::lambda::settings::Doors;
-use connector::lambda::wiring::Webhooks;
-use gateway_notification::Notifications;
+use connector::lambda::settings::FunctionKind;
+use gateway_notification::GatewayNotifications;
 use reconciliation::Reconciliation;
-use sandbox::stage::{self, WEBHOOK_SECRET};
+use sandbox::testkit::fixtures::{WEBHOOK_SECRET, flow_for};
 use serde_json::Value;
 
 use crate::tools::{block_on, functions, hex};
@@ -23,10 +23,12 @@ pub(super) fn body(input: &[u8]) {
     let raw = String::from_utf8_lossy(input);
     let read = event::read(&raw);
     let topics = [Topic::RefundPayment, Topic::SubscriptionReadyForPaymentAuthorisation];
-    let webhooks = topics.map(|topic| (Task::Webhooks(stage::flow(topic).expect("a flow").into()), Doors::Both, Webhooks::Of(topic)));
+    let webhooks = topics.map(|topic| {
+        (FunctionHandler::Webhooks(flow_for(topic).expect("a flow").into()), FunctionKind::Webhooks, AcceptedTopics::One(topic))
+    });
     let others = [
-        (Task::Notifications(Arc::new(Notifications)), Doors::Notifications, Webhooks::None),
-        (Task::Rounds(Arc::new(Reconciliation)), Doors::Schedule, Webhooks::Any),
+        (FunctionHandler::Notifications(Arc::new(GatewayNotifications)), FunctionKind::Notifications, AcceptedTopics::None),
+        (FunctionHandler::Scheduled(Arc::new(Reconciliation)), FunctionKind::Scheduled, AcceptedTopics::All),
     ];
     let deadline = functions::clock().now().after(std::time::Duration::from_secs(90));
     let invocation = Invocation { request_id: "request-1".to_owned(), deadline };
@@ -36,7 +38,7 @@ pub(super) fn body(input: &[u8]) {
             let answered = function.app.handle(&raw, &invocation).await;
             assert!(read.is_ok() || answered.is_err(), "something is done for no event");
             if let Ok(answer) = &answered {
-                check_answer(read.as_ref().ok(), answer);
+                check_response(read.as_ref().ok(), answer);
             }
             let refused = answered.as_ref().is_ok_and(|answer| answer["statusCode"] == 401);
             assert!(function.quarantine.sent().is_empty() || (refused && function.queue.sent().is_empty()), "a good event is kept aside");
@@ -47,7 +49,7 @@ pub(super) fn body(input: &[u8]) {
     }
 }
 
-fn check_answer(event: Option<&Event>, answer: &Value) {
+fn check_response(event: Option<&Event>, answer: &Value) {
     match event {
         Some(Event::Http(_)) => {
             let status = answer["statusCode"].as_u64().unwrap_or(0);

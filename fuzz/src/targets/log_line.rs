@@ -19,9 +19,12 @@ pub(super) fn body(input: &[u8]) {
         for written in
             [format!("{before}{form}{after}"), format!("{form}{line}{form}"), serde_json::json!({ "line": line, "x": secret }).to_string()]
         {
-            let clean = redactor.clean(&written);
+            let clean = redactor.redact(&written);
             assert!(!clean.contains(form), "a secret survives: {clean}");
         }
     }
-    assert!(!redactor.clean(&format!("{before} viewer.one@example.com {after}")).contains("viewer.one@example.com"), "an address survives");
+    assert!(
+        !redactor.redact(&format!("{before} viewer.one@example.com {after}")).contains("viewer.one@example.com"),
+        "an address survives"
+    );
 }

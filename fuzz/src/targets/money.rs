@@ -26,7 +26,7 @@ pub(super) fn body(input: &[u8]) {
             assert_round_trips(Money::new(minor, currency));
             for exponent in 0..=4 {
                 if let Ok(money) = Money::from_exponent(minor, exponent, currency) {
-                    assert_eq!(money.in_exponent(exponent), Ok(minor));
+                    assert_eq!(money.to_exponent(exponent), Ok(minor));
                 }
             }
             for read in [adyen::currency::from_minor_units(minor, currency), stripe::currency::from_minor_units(minor, currency)] {
@@ -59,7 +59,7 @@ fn assert_round_trips(money: Money) {
     let kept = serde_json::to_string(&money).expect("writable");
     assert_eq!(serde_json::from_str::<Money>(&kept).ok(), Some(money), "{kept}");
     for exponent in 0..=4 {
-        if let Ok(there) = money.in_exponent(exponent) {
+        if let Ok(there) = money.to_exponent(exponent) {
             assert_eq!(Money::from_exponent(there, exponent, currency), Ok(money));
         }
     }

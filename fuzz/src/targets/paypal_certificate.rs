@@ -8,14 +8,15 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use bytes::Bytes;
 use connector::gateway::GatewayName;
-use connector::http::{Cause, HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Transport, TransportError};
-use sandbox::guests::{self, PAYPAL_WEBHOOK_ID};
-use sandbox::simulators::paypal::material::TRUSTED;
+use connector::http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, Transport, TransportCause, TransportError};
+use sandbox::simulators::paypal::test_keys::TRUSTED;
+use sandbox::testkit::gateway_fixtures::{self, PAYPAL_WEBHOOK_ID};
 
 use crate::tools::paypal::{CERTIFICATE_URL, der, message, sign};
 use crate::tools::{block_on, functions};
 
-const NOTIFICATION: &[u8] = br#"{"id":"WH-1","event_type":"PAYMENT.CAPTURE.COMPLETED","resource_type":"capture","resource":{"id":"1AB"}}"#;
+const NOTIFICATION: &[u8] =
+    br#"{"id":"WH-1","event_type":"PAYMENT_PATHS.CAPTURE.COMPLETED","resource_type":"capture","resource":{"id":"1AB"}}"#;
 
 /// Only the certificate can be had; whoever is asked instead does not answer.
 struct CertificateTransport(Bytes);
@@ -24,7 +25,7 @@ struct CertificateTransport(Bytes);
 impl Transport for CertificateTransport {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
         if request.url != CERTIFICATE_URL {
-            return Err(TransportError::NotSent(Cause::Connect));
+            return Err(TransportError::NotSent(TransportCause::Connect));
         }
         Ok(Response { status: StatusCode::OK, headers: HeaderMap::new(), body: self.0.clone() })
     }
@@ -43,7 +44,11 @@ pub(super) fn body(input: &[u8]) {
     ] {
         headers.insert(HeaderName::from_static(name), HeaderValue::from_str(value).expect("visible characters"));
     }
-    let adapter = guests::adapter(GatewayName::PayPal, Arc::new(CertificateTransport(Bytes::copy_from_slice(input))), &functions::clock());
+    let adapter = gateway_fixtures::build_adapter(
+        GatewayName::PayPal,
+        Arc::new(CertificateTransport(Bytes::copy_from_slice(input))),
+        &functions::clock(),
+    );
     if block_on(adapter.read_notification(&headers, NOTIFICATION)).is_ok() {
         // The PEM reader takes more than one writing of the same bytes; other parts of other kinds may stand before.
         let text = String::from_utf8_lossy(input);

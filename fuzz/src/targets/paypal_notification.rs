@@ -5,7 +5,7 @@ use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
 use connector::gateway::{GatewayName, NotificationError};
 use connector::http::{HeaderMap, HeaderName, HeaderValue};
-use sandbox::guests::PAYPAL_WEBHOOK_ID;
+use sandbox::testkit::gateway_fixtures::PAYPAL_WEBHOOK_ID;
 
 use crate::tools::paypal::{self, CERTIFICATE_URL};
 use crate::tools::{block_on, functions, hash, with_flipped_bit};

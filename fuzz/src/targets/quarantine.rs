@@ -4,12 +4,12 @@ use std::sync::Arc;
 
 use connector::cleeng::webhook::Webhook;
 use connector::clock::Clock;
-use connector::lambda::app::{Invocation, Task};
+use connector::lambda::app::{FunctionHandler, Invocation};
+use connector::lambda::dependencies::AcceptedTopics;
 use connector::lambda::queue::Envelope;
-use connector::lambda::settings::Doors;
-use connector::lambda::wiring::Webhooks;
+use connector::lambda::settings::FunctionKind;
 use reconciliation::Reconciliation;
-use sandbox::stage::{PUBLISHER, WEBHOOK_SECRET, id};
+use sandbox::testkit::fixtures::{PUBLISHER, WEBHOOK_SECRET, id};
 use serde_json::{Value, json};
 
 use crate::tools::{block_on, functions};
@@ -30,7 +30,9 @@ pub(super) fn body(input: &[u8]) {
     let invocation =
         Invocation { request_id: "request-1".to_owned(), deadline: functions::clock().now().after(std::time::Duration::from_secs(90)) };
     block_on(async {
-        let function = functions::start_function(Task::Rounds(Arc::new(Reconciliation)), Doors::Schedule, Webhooks::Any).await;
+        let function =
+            functions::start_function(FunctionHandler::Scheduled(Arc::new(Reconciliation)), FunctionKind::Scheduled, AcceptedTopics::All)
+                .await;
         let event = json!({ "Records": records }).to_string();
         let answer = function.app.handle(&event, &invocation).await.expect("a batch");
         let left = answer["batchItemFailures"].as_array().expect("a list");

@@ -1,14 +1,14 @@
 //! What is read from the journal is written back as it was, and reads as the same again; what does not fit is an error.
 
-use connector::billing::head::Head;
-use connector::billing::tokens::TokenUse;
-use connector::billing::watch::Watch;
-use connector::front::onward::Onward;
+use connector::checkout::snapshot::{PurchaseResult, ReturnedData, Snapshot};
+use connector::frontend_api::redirect_urls::RedirectUrls;
 use connector::gateway::GatewayNotification;
 use connector::journal::payment::PaymentRecord;
 use connector::journal::record::Obligation;
-use connector::journal::token::TokenRecord;
-use connector::purchase::facts::{Answered, Round, Snapshot};
+use connector::journal::stored_tokens::TokenRecord;
+use connector::payments::subscription_state::SubscriptionState;
+use connector::payments::token_usage::TokenUsers;
+use connector::renewal::expected_event::LastBillingEvent;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::Value;
@@ -52,10 +52,10 @@ pub(super) fn body(bytes: &[u8]) {
     assert_round_trips::<Obligation>(bytes);
     assert_round_trips::<PaymentRecord>(bytes);
     assert_round_trips::<TokenRecord>(bytes);
-    assert_round_trips::<Head>(bytes);
-    assert_round_trips::<TokenUse>(bytes);
-    assert_round_trips::<Watch>(bytes);
-    assert_round_trips::<Onward>(bytes);
+    assert_round_trips::<SubscriptionState>(bytes);
+    assert_round_trips::<TokenUsers>(bytes);
+    assert_round_trips::<LastBillingEvent>(bytes);
+    assert_round_trips::<RedirectUrls>(bytes);
     assert_round_trips::<GatewayNotification>(bytes);
-    let _ = (round_trip::<Snapshot>(bytes), round_trip::<Round>(bytes), round_trip::<Answered>(bytes));
+    let _ = (round_trip::<Snapshot>(bytes), round_trip::<ReturnedData>(bytes), round_trip::<PurchaseResult>(bytes));
 }

@@ -1,9 +1,9 @@
 //! Nobody is sent to an address that a browser would take to another server than the allowed ones; a query is read as browsers write it, and
 //! what is added to an address is read back.
 
-use connector::front::Origins;
-use connector::front::onward::{self, Onward};
-use connector::front::origins;
+use connector::frontend_api::Origins;
+use connector::frontend_api::origins;
+use connector::frontend_api::redirect_urls::{self, RedirectUrls};
 use reqwest::Url;
 
 const ALLOWED: &str = "https://shop.example.com,https://localhost:3000";
@@ -12,19 +12,19 @@ pub(super) fn body(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let allowed = Origins::parse(ALLOWED, false).expect("two origins");
     for line in text.lines().take(4) {
-        if allowed.holds(line) {
+        if allowed.contains_url(line) {
             let origin = Url::parse(line).map(|url| url.origin().ascii_serialization());
             assert!(origin.is_ok_and(|origin| ALLOWED.split(',').any(|one| one == origin)), "{line} leads elsewhere");
         }
         assert!(!allowed.allows(line) || ALLOWED.split(',').any(|one| one == line));
-        if origins::is_address(line) {
+        if origins::is_base_url(line) {
             assert!(
                 Url::parse(line).is_ok_and(|url| url.scheme() == "https" && url.query().is_none()) || is_suspicious_host(line),
                 "{line}"
             );
         }
         if let Some(list) = Origins::parse(line, true) {
-            assert!(line.split(',').map(str::trim).filter(|one| !one.is_empty()).all(|one| list.allows(one) && list.holds(one)));
+            assert!(line.split(',').map(str::trim).filter(|one| !one.is_empty()).all(|one| list.allows(one) && list.contains_url(one)));
         }
         check_query(line);
         check_error_address(&allowed, line);
@@ -37,21 +37,21 @@ fn is_suspicious_host(address: &str) -> bool {
 }
 
 fn check_query(query: &str) {
-    let Some(read) = onward::parameters(query) else { return };
+    let Some(read) = redirect_urls::parse_query(query) else { return };
     let pairs = read.iter().map(|(name, value)| (name.as_str(), value.as_str().expect("a text")));
     let mut url = Url::parse("https://shop.example.com/").expect("a URL");
     url.query_pairs_mut().extend_pairs(pairs);
-    assert_eq!(onward::parameters(url.query().unwrap_or_default()), Some(read), "{query} is not read back");
+    assert_eq!(redirect_urls::parse_query(url.query().unwrap_or_default()), Some(read), "{query} is not read back");
 }
 
 /// What is told in the query of an error address stands there, and the address stays on its server.
 fn check_error_address(allowed: &Origins, address: &str) {
-    if !allowed.holds(address) {
+    if !allowed.contains_url(address) {
         return;
     }
-    let onward = Onward { success: String::new(), cancel: String::new(), error: address.to_owned() };
+    let onward = RedirectUrls { success: String::new(), cancel: String::new(), error: address.to_owned() };
     let told = onward.error_with("refused & gone", Some("ADYEN#1"));
-    assert!(allowed.holds(&told), "{told} leads elsewhere");
+    assert!(allowed.contains_url(&told), "{told} leads elsewhere");
     let url = Url::parse(&told).expect("a URL");
     let last: Vec<(String, String)> = url.query_pairs().into_owned().collect();
     let expected = [("message", "refused & gone"), ("code", "ADYEN#1")].map(|(name, value)| (name.to_owned(), value.to_owned()));

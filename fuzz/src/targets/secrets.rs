@@ -1,13 +1,13 @@
 //! The text of a deployment's secret: whatever is wrong with it is told without quoting any of it, and what is taken is kept out of every
 //! line. Values that must not be told begin with a mark.
 
-use connector::cleeng::client::{CleengSettings, CoreApi, Environment};
-use connector::cleeng::signature::{SignatureSettings, Verifier};
+use connector::cleeng::client::{CleengEnvironment, CleengSettings, CoreApi};
+use connector::cleeng::signature::{SignatureSettings, WebhookVerifier};
 use connector::gateway::GatewayName;
 use connector::lambda::secrets::Secrets;
 use connector::lambda::telemetry::Redactor;
-use connector::settings::{Problems, Reader};
-use sandbox::guests::settings_of;
+use connector::settings::{Problems, SettingsReader};
+use sandbox::testkit::gateway_fixtures::gateway_settings;
 use serde_json::Value;
 
 use crate::tools::{assert_no_secret, functions};
@@ -22,20 +22,20 @@ pub(super) fn body(input: &[u8]) {
     let Some(secrets) = secrets else { return assert_not_shown(&text, &said) };
     let clock = functions::clock();
     for name in GatewayName::ALL {
-        let settings = settings_of(*name, None);
+        let settings = gateway_settings(*name, None);
         let get = |name: &str| settings.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
-        let blueprint = name.read(&mut Reader::new(&get)).expect("good settings");
+        let blueprint = name.read_config(&mut SettingsReader::new(&get)).expect("good settings");
         let texts = secrets.gateways.get(name).cloned().unwrap_or_default();
         said.extend(blueprint.build(&texts, functions::simulators(), std::sync::Arc::new(clock.clone())).err());
     }
-    let settings = CleengSettings::defaults(Environment::Sandbox);
+    let settings = CleengSettings::defaults(CleengEnvironment::Sandbox);
     said.extend(CoreApi::new(settings, secrets.cleeng.publisher_tokens.clone(), functions::simulators()).err());
-    said.extend(Verifier::new(SignatureSettings::default(), &secrets.cleeng.webhook_secrets).err());
+    said.extend(WebhookVerifier::new(SignatureSettings::default(), &secrets.cleeng.webhook_secrets).err());
     assert_not_shown(&text, &said);
     let redactor = Redactor::default();
     redactor.register(&secrets.texts());
     for secret in secrets.texts().iter().filter(|secret| secret.expose().starts_with(SECRET_MARKER) && secret.expose().len() > 8) {
-        assert!(!redactor.clean(&format!("a {} b", secret.expose())).contains(secret.expose()), "a secret is seen in a line");
+        assert!(!redactor.redact(&format!("a {} b", secret.expose())).contains(secret.expose()), "a secret is seen in a line");
     }
     for key in &secrets.webhook_path_keys {
         assert!(secrets.is_path_key(key.expose()) && !secrets.is_path_key(&format!("{}x", key.expose())) || key.expose().ends_with('x'));

@@ -4,9 +4,9 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use connector::cleeng::signature::{Encoding, SignatureSettings, Verifier};
+use connector::cleeng::signature::{Encoding, SignatureSettings, WebhookVerifier};
 use connector::secret::SecretString;
-use sandbox::stage::WEBHOOK_SECRET;
+use sandbox::testkit::fixtures::WEBHOOK_SECRET;
 
 use crate::tools::parse_message;
 
@@ -19,7 +19,7 @@ pub(super) fn body(input: &[u8]) {
         _ => Encoding::Either,
     };
     let settings = SignatureSettings { encoding, prefix: (!prefix.is_empty()).then(|| prefix.to_owned()), ..SignatureSettings::default() };
-    let verifier = Verifier::new(settings, &[SecretString::new(WEBHOOK_SECRET)]).expect("good settings");
+    let verifier = WebhookVerifier::new(settings, &[SecretString::new(WEBHOOK_SECRET)]).expect("good settings");
     let hex = sandbox::simulators::cleeng::sign(WEBHOOK_SECRET, message.body);
     let bytes: Vec<u8> = (0..32).filter_map(|at| u8::from_str_radix(&hex[2 * at..2 * at + 2], 16).ok()).collect();
     let written = STANDARD.encode(bytes);
@@ -28,8 +28,8 @@ pub(super) fn body(input: &[u8]) {
     let holds = |encoded: &str| told.split(',').any(|part| part.trim().strip_prefix(prefix).is_some_and(|part| part == encoded));
     let in_hex = encoding != Encoding::Base64 && (holds(&hex) || told.to_ascii_lowercase().contains(&hex));
     let in_base64 = encoding != Encoding::Hex && holds(&written);
-    assert!(!verifier.signature_fits(&message.headers, message.body) || in_hex || in_base64, "a signature that is none is taken");
-    if let Some((name, values)) = verifier.signature(&message.headers) {
+    assert!(!verifier.signature_matches(&message.headers, message.body) || in_hex || in_base64, "a signature that is none is taken");
+    if let Some((name, values)) = verifier.signature_header(&message.headers) {
         assert!(name == "x-cleeng-signature" && values == told, "what is kept aside is not what came");
     }
 }

@@ -1,7 +1,7 @@
 //! Ids, times, references, keys: what is read is written back as it was read, and reads as the same again. One in each line.
 
 use connector::clock::Timestamp;
-use connector::front::card_numbers;
+use connector::frontend_api::card_numbers;
 use connector::gateway::{GatewayName, Reference};
 use connector::ids::OrderId;
 use connector::journal::store::Key;
@@ -27,7 +27,7 @@ pub(super) fn body(input: &[u8]) {
         assert_eq!(secret.is_placeholder(), shouted.is_placeholder(), "a placeholder's case decides");
         // A card number stays one, whatever marks stand around it.
         if !line.is_empty() && line.chars().all(|c| !c.is_alphanumeric()) {
-            assert!(card_numbers::in_text(&format!("{line}(4111 1111 1111 1111){line}")), "a card number is overlooked");
+            assert!(card_numbers::text_contains_card_number(&format!("{line}(4111 1111 1111 1111){line}")), "a card number is overlooked");
         }
     }
 }

@@ -5,7 +5,7 @@ use connector::clock::Clock;
 use connector::gateway::{GatewayName, NotificationError};
 use connector::http::{HeaderMap, HeaderValue};
 use ring::hmac;
-use sandbox::guests::STRIPE_WEBHOOK_SECRET;
+use sandbox::testkit::gateway_fixtures::STRIPE_WEBHOOK_SECRET;
 
 use crate::tools::{block_on, functions, hex, text_with_flipped_bit, with_flipped_bit};
 

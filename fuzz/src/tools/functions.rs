@@ -8,19 +8,20 @@ use connector::flow::{Requeue, RequeueError};
 use connector::gateway::{Gateway, GatewayName};
 use connector::http::{Request, Response, Transport, TransportError};
 use connector::journal::memory::MemoryStore;
-use connector::lambda::app::{App, Parts, Task};
+use connector::lambda::app::{App, AppParts, FunctionHandler};
+use connector::lambda::dependencies::{AcceptedTopics, DeployedFactory, SharedDeps, read_upstream_settings};
 use connector::lambda::queue::{CapturingQueue, Queue};
-use connector::lambda::secrets::{Environment, SecretKeeper};
-use connector::lambda::settings::{Doors, Settings};
+use connector::lambda::secrets::{EnvironmentSecret, SecretCache};
+use connector::lambda::settings::{FunctionKind, Settings};
 use connector::lambda::telemetry::Redactor;
-use connector::lambda::wiring::{Base, Standard, Webhooks, read_peer_settings};
 use connector::metrics::Metrics;
-use connector::settings::Reader;
-use sandbox::clock::VirtualClock;
-use sandbox::guests::{self, Houses, addresses_of, methods_of};
+use connector::settings::SettingsReader;
 use sandbox::local::PATH_KEY;
-use sandbox::peer::{InProcess, Road};
-use sandbox::stage::{ORIGIN, PUBLISHER, PUBLISHER_TOKEN, Recorder, START, WEBHOOK_SECRET};
+use sandbox::simulators::network::{FaultyNetwork, InProcessTransport};
+use sandbox::simulators::virtual_clock::VirtualClock;
+use sandbox::testkit::fixtures::{PUBLISHER, PUBLISHER_TOKEN, SHOP_ORIGIN, START, WEBHOOK_SECRET};
+use sandbox::testkit::gateway_fixtures::{self, SimulatedGateways, base_urls_of, payment_methods_of};
+use sandbox::testkit::metric_recorder::MetricRecorder;
 use serde_json::{Value, json};
 
 /// The salt of all idempotency keys here.
@@ -33,10 +34,10 @@ pub(crate) fn clock() -> VirtualClock {
 
 /// The way to all simulated gateways.
 pub(crate) fn simulators() -> Arc<dyn Transport> {
-    let mut peers = InProcess::new(Road::default());
-    for (gateway, peer) in Houses::open(&clock()).peers() {
-        for address in addresses_of(gateway) {
-            peers = peers.with(address, Arc::clone(&peer));
+    let mut peers = InProcessTransport::new(FaultyNetwork::default());
+    for (gateway, peer) in SimulatedGateways::open(&clock()).servers() {
+        for address in base_urls_of(gateway) {
+            peers = peers.with_server(address, Arc::clone(&peer));
         }
     }
     Arc::new(peers)
@@ -44,7 +45,7 @@ pub(crate) fn simulators() -> Arc<dyn Transport> {
 
 /// The adapter of a gateway whose notifications are read; it remembers nothing from before.
 pub(crate) fn gateway(name: GatewayName) -> Arc<dyn Gateway> {
-    guests::adapter(name, simulators(), &clock())
+    gateway_fixtures::build_adapter(name, simulators(), &clock())
 }
 
 /// A way out on which every call gets this answer, but for those that ask for an access token.
@@ -67,15 +68,15 @@ impl Transport for ConstantTransport {
 /// What the template would set.
 pub(crate) fn environment() -> BTreeMap<String, String> {
     let of_gateway = |gateway: &GatewayName| {
-        let (method, capture_only) = methods_of(*gateway);
-        format!("{method}={gateway}:authorise_then_capture,{capture_only}={gateway}:capture_only")
+        let (method, capture_only_method) = payment_methods_of(*gateway);
+        format!("{method}={gateway}:authorise_then_capture,{capture_only_method}={gateway}:capture_only")
     };
     let methods = GatewayName::ALL.iter().map(of_gateway).collect::<Vec<_>>().join(",");
     let mut settings: BTreeMap<String, String> = [
         ("CONNECTOR_PUBLISHER_ID", PUBLISHER),
         ("PAYMENT_METHODS", &methods),
         ("CLEENG_ENVIRONMENT", "sandbox"),
-        ("ALLOWED_ORIGINS", ORIGIN),
+        ("ALLOWED_ORIGINS", SHOP_ORIGIN),
         ("CONNECTOR_PUBLIC_URL", "https://pay.example.com"),
         ("CONNECTOR_EMBEDDED", "0"),
         ("JOURNAL_TABLE", "in-memory"),
@@ -86,14 +87,14 @@ pub(crate) fn environment() -> BTreeMap<String, String> {
     .map(|(name, value)| (name.to_owned(), value.to_owned()))
     .into();
     for gateway in GatewayName::ALL {
-        settings.extend(guests::settings_of(*gateway, None).into_iter().map(|(name, value)| (name.to_owned(), value)));
+        settings.extend(gateway_fixtures::gateway_settings(*gateway, None).into_iter().map(|(name, value)| (name.to_owned(), value)));
     }
     settings
 }
 
 /// The deployment's secret.
 pub(crate) fn secrets() -> Value {
-    let mut secrets = guests::secrets();
+    let mut secrets = gateway_fixtures::gateway_secrets();
     secrets["idempotency_salt"] = json!(SALT);
     secrets["webhook_path_keys"] = json!([PATH_KEY]);
     secrets["cleeng"] = json!({ "publisher_token": [PUBLISHER_TOKEN], "webhook_secrets": [WEBHOOK_SECRET] });
@@ -124,35 +125,35 @@ pub(crate) struct TestFunction {
 }
 
 /// Starts a function as Lambda does, with the simulators around it.
-pub(crate) async fn start_function(task: Task, doors: Doors, webhooks: Webhooks) -> TestFunction {
+pub(crate) async fn start_function(task: FunctionHandler, doors: FunctionKind, webhooks: AcceptedTopics) -> TestFunction {
     let environment = environment();
     let get = |name: &str| environment.get(name).cloned();
-    let mut reader = Reader::new(&get);
+    let mut reader = SettingsReader::new(&get);
     let settings = Settings::read_for(&mut reader, doors);
-    let peers = settings.as_ref().and_then(|settings| read_peer_settings(&mut reader, settings));
+    let peers = settings.as_ref().and_then(|settings| read_upstream_settings(&mut reader, settings));
     let (settings, peers) = reader.finish(settings.zip(peers)).expect("the settings of these bodies are good");
     let clock = Arc::new(clock());
-    let source = Box::new(Environment::new(Some(secrets().to_string())));
+    let source = Box::new(EnvironmentSecret::new(Some(secrets().to_string())));
     let gateways: BTreeSet<GatewayName> = GatewayName::ALL.iter().copied().collect();
-    let keeper = SecretKeeper::open(source, gateways, Arc::new(Redactor::default()), clock.clone()).await.expect("and so are the secrets");
+    let keeper = SecretCache::open(source, gateways, Arc::new(Redactor::default()), clock.clone()).await.expect("and so are the secrets");
     let (queue, quarantine, given) = (Arc::<CapturingQueue>::default(), Arc::<CapturingQueue>::default(), RecordingRequeue::default());
-    let metrics = Metrics::new(Arc::new(Recorder::default()));
+    let metrics = Metrics::new(Arc::new(MetricRecorder::default()));
     let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
-    let base = Base {
+    let base = SharedDeps {
         settings,
-        peers,
+        upstreams: peers,
         transport: simulators(),
         store: Arc::new(MemoryStore::new(clock.clone())),
         clock: clock.clone(),
         metrics: metrics.clone(),
         requeue: Arc::new(given.clone()),
     };
-    let parts = Parts {
-        task,
+    let parts = AppParts {
+        handler: task,
         mode,
         max_body_bytes,
-        keeper,
-        wiring: Box::new(Standard { webhooks, base }),
+        secret_cache: keeper,
+        factory: Box::new(DeployedFactory { accepted_topics: webhooks, deps: base }),
         queue: queue.clone(),
         quarantine: quarantine.clone(),
         clock,

@@ -37,7 +37,7 @@ pub(crate) fn text_with_flipped_bit(text: &str) -> Option<String> {
 }
 
 /// A message as it is written in a corpus: a first line, headers, an empty line, a body.
-pub(crate) struct Message<'a> {
+pub(crate) struct LocalMessage<'a> {
     /// The first line.
     pub(crate) first_line: &'a str,
     /// The lines that are headers.
@@ -47,7 +47,7 @@ pub(crate) struct Message<'a> {
 }
 
 /// Takes a message apart. Whatever is missing is empty.
-pub(crate) fn parse_message(input: &[u8]) -> Message<'_> {
+pub(crate) fn parse_message(input: &[u8]) -> LocalMessage<'_> {
     let (head, body) = match input.windows(2).position(|pair| pair == b"\n\n") {
         Some(end) => (&input[..end], &input[end + 2..]),
         None => (input, &[][..]),
@@ -60,7 +60,7 @@ pub(crate) fn parse_message(input: &[u8]) -> Message<'_> {
             headers.append(name, value);
         }
     }
-    Message { first_line: first, headers, body }
+    LocalMessage { first_line: first, headers, body }
 }
 
 /// Lower-case hexadecimal digits.

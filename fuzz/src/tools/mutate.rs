@@ -179,8 +179,8 @@ fn replacement(rng: &mut SplitMix64, old: &Value) -> Value {
 
 /// A word between two marks is left out, doubled, or set to another.
 fn mutate_words(rng: &mut SplitMix64, input: &[u8]) -> Vec<u8> {
-    const MARKS: &[u8] = b" \n,:;&=?/|.\"'+-";
-    let ends: Vec<usize> = input.iter().enumerate().filter(|(_, byte)| MARKS.contains(byte)).map(|(place, _)| place).collect();
+    const MARKERS: &[u8] = b" \n,:;&=?/|.\"'+-";
+    let ends: Vec<usize> = input.iter().enumerate().filter(|(_, byte)| MARKERS.contains(byte)).map(|(place, _)| place).collect();
     let from = ends.get(rng.below(ends.len() + 1)).map_or(0, |place| place + 1);
     let to = ends.iter().copied().find(|place| *place >= from).unwrap_or(input.len());
     let (before, word, after) = (&input[..from], &input[from..to], &input[to..]);

@@ -5,7 +5,7 @@ use base64::engine::general_purpose::STANDARD;
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 
-const KEY: &str = include_str!("../../../sandbox/src/paypal/material/signer_key.pem");
+const KEY_KIND: &str = include_str!("../../../sandbox/src/simulators/paypal/test_keys/signer_key.pem");
 /// Where the simulator's certificate lies.
 pub(crate) const CERTIFICATE_URL: &str = "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-7a2fd7d3";
 
@@ -21,7 +21,7 @@ fn crc32(bytes: &[u8]) -> u32 {
 
 /// Signs a text.
 pub(crate) fn sign(message: &str) -> Vec<u8> {
-    let key = RsaKeyPair::from_pkcs8(&der(KEY)).expect("the simulator's key");
+    let key = RsaKeyPair::from_pkcs8(&der(KEY_KIND)).expect("the simulator's key");
     let mut signature = vec![0; key.public().modulus_len()];
     key.sign(&RSA_PKCS1_SHA256, &SystemRandom::new(), message.as_bytes(), &mut signature).expect("it signs");
     signature

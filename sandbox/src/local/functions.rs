@@ -28,11 +28,14 @@ use payment_details::PaymentDetails;
 use reconciliation::Reconciliation;
 use serde_json::{Value, json};
 
-use super::queue::{FunctionQueue, LocalMessage, LocalRequeue};
-use super::{PATH_KEY, QueueSet};
+use super::queue::{FunctionQueue, LocalMessage, LocalRequeue, QueueSet};
 use crate::simulators::virtual_clock::VirtualClock;
+use crate::testkit::fixtures;
 use crate::testkit::gateway_fixtures::{self, payment_methods_of};
-use crate::testkit::harness::{self, MetricRecorder};
+use crate::testkit::metric_recorder::MetricRecorder;
+
+/// The unguessable segment of the sandbox's routes.
+pub const PATH_KEY: &str = "sandbox-path-key-0123456789";
 
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(90);
 const NOTIFICATIONS: &str = "gateway-notification";
@@ -107,18 +110,18 @@ fn template_environment(cleeng_url: &str, own_url: &str, gateways: &[(&'static s
     let others = json!({
         "idempotency_salt": "sandbox-idempotency-salt",
         "webhook_path_keys": [PATH_KEY],
-        "cleeng": { "publisher_token": [harness::PUBLISHER_TOKEN], "webhook_secrets": [harness::WEBHOOK_SECRET] },
+        "cleeng": { "publisher_token": [fixtures::PUBLISHER_TOKEN], "webhook_secrets": [fixtures::WEBHOOK_SECRET] },
     });
     if let (Some(secrets), Value::Object(others)) = (secrets.as_object_mut(), others) {
         secrets.extend(others);
     }
     let fixed = [
-        ("CONNECTOR_PUBLISHER_ID", harness::PUBLISHER.to_owned()),
+        ("CONNECTOR_PUBLISHER_ID", fixtures::PUBLISHER.to_owned()),
         ("PAYMENT_METHODS", methods),
         ("CLEENG_ENVIRONMENT", "sandbox".to_owned()),
         ("CLEENG_API_URL", format!("{cleeng_url}/3.1")),
         ("CLEENG_MEDIASTORE_URL", format!("{cleeng_url}/mediastore")),
-        ("ALLOWED_ORIGINS", format!("{},http://localhost:3000", harness::SHOP_ORIGIN)),
+        ("ALLOWED_ORIGINS", format!("{},http://localhost:3000", fixtures::SHOP_ORIGIN)),
         ("CONNECTOR_PUBLIC_URL", own_url.to_owned()),
         ("PARTIAL_REFUNDS", "send".to_owned()),
         ("CONNECTOR_SECRETS", secrets.to_string()),
@@ -168,7 +171,7 @@ impl Functions {
             store: &store,
         };
         let mut functions = BTreeMap::new();
-        for (topic, flow) in Topic::ALL.into_iter().filter_map(|topic| Some((topic, harness::flow_for(topic)?))) {
+        for (topic, flow) in Topic::ALL.into_iter().filter_map(|topic| Some((topic, fixtures::flow_for(topic)?))) {
             let app = starter
                 .start_app(FunctionHandler::Webhooks(flow.into()), FunctionKind::Webhooks, Some(topic), &route_for_topic(topic))
                 .await?;

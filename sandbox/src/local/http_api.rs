@@ -13,7 +13,7 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use super::Functions;
+use super::functions::Functions;
 
 /// The listening HTTP API. Dropping it stops it.
 pub struct HttpApi {

@@ -10,11 +10,13 @@ use connector::clock::{Clock, SystemClock, Timestamp};
 use connector::money::{Currency, Money};
 use serde_json::json;
 
+use crate::expect::expect_fixture;
 use crate::local::demo::DemoError;
 use crate::local::{Addresses, LocalWorld};
 use crate::simulators::adyen::{Payment, PaymentState};
 use crate::simulators::cleeng::{PaidPurchase, SubscriberIds};
-use crate::testkit::harness::{ADYEN_METHOD, PASS, SAMPLE_OFFER, expect_fixture, flow_for, id};
+use crate::testkit::fixtures::{PASS, SAMPLE_OFFER, flow_for, id};
+use crate::testkit::gateway_fixtures::ADYEN_METHOD;
 
 /// How often time is passed on to the simulators.
 const TICK: Duration = Duration::from_millis(200);

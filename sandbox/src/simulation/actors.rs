@@ -15,17 +15,22 @@ use connector::payments::obligation_context::PaymentLookup;
 use connector::secret::SecretString;
 use serde_json::{Value, json};
 
-use super::event_handlers::run_to_completion;
+use super::executor::run_to_completion;
 use super::prng::Prng;
+use crate::expect::expect_fixture;
 use crate::simulators::cleeng::PaidPurchase;
 use crate::simulators::simulated_gateway::EnteredDetails;
+use crate::testkit::fixtures::{OFFER, SHOP_ORIGIN, START, id};
 use crate::testkit::gateway_fixtures::GatewayFixture;
-use crate::testkit::harness::{OFFER, SHOP_ORIGIN, START, TestEnvironment, TestSubscriber, expect_fixture, id};
+use crate::testkit::harness::{TestEnvironment, TestSubscriber};
 
 /// A page keeps its customer's token fresh; here it lasts as long as any play.
 const TOKEN_LIFETIME: Duration = Duration::from_secs(40 * 86_400);
 /// How often a customer tries another time before he gives up.
 const MAX_TRIES: u32 = 3;
+
+/// A page asks again after this long.
+pub(super) const PAGE_RETRY_INTERVAL: Duration = Duration::from_secs(15);
 
 /// Somebody with a subscription.
 pub(super) struct Subscriber {

@@ -1,18 +1,15 @@
 //! Customers at their pages.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use connector::frontend_api::Reply;
 
-use super::actors::ShopperStep;
+use super::actors::{PAGE_RETRY_INTERVAL, ShopperStep};
 use super::event_queue::ScheduledEvent;
-use super::simulator::{Simulator, TaskKind, TaskResult};
+use super::executor::{TaskKind, TaskResult};
+use super::simulator::Simulator;
 use crate::simulators::simulated_gateway::EnteredDetails;
-use crate::testkit::harness::FRONTEND_TIMEOUT;
-
-/// A page asks again after this long.
-pub(super) const PAGE_RETRY_INTERVAL: Duration = Duration::from_secs(15);
+use crate::testkit::fixtures::FRONTEND_TIMEOUT;
 
 impl Simulator<'_> {
     /// A page makes its next call.

@@ -1,10 +1,7 @@
 //! What everybody in a run shares: the dice, the climate, the trace and what was found wrong.
 
 use std::collections::BTreeSet;
-use std::future::Future;
-use std::pin::Pin;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 use std::time::Duration;
 
 use connector::clock::{Clock as _, Timestamp};
@@ -13,7 +10,7 @@ use connector::http::Request;
 use super::fault_profile::FaultProfile;
 use super::prng::Prng;
 use crate::simulators::virtual_clock::VirtualClock;
-use crate::testkit::harness::START;
+use crate::testkit::fixtures::START;
 
 /// Shared by everybody in one play. Clones are the same one.
 #[derive(Clone)]
@@ -191,24 +188,5 @@ impl SimulationContext {
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-/// Gives all others their turn: the place where a worker is interrupted, and where it can crash.
-#[must_use]
-pub const fn yield_now() -> YieldNow {
-    YieldNow(false)
-}
-
-/// See [`yield_now`].
-#[derive(Debug)]
-pub struct YieldNow(bool);
-
-impl Future for YieldNow {
-    type Output = ();
-
-    fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        // Nobody has to be woken: whoever runs the run comes round to everybody.
-        if std::mem::replace(&mut self.0, true) { Poll::Ready(()) } else { Poll::Pending }
     }
 }

@@ -10,7 +10,7 @@ use super::event_queue::{LifeEvent, ScheduledEvent};
 use super::simulator::Simulator;
 use crate::simulators::cleeng::{OperatorRefund, PaymentRow};
 use crate::simulators::simulated_gateway::LedgerStatus;
-use crate::testkit::harness::id;
+use crate::testkit::fixtures::id;
 
 impl Simulator<'_> {
     /// Something happens to a member.

@@ -12,16 +12,17 @@ use gateway_notification::GatewayNotifications;
 use reconciliation::Reconciliation;
 use serde_json::Value;
 
-use super::actors::{self, Shopper, Subscriber};
-use super::checkout_pages::PAGE_RETRY_INTERVAL;
+use super::actors::{self, PAGE_RETRY_INTERVAL, Shopper, Subscriber};
 use super::event_queue::{CredentialOwner, InFlightMessage, LifeEvent, MessageContent, ScheduledEvent};
+use super::executor::{TaskKind, TaskResult, run_to_completion};
 use super::fault_profile::FaultProfile;
 use super::outage::Outage;
-use super::simulator::{Simulator, TaskKind, TaskResult};
+use super::simulator::Simulator;
+use crate::expect::expect_fixture;
 use crate::simulators::cleeng::SentWebhook;
 use crate::simulators::simulated_gateway::NotificationRequest;
+use crate::testkit::fixtures::{FRONTEND_TIMEOUT, FUNCTION_TIMEOUT, PUBLISHER, flow_for, id};
 use crate::testkit::gateway_fixtures::base_urls_of;
-use crate::testkit::harness::{FRONTEND_TIMEOUT, FUNCTION_TIMEOUT, PUBLISHER, expect_fixture, flow_for, id};
 use crate::testkit::notifications::notification_path;
 
 /// A queue shows a message again after this time if its worker crashed: six times the function's.
@@ -352,14 +353,4 @@ impl Simulator<'_> {
             TaskResult::ReconciliationFinished(tally) => self.context.trace(|| format!("reconciliation run finished: {tally:?}")),
         }
     }
-}
-
-/// Runs something to its end that waits for nobody.
-pub(super) fn run_to_completion<T>(work: impl Future<Output = T>) -> Option<T> {
-    let mut work = std::pin::pin!(work);
-    let mut context = std::task::Context::from_waker(std::task::Waker::noop());
-    (0..10_000).find_map(|_| match work.as_mut().poll(&mut context) {
-        std::task::Poll::Ready(done) => Some(done),
-        std::task::Poll::Pending => None,
-    })
 }

@@ -80,7 +80,7 @@ pub fn explore_all<S: Scenario>(bounds: ExplorationLimits, scene: impl Fn() -> S
 
 fn run_once(scene: &mut impl Scenario, bounds: ExplorationLimits, choices: &mut ChoicePath) {
     let mut workers = scene.workers();
-    let ExplorationLimits { clock_jumps: mut jumps, crashes: mut crashes } = bounds;
+    let ExplorationLimits { clock_jumps: mut jumps, mut crashes } = bounds;
     let mut context = Context::from_waker(Waker::noop());
     while !workers.is_empty() {
         let turns = workers.len();
@@ -108,7 +108,7 @@ mod tests {
     use std::sync::{Arc, Mutex};
 
     use super::*;
-    use crate::simulation::context::yield_now;
+    use crate::simulation::executor::yield_now;
 
     struct LetterScenario(Arc<Mutex<String>>, Arc<Mutex<Vec<String>>>);
 

@@ -11,7 +11,8 @@ use connector::journal::store::{CommitError, Key, Put, Store, StoreError, Stored
 use connector::lambda::queue::{Queue, QueueError};
 use serde_json::Value;
 
-use super::context::{SimulationContext, yield_now};
+use super::context::SimulationContext;
+use super::executor::yield_now;
 use super::journal_checker::JournalChecker;
 
 /// The host of Cleeng on an environment.

@@ -8,10 +8,12 @@ use connector::http::{HeaderMap, HeaderValue};
 use serde_json::Value;
 
 use super::event_queue::CredentialOwner;
-use super::simulator::{Simulator, TaskKind, TaskResult};
+use super::executor::{TaskKind, TaskResult};
+use super::simulator::Simulator;
 use crate::simulators::cleeng::SentWebhook;
 use crate::simulators::simulated_gateway::NotificationRequest;
-use crate::testkit::harness::{ADYEN_API_KEY, FRONTEND_TIMEOUT, PUBLISHER, PUBLISHER_TOKEN, id};
+use crate::testkit::fixtures::{FRONTEND_TIMEOUT, PUBLISHER, PUBLISHER_TOKEN, id};
+use crate::testkit::gateway_fixtures::ADYEN_API_KEY;
 use crate::testkit::notifications::notification_path;
 
 impl Simulator<'_> {

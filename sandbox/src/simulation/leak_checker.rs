@@ -9,8 +9,8 @@ use tracing::span::{Attributes, Id, Record};
 use tracing::{Event, Metadata, Subscriber};
 
 use super::context::SimulationContext;
+use crate::testkit::fixtures::{PUBLISHER_TOKEN, WEBHOOK_SECRET};
 use crate::testkit::gateway_fixtures::{PAYPAL_SECRET, gateway_secrets};
-use crate::testkit::harness::{PUBLISHER_TOKEN, WEBHOOK_SECRET};
 
 /// What is personal: an e-mail address.
 pub(super) const PERSONAL_DATA: &str = "an e-mail address";

@@ -13,6 +13,7 @@
 //! | `faulty_io` | transport, journal and queue that inject faults |
 //! | `actors`, `customer_events`, `checkout_pages`, `forgeries` | subscribers and shoppers, their events, forged messages |
 //! | `event_queue`, `event_handlers` | scheduled events, and how they are handled |
+//! | [`executor`] | workers as futures that nobody but the simulation polls |
 //! | `outage` | hours or days in which no queue is consumed |
 //! | `simulator` | the scheduler: which task is polled, and how time advances |
 //! | [`journal_checker`] | checks every document that the journal commits |
@@ -25,6 +26,7 @@ pub mod context;
 mod customer_events;
 mod event_handlers;
 mod event_queue;
+pub mod executor;
 pub mod exhaustive;
 pub mod fault_profile;
 mod faulty_io;
@@ -46,15 +48,17 @@ use connector::journal::store::Store;
 use connector::metrics::MetricSink;
 
 use self::context::SimulationContext;
-use self::event_handlers::run_to_completion;
+use self::executor::run_to_completion;
 use self::fault_profile::FaultProfile;
 use self::faulty_io::{FaultyQueue, FaultyStore, FaultyTransport};
 use self::journal_checker::JournalChecker;
 use self::leak_checker::{LeakDetectingMetrics, LeakDetectingSubscriber};
 use self::prng::Prng;
 use self::simulator::{Simulator, SimulatorParts};
+use crate::expect::expect_fixture;
 use crate::simulators::virtual_clock::VirtualClock;
-use crate::testkit::harness::{Interceptors, START, TestEnvironment, expect_fixture};
+use crate::testkit::fixtures::START;
+use crate::testkit::harness::{Interceptors, TestEnvironment};
 
 /// Mistakes that are made on purpose, to see that they are found: what stands between the functions and everything else makes them. By itself it
 /// makes none.

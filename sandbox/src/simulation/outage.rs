@@ -43,7 +43,7 @@ impl Outage {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::testkit::harness::START;
+    use crate::testkit::fixtures::START;
 
     #[test]
     fn an_outage_lies_within_the_fault_phase_and_some_outlast_a_gateways_idempotency_keys() {

@@ -11,13 +11,11 @@ use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use connector::clock::Timestamp;
-use connector::flow::{Disposition, RunReport};
-use connector::frontend_api::Reply;
-use connector::gateway::GatewayName;
 
 use super::actors::{Shopper, Subscriber};
 use super::context::SimulationContext;
 use super::event_queue::{EventQueue, InFlightMessage};
+use super::executor::{Task, TaskKind, TaskResult};
 use super::fault_profile::FaultProfile;
 use super::faulty_io::{FaultyQueue, FaultyTransport};
 use super::invariants::{InvariantChecker, OVERRUN_ALARM};
@@ -25,8 +23,8 @@ use super::journal_checker::JournalChecker;
 use super::outage::Outage;
 use super::prng::Prng;
 use super::{Mutation, SimulationCounts};
-use crate::simulators::simulated_gateway::NotificationRequest as Notice;
-use crate::testkit::harness::{START, TestEnvironment};
+use crate::testkit::fixtures::START;
+use crate::testkit::harness::TestEnvironment;
 use crate::testkit::notifications::NotificationEndpoint;
 
 /// Trouble ends when the last subscriber's period and his grace are over, whichever way he is billed; in some runs that of the next month.
@@ -38,37 +36,6 @@ const QUIESCENT_PHASE: Duration = Duration::from_secs(6 * 86_400);
 const MAX_STEPS: u64 = 400_000;
 /// Two rounds of reconciliation lie so far apart at least: its schedule.
 const RECONCILIATION_INTERVAL: Duration = Duration::from_secs(15 * 60);
-
-/// What a worker came to.
-pub(super) enum TaskResult {
-    /// A delivery of this message.
-    MessageHandled(u64, Disposition),
-    /// A notification at its door, kept for the case that it has to come again, and the door's answer.
-    NotificationHandled(GatewayName, Notice, u64),
-    /// A forged notification at the door, and the door's answer.
-    ForgeryHandled(u64),
-    /// A call of this visitor's page.
-    PageAnswered(usize, Reply),
-    /// A round.
-    ReconciliationFinished(RunReport),
-}
-
-/// What is to be done again if its worker crashes.
-pub(super) enum TaskKind {
-    Message(u64),
-    Notification(GatewayName, Notice),
-    Forgery,
-    PageCall(usize),
-    Reconciliation,
-}
-
-struct Task {
-    id: u64,
-    kind: TaskKind,
-    deadline: Timestamp,
-    overrun: bool,
-    future: Pin<Box<dyn Future<Output = TaskResult>>>,
-}
 
 /// One play.
 pub(super) struct Simulator<'a> {

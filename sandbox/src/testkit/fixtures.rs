@@ -1,4 +1,4 @@
-//! Fixtures of every test environment: ids, keys, settings and the billing policy. None of them is real.
+//! Fixtures of every test environment: Cleeng's account, ids, flows and the billing policy. No value is real.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,7 +10,6 @@ use connector::cleeng::webhook::Topic;
 use connector::clock::Timestamp;
 use connector::flow::{BillingMode, BillingPolicy, Flow, PartialRefunds, PaymentMethodConfig, SettleOn};
 use connector::gateway::GatewayName;
-use connector::gateway::adyen::{AdyenEnvironment, AdyenSettings, CaptureMode};
 use connector::http::Transport;
 use connector::ids::Id;
 use connector::money::{Currency, Money};
@@ -21,7 +20,7 @@ use subscription_ready_for_payment_authorisation::Authorisation;
 use subscription_ready_for_payment_capture::Capture;
 use subscription_ready_for_termination::Termination;
 
-use crate::simulators::adyen::AdyenConfig;
+use crate::expect::expect_fixture;
 use crate::simulators::cleeng::{CleengSimulator, Cycle, DunningSettings, PublisherAccount};
 use crate::testkit::gateway_fixtures::payment_methods_of;
 
@@ -31,16 +30,6 @@ pub const PUBLISHER: &str = "558186818";
 pub const PUBLISHER_TOKEN: &str = "sandbox-publisher-token-0123456789abcdef01234567";
 /// The webhook secret of the sandbox.
 pub const WEBHOOK_SECRET: &str = "sandbox-webhook-secret-0123456789abcdef";
-/// The payment method of the sandbox that is authorised first.
-pub const ADYEN_METHOD: &str = "123123123";
-/// The payment method of the sandbox that is charged at once.
-pub const ADYEN_CAPTURE_ONLY_METHOD: &str = "124124124";
-/// The merchant account of the sandbox.
-pub const MERCHANT_ACCOUNT: &str = "SandboxMerchant";
-/// The Adyen API key of the sandbox.
-pub const ADYEN_API_KEY: &str = "AQEsandboxApiKey0123456789abcdefghijklmnopqrstuv";
-/// The Adyen HMAC key of the sandbox (the one of Adyen's own test).
-pub const ADYEN_HMAC_KEY: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
 /// The offer of the sandbox.
 pub const OFFER: &str = "S619117184_US";
 /// What the sandbox sells once, without a renewal.
@@ -95,29 +84,6 @@ pub fn publisher() -> PublisherAccount {
     PublisherAccount { id: id(PUBLISHER), token: PUBLISHER_TOKEN.to_owned(), webhook_secret: WEBHOOK_SECRET.to_owned() }
 }
 
-/// The settings of the sandbox's Adyen adapter.
-#[must_use]
-pub fn adyen_settings(url: &str) -> AdyenSettings {
-    AdyenSettings {
-        environment: AdyenEnvironment::Test,
-        base_url: format!("{url}/v71"),
-        merchant_account: MERCHANT_ACCOUNT.to_owned(),
-        capture_mode: CaptureMode::Manual,
-        return_url: "https://example.com".to_owned(),
-    }
-}
-
-/// The sandbox's Adyen account.
-#[must_use]
-pub fn adyen_config() -> AdyenConfig {
-    AdyenConfig {
-        merchant_account: MERCHANT_ACCOUNT.to_owned(),
-        api_key: ADYEN_API_KEY.to_owned(),
-        hmac_key: ADYEN_HMAC_KEY.to_owned(),
-        manual_capture: true,
-    }
-}
-
 /// The sandbox's billing policy: every default.
 #[must_use]
 pub fn billing_policy() -> BillingPolicy {
@@ -160,10 +126,4 @@ pub(super) fn stored_id_of(token: &str) -> String {
 #[must_use]
 pub fn id<K>(text: &str) -> Id<K> {
     expect_fixture(Id::new(text).ok())
-}
-
-/// A publisher id, a customer id and so on are types of their own; this is for values that the sandbox defines.
-#[expect(clippy::expect_used, reason = "the sandbox's own fixtures: without them no test can run")]
-pub(crate) fn expect_fixture<T>(fixture: Option<T>) -> T {
-    fixture.expect("a fixture of the sandbox is missing")
 }

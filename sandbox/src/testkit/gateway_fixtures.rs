@@ -3,20 +3,31 @@
 
 use std::sync::Arc;
 
+use connector::gateway::adyen::{AdyenEnvironment, AdyenSettings, CaptureMode};
 use connector::gateway::{Gateway, GatewayName};
 use connector::http::Transport;
 use connector::secret::{NamedSecrets, SecretString};
 use connector::settings::SettingsReader;
 use serde_json::{Value, json};
 
-use crate::simulators::adyen::AdyenSimulator;
+use crate::expect::expect_fixture;
+use crate::simulators::adyen::{AdyenConfig, AdyenSimulator};
 use crate::simulators::network::SimulatedServer;
 use crate::simulators::paypal::{PayPalConfig, PayPalSimulator};
 use crate::simulators::simulated_gateway::SimulatedGateway;
 use crate::simulators::stripe::{StripeConfig, StripeSimulator};
 use crate::simulators::virtual_clock::VirtualClock;
-use crate::testkit::harness::{self, ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD, expect_fixture};
 
+/// The Adyen payment method of the sandbox that is authorised first.
+pub const ADYEN_METHOD: &str = "123123123";
+/// The Adyen payment method of the sandbox that is charged at once.
+pub const ADYEN_CAPTURE_ONLY_METHOD: &str = "124124124";
+/// The merchant account of the sandbox at Adyen.
+pub const MERCHANT_ACCOUNT: &str = "SandboxMerchant";
+/// The Adyen API key of the sandbox.
+pub const ADYEN_API_KEY: &str = "AQEsandboxApiKey0123456789abcdefghijklmnopqrstuv";
+/// The Adyen HMAC key of the sandbox (the one of Adyen's own test).
+pub const ADYEN_HMAC_KEY: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
 /// The PayPal payment method of the sandbox that is authorised first.
 pub const PAYPAL_METHOD: &str = "125125125";
 /// The PayPal payment method of the sandbox that is charged at once.
@@ -69,6 +80,29 @@ pub const fn base_urls_of(gateway: GatewayName) -> &'static [&'static str] {
     }
 }
 
+/// The settings of the sandbox's Adyen adapter.
+#[must_use]
+pub fn adyen_settings(url: &str) -> AdyenSettings {
+    AdyenSettings {
+        environment: AdyenEnvironment::Test,
+        base_url: format!("{url}/v71"),
+        merchant_account: MERCHANT_ACCOUNT.to_owned(),
+        capture_mode: CaptureMode::Manual,
+        return_url: "https://example.com".to_owned(),
+    }
+}
+
+/// The sandbox's Adyen account.
+#[must_use]
+pub fn adyen_config() -> AdyenConfig {
+    AdyenConfig {
+        merchant_account: MERCHANT_ACCOUNT.to_owned(),
+        api_key: ADYEN_API_KEY.to_owned(),
+        hmac_key: ADYEN_HMAC_KEY.to_owned(),
+        manual_capture: true,
+    }
+}
+
 /// All simulators, opened.
 pub struct SimulatedGateways {
     /// Adyen.
@@ -95,7 +129,7 @@ impl SimulatedGateways {
             api_version: STRIPE_VERSION.to_owned(),
         };
         Self {
-            adyen: Arc::new(AdyenSimulator::new(harness::adyen_config(), Arc::new(clock.clone()))),
+            adyen: Arc::new(AdyenSimulator::new(adyen_config(), Arc::new(clock.clone()))),
             paypal: Arc::new(PayPalSimulator::new(config, Arc::new(clock.clone()))),
             stripe: Arc::new(StripeSimulator::new(stripe, Arc::new(clock.clone()))),
         }
@@ -107,7 +141,7 @@ impl SimulatedGateways {
         let simulators: [Arc<dyn SimulatedGateway>; 3] = [self.adyen.clone(), self.paypal.clone(), self.stripe.clone()];
         let fixture = |simulator: Arc<dyn SimulatedGateway>| {
             let (method, capture_only) = payment_methods_of(simulator.gateway_name());
-            GatewayFixture { simulator: simulator, method, capture_only_method: capture_only }
+            GatewayFixture { simulator, method, capture_only_method: capture_only }
         };
         simulators.into_iter().map(fixture).collect()
     }
@@ -129,7 +163,7 @@ pub fn gateway_settings(gateway: GatewayName, url: Option<&str>) -> Vec<(&'stati
     match gateway {
         GatewayName::Adyen => vec![
             ("ADYEN_ENVIRONMENT", "test".to_owned()),
-            ("ADYEN_MERCHANT_ACCOUNT", harness::MERCHANT_ACCOUNT.to_owned()),
+            ("ADYEN_MERCHANT_ACCOUNT", MERCHANT_ACCOUNT.to_owned()),
             ("ADYEN_CAPTURE", "manual".to_owned()),
             ("ADYEN_BASE_URL", url.unwrap_or("http://adyen.test").to_owned()),
         ],
@@ -161,7 +195,7 @@ fn trust_root() -> String {
 #[must_use]
 pub fn gateway_secrets() -> Value {
     json!({
-        "adyen": { "api_key": [harness::ADYEN_API_KEY], "hmac_keys": [harness::ADYEN_HMAC_KEY] },
+        "adyen": { "api_key": [ADYEN_API_KEY], "hmac_keys": [ADYEN_HMAC_KEY] },
         "paypal": { "client_secret": [PAYPAL_SECRET] },
         "stripe": { "api_key": [STRIPE_API_KEY], "webhook_secrets": [STRIPE_WEBHOOK_SECRET] },
     })

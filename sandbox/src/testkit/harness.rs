@@ -22,6 +22,7 @@ use initial_purchase::InitialPurchase;
 use payment_details::PaymentDetails;
 use serde_json::Value;
 
+use crate::expect::expect_fixture;
 use crate::simulators::adyen::AdyenSimulator;
 use crate::simulators::cleeng::{CleengSimulator, SentWebhook, SubscriberIds};
 use crate::simulators::network::{FaultyNetwork, InProcessTransport};
@@ -29,16 +30,12 @@ use crate::simulators::paypal::PayPalSimulator;
 use crate::simulators::stripe::StripeSimulator;
 use crate::simulators::virtual_clock::VirtualClock;
 use crate::testkit::crash::{CrashPoint, CrashingRequeue, CrashingStore, CrashingTransport};
-pub(crate) use crate::testkit::fixtures::expect_fixture;
-pub use crate::testkit::fixtures::{
-    ADYEN_API_KEY, ADYEN_CAPTURE_ONLY_METHOD, ADYEN_HMAC_KEY, ADYEN_METHOD, FRONTEND_TIMEOUT, FUNCTION_TIMEOUT, MERCHANT_ACCOUNT, OFFER,
-    PASS, PUBLIC_URL, PUBLISHER, PUBLISHER_TOKEN, SAMPLE_OFFER, SHOP_ORIGIN, START, WEBHOOK_SECRET, adyen_config, adyen_settings,
-    billing_policy, flow_for, id, publisher, seed,
+use crate::testkit::fixtures::{
+    CLEENG_URL, FRONTEND_TIMEOUT, FUNCTION_TIMEOUT, MEDIASTORE_URL, OFFER, PUBLIC_URL, PUBLISHER, SHOP_ORIGIN, START, billing_policy,
+    core_api, flow_for, id, publisher, seed, stored_id_of, verifier,
 };
-use crate::testkit::fixtures::{CLEENG_URL, MEDIASTORE_URL, core_api, stored_id_of, verifier};
-pub use crate::testkit::gateway_fixtures::GatewayFixture;
-use crate::testkit::gateway_fixtures::{self, SimulatedGateways};
-pub use crate::testkit::metric_recorder::MetricRecorder;
+use crate::testkit::gateway_fixtures::{self, GatewayFixture, SimulatedGateways};
+use crate::testkit::metric_recorder::MetricRecorder;
 use crate::testkit::queues::MessageQueues;
 
 /// Wrappers around everything outside the functions, for tests that inject faults. By default nothing is wrapped.
@@ -186,14 +183,14 @@ impl TestEnvironment {
             adyen,
             paypal,
             stripe,
-            gateways: gateways,
-            network: network,
-            crash_point: crash_point,
+            gateways,
+            network,
+            crash_point,
             store,
             requeue,
             metrics,
-            flow_context: flow_context,
-            frontend_context: frontend_context,
+            flow_context,
+            frontend_context,
             verifier,
             deliveries: Mutex::new(0),
             queues: MessageQueues::default(),

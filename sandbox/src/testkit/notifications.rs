@@ -21,8 +21,10 @@ use connector::settings::Problems;
 use gateway_notification::GatewayNotifications;
 use serde_json::{Value, json};
 
+use crate::expect::expect_fixture;
 use crate::simulators::virtual_clock::VirtualClock;
-use crate::testkit::harness::{PUBLISHER_TOKEN, TestEnvironment, WEBHOOK_SECRET, expect_fixture, flow_for};
+use crate::testkit::fixtures::{PUBLISHER_TOKEN, WEBHOOK_SECRET, flow_for};
+use crate::testkit::harness::TestEnvironment;
 
 /// The address that Adyen posts to.
 pub const ADYEN_NOTIFICATION_PATH: &str = "/gateways/adyen/notifications";

@@ -1,26 +1,13 @@
-//! The queues of a [`TestEnvironment`]: events and notifications stay on them until a function is done with them, across crashes, and what waits
-//! is redelivered. For tests that run a flow to its end on any gateway.
+//! The queues of a test environment: events and notifications stay on them until a function is done with them, across crashes.
 
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use connector::cleeng::webhook::{Verified, Webhook};
-use connector::clock::{Clock as _, Timestamp};
-use connector::flow::{Disposition, RunReport, ScheduledJob as _};
-use connector::lambda::queue::Envelope;
-use reconciliation::Reconciliation;
-
-use crate::simulators::cleeng::SentWebhook;
-use crate::testkit::harness::{TestEnvironment, expect_fixture};
-
-/// The delay before redelivery if the function does not say how long, and after a crash of its worker.
-const BACKOFF: Duration = Duration::from_secs(100);
-/// More rounds than any flow needs.
-const MAX_ROUNDS: usize = 400;
+use connector::clock::Timestamp;
 
 /// A message on a queue.
 #[derive(Clone)]
-enum QueuedMessage {
+pub(super) enum QueuedMessage {
     /// For the function of its topic.
     Event(Arc<Verified<Webhook>>, Timestamp),
     /// For the function that takes notifications.
@@ -38,92 +25,18 @@ struct Inner {
 }
 
 impl MessageQueues {
-    fn push(&self, message: QueuedMessage) {
+    pub(super) fn push(&self, message: QueuedMessage) {
         let mut inner = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         inner.next_number = inner.next_number.saturating_add(1);
         let number = inner.next_number;
         inner.messages.push((number, message));
     }
 
-    fn snapshot(&self) -> Vec<(u64, QueuedMessage)> {
+    pub(super) fn snapshot(&self) -> Vec<(u64, QueuedMessage)> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).messages.clone()
     }
 
-    fn remove(&self, number: u64) {
+    pub(super) fn remove(&self, number: u64) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).messages.retain(|(other, _)| *other != number);
-    }
-}
-
-impl TestEnvironment {
-    /// Puts a webhook on its function's queue, as the webhook handler does.
-    pub fn enqueue(&self, webhook: &SentWebhook) {
-        self.queues.push(QueuedMessage::Event(Arc::new(self.verify(webhook)), self.clock.now()));
-    }
-
-    /// Delivers every message until the queues are empty, while the gateways process what they received and notify, and time passes as the
-    /// functions ask. Returns the results of the events, in the order in which they left their queues. After a crash the message stays.
-    ///
-    /// # Panics
-    /// If it never ends.
-    pub async fn run_until_idle(&self) -> Vec<Disposition> {
-        let mut dispositions = Vec::new();
-        for _ in 0..MAX_ROUNDS {
-            self.collect_messages().await;
-            let messages = self.queues.snapshot();
-            if messages.is_empty() {
-                return dispositions;
-            }
-            let mut wait: Option<Duration> = None;
-            for (number, message) in messages {
-                match self.deliver_message(&message).await {
-                    Disposition::Retry { after, .. } => {
-                        let after = after.unwrap_or(BACKOFF).max(Duration::from_secs(1));
-                        wait = Some(wait.map_or(after, |wait| wait.min(after)));
-                    }
-                    disposition => {
-                        self.queues.remove(number);
-                        if matches!(message, QueuedMessage::Event(..)) {
-                            dispositions.push(disposition);
-                        }
-                    }
-                }
-            }
-            if let Some(wait) = wait {
-                self.clock.advance(wait);
-            }
-        }
-        expect_fixture::<()>(None);
-        dispositions
-    }
-
-    /// Runs reconciliation once, as its schedule does.
-    pub async fn run_reconciliation(&self) -> RunReport {
-        let delivery = self.delivery_received_now();
-        Reconciliation.run(&self.flow_context, &delivery).await
-    }
-
-    /// Puts an event on its queue and runs it to its end, with everything that follows from it. Its last result.
-    pub async fn run_event(&self, webhook: &SentWebhook) -> Disposition {
-        self.enqueue(webhook);
-        self.run_until_idle().await.pop().unwrap_or(Disposition::NotOurs)
-    }
-
-    /// Puts the gateways' notifications and the requeued events on the queues.
-    async fn collect_messages(&self) {
-        self.process_gateways();
-        for message in self.collect_notifications().await {
-            self.queues.push(QueuedMessage::Notification(message));
-        }
-        for text in self.requeue.take_events() {
-            let envelope = expect_fixture(Envelope::from_waiting_event(&text, self.clock.now()).ok());
-            self.queues.push(QueuedMessage::Event(Arc::new(expect_fixture(envelope.open().ok())), envelope.received_at()));
-        }
-    }
-
-    async fn deliver_message(&self, message: &QueuedMessage) -> Disposition {
-        match message {
-            QueuedMessage::Event(event, received_at) => self.deliver_event(event, *received_at).await,
-            QueuedMessage::Notification(message) => self.deliver_notification(message).await,
-        }
     }
 }

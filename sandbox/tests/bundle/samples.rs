@@ -75,10 +75,12 @@ async fn the_sample_notification_is_signed_and_is_queued_as_its_sample_message()
     let env = sandbox::testkit::harness::TestEnvironment::default();
     let http = event(NOTIFICATION, "http.json");
     assert_eq!(http["routeKey"], format!("POST {}", route(NOTIFICATION)));
-    let secrets = [("api_key", "sandbox-api-key-0123456789"), ("hmac_keys", sandbox::testkit::harness::ADYEN_HMAC_KEY)];
+    let secrets = [("api_key", "sandbox-api-key-0123456789"), ("hmac_keys", sandbox::testkit::gateway_fixtures::ADYEN_HMAC_KEY)];
     let secrets = secrets.map(|(name, value)| (name.to_owned(), vec![SecretString::new(value)]));
-    let settings =
-        AdyenSettings { merchant_account: "SandboxMerchant".to_owned(), ..sandbox::testkit::harness::adyen_settings("http://adyen.test") };
+    let settings = AdyenSettings {
+        merchant_account: "SandboxMerchant".to_owned(),
+        ..sandbox::testkit::gateway_fixtures::adyen_settings("http://adyen.test")
+    };
     let adapter = settings
         .build(
             &NamedSecrets(secrets.into()),

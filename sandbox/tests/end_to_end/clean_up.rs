@@ -4,7 +4,7 @@ use connector::cleeng::PaymentStatus;
 use connector::http::Method;
 use sandbox::simulators::adyen::PaymentState;
 use sandbox::simulators::network::{Fault, NetworkCall};
-use sandbox::testkit::harness::id;
+use sandbox::testkit::fixtures::id;
 
 use crate::billing::deliver_sample;
 use crate::deployment::{Deployment, sample_webhook};

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use connector::http::Response;
 use sandbox::simulators::cleeng::sign;
 use sandbox::simulators::simulated_gateway::SimulatedGateway;
-use sandbox::testkit::harness::WEBHOOK_SECRET;
+use sandbox::testkit::fixtures::WEBHOOK_SECRET;
 use serde_json::{Value, json};
 
 use crate::support::aws::{Aws, SECRET, sqs_event};

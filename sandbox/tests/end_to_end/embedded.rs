@@ -7,7 +7,7 @@ use connector::clock::{Clock as _, SystemClock};
 use connector::http::Method;
 use sandbox::local::serve::insert_sample_subscriber;
 use sandbox::local::{Addresses, LocalWorld};
-use sandbox::testkit::harness::id;
+use sandbox::testkit::fixtures::id;
 use serde_json::{Value, json};
 
 use crate::billing::effect_counts;

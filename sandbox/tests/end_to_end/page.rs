@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use connector::clock::{Clock as _, SystemClock};
-use sandbox::testkit::harness::id;
+use sandbox::testkit::fixtures::id;
 use serde_json::{Value, json};
 
 use crate::deployment::{Deployment, event};

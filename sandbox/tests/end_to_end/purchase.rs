@@ -2,7 +2,7 @@
 
 use connector::cleeng::PaymentStatus;
 use connector::http::Method;
-use sandbox::testkit::harness::id;
+use sandbox::testkit::fixtures::id;
 use serde_json::json;
 
 use crate::deployment::Deployment;

@@ -148,7 +148,7 @@ async fn details_are_stored_by_redirect_and_return() {
         assert_eq!(shop.follow("return.json", &back).await, at("thankyou"));
     }
     assert_eq!(shop.write_counts("/payment_details"), (1, 1));
-    let stored = shop.peers.cleeng.details_of(&sandbox::testkit::harness::id("123321123"));
+    let stored = shop.peers.cleeng.details_of(&sandbox::testkit::fixtures::id("123321123"));
     assert_eq!(stored.iter().filter(|details| details.active).count(), 1);
     assert_eq!(stored.len(), 2, "beside those of the sample subscriber");
     shop.peers.assert_balanced();

@@ -7,7 +7,8 @@ use connector::clock::Clock as _;
 use connector::flow::Disposition;
 use connector::gateway::GatewayName;
 use sandbox::simulators::simulated_gateway::{EnteredDetails, LedgerEntry};
-use sandbox::testkit::harness::{OFFER, SHOP_ORIGIN, TestEnvironment, id};
+use sandbox::testkit::fixtures::{OFFER, SHOP_ORIGIN, id};
+use sandbox::testkit::harness::TestEnvironment;
 
 use crate::scenarios::{Buyer, HOUR, approved_entries, assert_balanced, assert_paid_once, environment, is_paid, statuses, usd};
 

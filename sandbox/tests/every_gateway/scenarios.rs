@@ -17,7 +17,8 @@ use connector::payments::obligation_context::PaymentLookup;
 use connector::secret::SecretString;
 use sandbox::simulators::cleeng::{OperatorRefund, PaidPurchase, SentWebhook};
 use sandbox::simulators::simulated_gateway::{EnteredDetails, LedgerEntry};
-use sandbox::testkit::harness::{OFFER, SHOP_ORIGIN, TestEnvironment, TestSubscriber, id};
+use sandbox::testkit::fixtures::{OFFER, SHOP_ORIGIN, id};
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 use serde_json::{Value, json};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);

@@ -10,7 +10,9 @@ use connector::ids::ExternalPaymentId;
 use connector::money::{Currency, Money};
 use sandbox::simulators::cleeng::PaidPurchase;
 use sandbox::simulators::network::{Fault, ServerRequest};
-use sandbox::testkit::harness::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD, OFFER, TestEnvironment, TestSubscriber, id};
+use sandbox::testkit::fixtures::{OFFER, id};
+use sandbox::testkit::gateway_fixtures::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD};
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 use serde_json::Value;
 
 use crate::{assert_balanced, at_first_attempt, call_counts, completed, statuses};

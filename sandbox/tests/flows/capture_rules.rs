@@ -5,7 +5,9 @@ use std::time::Duration;
 use connector::cleeng::PaymentStatus;
 use connector::flow::{BillingMode, Disposition};
 use connector::metrics::Metric;
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, id};
+use sandbox::testkit::fixtures::id;
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 
 use crate::{assert_balanced, at_due_date_authorised, at_first_attempt, call_counts, completed, statuses};
 

@@ -4,7 +4,8 @@
 use std::time::Duration;
 
 use connector::flow::Disposition;
-use sandbox::testkit::harness::{ADYEN_CAPTURE_ONLY_METHOD, TestEnvironment};
+use sandbox::testkit::gateway_fixtures::ADYEN_CAPTURE_ONLY_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 
 use crate::{at_due_date_authorised, completed};
 

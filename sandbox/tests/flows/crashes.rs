@@ -7,7 +7,8 @@ use connector::flow::{Disposition, SettleOn};
 use sandbox::simulators::adyen::PaymentState;
 use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::testkit::crash::CrashTiming;
-use sandbox::testkit::harness::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD, TestEnvironment, TestSubscriber};
+use sandbox::testkit::gateway_fixtures::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD};
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
 use crate::{IS_COMPLETED, assert_balanced, at_due_date_authorised, at_first_attempt, completed, statuses};
 

@@ -22,7 +22,8 @@ mod unknown_outcomes;
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
 use connector::http::Method;
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, TestSubscriber};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
 pub(crate) const IS_COMPLETED: fn(&Disposition) -> bool = |disposition| matches!(disposition, Disposition::Completed(_));
 

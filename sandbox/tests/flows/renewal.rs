@@ -5,7 +5,8 @@ use std::time::Duration;
 use connector::cleeng::PaymentStatus;
 use connector::flow::SettleOn;
 use connector::metrics::Metric;
-use sandbox::testkit::harness::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD, TestEnvironment};
+use sandbox::testkit::gateway_fixtures::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD};
+use sandbox::testkit::harness::TestEnvironment;
 
 use crate::{assert_balanced, at_due_date_authorised, at_first_attempt, call_counts, completed, statuses};
 

@@ -6,7 +6,8 @@ use connector::cleeng::SubscriptionStatus;
 use connector::cleeng::webhook::Topic;
 use connector::flow::Disposition;
 use connector::ids::Id;
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 
 use crate::{assert_balanced, at_due_date_authorised, at_first_attempt, call_counts, completed};
 

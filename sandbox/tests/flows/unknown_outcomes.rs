@@ -9,7 +9,9 @@ use connector::money::{Currency, Money};
 use sandbox::simulators::cleeng::{Cycle, SentWebhook};
 use sandbox::simulators::network::{Fault, ServerRequest};
 use sandbox::testkit::crash::CrashTiming;
-use sandbox::testkit::harness::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD, OFFER, TestEnvironment, id};
+use sandbox::testkit::fixtures::{OFFER, id};
+use sandbox::testkit::gateway_fixtures::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD};
+use sandbox::testkit::harness::TestEnvironment;
 
 use crate::changes::CHANGES;
 use crate::faults::FAULTS;
@@ -120,7 +122,7 @@ async fn credentials_that_are_refused_are_no_decline() {
         env.clock.advance(Duration::from_secs(100));
     }
     assert_eq!(statuses(&env), []);
-    env.adyen.accept_api_keys(&[sandbox::testkit::harness::ADYEN_API_KEY]);
+    env.adyen.accept_api_keys(&[sandbox::testkit::gateway_fixtures::ADYEN_API_KEY]);
     assert_eq!(env.deliver(&event).await, completed("authorised"));
     assert_balanced(&env);
 }

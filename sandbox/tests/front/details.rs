@@ -6,7 +6,9 @@ use connector::frontend_api::Reply;
 use connector::http::Method;
 use sandbox::simulators::network::Fault;
 use sandbox::testkit::crash::CrashTiming;
-use sandbox::testkit::harness::{ADYEN_METHOD, SHOP_ORIGIN, TestEnvironment};
+use sandbox::testkit::fixtures::SHOP_ORIGIN;
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::{Value, json};
 
 use crate::without_customer::notify_authorised;

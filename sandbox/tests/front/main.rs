@@ -32,7 +32,9 @@ use connector::cleeng::PaymentStatus;
 use connector::frontend_api::Reply;
 use connector::http::Method;
 use connector::ids::{CustomerId, OrderId};
-use sandbox::testkit::harness::{ADYEN_METHOD, OFFER, SHOP_ORIGIN, TestEnvironment, id};
+use sandbox::testkit::fixtures::{OFFER, SHOP_ORIGIN, id};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::{Value, json};
 
 pub(crate) const GOOD: &str = "test_4111111111111111";

@@ -5,7 +5,9 @@ use connector::checkout::order::order_key;
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
 use connector::metrics::Metric;
-use sandbox::testkit::harness::{ADYEN_METHOD, OFFER, TestEnvironment, id};
+use sandbox::testkit::fixtures::{OFFER, id};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::json;
 
 use crate::{GOOD, NATIVE, REDIRECTING, assert_balanced, assert_paid_once, buyer, card, is_paid, redirect_result, statuses};
@@ -13,7 +15,7 @@ use crate::{GOOD, NATIVE, REDIRECTING, assert_balanced, assert_paid_once, buyer,
 /// What the gateway's words came to, those about stored details left out.
 async fn deliver_notifications(env: &TestEnvironment) -> Vec<Disposition> {
     let dispositions = env.deliver_notifications().await;
-    dispositions.into_iter().filter(|disposition| *verdict != Disposition::Completed("token_created")).collect()
+    dispositions.into_iter().filter(|disposition| *disposition != Disposition::Completed("token_created")).collect()
 }
 
 /// Adyen's tokenization webhook about the last payment's details.

@@ -10,8 +10,10 @@ use connector::frontend_api::{NextStep, Reply};
 use connector::gateway::GatewayName;
 use sandbox::simulators::network::Fault;
 use sandbox::simulators::simulated_gateway::SimulatedGateway as _;
+use sandbox::testkit::fixtures::SHOP_ORIGIN;
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use sandbox::testkit::gateway_fixtures::PAYPAL_METHOD;
-use sandbox::testkit::harness::{ADYEN_METHOD, SHOP_ORIGIN, TestEnvironment};
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::{Value, json};
 
 use crate::tokens::{paypal_shopper, redirect_url, shopper, with_addresses};

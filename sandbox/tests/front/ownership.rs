@@ -7,7 +7,9 @@ use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use connector::flow::{BillingMode, PaymentMethodConfig};
 use connector::gateway::GatewayName;
 use sandbox::simulators::network::Fault;
-use sandbox::testkit::harness::{ADYEN_CAPTURE_ONLY_METHOD, OFFER, TestEnvironment, id};
+use sandbox::testkit::fixtures::{OFFER, id};
+use sandbox::testkit::gateway_fixtures::ADYEN_CAPTURE_ONLY_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::{Value, json};
 
 use crate::{Buyer, GOOD, REDIRECTING, buyer, card, code, is_paid, redirect_result, statuses, write_counts};
@@ -58,7 +60,7 @@ async fn a_missing_forged_expired_or_foreign_token_pays_nothing() {
     let env = TestEnvironment::default();
     let buyer = buyer(&env);
     let later = env.flow_context.clock.now().after(Duration::from_secs(3600)).secs();
-    let claims = json!({ "customerId": buyer.customer, "publisherId": sandbox::testkit::harness::PUBLISHER, "exp": later });
+    let claims = json!({ "customerId": buyer.customer, "publisherId": sandbox::testkit::fixtures::PUBLISHER, "exp": later });
     let expired = env.cleeng.customer_token_until(&buyer.customer, env.flow_context.clock.now());
     let foreign = json!({ "customerId": buyer.customer, "publisherId": 1, "exp": later });
     let (head, rest) = buyer.token.split_once('.').unwrap();

@@ -5,7 +5,9 @@ use std::time::Duration;
 use connector::cleeng::PaymentStatus;
 use connector::money::{Currency, Money};
 use sandbox::simulators::adyen::PaymentState;
-use sandbox::testkit::harness::{ADYEN_METHOD, OFFER, TestEnvironment, id};
+use sandbox::testkit::fixtures::{OFFER, id};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::json;
 
 use crate::{

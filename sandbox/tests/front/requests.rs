@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex};
 
 use connector::http::{HeaderMap, HeaderValue};
 use connector::lambda::telemetry::{Output, Redactor, subscriber};
-use sandbox::testkit::harness::{SHOP_ORIGIN, TestEnvironment};
+use sandbox::testkit::fixtures::SHOP_ORIGIN;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::json;
 use tracing::level_filters::LevelFilter;
 

@@ -5,8 +5,9 @@ use std::time::Duration;
 use connector::gateway::GatewayName;
 use connector::ids::{CustomerId, OrderId};
 use sandbox::simulators::simulated_gateway::SimulatedGateway as _;
+use sandbox::testkit::fixtures::{OFFER, SHOP_ORIGIN, id};
 use sandbox::testkit::gateway_fixtures::PAYPAL_METHOD;
-use sandbox::testkit::harness::{OFFER, SHOP_ORIGIN, TestEnvironment, id};
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::{Value, json};
 
 use crate::{assert_balanced, code, is_paid};

@@ -9,7 +9,8 @@ use connector::http::Method;
 use connector::journal::payment::PaymentState;
 use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::simulators::network::ServerRequest;
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::{Value, json};
 
 use crate::faults::FAULTS;

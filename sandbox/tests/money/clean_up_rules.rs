@@ -15,7 +15,9 @@ use connector::payments::deleted_details::deactivation_key;
 use connector::payments::subscription_state::SubscriptionState;
 use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::simulators::network::{Fault, ServerRequest};
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, TestSubscriber, id};
+use sandbox::testkit::fixtures::id;
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
 use crate::deactivation::authorised_then_changed_card;
 use crate::fixtures::{completed, parked, read_document, read_payment_record, statuses, usd};
@@ -121,10 +123,10 @@ async fn details_that_were_cleaned_up_without_being_deleted_do_not_use_their_tok
     assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 48)).await, completed("authorised"));
     assert!(env.adyen.has_method(&stored));
     // From now on details are deleted.
-    let mut world = env.flow_context.clone();
-    let mut rules = (*world.policy).clone();
+    let mut flow_context = env.flow_context.clone();
+    let mut rules = (*flow_context.policy).clone();
     rules.delete_deactivated_details = true;
-    world.policy = std::sync::Arc::new(rules);
+    flow_context.policy = std::sync::Arc::new(rules);
     let env = TestEnvironment { flow_context, ..env };
     env.change_card(&mut subscriber, ADYEN_METHOD);
     assert_eq!(env.run_event(&deactivation_event(&env)).await, completed("deactivated"));

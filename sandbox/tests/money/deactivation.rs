@@ -12,7 +12,9 @@ use connector::payments::subscription_state::SubscriptionState;
 use sandbox::simulators::adyen::PaymentState;
 use sandbox::simulators::cleeng::{DunningSettings, SentWebhook};
 use sandbox::simulators::network::{Fault, ServerRequest};
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, TestSubscriber, id};
+use sandbox::testkit::fixtures::id;
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 use serde_json::Value;
 
 use crate::faults::FAULTS;
@@ -76,7 +78,7 @@ async fn the_topic_is_read_in_any_letter_case() {
     let env = TestEnvironment::default();
     let (_, event) = authorised_then_changed_card(&env, ADYEN_METHOD).await;
     let body = String::from_utf8(event.body).unwrap().replace("paymentDetailsDeactivated", "PaymentDetailsDeactivated").into_bytes();
-    let signature = sandbox::simulators::cleeng::sign(sandbox::testkit::harness::WEBHOOK_SECRET, &body);
+    let signature = sandbox::simulators::cleeng::sign(sandbox::testkit::fixtures::WEBHOOK_SECRET, &body);
     assert_eq!(env.deliver(&SentWebhook { body, signature, ..event }).await, completed("deactivated"));
     assert_released(&env);
 }

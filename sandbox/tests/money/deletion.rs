@@ -10,7 +10,9 @@ use connector::ids::PaymentDetailsId;
 use connector::metrics::Metric;
 use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::simulators::network::ServerRequest;
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, TestSubscriber, id};
+use sandbox::testkit::fixtures::id;
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
 use crate::faults::FAULTS;
 use crate::fixtures::{assert_balanced, completed, crash_at_every_call, parked, seed_foreign_purchase, statuses};

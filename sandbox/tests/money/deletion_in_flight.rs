@@ -18,7 +18,9 @@ use connector::renewal::eligibility::period_key;
 use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::simulators::network::{Fault, ServerRequest};
 use sandbox::simulators::simulated_gateway::LedgerStatus;
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, TestSubscriber, id};
+use sandbox::testkit::fixtures::id;
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
 use crate::fixtures::{assert_balanced, completed, crash_at_every_call, deliver_concurrently, parked, statuses};
 

@@ -22,7 +22,9 @@ use connector::payments::settlement::{GatewayOperation, RefundSettlement, settle
 use connector::secret::SecretString;
 use sandbox::simulators::cleeng::{OperatorRefund, PaidPurchase, SentWebhook};
 use sandbox::testkit::crash::CrashTiming;
-use sandbox::testkit::harness::{ADYEN_METHOD, OFFER, TestEnvironment, TestSubscriber, id};
+use sandbox::testkit::fixtures::{OFFER, id};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
 pub(crate) fn usd(minor: i64) -> Money {
     Money::new(minor, Currency::new("USD").unwrap())

@@ -9,7 +9,8 @@ use connector::gateway::{Decline, DeclineClass, GatewayError, Operation, Outcome
 use connector::http::Method;
 use connector::journal::payment::PaymentState;
 use connector::metrics::Metric;
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 
 use crate::fixtures::{
     assert_balanced, completed, deliver_and_settle, deliver_concurrently, deliver_requeued, parked, read_payment_record, refund_event,
@@ -56,7 +57,7 @@ async fn a_full_refund_is_reported_when_the_gateway_confirms_it() {
 #[tokio::test]
 async fn a_refund_of_a_renewal_is_reported_as_one() {
     let env = TestEnvironment::default();
-    let subscriber = env.subscriber(sandbox::testkit::harness::ADYEN_CAPTURE_ONLY_METHOD);
+    let subscriber = env.subscriber(sandbox::testkit::gateway_fixtures::ADYEN_CAPTURE_ONLY_METHOD);
     env.clock.advance_to(subscriber.due);
     assert_eq!(env.deliver_until_settled(&env.capture_event(&subscriber)).await, completed("captured"));
     env.adyen.process();

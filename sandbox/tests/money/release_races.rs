@@ -8,7 +8,8 @@ use connector::cleeng::webhook::Topic;
 use connector::flow::{Disposition, SettleOn};
 use connector::metrics::Metric;
 use sandbox::simulators::cleeng::SentWebhook;
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, TestSubscriber};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
 use crate::deactivation::authorised_then_changed_card;
 use crate::fixtures::{assert_balanced, completed, deliver_concurrently, statuses};

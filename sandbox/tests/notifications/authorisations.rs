@@ -8,7 +8,8 @@ use connector::http::Method;
 use connector::metrics::Metric;
 use sandbox::simulators::network::Fault;
 use sandbox::testkit::crash::CrashTiming;
-use sandbox::testkit::harness::{ADYEN_CAPTURE_ONLY_METHOD, TestEnvironment};
+use sandbox::testkit::gateway_fixtures::ADYEN_CAPTURE_ONLY_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::json;
 
 use crate::{assert_balanced, at_first_attempt, completed, only_payment_ids, payment_state, statuses};

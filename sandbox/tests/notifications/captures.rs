@@ -146,7 +146,7 @@ async fn a_capture_that_fails_after_it_was_reported_is_corrected_once_and_raises
 async fn a_failed_release_raises_an_alarm_and_the_authorisation_counts_as_live() {
     let (env, mut subscriber) = authorised().await;
     env.clock.advance(Duration::from_secs(24 * 3600));
-    env.change_card(&mut subscriber, sandbox::testkit::harness::ADYEN_METHOD);
+    env.change_card(&mut subscriber, sandbox::testkit::gateway_fixtures::ADYEN_METHOD);
     assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 48)).await, completed("authorised"));
     env.adyen.fail_next_modification("Transaction cannot be cancelled");
     let dispositions = env.deliver_notifications().await;
@@ -158,7 +158,7 @@ async fn a_failed_release_raises_an_alarm_and_the_authorisation_counts_as_live()
 async fn a_release_is_final_when_the_gateway_confirms_it() {
     let (env, mut subscriber) = authorised().await;
     env.clock.advance(Duration::from_secs(24 * 3600));
-    env.change_card(&mut subscriber, sandbox::testkit::harness::ADYEN_METHOD);
+    env.change_card(&mut subscriber, sandbox::testkit::gateway_fixtures::ADYEN_METHOD);
     assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 48)).await, completed("authorised"));
     assert_eq!(payment_state(&env).await, "cancelling");
     env.deliver_notifications().await;

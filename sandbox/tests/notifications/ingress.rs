@@ -8,7 +8,8 @@ use connector::gateway::GatewayName;
 use connector::metrics::Metric;
 use sandbox::simulators::adyen::{AdyenConfig, AdyenSimulator};
 use sandbox::simulators::network::Fault;
-use sandbox::testkit::harness::{TestEnvironment, adyen_config};
+use sandbox::testkit::gateway_fixtures::adyen_config;
+use sandbox::testkit::harness::TestEnvironment;
 use sandbox::testkit::notifications::ADYEN_NOTIFICATION_PATH;
 use serde_json::{Value, json};
 

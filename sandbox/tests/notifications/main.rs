@@ -24,7 +24,8 @@ use connector::cleeng::PaymentStatus;
 use connector::cleeng::webhook::Topic;
 use connector::flow::Disposition;
 use sandbox::simulators::cleeng::SentWebhook;
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment, TestSubscriber};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 use serde_json::Value;
 
 pub(crate) fn completed(word: &'static str) -> Disposition {

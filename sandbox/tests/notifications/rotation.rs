@@ -19,10 +19,11 @@ use connector::secret::SecretString;
 use connector::settings::Problems;
 use sandbox::simulators::network::InProcessTransport;
 use sandbox::simulators::simulated_gateway::NotificationRequest;
+use sandbox::testkit::gateway_fixtures::ADYEN_HMAC_KEY;
 use sandbox::testkit::gateway_fixtures::{
     PAYPAL_WEBHOOK_ID, STRIPE_WEBHOOK_SECRET, base_urls_of, build_adapter_with, gateway_secrets, gateway_settings,
 };
-use sandbox::testkit::harness::{ADYEN_HMAC_KEY, TestEnvironment};
+use sandbox::testkit::harness::TestEnvironment;
 use sandbox::testkit::notifications::{NotificationEndpoint, deployment_secret};
 use serde_json::{Value, json};
 

@@ -14,7 +14,9 @@ use std::time::Duration;
 
 use connector::ids::{CustomerId, OrderId};
 use sandbox::simulators::simulated_gateway::{EnteredDetails, SimulatedGateway as _};
-use sandbox::testkit::harness::{ADYEN_METHOD, OFFER, SHOP_ORIGIN, TestEnvironment, id};
+use sandbox::testkit::fixtures::{OFFER, SHOP_ORIGIN, id};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::{Value, json};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);

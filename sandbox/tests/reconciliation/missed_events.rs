@@ -12,7 +12,8 @@ use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::simulators::simulated_gateway::SimulatedGateway as _;
 use sandbox::testkit::crash::CrashTiming;
 use sandbox::testkit::gateway_fixtures::payment_methods_of;
-use sandbox::testkit::harness::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD, TestEnvironment, TestSubscriber};
+use sandbox::testkit::gateway_fixtures::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD};
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
 use crate::HOUR;
 

@@ -13,7 +13,8 @@ use connector::metrics::Metric;
 use sandbox::simulators::network::Fault;
 use sandbox::simulators::simulated_gateway::{LedgerEntry, LedgerStatus};
 use sandbox::testkit::crash::CrashTiming;
-use sandbox::testkit::harness::{TestEnvironment, TestSubscriber, id};
+use sandbox::testkit::fixtures::id;
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
 use crate::HOUR;
 use crate::faults::FAULTS;

@@ -9,7 +9,9 @@ use reconciliation::Reconciliation;
 use sandbox::simulators::cleeng::{OperatorRefund, SentWebhook};
 use sandbox::simulators::network::Fault;
 use sandbox::simulators::simulated_gateway::EnteredDetails;
-use sandbox::testkit::harness::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD, TestEnvironment, id};
+use sandbox::testkit::fixtures::id;
+use sandbox::testkit::gateway_fixtures::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD};
+use sandbox::testkit::harness::TestEnvironment;
 
 use crate::{Buyer, HOUR};
 

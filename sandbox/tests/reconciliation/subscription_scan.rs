@@ -7,7 +7,8 @@ use connector::journal::transaction::{Retention, Transaction};
 use connector::metrics::Metric;
 use connector::payments::subscription_state::SubscriptionState;
 use sandbox::simulators::simulated_gateway::{EnteredDetails, LedgerStatus, SimulatedGateway as _};
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 
 use crate::missed_events::{QUARTER_HOUR, none_lost, run_until, statuses, with_one_renewal};
 use crate::{Buyer, HOUR};

@@ -14,12 +14,12 @@ use connector::journal::record::{AttemptKind, Finish, Obligation, StepState, Ste
 use connector::journal::session::ObligationSession;
 use connector::journal::store::{CommitError, Key, Put, Store, StoreError, StoredDocument};
 use connector::secret::SecretString;
-use sandbox::simulation::context::yield_now;
+use sandbox::simulation::executor::yield_now;
 use sandbox::simulation::exhaustive::{ExplorationLimits, Scenario, WorkerFuture, explore_all};
 use sandbox::simulation::linearizability::{RecordingStore, run_contending_worker};
 use sandbox::simulation::prng::Prng;
 use sandbox::simulators::virtual_clock::VirtualClock;
-use sandbox::testkit::harness::START;
+use sandbox::testkit::fixtures::START;
 use serde_json::json;
 
 /// How long a function may take, and so how long its lease lasts.

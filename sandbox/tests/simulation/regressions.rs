@@ -18,7 +18,9 @@ use sandbox::simulators::network::{Fault, ServerRequest};
 use sandbox::simulators::simulated_gateway::EnteredDetails;
 use sandbox::simulators::virtual_clock::VirtualClock;
 use sandbox::testkit::crash::CrashTiming;
-use sandbox::testkit::harness::{ADYEN_METHOD, Interceptors, SHOP_ORIGIN, START, TestEnvironment, TestSubscriber};
+use sandbox::testkit::fixtures::{SHOP_ORIGIN, START};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::{Interceptors, TestEnvironment, TestSubscriber};
 use serde_json::{Value, json};
 
 const HOUR: Duration = Duration::from_secs(3_600);

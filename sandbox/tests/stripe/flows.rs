@@ -10,8 +10,9 @@ use connector::http::Method;
 use connector::metrics::Metric;
 use sandbox::simulators::network::Fault;
 use sandbox::simulators::simulated_gateway::{EnteredDetails, LedgerEntry, LedgerStatus, SimulatedGateway};
+use sandbox::testkit::fixtures::{PASS, SHOP_ORIGIN, id};
 use sandbox::testkit::gateway_fixtures::{STRIPE_CAPTURE_ONLY_METHOD, STRIPE_METHOD};
-use sandbox::testkit::harness::{PASS, SHOP_ORIGIN, TestEnvironment, TestSubscriber, id};
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 use serde_json::{Value, json};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);

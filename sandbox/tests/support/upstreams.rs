@@ -12,7 +12,9 @@ use sandbox::simulators::cleeng::{CleengSimulator, PaidPurchase, PublisherAccoun
 use sandbox::simulators::network::{Fault, FaultyNetwork, RunningServer, ServerRequest, serve};
 use sandbox::simulators::virtual_clock::VirtualClock;
 use sandbox::testkit::balance_check::discrepancies;
-use sandbox::testkit::harness::{self, ADYEN_HMAC_KEY, ADYEN_METHOD, PUBLISHER, SAMPLE_OFFER, WEBHOOK_SECRET, id};
+use sandbox::testkit::fixtures;
+use sandbox::testkit::fixtures::{PUBLISHER, SAMPLE_OFFER, WEBHOOK_SECRET, id};
+use sandbox::testkit::gateway_fixtures::{ADYEN_HMAC_KEY, ADYEN_METHOD};
 
 /// The merchant account of the tests.
 pub(crate) const MERCHANT_ACCOUNT: &str = "SandboxMerchant";
@@ -68,7 +70,7 @@ impl Upstreams {
             webhook_secret: WEBHOOK_SECRET.to_owned(),
         };
         let cleeng = CleengSimulator::new(publisher, clock.clone());
-        harness::seed(&cleeng);
+        fixtures::seed(&cleeng);
         let account = AdyenConfig {
             merchant_account: MERCHANT_ACCOUNT.to_owned(),
             api_key: "sandbox-adyen-api-key-0123456789".to_owned(),

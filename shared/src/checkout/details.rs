@@ -3,12 +3,13 @@
 //! Obligation = customer + payment data, so that the same data is stored once. A head per customer knows which storings wait for him and
 //! how many were refused today.
 
-use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use super::attempts::{DOUBLE_CLICK_WINDOW, is_page_stale, last_step_at, matches_last_returned_data, was_just_declined};
 use super::finalize::submit_returned_data;
-use super::order::{DOUBLE_CLICK_WINDOW, MAX_ATTEMPTS, is_page_stale, last_step_at, mediastore_error, was_just_declined};
+use super::order::{MAX_ATTEMPTS, mediastore_error};
 use super::outcome::{apply_result, close_attempt};
+use super::pending_setups::PendingSetups;
 use super::progress::{Progress, erase_sensitive_data, read_progress, read_snapshot};
 use super::response::{self, PageOutcome};
 use super::snapshot::{REPORT, Snapshot, canonical_json, fingerprint};
@@ -18,11 +19,9 @@ use crate::flow::{Delivery, Disposition};
 use crate::frontend_api::body::{self, PaymentInput};
 use crate::frontend_api::reply::{self, ApiError, Reply};
 use crate::frontend_api::{FrontendContext, FrontendRequest, GATEWAY_TIMEOUT};
-use crate::ids::{CustomerId, PaymentMethodId};
-use crate::journal::SCHEMA;
+use crate::ids::PaymentMethodId;
 use crate::journal::record::{AttemptKind, Finish};
 use crate::journal::store::Key;
-use crate::journal::transaction::Retention;
 use crate::metrics::Metric;
 use crate::money::Money;
 use crate::payments::gateway_step::ANOTHER_PAYMENT;
@@ -34,68 +33,8 @@ pub const REDIRECT_PATH: &str = "v1/payment_details/tokens";
 
 /// More refusals of one customer on one day look like card testing.
 pub const MAX_DECLINES_PER_DAY: u32 = 10;
-/// So many storings can wait for a customer; older ones cannot be finalized any more.
-const MAX_PENDING_SETUPS: usize = 5;
 /// A storing is given up after this long.
 const SETUP_LIFETIME: std::time::Duration = std::time::Duration::from_secs(24 * 3600);
-/// How long the head is kept.
-const PENDING_SETUPS_RETENTION: std::time::Duration = std::time::Duration::from_secs(3 * 24 * 3600);
-const SECONDS_PER_DAY: i64 = 86_400;
-
-/// What is known of a customer's storings.
-#[derive(Clone, Debug, Serialize, Deserialize)]
-struct PendingSetups {
-    schema: u32,
-    /// Obligations, the latest last.
-    obligations: Vec<String>,
-    /// Days since 1970.
-    day: i64,
-    /// Refusals on that day.
-    declines: u32,
-}
-
-impl PendingSetups {
-    fn key(customer: &CustomerId) -> Key {
-        Key::new("pending-setups", &[customer.as_str()])
-    }
-
-    /// As it is today.
-    async fn read(case: &mut ObligationContext<'_>, customer: &CustomerId) -> FlowResult<Self> {
-        let key = Self::key(customer);
-        case.session.transaction.load(std::slice::from_ref(&key)).await?;
-        let today = case.now().secs().div_euclid(SECONDS_PER_DAY);
-        let head = case.session.transaction.read::<Self>(&key)?;
-        let fresh = Self { schema: SCHEMA, obligations: Vec::new(), day: today, declines: 0 };
-        Ok(match head {
-            Some(head) if head.day == today => head,
-            Some(head) => Self { obligations: head.obligations, ..fresh },
-            None => fresh,
-        })
-    }
-
-    /// Stages it for the next write.
-    fn stage(&self, case: &mut ObligationContext<'_>, customer: &CustomerId) -> FlowResult<()> {
-        let expires_at = Some(case.now().after(PENDING_SETUPS_RETENTION));
-        Ok(case.session.transaction.stage(&Self::key(customer), self, Retention { expires_at, ..Retention::default() })?)
-    }
-}
-
-/// What is known of a customer's storings.
-#[must_use]
-pub fn pending_setups_key(customer: &CustomerId) -> Key {
-    PendingSetups::key(customer)
-}
-
-/// Counts a refusal, in memory.
-///
-/// # Errors
-/// `Disposition::Retry` if the journal cannot be read.
-pub async fn count_decline(case: &mut ObligationContext<'_>, customer: &CustomerId) -> FlowResult<()> {
-    let mut head = PendingSetups::read(case, customer).await?;
-    head.declines = head.declines.saturating_add(1);
-    head.stage(case, customer)
-}
-
 /// `POST /connectors/{gateway}/payment-details`, or `.../v1/payment_details/tokens`.
 pub async fn start(desk: &FrontendContext, request: &FrontendRequest, delivery: &Delivery) -> Reply {
     match try_start(desk, request, delivery).await {
@@ -198,12 +137,7 @@ async fn start_new_attempt(case: &mut ObligationContext<'_>, wanted: &Snapshot, 
     if case.current_attempt().is_some() {
         close_attempt(case, Finish::Superseded)?;
     }
-    let own = case.session.key().as_str().to_owned();
-    head.obligations.retain(|other| *other != own);
-    head.obligations.push(own);
-    while head.obligations.len() > MAX_PENDING_SETUPS {
-        head.obligations.remove(0);
-    }
+    head.add(case.session.key());
     head.stage(case, &wanted.customer)?;
     gateway_calls::open_attempt(case, AttemptKind::StoreDetails, wanted)?;
     let answered = gateway_calls::start(case, wanted, input).await?;
@@ -294,11 +228,10 @@ async fn try_finalize(desk: &FrontendContext, request: &FrontendRequest, deliver
     let method = connector_payment_method(desk, request)?;
     let back = body::returned_data(request)?;
     let customer = read_customer(desk, &token).await?;
-    let waiting = pending_obligations(desk, &customer.id).await?;
+    let pending = PendingSetups::obligations(&desk.flow_context, &customer.id).await.map_err(|_| reply::UNAVAILABLE)?;
     let mut last = PageOutcome::Refused(reply::NOTHING_PENDING);
     // The request does not say which storing it belongs to. The latest comes first; the gateway's answer tells.
-    for key in waiting.into_iter().rev() {
-        let key = Key::from_stored(key);
+    for key in pending.into_iter().rev() {
         let (told, again) = finalize_one(desk, &key, &method, &back, delivery).await;
         last = told;
         if !again {
@@ -306,14 +239,6 @@ async fn try_finalize(desk: &FrontendContext, request: &FrontendRequest, deliver
         }
     }
     Ok(last.reply(request.gateway))
-}
-
-async fn pending_obligations(desk: &FrontendContext, customer: &CustomerId) -> Result<Vec<String>, ApiError> {
-    let mut work = crate::journal::transaction::Transaction::new(std::sync::Arc::clone(&desk.flow_context.store));
-    let key = PendingSetups::key(customer);
-    let loaded = work.load(std::slice::from_ref(&key)).await;
-    let head = loaded.and_then(|()| work.read::<PendingSetups>(&key)).map_err(|_| reply::UNAVAILABLE)?;
-    Ok(head.map(|head| head.obligations).unwrap_or_default())
 }
 
 /// Hands it in for one storing. Tells also whether another one should be tried.
@@ -344,9 +269,8 @@ async fn finalize_one(
 /// The story of a finalize.
 async fn run_finalize(case: &mut ObligationContext<'_>, method: &PaymentMethodId, back: &Value) -> FlowResult<Disposition> {
     let print = gateway_calls::returned_data_fingerprint(case, back);
-    let brought = |case: &ObligationContext<'_>| {
-        case.session.obligation.attempts.last().is_some_and(|last| super::order::matches_last_returned_data(last, &print))
-    };
+    let brought =
+        |case: &ObligationContext<'_>| case.session.obligation.attempts.last().is_some_and(|last| matches_last_returned_data(last, &print));
     if case.current_attempt().is_none() {
         // The same click again is told what the first one came to; anything else may belong to another storing.
         return Ok(match final_disposition(case) {

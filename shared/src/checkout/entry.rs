@@ -1,5 +1,6 @@
 //! One start, of an order's payment or of a storing, in either style.
 
+use super::pending_setups::PendingSetups;
 use super::response::{self, TryOutcome};
 use super::snapshot::Snapshot;
 use super::{details, order, redirect};
@@ -21,7 +22,7 @@ pub async fn start(desk: &FrontendContext, wanted: &Snapshot, input: &PaymentInp
 async fn start_once(desk: &FrontendContext, wanted: &Snapshot, input: &PaymentInput, delivery: &Delivery) -> TryOutcome {
     let (key, also) = match &wanted.order {
         Some(order) => (order::order_key(order), Vec::new()),
-        None => (details::details_key(wanted), vec![details::pending_setups_key(&wanted.customer)]),
+        None => (details::details_key(wanted), vec![PendingSetups::key(&wanted.customer)]),
     };
     let mut case = match ObligationContext::open_with_attempt_payments(&desk.flow_context, key, &also, delivery).await {
         Ok(case) => case,

@@ -1,34 +1,38 @@
-//! What is done with the customer present: paying an order, and storing payment details.
+//! Payments that a customer is present for: paying an order, and storing payment details.
 //!
-//! Obligation = order, or customer + the payment data of the details to store. Attempt = one set of payment data. A snapshot of what is to
-//! be paid is written with the intent of the first gateway call; from then on the customer, his browser and his token are not needed:
-//! a notification of the gateway can finish the attempt as well, and one conditional write decides who of the two reports it.
+//! Obligation = an order, or a customer and the payment data of the details to store. Attempt = one set of payment data. A snapshot of what
+//! is to be paid is written with the intent of the first gateway call; from then on neither the customer's browser nor their token is needed:
+//! a notification of the gateway can finish the attempt as well, and one conditional write decides which of the two reports it.
 //!
 //! | module | purpose |
 //! |---|---|
-//! | [`facts`] | the snapshot, and what the gateway said |
-//! | [`position`] | how far the open attempt is |
-//! | [`start`] | one start, whatever of |
-//! | [`hand_in`] | handing in what the customer brought back |
-//! | [`redirect`] | the redirect style: the customer comes back to us, and is sent on |
+//! | [`snapshot`] | what is to be paid or stored, and the gateway's results, as the journal keeps them |
+//! | [`progress`] | how far the open attempt is |
+//! | [`attempts`] | what an earlier attempt was |
+//! | [`pending_setups`] | the setups of a customer that wait for the customer |
+//! | [`gateway_calls`] | the calls to the gateway |
+//! | [`report`] | the report of an order's payment to Cleeng |
+//! | [`outcome`] | from the gateway's result to the report and the end of the attempt |
+//! | [`reversal`] | cancel or refund of a payment that nobody is to be charged for |
+//! | [`response`] | from the state of the obligation to the answer for the page |
+//! | [`entry`] | one start of either kind, in either style |
+//! | [`finalize`] | the hand-in of what the customer returned with |
+//! | [`redirect`] | the redirect style: the customer returns to the connector and is sent on to the page |
 //! | [`order`] | start and finalize of an order's payment |
 //! | [`details`] | start and finalize of storing details |
-//! | [`ask`] | the calls to the gateway |
-//! | [`settle`] | from the gateway's word to the report and the end |
-//! | [`report`] | telling Cleeng |
-//! | [`give_back`] | giving back what nobody is to be charged for |
-//! | [`absent`] | going on without the customer: notifications, expired orders |
-//! | [`tell`] | from the state of the obligation to the answer for the page |
+//! | [`without_customer`] | progress without the customer: notifications and expired orders |
 //!
 //! The amount comes from the order alone. An attempt whose outcome is unknown is never replaced; one that waits for the customer is, and
-//! if it succeeds after all it is given back and never reported.
+//! if it succeeds after all it is reversed and never reported.
 
+pub mod attempts;
 pub mod details;
 pub mod entry;
 pub mod finalize;
 pub mod gateway_calls;
 pub mod order;
 pub mod outcome;
+pub mod pending_setups;
 pub mod progress;
 pub mod redirect;
 pub mod report;

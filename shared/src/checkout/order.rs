@@ -1,12 +1,11 @@
 //! Start and finalize of an order's payment.
 
-use std::time::Duration;
-
+use super::attempts::{is_page_stale, snapshot_of, was_just_declined};
 use super::finalize::submit_returned_data;
 use super::outcome::{apply_result, close_attempt};
 use super::progress::{Progress, read_progress, read_snapshot, write_snapshot};
 use super::response::{self, TryOutcome};
-use super::snapshot::{SNAPSHOT, Snapshot, canonical_json, fingerprint};
+use super::snapshot::{Snapshot, canonical_json, fingerprint};
 use super::{entry, gateway_calls, reversal};
 use crate::cleeng::mediastore::{CustomerOrder, CustomerToken, MediaStoreError};
 use crate::clock::Timestamp;
@@ -16,7 +15,7 @@ use crate::frontend_api::reply::{self, ApiError, Reply};
 use crate::frontend_api::{FrontendContext, FrontendRequest, GATEWAY_TIMEOUT};
 use crate::gateway::{GatewayName, Outcome, Reference};
 use crate::ids::{OrderId, PaymentMethodId};
-use crate::journal::record::{Attempt, AttemptKind, Finish, StepState};
+use crate::journal::record::{AttemptKind, Finish};
 use crate::journal::store::Key;
 use crate::metrics::Metric;
 use crate::payments::gateway_step::ANOTHER_PAYMENT;
@@ -27,13 +26,6 @@ use crate::payments::{FlowResult, retry};
 pub const MAX_DECLINES: usize = 5;
 /// More attempts of one order than this, refused, replaced or whatever, are not made: all of them stay on record.
 pub const MAX_ATTEMPTS: usize = 10;
-/// The same payment data within this time of its refusal gets the recorded refusal: a second click. Later, the customer has pressed again;
-/// methods without entry fields send the same data every time.
-pub const DOUBLE_CLICK_WINDOW: Duration = Duration::from_secs(120);
-
-/// A page of the gateway is given out for this long. PayPal's lapses after three hours (Orders 2.13, `links`), and the customer needs time there.
-const PAGE_LIFETIME: Duration = Duration::from_secs(3_600);
-
 /// The path of the redirect style, behind the gateway's name (Cleeng's media store SDK).
 pub const REDIRECT_PATH: &str = "v1/tokens";
 
@@ -195,50 +187,6 @@ fn refuse_new_attempt(case: &ObligationContext<'_>, wanted: &Snapshot) -> Option
     let attempts = &case.session.obligation.attempts;
     let declined = attempts.iter().filter(|attempt| matches!(attempt.finish, Some(Finish::Declined { .. }))).count();
     (declined >= MAX_DECLINES || attempts.len() >= MAX_ATTEMPTS).then_some(Disposition::Completed("too_many_attempts"))
-}
-
-/// Whether the last attempt was refused a moment ago, with the same data.
-#[must_use]
-pub fn was_just_declined(case: &ObligationContext<'_>, wanted: &Snapshot) -> bool {
-    let Some(last) = case.session.obligation.attempts.last() else { return false };
-    let refused = matches!(last.finish, Some(Finish::Declined { .. }));
-    refused
-        && case.now().since(last_step_at(last)) < DOUBLE_CLICK_WINDOW
-        && snapshot_of(last).is_some_and(|kept| kept.fingerprint == wanted.fingerprint && !has_returned_from_gateway(&kept))
-}
-
-/// Whether the page of the gateway that waits for the customer is not given out again: he gave up there, or it was opened long ago and says
-/// nothing that another one would not.
-#[must_use]
-pub fn is_page_stale(case: &ObligationContext<'_>, kept: &Snapshot, input: &PaymentInput) -> bool {
-    let old = case.current_attempt().is_some_and(|attempt| case.now().since(attempt.opened_at) >= PAGE_LIFETIME);
-    kept.cancelled_at_gateway || (old && (kept.redirect_urls.is_some() || input.has_no_payment_data()))
-}
-
-/// Whether the customer was at the gateway and came back to us: his next click is one of its own, even right after.
-fn has_returned_from_gateway(kept: &Snapshot) -> bool {
-    kept.redirect_urls.is_some() && !kept.returned_data.is_empty()
-}
-
-/// When the last step of an attempt was begun.
-#[must_use]
-pub fn last_step_at(attempt: &Attempt) -> Timestamp {
-    attempt.steps.iter().map(|step| step.started_at).max().unwrap_or(attempt.opened_at)
-}
-
-/// Whether this was brought back in the attempt's last round.
-#[must_use]
-pub fn matches_last_returned_data(attempt: &Attempt, print: &str) -> bool {
-    snapshot_of(attempt).and_then(|kept| kept.returned_data.last().map(|round| round.fingerprint == print)).unwrap_or(false)
-}
-
-/// The snapshot of any attempt.
-#[must_use]
-pub fn snapshot_of(attempt: &Attempt) -> Option<Snapshot> {
-    match attempt.step_state(SNAPSHOT) {
-        StepState::Done(value) => serde_json::from_value(value).ok(),
-        StepState::NotStarted | StepState::Unknown(_) => None,
-    }
 }
 
 /// `POST /connectors/{gateway}/initial-payment/finalize`.

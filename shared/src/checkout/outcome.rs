@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use super::snapshot::{FINALIZE_STEPS, NOTIFIED, PurchaseResult, START, Snapshot};
-use super::{details, gateway_calls, progress, report};
+use super::{details, gateway_calls, pending_setups, progress, report};
 use crate::cleeng::PaymentSource;
 use crate::clock::Timestamp;
 use crate::flow::Disposition;
@@ -119,7 +119,7 @@ async fn record_decline(case: &mut ObligationContext<'_>, snapshot: &Snapshot, d
         if payment.state == PaymentState::Starting { payment.transition_to(PaymentState::Declined, now) } else { Ok(()) }
     })?;
     if case.current_attempt().is_some_and(|attempt| attempt.kind == AttemptKind::StoreDetails) {
-        details::count_decline(case, &snapshot.customer).await?;
+        pending_setups::count_decline(case, &snapshot.customer).await?;
     } else {
         report::report_rejected(case, snapshot, &reference, decline).await?;
     }

@@ -7,10 +7,10 @@
 
 use serde_json::Value;
 
+use super::attempts::{decline_of, snapshot_of};
 use super::finalize::submit_returned_data;
-use super::order::snapshot_of;
 use super::progress::{Progress, read_progress, read_snapshot, write_snapshot};
-use super::response::{self, PageOutcome, TryOutcome, decline_of};
+use super::response::{self, PageOutcome, TryOutcome};
 use super::snapshot::Snapshot;
 use crate::cleeng::{CleengError, Order};
 use crate::flow::{Delivery, Disposition};

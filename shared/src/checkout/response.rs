@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
+use super::attempts::decline_of;
 use super::progress::{Progress, read_progress};
 use super::snapshot::{FINALIZE_STEPS, START};
 use crate::flow::Disposition;
@@ -141,15 +142,6 @@ fn required_action(case: &ObligationContext<'_>) -> Option<Value> {
 
 fn last_decline(case: &ObligationContext<'_>) -> Option<Decline> {
     case.session.obligation.attempts.iter().rev().find_map(decline_of)
-}
-
-/// The refusal of an attempt, if it ended with one.
-#[must_use]
-pub fn decline_of(attempt: &Attempt) -> Option<Decline> {
-    match &attempt.finish {
-        Some(Finish::Declined { class, code }) => Some(Decline::new(*class, code.as_str())),
-        _ => None,
-    }
 }
 
 /// The payment as Cleeng has it (Cleeng, "Finalize initial payment": `{captured_payment}`).

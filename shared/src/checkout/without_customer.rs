@@ -1,6 +1,6 @@
 //! Going on without the customer: a notification says what became of a payment, or the order's time is over.
 
-use super::order::snapshot_of;
+use super::attempts::snapshot_of;
 use super::outcome::{apply_result, close_attempt};
 use super::progress::{Progress, read_progress, read_snapshot, write_snapshot};
 use super::snapshot::{NOTIFIED, PurchaseResult, ReturnedData};

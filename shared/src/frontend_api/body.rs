@@ -1,4 +1,4 @@
-//! Reading a request's body. What a field may be is said here once, for all front-end functions.
+//! Reading a request's body: the one place that says what a field may be, for all front-end functions.
 
 use serde_json::{Value, json};
 
@@ -25,35 +25,35 @@ pub fn read_id<K>(request: &FrontendRequest, name: &str, message: &'static str) 
 ///
 /// # Errors
 /// The refusal.
-pub async fn validate(desk: &FrontendContext, request: &FrontendRequest) -> Result<(), ApiError> {
+pub async fn validate(context: &FrontendContext, request: &FrontendRequest) -> Result<(), ApiError> {
     for name in ADDRESS_FIELDS {
         match request.body.get(name) {
             None | Some(Value::Null) => {}
-            Some(Value::String(url)) if url.len() <= MAX_ADDRESS_BYTES && desk.origins.contains_url(url) => {}
+            Some(Value::String(url)) if url.len() <= MAX_ADDRESS_BYTES && context.origins.contains_url(url) => {}
             Some(_) => return Err(reply::ADDRESS_NOT_ALLOWED),
         }
     }
     if matches!(request.kind, CallKind::Start | CallKind::RedirectStart) {
         let value = request.body.get("captchaValue").and_then(Value::as_str);
-        if !desk.captcha.passes(value, request.customer_ip.as_deref()).await {
+        if !context.captcha.passes(value, request.customer_ip.as_deref()).await {
             return Err(reply::CAPTCHA_FAILED);
         }
     }
     Ok(())
 }
 
-/// What a start brings for the gateway.
+/// What a start passes to the gateway.
 #[derive(Clone)]
 pub struct PaymentInput {
     /// The whole body; the adapter takes from it what it passes on.
     pub payment_data: Value,
-    /// What the customer entered, for telling one attempt from another; an empty object where he enters everything at the gateway.
+    /// The customer's input, which distinguishes attempts; an empty object if everything is entered at the gateway.
     pub payment_method: Value,
-    /// Where the gateway sends the customer back to.
+    /// Where the gateway sends the customer after they are done there.
     pub return_target: ReturnTarget,
     /// The page's origin.
     pub origin: Option<String>,
-    /// The customer's address on the network.
+    /// The customer's IP address.
     pub customer_ip: Option<String>,
 }
 
@@ -62,23 +62,22 @@ impl PaymentInput {
     ///
     /// # Errors
     /// [`reply::bad_request`], [`reply::PAYMENT_METHOD_MISSING`], [`reply::PUBLIC_URL_UNKNOWN`].
-    pub fn read(desk: &FrontendContext, request: &FrontendRequest, redirect_path: &str) -> Result<Self, ApiError> {
-        let needed = desk.needs_payment_method(request.gateway);
-        let method = match request.body.get("paymentMethod") {
-            None | Some(Value::Null) if !needed => Value::Object(serde_json::Map::new()),
+    pub fn read(context: &FrontendContext, request: &FrontendRequest, redirect_path: &str) -> Result<Self, ApiError> {
+        let payment_method = match request.body.get("paymentMethod") {
+            None | Some(Value::Null) if !context.needs_payment_method(request.gateway) => Value::Object(serde_json::Map::new()),
             None | Some(Value::Null) if request.kind == CallKind::RedirectStart => return Err(reply::PAYMENT_METHOD_MISSING),
             Some(method @ Value::Object(_)) => method.clone(),
             _ => return Err(reply::bad_request("paymentMethod must be the object of the gateway's component")),
         };
-        // Details that are stored already are none of the customer's to name: they could be somebody else's.
-        if method.get("storedPaymentMethodId").is_some() || method.get("recurringDetailReference").is_some() {
+        // A customer must not name stored details: they could be somebody else's.
+        if payment_method.get("storedPaymentMethodId").is_some() || payment_method.get("recurringDetailReference").is_some() {
             return Err(reply::bad_request("stored payment details cannot be used here"));
         }
         let text = |name: &str| request.body.get(name).and_then(Value::as_str).map(str::to_owned);
-        let back_to = if request.kind == CallKind::RedirectStart {
-            let own = desk.public_url.as_deref().or(request.request_base_url.as_deref()).ok_or(reply::PUBLIC_URL_UNKNOWN)?;
+        let return_target = if request.kind == CallKind::RedirectStart {
+            let base_url = context.public_url.as_deref().or(request.request_base_url.as_deref()).ok_or(reply::PUBLIC_URL_UNKNOWN)?;
             ReturnTarget::Connector {
-                redirect_base: format!("{own}/connectors/{}/{redirect_path}", request.gateway),
+                redirect_base: format!("{base_url}/connectors/{}/{redirect_path}", request.gateway),
                 redirect_urls: RedirectUrls::read(request)?,
             }
         } else {
@@ -89,44 +88,44 @@ impl PaymentInput {
         };
         Ok(Self {
             payment_data: request.body.clone(),
-            payment_method: method,
-            return_target: back_to,
+            payment_method,
+            return_target,
             origin: text("origin").or_else(|| request.origin.clone()),
             customer_ip: request.customer_ip.clone(),
         })
     }
 
-    /// What the customer wants, for telling one attempt from another: a page that sends him elsewhere afterwards wants another one.
+    /// What distinguishes this attempt from others: the customer's input, and where the page wants them sent afterwards.
     #[must_use]
     pub fn attempt_identity(&self) -> Value {
         match &self.return_target {
             ReturnTarget::Page { .. } => self.payment_method.clone(),
-            ReturnTarget::Connector { redirect_urls: onward, .. } => {
-                json!({ "paymentMethod": self.payment_method, "redirectUrls": onward })
+            ReturnTarget::Connector { redirect_urls, .. } => {
+                json!({ "paymentMethod": self.payment_method, "redirectUrls": redirect_urls })
             }
         }
     }
 
-    /// Whether the customer entered nothing here, so that two wishes of his look the same.
+    /// Whether the customer entered nothing here, so that two requests of theirs look the same.
     #[must_use]
     pub fn has_no_payment_data(&self) -> bool {
         self.payment_method.as_object().is_some_and(serde_json::Map::is_empty)
     }
 }
 
-/// What the customer brought back: `details`, and `paymentData` beside it.
+/// The data that the customer returned with: `details`, and `paymentData` beside it.
 ///
 /// # Errors
 /// [`reply::bad_request`].
 pub fn returned_data(request: &FrontendRequest) -> Result<Value, ApiError> {
     let details = request.body.get("details").filter(|details| details.as_object().is_some_and(|members| !members.is_empty()));
     let details = details.ok_or(reply::bad_request("details must be the object of the gateway's component or redirect"))?;
-    let mut back = serde_json::Map::new();
-    back.insert("details".to_owned(), details.clone());
+    let mut returned_data = serde_json::Map::new();
+    returned_data.insert("details".to_owned(), details.clone());
     if let Some(data @ Value::String(_)) = request.body.get("paymentData") {
-        back.insert("paymentData".to_owned(), data.clone());
+        returned_data.insert("paymentData".to_owned(), data.clone());
     }
-    Ok(Value::Object(back))
+    Ok(Value::Object(returned_data))
 }
 
 #[cfg(test)]
@@ -135,16 +134,16 @@ mod tests {
 
     #[test]
     fn only_an_empty_object_has_no_payment_data() {
-        for (method, nothing) in [(json!({}), true), (json!({ "type": "scheme" }), false), (Value::Null, false)] {
-            let back_to = ReturnTarget::Page { return_url: "https://shop.test/back".to_owned(), cancel_url: None };
+        for (payment_method, is_empty) in [(json!({}), true), (json!({ "type": "scheme" }), false), (Value::Null, false)] {
+            let return_target = ReturnTarget::Page { return_url: "https://shop.test/back".to_owned(), cancel_url: None };
             let input = PaymentInput {
                 payment_data: Value::Null,
-                payment_method: method.clone(),
-                return_target: back_to,
+                payment_method: payment_method.clone(),
+                return_target,
                 origin: None,
                 customer_ip: None,
             };
-            assert_eq!(input.has_no_payment_data(), nothing, "{method}");
+            assert_eq!(input.has_no_payment_data(), is_empty, "{payment_method}");
         }
     }
 }

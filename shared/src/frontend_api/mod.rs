@@ -1,15 +1,14 @@
-//! The front-end API: what a customer's browser asks of the connector, and what it is told. Same paths, shapes and envelope as Cleeng's own
-//! connectors.
+//! The front-end API: the calls of a customer's browser and their answers. Paths, shapes and envelope are those of Cleeng's own connectors.
 //!
 //! | module | purpose |
 //! |---|---|
-//! | [`reply`] | the envelope, its codes, and what the page can do next |
-//! | [`card_numbers`] | refusing what must never come here |
-//! | [`origins`] | where a page and its return addresses may be |
+//! | [`reply`] | the envelope of an answer, its codes, and the page's next step |
+//! | [`card_numbers`] | detection of card numbers, which must never come here |
+//! | [`origins`] | the allowed origins of pages and of their return addresses |
 //! | [`body`] | reading the request's body |
-//! | [`redirect_urls`] | the redirect style: back from the gateway to us, and on to the page |
+//! | [`redirect_urls`] | the addresses of the redirect style |
 //!
-//! Nothing that comes from a browser is believed: not the customer (MediaStore is asked with his token), not the amount (the order has it),
+//! Nothing that comes from a browser is believed: not the customer (MediaStore is asked with their token), not the amount (the order has it),
 //! not the addresses (they must be within the allowed origins). Bodies and tokens must never be logged.
 
 pub mod body;
@@ -41,13 +40,13 @@ pub struct FrontendContext {
     pub flow_context: FlowContext,
     /// Cleeng as the customer sees it.
     pub mediastore: Arc<dyn MediaStore>,
-    /// Where pages may be.
+    /// The allowed origins of pages.
     pub origins: Arc<Origins>,
-    /// Where the outside reaches us, without a slash at its end; nothing where the requests tell.
+    /// The public base URL of the connector, without a slash at its end; `None` if it is taken from the requests.
     pub public_url: Option<Arc<str>>,
-    /// Waits for another request that is at the same thing.
+    /// Waits while another request works on the same obligation.
     pub sleeper: Arc<dyn Sleeper>,
-    /// Tells customers from machines.
+    /// Keeps machines out.
     pub captcha: Arc<dyn Captcha>,
 }
 
@@ -62,15 +61,15 @@ impl FrontendContext {
 /// Which of the calls it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallKind {
-    /// The first, of a page that hands in itself what the customer brings back.
+    /// The first call, of a page that hands in the returned data itself.
     Start,
-    /// The customer came back to such a page (`/finalize`).
+    /// The customer returned to such a page (`/finalize`).
     Finalize,
-    /// The first, of a page that only sends the customer away (`redirect_path`).
+    /// The first call, of a page that only redirects the customer (`redirect_path`).
     RedirectStart,
-    /// The gateway sent the customer back to us, for this attempt. His browser asks, with nothing but the address.
+    /// The gateway sent the customer back to the connector, for this attempt. The call carries nothing but the address.
     BrowserReturn(Reference),
-    /// The customer gave up at the gateway.
+    /// The customer cancelled at the gateway.
     BrowserCancel(Reference),
 }
 
@@ -82,21 +81,21 @@ impl CallKind {
     }
 }
 
-/// A request, as far as the door has checked it: its origin is allowed, its body is a JSON object without a card number.
+/// A request that the front-end handler has checked: its origin is allowed, its body is a JSON object without a card number.
 pub struct FrontendRequest {
     /// The gateway of the path.
     pub gateway: GatewayName,
     /// Which of the calls.
     pub kind: CallKind,
-    /// The address that the outside used, before `/connectors/`; nothing where nobody told.
+    /// The address that the caller used, up to `/connectors/`; `None` if it is not known.
     pub request_base_url: Option<String>,
-    /// The body; on the way back from a gateway, the parameters of the query.
+    /// The body; for a browser return, the parameters of the query.
     pub body: Value,
     /// The `Authorization` header.
     pub authorization: Option<SecretString>,
     /// The `Origin` header.
     pub origin: Option<String>,
-    /// The customer's address on the network.
+    /// The customer's IP address.
     pub customer_ip: Option<String>,
 }
 
@@ -104,10 +103,10 @@ impl FrontendRequest {
     /// The customer's token, decoded for routing.
     ///
     /// # Errors
-    /// The answer for a token that is not even tried.
-    pub fn token(&self, desk: &FrontendContext) -> Result<CustomerToken, ApiError> {
+    /// The answer for a token that cannot be tried.
+    pub fn token(&self, context: &FrontendContext) -> Result<CustomerToken, ApiError> {
         let header = self.authorization.as_ref().map(SecretString::expose);
-        CustomerToken::from_header(header, desk.flow_context.clock.now()).map_err(|error| match error {
+        CustomerToken::from_header(header, context.flow_context.clock.now()).map_err(|error| match error {
             TokenError::Missing => reply::TOKEN_MISSING,
             TokenError::Invalid => reply::TOKEN_INVALID,
             TokenError::Expired => reply::TOKEN_EXPIRED,
@@ -115,7 +114,7 @@ impl FrontendRequest {
     }
 }
 
-/// The story of the calls for one purpose.
+/// The flow of the calls for one purpose.
 #[async_trait]
 pub trait FrontendFlow: Send + Sync {
     /// The path behind the gateway's name, without `/finalize`.
@@ -125,13 +124,13 @@ pub trait FrontendFlow: Send + Sync {
     fn redirect_path(&self) -> &'static str;
 
     /// Answers. May be called again and again with the same request, at the same time even, and must then have the effect of one call.
-    async fn handle(&self, desk: &FrontendContext, request: &FrontendRequest, delivery: &Delivery) -> Reply;
+    async fn handle(&self, context: &FrontendContext, request: &FrontendRequest, delivery: &Delivery) -> Reply;
 }
 
-/// Lets a moment pass.
+/// Pauses a request.
 #[async_trait]
 pub trait Sleeper: Send + Sync {
-    /// Waits about this long.
+    /// Waits for about this long.
     async fn sleep(&self, duration: Duration);
 }
 
@@ -141,19 +140,19 @@ pub struct TokioSleeper;
 
 #[async_trait]
 impl Sleeper for TokioSleeper {
-    async fn sleep(&self, moment: Duration) {
-        tokio::time::sleep(moment).await;
+    async fn sleep(&self, duration: Duration) {
+        tokio::time::sleep(duration).await;
     }
 }
 
-/// Tells customers from machines, by what the page sends as `captchaValue`.
+/// Keeps machines out, by what the page sends as `captchaValue`.
 #[async_trait]
 pub trait Captcha: Send + Sync {
     /// Whether the request may go on.
     async fn passes(&self, value: Option<&str>, ip: Option<&str>) -> bool;
 }
 
-/// Lets everybody pass.
+/// Lets every request pass.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoCaptcha;
 

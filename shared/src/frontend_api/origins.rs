@@ -1,4 +1,4 @@
-//! Where a page and the addresses that it names may be. Must never compare by prefix or suffix: `https://shop.example.evil.test` begins like
+//! The allowed origins of pages and of the addresses that they name. Must never compare by prefix or suffix: `https://shop.example.evil.test` begins like
 //! `https://shop.example`.
 
 use crate::settings::SettingsReader;
@@ -10,7 +10,7 @@ const FORMAT_HINT: &str = "origins separated by commas, such as https://shop.exa
 pub struct Origins(Vec<String>);
 
 impl Origins {
-    /// Reads `ALLOWED_ORIGINS`; `http` only where `plain_http` allows it.
+    /// Reads `ALLOWED_ORIGINS`; `http` only if `plain_http` allows it.
     pub fn read(reader: &mut SettingsReader<'_>, plain_http: bool) -> Option<Self> {
         let text = reader.required("ALLOWED_ORIGINS", &format!("set it to {FORMAT_HINT}"))?;
         let origins = Self::parse(&text, plain_http);
@@ -47,7 +47,7 @@ pub fn is_base_url(url: &str) -> bool {
     parse_origin(url, false).is_some() && !url.contains(['?', '#'])
 }
 
-/// Scheme, host and port of a URL as a browser writes an origin. Nothing for anything out of the ordinary: user names, backslashes, other
+/// Scheme, host and port of a URL as a browser writes an origin. `None` for anything out of the ordinary: user names, backslashes, other
 /// characters than those of host names, an upper-case host.
 fn parse_origin(url: &str, plain_http: bool) -> Option<String> {
     let (scheme, rest) = url.split_once("://")?;

@@ -1,5 +1,5 @@
-//! The redirect style: the page says where the customer is sent on to, and the gateway sends him back to us. What we take from a gateway's
-//! address and put into a page's must never be more than names and words of our own.
+//! The addresses of the redirect style: the page names where the customer is sent afterwards, and the gateway returns them to the connector.
+//! Must never copy text from a gateway's address into a page's address: only the connector's own words and codes go there.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -13,39 +13,39 @@ const MAX_TOTAL_BYTES: usize = 3_000;
 /// More parameters than this come from no gateway.
 const MAX_PARAMETERS: usize = 32;
 
-/// Where the page wants the customer to be sent on to. It was checked against the allowed origins when it was taken, and must be again before
-/// anybody is sent there: they may have changed since. No `Debug`: addresses can carry what a page knows of its customer.
+/// Where the page wants the customer to be sent. The allowed origins are checked when it is read, and again before anybody is sent there: they
+/// may have changed since. No `Debug`: addresses can carry what a page knows of its customer.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedirectUrls {
-    /// After it went well.
+    /// After a success.
     pub success: String,
-    /// After he gave up.
+    /// After the customer cancelled.
     pub cancel: String,
-    /// After anything else, with `message` and where there is one `code` added to the query.
+    /// After anything else, with `message` and maybe `code` added to the query.
     pub error: String,
 }
 
 impl RedirectUrls {
-    /// Reads `successUrl`, `cancelUrl` and `errorUrl`, which [`super::body::check`] has compared with the allowed origins.
+    /// Reads `successUrl`, `cancelUrl` and `errorUrl`, which [`super::body::validate`] has compared with the allowed origins.
     ///
     /// # Errors
     /// [`reply::bad_request`].
     pub fn read(request: &FrontendRequest) -> Result<Self, ApiError> {
         let text = |name: &str| request.body.get(name).and_then(Value::as_str).map(str::to_owned);
         let missing = reply::bad_request("successUrl, cancelUrl and errorUrl are needed");
-        let onward = Self {
+        let redirect_urls = Self {
             success: text("successUrl").ok_or(missing)?,
             cancel: text("cancelUrl").ok_or(missing)?,
             error: text("errorUrl").ok_or(missing)?,
         };
-        let together = onward.success.len().saturating_add(onward.cancel.len()).saturating_add(onward.error.len());
+        let together = redirect_urls.success.len().saturating_add(redirect_urls.cancel.len()).saturating_add(redirect_urls.error.len());
         if together > MAX_TOTAL_BYTES {
             return Err(reply::bad_request("successUrl, cancelUrl and errorUrl are too long: 3000 bytes together at the most"));
         }
-        Ok(onward)
+        Ok(redirect_urls)
     }
 
-    /// The error address with what it says, in the query. `message` is a word of ours.
+    /// The error address with message and code in the query. `message` is one of the connector's own words.
     #[must_use]
     pub fn error_with(&self, message: &str, code: Option<&str>) -> String {
         let (address, fragment) = self.error.split_once('#').map_or((self.error.as_str(), None), |(address, rest)| (address, Some(rest)));
@@ -56,44 +56,44 @@ impl RedirectUrls {
     }
 }
 
-/// Where the gateway sends the customer back to.
+/// Where the gateway sends the customer when they are done there.
 #[derive(Clone)]
 pub enum ReturnTarget {
-    /// To the page, which hands in what he brings.
+    /// To the page, which hands in the returned data.
     Page {
-        /// When he is done.
+        /// After the customer agreed.
         return_url: String,
-        /// After he gave up, if that is another place.
+        /// After they cancelled, if that is another address.
         cancel_url: Option<String>,
     },
-    /// To us: we hand in what he brings, and send him on.
+    /// To the connector, which hands in the returned data and redirects the customer to the page.
     Connector {
-        /// The address of the call that he started with; the ways back lie below it.
+        /// The address of the start's call; the return and cancel addresses lie below it.
         redirect_base: String,
-        /// Where we send him on to.
+        /// Where the customer is sent afterwards.
         redirect_urls: RedirectUrls,
     },
 }
 
 impl ReturnTarget {
-    /// The two addresses for the gateway: when he is done, and after he gave up. Ours are bound to the attempt by its reference, which nobody
-    /// can guess.
+    /// The two addresses for the gateway: after the customer agreed, and after they cancelled. The connector's are bound to the attempt by its
+    /// reference, which nobody can guess.
     #[must_use]
     pub fn gateway_urls(&self, reference: &Reference) -> (String, Option<String>) {
         match self {
-            Self::Page { return_url: url, cancel_url: cancel } => (url.clone(), cancel.clone()),
-            Self::Connector { redirect_base: tokens, .. } => {
-                (format!("{tokens}/return/{reference}"), Some(format!("{tokens}/cancel/{reference}")))
+            Self::Page { return_url, cancel_url } => (return_url.clone(), cancel_url.clone()),
+            Self::Connector { redirect_base: base, .. } => {
+                (format!("{base}/return/{reference}"), Some(format!("{base}/cancel/{reference}")))
             }
         }
     }
 
-    /// Where we send him on to, if he comes back to us.
+    /// Where the customer is sent afterwards, if they return to the connector.
     #[must_use]
     pub const fn redirect_urls(&self) -> Option<&RedirectUrls> {
         match self {
             Self::Page { .. } => None,
-            Self::Connector { redirect_urls: onward, .. } => Some(onward),
+            Self::Connector { redirect_urls, .. } => Some(redirect_urls),
         }
     }
 }
@@ -107,16 +107,16 @@ pub fn redirect_url(action: &Value) -> Option<&str> {
     text("url").filter(|url| plain && url.starts_with("https://") && url.bytes().all(|b| b.is_ascii_graphic()))
 }
 
-/// The parameters of a query, decoded. The first of a name counts. Nothing for a query that no gateway sends: too many, or no UTF-8.
+/// The parameters of a query, decoded. The first of a name counts. `None` for a query that no gateway sends: too many, or no UTF-8.
 #[must_use]
 pub fn parse_query(query: &str) -> Option<Map<String, Value>> {
-    let mut found = Map::new();
+    let mut parameters = Map::new();
     for pair in query.split('&').filter(|pair| !pair.is_empty()) {
         let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
         let (name, value) = (percent_decode(name)?, percent_decode(value)?);
-        found.entry(name).or_insert(Value::String(value));
+        parameters.entry(name).or_insert(Value::String(value));
     }
-    (found.len() <= MAX_PARAMETERS).then_some(found)
+    (parameters.len() <= MAX_PARAMETERS).then_some(parameters)
 }
 
 /// Everything but unreserved characters percent-escaped (RFC 3986, 2.3).
@@ -162,7 +162,7 @@ mod tests {
     }
 
     #[test]
-    fn a_message_joins_whatever_the_address_has_already() {
+    fn a_message_joins_the_parameters_that_the_address_has_already() {
         for (address, expected) in [
             ("https://shop.test/e", "https://shop.test/e?message=a%20b%26c"),
             ("https://shop.test/e?u=1", "https://shop.test/e?u=1&message=a%20b%26c"),

@@ -1,5 +1,5 @@
-//! What the page is told: Cleeng's envelope `{responseData, errors, code}` (Cleeng, "Finalize initial payment"), and with every refusal what
-//! can be done next. Must never quote what came in.
+//! Answers to the page: Cleeng's envelope `{responseData, errors, code}` (Cleeng, "Finalize initial payment"), with the page's next step in
+//! every error. Must never quote the request.
 
 use serde_json::{Value, json};
 
@@ -15,7 +15,7 @@ pub struct Reply {
     pub body: Value,
     /// Seconds after which to ask again.
     pub retry_after: Option<u8>,
-    /// Where the browser is sent on to.
+    /// Where the browser is redirected.
     pub location: Option<String>,
 }
 
@@ -34,13 +34,13 @@ pub enum NextStep {
     StartAgain,
     /// Try later, or another method.
     TryLaterOrOtherMethod,
-    /// Have the customer check what he entered.
+    /// Have the customer check their input.
     CheckDetails,
     /// Have the customer authenticate again.
     Authenticate,
     /// Ask for another method.
     OtherMethod,
-    /// Nothing more to be done from here.
+    /// Nothing more can be done from the page.
     ContactSupport,
 }
 
@@ -77,7 +77,7 @@ impl NextStep {
     }
 }
 
-/// A code: one of Cleeng's own connectors' (their gateway codes carry the gateway's name), or one of ours where they have none.
+/// A code: one of Cleeng's own connectors' (their gateway codes carry the gateway's name), or one of the connector's own if they have none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ErrorCode {
     /// As it is.
@@ -87,7 +87,7 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
-    /// The text, with the gateway's name where it carries one.
+    /// The text, with the gateway's name if it carries one.
     #[must_use]
     pub fn text(self, gateway: Option<GatewayName>) -> String {
         match self {
@@ -97,12 +97,12 @@ impl ErrorCode {
     }
 }
 
-/// The bank, the scheme or the gateway said no.
+/// The bank, the scheme or the gateway declined.
 pub const DECLINED: ErrorCode = ErrorCode::PerGateway("0002");
-/// The customer gave up.
+/// The customer cancelled.
 pub const CANCELLED: ErrorCode = ErrorCode::PerGateway("0003");
 
-/// Why the page does not get what it wants.
+/// Why a request is refused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ApiError {
     /// The status.
@@ -115,166 +115,94 @@ pub struct ApiError {
     pub next: NextStep,
 }
 
-const fn api_error(status: u16, code: ErrorCode, message: &'static str, next: NextStep) -> ApiError {
-    ApiError { status, code, message, next }
-}
-
 /// A body that is not what it should be.
 #[must_use]
 pub const fn bad_request(message: &'static str) -> ApiError {
-    api_error(400, ErrorCode::Plain("REQ0001"), message, NextStep::CorrectRequest)
+    ApiError { status: 400, code: ErrorCode::Plain("REQ0001"), message, next: NextStep::CorrectRequest }
 }
 
-/// A path that leads nowhere.
-pub const BAD_PATH: ApiError = api_error(
-    404,
-    ErrorCode::Plain("REQ0003"),
-    "there is nothing at this address: check its path and the gateway's name",
-    NextStep::CorrectRequest,
-);
-/// A return address under which no attempt of this gateway is known.
-pub const UNKNOWN_RETURN_ADDRESS: ApiError = api_error(
-    404,
-    ErrorCode::Plain("REQ0003"),
-    "no payment or storing of details has this return address: it was not given by this connector for this gateway, or is too old",
-    NextStep::StartAgain,
-);
-/// A body with a card number.
-pub const CARD_NUMBER: ApiError = api_error(
-    400,
-    ErrorCode::Plain("REQ0004"),
-    "the body holds a card number, which must never leave the gateway's own component; it was not processed and not stored",
-    NextStep::CorrectRequest,
-);
-/// A body that is too large.
-pub const TOO_LARGE: ApiError = api_error(413, ErrorCode::Plain("REQ0005"), "the body is too large", NextStep::CorrectRequest);
-/// Another method than POST.
-pub const NOT_POST: ApiError = api_error(405, ErrorCode::Plain("REQ0006"), "only POST is taken", NextStep::CorrectRequest);
-/// Another method than GET on the way back from a gateway.
-pub const NOT_GET: ApiError =
-    api_error(405, ErrorCode::Plain("REQ0006"), "only GET is taken on the way back from a gateway", NextStep::CorrectRequest);
-/// What a gateway added to the address on the way back does not belong to the payment that the address names.
-pub const BAD_QUERY: ApiError =
-    api_error(400, ErrorCode::Plain("REQ0002"), "the query does not belong to the payment that the address names", NextStep::StartAgain);
-/// A page that is not ours.
-pub const ORIGIN_NOT_ALLOWED: ApiError =
-    api_error(403, ErrorCode::Plain("REQ0007"), "the page's origin is not one of ALLOWED_ORIGINS", NextStep::CorrectRequest);
-/// An address to come back to that is not ours.
-pub const ADDRESS_NOT_ALLOWED: ApiError =
-    api_error(400, ErrorCode::Plain("REQ0008"), "origin and every URL must be within ALLOWED_ORIGINS", NextStep::CorrectRequest);
-/// A start without payment data at a gateway that needs them.
-pub const PAYMENT_METHOD_MISSING: ApiError = api_error(
-    422,
-    ErrorCode::PerGateway("0004"),
-    "this gateway needs paymentMethod, the object of its component: send it, or use the other calls with the component",
-    NextStep::CorrectRequest,
-);
-/// The gateway wants something of the customer that is no redirect.
-pub const REDIRECT_NOT_POSSIBLE: ApiError = api_error(
-    422,
-    ErrorCode::PerGateway("0004"),
-    "the gateway wants more than a redirect: use the other calls with its component; nothing was charged",
-    NextStep::OtherMethod,
-);
-/// Nobody told where we are.
-pub const PUBLIC_URL_UNKNOWN: ApiError = api_error(
-    500,
-    ErrorCode::Plain("S0002"),
-    "the connector does not know its own address: set CONNECTOR_PUBLIC_URL",
-    NextStep::ContactSupport,
-);
-/// No token.
-pub const TOKEN_MISSING: ApiError =
-    api_error(401, ErrorCode::Plain("AUTH0001"), "the Authorization header with the customer's token is missing", NextStep::LogIn);
-/// No token of Cleeng's.
-pub const TOKEN_INVALID: ApiError = api_error(401, ErrorCode::Plain("AUTH0002"), "the customer's token is not taken", NextStep::LogIn);
-/// A token whose time is over.
-pub const TOKEN_EXPIRED: ApiError = api_error(401, ErrorCode::Plain("AUTH0003"), "the customer's token has expired", NextStep::LogIn);
-/// A captcha that was not passed.
-pub const CAPTCHA_FAILED: ApiError = api_error(422, ErrorCode::Plain("CPT0002"), "the captcha was not passed", NextStep::StartAgain);
-/// No such order, or not the customer's.
-pub const ORDER_NOT_FOUND: ApiError =
-    api_error(404, ErrorCode::PerGateway("0001"), "there is no such order of this customer", NextStep::NewOrder);
-/// An order whose time is over.
-pub const ORDER_EXPIRED: ApiError =
-    api_error(422, ErrorCode::Plain("ORDER0001"), "the order has expired: make a new one", NextStep::NewOrder);
-/// An order of somebody else.
-pub const FOREIGN_ORDER: ApiError =
-    api_error(403, ErrorCode::Plain("ORDER0002"), "the order belongs to another customer", NextStep::NewOrder);
-/// An order with another payment method.
-pub const FOREIGN_PAYMENT_METHOD: ApiError =
-    api_error(422, ErrorCode::Plain("ORDER0003"), "the payment method is not one of this connector's gateway", NextStep::CorrectRequest);
-/// The order is not what it was when the payment was started.
-pub const ORDER_CHANGED: ApiError =
-    api_error(409, ErrorCode::Plain("ORDER0004"), "the order was changed after the payment was started: start again", NextStep::StartAgain);
-/// So many refusals look like card testing.
-pub const TOO_MANY_ATTEMPTS: ApiError = api_error(429, ErrorCode::Plain("ORDER0005"), "too many attempts", NextStep::NewOrder);
-/// Nothing is to be paid and nothing is to be kept.
-pub const NOTHING_TO_PAY: ApiError =
-    api_error(422, ErrorCode::Plain("ORDER0006"), "the order needs no payment details: have Cleeng finish it", NextStep::CorrectRequest);
-/// There is nothing that waits for the customer.
-pub const NOTHING_PENDING: ApiError =
-    api_error(409, ErrorCode::Plain("ORDER0007"), "no payment waits to be finalized: start again", NextStep::StartAgain);
-/// What came back belongs to an attempt that another one replaced.
-pub const EARLIER_ATTEMPT: ApiError = api_error(
-    409,
-    ErrorCode::Plain("ORDER0008"),
-    "this belongs to an earlier attempt that was replaced; if it was paid, it is given back",
-    NextStep::StartAgain,
-);
-/// An operator has to look.
-pub const UNDER_REVIEW: ApiError = api_error(
-    409,
-    ErrorCode::Plain("ORDER0009"),
-    "it cannot be found out whether this was paid; an operator is looking, do not pay again",
-    NextStep::ContactSupport,
-);
-/// The gateway calls the request wrong.
-pub const GATEWAY_REFUSED_REQUEST: ApiError =
-    api_error(422, ErrorCode::PerGateway("0004"), "the gateway did not take the payment data; nothing was charged", NextStep::StartAgain);
-/// The gateway could not be asked; nothing was charged.
-pub const GATEWAY_UNAVAILABLE: ApiError =
-    api_error(503, ErrorCode::PerGateway("0005"), "the gateway could not be asked; nothing was charged", NextStep::TryLaterOrOtherMethod);
-/// The gateway can never do this; nothing was charged.
-pub const GATEWAY_UNSUPPORTED: ApiError =
-    api_error(500, ErrorCode::PerGateway("0005"), "the gateway cannot process this payment; nothing was charged", NextStep::OtherMethod);
-/// Something of ours is out of order.
-pub const UNAVAILABLE: ApiError = api_error(503, ErrorCode::Plain("S0001"), "try again in a moment", NextStep::Wait);
+/// Makes a constant of each row, and the list of them all.
+macro_rules! api_errors {
+    ($($(#[$doc:meta])+ $name:ident = $status:literal, $code:ident($number:literal), $next:ident, $message:literal;)+) => {
+        $(
+            $(#[$doc])+
+            pub const $name: ApiError =
+                ApiError { status: $status, code: ErrorCode::$code($number), message: $message, next: NextStep::$next };
+        )+
 
-/// Every refusal that does not quote the gateway's decline, each with its own code or message.
-pub const ALL: [ApiError; 31] = [
-    bad_request("the body is not what it should be"),
-    BAD_PATH,
-    UNKNOWN_RETURN_ADDRESS,
-    CARD_NUMBER,
-    TOO_LARGE,
-    NOT_POST,
-    NOT_GET,
-    BAD_QUERY,
-    ORIGIN_NOT_ALLOWED,
-    ADDRESS_NOT_ALLOWED,
-    PAYMENT_METHOD_MISSING,
-    REDIRECT_NOT_POSSIBLE,
-    PUBLIC_URL_UNKNOWN,
-    TOKEN_MISSING,
-    TOKEN_INVALID,
-    TOKEN_EXPIRED,
-    CAPTCHA_FAILED,
-    ORDER_NOT_FOUND,
-    ORDER_EXPIRED,
-    FOREIGN_ORDER,
-    FOREIGN_PAYMENT_METHOD,
-    ORDER_CHANGED,
-    TOO_MANY_ATTEMPTS,
-    NOTHING_TO_PAY,
-    NOTHING_PENDING,
-    EARLIER_ATTEMPT,
-    UNDER_REVIEW,
-    GATEWAY_REFUSED_REQUEST,
-    GATEWAY_UNAVAILABLE,
-    GATEWAY_UNSUPPORTED,
-    UNAVAILABLE,
-];
+        /// Every error but the gateway's decline, each with its own code or message.
+        pub const ALL: &[ApiError] = &[bad_request("the body is not what it should be"), $($name),+];
+    };
+}
+
+api_errors! {
+    /// A path that leads nowhere.
+    BAD_PATH = 404, Plain("REQ0003"), CorrectRequest, "there is nothing at this address: check its path and the gateway's name";
+    /// A return address under which no attempt of this gateway is known.
+    UNKNOWN_RETURN_ADDRESS = 404, Plain("REQ0003"), StartAgain,
+        "no payment or storing of details has this return address: it was not given by this connector for this gateway, or is too old";
+    /// A body with a card number.
+    CARD_NUMBER = 400, Plain("REQ0004"), CorrectRequest,
+        "the body holds a card number, which must never leave the gateway's own component; it was not processed and not stored";
+    /// A body that is too large.
+    TOO_LARGE = 413, Plain("REQ0005"), CorrectRequest, "the body is too large";
+    /// Another method than POST.
+    NOT_POST = 405, Plain("REQ0006"), CorrectRequest, "only POST is taken";
+    /// Another method than GET at a return address.
+    NOT_GET = 405, Plain("REQ0006"), CorrectRequest, "only GET is taken on the way back from a gateway";
+    /// The parameters that a gateway added to the return address do not belong to the payment that the address names.
+    BAD_QUERY = 400, Plain("REQ0002"), StartAgain, "the query does not belong to the payment that the address names";
+    /// A page whose origin is not allowed.
+    ORIGIN_NOT_ALLOWED = 403, Plain("REQ0007"), CorrectRequest, "the page's origin is not one of ALLOWED_ORIGINS";
+    /// A return address whose origin is not allowed.
+    ADDRESS_NOT_ALLOWED = 400, Plain("REQ0008"), CorrectRequest, "origin and every URL must be within ALLOWED_ORIGINS";
+    /// A start without payment data at a gateway that needs them.
+    PAYMENT_METHOD_MISSING = 422, PerGateway("0004"), CorrectRequest,
+        "this gateway needs paymentMethod, the object of its component: send it, or use the other calls with the component";
+    /// The gateway's action is no redirect.
+    REDIRECT_NOT_POSSIBLE = 422, PerGateway("0004"), OtherMethod,
+        "the gateway wants more than a redirect: use the other calls with its component; nothing was charged";
+    /// The connector's own address is not known.
+    PUBLIC_URL_UNKNOWN = 500, Plain("S0002"), ContactSupport, "the connector does not know its own address: set CONNECTOR_PUBLIC_URL";
+    /// No token.
+    TOKEN_MISSING = 401, Plain("AUTH0001"), LogIn, "the Authorization header with the customer's token is missing";
+    /// No token of Cleeng's.
+    TOKEN_INVALID = 401, Plain("AUTH0002"), LogIn, "the customer's token is not taken";
+    /// An expired token.
+    TOKEN_EXPIRED = 401, Plain("AUTH0003"), LogIn, "the customer's token has expired";
+    /// A captcha that was not passed.
+    CAPTCHA_FAILED = 422, Plain("CPT0002"), StartAgain, "the captcha was not passed";
+    /// No such order, or not the customer's.
+    ORDER_NOT_FOUND = 404, PerGateway("0001"), NewOrder, "there is no such order of this customer";
+    /// An expired order.
+    ORDER_EXPIRED = 422, Plain("ORDER0001"), NewOrder, "the order has expired: make a new one";
+    /// An order of somebody else.
+    FOREIGN_ORDER = 403, Plain("ORDER0002"), NewOrder, "the order belongs to another customer";
+    /// An order with another payment method.
+    FOREIGN_PAYMENT_METHOD = 422, Plain("ORDER0003"), CorrectRequest, "the payment method is not one of this connector's gateway";
+    /// The order is not what it was when the payment was started.
+    ORDER_CHANGED = 409, Plain("ORDER0004"), StartAgain, "the order was changed after the payment was started: start again";
+    /// So many declines look like card testing.
+    TOO_MANY_ATTEMPTS = 429, Plain("ORDER0005"), NewOrder, "too many attempts";
+    /// Nothing is to be paid and no details are to be stored.
+    NOTHING_TO_PAY = 422, Plain("ORDER0006"), CorrectRequest, "the order needs no payment details: have Cleeng finish it";
+    /// Nothing waits for the customer.
+    NOTHING_PENDING = 409, Plain("ORDER0007"), StartAgain, "no payment waits to be finalized: start again";
+    /// The returned data belongs to an attempt that another one replaced.
+    EARLIER_ATTEMPT = 409, Plain("ORDER0008"), StartAgain,
+        "this belongs to an earlier attempt that was replaced; if it was paid, it is reversed";
+    /// Parked: an operator decides.
+    UNDER_REVIEW = 409, Plain("ORDER0009"), ContactSupport,
+        "it cannot be found out whether this was paid; an operator is looking, do not pay again";
+    /// The gateway refuses the request as malformed.
+    GATEWAY_REFUSED_REQUEST = 422, PerGateway("0004"), StartAgain, "the gateway did not take the payment data; nothing was charged";
+    /// The gateway could not be asked; nothing was charged.
+    GATEWAY_UNAVAILABLE = 503, PerGateway("0005"), TryLaterOrOtherMethod, "the gateway could not be asked; nothing was charged";
+    /// The gateway can never do this; nothing was charged.
+    GATEWAY_UNSUPPORTED = 500, PerGateway("0005"), OtherMethod, "the gateway cannot process this payment; nothing was charged";
+    /// A part of the connector is not available.
+    UNAVAILABLE = 503, Plain("S0001"), Wait, "try again in a moment";
+}
 
 impl ApiError {
     /// The answer.
@@ -313,14 +241,14 @@ impl Reply {
         Self { status: StatusCode::ACCEPTED, body: envelope(data), retry_after: Some(2), location: None }
     }
 
-    /// Sends the browser on. `code` says why, where it did not go well. 303, so that it asks there with GET (RFC 9110, 15.4.4).
+    /// Sends the browser on. `code` says why, if it failed. 303, so that it asks there with GET (RFC 9110, 15.4.4).
     #[must_use]
     pub fn redirect(location: String, code: Option<&str>) -> Self {
         let body = json!({ "responseData": {}, "errors": [], "code": code });
         Self { status: StatusCode::SEE_OTHER, body, retry_after: None, location: Some(location) }
     }
 
-    /// The bank, the scheme or the gateway said no.
+    /// The bank, the scheme or the gateway declined.
     #[must_use]
     pub fn declined(gateway: GatewayName, decline: &Decline) -> Self {
         let (code, message, next) = match decline.class {
@@ -345,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_is_out_of_reach_now_is_to_be_asked_again() {
+    fn only_an_unavailable_connector_asks_for_a_retry() {
         assert_eq!((UNAVAILABLE.status, UNAVAILABLE.reply(None).retry_after), (503, Some(2)));
         assert_eq!(bad_request("wrong").reply(None).retry_after, None);
     }

@@ -18,7 +18,7 @@ use connector::http::TransportError;
 use crate::local::{Addresses, LocalWorld, StartError};
 use crate::simulators::simulated_gateway::{LedgerEntry, LedgerStatus, SimulatedGateway};
 use crate::testkit::balance_check::discrepancies;
-use crate::testkit::harness::START;
+use crate::testkit::fixtures::START;
 use narration::Narration;
 use scenario::CustomerScenario;
 

@@ -16,8 +16,8 @@ use crate::local::demo::DemoError;
 use crate::local::demo::narration::Narration;
 use crate::simulators::cleeng::{OperatorRefund, PaymentRow, SubscriptionRow};
 use crate::simulators::simulated_gateway::{EnteredDetails, LedgerEntry, LedgerStatus, SimulatedGateway};
+use crate::testkit::fixtures::{OFFER, PASS, SHOP_ORIGIN, id};
 use crate::testkit::gateway_fixtures::payment_methods_of;
-use crate::testkit::harness::{OFFER, PASS, SHOP_ORIGIN, id};
 
 /// More declines than dunning has attempts.
 const DECLINES_UNTIL_TERMINATION: usize = 12;
@@ -58,7 +58,7 @@ pub(super) async fn run_gateway_switch<W: Write>(
 
 impl CustomerScenario {
     pub(super) fn new(simulator: Arc<dyn SimulatedGateway>) -> Self {
-        Self { gateway: simulator.gateway_name(), simulator: simulator, entry_count: 0 }
+        Self { gateway: simulator.gateway_name(), simulator, entry_count: 0 }
     }
 
     pub(super) async fn run<W: Write>(mut self, narration: &mut Narration<'_, W>) -> Result<(), DemoError> {

@@ -7,9 +7,9 @@ use connector::ids::ExternalPaymentId;
 use connector::money::{Currency, Money};
 use serde_json::{Value, json};
 
+use crate::expect::expect_fixture;
 use crate::simulators::adyen::{AdyenSimulator, Payment, PaymentState};
 use crate::simulators::simulated_gateway::{EnteredDetails, LedgerEntry, LedgerStatus, NotificationRequest, SimulatedGateway, with_query};
-use crate::testkit::harness::expect_fixture;
 
 /// Adyen's digits of the currencies that the sandbox uses, said once more so that the adapter's table is not its own witness.
 fn exponent(currency: Currency) -> u8 {

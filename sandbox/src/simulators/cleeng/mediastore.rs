@@ -112,8 +112,8 @@ fn error_response(status: u16, code: &str, text: &str) -> ServerResponse {
 pub(super) fn handle(state: &mut State, request: &ServerRequest, now: Timestamp) -> ServerResponse {
     let Some(customer) = authenticated_customer(request, now) else { return error_response(401, "AUTH0002", "Invalid token") };
     state.response_count = state.response_count.saturating_add(1);
-    let State { publisher, database: database, quirks, response_count: response_count } = state;
-    let context = RequestContext { database: database, quirks, now, request, ids_as_numbers: *response_count % 2 == 0 };
+    let State { publisher, database, quirks, response_count } = state;
+    let context = RequestContext { database, quirks, now, request, ids_as_numbers: *response_count % 2 == 0 };
     match (request.method.as_str(), request.segments().as_slice()) {
         ("GET", ["mediastore", "orders", id]) => {
             let order = OrderId::new(id).ok().and_then(|id| context.database.orders.get(&id));

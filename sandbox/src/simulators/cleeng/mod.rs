@@ -83,7 +83,7 @@ impl CleengSimulator {
     pub fn new(publisher: PublisherAccount, clock: VirtualClock) -> Self {
         let mut database = Database::default();
         database.publisher = Some(publisher.id.clone());
-        let state = State { publisher, database: database, quirks: Quirks::default(), response_count: 0 };
+        let state = State { publisher, database, quirks: Quirks::default(), response_count: 0 };
         Self { clock, state: Arc::new(Mutex::new(state)) }
     }
 
@@ -167,7 +167,7 @@ impl CleengSimulator {
     pub fn change_details(&self, subscriber: &SubscriberIds, method: &PaymentMethodId, token: &str) -> Option<PaymentDetailsId> {
         let now = self.clock.now();
         let mut state = self.lock();
-        let State { database: database, quirks, .. } = &mut *state;
+        let State { database, quirks, .. } = &mut *state;
         database.customers.get(&subscriber.customer)?;
         let (customer, method) = (subscriber.customer.clone(), method.clone());
         let record = DetailsRow { customer, method, token: token.to_owned(), display_params: Value::Null, active: true };
@@ -178,7 +178,7 @@ impl CleengSimulator {
             headers: connector::http::HeaderMap::new(),
             body: bytes::Bytes::new(),
         };
-        RequestContext { database: database, quirks, now, request: &request, ids_as_numbers: true }.add_details(record).ok()
+        RequestContext { database, quirks, now, request: &request, ids_as_numbers: true }.add_details(record).ok()
     }
 
     /// Sets the status of a subscription, as the customer or the publisher would.
@@ -208,7 +208,7 @@ impl CleengSimulator {
     pub fn due_webhooks(&self) -> Vec<SentWebhook> {
         let now = self.clock.now();
         let mut state = self.lock();
-        let State { publisher, database: database, .. } = &mut *state;
+        let State { publisher, database, .. } = &mut *state;
         let mut due: Vec<SentWebhook> = Vec::new();
         for (at, topic, data) in std::mem::take(&mut database.outbox) {
             due.push(events::signed_webhook(&publisher.id, &publisher.webhook_secret, topic, &data, at));
@@ -333,8 +333,8 @@ impl SimulatedServer for CleengSimulator {
             return error_response(401, "Access denied");
         }
         state.response_count = state.response_count.saturating_add(1);
-        let State { database: database, quirks, response_count: response_count, .. } = &mut *state;
-        let mut context = RequestContext { database: database, quirks, now, request, ids_as_numbers: *response_count % 2 == 0 };
+        let State { database, quirks, response_count, .. } = &mut *state;
+        let mut context = RequestContext { database, quirks, now, request, ids_as_numbers: *response_count % 2 == 0 };
         match route(&mut context) {
             Ok(answer) => answer,
             Err(Rejection::Status(status)) => error_response(status, "Not possible"),

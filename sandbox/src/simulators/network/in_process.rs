@@ -18,7 +18,7 @@ impl InProcessTransport {
     /// A transport over this network.
     #[must_use]
     pub fn new(network: FaultyNetwork) -> Self {
-        Self { servers: Vec::new(), network: network }
+        Self { servers: Vec::new(), network }
     }
 
     /// Puts a server at a base URL such as `http://adyen.test`.

@@ -5,6 +5,7 @@
 //! | `mod.rs` | what tests and the demo can see and script |
 //! | `router.rs` | access tokens, request ids, routes |
 //! | `state.rs`, `render.rs` | what is remembered, and how PayPal writes it |
+//! | `money.rs` | amounts as PayPal reads them |
 //! | `orders.rs` | orders: with stored details, or agreed to by the payer |
 //! | `payments.rs` | captures, reauthorisations, voids, refunds, and changes that no request asks for |
 //! | `vault.rs` | setup tokens and stored details |
@@ -14,6 +15,7 @@
 //! It must never be kinder than the real thing: a request id gets the *latest* state of what it made and is forgotten after its time, an order
 //! that is completed can hold a capture that is not, and only a capture's id can be refunded.
 
+mod money;
 mod notifications;
 mod orders;
 mod payments;
@@ -34,13 +36,6 @@ use state::{ScriptedOutcome, State};
 
 use crate::simulators::simulated_gateway::NotificationRequest;
 
-/// The currencies that PayPal takes (developer.paypal.com, "Currency codes").
-const CURRENCIES: [&str; 25] = [
-    "AUD", "BRL", "CAD", "CNY", "CZK", "DKK", "EUR", "HKD", "HUF", "ILS", "JPY", "MYR", "MXN", "TWD", "NZD", "NOK", "PHP", "PLN", "GBP",
-    "RUB", "SGD", "SEK", "CHF", "THB", "USD",
-];
-/// Those of them without decimals.
-const NO_DECIMALS: [&str; 3] = ["HUF", "JPY", "TWD"];
 /// The name of the certificate that webhooks are signed with.
 const CERTIFICATE: &str = "CERT-360caa42-fca2a594-7a2fd7d3";
 

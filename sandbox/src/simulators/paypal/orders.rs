@@ -3,13 +3,13 @@
 use std::time::Duration;
 
 use connector::clock::Timestamp;
-use connector::money::{Currency, Money};
 use serde_json::Value;
 
+use crate::simulators::paypal::money::read_amount;
 use crate::simulators::paypal::state::{
     Authorisation, Capture, CreatedResource, ErrorResponse, HandlerResult, Order, ScriptedOutcome, State, error_response, not_found,
 };
-use crate::simulators::paypal::{CURRENCIES, NO_DECIMALS, notifications, payments, render};
+use crate::simulators::paypal::{notifications, payments, render};
 
 /// How long an order waits for its payer and then for us (Orders 2.13, `links`: three hours each).
 const ORDER_LIFETIME: Duration = Duration::from_secs(6 * 3_600);
@@ -18,29 +18,6 @@ pub(super) const AUTHORISATION_LIFETIME: Duration = Duration::from_secs(29 * 24 
 
 fn text<'a>(body: &'a Value, name: &str) -> Option<&'a str> {
     body.get(name).and_then(Value::as_str).filter(|text| !text.is_empty())
-}
-
-/// Reads `{"currency_code", "value"}` by PayPal's rules.
-pub(super) fn read_amount(body: Option<&Value>) -> Result<Money, ErrorResponse> {
-    let amount = body.ok_or_else(|| error_response(400, "MISSING_REQUIRED_PARAMETER"))?;
-    let code = text(amount, "currency_code")
-        .filter(|code| CURRENCIES.contains(code))
-        .ok_or_else(|| error_response(422, "INVALID_CURRENCY_CODE"))?;
-    let value = text(amount, "value").ok_or_else(|| error_response(400, "INVALID_PARAMETER_SYNTAX"))?;
-    let (whole, fraction) = value.split_once('.').unwrap_or((value, ""));
-    let digits = |part: &str| part.bytes().all(|b| b.is_ascii_digit());
-    if whole.is_empty() || !digits(whole) || !digits(fraction) || value.ends_with('.') {
-        return Err(error_response(400, "INVALID_PARAMETER_SYNTAX"));
-    }
-    if NO_DECIMALS.contains(&code) && value.contains('.') {
-        return Err(error_response(422, "DECIMALS_NOT_SUPPORTED"));
-    }
-    if fraction.len() > 2 {
-        return Err(error_response(422, "DECIMAL_PRECISION"));
-    }
-    let currency = Currency::new(code).map_err(|_| error_response(422, "INVALID_CURRENCY_CODE"))?;
-    let money = Money::parse(value, currency).map_err(|_| error_response(400, "INVALID_PARAMETER_SYNTAX"))?;
-    if money.minor <= 0 { Err(error_response(422, "CANNOT_BE_ZERO_OR_NEGATIVE")) } else { Ok(money) }
 }
 
 /// POST `/v2/checkout/orders`.

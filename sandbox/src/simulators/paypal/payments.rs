@@ -6,7 +6,7 @@ use connector::clock::Timestamp;
 use connector::money::Money;
 use serde_json::Value;
 
-use crate::simulators::paypal::orders::read_amount;
+use crate::simulators::paypal::money::read_amount;
 use crate::simulators::paypal::state::{Authorisation, Capture, CreatedResource, ErrorResponse, Refund, State, error_response, not_found};
 use crate::simulators::paypal::{notifications, render};
 

@@ -3,7 +3,7 @@
 use connector::money::Money;
 use serde_json::{Value, json};
 
-use crate::simulators::paypal::NO_DECIMALS;
+use crate::simulators::paypal::money::NO_DECIMALS;
 use crate::simulators::paypal::state::{Authorisation, Capture, Order, Refund, State};
 
 const API: &str = "https://api-m.sandbox.paypal.com";

@@ -5,10 +5,10 @@ use connector::ids::ExternalPaymentId;
 use connector::money::Money;
 use serde_json::{Value, json};
 
+use crate::expect::expect_fixture;
 use crate::simulators::paypal::PayPalSimulator;
 use crate::simulators::paypal::state::{Capture, Order, State};
 use crate::simulators::simulated_gateway::{EnteredDetails, LedgerEntry, LedgerStatus, NotificationRequest, SimulatedGateway, with_query};
-use crate::testkit::harness::expect_fixture;
 
 const fn decline_issue(class: DeclineClass) -> Option<&'static str> {
     match class {

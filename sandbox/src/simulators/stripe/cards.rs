@@ -1,7 +1,5 @@
 //! Stripe's test payment methods (docs.stripe.com/testing), and what comes of paying with them.
 
-use crate::simulators::stripe::state::AuthenticationFlow;
-
 /// Why a bank, or Stripe for it, declines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decline {
@@ -29,6 +27,15 @@ impl Decline {
     pub(super) fn is_blocked_by_stripe(&self) -> bool {
         self.decline_code.as_deref() == Some("fraudulent")
     }
+}
+
+/// How the customer authenticates.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum AuthenticationFlow {
+    /// The customer is redirected to a page and returns.
+    Redirect,
+    /// Stripe.js authenticates the customer in the page.
+    InPage,
 }
 
 /// The scripted outcome of a payment.

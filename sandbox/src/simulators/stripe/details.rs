@@ -5,10 +5,9 @@ use serde_json::json;
 
 use crate::simulators::network::ServerResponse;
 use crate::simulators::stripe::cards::Card;
+use crate::simulators::stripe::error::{ErrorResponse, HandlerResult, failed_precondition, not_found, param_not_found};
 use crate::simulators::stripe::form::Params;
-use crate::simulators::stripe::state::{
-    ErrorResponse, HandlerResult, PaymentMethod, State, failed_precondition, not_found, param_not_found,
-};
+use crate::simulators::stripe::state::{PaymentMethod, State};
 use crate::simulators::stripe::{notifications, render};
 
 /// POST `/v1/customers`.

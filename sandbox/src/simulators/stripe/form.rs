@@ -3,7 +3,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::simulators::stripe::state::{ErrorResponse, invalid, invalid_param};
+use crate::simulators::stripe::error::{ErrorResponse, invalid, invalid_param};
 
 /// The parameters of a request: a tree with texts as leaves. Lists are nodes with `0`, `1`, ... as names.
 #[derive(Clone, Debug, PartialEq, Eq)]

@@ -5,13 +5,14 @@ use std::time::Duration;
 use connector::clock::Timestamp;
 
 use crate::simulators::network::ServerResponse;
+use crate::simulators::stripe::cards::AuthenticationFlow;
 use crate::simulators::stripe::cards::{self, CardRequest, Decline, IssuerDecision};
+use crate::simulators::stripe::error::{
+    ErrorResponse, HandlerResult, decline_error, failed_precondition, invalid, invalid_param, not_found,
+};
 use crate::simulators::stripe::form::Params;
 use crate::simulators::stripe::render::{self, Expand};
-use crate::simulators::stripe::state::{
-    AuthenticationFlow, Charge, ErrorResponse, HandlerResult, PaymentIntent, State, decline_error, failed_precondition, invalid,
-    invalid_param, not_found,
-};
+use crate::simulators::stripe::state::{Charge, PaymentIntent, State};
 use crate::simulators::stripe::{details, money, notifications};
 
 /// What can be written whole.

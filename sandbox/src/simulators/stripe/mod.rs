@@ -18,6 +18,7 @@
 
 mod cards;
 mod details;
+mod error;
 mod form;
 mod intents;
 mod money;
@@ -35,13 +36,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use cards::{Card, Decline, ScriptedOutcome};
+use cards::{AuthenticationFlow, Card, Decline, ScriptedOutcome};
 use connector::clock::{Clock, Timestamp};
 use serde_json::Value;
-use state::{AuthenticationFlow, State};
+use state::State;
 
+use crate::expect::expect_fixture;
 use crate::simulators::simulated_gateway::NotificationRequest;
-use crate::testkit::harness::expect_fixture;
 
 /// What is set up in the simulated Dashboard.
 #[derive(Clone, Debug)]

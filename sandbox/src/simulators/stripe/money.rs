@@ -2,9 +2,9 @@
 
 use connector::money::{Currency, Money};
 
+use crate::expect::expect_fixture;
+use crate::simulators::stripe::error::{ErrorResponse, invalid, invalid_param};
 use crate::simulators::stripe::form::Params;
-use crate::simulators::stripe::state::{ErrorResponse, invalid, invalid_param};
-use crate::testkit::harness::expect_fixture;
 
 /// Currencies without decimals.
 const NO_DECIMALS: [&str; 15] = ["bif", "clp", "djf", "gnf", "jpy", "kmf", "krw", "mga", "pyg", "rwf", "vnd", "vuv", "xaf", "xof", "xpf"];

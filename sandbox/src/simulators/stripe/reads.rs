@@ -4,9 +4,10 @@ use connector::clock::Timestamp;
 use serde_json::{Value, json};
 
 use crate::simulators::network::ServerResponse;
+use crate::simulators::stripe::error::{ErrorResponse, HandlerResult, invalid_param, param_not_found};
 use crate::simulators::stripe::form::Params;
 use crate::simulators::stripe::render::{self, Expand};
-use crate::simulators::stripe::state::{ErrorResponse, HandlerResult, State, invalid_param, param_not_found};
+use crate::simulators::stripe::state::State;
 use crate::simulators::stripe::{details, intents};
 
 /// How many a list has where nothing is said.

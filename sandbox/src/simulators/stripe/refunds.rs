@@ -4,8 +4,9 @@ use connector::clock::Timestamp;
 
 use crate::simulators::network::ServerResponse;
 use crate::simulators::stripe::cards::Card;
+use crate::simulators::stripe::error::{HandlerResult, failed_precondition, invalid, not_found, param_not_found};
 use crate::simulators::stripe::form::Params;
-use crate::simulators::stripe::state::{Dispute, HandlerResult, Refund, State, failed_precondition, invalid, not_found, param_not_found};
+use crate::simulators::stripe::state::{Dispute, Refund, State};
 use crate::simulators::stripe::{intents, notifications, render};
 
 /// POST `/v1/refunds`.

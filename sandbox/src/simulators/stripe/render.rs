@@ -3,10 +3,10 @@
 use connector::clock::Timestamp;
 use serde_json::{Value, json};
 
+use crate::simulators::stripe::cards::AuthenticationFlow;
 use crate::simulators::stripe::cards::Decline;
-use crate::simulators::stripe::state::{
-    AuthenticationFlow, Charge, Customer, ErrorResponse, PaymentIntent, PaymentMethod, Refund, SetupIntent, State, invalid_param,
-};
+use crate::simulators::stripe::error::{ErrorResponse, invalid_param};
+use crate::simulators::stripe::state::{Charge, Customer, PaymentIntent, PaymentMethod, Refund, SetupIntent, State};
 
 /// What is to be written whole instead of by its id.
 #[derive(Clone, Debug, Default)]
@@ -62,7 +62,7 @@ fn next_action(id: &str, flow: Option<AuthenticationFlow>, return_url: Option<&s
 
 /// The error of a decline, without the objects that stand beside it.
 fn decline_json(decline: &Decline) -> Value {
-    crate::simulators::stripe::state::decline_error(decline).error
+    crate::simulators::stripe::error::decline_error(decline).error
 }
 
 fn last_error(state: &State, decline: Option<&Decline>, charge: Option<&Charge>) -> Value {

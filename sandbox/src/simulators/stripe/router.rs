@@ -7,8 +7,9 @@ use connector::http::Method;
 use serde_json::json;
 
 use crate::simulators::network::{ServerRequest, ServerResponse, SimulatedServer};
+use crate::simulators::stripe::error::{ErrorResponse, HandlerResult, error_of_type, invalid, invalid_param};
 use crate::simulators::stripe::form::{self, Params};
-use crate::simulators::stripe::state::{ErrorResponse, HandlerResult, IdempotentResponse, State, error_of_type, invalid, invalid_param};
+use crate::simulators::stripe::state::{IdempotentResponse, State};
 use crate::simulators::stripe::{StripeSimulator, details, intents, reads, refunds, render, setups};
 
 /// How long an answer is kept under its key (docs.stripe.com/api/idempotent_requests: "at least 24 hours").

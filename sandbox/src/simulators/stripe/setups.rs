@@ -3,12 +3,12 @@
 use connector::clock::Timestamp;
 
 use crate::simulators::network::ServerResponse;
+use crate::simulators::stripe::cards::AuthenticationFlow;
 use crate::simulators::stripe::cards::{self, CardRequest, Decline, IssuerDecision};
+use crate::simulators::stripe::error::{ErrorResponse, HandlerResult, decline_error, failed_precondition, invalid_param, not_found};
 use crate::simulators::stripe::form::Params;
 use crate::simulators::stripe::render::{self, Expand};
-use crate::simulators::stripe::state::{
-    AuthenticationFlow, ErrorResponse, HandlerResult, SetupIntent, State, decline_error, failed_precondition, invalid_param, not_found,
-};
+use crate::simulators::stripe::state::{SetupIntent, State};
 use crate::simulators::stripe::{details, notifications};
 
 const CREATE: [&str; 13] = [

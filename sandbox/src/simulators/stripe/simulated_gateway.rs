@@ -4,10 +4,10 @@ use connector::gateway::{DeclineClass, GatewayName};
 use connector::ids::ExternalPaymentId;
 use serde_json::{Value, json};
 
+use crate::expect::expect_fixture;
 use crate::simulators::simulated_gateway::{EnteredDetails, LedgerEntry, LedgerStatus, NotificationRequest, SimulatedGateway, with_query};
 use crate::simulators::stripe::state::{PaymentIntent, State};
 use crate::simulators::stripe::{StripeSimulator, method_id, money, refunds, render};
-use crate::testkit::harness::expect_fixture;
 
 const fn decline_code(class: DeclineClass) -> Option<&'static str> {
     match class {

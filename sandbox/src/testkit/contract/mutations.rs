@@ -269,7 +269,7 @@ impl MutationScenario for InquiryScenario {
 /// The broken rule.
 pub async fn a_mutated_answer_never_makes_a_wrong_inquiry(factory: GatewayFactory) -> ContractResult {
     for inquiry_call in factory().inquiry_calls() {
-        run_mutations(factory, &InquiryScenario { inquiry_call: inquiry_call }).await?;
+        run_mutations(factory, &InquiryScenario { inquiry_call }).await?;
     }
     Ok(())
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 use connector::frontend_api::Origins;
 use connector::http::{HeaderMap, HeaderValue};
 use sandbox::simulators::simulated_gateway::SimulatedGateway as _;
-use sandbox::testkit::harness::{SHOP_ORIGIN, TestEnvironment};
+use sandbox::testkit::fixtures::SHOP_ORIGIN;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::json;
 
 use super::{paypal_shopper, redirect_target, redirect_url, success_url};

@@ -5,8 +5,9 @@ use std::time::Duration;
 use connector::frontend_api::Reply;
 use connector::gateway::GatewayName;
 use sandbox::simulators::simulated_gateway::SimulatedGateway as _;
+use sandbox::testkit::fixtures::{PUBLIC_URL, SHOP_ORIGIN};
 use sandbox::testkit::gateway_fixtures::PAYPAL_METHOD;
-use sandbox::testkit::harness::{PUBLIC_URL, SHOP_ORIGIN, TestEnvironment};
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::json;
 
 use super::{Shopper, cancel_url, error_url, paypal_shopper, redirect_target, redirect_url, shopper, success_url, with_addresses};

@@ -3,7 +3,8 @@
 use connector::gateway::GatewayName;
 use connector::http::{HeaderMap, Method};
 use sandbox::simulators::simulated_gateway::SimulatedGateway as _;
-use sandbox::testkit::harness::{PUBLIC_URL, TestEnvironment};
+use sandbox::testkit::fixtures::PUBLIC_URL;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::json;
 
 use super::{assert_paid_once, error_url, net_captured, paypal_shopper, redirect_target, redirect_url, shopper, success_url};

@@ -11,7 +11,8 @@ mod races;
 use connector::frontend_api::Reply;
 use connector::gateway::GatewayName;
 use connector::ids::{CustomerId, OrderId};
-use sandbox::testkit::harness::{OFFER, PUBLIC_URL, SHOP_ORIGIN, TestEnvironment, id};
+use sandbox::testkit::fixtures::{OFFER, PUBLIC_URL, SHOP_ORIGIN, id};
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::{Value, json};
 
 use crate::assert_balanced;

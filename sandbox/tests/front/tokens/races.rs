@@ -5,7 +5,8 @@ use std::future::Future;
 use connector::cleeng::PaymentStatus;
 use connector::gateway::GatewayName;
 use sandbox::simulators::simulated_gateway::SimulatedGateway as _;
-use sandbox::testkit::harness::{SHOP_ORIGIN, TestEnvironment};
+use sandbox::testkit::fixtures::SHOP_ORIGIN;
+use sandbox::testkit::harness::TestEnvironment;
 use serde_json::json;
 
 use super::{assert_paid_once, cancel_url, error_url, net_captured, paypal_shopper, redirect_target, redirect_url, success_url};
