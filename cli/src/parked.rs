@@ -1,9 +1,9 @@
 //! What waits for an operator: the list, and the decision about one of it. The rules are the journal's own ([`connector::parked`]).
 
+use connector::cleeng::envelope::Envelope;
 use connector::journal::JournalError;
 use connector::journal::store::Key;
 use connector::lambda::operator::Deployment;
-use connector::lambda::queue::Envelope;
 use connector::manual_review::{self, Decision, DecisionError, DecisionRequest, ParkedAttempt, PreparedDecision};
 use serde_json::{Value, json};
 

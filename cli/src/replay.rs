@@ -4,10 +4,11 @@
 //! A message on a queue is trusted. So what is put there is checked as far as that is possible without its signature: it must be an event of
 //! this publisher, of a topic that is known, for a payment method of ours.
 
+use connector::cleeng::envelope::{Envelope, EnvelopeError};
 use connector::cleeng::webhook::{Topic, Webhook};
 use connector::ids::PaymentMethodId;
 use connector::lambda::operator::Deployment;
-use connector::lambda::queue::{Envelope, EnvelopeError, NotificationEnvelope};
+use connector::lambda::queue::NotificationEnvelope;
 use serde_json::{Value, json};
 
 use crate::arguments::Replay;

@@ -8,7 +8,8 @@ use async_trait::async_trait;
 
 use crate::cleeng::Cleeng;
 use crate::cleeng::webhook::{Topic, Verified, Webhook};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
+use crate::delivery::Delivery;
 use crate::gateway::{GatewayName, GatewayNotification, Gateways};
 use crate::ids::{PaymentMethodId, PublisherId};
 use crate::journal::store::Store;
@@ -140,19 +141,6 @@ pub enum SettleOn {
     Notification,
     /// At once.
     Receipt,
-}
-
-/// One delivery of an event.
-#[derive(Clone, Debug)]
-pub struct Delivery {
-    /// Unique per delivery: the owner of leases.
-    pub id: String,
-    /// When the function is stopped at the latest.
-    pub deadline: Timestamp,
-    /// When the webhook first arrived.
-    pub received_at: Timestamp,
-    /// How often the queue has delivered it, from 1.
-    pub count: u32,
 }
 
 /// What became of a delivery.

@@ -18,6 +18,7 @@
 pub mod checkout;
 pub mod cleeng;
 pub mod clock;
+pub mod delivery;
 pub mod flow;
 pub mod frontend_api;
 pub mod gateway;

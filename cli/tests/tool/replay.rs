@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use connector::cleeng::PaymentStatus;
+use connector::cleeng::envelope::Envelope;
 use connector::flow::Disposition;
-use connector::lambda::queue::{CapturingQueue, Envelope, QueueError};
+use connector::lambda::queue::{CapturingQueue, QueueError};
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 use serde_json::{Value, json};

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use clap::Parser;
+use connector::cleeng::envelope::Envelope;
 use connector::flow::Disposition;
-use connector::lambda::queue::{CapturingQueue, Envelope};
+use connector::lambda::queue::CapturingQueue;
 use connector::secret::SecretString;
 use connectorctl::arguments::Arguments;
 use connectorctl::command_env::CommandEnv;

@@ -7,13 +7,14 @@
 mod payment_lookup;
 
 use async_trait::async_trait;
+use connector::cleeng::envelope::Envelope;
 use connector::cleeng::webhook::{CapturePaymentEvent, Topic, Verified, Webhook};
 use connector::clock::Timestamp;
-use connector::flow::{Delivery, Disposition, Flow, FlowContext};
+use connector::delivery::Delivery;
+use connector::flow::{Disposition, Flow, FlowContext};
 use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::{AttemptKind, Finish};
 use connector::journal::store::Key;
-use connector::lambda::queue::Envelope;
 use connector::payments::capture::capture;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::{FlowResult, find, retry};

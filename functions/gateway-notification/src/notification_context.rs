@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use connector::flow::{Delivery, Disposition, FlowContext};
+use connector::delivery::Delivery;
+use connector::flow::{Disposition, FlowContext};
 use connector::gateway::{GatewayName, GatewayNotification, NotificationKind, Reference};
 use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::{Attempt, AttemptKind, Finish, Obligation};

@@ -6,7 +6,7 @@
 
 use async_trait::async_trait;
 use connector::checkout::{order, redirect};
-use connector::flow::Delivery;
+use connector::delivery::Delivery;
 use connector::frontend_api::{CallKind, FrontendContext, FrontendFlow, FrontendRequest, Reply};
 use connector::journal::record::AttemptKind;
 

@@ -2,7 +2,8 @@
 //! the head of its subscription, so that it cannot cross a capture or an authorisation of ours.
 
 use connector::cleeng::Payment;
-use connector::flow::{Delivery, FlowContext};
+use connector::delivery::Delivery;
+use connector::flow::FlowContext;
 use connector::gateway::Reference;
 use connector::ids::{PaymentId, SubscriptionId};
 use connector::journal::payment::{PaymentRecord, PaymentState};

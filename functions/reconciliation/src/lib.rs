@@ -23,7 +23,8 @@ pub mod plan;
 mod scan;
 
 use async_trait::async_trait;
-use connector::flow::{Delivery, FlowContext, RunReport, ScheduledJob};
+use connector::delivery::Delivery;
+use connector::flow::{FlowContext, RunReport, ScheduledJob};
 
 /// Goes round.
 #[derive(Clone, Copy, Debug, Default)]

@@ -10,7 +10,8 @@ use std::time::Duration;
 
 use connector::cleeng::{CleengError, Subscription, SubscriptionStatus};
 use connector::clock::Timestamp;
-use connector::flow::{Delivery, Disposition, FlowContext};
+use connector::delivery::Delivery;
+use connector::flow::{Disposition, FlowContext};
 use connector::ids::PaymentMethodId;
 use connector::journal::record::Obligation;
 use connector::journal::store::{Key, Put, StoredDocument};

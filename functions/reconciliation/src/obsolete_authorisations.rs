@@ -7,7 +7,8 @@
 //! wait for its capture. What is doubtful stays as it is and is told as drift.
 
 use connector::cleeng::{CleengError, LatestPayment, Subscription};
-use connector::flow::{BillingMode, Delivery, Disposition, FlowContext};
+use connector::delivery::Delivery;
+use connector::flow::{BillingMode, Disposition, FlowContext};
 use connector::gateway::Reference;
 use connector::ids::SubscriptionId;
 use connector::journal::payment::{PaymentRecord, PaymentState};

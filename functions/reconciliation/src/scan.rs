@@ -9,7 +9,8 @@ use std::time::Duration;
 
 use connector::cleeng::{CleengError, Subscription, SubscriptionStatus};
 use connector::clock::Timestamp;
-use connector::flow::{Delivery, FlowContext};
+use connector::delivery::Delivery;
+use connector::flow::FlowContext;
 use connector::ids::PaymentMethodId;
 use connector::journal::SCHEMA;
 use connector::journal::store::{Key, Put};

@@ -11,14 +11,15 @@ mod refund;
 use std::time::Duration;
 
 use async_trait::async_trait;
+use connector::cleeng::envelope::Envelope;
 use connector::cleeng::webhook::{RefundEvent, Topic, Verified, Webhook};
 use connector::clock::Timestamp;
-use connector::flow::{Delivery, Disposition, Flow, FlowContext, PartialRefunds};
+use connector::delivery::Delivery;
+use connector::flow::{Disposition, Flow, FlowContext, PartialRefunds};
 use connector::gateway::Reference;
 use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::{AttemptKind, Finish};
 use connector::journal::store::Key;
-use connector::lambda::queue::Envelope;
 use connector::metrics::Metric;
 use connector::money::Money;
 use connector::payments::obligation_context::ObligationContext;

@@ -3,11 +3,12 @@
 //! Cleeng's checklist: create the order, authorise at the gateway with the stored token, report the payment `authorized` or `rejected`.
 
 use async_trait::async_trait;
+use connector::cleeng::envelope::Envelope;
 use connector::cleeng::webhook::{BillingEvent, Topic, Verified, Webhook};
-use connector::flow::{BillingMode, Delivery, Disposition, Flow, FlowContext, PaymentMethodConfig};
+use connector::delivery::Delivery;
+use connector::flow::{BillingMode, Disposition, Flow, FlowContext, PaymentMethodConfig};
 use connector::ids::PaymentMethodId;
 use connector::journal::record::{AttemptKind, Finish};
-use connector::lambda::queue::Envelope;
 use connector::metrics::Metric;
 use connector::payments::FlowResult;
 use connector::payments::obligation_context::ObligationContext;

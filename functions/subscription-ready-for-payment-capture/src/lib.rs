@@ -7,12 +7,13 @@
 mod import_authorisation;
 
 use async_trait::async_trait;
+use connector::cleeng::envelope::Envelope;
 use connector::cleeng::webhook::{BillingEvent, Topic, Verified, Webhook};
-use connector::flow::{BillingMode, Delivery, Disposition, Flow, FlowContext, PaymentMethodConfig};
+use connector::delivery::Delivery;
+use connector::flow::{BillingMode, Disposition, Flow, FlowContext, PaymentMethodConfig};
 use connector::gateway::Reference;
 use connector::ids::PaymentMethodId;
 use connector::journal::record::{AttemptKind, Finish};
-use connector::lambda::queue::Envelope;
 use connector::payments::capture::capture;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::release::release_live_authorisation;

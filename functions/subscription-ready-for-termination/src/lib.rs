@@ -6,11 +6,12 @@
 use std::time::Duration;
 
 use async_trait::async_trait;
+use connector::cleeng::envelope::Envelope;
 use connector::cleeng::webhook::{TerminationEvent, Topic, Verified, Webhook};
 use connector::cleeng::{CALL_WITH_FALLBACK_TIMEOUT, CleengError, Subscription, SubscriptionStatus, TerminationType};
-use connector::flow::{Delivery, Disposition, Flow, FlowContext};
+use connector::delivery::Delivery;
+use connector::flow::{Disposition, Flow, FlowContext};
 use connector::journal::record::{AttemptKind, Finish};
-use connector::lambda::queue::Envelope;
 use connector::metrics::Metric;
 use connector::payments::obligation_context::{ObligationContext, TypedStepState};
 use connector::payments::release::release_live_authorisation;

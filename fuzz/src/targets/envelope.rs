@@ -1,7 +1,8 @@
 //! Whatever lies on a queue or in the journal is an envelope or an error; one that is read is written back as the same.
 
+use connector::cleeng::envelope::Envelope;
 use connector::clock::Timestamp;
-use connector::lambda::queue::{Envelope, NotificationEnvelope};
+use connector::lambda::queue::NotificationEnvelope;
 use serde_json::Value;
 
 pub(super) fn body(input: &[u8]) {

@@ -5,12 +5,13 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use connector::cleeng::envelope::Envelope;
 use connector::cleeng::webhook::Topic;
 use connector::clock::Clock;
 use connector::lambda::app::{FunctionHandler, Invocation};
 use connector::lambda::dependencies::AcceptedTopics;
 use connector::lambda::event::{self, Event};
-use connector::lambda::queue::{Envelope, NotificationEnvelope};
+use connector::lambda::queue::NotificationEnvelope;
 use connector::lambda::settings::FunctionKind;
 use gateway_notification::GatewayNotifications;
 use reconciliation::Reconciliation;

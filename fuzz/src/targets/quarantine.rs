@@ -2,11 +2,11 @@
 
 use std::sync::Arc;
 
+use connector::cleeng::envelope::Envelope;
 use connector::cleeng::webhook::Webhook;
 use connector::clock::Clock;
 use connector::lambda::app::{FunctionHandler, Invocation};
 use connector::lambda::dependencies::AcceptedTopics;
-use connector::lambda::queue::Envelope;
 use connector::lambda::settings::FunctionKind;
 use reconciliation::Reconciliation;
 use sandbox::testkit::fixtures::{PUBLISHER, WEBHOOK_SECRET, id};

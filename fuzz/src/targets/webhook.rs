@@ -3,11 +3,11 @@
 
 use std::sync::LazyLock;
 
+use connector::cleeng::envelope::Envelope;
 use connector::cleeng::signature::{SignatureSettings, WebhookVerifier};
 use connector::cleeng::webhook::{BillingEvent, CapturePaymentEvent, DeactivationEvent, RefundEvent, TerminationEvent, Topic};
 use connector::clock::Timestamp;
 use connector::http::{HeaderMap, HeaderValue};
-use connector::lambda::queue::Envelope;
 use connector::secret::SecretString;
 use sandbox::testkit::fixtures::{PUBLISHER, WEBHOOK_SECRET, id};
 

@@ -6,9 +6,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use connector::cleeng::envelope::Envelope;
 use connector::clock::{Clock, Timestamp};
 use connector::flow::{Requeue, RequeueError};
-use connector::lambda::queue::{Envelope, Queue, QueueError};
+use connector::lambda::queue::{Queue, QueueError};
 use connector::lambda::webhook_handler::route_for_topic;
 
 use crate::simulators::virtual_clock::VirtualClock;

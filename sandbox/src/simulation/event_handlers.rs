@@ -3,11 +3,13 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector::cleeng::envelope::Envelope;
 use connector::clock::Timestamp;
-use connector::flow::{Delivery, Disposition, NotificationFlow as _, ScheduledJob as _};
+use connector::delivery::Delivery;
+use connector::flow::{Disposition, NotificationFlow as _, ScheduledJob as _};
 use connector::gateway::{DeclineClass, GatewayName};
 use connector::http::{HeaderMap, HeaderValue};
-use connector::lambda::queue::{Envelope, NotificationEnvelope};
+use connector::lambda::queue::NotificationEnvelope;
 use gateway_notification::GatewayNotifications;
 use reconciliation::Reconciliation;
 use serde_json::Value;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use connector::cleeng::envelope::Envelope;
 use connector::clock::Clock as _;
 use connector::flow::{Disposition, RunReport, ScheduledJob as _};
-use connector::lambda::queue::Envelope;
 use reconciliation::Reconciliation;
 
 use crate::expect::expect_fixture;

@@ -154,9 +154,9 @@ async fn the_payment_method_of_an_event_without_one_is_resolved_by_journal_or_cl
 
 #[tokio::test]
 async fn a_parked_event_is_kept_until_an_operator_decides_and_a_settled_one_is_not() {
+    use connector::cleeng::envelope::Envelope;
     use connector::journal::record::Obligation;
     use connector::journal::store::Store;
-    use connector::lambda::queue::Envelope;
     use connector::renewal::eligibility::period_key;
     let waiting = async |env: &TestEnvironment, subscriber: &sandbox::testkit::harness::TestSubscriber| {
         let key = period_key(&subscriber.ids.subscription, subscriber.due);

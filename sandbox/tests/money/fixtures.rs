@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
+use connector::cleeng::envelope::Envelope;
 use connector::clock::Clock as _;
 use connector::flow::Disposition;
 use connector::gateway::{
@@ -15,7 +16,6 @@ use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::Obligation;
 use connector::journal::store::Key;
 use connector::journal::transaction::{Retention, Transaction};
-use connector::lambda::queue::Envelope;
 use connector::money::{Currency, Money};
 use connector::payments::obligation_context::PaymentLookup;
 use connector::payments::settlement::{GatewayOperation, RefundSettlement, settle_refund};

@@ -3,7 +3,8 @@
 use connector::cleeng::PaymentStatus;
 use connector::cleeng::webhook::Topic;
 use connector::clock::Clock as _;
-use connector::flow::{Delivery, Disposition, RunReport, ScheduledJob as _};
+use connector::delivery::Delivery;
+use connector::flow::{Disposition, RunReport, ScheduledJob as _};
 use connector::journal::store::StoreError;
 use reconciliation::Reconciliation;
 use sandbox::simulators::cleeng::{OperatorRefund, SentWebhook};

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use connector::clock::{Clock as _, Timestamp};
-use connector::flow::Delivery;
+use connector::delivery::Delivery;
 use connector::gateway::{GatewayText, IdempotencyKey, OperationKind};
 use connector::journal::JournalError;
 use connector::journal::memory::MemoryStore;

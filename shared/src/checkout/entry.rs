@@ -4,7 +4,7 @@ use super::pending_setups::PendingSetups;
 use super::response::{self, TryOutcome};
 use super::snapshot::Snapshot;
 use super::{details, order, redirect};
-use crate::flow::Delivery;
+use crate::delivery::Delivery;
 use crate::frontend_api::body::PaymentInput;
 use crate::frontend_api::reply::Reply;
 use crate::frontend_api::{FrontendContext, GATEWAY_TIMEOUT};

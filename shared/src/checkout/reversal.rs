@@ -1,7 +1,8 @@
 //! Giving back what nobody is to be charged for: an attempt that was replaced, or whose order lapsed, and that succeeded after all. Its
 //! obligation is its own, so that it depends on nothing else that happens to the order. Must never touch a payment that was reported.
 
-use crate::flow::{Delivery, Disposition, FlowContext};
+use crate::delivery::Delivery;
+use crate::flow::{Disposition, FlowContext};
 use crate::gateway::{CancelRequest, CancelTarget, Decline, IdempotencyKey, OperationKind, Reference, RefundRequest};
 use crate::ids::ExternalPaymentId;
 use crate::journal::JournalError;

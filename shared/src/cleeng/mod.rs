@@ -5,6 +5,7 @@
 
 mod api;
 pub mod client;
+pub mod envelope;
 pub mod mediastore;
 pub mod signature;
 pub mod webhook;

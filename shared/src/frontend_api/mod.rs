@@ -26,7 +26,8 @@ use serde_json::Value;
 pub use self::origins::Origins;
 pub use self::reply::{ApiError, NextStep, Reply};
 use crate::cleeng::mediastore::{CustomerToken, MediaStore, TokenError};
-use crate::flow::{Delivery, FlowContext};
+use crate::delivery::Delivery;
+use crate::flow::FlowContext;
 use crate::gateway::{GatewayName, Reference};
 use crate::secret::SecretString;
 

@@ -11,7 +11,7 @@ use super::store::{Key, Store};
 use super::transaction::{Retention, Transaction};
 use super::{JournalError, MAX_RECHECK_INTERVAL, RECHECK_INTERVAL, SETTLED_RETENTION};
 use crate::clock::{Clock, Timestamp};
-use crate::flow::Delivery;
+use crate::delivery::Delivery;
 use crate::gateway::IdempotencyKey;
 use crate::journal::record::Lease;
 

@@ -15,7 +15,8 @@ use super::secrets::{SecretCache, Secrets};
 use super::settings::Mode;
 use super::webhook_handler::{self, Verify};
 use crate::clock::{Clock, Timestamp};
-use crate::flow::{Delivery, Flow, FlowContext, NotificationFlow, ScheduledJob};
+use crate::delivery::Delivery;
+use crate::flow::{Flow, FlowContext, NotificationFlow, ScheduledJob};
 use crate::metrics::Metrics;
 use crate::settings::Problems;
 

@@ -21,7 +21,7 @@ use super::queue_consumer::deadline;
 use super::secrets::{SecretCache, Secrets};
 use crate::cleeng::client::CleengEnvironment;
 use crate::cleeng::mediastore::{MediaStore, MediaStoreApi, MediaStoreSettings};
-use crate::flow::Delivery;
+use crate::delivery::Delivery;
 use crate::frontend_api::card_numbers::contains_card_number;
 use crate::frontend_api::origins::is_base_url;
 use crate::frontend_api::redirect_urls::parse_query;

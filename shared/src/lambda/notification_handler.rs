@@ -15,7 +15,8 @@ use super::settings::Mode;
 use super::webhook_handler::{self, Rejection};
 use crate::cleeng::webhook::Verified;
 use crate::clock::Timestamp;
-use crate::flow::{Delivery, NotificationFlow};
+use crate::delivery::Delivery;
+use crate::flow::NotificationFlow;
 use crate::gateway::{GatewayName, GatewayNotification, NotificationError, NotificationItem, NotificationKind};
 use crate::metrics::Metric;
 

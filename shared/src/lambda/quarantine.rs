@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
 use super::app::{App, Invocation};
-use super::queue::{Envelope, EnvelopeError, VERSION, read_members};
+use crate::cleeng::envelope::{Envelope, EnvelopeError, VERSION, read_members};
 use crate::cleeng::webhook::{Topic, Webhook};
 use crate::clock::Timestamp;
 use crate::metrics::Metric;

@@ -11,9 +11,11 @@ use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
 use super::app::{App, FunctionHandler, Invocation, is_about_credentials};
-use super::queue::{Envelope, EnvelopeError, NotificationEnvelope};
+use super::queue::NotificationEnvelope;
+use crate::cleeng::envelope::{Envelope, EnvelopeError};
 use crate::clock::{Clock, Timestamp};
-use crate::flow::{Delivery, Disposition};
+use crate::delivery::Delivery;
+use crate::flow::Disposition;
 use crate::metrics::Metric;
 
 /// Left of the function's time for what comes after the flow: the message's delay, the answer to the runtime.

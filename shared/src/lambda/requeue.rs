@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::queue::{Envelope, Queue, QueueError};
+use super::queue::{Queue, QueueError};
+use crate::cleeng::envelope::Envelope;
 use crate::cleeng::webhook::Topic;
 use crate::clock::Clock;
 use crate::flow::{Requeue, RequeueError};

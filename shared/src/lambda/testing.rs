@@ -24,8 +24,9 @@ use crate::cleeng::{
     TerminationType,
 };
 use crate::clock::{Clock, Timestamp};
+use crate::delivery::Delivery;
 use crate::flow::{
-    BillingMode, BillingPolicy, Delivery, Disposition, Flow, FlowContext, NotificationFlow, PartialRefunds, PaymentMethodConfig, RunReport,
+    BillingMode, BillingPolicy, Disposition, Flow, FlowContext, NotificationFlow, PartialRefunds, PaymentMethodConfig, RunReport,
     ScheduledJob, SettleOn,
 };
 use crate::gateway::adyen::{AdyenEnvironment, AdyenSettings, CaptureMode};

@@ -11,11 +11,12 @@ use tracing::{error, info, warn};
 use super::app::{App, Invocation, is_about_credentials};
 use super::event::{HttpRequest, HttpResponse};
 use super::quarantine;
-use super::queue::Envelope;
 use super::queue_consumer::{FUNCTION_TIMEOUT, deadline};
 use super::settings::Mode;
+use crate::cleeng::envelope::Envelope;
 use crate::cleeng::webhook::{Topic, Verified, Webhook};
-use crate::flow::{Delivery, Disposition, Flow};
+use crate::delivery::Delivery;
+use crate::flow::{Disposition, Flow};
 use crate::metrics::Metric;
 
 /// Tells whether Cleeng sent a body.

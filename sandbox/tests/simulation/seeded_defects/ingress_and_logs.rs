@@ -5,7 +5,8 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use connector::cleeng::webhook::{Topic, Verified, Webhook};
-use connector::flow::{Delivery, Disposition, Flow, FlowContext};
+use connector::delivery::Delivery;
+use connector::flow::{Disposition, Flow, FlowContext};
 use connector::http::{Method, Request, Response, Transport, TransportError};
 use sandbox::simulation::Mutation;
 

@@ -76,7 +76,7 @@ async fn a_queued_item_reaches_the_flow_and_leaves_the_queue_as_the_flow_says() 
 async fn a_webhook_of_cleeng_on_this_queue_becomes_a_dead_letter() {
     let harness = notification_harness(Mode::Lambda).await;
     let raw = authorisation_event().to_string();
-    let text = crate::lambda::queue::Envelope::seal(&verified(raw.as_bytes()), raw.as_bytes(), NOW).unwrap().to_text();
+    let text = crate::cleeng::envelope::Envelope::seal(&verified(raw.as_bytes()), raw.as_bytes(), NOW).unwrap().to_text();
     for text in [text.as_str(), "nonsense"] {
         let answer = harness.handle(&json!({ "Records": [record("m", 1, text)] })).await;
         assert_eq!(answer["batchItemFailures"][0]["itemIdentifier"], "m");

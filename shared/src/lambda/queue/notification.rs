@@ -3,7 +3,7 @@
 use serde::Deserialize;
 use serde_json::json;
 
-use super::{EnvelopeError, VERSION, read_members};
+use crate::cleeng::envelope::{EnvelopeError, VERSION, read_members};
 use crate::cleeng::webhook::Verified;
 use crate::clock::Timestamp;
 use crate::gateway::{GatewayName, GatewayNotification};
@@ -79,9 +79,9 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::cleeng::envelope::Envelope;
     use crate::gateway::{NotificationKind, NotifiedToken, Reference};
     use crate::ids::ExternalPaymentId;
-    use crate::lambda::queue::Envelope;
     use crate::money::{Currency, Money};
 
     fn item() -> GatewayNotification {

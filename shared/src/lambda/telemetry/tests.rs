@@ -6,8 +6,9 @@ use tracing::level_filters::LevelFilter;
 use tracing_subscriber::util::SubscriberInitExt;
 
 use super::*;
+use crate::cleeng::envelope::Envelope;
 use crate::flow::Disposition;
-use crate::lambda::queue::{Envelope, QueueError};
+use crate::lambda::queue::QueueError;
 use crate::lambda::settings::Mode;
 use crate::lambda::testing::*;
 use crate::metrics::{Metric, Metrics};

@@ -2,9 +2,19 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::lambda::testing::{authorisation_event, verified};
 
 const RECEIVED: Timestamp = Timestamp::from_millis(1_790_000_000_123);
+
+fn authorisation_event() -> Value {
+    json!({
+        "broadcasterId": 870_553_921, "topic": "subscriptionReadyForPaymentAuthorisation",
+        "data": { "subscriptionId": "332332332", "paymentDetailsId": 193_925_084, "currency": "EUR" }
+    })
+}
+
+fn verified(raw: &[u8]) -> Verified<Webhook> {
+    Verified::attest(Webhook::parse(raw).ok().unwrap())
+}
 
 #[test]
 fn an_event_comes_out_of_its_envelope_as_it_went_in() {
