@@ -1,0 +1,148 @@
+//! A gateway refuses for good to capture what it holds: Cleeng is told, and what is held goes back.
+
+use connector::cleeng::PaymentStatus;
+use connector::cleeng::webhook::Topic;
+use connector::flow::Disposition;
+use connector::gateway::GatewayName;
+use connector::http::Method;
+use connector::metrics::Metric;
+use sandbox::simulators::cleeng::SentWebhook;
+use sandbox::simulators::network::Fault;
+use sandbox::simulators::simulated_gateway::{LedgerEntry, LedgerStatus};
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
+
+use crate::every_gateway::crash_points::crash_every_pair;
+use crate::every_gateway::faults::{AT_CLEENG, AT_THE_GATEWAY, with_each_fault};
+use crate::every_gateway::renewals::deliver_twice_concurrently;
+use crate::every_gateway::scenarios::{HOUR, approved_entries, assert_balanced, authorised_and_due, only_external_id, statuses};
+
+/// A hold whose capture will be refused. Where the gateway's refusal leaves nothing held, the hold lapses unnoticed instead.
+async fn capture_to_be_refused(gateway: GatewayName) -> (TestEnvironment, TestSubscriber) {
+    let (env, subscriber) = authorised_and_due(gateway).await;
+    let simulator = &env.gateway(gateway).simulator;
+    if !simulator.decline_next_capture() {
+        simulator.expire(&only_external_id(&env, gateway));
+    }
+    drop(simulator.take_notifications());
+    (env, subscriber)
+}
+
+/// Delivers an event again and again, every ten minutes, while the gateways tell what they did.
+async fn deliver_until_final(env: &TestEnvironment, event: &SentWebhook) -> Disposition {
+    let mut last = Disposition::NotOurs;
+    for _ in 0..200 {
+        last = env.deliver(event).await;
+        env.deliver_notifications().await;
+        if !matches!(last, Disposition::Retry { .. }) {
+            break;
+        }
+        env.clock.advance(HOUR / 6);
+    }
+    env.run_until_idle().await;
+    last
+}
+
+/// How often the gateway was asked to give a hold free.
+fn release_requests(env: &TestEnvironment) -> usize {
+    let releases = |path: &str| path.ends_with("/cancels") || path.ends_with("/void") || path.ends_with("/cancel");
+    let all = env.network.calls().into_iter().filter(|call| call.server != "cleeng" && call.method == Method::POST);
+    all.filter(|call| releases(&call.path)).count()
+}
+
+fn assert_released(env: &TestEnvironment, gateway: GatewayName, context: &str) {
+    assert!(approved_entries(env, gateway).iter().all(LedgerEntry::is_released), "{context}: {:?}", approved_entries(env, gateway));
+    assert_eq!(statuses(env), [PaymentStatus::Rejected], "{context}");
+    assert_balanced(env, context);
+    assert_eq!((env.metrics.count(Metric::Parked, ""), env.metrics.count(Metric::Alarm, "")), (0, 0), "{context}");
+}
+
+pub(crate) async fn an_authorisation_whose_capture_is_refused_is_released_and_the_next_attempt_pays(gateway: GatewayName) {
+    let (env, subscriber) = capture_to_be_refused(gateway).await;
+    assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed("declined"));
+    assert_released(&env, gateway, "refused");
+    for _ in 0..3 {
+        assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed("declined"));
+    }
+    assert!(release_requests(&env) <= 1, "asked once, whatever comes again");
+    // The next attempt holds the amount, and nothing else does.
+    let at = subscriber.due.after(24 * HOUR);
+    env.clock.advance_to(at);
+    let event = |topic| env.billing_event(topic, &subscriber, at, subscriber.due);
+    assert_eq!(env.run_event(&event(Topic::SubscriptionReadyForPaymentAuthorisation)).await, Disposition::Completed("authorised"));
+    let held = approved_entries(&env, gateway).into_iter().filter(|entry| entry.status == LedgerStatus::Authorised).count();
+    assert_eq!(held, 1);
+    assert_eq!(env.run_event(&event(Topic::SubscriptionReadyForPaymentCapture)).await, Disposition::Completed("captured"));
+    assert_eq!(statuses(&env), [PaymentStatus::Rejected, PaymentStatus::Captured]);
+    assert_balanced(&env, "paid");
+}
+
+pub(crate) async fn nothing_is_released_if_the_authorisation_is_gone(gateway: GatewayName) {
+    let (env, subscriber) = authorised_and_due(gateway).await;
+    env.gateway(gateway).simulator.expire(&only_external_id(&env, gateway));
+    let lapsed = env.collect_notifications().await;
+    // Whoever takes the order whatever there is tells of the lapse by notification alone.
+    if matches!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Retry { .. }) {
+        env.deliver_messages_until_settled(&lapsed).await;
+    }
+    assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed("declined"));
+    assert_released(&env, gateway, "lapsed");
+    assert_eq!(release_requests(&env), 0);
+}
+
+pub(crate) async fn two_deliveries_of_a_refused_capture_release_once_at_every_interleaving(gateway: GatewayName) {
+    for head_start in 0..30 {
+        let (env, subscriber) = capture_to_be_refused(gateway).await;
+        let capture = env.capture_event(&subscriber);
+        deliver_twice_concurrently(&env, &capture, head_start).await;
+        assert_eq!(deliver_until_final(&env, &capture).await, Disposition::Completed("declined"), "{head_start}");
+        assert_released(&env, gateway, &format!("head start {head_start}"));
+        assert!(release_requests(&env) <= 1, "{head_start}");
+    }
+}
+
+pub(crate) async fn a_crash_anywhere_in_a_refused_capture_leaves_nothing_held(gateway: GatewayName) {
+    let scene = async || {
+        let (env, subscriber) = capture_to_be_refused(gateway).await;
+        if env.flow_context.gateways.get(gateway).unwrap().capabilities().settles_by_notification {
+            // The order is taken, and what became of it is about to be told.
+            assert!(matches!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Retry { .. }));
+        } else {
+            env.enqueue(&env.capture_event(&subscriber));
+        }
+        env
+    };
+    let check = async |env: &TestEnvironment, context: &str| assert_released(env, gateway, context);
+    let crashes = crash_every_pair(scene, check).await;
+    assert!(crashes > 50, "{crashes}");
+}
+
+pub(crate) async fn at_any_write_of_a_refused_capture(gateway: GatewayName) {
+    with_each_fault(&[AT_CLEENG, AT_THE_GATEWAY], async |lay, context| {
+        let (env, subscriber) = capture_to_be_refused(gateway).await;
+        lay(&env);
+        assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed("declined"), "{context}");
+        assert_released(&env, gateway, context);
+    })
+    .await;
+}
+
+pub(crate) async fn a_release_that_stays_unknown_does_not_block_the_next_attempt(gateway: GatewayName) {
+    let (env, subscriber) = capture_to_be_refused(gateway).await;
+    for _ in 0..400 {
+        env.network.inject(Fault::StatusBefore(500), |peer, request| {
+            peer != "cleeng" && ["/cancels", "/void", "/cancel"].iter().any(|end| request.path.ends_with(end))
+        });
+    }
+    let disposition = deliver_until_final(&env, &env.capture_event(&subscriber)).await;
+    if env.gateway(gateway).simulator.decline_next_capture() {
+        assert_eq!(disposition, Disposition::Parked("authorisation_not_released"));
+        assert_eq!(env.metrics.count(Metric::Parked, "authorisation_not_released"), 1);
+    } else {
+        assert_eq!(disposition, Disposition::Completed("declined"));
+    }
+    assert_eq!(statuses(&env), [PaymentStatus::Rejected], "what Cleeng was told stands");
+    let at = subscriber.due.after(48 * HOUR);
+    env.clock.advance_to(at);
+    let event = env.billing_event(Topic::SubscriptionReadyForPaymentAuthorisation, &subscriber, at, subscriber.due);
+    assert_eq!(env.run_event(&event).await, Disposition::Completed("authorised"));
+}

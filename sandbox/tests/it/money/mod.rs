@@ -1,0 +1,16 @@
+//! Money that goes back, and what is held and let go: refunds, deactivated payment details, captures of single purchases. The real flows,
+//! client and adapter against the simulators, with the effects checked at both sides.
+
+mod capture;
+mod clean_up_rules;
+mod deactivation;
+mod deletion;
+mod deletion_in_flight;
+mod fixtures;
+mod refund;
+mod refund_crashes;
+mod refund_preexisting;
+mod refund_properties;
+mod refund_refusals;
+mod release_races;
+mod scripted_gateway;

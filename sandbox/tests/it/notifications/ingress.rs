@@ -1,0 +1,162 @@
+//! What the door takes, what it refuses, and what has no effect behind it.
+
+use std::time::Duration;
+
+use connector::cleeng::PaymentStatus;
+use connector::flow::Disposition;
+use connector::gateway::GatewayName;
+use connector::metrics::Metric;
+use sandbox::simulators::adyen::{AdyenConfig, AdyenSimulator};
+use sandbox::simulators::network::Fault;
+use sandbox::testkit::gateway_fixtures::adyen_config;
+use sandbox::testkit::harness::TestEnvironment;
+use sandbox::testkit::notifications::ADYEN_NOTIFICATION_PATH;
+use serde_json::{Value, json};
+
+use crate::notifications::{assert_balanced, capturing, completed, only_payment_ids, payment_record, payment_state, statuses};
+
+/// The bodies of several notifications as one.
+fn batch(bodies: &[String]) -> String {
+    let items =
+        bodies.iter().flat_map(|body| serde_json::from_str::<Value>(body).unwrap()["notificationItems"].as_array().unwrap().clone());
+    json!({ "live": "false", "notificationItems": items.collect::<Vec<_>>() }).to_string()
+}
+
+fn adapter_of_other_account(env: &TestEnvironment, change: impl FnOnce(&mut AdyenConfig)) -> AdyenSimulator {
+    let mut config = adyen_config();
+    change(&mut config);
+    AdyenSimulator::new(config, std::sync::Arc::new(env.clock.clone()))
+}
+
+#[tokio::test]
+async fn a_notification_without_a_valid_signature_has_no_effect() {
+    let (env, _) = capturing().await;
+    env.adyen.process();
+    let body = env.adyen.take_notifications().pop().unwrap();
+    let (writes, before) = (env.store.writes(), payment_record(&env).await);
+    let forger = adapter_of_other_account(&env, |config| config.hmac_key = "00".repeat(32));
+    let (psp, reference) = only_payment_ids(&env);
+    let cases: Vec<(Vec<u8>, u64)> = vec![
+        (forger.notification("CAPTURE", true, "F0RGED0000000001", &psp, &reference).into_bytes(), 401),
+        (body.replace("\"value\":999", "\"value\":998").into_bytes(), 401),
+        (body.replace("hmacSignature", "signature").into_bytes(), 401),
+        (body.as_bytes()[..body.len() / 2].to_vec(), 400),
+        (b"\xff\xfe\xfd".to_vec(), 400),
+        (Vec::new(), 400),
+        (format!("{body}{}", " ".repeat(40_000)).into_bytes(), 413),
+    ];
+    for (body, status) in cases {
+        let posted = env.post_notification(ADYEN_NOTIFICATION_PATH, &json!({}), &body).await;
+        assert_eq!((posted.status, posted.messages.len()), (status, 0), "{}", posted.body);
+    }
+    for (route, status) in [("/gateways/paypal/notifications", 401), ("/gateways/nobody/notifications", 404)] {
+        assert_eq!(env.post_notification(route, &json!({}), body.as_bytes()).await.status, status, "{route}");
+    }
+    assert_eq!((env.store.writes(), payment_record(&env).await), (writes, before));
+}
+
+/// Seed 5. PayPal's certificate and its answer both out of reach is an outage: nobody's signature is bad, and PayPal tells it again.
+#[tokio::test]
+async fn a_notification_that_cannot_be_verified_now_is_deferred_and_not_counted_as_forged() {
+    let env = TestEnvironment::default();
+    let fixture = env.gateway(GatewayName::PayPal);
+    let subscriber = env.subscriber(fixture.method);
+    env.clock.advance_to(subscriber.due.before(Duration::from_secs(72 * 3_600)));
+    assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, completed("authorised"));
+    env.clock.advance_to(subscriber.due);
+    env.deliver_until_settled(&env.capture_event(&subscriber)).await;
+    fixture.simulator.process();
+    let told = fixture.simulator.take_notifications().pop().unwrap();
+    let headers: Value = told.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap())).collect();
+    for _ in 0..2 {
+        env.network.inject(Fault::NotSent, |_, request| request.path.contains("/certs/"));
+        env.network.inject(Fault::StatusBefore(503), |_, request| request.path.ends_with("verify-webhook-signature"));
+    }
+    let posted = env.post_notification("/gateways/paypal/notifications", &headers, &told.body).await;
+    assert_eq!((posted.status, posted.messages.len()), (503, 0), "{}", posted.body);
+    assert_eq!(env.metrics.count(Metric::SignatureFailure, ""), 0);
+    env.clock.advance(Duration::from_secs(60));
+    let again = env.post_notification("/gateways/paypal/notifications", &headers, &told.body).await;
+    assert_eq!(again.status, 503, "{}", again.body);
+    env.clock.advance(Duration::from_secs(60));
+    let at_last = env.post_notification("/gateways/paypal/notifications", &headers, &told.body).await;
+    assert_eq!(at_last.status, 200, "{}", at_last.body);
+}
+
+#[tokio::test]
+async fn a_bad_item_does_not_block_the_good_ones() {
+    let (env, _) = capturing().await;
+    env.adyen.process();
+    let mut bodies = env.adyen.take_notifications();
+    let forger = adapter_of_other_account(&env, |config| config.hmac_key = "00".repeat(32));
+    bodies.insert(1, forger.notification("CAPTURE", false, "F0RGED0000000001", "X", "clg-x"));
+    let posted = env.post_notification(ADYEN_NOTIFICATION_PATH, &json!({}), batch(&bodies).as_bytes()).await;
+    assert_eq!((posted.status, posted.messages.len()), (401, 2), "the gateway repeats the body; the good items are queued");
+    assert_eq!(env.deliver_messages_until_settled(&posted.messages).await, [completed("authorised"), completed("captured")]);
+    assert_eq!(env.deliver_requeued().await, [completed("captured")]);
+    assert_balanced(&env);
+}
+
+#[tokio::test]
+async fn other_accounts_other_systems_and_unknown_kinds_are_accepted_and_ignored() {
+    let (env, _) = capturing().await;
+    let (psp, reference) = only_payment_ids(&env);
+    let other = adapter_of_other_account(&env, |config| config.merchant_account = "AnotherMerchantPOS".to_owned());
+    for body in [
+        other.notification("CAPTURE", true, "0THER00000000001", &psp, &reference),
+        env.adyen.notification("CHARGEBACK", true, "0THER00000000002", "0THER00000000003", "shop-order-17"),
+        env.adyen.notification("BRAND_NEW_KIND", true, "0THER00000000004", &psp, &reference),
+    ] {
+        assert_eq!(env.post_accepted_notification(&json!({}), body.as_bytes()).await.len(), 0);
+    }
+    assert_eq!(env.metrics.count(Metric::EventNotOurs, ""), 3);
+    assert_eq!(payment_state(&env).await, "capturing");
+}
+
+#[tokio::test]
+async fn a_payment_of_ours_that_is_not_recorded_is_waited_for() {
+    let env = TestEnvironment::default();
+    let reference = "clg-00112233-4455-8677-8899-aabbccddeeff";
+    let body = env.adyen.notification("CAPTURE", true, "0URS000000000001", "0URS000000000002", reference);
+    let messages = env.post_accepted_notification(&json!({}), body.as_bytes()).await;
+    assert_eq!(env.deliver_notification(&messages[0]).await, Disposition::Retry { after: None, reason: "payment_not_recorded" });
+}
+
+#[tokio::test]
+async fn another_amount_or_another_payment_changes_nothing_and_is_parked() {
+    let (env, _) = capturing().await;
+    let (psp, reference) = only_payment_ids(&env);
+    let before = payment_record(&env).await;
+    for (payment, reason) in
+        [(psp.as_str(), "notification_names_another_amount"), ("0THER00000000001", "notification_names_another_payment")]
+    {
+        // The simulator's hand-made notifications are about nothing: 0 EUR.
+        let body = env.adyen.notification("CAPTURE", true, &format!("0DD{payment}"), payment, &reference);
+        let messages = env.post_accepted_notification(&json!({}), body.as_bytes()).await;
+        assert_eq!(env.deliver_notification(&messages[0]).await, Disposition::Parked(reason));
+        assert_eq!(env.deliver_notification(&messages[0]).await, completed("parked"));
+        assert_eq!(env.metrics.count(Metric::Parked, reason), 1);
+    }
+    assert_eq!((payment_record(&env).await, env.requeue.take_events().len()), (before, 0));
+    assert_eq!(statuses(&env), [PaymentStatus::Authorised]);
+}
+
+#[tokio::test]
+async fn tokens_are_noted_by_customer_and_a_disabled_one_is_counted() {
+    let env = TestEnvironment::default();
+    for (kind, word) in [("recurring.token.created", "token_created"), ("recurring.token.disabled", "token_disabled")] {
+        let (signature, body) = env.adyen.tokenization_webhook(kind, "8415718415718415", "123321123");
+        let messages = env.post_accepted_notification(&json!({ "hmacsignature": signature }), body.as_bytes()).await;
+        for _ in 0..3 {
+            assert_eq!(env.deliver_messages_until_settled(&messages).await, [completed(word)]);
+        }
+        let forged = env.post_notification(ADYEN_NOTIFICATION_PATH, &json!({ "hmacsignature": "AAAA" }), body.as_bytes()).await;
+        assert_eq!((forged.status, forged.messages.len()), (401, 0));
+    }
+    assert!(env.metrics.count(Metric::Warning, "token_disabled") > 0);
+    let key = connector::journal::store::Key::new("gateway-token", &["adyen", "123321123"]);
+    let stored = env.flow_context.store.load(&[key]).await.unwrap().remove(0).unwrap();
+    let record: Value = serde_json::from_str(&stored.body).unwrap();
+    assert_eq!(record["tokens"].as_array().unwrap().len(), 1);
+    assert_eq!((&record["tokens"][0]["token"], &record["tokens"][0]["disabled"]), (&json!("8415718415718415:123321123"), &json!(true)));
+}

@@ -1,0 +1,45 @@
+//! Reconciliation: what nobody asks for any more comes to its end all the same.
+
+mod abandoned_purchases;
+mod missed_events;
+mod obsolete_authorisations;
+mod runs;
+mod subscription_scan;
+
+use std::time::Duration;
+
+use connector::ids::{CustomerId, OrderId};
+use sandbox::simulators::simulated_gateway::{EnteredDetails, SimulatedGateway as _};
+use sandbox::testkit::fixtures::{OFFER, SHOP_ORIGIN, id};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
+use serde_json::{Value, json};
+
+pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+/// A customer with an order, at a page.
+pub(crate) struct Buyer {
+    pub(crate) customer: CustomerId,
+    pub(crate) order: OrderId,
+}
+
+impl Buyer {
+    pub(crate) fn new(env: &TestEnvironment) -> Self {
+        let customer = env.cleeng.new_customer().unwrap();
+        let order = env.cleeng.new_order(&customer, &id(OFFER), &id(ADYEN_METHOD)).unwrap();
+        Self { customer, order }
+    }
+
+    /// A start of the order's payment; what the gateway asks of him, if it does.
+    pub(crate) async fn start(&self, env: &TestEnvironment, entry: EnteredDetails, number: u32) -> Option<Value> {
+        let mut body =
+            json!({ "orderId": self.order, "origin": SHOP_ORIGIN, "returnUrl": format!("{SHOP_ORIGIN}/checkout"), "captchaValue": "x" });
+        if let (Some(body), Value::Object(entered)) = (body.as_object_mut(), env.adyen.payment_data(entry, number)) {
+            body.extend(entered);
+        }
+        let token = env.cleeng.customer_token(&self.customer);
+        let reply = env.call("initial-payment", &token, &body).await;
+        assert_eq!(reply.status, 200, "{}", reply.body);
+        Some(reply.body["responseData"]["action"].clone()).filter(Value::is_object)
+    }
+}
