@@ -11,6 +11,7 @@
 //! | [`parked`] | what an operator may decide about work that waits for him |
 //! | [`lambda`] | the two doors of a function, start-up and telemetry |
 //! | [`settings`] | how settings are read and how their mistakes are told |
+//! | [`reference`], [`keyed_hash`] | the keys and references of writes, and the keyed hash that they are made with |
 //! | [`money`], [`ids`], [`secret`], [`clock`], [`http`] | the small types that everything else is made of |
 //!
 //! Nothing that only one function needs lives here.
@@ -25,11 +26,13 @@ pub mod gateway;
 pub mod http;
 pub mod ids;
 pub mod journal;
+pub mod keyed_hash;
 pub mod lambda;
 pub mod manual_review;
 pub mod metrics;
 pub mod money;
 pub mod payments;
+pub mod reference;
 pub mod renewal;
 pub mod secret;
 pub mod settings;

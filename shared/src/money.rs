@@ -282,6 +282,8 @@ impl fmt::Display for Money {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use proptest::prelude::*;
     use serde_json::json;
 
@@ -289,6 +291,16 @@ mod tests {
 
     fn currency(code: &str) -> Currency {
         Currency::new(code).unwrap()
+    }
+
+    /// The list of somebody else, so that the tables above are not their own witness.
+    #[test]
+    fn every_currency_and_its_digits_are_those_of_an_independent_list() {
+        use iso_currency::{Currency as Listed, IntoEnumIterator as _};
+        let listed: BTreeSet<(String, u16)> = Listed::iter().filter_map(|one| Some((one.code().to_owned(), one.exponent()?))).collect();
+        let ours: BTreeSet<(String, u16)> = Currency::all().map(|one| (one.as_str().to_owned(), u16::from(one.exponent()))).collect();
+        assert_eq!(ours.difference(&listed).collect::<Vec<_>>(), Vec::<&(String, u16)>::new());
+        assert_eq!(listed.difference(&ours).map(|(code, _)| code.as_str()).collect::<Vec<_>>(), Vec::<&str>::new());
     }
 
     #[test]

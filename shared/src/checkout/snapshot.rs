@@ -1,7 +1,6 @@
 //! What is kept of a purchase: the snapshot, and what the gateway said. Tokens, actions and what the customer brought back are kept only as
 //! long as the attempt is open. None of it has a `Debug`.
 
-use ring::hmac;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -9,6 +8,7 @@ use crate::clock::Timestamp;
 use crate::frontend_api::redirect_urls::RedirectUrls;
 use crate::gateway::{Decline, GatewayName, Outcome};
 use crate::ids::{CustomerId, ExternalPaymentId, OfferId, OrderId, PaymentMethodId};
+use crate::keyed_hash::keyed_hash;
 use crate::money::Money;
 use crate::payments::gateway_step::FromOutcome;
 use crate::secret::SecretString;
@@ -137,14 +137,7 @@ impl PurchaseResult {
 /// A keyed hash of parts, in hex: the same for the same parts, and no way back to them.
 #[must_use]
 pub fn fingerprint(salt: &SecretString, parts: &[&str]) -> String {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, salt.expose().as_bytes());
-    let mut context = hmac::Context::with_key(&key);
-    for part in parts {
-        // Lengths keep ("ab", "c") apart from ("a", "bc").
-        context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        context.update(part.as_bytes());
-    }
-    context.sign().as_ref().iter().take(16).map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(keyed_hash::<16>(salt, parts))
 }
 
 /// JSON with the members of every object in order, so that the same data written in another order is the same.

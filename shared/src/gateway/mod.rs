@@ -21,15 +21,17 @@ use async_trait::async_trait;
 pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, UNSUPPORTED_CODES, UnknownCause};
 pub use registry::{GatewayConfig, GatewayName, Gateways};
 pub use requests::{
-    CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, GatewayText, IdempotencyKey, InquiryRequest,
-    MerchantInitiated, OperationKind, PurchaseRequest, Reference, RefundRequest, StoreDetailsRequest, StoredToken,
+    CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, InquiryRequest, MerchantInitiated, PurchaseRequest,
+    RefundRequest, StoreDetailsRequest, StoredToken,
 };
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::clock::Timestamp;
 use crate::http::HeaderMap;
 use crate::ids::ExternalPaymentId;
 use crate::money::Money;
+pub use crate::reference::{GatewayText, IdempotencyKey, OperationKind, Reference};
 
 /// What a gateway can do, so that flows never ask for a gateway's name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -193,8 +195,9 @@ impl fmt::Debug for NotifiedToken {
 }
 
 /// The kinds of notifications that mean something to the connector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum NotificationKind {
     /// A payment was authorised; or taken, where it was asked for in one go: then there is no [`NotificationKind::Captured`] of its own.
     Authorised,
@@ -229,26 +232,13 @@ pub enum NotificationKind {
 }
 
 impl NotificationKind {
+    /// All of them.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
     /// A stable word for logs and metrics.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Authorised => "authorised",
-            Self::AuthorisationDeclined => "authorisation_declined",
-            Self::CustomerApproved => "customer_approved",
-            Self::Captured => "captured",
-            Self::CaptureFailed => "capture_failed",
-            Self::Cancelled => "cancelled",
-            Self::CancelFailed => "cancel_failed",
-            Self::Expired => "expired",
-            Self::Refunded => "refunded",
-            Self::RefundFailed => "refund_failed",
-            Self::ChargedBack => "charged_back",
-            Self::ChargebackReversed => "chargeback_reversed",
-            Self::TokenCreated => "token_created",
-            Self::TokenDisabled => "token_disabled",
-            Self::Ignored => "ignored",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -271,13 +261,11 @@ pub enum NotificationError {
 
 #[cfg(test)]
 mod tests {
-    use super::NotificationKind as K;
+    use super::NotificationKind;
 
     #[test]
     fn the_word_of_a_kind_is_how_it_is_kept_so_that_two_of_one_payment_have_two_keys() {
-        let of_payments = [K::Authorised, K::AuthorisationDeclined, K::CustomerApproved, K::Captured, K::CaptureFailed, K::Cancelled];
-        let later = [K::CancelFailed, K::Expired, K::Refunded, K::RefundFailed, K::ChargedBack, K::ChargebackReversed];
-        for kind in of_payments.into_iter().chain(later).chain([K::TokenCreated, K::TokenDisabled, K::Ignored]) {
+        for kind in NotificationKind::ALL {
             assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
         }
     }

@@ -4,6 +4,7 @@ use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use strum::{IntoStaticStr, VariantArray};
 use thiserror::Error;
 
 use super::StoredToken;
@@ -13,7 +14,8 @@ use crate::ids::ExternalPaymentId;
 use crate::money::{Money, MoneyError};
 
 /// What is known after a write.
-#[derive(Clone)]
+#[derive(Clone, IntoStaticStr)]
+#[strum(serialize_all = "snake_case")]
 pub enum Outcome {
     /// It happened.
     Done(Operation),
@@ -30,14 +32,8 @@ pub enum Outcome {
 impl Outcome {
     /// A stable word for logs and metrics.
     #[must_use]
-    pub const fn as_str(&self) -> &'static str {
-        match self {
-            Self::Done(_) => "done",
-            Self::Received(_) => "received",
-            Self::ActionRequired(..) => "action_required",
-            Self::Declined(_) => "declined",
-            Self::Unknown(_) => "unknown",
-        }
+    pub fn as_str(&self) -> &'static str {
+        self.into()
     }
 }
 
@@ -96,8 +92,9 @@ impl fmt::Display for Decline {
 }
 
 /// What can be done about a decline.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, IntoStaticStr, VariantArray)]
 #[serde(rename_all = "snake_case")]
+#[strum(serialize_all = "snake_case")]
 pub enum DeclineClass {
     /// May succeed later, within limits.
     Soft,
@@ -114,17 +111,13 @@ pub enum DeclineClass {
 }
 
 impl DeclineClass {
+    /// All of them.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
     /// A stable word for logs, metrics and the reason in Cleeng.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Soft => "soft",
-            Self::NeedsCustomer => "needs_customer",
-            Self::NeedsNewDetails => "needs_new_details",
-            Self::Hard => "hard",
-            Self::Risk => "risk",
-            Self::Cancelled => "cancelled",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -156,7 +149,8 @@ impl fmt::Display for UnknownCause {
 }
 
 /// A call that is known to have had no effect, for a reason that is no decline. It never reaches Cleeng as `rejected`.
-#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[derive(Clone, Debug, Error, PartialEq, Eq, IntoStaticStr)]
+#[strum(serialize_all = "snake_case", prefix = "gateway_")]
 pub enum GatewayError {
     /// The credentials were refused (401, 403).
     #[error("the gateway refused our credentials ({code}): check the API key in the secret and the merchant account")]
@@ -196,15 +190,7 @@ pub const UNSUPPORTED_CODES: [&str; 3] = ["gateway_amount", "gateway_bad_token",
 impl GatewayError {
     /// A stable code for alarms.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Credentials { .. } => "gateway_credentials",
-            Self::Malformed { .. } => "gateway_malformed",
-            Self::Throttled { .. } => "gateway_throttled",
-            Self::Unreachable(_) => "gateway_unreachable",
-            Self::Amount(_) => "gateway_amount",
-            Self::BadToken => "gateway_bad_token",
-            Self::Unsupported => "gateway_unsupported",
-        }
+    pub fn code(&self) -> &'static str {
+        self.into()
     }
 }

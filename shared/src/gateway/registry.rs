@@ -1,4 +1,4 @@
-//! The gateways that this connector speaks to. A new one is one line in [`GatewayName`].
+//! The gateways that this connector speaks to. A new one is one line in the table of this module.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -12,43 +12,48 @@ use crate::http::Transport;
 use crate::secret::NamedSecrets;
 use crate::settings::{Problems, SettingsReader};
 
-/// A gateway that has an adapter.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum GatewayName {
+/// Makes the enum, its list, its texts and its reader of one table, so that none of them can lack a gateway.
+macro_rules! gateways {
+    ($($(#[$doc:meta])* $gateway:ident, $text:literal, $settings:ty;)+) => {
+        /// A gateway that has an adapter.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        pub enum GatewayName {
+            $($(#[$doc])* #[serde(rename = $text)] $gateway,)+
+        }
+
+        impl GatewayName {
+            /// All of them.
+            pub const ALL: &'static [Self] = &[$(Self::$gateway),+];
+
+            /// The name in settings and routes.
+            #[must_use]
+            pub const fn as_str(self) -> &'static str {
+                match self {
+                    $(Self::$gateway => $text,)+
+                }
+            }
+
+            /// Reads the gateway's settings. What comes back builds its adapter, at start and again whenever the secret was changed.
+            #[must_use]
+            pub fn read_config(self, reader: &mut SettingsReader<'_>) -> Option<Box<dyn GatewayConfig>> {
+                match self {
+                    $(Self::$gateway => <$settings>::read(reader).map(|settings| -> Box<dyn GatewayConfig> { Box::new(settings) }),)+
+                }
+            }
+        }
+    };
+}
+
+gateways! {
     /// Adyen, Checkout API v71.
-    Adyen,
+    Adyen, "adyen", adyen::AdyenSettings;
     /// PayPal, Orders v2 with Payment Method Tokens v3.
-    #[serde(rename = "paypal")]
-    PayPal,
+    PayPal, "paypal", paypal::PayPalSettings;
     /// Stripe, PaymentIntents.
-    Stripe,
+    Stripe, "stripe", stripe::StripeSettings;
 }
 
 impl GatewayName {
-    /// All of them.
-    pub const ALL: &'static [Self] = &[Self::Adyen, Self::PayPal, Self::Stripe];
-
-    /// The name in settings and routes.
-    #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::Adyen => "adyen",
-            Self::PayPal => "paypal",
-            Self::Stripe => "stripe",
-        }
-    }
-
-    /// Reads the gateway's settings. What comes back builds its adapter, at start and again whenever the secret was changed.
-    #[must_use]
-    pub fn read_config(self, reader: &mut SettingsReader<'_>) -> Option<Box<dyn GatewayConfig>> {
-        match self {
-            Self::Adyen => adyen::AdyenSettings::read(reader).map(|settings| -> Box<dyn GatewayConfig> { Box::new(settings) }),
-            Self::PayPal => paypal::PayPalSettings::read(reader).map(|settings| -> Box<dyn GatewayConfig> { Box::new(settings) }),
-            Self::Stripe => stripe::StripeSettings::read(reader).map(|settings| -> Box<dyn GatewayConfig> { Box::new(settings) }),
-        }
-    }
-
     /// Reads a name as settings and routes write it.
     #[must_use]
     pub fn parse(text: &str) -> Option<Self> {

@@ -4,8 +4,9 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::clock::Timestamp;
-use crate::gateway::{DeclineClass, IdempotencyKey, Reference};
+use crate::gateway::DeclineClass;
 use crate::ids::PaymentDetailsId;
+use crate::reference::{IdempotencyKey, Reference};
 
 /// What an attempt is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]

@@ -237,7 +237,7 @@ fn number(number: impl ToString) -> AttributeValue {
 fn request_token() -> Option<String> {
     let mut bytes = [0_u8; 16];
     SystemRandom::new().fill(&mut bytes).ok()?;
-    Some(bytes.iter().map(|byte| format!("{byte:02x}")).collect())
+    Some(hex::encode(bytes))
 }
 
 /// 0, 50, 100, 200 ms.

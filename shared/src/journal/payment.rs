@@ -5,10 +5,11 @@ use serde::{Deserialize, Serialize};
 use super::refunds::RefundRecord;
 use super::{JournalError, SCHEMA};
 use crate::clock::Timestamp;
-use crate::gateway::{GatewayName, NotificationKind, Reference};
+use crate::gateway::{GatewayName, NotificationKind};
 use crate::ids::{CustomerId, ExternalPaymentId, OrderId, PaymentDetailsId, PaymentId, SubscriptionId};
 use crate::journal::store::Key;
 use crate::money::Money;
+use crate::reference::Reference;
 
 /// How many entries of the history are kept: the oldest ones go first.
 const MAX_HISTORY: usize = 40;

@@ -7,8 +7,8 @@ use super::JournalError;
 use super::payment::{PaymentRecord, PaymentState};
 use super::store::{Key, StoreError};
 use crate::clock::Timestamp;
-use crate::gateway::Reference;
 use crate::money::{Money, MoneyError};
+use crate::reference::Reference;
 
 /// The most refunds of one payment that are kept; one more is refused. A record stays small.
 pub const MAX_REFUNDS: usize = 60;
@@ -163,9 +163,10 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
-    use crate::gateway::{GatewayName, GatewayText, IdempotencyKey, OperationKind};
+    use crate::gateway::GatewayName;
     use crate::ids::CustomerId;
     use crate::money::Currency;
+    use crate::reference::{GatewayText, IdempotencyKey, OperationKind};
     use crate::secret::SecretString;
 
     const NOW: Timestamp = Timestamp::from_secs(7);

@@ -12,8 +12,8 @@ use super::transaction::{Retention, Transaction};
 use super::{JournalError, MAX_RECHECK_INTERVAL, RECHECK_INTERVAL, SETTLED_RETENTION};
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::Delivery;
-use crate::gateway::IdempotencyKey;
 use crate::journal::record::Lease;
+use crate::reference::IdempotencyKey;
 
 /// What must remain of the function's time when a call has used up all of its own.
 pub const SAFETY_MARGIN: Duration = Duration::from_secs(3);

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use ring::hmac;
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
@@ -15,6 +14,7 @@ use crate::ids::{PaymentDetailsId, SubscriptionId};
 use crate::journal::store::Key;
 use crate::journal::transaction::{Retention, Transaction};
 use crate::journal::{JournalError, SCHEMA};
+use crate::keyed_hash::keyed_hash;
 use crate::secret::SecretString;
 
 /// A claim of details that are being created is believed this long after it was made.
@@ -64,14 +64,8 @@ pub enum TokenUsage {
 /// Where the document of a token is kept.
 #[must_use]
 pub fn token_key(salt: &SecretString, gateway: GatewayName, token: &SecretString) -> Key {
-    let key = hmac::Key::new(hmac::HMAC_SHA256, salt.expose().as_bytes());
-    let mut context = hmac::Context::with_key(&key);
-    // Apart from whatever else the salt is used for.
-    for part in ["details-token", gateway.as_str(), token.expose()] {
-        context.update(&u64::try_from(part.len()).unwrap_or(u64::MAX).to_be_bytes());
-        context.update(part.as_bytes());
-    }
-    let fingerprint: String = context.sign().as_ref().iter().map(|byte| format!("{byte:02x}")).collect();
+    // The first part keeps it apart from other uses of the salt.
+    let fingerprint = hex::encode(keyed_hash::<32>(salt, &["details-token", gateway.as_str(), token.expose()]));
     Key::new("details-token", &[&fingerprint])
 }
 

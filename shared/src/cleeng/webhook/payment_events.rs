@@ -223,7 +223,7 @@ fn reason(data: &Value) -> Option<String> {
 fn fingerprint(data: &Value) -> String {
     let mut canonical = String::new();
     write_canonical(data, &mut canonical);
-    digest::digest(&digest::SHA256, canonical.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+    hex::encode(digest::digest(&digest::SHA256, canonical.as_bytes()))
 }
 
 fn write_canonical(value: &Value, into: &mut String) {

@@ -1,6 +1,6 @@
 use super::*;
-use crate::gateway::{GatewayText, IdempotencyKey, OperationKind};
 use crate::money::Currency;
+use crate::reference::{GatewayText, IdempotencyKey, OperationKind};
 use crate::secret::SecretString;
 
 fn record() -> PaymentRecord {
