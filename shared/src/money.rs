@@ -300,7 +300,9 @@ mod tests {
         let listed: BTreeSet<(String, u16)> = Listed::iter().filter_map(|one| Some((one.code().to_owned(), one.exponent()?))).collect();
         let ours: BTreeSet<(String, u16)> = Currency::all().map(|one| (one.as_str().to_owned(), u16::from(one.exponent()))).collect();
         assert_eq!(ours.difference(&listed).collect::<Vec<_>>(), Vec::<&(String, u16)>::new());
-        assert_eq!(listed.difference(&ours).map(|(code, _)| code.as_str()).collect::<Vec<_>>(), Vec::<&str>::new());
+        // Funds and accounting units, currencies that were replaced, and three that no gateway takes: VED, XAD, XCG.
+        let left_out = "BGN BOV CHE CHW CLF COU CUC HRK MXV SLL USN UYI UYW VED XAD XCG ZWL";
+        assert_eq!(listed.difference(&ours).map(|(code, _)| code.as_str()).collect::<Vec<_>>().join(" "), left_out);
     }
 
     #[test]
