@@ -1,9 +1,11 @@
 //! What a round of reconciliation would do now, by the round's own rules. Changes nothing: rounds are made by the function, on its schedule.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use connector::journal::JournalError;
 use connector::journal::store::MAX_BATCH;
+use connector::journal::transaction::Transaction;
 use reconciliation::plan::{PlannedAction, plan};
 use serde_json::{Value, json};
 
@@ -22,15 +24,12 @@ pub async fn run(options: &Reconcile, env: &CommandEnv) -> Result<CommandOutput,
     let store = session::store(&deployment, env).await?;
     let now = env.clock.now();
     (env.progress)("reading what is due");
-    let read = |error| journal_error(&JournalError::Store(error));
-    let due = store.due(now, options.limit).await.map_err(read)?;
+    let due = store.due(now, options.limit).await.map_err(|error| journal_error(&JournalError::Store(error)))?;
     let mut plans: Vec<(String, PlannedAction)> = Vec::new();
     for batch in due.chunks(MAX_BATCH) {
-        let stored = store.load(batch).await.map_err(read)?;
-        for (key, stored) in batch.iter().zip(stored) {
-            let what = stored.map_or(PlannedAction::Settled, |stored| plan(key, &stored.body, now));
-            plans.push((key.to_string(), what));
-        }
+        let mut transaction = Transaction::new(Arc::clone(&store));
+        transaction.load(batch).await.map_err(|error| journal_error(&error))?;
+        plans.extend(batch.iter().map(|key| (key.to_string(), plan(&transaction, key, now))));
         (env.progress)(&format!("{} of {} looked at", plans.len(), due.len()));
     }
     Ok(to_output(&plans, due.len() >= options.limit))

@@ -1,253 +1,221 @@
-//! Whatever is due, one after the other, the longest due first.
+//! Whatever is due, one after the other, the longest due first. What is done about a document is what [`plan`] returns.
 //!
-//! Before anything is done about a document its time to look again is moved on, under the condition that nobody wrote it meanwhile: so two rounds
-//! at once never do the same, a round that dies does not begin with the same document for ever, and one that cannot be helped does not keep the
-//! others from being looked at.
+//! Before work on an obligation starts, its due time is moved on, under the condition that nobody has written it in the meantime. So two runs at
+//! once never do the same work, a run that crashes does not start with the same document again and again, and a document that cannot be processed
+//! does not block the others.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
 
 use connector::checkout::expire_purchase;
 use connector::checkout::reversal::reverse;
-use connector::clock::Timestamp;
 use connector::delivery::Delivery;
 use connector::flow::{Disposition, FlowContext, RunReport};
 use connector::gateway::Reference;
-use connector::journal::QUEUE_REDELIVERY_WINDOW;
 use connector::journal::record::Obligation;
-use connector::journal::session::recheck_interval;
-use connector::journal::store::{CommitError, Key, Put, StoredDocument};
+use connector::journal::session::retention;
+use connector::journal::store::Key;
+use connector::journal::transaction::Transaction;
+use connector::journal::{JournalError, QUEUE_REDELIVERY_WINDOW};
 use connector::metrics::Metric;
 
-use crate::missed_events::{self, CheckResult};
+use crate::documents::{self, DocumentKind};
+use crate::missed_events::DueSubscription;
 use crate::obsolete_authorisations;
+use crate::plan::{PlannedAction, plan};
 
-/// So many documents are asked for at a time.
+/// So many documents are listed at a time.
 const PAGE_SIZE: usize = 25;
-/// A document is not begun unless so much time is left: the longest call to a gateway and back, twice.
+/// Work on a document starts only if so much time is left: the longest call to a gateway and back, twice.
 const MIN_TIME_PER_ITEM: Duration = Duration::from_secs(45);
 
-/// The index of what is due lags behind the writes by this much at the most (usually by less than a second).
-const MAX_INDEX_LAG: Duration = Duration::from_secs(60);
-
-/// One round. Ends when nothing more is due, or when the time is used up; the rest is still due then.
-pub(crate) async fn run_once(flow_context: &FlowContext, delivery: &Delivery) -> RunReport {
-    let mut report = RunReport::default();
-    let mut seen = BTreeSet::new();
-    let mut slow_down = false;
-    loop {
-        let now = flow_context.clock.now();
-        let found = match flow_context.store.due(now, PAGE_SIZE).await {
-            Ok(found) => found,
-            Err(error) => {
-                tracing::warn!(%error, "due items cannot be listed");
-                report.failed = report.failed.saturating_add(1);
-                return report;
-            }
-        };
-        // The index may lag behind the writes and show again what was done.
-        let fresh: Vec<Key> = found.into_iter().filter(|key| seen.insert(key.clone())).collect();
-        if fresh.is_empty() {
-            return report;
-        }
-        for key in fresh {
-            if flow_context.clock.now().after(MIN_TIME_PER_ITEM) > delivery.deadline {
-                tracing::info!("time is used up; the next run continues");
-                return report;
-            }
-            if key.as_str().starts_with("subscription#") {
-                check_subscription(flow_context, &key, delivery, &mut report, &mut slow_down).await;
-                continue;
-            }
-            report.due = report.due.saturating_add(1);
-            let result = match claim(flow_context, &key).await {
-                Claim::Claimed(obligation) => process_item(flow_context, &key, &obligation, delivery).await,
-                Claim::Busy => ItemResult::Deferred,
-                Claim::Gone => continue,
-                Claim::Failed => ItemResult::Failed,
-            };
-            count_result(&mut report, &key, result);
-        }
-    }
-}
-
-/// Looks whether the next event of a subscription came, unless Cleeng asked to slow down before.
-async fn check_subscription(flow_context: &FlowContext, key: &Key, delivery: &Delivery, report: &mut RunReport, slow_down: &mut bool) {
-    if *slow_down {
-        return;
-    }
-    report.checked = report.checked.saturating_add(1);
-    let counter = match missed_events::check(flow_context, key, &child_delivery(delivery, key)).await {
-        CheckResult::UpToDate => return,
-        CheckResult::Released => &mut report.released,
-        CheckResult::Recovered => &mut report.recovered,
-        CheckResult::Deferred => &mut report.deferred,
-        CheckResult::Throttled => {
-            tracing::warn!("Cleeng throttles; subscriptions are checked in the next run");
-            *slow_down = true;
-            &mut report.deferred
-        }
-        CheckResult::Failed => &mut report.failed,
-    };
-    *counter = counter.saturating_add(1);
-}
-
-enum Claim {
-    /// It is ours until it is due again.
-    Claimed(Box<Obligation>),
-    /// Somebody is at it, or was in the meantime.
-    Busy,
-    /// It is settled, or not there any more.
-    Gone,
-    /// The journal cannot be read or written.
-    Failed,
-}
-
-/// One document as it is; nothing where there is none. `Err` where the journal cannot be read.
-pub(crate) async fn load(flow_context: &FlowContext, key: &Key) -> Result<Option<StoredDocument>, ()> {
-    flow_context.store.load(std::slice::from_ref(key)).await.map(|mut found| found.pop().flatten()).map_err(|_| ())
-}
-
-/// Moves the document's time on.
-async fn claim(flow_context: &FlowContext, key: &Key) -> Claim {
-    let stored = match load(flow_context, key).await {
-        Ok(Some(stored)) => stored,
-        Ok(None) => return Claim::Gone,
-        Err(()) => return Claim::Failed,
-    };
-    let Ok(mut obligation) = serde_json::from_str::<Obligation>(&stored.body) else {
-        tracing::error!(obligation = %key, "a due document cannot be read");
-        flow_context.metrics.count(Metric::Parked, &[("reason", "due_document_unreadable")]);
-        return Claim::Busy;
-    };
-    let now = flow_context.clock.now();
-    if is_claimed(&obligation, now) {
-        return Claim::Busy;
-    }
-    if is_settled(&obligation) {
-        return Claim::Gone;
-    }
-    record_age(flow_context, &obligation, now);
-    obligation.claimed_at = Some(now);
-    let Ok(body) = serde_json::to_string(&obligation) else { return Claim::Failed };
-    let due_at = Some(now.after(recheck_interval(&obligation, now)));
-    let put = Put { key: key.clone(), expected_version: Some(stored.version), body, due_at, parked_since: None, expires_at: None };
-    match flow_context.store.commit(&[put]).await {
-        Ok(()) => Claim::Claimed(Box::new(obligation)),
-        Err(CommitError::Conflict) => Claim::Busy,
-        Err(CommitError::NotWritten(_) | CommitError::Unknown) => Claim::Failed,
-    }
-}
-
-/// Whether a function is at it, or another round was a moment ago, behind which the index may lag.
-pub(crate) fn is_claimed(obligation: &Obligation, now: Timestamp) -> bool {
-    let recently_claimed = obligation.claimed_at.is_some_and(|at| now.since(at) < MAX_INDEX_LAG);
-    recently_claimed || is_leased(obligation, now)
-}
-
-fn is_leased(obligation: &Obligation, now: Timestamp) -> bool {
-    obligation.lease.as_ref().is_some_and(|lease| lease.until > now)
-}
-
-/// Whether nothing is left to be done.
-pub(crate) fn is_settled(obligation: &Obligation) -> bool {
-    obligation.current_attempt().is_none() && !obligation.needs_cleanup
-}
-
-fn record_age(flow_context: &FlowContext, obligation: &Obligation, now: Timestamp) {
-    let opened = obligation.current_attempt().map(|attempt| attempt.opened_at);
-    if let Some(opened) = opened {
-        flow_context.metrics.duration(Metric::DueAge, now.since(opened), &[]);
-    }
-}
-
-/// What a document is about, and the rest of its key.
-pub(crate) fn kind_of(key: &Key) -> (&str, &str) {
-    key.as_str().split_once('#').unwrap_or((key.as_str(), ""))
-}
-
-enum ItemResult {
+/// What became of a document.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum ItemResult {
+    /// Nothing was to be done.
+    UpToDate,
+    /// A waiting event is on its queue again.
     Requeued,
+    /// A purchase or a reversal came to its end.
     Finished,
+    /// An event that was missed is on its queue.
+    Recovered,
+    /// An obsolete authorisation is released.
     Released,
+    /// It is due again later.
     Deferred,
+    /// Cleeng throttles: no more subscriptions in this run.
+    Throttled,
+    /// The journal, Cleeng or the queue cannot be reached.
     Failed,
 }
 
-async fn process_item(flow_context: &FlowContext, key: &Key, obligation: &Obligation, delivery: &Delivery) -> ItemResult {
-    let (kind, rest) = kind_of(key);
-    let child = child_delivery(delivery, key);
-    match kind {
-        "order" | "details" => item_result(expire_purchase(flow_context, key, &child).await),
-        "reversal" => match Reference::parse(rest) {
-            Some(reference) => item_result(reverse(flow_context, &reference, None, &child).await),
-            None => ItemResult::Deferred,
-        },
-        obsolete_authorisations::KEY_KIND => match Reference::parse(rest) {
-            Some(reference) => release_result(obsolete_authorisations::resume_release(flow_context, &reference, &child).await),
-            None => ItemResult::Deferred,
-        },
-        _ => requeue_waiting_event(flow_context, key, obligation).await,
-    }
-}
-
-/// What is done about a document has leases of its own.
-fn child_delivery(delivery: &Delivery, key: &Key) -> Delivery {
-    Delivery { id: format!("{}/{key}", delivery.id), ..delivery.clone() }
-}
-
-fn release_result(disposition: Disposition) -> ItemResult {
-    if disposition == Disposition::Completed("released") { ItemResult::Released } else { item_result(disposition) }
-}
-
-fn item_result(disposition: Disposition) -> ItemResult {
-    match disposition {
-        Disposition::Completed(_) | Disposition::Parked(_) | Disposition::NotOurs => ItemResult::Finished,
-        Disposition::Retry { .. } => ItemResult::Deferred,
-    }
-}
-
-/// The event that waits goes back to its queue, unless it is there. A copy too many is harmless, but each stays until the wait is over.
-async fn requeue_waiting_event(flow_context: &FlowContext, key: &Key, obligation: &Obligation) -> ItemResult {
-    let attempt = obligation.current_attempt().filter(|attempt| !attempt.is_queued(flow_context.clock.now()));
-    let Some(event) = attempt.and_then(|attempt| attempt.waiting_event.as_deref()) else { return ItemResult::Deferred };
-    match flow_context.requeue.requeue(event).await {
-        Ok(()) => {
-            record_requeued_copy(flow_context, key).await;
-            ItemResult::Requeued
+impl From<Disposition> for ItemResult {
+    fn from(disposition: Disposition) -> Self {
+        match disposition {
+            Disposition::Completed(_) | Disposition::Parked(_) | Disposition::NotOurs => Self::Finished,
+            Disposition::Retry { .. } => Self::Deferred,
         }
-        Err(error) => {
+    }
+}
+
+impl From<JournalError> for ItemResult {
+    /// Another worker who wrote first has set the document's times as well.
+    fn from(error: JournalError) -> Self {
+        if error == JournalError::Contended { Self::Deferred } else { Self::Failed }
+    }
+}
+
+/// One run over what is due.
+pub(crate) struct Run<'a> {
+    flow_context: &'a FlowContext,
+    delivery: &'a Delivery,
+    report: RunReport,
+    throttled: bool,
+}
+
+impl<'a> Run<'a> {
+    pub(crate) fn new(flow_context: &'a FlowContext, delivery: &'a Delivery) -> Self {
+        Self { flow_context, delivery, report: RunReport::default(), throttled: false }
+    }
+
+    /// Ends when nothing more is due, or when the time is used up; the rest is due in the next run.
+    pub(crate) async fn process_all(mut self) -> RunReport {
+        let (mut seen, mut limit) = (BTreeSet::new(), PAGE_SIZE);
+        loop {
+            let found = match self.flow_context.store.due(self.flow_context.clock.now(), limit).await {
+                Ok(found) => found,
+                Err(error) => {
+                    tracing::warn!(%error, "due items cannot be listed");
+                    self.report.failed = self.report.failed.saturating_add(1);
+                    return self.report;
+                }
+            };
+            let is_complete = found.len() < limit;
+            // The index may lag behind the writes and list again what was processed.
+            let unseen: Vec<Key> = found.into_iter().filter(|key| seen.insert(key.clone())).collect();
+            if unseen.is_empty() {
+                if is_complete {
+                    return self.report;
+                }
+                // What cannot be moved on, such as documents of a newer release, must not hide what is due after it.
+                limit = limit.saturating_mul(2);
+            }
+            for key in unseen {
+                if self.flow_context.clock.now().after(MIN_TIME_PER_ITEM) > self.delivery.deadline {
+                    tracing::info!("time is used up; the next run continues");
+                    return self.report;
+                }
+                self.process(&key).await;
+            }
+        }
+    }
+
+    async fn process(&mut self, key: &Key) {
+        let is_subscription = DocumentKind::of(key) == DocumentKind::Subscription;
+        if is_subscription && self.throttled {
+            return;
+        }
+        let looked_at = if is_subscription { &mut self.report.checked } else { &mut self.report.due };
+        *looked_at = looked_at.saturating_add(1);
+        let result = self.carry_out_plan(key).await.unwrap_or_else(ItemResult::from);
+        self.count(key, result);
+    }
+
+    /// Plans and does it.
+    async fn carry_out_plan(&self, key: &Key) -> Result<ItemResult, JournalError> {
+        let transaction = documents::load(self.flow_context, key).await?;
+        let action = plan(&transaction, key, self.flow_context.clock.now());
+        // What is done about a document has leases of its own.
+        let child_delivery = Delivery { id: format!("{}/{key}", self.delivery.id), ..self.delivery.clone() };
+        match action {
+            PlannedAction::Settled => Ok(ItemResult::UpToDate),
+            PlannedAction::LeaveToWorker => Ok(ItemResult::Deferred),
+            PlannedAction::Unreadable(error) => Ok(self.raise_unreadable(key, error)),
+            PlannedAction::LeaveInFlight => Ok(DueSubscription::new(self.flow_context, key, transaction)?.leave_in_flight().await),
+            PlannedAction::CheckSubscription { .. } => {
+                Ok(DueSubscription::new(self.flow_context, key, transaction)?.check(&child_delivery).await)
+            }
+            PlannedAction::LeaveToQueue => self.claim(key, transaction).await.map(|_| ItemResult::Deferred),
+            PlannedAction::Requeue => {
+                let claimed = self.claim(key, transaction).await?;
+                Ok(self.requeue_waiting_event(key, claimed).await)
+            }
+            PlannedAction::ContinueWithoutCustomer => {
+                self.claim(key, transaction).await?;
+                Ok(expire_purchase(self.flow_context, key, &child_delivery).await.into())
+            }
+            PlannedAction::ContinueReversal(reference) => {
+                self.claim(key, transaction).await?;
+                Ok(reverse(self.flow_context, &reference, None, &child_delivery).await.into())
+            }
+            PlannedAction::ContinueRelease(reference) => {
+                self.claim(key, transaction).await?;
+                Ok(self.continue_release(&reference, &child_delivery).await)
+            }
+        }
+    }
+
+    /// Moves the document's time on: it is this run's until then.
+    async fn claim(&self, key: &Key, mut transaction: Transaction) -> Result<(Transaction, Obligation), JournalError> {
+        let now = self.flow_context.clock.now();
+        let mut obligation: Obligation = transaction.read(key)?.unwrap_or_default();
+        if let Some(attempt) = obligation.current_attempt() {
+            self.flow_context.metrics.duration(Metric::DueAge, now.since(attempt.opened_at), &[]);
+        }
+        obligation.claimed_at = Some(now);
+        transaction.stage(key, &obligation, retention(&obligation, now))?;
+        transaction.commit().await?;
+        Ok((transaction, obligation))
+    }
+
+    fn raise_unreadable(&self, key: &Key, error: JournalError) -> ItemResult {
+        tracing::error!(document = %key, error = error.code(), "a due document cannot be read");
+        self.flow_context.metrics.count(Metric::Parked, &[("reason", "due_document_unreadable")]);
+        ItemResult::Deferred
+    }
+
+    async fn continue_release(&self, reference: &Reference, delivery: &Delivery) -> ItemResult {
+        match obsolete_authorisations::resume_release(self.flow_context, reference, delivery).await {
+            Disposition::Completed("released") => ItemResult::Released,
+            disposition => disposition.into(),
+        }
+    }
+
+    /// The event that waits goes back to its queue. That a copy is there is written for as long as the queue delivers it; if that write fails,
+    /// above all because the event's function writes at the same time, one more copy follows, which is harmless.
+    async fn requeue_waiting_event(&self, key: &Key, (mut transaction, mut obligation): (Transaction, Obligation)) -> ItemResult {
+        let Some(attempt) = obligation.current_attempt_mut() else { return ItemResult::Deferred };
+        let Some(event) = attempt.waiting_event.as_deref() else { return ItemResult::Deferred };
+        if let Err(error) = self.flow_context.requeue.requeue(event).await {
             tracing::error!(obligation = %key, %error, "a waiting event could not be requeued");
-            ItemResult::Failed
+            return ItemResult::Failed;
         }
+        let now = self.flow_context.clock.now();
+        attempt.queued_until = Some(now.after(QUEUE_REDELIVERY_WINDOW));
+        if transaction.stage(key, &obligation, retention(&obligation, now)).is_ok() {
+            let _one_more_copy_is_harmless = transaction.commit().await;
+        }
+        ItemResult::Requeued
     }
-}
 
-/// Remembers that there is a copy again, for as long as its queue delivers it. Whatever keeps this from being written, a function that is at it
-/// first of all, one copy more is harmless.
-async fn record_requeued_copy(flow_context: &FlowContext, key: &Key) {
-    let Ok(Some(stored)) = load(flow_context, key).await else { return };
-    let Ok(mut obligation) = serde_json::from_str::<Obligation>(&stored.body) else { return };
-    let now = flow_context.clock.now();
-    if is_leased(&obligation, now) {
-        return;
+    fn count(&mut self, key: &Key, result: ItemResult) {
+        let report = &mut self.report;
+        let (counter, outcome) = match result {
+            ItemResult::UpToDate => return,
+            ItemResult::Requeued => (&mut report.requeued, "requeued"),
+            ItemResult::Finished => (&mut report.finished, "finished"),
+            ItemResult::Recovered => (&mut report.recovered, "recovered"),
+            ItemResult::Released => (&mut report.released, "released"),
+            ItemResult::Deferred => (&mut report.deferred, "deferred"),
+            ItemResult::Throttled => {
+                tracing::warn!("Cleeng throttles; subscriptions are checked in the next run");
+                self.throttled = true;
+                (&mut report.deferred, "throttled")
+            }
+            ItemResult::Failed => (&mut report.failed, "failed"),
+        };
+        *counter = counter.saturating_add(1);
+        tracing::info!(document = %key, outcome = outcome, "due item processed");
     }
-    let Some(attempt) = obligation.current_attempt_mut() else { return };
-    attempt.queued_until = Some(now.after(QUEUE_REDELIVERY_WINDOW));
-    let Ok(body) = serde_json::to_string(&obligation) else { return };
-    let due_at = Some(now.after(recheck_interval(&obligation, now)));
-    let put = Put { key: key.clone(), expected_version: Some(stored.version), body, due_at, parked_since: None, expires_at: None };
-    let _one_more_copy_is_harmless = flow_context.store.commit(&[put]).await;
-}
-
-fn count_result(report: &mut RunReport, key: &Key, result: ItemResult) {
-    let (counter, outcome) = match result {
-        ItemResult::Requeued => (&mut report.requeued, "requeued"),
-        ItemResult::Finished => (&mut report.finished, "finished"),
-        ItemResult::Released => (&mut report.released, "released"),
-        ItemResult::Deferred => (&mut report.deferred, "deferred"),
-        ItemResult::Failed => (&mut report.failed, "failed"),
-    };
-    *counter = counter.saturating_add(1);
-    tracing::info!(obligation = %key, outcome = outcome, "due item processed");
 }

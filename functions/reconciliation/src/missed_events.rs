@@ -1,236 +1,222 @@
-//! Billing webhooks that never came. Cleeng promises no retry, so every subscription that the journal knows is looked at when its next event
-//! should have been here: Cleeng is asked what it expects, and an event that the journal never heard of is put on its function's queue, as Cleeng
-//! would have sent it. Should it come late after all, it is a repetition.
+//! Billing webhooks that were missed. Cleeng promises no retry, so every subscription that the journal knows is checked when its next event should
+//! have arrived: Cleeng is asked what it expects, and an event that the journal has not received is put on its function's queue, as Cleeng would
+//! have sent it. If it arrives later after all, it is a repetition.
 //!
-//! Limits: the event of a subscription whose payment details came to be elsewhere, and that no webhook named here yet, cannot be made up for, because
-//! Cleeng gives their token to nobody but in webhooks; that is alarmed. That nobody pays for a subscription any more is Cleeng's to say: its termination is made
-//! up for only where the subscription was stopped.
+//! Limits: an event cannot be recovered if the subscription's payment details were stored elsewhere and no webhook has named them here yet, because
+//! Cleeng sends their token in webhooks only; that raises an alarm. Whether a subscription ends because nobody pays for it is Cleeng's decision: a
+//! termination is recovered only if the subscription was stopped.
 
 use std::time::Duration;
 
 use connector::cleeng::{CleengError, Subscription, SubscriptionStatus};
 use connector::clock::Timestamp;
 use connector::delivery::Delivery;
-use connector::flow::{Disposition, FlowContext};
+use connector::flow::{Disposition, FlowContext, PaymentMethodConfig};
 use connector::ids::PaymentMethodId;
+use connector::journal::JournalError;
 use connector::journal::record::Obligation;
-use connector::journal::store::{Key, Put, StoredDocument};
+use connector::journal::store::Key;
+use connector::journal::transaction::{Retention, Transaction};
 use connector::metrics::Metric;
 use connector::payments::subscription_state::SubscriptionState;
 use connector::renewal::eligibility;
-use connector::renewal::expected_event::{BillingAction, CHECK_IN_FLIGHT, DELIVERY_SLACK, ExpectedEvent, LastBillingEvent};
+use connector::renewal::expected_event::{BillingAction, CHECK_IN_FLIGHT, DELIVERY_SLACK, ExpectedEvent};
 
-use crate::due::load;
+use crate::due::ItemResult;
 use crate::obsolete_authorisations;
 
-/// What was looked at in vain is looked at again so much later.
+/// After a check without a result.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(3600);
-/// An event that was made up for should be settled by then.
+/// A recovered event should be settled by then.
 const AFTER_RECOVERY: Duration = Duration::from_secs(1800);
-/// A subscription that rests.
+/// For a subscription that is paused.
 const PAUSED_INTERVAL: Duration = Duration::from_secs(86_400);
 
-/// What became of a look.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum CheckResult {
-    /// Nothing is missing.
-    UpToDate,
-    /// An event that never came is on its queue.
-    Recovered,
-    /// What was held for a period that was paid in another way is released.
-    Released,
-    /// It has to be looked at again.
-    Deferred,
-    /// Cleeng asks to slow down: no more of these in this round.
-    Throttled,
-    /// The journal or Cleeng cannot be reached, or the queue.
-    Failed,
+/// The state of a subscription that is due.
+pub(crate) struct DueSubscription<'a> {
+    flow_context: &'a FlowContext,
+    key: &'a Key,
+    transaction: Transaction,
+    state: SubscriptionState,
 }
 
-/// Looks at the head of a subscription that is due.
-pub(crate) async fn check(flow_context: &FlowContext, key: &Key, delivery: &Delivery) -> CheckResult {
-    let stored = match load(flow_context, key).await {
-        Ok(Some(stored)) => stored,
-        Ok(None) => return CheckResult::UpToDate,
-        Err(()) => return CheckResult::Failed,
-    };
-    let Ok(state) = serde_json::from_str::<SubscriptionState>(&stored.body) else {
-        tracing::error!(document = %key, "a due subscription state cannot be read");
-        flow_context.metrics.count(Metric::Parked, &[("reason", "due_document_unreadable")]);
-        return CheckResult::Deferred;
-    };
-    let Some(watch) = state.last_billing_event.clone() else { return CheckResult::UpToDate };
-    let now = flow_context.clock.now();
-    if state.in_flight.is_some() {
-        return save_state(flow_context, key, &stored, &state, Some(now.after(CHECK_IN_FLIGHT)), CheckResult::Deferred).await;
+impl<'a> DueSubscription<'a> {
+    /// The state as it was loaded.
+    pub(crate) fn new(flow_context: &'a FlowContext, key: &'a Key, transaction: Transaction) -> Result<Self, JournalError> {
+        let state = transaction.read(key)?.unwrap_or_default();
+        Ok(Self { flow_context, key, transaction, state })
     }
-    let subscription = match flow_context.cleeng.subscription(&watch.subscription).await {
-        Ok(subscription) => subscription,
-        Err(CleengError::NotFound) => return stop_watching(flow_context, key, &stored, state).await,
-        Err(CleengError::Throttled { .. }) => return CheckResult::Throttled,
-        Err(error) => {
-            tracing::warn!(document = %key, error = error.code(), "the subscription cannot be read from Cleeng");
-            return save_state(flow_context, key, &stored, &state, Some(now.after(RECHECK_INTERVAL)), CheckResult::Failed).await;
-        }
-    };
-    if let Some(result) = release_if_obsolete(flow_context, &state, &subscription, delivery).await {
-        return result;
-    }
-    let method = subscription.payment_method.as_ref().or(state.method.as_ref()).cloned();
-    let Some((method, config)) = method.and_then(|id| flow_context.policy.methods.get(&id).copied().map(|config| (id, config))) else {
-        return stop_watching(flow_context, key, &stored, state).await;
-    };
-    if subscription.status == SubscriptionStatus::Terminated && state.live_authorisation.is_some() {
-        // Cleeng ended it by itself, and what is held for it would lapse days later: its termination gives it back.
-        flow_context.metrics.count(Metric::Warning, &[("reason", "drift_authorisation_of_an_ended_subscription")]);
-        let (at, expiration) = (subscription.paid_until, subscription.paid_until);
-        let end = ExpectedEvent { action: BillingAction::Terminate, at, expiration, exact: false };
-        return recover_missed_event(flow_context, key, &stored, state, &subscription, &method, end).await;
-    }
-    report_drift(flow_context, key, &state, &subscription, now);
-    let next = ExpectedEvent::next(&subscription, &state, config.billing);
-    match find_missing(flow_context, &state, &watch, &subscription, next.as_ref(), now).await {
-        Ok(Some(missing)) => recover_missed_event(flow_context, key, &stored, state, &subscription, &method, missing).await,
-        Ok(None) => schedule_next_check(flow_context, key, &stored, state, &subscription, next, now).await,
-        Err(()) => CheckResult::Failed,
-    }
-}
 
-/// Gives back what nobody will capture, because its period was paid in another way. Nothing where there is no such hold, or where it is doubtful:
-/// then the look goes on, and the drift is told.
-async fn release_if_obsolete(
-    flow_context: &FlowContext,
-    state: &SubscriptionState,
-    subscription: &Subscription,
-    delivery: &Delivery,
-) -> Option<CheckResult> {
-    // What Cleeng ended by itself is given back by its termination.
-    let ended = subscription.status == SubscriptionStatus::Terminated;
-    let live = state
-        .live_authorisation
-        .as_ref()
-        .filter(|live| !ended && obsolete_authorisations::is_obsolete(flow_context, live, subscription))?;
-    match obsolete_authorisations::release_obsolete(flow_context, &subscription.id, &live.reference, delivery).await {
-        Disposition::Completed("released") => Some(CheckResult::Released),
-        Disposition::Completed(_) | Disposition::NotOurs => None,
-        Disposition::Parked(_) => Some(CheckResult::Deferred),
-        Disposition::Retry { reason: "cleeng_throttled", .. } => Some(CheckResult::Throttled),
-        Disposition::Retry { .. } => Some(CheckResult::Deferred),
+    /// An attempt is in flight, whose own due time counts.
+    pub(crate) async fn leave_in_flight(self) -> ItemResult {
+        self.reschedule(CHECK_IN_FLIGHT, ItemResult::Deferred).await
     }
-}
 
-/// What Cleeng and the journal say differently, for an operator to see. The next event puts it right, or parks.
-fn report_drift(flow_context: &FlowContext, key: &Key, state: &SubscriptionState, subscription: &Subscription, now: Timestamp) {
-    let paid = |expiration: Timestamp| subscription.paid_until > expiration.after(RECHECK_INTERVAL);
-    let unpaid = |at: Timestamp| now > at.after(PAUSED_INTERVAL);
-    let drift = match (&state.live_authorisation, &state.last_charge) {
-        (Some(live), _) if paid(live.expiration) => obsolete_authorisations::DRIFT,
-        (None, Some(charge)) if charge.certain && !paid(charge.expiration) && unpaid(charge.at) => "drift_charged_and_not_paid_in_cleeng",
-        _ => return,
-    };
-    tracing::warn!(document = %key, drift, "Cleeng and the journal disagree");
-    flow_context.metrics.count(Metric::Warning, &[("reason", drift)]);
-}
-
-/// What should have been here, by what Cleeng said before or says now, and was never heard of.
-async fn find_missing(
-    flow_context: &FlowContext,
-    state: &SubscriptionState,
-    watch: &LastBillingEvent,
-    subscription: &Subscription,
-    next: Option<&ExpectedEvent>,
-    now: Timestamp,
-) -> Result<Option<ExpectedEvent>, ()> {
-    for expected in watch.expected_event.iter().chain(next) {
-        if !expected.is_overdue(now) || !expected.is_still_expected(subscription) {
-            continue;
-        }
-        let key = match expected.action {
-            BillingAction::Terminate => eligibility::termination_key(&watch.subscription),
-            BillingAction::Authorise | BillingAction::Capture => eligibility::period_key(&watch.subscription, expected.expiration),
+    /// Asks Cleeng what it expects, and recovers what is missing.
+    pub(crate) async fn check(mut self, delivery: &Delivery) -> ItemResult {
+        let Some(id) = self.state.last_billing_event.as_ref().map(|event| event.subscription.clone()) else {
+            return ItemResult::UpToDate;
         };
-        let obligation = match load(flow_context, &key).await? {
-            Some(stored) => Some(serde_json::from_str::<Obligation>(&stored.body).map_err(|_| ())?),
-            None => None,
+        let subscription = match self.flow_context.cleeng.subscription(&id).await {
+            Ok(subscription) => subscription,
+            Err(CleengError::NotFound) => return self.stop().await,
+            Err(CleengError::Throttled { .. }) => return ItemResult::Throttled,
+            Err(error) => {
+                tracing::warn!(document = %self.key, error = error.code(), "the subscription cannot be read from Cleeng");
+                return self.reschedule(RECHECK_INTERVAL, ItemResult::Failed).await;
+            }
         };
-        if !expected.was_received(state, obligation.as_ref()) {
-            return Ok(Some(expected.clone()));
+        if let Some(result) = self.release_if_obsolete(&subscription, delivery).await {
+            return result;
+        }
+        let Some((method, config)) = self.payment_method(&subscription) else { return self.stop().await };
+        if subscription.status == SubscriptionStatus::Terminated && self.state.live_authorisation.is_some() {
+            // Cleeng ended it, and the authorisation would lapse days later: the termination releases it.
+            self.warn("drift_authorisation_of_an_ended_subscription");
+            let (at, expiration) = (subscription.paid_until, subscription.paid_until);
+            let end = ExpectedEvent { action: BillingAction::Terminate, at, expiration, exact: false };
+            return self.recover(&subscription, &method, end).await;
+        }
+        self.report_drift(&subscription);
+        let next = ExpectedEvent::next(&subscription, &self.state, config.billing);
+        match self.find_missing(&subscription, next.as_ref()).await {
+            Ok(Some(missing)) => self.recover(&subscription, &method, missing).await,
+            Ok(None) => self.schedule_next(&subscription, next).await,
+            Err(error) => {
+                tracing::warn!(document = %self.key, error = error.code(), "the obligation of a subscription cannot be read");
+                self.reschedule(RECHECK_INTERVAL, ItemResult::Failed).await
+            }
         }
     }
-    Ok(None)
-}
 
-/// The event goes on its queue first: a copy too many is harmless, one too few is what this is about.
-async fn recover_missed_event(
-    flow_context: &FlowContext,
-    key: &Key,
-    stored: &StoredDocument,
-    mut state: SubscriptionState,
-    subscription: &Subscription,
-    method: &PaymentMethodId,
-    missing: ExpectedEvent,
-) -> CheckResult {
-    let now = flow_context.clock.now();
-    let Some(watch) = state.last_billing_event.clone() else { return CheckResult::UpToDate };
-    let Some(event) = missing.to_webhook(&watch, &state, subscription, &flow_context.policy.publisher, method) else {
-        tracing::error!(document = %key, "a billing event is missing, and its payment details are not known");
-        flow_context.metrics.count(Metric::Parked, &[("reason", "missed_event_of_unknown_details")]);
-        return save_state(flow_context, key, stored, &state, Some(now.after(RECHECK_INTERVAL)), CheckResult::Deferred).await;
-    };
-    if let Err(error) = flow_context.requeue.requeue(&event).await {
-        tracing::error!(document = %key, %error, "a missed billing event could not be requeued");
-        return CheckResult::Failed;
+    fn now(&self) -> Timestamp {
+        self.flow_context.clock.now()
     }
-    tracing::warn!(document = %key, expected = ?missing.action, "missed billing event recovered");
-    flow_context.metrics.count(Metric::Warning, &[("reason", "missed_event_recovered")]);
-    if let Some(watch) = state.last_billing_event.as_mut() {
-        watch.expected_event = Some(missing);
+
+    fn warn(&self, reason: &'static str) {
+        self.flow_context.metrics.count(Metric::Warning, &[("reason", reason)]);
     }
-    save_state(flow_context, key, stored, &state, Some(now.after(AFTER_RECOVERY)), CheckResult::Recovered).await
-}
 
-/// Nothing is missing: what is next is noted, and when to look at it.
-async fn schedule_next_check(
-    flow_context: &FlowContext,
-    key: &Key,
-    stored: &StoredDocument,
-    mut state: SubscriptionState,
-    subscription: &Subscription,
-    next: Option<ExpectedEvent>,
-    now: Timestamp,
-) -> CheckResult {
-    let due_at = match (&next, &subscription.status) {
-        (Some(expected), _) if expected.is_overdue(now) => now.after(RECHECK_INTERVAL),
-        (Some(expected), _) => expected.at.after(DELIVERY_SLACK),
-        (None, SubscriptionStatus::Paused) => now.after(PAUSED_INTERVAL),
-        (None, _) => return stop_watching(flow_context, key, stored, state).await,
-    };
-    if let Some(watch) = state.last_billing_event.as_mut() {
-        watch.expected_event = next;
+    /// The subscription's payment method, if it is configured here.
+    fn payment_method(&self, subscription: &Subscription) -> Option<(PaymentMethodId, PaymentMethodConfig)> {
+        let method = subscription.payment_method.as_ref().or(self.state.method.as_ref())?;
+        let config = self.flow_context.policy.methods.get(method)?;
+        Some((method.clone(), *config))
     }
-    save_state(flow_context, key, stored, &state, Some(due_at), CheckResult::UpToDate).await
-}
 
-/// Nothing more is to come.
-async fn stop_watching(flow_context: &FlowContext, key: &Key, stored: &StoredDocument, mut state: SubscriptionState) -> CheckResult {
-    state.last_billing_event = None;
-    save_state(flow_context, key, stored, &state, None, CheckResult::UpToDate).await
-}
+    /// Releases an authorisation that nobody will capture, because its period was paid in another way. `None` if there is no such authorisation, or
+    /// if it is doubtful: then the check continues, and the drift is reported.
+    async fn release_if_obsolete(&self, subscription: &Subscription, delivery: &Delivery) -> Option<ItemResult> {
+        // The authorisation of a subscription that Cleeng ended is released by its termination.
+        let ended = subscription.status == SubscriptionStatus::Terminated;
+        let live = self.state.live_authorisation.as_ref().filter(|_| !ended)?;
+        if !obsolete_authorisations::is_obsolete(self.flow_context, live, subscription) {
+            return None;
+        }
+        match obsolete_authorisations::release_obsolete(self.flow_context, &subscription.id, &live.reference, delivery).await {
+            Disposition::Completed("released") => Some(ItemResult::Released),
+            Disposition::Completed(_) | Disposition::NotOurs => None,
+            Disposition::Retry { reason: "cleeng_throttled", .. } => Some(ItemResult::Throttled),
+            Disposition::Parked(_) | Disposition::Retry { .. } => Some(ItemResult::Deferred),
+        }
+    }
 
-/// Writes the head, if nobody else did; whoever did has set its time anew.
-async fn save_state(
-    flow_context: &FlowContext,
-    key: &Key,
-    stored: &StoredDocument,
-    state: &SubscriptionState,
-    due_at: Option<Timestamp>,
-    result: CheckResult,
-) -> CheckResult {
-    let Ok(body) = serde_json::to_string(state) else { return CheckResult::Failed };
-    let expires_at = state.expires_at(flow_context.clock.now());
-    let put = Put { key: key.clone(), expected_version: Some(stored.version), body, due_at, parked_since: None, expires_at };
-    match flow_context.store.commit(&[put]).await {
-        Ok(()) => result,
-        Err(_) => CheckResult::Deferred,
+    /// Reports where Cleeng and the journal disagree, for an operator. The next event corrects it, or parks.
+    fn report_drift(&self, subscription: &Subscription) {
+        let paid = |expiration: Timestamp| subscription.paid_until > expiration.after(RECHECK_INTERVAL);
+        let unpaid = |at: Timestamp| self.now() > at.after(PAUSED_INTERVAL);
+        let drift = match (&self.state.live_authorisation, &self.state.last_charge) {
+            (Some(live), _) if paid(live.expiration) => obsolete_authorisations::DRIFT,
+            (None, Some(charge)) if charge.certain && !paid(charge.expiration) && unpaid(charge.at) => {
+                "drift_charged_and_not_paid_in_cleeng"
+            }
+            _ => return,
+        };
+        tracing::warn!(document = %self.key, drift, "Cleeng and the journal disagree");
+        self.warn(drift);
+    }
+
+    /// The event that should have arrived, by what Cleeng said before or says now, and that was not received.
+    async fn find_missing(
+        &mut self,
+        subscription: &Subscription,
+        next: Option<&ExpectedEvent>,
+    ) -> Result<Option<ExpectedEvent>, JournalError> {
+        let Some(last_event) = &self.state.last_billing_event else { return Ok(None) };
+        let now = self.now();
+        let overdue = |expected: &&ExpectedEvent| expected.is_overdue(now) && expected.is_still_expected(subscription);
+        for expected in last_event.expected_event.iter().chain(next).filter(overdue) {
+            let key = match expected.action {
+                BillingAction::Terminate => eligibility::termination_key(&subscription.id),
+                BillingAction::Authorise | BillingAction::Capture => eligibility::period_key(&subscription.id, expected.expiration),
+            };
+            self.transaction.load(std::slice::from_ref(&key)).await?;
+            let obligation: Option<Obligation> = self.transaction.read(&key)?;
+            if !expected.was_received(&self.state, obligation.as_ref()) {
+                return Ok(Some(expected.clone()));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The event goes on its queue before this is written: a copy too many is harmless, and none would be the loss that this prevents.
+    async fn recover(mut self, subscription: &Subscription, method: &PaymentMethodId, missing: ExpectedEvent) -> ItemResult {
+        let Some(last_event) = &self.state.last_billing_event else { return ItemResult::UpToDate };
+        let event = missing.to_webhook(last_event, &self.state, subscription, &self.flow_context.policy.publisher, method);
+        let Some(event) = event else {
+            tracing::error!(document = %self.key, "a billing event is missing, and its payment details are not known");
+            self.flow_context.metrics.count(Metric::Parked, &[("reason", "missed_event_of_unknown_details")]);
+            return self.reschedule(RECHECK_INTERVAL, ItemResult::Deferred).await;
+        };
+        if let Err(error) = self.flow_context.requeue.requeue(&event).await {
+            tracing::error!(document = %self.key, %error, "a missed billing event could not be requeued");
+            return ItemResult::Failed;
+        }
+        tracing::warn!(document = %self.key, expected = ?missing.action, "missed billing event recovered");
+        self.warn("missed_event_recovered");
+        self.expect(Some(missing));
+        self.reschedule(AFTER_RECOVERY, ItemResult::Recovered).await
+    }
+
+    /// Nothing is missing: the next event is noted, and when to check for it.
+    async fn schedule_next(mut self, subscription: &Subscription, next: Option<ExpectedEvent>) -> ItemResult {
+        let now = self.now();
+        let due_at = match (&next, &subscription.status) {
+            (Some(expected), _) if expected.is_overdue(now) => now.after(RECHECK_INTERVAL),
+            (Some(expected), _) => expected.at.after(DELIVERY_SLACK),
+            (None, SubscriptionStatus::Paused) => now.after(PAUSED_INTERVAL),
+            (None, _) => return self.stop().await,
+        };
+        self.expect(next);
+        self.save(Some(due_at), ItemResult::UpToDate).await
+    }
+
+    fn expect(&mut self, next: Option<ExpectedEvent>) {
+        if let Some(last_event) = self.state.last_billing_event.as_mut() {
+            last_event.expected_event = next;
+        }
+    }
+
+    /// No more events are expected.
+    async fn stop(mut self) -> ItemResult {
+        self.state.last_billing_event = None;
+        self.save(None, ItemResult::UpToDate).await
+    }
+
+    /// Checks again after this time.
+    async fn reschedule(self, wait: Duration, result: ItemResult) -> ItemResult {
+        let due_at = self.now().after(wait);
+        self.save(Some(due_at), result).await
+    }
+
+    /// Writes the state, unless another worker has written it in the meantime and set its time.
+    async fn save(mut self, due_at: Option<Timestamp>, result: ItemResult) -> ItemResult {
+        let keep = Retention { due_at, parked_since: None, expires_at: self.state.expires_at(self.now()) };
+        let staged = self.transaction.reschedule(self.key, &self.state, keep);
+        let written = match staged {
+            Ok(()) => self.transaction.commit().await,
+            Err(error) => Err(error),
+        };
+        written.map_or_else(ItemResult::from, |()| result)
     }
 }

@@ -1,10 +1,10 @@
-//! What is held for a period that was paid in another way: nobody will capture it, and the customer's money would be held until it lapses. It goes
-//! back at the gateway and then in Cleeng, as a deactivation gives it back, under an obligation of its own: whoever dies over it, the next round
-//! goes on.
+//! Authorisations for a period that was paid in another way: nobody will capture them, and the customer's money would be held until they lapse.
+//! They are released at the gateway and then in Cleeng, as after a deactivation, under an obligation of their own: if the worker crashes, the next
+//! run resumes it.
 //!
-//! Never on doubt. It has to be the subscription's live authorisation, with no attempt in flight; and Cleeng, asked once more with the documents in
-//! hand, has to have the subscription as paid for another period, to list the hold as authorised still, so that another payment paid, and not to
-//! wait for its capture. What is doubtful stays as it is and is told as drift.
+//! Never on doubt. It has to be the subscription's live authorisation, with no attempt in flight; and Cleeng, asked once more after the documents
+//! are read, has to have the subscription as paid for another period, has to list the authorisation as authorised still, so that another payment
+//! paid, and must not wait for its capture. A doubtful one stays as it is and is reported as drift.
 
 use connector::cleeng::{CleengError, LatestPayment, Subscription};
 use connector::delivery::Delivery;
@@ -21,18 +21,16 @@ use connector::payments::subscription_state::LiveAuthorisation;
 use connector::payments::{FlowResult, read_failed, report, retry};
 use connector::renewal::eligibility;
 
-use crate::due::load;
+use crate::documents::{self, OBSOLETE_AUTHORISATION};
 
 const KIND: AttemptKind = AttemptKind::Release;
-/// The kind of these obligations' keys.
-pub(crate) const KEY_KIND: &str = "obsolete-authorisation";
-/// The word of the metric, whether it is released or doubtful.
+/// The reason in the metric, for a released and for a doubtful one.
 pub(crate) const DRIFT: &str = "drift_obsolete_authorisation";
-/// What a list of authorised payments may come to that is no outage, and proves nothing.
+/// Failures of the list of authorised payments that are no outage, and prove nothing.
 const INCONCLUSIVE: [&str; 2] = ["cleeng_not_found", "cleeng_list_incomplete"];
 
-/// Whether what Cleeng says of a subscription makes a hold look stale: paid for another period than the hold's, and not waiting for its capture.
-/// By less than half a cycle it is the same period whose end moved, and its next event uses the hold.
+/// Whether an authorisation is obsolete by what Cleeng says of the subscription: paid for another period, and not waiting for its capture. If the
+/// ends differ by less than half a cycle, it is the same period whose end moved, and its next event uses the authorisation.
 pub(crate) fn is_obsolete(flow_context: &FlowContext, live: &LiveAuthorisation, subscription: &Subscription) -> bool {
     let paid = subscription.paid_until > live.expiration.after(eligibility::min_period_gap(subscription));
     let method = subscription.payment_method.as_ref().and_then(|method| flow_context.policy.methods.get(method));
@@ -40,14 +38,14 @@ pub(crate) fn is_obsolete(flow_context: &FlowContext, live: &LiveAuthorisation, 
     paid && !(authorised_first && subscription.next_payment_action.as_deref() == Some("capture"))
 }
 
-/// Releases the live authorisation of a subscription, or goes on with that. Settled for another reason than `released` where it is left as it is.
+/// Releases the live authorisation of a subscription, or continues that. Completed for another reason than `released` if it is kept.
 pub(crate) async fn release_obsolete(
     flow_context: &FlowContext,
     subscription: &SubscriptionId,
     reference: &Reference,
     delivery: &Delivery,
 ) -> Disposition {
-    let key = Key::new(KEY_KIND, &[reference.as_str()]);
+    let key = Key::new(OBSOLETE_AUTHORISATION, &[reference.as_str()]);
     match ObligationContext::open(flow_context, key, subscription, delivery).await {
         Ok(mut ctx) => {
             let disposition = release_hold(&mut ctx, subscription, reference).await;
@@ -57,13 +55,14 @@ pub(crate) async fn release_obsolete(
     }
 }
 
-/// Goes on with a release that an earlier round began.
+/// Continues a release that an earlier run has started.
 pub(crate) async fn resume_release(flow_context: &FlowContext, reference: &Reference, delivery: &Delivery) -> Disposition {
-    let Ok(stored) = load(flow_context, &PaymentRecord::key(reference)).await else { return retry("journal_unavailable") };
-    let payment = stored.and_then(|stored| serde_json::from_str::<PaymentRecord>(&stored.body).ok());
-    match payment.and_then(|payment| payment.subscription) {
-        Some(subscription) => release_obsolete(flow_context, &subscription, reference, delivery).await,
-        None => retry("payment_not_loaded"),
+    match documents::read::<PaymentRecord>(flow_context, &PaymentRecord::key(reference)).await {
+        Ok(Some(PaymentRecord { subscription: Some(subscription), .. })) => {
+            release_obsolete(flow_context, &subscription, reference, delivery).await
+        }
+        Ok(_) => retry("payment_not_loaded"),
+        Err(error) => error.into(),
     }
 }
 
@@ -88,12 +87,12 @@ async fn release_hold(ctx: &mut ObligationContext<'_>, subscription: &Subscripti
     }
     match release(ctx, reference).await? {
         ReleaseOutcome::Released => ctx.finish(Finish::Released).await,
-        // As it does for money that is taken: then the period may be paid twice.
+        // As for captured money: the period may be paid twice.
         ReleaseOutcome::Refused(_) => ctx.park("release_refused", true).await,
     }
 }
 
-/// The hold, if it is the journal's and nobody is at it.
+/// The authorisation, if it is the journal's and no attempt is in flight.
 fn live_authorisation(ctx: &ObligationContext<'_>, reference: &Reference) -> Result<LiveAuthorisation, &'static str> {
     if ctx.subscription_state.in_flight.is_some() {
         return Err("payment_in_flight");
@@ -105,13 +104,13 @@ fn live_authorisation(ctx: &ObligationContext<'_>, reference: &Reference) -> Res
         .filter(|live| live.reference == *reference)
         .ok_or("not_the_live_authorisation")?;
     match ctx.payment(reference).map(|payment| payment.state) {
-        // One that is gone at the gateway is still to be told to Cleeng.
+        // One that has ended at the gateway is still to be reported to Cleeng.
         Some(PaymentState::Authorised | PaymentState::Cancelled | PaymentState::Expired) => Ok(live),
         _ => Err("not_authorised"),
     }
 }
 
-/// Why nothing is to be done about it, as Cleeng says now.
+/// Why it is kept, by what Cleeng says now. `None` if it is to be released.
 async fn reason_to_keep(
     ctx: &ObligationContext<'_>,
     subscription: &SubscriptionId,

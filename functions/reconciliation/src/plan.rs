@@ -1,30 +1,32 @@
-//! What a round would do about a document, judged by the same rules and without doing it: for the operator's tool.
+//! What a run does about a document that is due. The run carries out what [`plan`] returns, and the operator's tool shows it: a dry run cannot
+//! tell anything else than what a run does.
 
 use connector::clock::Timestamp;
 use connector::gateway::Reference;
+use connector::journal::JournalError;
 use connector::journal::record::Obligation;
 use connector::journal::store::Key;
+use connector::journal::transaction::Transaction;
 use connector::payments::subscription_state::SubscriptionState;
 
-use crate::due::{is_claimed, is_settled, kind_of};
-use crate::obsolete_authorisations;
+use crate::documents::{DocumentKind, is_claimed};
 
-/// What a round would do.
+/// What a run does about a document.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PlannedAction {
-    /// The purchase or storing whose customer is away goes on without him, or is ended.
+    /// The purchase or storing whose customer is away continues without them, or is ended.
     ContinueWithoutCustomer,
-    /// The giving back goes on.
-    ContinueReversal,
-    /// The release of what is held for a period that was paid in another way goes on.
-    ContinueRelease,
+    /// The reversal of this payment continues.
+    ContinueReversal(Reference),
+    /// The release of this authorisation, whose period was paid in another way, continues.
+    ContinueRelease(Reference),
     /// The event that waits goes back to its queue.
     Requeue,
-    /// Nothing: its event is on its queue.
+    /// Nothing: its event is on its queue. The document is due again later.
     LeaveToQueue,
-    /// Nothing: somebody is at it.
+    /// Nothing: a worker holds it.
     LeaveToWorker,
-    /// Nothing: it is settled, and the index has not noticed yet.
+    /// Nothing: it is settled, and the index lags behind.
     Settled,
     /// Cleeng is asked what it expects of the subscription; an event that should have come and was never heard of is put on its queue.
     CheckSubscription {
@@ -33,8 +35,8 @@ pub enum PlannedAction {
     },
     /// Nothing about the subscription: an attempt is in flight.
     LeaveInFlight,
-    /// Nothing, and an alarm: this release cannot read it.
-    Unreadable,
+    /// Nothing, and an alarm: this release cannot read it, for this reason.
+    Unreadable(JournalError),
 }
 
 impl PlannedAction {
@@ -43,8 +45,8 @@ impl PlannedAction {
     pub fn description(&self) -> String {
         match self {
             Self::ContinueWithoutCustomer => "continues without the customer, or closes it after its expiry".to_owned(),
-            Self::ContinueReversal => "continues the reversal of the payment".to_owned(),
-            Self::ContinueRelease => "continues the release of an obsolete authorisation".to_owned(),
+            Self::ContinueReversal(_) => "continues the reversal of the payment".to_owned(),
+            Self::ContinueRelease(_) => "continues the release of an obsolete authorisation".to_owned(),
             Self::Requeue => "puts the waiting event back on its queue".to_owned(),
             Self::LeaveToQueue => "nothing: its event is on its queue".to_owned(),
             Self::LeaveToWorker => "nothing: a function holds its lease, or released it a moment ago".to_owned(),
@@ -54,7 +56,7 @@ impl PlannedAction {
                 format!("asks Cleeng whether \"{what}\" of {at} is still expected, and recovers it if it was never received")
             }
             Self::LeaveInFlight => "nothing: an attempt is in flight".to_owned(),
-            Self::Unreadable => "nothing, and raises an alarm: this release cannot read it".to_owned(),
+            Self::Unreadable(error) => format!("nothing, and raises an alarm: {error}"),
         }
     }
 
@@ -63,42 +65,44 @@ impl PlannedAction {
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::ContinueWithoutCustomer => "continue_without_customer",
-            Self::ContinueReversal => "continue_reversal",
-            Self::ContinueRelease => "continue_release",
+            Self::ContinueReversal(_) => "continue_reversal",
+            Self::ContinueRelease(_) => "continue_release",
             Self::Requeue => "requeue",
             Self::LeaveToQueue => "leave_to_queue",
             Self::LeaveToWorker => "leave_to_worker",
             Self::Settled => "settled",
             Self::CheckSubscription { .. } => "check_subscription",
             Self::LeaveInFlight => "leave_in_flight",
-            Self::Unreadable => "unreadable",
+            Self::Unreadable(_) => "unreadable",
         }
     }
 }
 
-/// What a round at this time would do about a document that is due.
+/// What a run at this time does about a document that is due and loaded.
 #[must_use]
-pub fn plan(key: &Key, body: &str, now: Timestamp) -> PlannedAction {
-    let (kind, rest) = kind_of(key);
-    if kind == "subscription" {
-        return serde_json::from_str::<SubscriptionState>(body).map_or(PlannedAction::Unreadable, |state| plan_subscription(&state));
-    }
-    let Ok(obligation) = serde_json::from_str::<Obligation>(body) else { return PlannedAction::Unreadable };
-    if is_claimed(&obligation, now) {
+pub fn plan(transaction: &Transaction, key: &Key, now: Timestamp) -> PlannedAction {
+    let planned = match DocumentKind::of(key) {
+        DocumentKind::Subscription => transaction.read(key).map(|state| state.map(|state| plan_subscription(&state))),
+        kind => transaction.read(key).map(|obligation| obligation.map(|obligation| plan_obligation(kind, &obligation, now))),
+    };
+    planned.map_or_else(PlannedAction::Unreadable, |action| action.unwrap_or(PlannedAction::Settled))
+}
+
+fn plan_obligation(kind: DocumentKind, obligation: &Obligation, now: Timestamp) -> PlannedAction {
+    if is_claimed(obligation, now) {
         return PlannedAction::LeaveToWorker;
     }
-    if is_settled(&obligation) {
+    if obligation.is_settled() {
         return PlannedAction::Settled;
     }
     match kind {
-        "order" | "details" => PlannedAction::ContinueWithoutCustomer,
-        "reversal" if Reference::parse(rest).is_some() => PlannedAction::ContinueReversal,
-        obsolete_authorisations::KEY_KIND if Reference::parse(rest).is_some() => PlannedAction::ContinueRelease,
-        "reversal" => PlannedAction::LeaveToQueue,
-        _ if obligation.current_attempt().is_some_and(|attempt| attempt.waiting_event.is_some() && !attempt.is_queued(now)) => {
-            PlannedAction::Requeue
+        DocumentKind::Purchase => PlannedAction::ContinueWithoutCustomer,
+        DocumentKind::Reversal(reference) => PlannedAction::ContinueReversal(reference),
+        DocumentKind::Release(reference) => PlannedAction::ContinueRelease(reference),
+        DocumentKind::Subscription | DocumentKind::Event => {
+            let waits = obligation.current_attempt().is_some_and(|attempt| attempt.waiting_event.is_some() && !attempt.is_queued(now));
+            if waits { PlannedAction::Requeue } else { PlannedAction::LeaveToQueue }
         }
-        _ => PlannedAction::LeaveToQueue,
     }
 }
 
@@ -106,8 +110,9 @@ fn plan_subscription(state: &SubscriptionState) -> PlannedAction {
     match &state.last_billing_event {
         None => PlannedAction::Settled,
         Some(_) if state.in_flight.is_some() => PlannedAction::LeaveInFlight,
-        Some(watch) => {
-            let expected = watch.expected_event.as_ref().map(|expected| (format!("{:?}", expected.action).to_lowercase(), expected.at));
+        Some(last_event) => {
+            let expected =
+                last_event.expected_event.as_ref().map(|expected| (format!("{:?}", expected.action).to_lowercase(), expected.at));
             PlannedAction::CheckSubscription { expected }
         }
     }

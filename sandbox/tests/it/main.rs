@@ -38,5 +38,6 @@ mod stripe;
 mod support {
     pub(crate) mod changes;
     pub(crate) mod faults;
+    pub(crate) mod newer_release;
     pub(crate) mod spec;
 }

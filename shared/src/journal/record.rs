@@ -69,6 +69,18 @@ impl Obligation {
         self.attempts.last_mut().filter(|attempt| attempt.finish.is_none())
     }
 
+    /// Whether nothing is left to be done: no attempt is open, and nothing is left at the gateway.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.current_attempt().is_none() && !self.needs_cleanup
+    }
+
+    /// Whether a worker holds the lease.
+    #[must_use]
+    pub fn is_leased(&self, now: Timestamp) -> bool {
+        self.lease.as_ref().is_some_and(|lease| lease.until > now)
+    }
+
     /// The latest finished attempt of this kind. One that was abandoned does not count: what it was about may be tried anew.
     #[must_use]
     pub fn last_finished(&self, kind: AttemptKind) -> Option<&Attempt> {

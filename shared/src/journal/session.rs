@@ -19,10 +19,20 @@ use crate::reference::IdempotencyKey;
 pub const SAFETY_MARGIN: Duration = Duration::from_secs(3);
 
 /// Unsettled work is looked at soon at first, then the more seldom the older it is: a refund takes days.
-#[must_use]
-pub fn recheck_interval(obligation: &Obligation, now: Timestamp) -> Duration {
+fn recheck_interval(obligation: &Obligation, now: Timestamp) -> Duration {
     let age = obligation.attempts.last().map_or(Duration::ZERO, |attempt| now.since(attempt.opened_at));
     age.checked_div(4).unwrap_or(RECHECK_INTERVAL).clamp(RECHECK_INTERVAL, MAX_RECHECK_INTERVAL)
+}
+
+/// When an obligation that is written now is due, since when it is parked, and when it expires.
+#[must_use]
+pub fn retention(obligation: &Obligation, now: Timestamp) -> Retention {
+    let unsettled = !obligation.is_settled();
+    Retention {
+        due_at: unsettled.then(|| now.after(recheck_interval(obligation, now))),
+        parked_since: obligation.parked_since(),
+        expires_at: (!unsettled && !obligation.is_parked()).then(|| now.after(SETTLED_RETENTION)),
+    }
 }
 
 /// One worker at one obligation.
@@ -125,13 +135,7 @@ impl ObligationSession {
     /// # Errors
     /// As [`Transaction::commit`].
     pub async fn commit(&mut self) -> Result<(), JournalError> {
-        let now = self.now();
-        let unsettled = self.obligation.current_attempt().is_some() || self.obligation.needs_cleanup;
-        let keep = Retention {
-            due_at: unsettled.then(|| now.after(recheck_interval(&self.obligation, now))),
-            parked_since: self.obligation.parked_since(),
-            expires_at: (!unsettled && !self.obligation.is_parked()).then(|| now.after(SETTLED_RETENTION)),
-        };
+        let keep = retention(&self.obligation, self.now());
         let Self { transaction: work, obligation, key, .. } = self;
         work.stage(key, obligation, keep)?;
         work.commit().await

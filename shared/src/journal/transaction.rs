@@ -83,6 +83,18 @@ impl Transaction {
         Ok(())
     }
 
+    /// As [`Transaction::stage`], for a document whose times move: one that is as it was is written as well.
+    ///
+    /// # Errors
+    /// As [`Transaction::stage`].
+    pub fn reschedule<T: Serialize>(&mut self, key: &Key, document: &T, keep: Retention) -> Result<(), JournalError> {
+        self.stage(key, document, keep)?;
+        if let Some(slot) = self.documents.get_mut(key) {
+            slot.staged = slot.staged.take().or_else(|| slot.body.clone().map(|body| (body, keep)));
+        }
+        Ok(())
+    }
+
     /// Writes what is staged, all or nothing; does nothing if nothing is.
     ///
     /// # Errors

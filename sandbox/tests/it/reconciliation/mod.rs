@@ -1,7 +1,9 @@
 //! Reconciliation: what nobody asks for any more comes to its end all the same.
 
 mod abandoned_purchases;
+mod dry_run;
 mod missed_events;
+mod newer_schema;
 mod obsolete_authorisations;
 mod runs;
 mod subscription_scan;

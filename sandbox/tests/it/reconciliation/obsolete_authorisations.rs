@@ -34,7 +34,7 @@ async fn authorised_and_due(gateway: GatewayName) -> (TestEnvironment, TestSubsc
 }
 
 /// The same, paid meanwhile by a payment that the connector knows nothing of.
-async fn authorised_and_paid_elsewhere(gateway: GatewayName) -> (TestEnvironment, TestSubscriber) {
+pub(crate) async fn authorised_and_paid_elsewhere(gateway: GatewayName) -> (TestEnvironment, TestSubscriber) {
     let (env, subscriber) = authorised_and_due(gateway).await;
     env.cleeng.record_foreign_payment(&subscriber.ids.subscription, &id("elsewhere-1"), subscriber.due.after(MONTH));
     (env, subscriber)
@@ -241,7 +241,7 @@ async fn crash_every_pair(gateway: GatewayName) {
 }
 
 /// A round that crashes; the next one comes when the lease of the crashed worker has run out and the journal says that something is due.
-async fn crashes_at(env: &TestEnvironment, nth: usize, when: CrashTiming) -> bool {
+pub(crate) async fn crashes_at(env: &TestEnvironment, nth: usize, when: CrashTiming) -> bool {
     env.crash_point.arm(nth, when);
     let survived = env.crash_point.run(env.run_reconciliation()).await.is_some();
     env.crash_point.disarm();

@@ -17,7 +17,7 @@ use sandbox::testkit::harness::TestEnvironment;
 use crate::reconciliation::{Buyer, HOUR};
 
 /// A capture that Adyen took, whose message and whose notification are lost.
-async fn with_lost_capture() -> TestEnvironment {
+pub(crate) async fn with_lost_capture() -> TestEnvironment {
     let env = TestEnvironment::default();
     let subscriber = env.subscriber(ADYEN_METHOD);
     env.clock.advance_to(subscriber.due.before(72 * HOUR));
