@@ -13,6 +13,10 @@ use connector::journal::dynamodb::{DynamoStore, TableError, create_table};
 use connector::journal::store::{CommitError, Key, Put, Store, StoreError};
 use sandbox::simulation::linearizability::{RecordingStore, run_contending_worker};
 use sandbox::simulators::virtual_clock::VirtualClock;
+use sandbox::testkit::harness::TestEnvironment;
+
+#[path = "support/newer_release.rs"]
+mod newer_release;
 
 const ADDRESS: &str = "CONNECTOR_TEST_DYNAMODB_URL";
 
@@ -241,4 +245,25 @@ async fn after_a_lost_answer_neither_contention_nor_a_refusal_says_that_nothing_
         assert_eq!(store.commit(&[put]).await, expected, "{calls} calls");
         server.join().unwrap().unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn reconciliation_leaves_what_a_newer_release_wrote_as_it_is() {
+    let Some((client, table)) = client_and_table("newer-release").await else { return };
+    let mut env = TestEnvironment::default();
+    env.flow_context.store = Arc::new(DynamoStore::new(client, table, Arc::new(env.clock.clone())));
+    let store = env.flow_context.store.clone();
+    let keys = ["period", "order", "subscription"].map(|kind| Key::new(kind, &["1"]));
+    for key in &keys {
+        let body = r#"{"schema":1,"attempts":[]}"#.to_owned();
+        store
+            .commit(&[Put { key: key.clone(), expected_version: None, body, due_at: None, parked_since: None, expires_at: None }])
+            .await
+            .unwrap();
+    }
+    newer_release::rewrite_as_newer(&store, &keys, Some(env.clock.now())).await;
+    let before = newer_release::bodies(&store, &keys).await;
+    let report = env.run_reconciliation().await;
+    assert_eq!((report.due, report.checked, report.deferred), (2, 1, 3), "{report:?}");
+    assert_eq!(newer_release::bodies(&store, &keys).await, before);
 }

@@ -126,3 +126,28 @@ impl Transaction {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+    use crate::clock::SystemClock;
+    use crate::journal::memory::MemoryStore;
+
+    #[tokio::test]
+    async fn a_document_that_is_as_it_was_is_written_only_if_its_times_move() {
+        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(SystemClock)));
+        let (key, document) = (Key::new("order", &["1"]), json!({ "schema": 1 }));
+        let due = Retention { due_at: Some(Timestamp::from_secs(1)), ..Retention::default() };
+        let mut transaction = Transaction::new(Arc::clone(&store));
+        transaction.stage(&key, &document, Retention::default()).unwrap();
+        transaction.commit().await.unwrap();
+        transaction.stage(&key, &document, due).unwrap();
+        transaction.commit().await.unwrap();
+        assert_eq!(store.due(Timestamp::from_secs(2), 10).await.unwrap(), []);
+        transaction.reschedule(&key, &document, due).unwrap();
+        transaction.commit().await.unwrap();
+        assert_eq!(store.due(Timestamp::from_secs(2), 10).await.unwrap(), [key]);
+    }
+}

@@ -10,7 +10,8 @@ use connector::journal::transaction::Transaction;
 use connector::payments::subscription_state::SubscriptionState;
 use connector::renewal::expected_event::LastBillingEvent;
 use reconciliation::plan::plan;
-use sandbox::testkit::harness::{OFFER, TestEnvironment, id};
+use sandbox::testkit::fixtures::{OFFER, id};
+use sandbox::testkit::harness::TestEnvironment;
 use serde::Serialize;
 
 use crate::reconciliation::HOUR;

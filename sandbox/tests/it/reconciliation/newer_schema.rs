@@ -8,7 +8,8 @@ use connector::metrics::Metric;
 use connector::payments::subscription_state::SubscriptionState;
 use sandbox::simulators::simulated_gateway::EnteredDetails;
 use sandbox::testkit::crash::CrashTiming;
-use sandbox::testkit::harness::{ADYEN_METHOD, TestEnvironment};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
+use sandbox::testkit::harness::TestEnvironment;
 
 use crate::support::newer_release::{bodies, rewrite_as_newer};
 use crate::reconciliation::obsolete_authorisations::{authorised_and_paid_elsewhere, crashes_at};

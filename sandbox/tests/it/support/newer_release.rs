@@ -8,7 +8,7 @@ use connector::journal::store::{Key, Put, Store};
 use serde_json::{Value, json};
 
 /// A document's text as a newer release writes it: with its schema, and with a field that this release does not know.
-pub fn newer_body(body: &str) -> String {
+pub(crate) fn newer_body(body: &str) -> String {
     let mut document: Value = serde_json::from_str(body).unwrap();
     document["schema"] = json!(SCHEMA + 1);
     document["field_of_a_newer_release"] = json!({ "kept": true });
@@ -16,7 +16,7 @@ pub fn newer_body(body: &str) -> String {
 }
 
 /// Rewrites documents as a newer release writes them, due at this time.
-pub async fn rewrite_as_newer(store: &Arc<dyn Store>, keys: &[Key], due_at: Option<Timestamp>) {
+pub(crate) async fn rewrite_as_newer(store: &Arc<dyn Store>, keys: &[Key], due_at: Option<Timestamp>) {
     for key in keys {
         let stored = store.load(std::slice::from_ref(key)).await.unwrap().remove(0).unwrap();
         let (expected_version, body) = (Some(stored.version), newer_body(&stored.body));
@@ -25,6 +25,6 @@ pub async fn rewrite_as_newer(store: &Arc<dyn Store>, keys: &[Key], due_at: Opti
 }
 
 /// The texts of documents.
-pub async fn bodies(store: &Arc<dyn Store>, keys: &[Key]) -> Vec<String> {
+pub(crate) async fn bodies(store: &Arc<dyn Store>, keys: &[Key]) -> Vec<String> {
     store.load(keys).await.unwrap().into_iter().map(|stored| stored.unwrap().body).collect()
 }
