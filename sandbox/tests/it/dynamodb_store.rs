@@ -15,8 +15,7 @@ use sandbox::simulation::linearizability::{RecordingStore, run_contending_worker
 use sandbox::simulators::virtual_clock::VirtualClock;
 use sandbox::testkit::harness::TestEnvironment;
 
-#[path = "support/newer_release.rs"]
-mod newer_release;
+use crate::support::newer_release;
 
 const ADDRESS: &str = "CONNECTOR_TEST_DYNAMODB_URL";
 

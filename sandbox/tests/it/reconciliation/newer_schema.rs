@@ -11,10 +11,10 @@ use sandbox::testkit::crash::CrashTiming;
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use sandbox::testkit::harness::TestEnvironment;
 
-use crate::support::newer_release::{bodies, rewrite_as_newer};
 use crate::reconciliation::obsolete_authorisations::{authorised_and_paid_elsewhere, crashes_at};
 use crate::reconciliation::runs::with_lost_capture;
 use crate::reconciliation::{Buyer, HOUR};
+use crate::support::newer_release::{bodies, rewrite_as_newer};
 
 /// Everything that is due within a month.
 async fn due_keys(env: &TestEnvironment) -> Vec<Key> {
