@@ -2,8 +2,6 @@
 
 use std::collections::BTreeSet;
 use std::fs;
-use std::path::Path;
-use std::process::Command;
 use std::sync::Arc;
 
 use connector::cleeng::webhook::Webhook;
@@ -15,7 +13,7 @@ use connector::secret::{NamedSecrets, SecretString};
 use ring::hmac;
 use serde_json::Value;
 
-use crate::support::files::{camel_case, read, root};
+use crate::support::files::{camel_case, root};
 use crate::{NOTIFICATION, event, folders, names, route, samples, webhooks};
 
 #[test]
@@ -93,17 +91,4 @@ async fn the_sample_notification_is_signed_and_is_queued_as_its_sample_message()
     let queued = event(NOTIFICATION, "queue.json");
     let envelope = NotificationEnvelope::from_text(queued["Records"][0]["body"].as_str().unwrap()).ok().unwrap();
     assert_eq!(*envelope.open().get(), read);
-}
-
-#[test]
-fn the_sample_events_are_what_their_generator_writes() {
-    let folder = Path::new(env!("CARGO_TARGET_TMPDIR")).join("events");
-    let status = Command::new(env!("CARGO_BIN_EXE_write-events")).arg(&folder).status().unwrap();
-    assert!(status.success());
-    for name in names() {
-        for file in samples(&name) {
-            let written = fs::read_to_string(folder.join(&name).join(file)).unwrap();
-            assert!(written == read(&format!("events/{name}/{file}")), "{name}/{file}: run `cargo run -p sandbox --bin write-events`");
-        }
-    }
 }

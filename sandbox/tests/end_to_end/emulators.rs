@@ -1,6 +1,6 @@
 //! The emulators that the other tests stand on.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use serde_json::json;
 
@@ -8,7 +8,11 @@ use crate::enabled;
 use crate::support::aws::{Aws, sqs_event};
 use crate::support::runtime::{EmulatedFunction, EmulatedRuntime};
 
-const BASELINE_FUNCTION: &str = env!("CARGO_BIN_EXE_constant-answer");
+/// The function of `tools` that answers a constant. `./test` builds it beside the tests.
+fn baseline_function() -> PathBuf {
+    let test = std::env::current_exe().unwrap();
+    test.ancestors().nth(2).unwrap().join("baseline")
+}
 
 #[tokio::test]
 async fn an_attached_binary_answers_http_and_invocations() {
@@ -16,10 +20,10 @@ async fn an_attached_binary_answers_http_and_invocations() {
         return;
     }
     let mut runtime = EmulatedRuntime::start().await;
-    runtime.attach("constant-answer", Path::new(BASELINE_FUNCTION), &[]);
-    let answer = runtime.post("constant-answer", "/webhooks/key/name", &[("content-type", "application/json")], "{}").await;
+    runtime.attach("baseline", &baseline_function(), &[]);
+    let answer = runtime.post("baseline", "/webhooks/key/name", &[("content-type", "application/json")], "{}").await;
     assert_eq!((answer.status.as_u16(), answer.json().unwrap()), (200, json!({ "path": "/webhooks/key/name" })));
-    assert_eq!(runtime.invoke("constant-answer", &json!({ "rawPath": "/x" })).await["body"], "{\"path\":\"/x\"}");
+    assert_eq!(runtime.invoke("baseline", &json!({ "rawPath": "/x" })).await["body"], "{\"path\":\"/x\"}");
 }
 
 #[tokio::test]
@@ -29,9 +33,9 @@ async fn a_binary_that_was_killed_is_followed_by_another_one() {
     }
     let mut runtime = EmulatedRuntime::start().await;
     for round in 0..3 {
-        runtime.attach("constant-answer", Path::new(BASELINE_FUNCTION), &[]);
-        assert_eq!(runtime.invoke("constant-answer", &json!({ "rawPath": "/x" })).await["statusCode"], 200, "round {round}");
-        runtime.kill("constant-answer");
+        runtime.attach("baseline", &baseline_function(), &[]);
+        assert_eq!(runtime.invoke("baseline", &json!({ "rawPath": "/x" })).await["statusCode"], 200, "round {round}");
+        runtime.kill("baseline");
     }
 }
 
@@ -40,8 +44,8 @@ async fn the_emulator_stops_a_function_at_its_timeout_and_starts_it_again() {
     if !enabled("the_emulator_stops_a_function_at_its_timeout_and_starts_it_again") {
         return;
     }
-    let wait = [("CONSTANT_ANSWER_WAIT_MS", "5000".to_owned())];
-    let mut slow = EmulatedFunction::start("constant-answer", Path::new(BASELINE_FUNCTION), &wait, 1).await;
+    let wait = [("BASELINE_WAIT_MS", "5000".to_owned())];
+    let mut slow = EmulatedFunction::start("baseline", &baseline_function(), &wait, 1).await;
     assert!(slow.invoke(&json!({})).await.contains("timed out after 1.00 seconds"));
     assert!(slow.invoke(&json!({})).await.contains("timed out after 1.00 seconds"), "the function came back and was stopped again");
 }

@@ -1,4 +1,4 @@
-//! Writes the sample invocation events: `cargo run -p sandbox --bin write-events [FOLDER]` (default `events`).
+//! Writes the sample invocation events: `cargo run -p tools --bin write-events [FOLDER]` (default `events`).
 //!
 //! Per function: `http.json`, the event that an HTTP API sends for a signed webhook (payload 2.0), and `queue.json`, the event that its
 //! queue sends for the same webhook. For functions that pages call: `http.json` and `finalize.json`, and in the redirect
@@ -8,7 +8,7 @@
 
 use std::error::Error;
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -100,22 +100,39 @@ fn billing(subscription: Value, status: &str, attempt: &str, expiration: &str) -
 
 fn main() -> Result<(), Box<dyn Error>> {
     let folder = std::env::args().nth(1).map_or_else(|| PathBuf::from("events"), PathBuf::from);
+    for (function, file, event) in sample_events() {
+        let folder = folder.join(function);
+        fs::create_dir_all(&folder)?;
+        fs::write(folder.join(file), file_text(&event))?;
+    }
+    Ok(())
+}
+
+/// A sample event: its function, its file and the event itself.
+type SampleEvent = (&'static str, &'static str, Value);
+
+fn sample_events() -> Vec<SampleEvent> {
+    let mut events = Vec::new();
     for sample in &SAMPLES {
         let body = json!({ "broadcasterId": 558_186_818, "topic": sample.topic, "data": (sample.data)() }).to_string();
-        let folder = folder.join(sample.function);
-        fs::create_dir_all(&folder)?;
-        write(&folder.join("http.json"), &http_event(sample, &body))?;
-        write(&folder.join("queue.json"), &queue_event(sample, &body))?;
+        events.push((sample.function, "http.json", http_event(sample, &body)));
+        events.push((sample.function, "queue.json", queue_event(sample, &body)));
     }
     for (function, route, tokens, subject) in frontend_samples() {
-        write_frontend(&folder.join(function), route, tokens, &subject)?;
+        events.extend(frontend_events(function, route, tokens, &subject));
     }
-    write_schedule(&folder.join("reconciliation"))?;
-    write_notification(&folder.join(NOTIFICATION))
+    events.push(("reconciliation", "schedule.json", schedule_event()));
+    events.extend(notification_events());
+    events
+}
+
+/// The text of an event's file. The numbers keep their digits.
+fn file_text(event: &Value) -> String {
+    format!("{event:#}\n")
 }
 
 /// The gateway's notification of a capture.
-fn write_notification(folder: &Path) -> Result<(), Box<dyn Error>> {
+fn notification_events() -> [SampleEvent; 2] {
     let (own, payment, reference) = ("V4HZ4RBFJGXXGN82", "D2RGHBT7PGNG5S82", SAMPLE_REFERENCE);
     let signed = format!("{own}:{payment}:{MERCHANT_ACCOUNT}:{reference}:999:USD:CAPTURE:true");
     let key: Vec<u8> =
@@ -127,14 +144,12 @@ fn write_notification(folder: &Path) -> Result<(), Box<dyn Error>> {
         "eventDate": "2026-11-04T20:55:42+01:00", "reason": "", "additionalData": { "hmacSignature": signature },
     }}]})
     .to_string();
-    fs::create_dir_all(folder)?;
     let route = Route {
         key: "POST /gateways/{gateway}/notifications".to_owned(),
         path: "/gateways/adyen/notifications".to_owned(),
         parameters: json!({ "gateway": "adyen" }),
         agent: "Adyen HttpClient 1.0",
     };
-    write(&folder.join("http.json"), &http(&route, &[], &body))?;
     // As the handler reads it.
     let item = json!({
         "kind": "captured", "external_payment_id": payment, "reference": reference, "operation_ref": own,
@@ -142,18 +157,16 @@ fn write_notification(folder: &Path) -> Result<(), Box<dyn Error>> {
         "reason": null, "token": null,
     });
     let envelope = json!({ "v": 1, "source": "gateway", "gateway": "adyen", "received_at": RECEIVED_AT_MILLIS, "item": item });
-    write(&folder.join("queue.json"), &sqs(NOTIFICATION, &envelope))
+    [(NOTIFICATION, "http.json", http(&route, &[], &body)), (NOTIFICATION, "queue.json", sqs(NOTIFICATION, &envelope))]
 }
 
 /// What EventBridge sends when the time of the schedule has come.
-fn write_schedule(folder: &Path) -> Result<(), Box<dyn Error>> {
-    fs::create_dir_all(folder)?;
-    let event = json!({
+fn schedule_event() -> Value {
+    json!({
         "version": "0", "id": "53dc4d37-cffa-4f76-80c9-8b7d4a4d2eaa", "detail-type": "Scheduled Event", "source": "aws.events",
         "account": "123456789012", "time": "2026-11-04T19:55:00Z", "region": "eu-west-1",
         "resources": ["arn:aws:events:eu-west-1:123456789012:rule/rounds"], "detail": {},
-    });
-    write(&folder.join("schedule.json"), &event)
+    })
 }
 
 /// What a browser asks of a front-end function.
@@ -207,23 +220,24 @@ fn set_text(object: &mut Value, name: &str, text: &str) {
 }
 
 /// Calls of one front-end function, each in a file: the pair of calls of a page with the gateway's component, then those of the redirect style.
-fn write_frontend(folder: &Path, route: &str, tokens: &str, subject: &Value) -> Result<(), Box<dyn Error>> {
-    fs::create_dir_all(folder)?;
+fn frontend_events(function: &'static str, route: &str, tokens: &str, subject: &Value) -> [SampleEvent; 5] {
     let (start, finalize, redirected) = frontend_bodies(subject);
     let call = |suffix: &str, body| {
         let route = format!("{route}{suffix}");
         frontend_event(&FrontendCall { method: "POST", route: (route.clone(), route), query: "", body: Some(body) })
     };
-    write(&folder.join("http.json"), &call("", &start))?;
-    write(&folder.join("finalize.json"), &call("/finalize", &finalize))?;
-    let frontend_call = FrontendCall { method: "POST", route: (tokens.to_owned(), tokens.to_owned()), query: "", body: Some(&redirected) };
-    write(&folder.join("tokens.json"), &frontend_event(&frontend_call))?;
-    for way in ["return", "cancel"] {
+    let redirect_start = FrontendCall { method: "POST", route: (tokens.to_owned(), tokens.to_owned()), query: "", body: Some(&redirected) };
+    let redirect = |way: &str| {
         let route = (format!("{tokens}/{way}/{{reference}}"), format!("{tokens}/{way}/{SAMPLE_REFERENCE}"));
-        let frontend_call = FrontendCall { method: "GET", route, query: "redirectResult=X6XtfGC3%21Y", body: None };
-        write(&folder.join(format!("{way}.json")), &frontend_event(&frontend_call))?;
-    }
-    Ok(())
+        frontend_event(&FrontendCall { method: "GET", route, query: "redirectResult=X6XtfGC3%21Y", body: None })
+    };
+    [
+        (function, "http.json", call("", &start)),
+        (function, "finalize.json", call("/finalize", &finalize)),
+        (function, "tokens.json", frontend_event(&redirect_start)),
+        (function, "return.json", redirect("return")),
+        (function, "cancel.json", redirect("cancel")),
+    ]
 }
 
 /// A token that no Cleeng has signed: MediaStore refuses it.
@@ -270,12 +284,6 @@ fn frontend_bodies(subject: &Value) -> (Value, Value, Value) {
         }
     }
     (start, finalize, redirected)
-}
-
-fn write(path: &Path, event: &Value) -> Result<(), Box<dyn Error>> {
-    let mut text = serde_json::to_string_pretty(event)?;
-    text.push('\n');
-    Ok(fs::write(path, text)?)
 }
 
 /// Where a request goes.
@@ -341,4 +349,23 @@ fn sqs(function: &str, envelope: &Value) -> Value {
 fn signature(body: &str) -> String {
     let key = hmac::Key::new(hmac::HMAC_SHA256, WEBHOOK_SECRET.as_bytes());
     hmac::sign(&key, body.as_bytes()).as_ref().iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use super::*;
+
+    #[test]
+    fn the_sample_events_are_what_their_generator_writes() {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
+        for (function, file, event) in sample_events() {
+            let committed = fs::read_to_string(folder.join(function).join(file)).unwrap();
+            assert!(file_text(&event) == committed, "{function}/{file}: run `cargo run -p tools --bin write-events`");
+        }
+        let functions = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path());
+        let files = functions.flat_map(|function| fs::read_dir(function).unwrap()).map(|entry| entry.unwrap().file_name());
+        assert_eq!(files.filter(|name| name != "expected.json").count(), sample_events().len(), "a sample that nothing writes");
+    }
 }

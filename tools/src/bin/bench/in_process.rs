@@ -24,8 +24,8 @@ use sandbox::simulators::virtual_clock::VirtualClock;
 use subscription_ready_for_payment_authorisation::Authorisation;
 use tracing::level_filters::LevelFilter;
 
-use crate::peers::{AdyenStub, CleengStub, PAID_UNTIL};
-use crate::services;
+use crate::aws;
+use crate::upstreams::{AdyenStub, CleengStub, PAID_UNTIL};
 
 const CLEENG: &str = "http://cleeng.test";
 const ADYEN: &str = "http://adyen.test";
@@ -52,7 +52,7 @@ fn clock() -> VirtualClock {
 }
 
 async fn build_app() -> Result<App, Box<dyn Error>> {
-    let environment: BTreeMap<_, _> = services::environment("http://aws.test", &format!("{CLEENG}/3.1"), ADYEN).into_iter().collect();
+    let environment: BTreeMap<_, _> = aws::environment("http://aws.test", &format!("{CLEENG}/3.1"), ADYEN).into_iter().collect();
     let get = |name: &str| environment.get(name).cloned();
     let mut reader = SettingsReader::new(&get);
     let settings = Settings::read_for(&mut reader, FunctionKind::Webhooks);
@@ -65,7 +65,7 @@ async fn build_app() -> Result<App, Box<dyn Error>> {
     let clock: Arc<dyn Clock> = Arc::new(clock());
     let metrics = Metrics::new(Arc::new(EmfSink::new(output, "local", "measured", Arc::clone(&clock))));
     let gateways: BTreeSet<_> = settings.methods.values().map(|method| method.gateway).collect();
-    let source = Box::new(EnvironmentSecret::new(Some(services::SECRET.to_owned())));
+    let source = Box::new(EnvironmentSecret::new(Some(aws::SECRET.to_owned())));
     let keeper = SecretCache::open(source, gateways, redactor, Arc::clone(&clock)).await?;
     let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
     let base = SharedDeps {

@@ -1,21 +1,21 @@
-//! Measures built functions: `cargo run --release -p sandbox --bin measure -- start --event events/NAME/http.json NAME=BOOTSTRAP ...`.
+//! Measures built functions: `cargo run --release -p tools --bin bench -- start --event events/NAME/http.json NAME=BOOTSTRAP ...`.
 //!
 //! | command | what |
 //! |---|---|
 //! | `start` | spawn to ready, first event, warm events, resident memory; several binaries interleaved, since a machine's speed drifts |
 //! | `memory` | resident memory after the first and after the last of many events |
 //! | `instructions` | user instructions per warm event, by valgrind's callgrind |
-//! | `in-process` | the same of the connector's own part alone: no network, TLS, Lambda runtime or AWS client (`own.rs`) |
+//! | `in-process` | the same of the connector's own part alone: no network, TLS, Lambda runtime or AWS client (`in_process.rs`) |
 //!
-//! The function talks to constant answers on loopback without TLS: AWS ([`services`]), Cleeng and Adyen ([`upstreams`]). `docs/performance.md`
+//! The function talks to constant answers on loopback without TLS: AWS ([`aws`]), Cleeng and Adyen ([`upstreams`]). `docs/performance.md`
 //! has the figures.
 #![expect(clippy::arithmetic_side_effects, reason = "figures of a harness, far from any bound")]
 
-mod own;
-#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a harness may fail loudly")]
-mod peers;
+mod aws;
+mod in_process;
 mod runtime_api;
-mod services;
+#[expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a harness may fail loudly")]
+mod upstreams;
 
 use std::error::Error;
 use std::io::Write;
@@ -25,9 +25,9 @@ use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use clap::{Args, Parser, Subcommand};
-use peers::Upstreams;
 use runtime_api::RuntimeApi;
-use sandbox::simulators::network::FaultyNetwork;
+use sandbox::simulators::network::{FaultyNetwork, RunningServer};
+use upstreams::Upstreams;
 
 #[derive(Parser)]
 #[command(about = "Measures built functions")]
@@ -108,16 +108,16 @@ impl Target {
 /// The constant world around a function.
 struct ConstantBackends {
     environment: Vec<(&'static str, String)>,
-    _aws: sandbox::simulators::network::RunningServer,
+    _aws: RunningServer,
     upstreams: Upstreams,
 }
 
 impl ConstantBackends {
     async fn start() -> std::io::Result<Self> {
-        let aws = services::start(FaultyNetwork::default()).await?;
+        let server = aws::start(FaultyNetwork::default()).await?;
         let upstreams = Upstreams::start(0).await;
-        let environment = services::environment(&aws.url(), &upstreams.cleeng, &upstreams.adyen);
-        Ok(Self { environment, _aws: aws, upstreams: upstreams })
+        let environment = aws::environment(&server.url(), &upstreams.cleeng, &upstreams.adyen);
+        Ok(Self { environment, _aws: server, upstreams })
     }
 }
 
@@ -172,7 +172,7 @@ fn main() -> Result<(), Box<dyn Error>> {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(4).enable_all().build()?;
     let figures = runtime.block_on(async {
         if let Measure::Repeat { event, times } = &arguments.command {
-            return own::repeat(&std::fs::read_to_string(event)?, *times).await;
+            return in_process::repeat(&std::fs::read_to_string(event)?, *times).await;
         }
         let backends = ConstantBackends::start().await?;
         match arguments.command {

@@ -99,6 +99,6 @@ impl Upstreams {
         let network = FaultyNetwork::default();
         let cleeng = serve(Arc::new(CleengStub), network.clone(), loopback(cleeng_port)).await.unwrap();
         let adyen = serve(Arc::new(AdyenStub), network.clone(), loopback(0)).await.unwrap();
-        Self { network: network, cleeng: format!("{}/3.1", cleeng.url()), adyen: adyen.url(), _served: [cleeng, adyen] }
+        Self { network, cleeng: format!("{}/3.1", cleeng.url()), adyen: adyen.url(), _served: [cleeng, adyen] }
     }
 }

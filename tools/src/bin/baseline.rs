@@ -1,5 +1,5 @@
-//! A Lambda function that answers a constant: the baseline that cold starts are compared with, and a stand-in for testing the harness.
-//! Waits `CONSTANT_ANSWER_WAIT_MS` before it answers, if that is set.
+//! A Lambda function that answers a constant: the baseline that cold starts are compared with, and a stand-in for tests of the emulated runtime.
+//! Waits `BASELINE_WAIT_MS` before it answers, if that is set.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), Error> {
-    let wait = std::env::var("CONSTANT_ANSWER_WAIT_MS").ok().and_then(|text| text.parse().ok()).map(Duration::from_millis);
+    let wait = std::env::var("BASELINE_WAIT_MS").ok().and_then(|text| text.parse().ok()).map(Duration::from_millis);
     lambda_runtime::run(service_fn(move |event: LambdaEvent<Value>| answer(event, wait))).await
 }
 
