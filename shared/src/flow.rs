@@ -14,6 +14,7 @@ use crate::gateway::{GatewayName, GatewayNotification, Gateways};
 use crate::ids::{PaymentMethodId, PublisherId};
 use crate::journal::store::Store;
 use crate::metrics::Metrics;
+use crate::reason::{CompletionReason, ParkReason, RetryReason};
 use crate::secret::SecretString;
 
 /// The dependencies of a flow.
@@ -63,11 +64,17 @@ pub enum RequeueError {
 impl RequeueError {
     /// A stable code for alarms.
     #[must_use]
-    pub const fn code(self) -> &'static str {
-        match self {
-            Self::Unavailable => "event_queue_unavailable",
-            Self::Refused => "event_queue_refused",
-            Self::NoEvent => "waiting_event_unreadable",
+    pub fn code(self) -> &'static str {
+        RetryReason::from(self).as_str()
+    }
+}
+
+impl From<RequeueError> for RetryReason {
+    fn from(error: RequeueError) -> Self {
+        match error {
+            RequeueError::Unavailable => Self::EventQueueUnavailable,
+            RequeueError::Refused => Self::EventQueueRefused,
+            RequeueError::NoEvent => Self::WaitingEventUnreadable,
         }
     }
 }
@@ -146,18 +153,18 @@ pub enum SettleOn {
 /// What became of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// The event is dealt with, for this stable reason. It leaves the queue.
-    Completed(&'static str),
+    /// The event is dealt with. It leaves the queue.
+    Completed(CompletionReason),
     /// Nothing of ours. It leaves the queue.
     NotOurs,
-    /// An operator has to look, for this stable reason; recorded in the journal and alarmed. It leaves the queue.
-    Parked(&'static str),
+    /// An operator has to look; recorded in the journal and alarmed. It leaves the queue.
+    Parked(ParkReason),
     /// It cannot be completed now. It goes back to the queue.
     Retry {
         /// The shortest useful wait; `None` for the queue consumer's own backoff.
         after: Option<Duration>,
-        /// A stable reason.
-        reason: &'static str,
+        /// Why.
+        reason: RetryReason,
     },
 }
 

@@ -7,6 +7,7 @@
 //! | [`journal`] | durable steps, leases and payment records, and the stores that keep them |
 //! | [`billing`] | the rules of a billing period, used by every function that touches one |
 //! | [`flow`], [`metrics`] | what a flow is given, and what is counted |
+//! | [`reason`] | why a delivery is completed, tried again or parked |
 //! | [`front`], [`purchase`] | the front-end API, and what is done with the customer present |
 //! | [`parked`] | what an operator may decide about work that waits for him |
 //! | [`lambda`] | the two doors of a function, start-up and telemetry |
@@ -32,6 +33,7 @@ pub mod manual_review;
 pub mod metrics;
 pub mod money;
 pub mod payments;
+pub mod reason;
 pub mod reference;
 pub mod renewal;
 pub mod secret;

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::clock::Timestamp;
-use crate::gateway::{Reference, UNSUPPORTED_CODES};
+use crate::gateway::Reference;
 use crate::ids::SubscriptionId;
 use crate::journal::operator_decision::{OperatorDecision, RETRY};
 use crate::journal::payment::PaymentRecord;
@@ -23,6 +23,7 @@ use crate::journal::store::{Key, Store, StoreError};
 use crate::journal::transaction::{Retention, Transaction};
 use crate::journal::{JournalError, SETTLED_RETENTION};
 use crate::payments::subscription_state::SubscriptionState;
+use crate::reason::ParkReason;
 
 /// A decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -278,7 +279,7 @@ impl PreparedDecision {
         if attempt.kind == AttemptKind::Refund && !refund_made {
             return Err(DecisionError::ReservationGone);
         }
-        let without_effect = matches!(&attempt.finish, Some(Finish::Parked { reason, .. }) if UNSUPPORTED_CODES.contains(&reason.as_str()));
+        let without_effect = attempt.finish.as_ref().and_then(Finish::park_reason).is_some_and(ParkReason::is_impossible_request);
         for step in attempt.steps.iter_mut().filter(|step| without_effect && step.state == StepStatus::Started) {
             step.no_effect_count = step.no_effect_count.saturating_add(1);
             step.state = StepStatus::NoEffect;

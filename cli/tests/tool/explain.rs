@@ -7,6 +7,7 @@ use connector::flow::Disposition;
 use connector::gateway::GatewayName;
 use connector::http::Method;
 use connector::lambda::queue::CapturingQueue;
+use connector::reason::{CompletionReason, ParkReason};
 use connectorctl::output::CommandOutput;
 use sandbox::simulators::network::{Fault, FaultyNetwork, RunningServer, SimulatedServer, serve};
 use sandbox::testkit::gateway_fixtures;
@@ -20,9 +21,9 @@ async fn paid_renewal() -> (TestEnvironment, TestSubscriber) {
     let stage = TestEnvironment::default();
     let cast = stage.subscriber(ADYEN_METHOD);
     stage.clock.advance_to(cast.due.before(Duration::from_secs(72 * 3600)));
-    assert_eq!(stage.deliver(&stage.authorisation_event(&cast, 72)).await, Disposition::Completed("authorised"));
+    assert_eq!(stage.deliver(&stage.authorisation_event(&cast, 72)).await, Disposition::Completed(CompletionReason::Authorised));
     stage.clock.advance_to(cast.due);
-    assert_eq!(stage.deliver_until_settled(&stage.capture_event(&cast)).await, Disposition::Completed("captured"));
+    assert_eq!(stage.deliver_until_settled(&stage.capture_event(&cast)).await, Disposition::Completed(CompletionReason::Captured));
     (stage, cast)
 }
 
@@ -77,7 +78,7 @@ async fn what_an_operator_decided_is_part_of_the_story() {
     let stage = TestEnvironment::new(|rules| rules.capture_wait = Duration::from_secs(60));
     let cast = stage.subscriber(ADYEN_METHOD);
     stage.clock.advance_to(cast.due.after(Duration::from_secs(3600)));
-    assert_eq!(stage.deliver(&stage.capture_event(&cast)).await, Disposition::Parked("capture_without_authorisation"));
+    assert_eq!(stage.deliver(&stage.capture_event(&cast)).await, Disposition::Parked(ParkReason::CaptureWithoutAuthorisation));
     let key = format!("period#{}#{}", cast.ids.subscription, cast.due.secs());
     let queue = Arc::new(CapturingQueue::default());
     let told = run_command(&stage, &queue, &["explain", &key]).await;

@@ -8,6 +8,7 @@ use connector::flow::{Disposition, PartialRefunds};
 use connector::gateway::GatewayName;
 use connector::lambda::queue::{CapturingQueue, QueueError};
 use connector::money::{Currency, Money};
+use connector::reason::{CompletionReason, ParkReason};
 use sandbox::simulators::cleeng::OperatorRefund;
 use sandbox::simulators::network::{Fault, ServerRequest};
 use sandbox::testkit::fixtures::id;
@@ -70,10 +71,10 @@ async fn a_retry_asks_under_the_same_key_and_takes_the_money_once() {
 
         let answer = run_command(&stage, &queue, &resolve(&key, "retry", &["--apply"])).await;
         assert_eq!(answer.exit_code, 0, "{}", answer.text);
-        assert_eq!(deliver_queued(&stage, &queue).await, [Disposition::Completed("authorised")]);
+        assert_eq!(deliver_queued(&stage, &queue).await, [Disposition::Completed(CompletionReason::Authorised)]);
         assert_eq!((statuses(&stage), stage.adyen.authorisations()), (vec![PaymentStatus::Authorised], 1));
         stage.clock.advance_to(cast.due);
-        assert_eq!(stage.deliver_until_settled(&stage.capture_event(&cast)).await, Disposition::Completed("captured"));
+        assert_eq!(stage.deliver_until_settled(&stage.capture_event(&cast)).await, Disposition::Completed(CompletionReason::Captured));
         assert_eq!(stage.discrepancies(), Vec::<String>::new());
     }
 }
@@ -95,7 +96,7 @@ async fn after_done_nobody_is_called_and_nothing_is_charged() {
     let queue = Arc::new(CapturingQueue::default());
     assert_eq!(run_command(&stage, &queue, &resolve(&key, "done", &["--apply"])).await.exit_code, 0);
     assert_eq!(run_command(&stage, &queue, &["parked", "list"]).await.text, "nothing is parked\n");
-    assert_eq!(stage.deliver(&stage.authorisation_event(&cast, 24)).await, Disposition::Completed("parked"));
+    assert_eq!(stage.deliver(&stage.authorisation_event(&cast, 24)).await, Disposition::Completed(CompletionReason::Parked));
     assert_eq!((stage.adyen.authorisations(), queue.sent().len()), (1, 0));
 }
 
@@ -108,10 +109,10 @@ async fn what_is_abandoned_after_a_look_at_the_gateway_is_tried_anew_by_the_next
     let answer = run_command(&stage, &queue, &resolve(&key, "abandon", &["--no-money-moved", "--apply"])).await;
     assert_eq!((answer.exit_code, stage.adyen.authorisations()), (0, 0), "{}", answer.text);
     stage.clock.advance_to(cast.due.before(DAY));
-    assert_eq!(stage.deliver(&stage.authorisation_event(&cast, 24)).await, Disposition::Completed("authorised"));
+    assert_eq!(stage.deliver(&stage.authorisation_event(&cast, 24)).await, Disposition::Completed(CompletionReason::Authorised));
     assert_eq!(stage.adyen.authorisations(), 1);
     stage.clock.advance_to(cast.due);
-    assert_eq!(stage.deliver_until_settled(&stage.capture_event(&cast)).await, Disposition::Completed("captured"));
+    assert_eq!(stage.deliver_until_settled(&stage.capture_event(&cast)).await, Disposition::Completed(CompletionReason::Captured));
     assert_eq!(stage.discrepancies(), Vec::<String>::new());
 }
 
@@ -120,11 +121,11 @@ async fn charged_recently() -> (TestEnvironment, String) {
     let stage = TestEnvironment::default();
     let mut cast = stage.subscriber(ADYEN_CAPTURE_ONLY_METHOD);
     stage.clock.advance_to(cast.due);
-    assert_eq!(stage.deliver(&stage.capture_event(&cast)).await, Disposition::Completed("captured"));
+    assert_eq!(stage.deliver(&stage.capture_event(&cast)).await, Disposition::Completed(CompletionReason::Captured));
     let extended = stage.cleeng.subscription(&cast.ids.subscription).unwrap().date_to;
     cast.due = extended.after(Duration::from_secs(3 * 3600));
     stage.clock.advance(Duration::from_secs(3600));
-    assert_eq!(stage.deliver(&stage.capture_event(&cast)).await, Disposition::Parked("charged_recently"));
+    assert_eq!(stage.deliver(&stage.capture_event(&cast)).await, Disposition::Parked(ParkReason::ChargedRecently));
     (stage, format!("period#{}#{}", cast.ids.subscription, cast.due.secs()))
 }
 
@@ -134,7 +135,7 @@ async fn a_retry_of_what_had_begun_nothing_meets_the_same_guard_again() {
     let queue = Arc::new(CapturingQueue::default());
     let answer = run_command(&stage, &queue, &resolve(&key, "retry", &["--apply"])).await;
     assert_eq!(answer.exit_code, 0, "{}", answer.text);
-    assert_eq!(deliver_queued(&stage, &queue).await, [Disposition::Parked("charged_recently")]);
+    assert_eq!(deliver_queued(&stage, &queue).await, [Disposition::Parked(ParkReason::ChargedRecently)]);
     stage.adyen.process();
     assert_eq!(stage.adyen.total_captured("USD"), 999, "one charge");
 }
@@ -161,21 +162,21 @@ async fn partial_refund() -> (TestEnvironment, sandbox::simulators::cleeng::Sent
     let stage = TestEnvironment::new(|rules| rules.partial_refunds = PartialRefunds::Park);
     let cast = stage.subscriber(ADYEN_CAPTURE_ONLY_METHOD);
     stage.clock.advance_to(cast.due);
-    assert_eq!(stage.deliver_until_settled(&stage.capture_event(&cast)).await, Disposition::Completed("captured"));
+    assert_eq!(stage.deliver_until_settled(&stage.capture_event(&cast)).await, Disposition::Completed(CompletionReason::Captured));
     let payment = stage.cleeng.payments()[0].id.clone();
     let asked = OperatorRefund { amount: Some(Money::new(300, Currency::new("USD").unwrap())), id: Some(id("77")), reason: None };
     let event = stage.cleeng.refund_event(&payment, &asked).unwrap();
-    assert_eq!(stage.deliver(&event).await, Disposition::Parked("partial_refund"));
+    assert_eq!(stage.deliver(&event).await, Disposition::Parked(ParkReason::PartialRefund));
     (stage, event, format!("refund#{payment}#77"))
 }
 
 #[tokio::test]
 async fn a_refund_that_was_abandoned_is_judged_anew_when_cleeng_asks_again() {
     let (stage, event, key) = partial_refund().await;
-    assert_eq!(stage.deliver(&event).await, Disposition::Completed("parked"), "a repetition changes nothing");
+    assert_eq!(stage.deliver(&event).await, Disposition::Completed(CompletionReason::Parked), "a repetition changes nothing");
     let answer = run_command(&stage, &Arc::default(), &resolve(&key, "abandon", &["--apply"])).await;
     assert_eq!(answer.exit_code, 0, "{}", answer.text);
-    assert_eq!(stage.deliver(&event).await, Disposition::Parked("partial_refund"), "it is no repetition any more");
+    assert_eq!(stage.deliver(&event).await, Disposition::Parked(ParkReason::PartialRefund), "it is no repetition any more");
     assert_eq!(stage.adyen.total_refunded("USD"), 0);
 }
 
@@ -183,7 +184,7 @@ async fn a_refund_that_was_abandoned_is_judged_anew_when_cleeng_asks_again() {
 async fn a_refund_that_was_done_by_hand_is_not_done_again() {
     let (stage, event, key) = partial_refund().await;
     assert_eq!(run_command(&stage, &Arc::default(), &resolve(&key, "done", &["--apply"])).await.exit_code, 0);
-    assert_eq!(stage.deliver(&event).await, Disposition::Completed("parked"));
+    assert_eq!(stage.deliver(&event).await, Disposition::Completed(CompletionReason::Parked));
     assert_eq!(run_command(&stage, &Arc::default(), &["parked", "list"]).await.text, "nothing is parked\n");
     assert_eq!(stage.adyen.total_refunded("USD"), 0);
 }
@@ -193,7 +194,7 @@ async fn a_hold_that_an_operator_saw_to_calls_nobody_again() {
     let stage = TestEnvironment::default();
     let cast = stage.subscriber(ADYEN_METHOD);
     stage.clock.advance_to(cast.due.before(3 * DAY));
-    assert_eq!(stage.deliver(&stage.authorisation_event(&cast, 72)).await, Disposition::Completed("authorised"));
+    assert_eq!(stage.deliver(&stage.authorisation_event(&cast, 72)).await, Disposition::Completed(CompletionReason::Authorised));
     // Ours is released by what the journal knows of it, and is not on the list any more then.
     let nameless = |body: &mut serde_json::Value| {
         if let Some(payment) = body["data"].get_mut(0).and_then(serde_json::Value::as_object_mut) {
@@ -204,7 +205,7 @@ async fn a_hold_that_an_operator_saw_to_calls_nobody_again() {
     let list = |peer: &str, request: &ServerRequest| peer == "cleeng" && request.path.ends_with("/authorised_payments");
     let event = stage.cleeng.deactivation_event(&cast.ids.details).unwrap();
     stage.network.inject(Fault::Mutate(Arc::new(nameless)), list);
-    assert_eq!(stage.deliver(&event).await, Disposition::Parked("authorisation_not_released"));
+    assert_eq!(stage.deliver(&event).await, Disposition::Parked(ParkReason::AuthorisationNotReleased));
     let listed = run_command(&stage, &Arc::default(), &["parked", "list"]).await;
     let keys: Vec<String> =
         listed.json["parked"].as_array().unwrap().iter().map(|it| it["obligation"].as_str().unwrap().to_owned()).collect();
@@ -213,7 +214,7 @@ async fn a_hold_that_an_operator_saw_to_calls_nobody_again() {
         assert_eq!(run_command(&stage, &Arc::default(), &resolve(key, "done", &["--apply"])).await.exit_code, 0);
     }
     stage.network.inject(Fault::Mutate(Arc::new(nameless)), list);
-    assert_eq!(stage.deliver(&event).await, Disposition::Completed("parked"));
+    assert_eq!(stage.deliver(&event).await, Disposition::Completed(CompletionReason::Parked));
     assert_eq!(run_command(&stage, &Arc::default(), &["parked", "list"]).await.text, "nothing is parked\n");
 }
 
@@ -238,7 +239,7 @@ async fn a_charge_that_is_retried_is_taken_once_at_every_gateway_whatever_became
             let key = format!("period#{}#{}", cast.ids.subscription, cast.due.secs());
             let answer = run_command(&stage, &queue, &resolve(&key, "retry", &["--apply"])).await;
             assert_eq!(answer.exit_code, 0, "{gateway}: {}", answer.text);
-            assert_eq!(deliver_queued(&stage, &queue).await, [Disposition::Completed("captured")], "{gateway}");
+            assert_eq!(deliver_queued(&stage, &queue).await, [Disposition::Completed(CompletionReason::Captured)], "{gateway}");
             stage.process_gateways();
             let taken: Vec<i64> =
                 stage.gateway(*gateway).simulator.ledger().iter().map(|entry| entry.captured.minor).filter(|minor| *minor > 0).collect();

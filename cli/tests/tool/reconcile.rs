@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use connector::flow::{Disposition, ScheduledJob};
+use connector::reason::CompletionReason;
 use reconciliation::Reconciliation;
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use sandbox::testkit::harness::TestEnvironment;
@@ -15,7 +16,7 @@ async fn waiting() -> TestEnvironment {
     let stage = TestEnvironment::default();
     let cast = stage.subscriber(ADYEN_METHOD);
     stage.clock.advance_to(cast.due.before(Duration::from_secs(72 * 3600)));
-    assert_eq!(stage.deliver(&stage.authorisation_event(&cast, 72)).await, Disposition::Completed("authorised"));
+    assert_eq!(stage.deliver(&stage.authorisation_event(&cast, 72)).await, Disposition::Completed(CompletionReason::Authorised));
     stage.clock.advance_to(cast.due);
     assert!(matches!(stage.deliver(&stage.capture_event(&cast)).await, Disposition::Retry { .. }));
     stage.clock.advance(Duration::from_secs(3600));

@@ -6,6 +6,7 @@ use connector::cleeng::PaymentStatus;
 use connector::cleeng::envelope::Envelope;
 use connector::flow::Disposition;
 use connector::lambda::queue::{CapturingQueue, QueueError};
+use connector::reason::CompletionReason;
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 use serde_json::{Value, json};
@@ -35,7 +36,7 @@ async fn a_saved_body_an_envelope_and_an_sqs_answer_all_get_there_and_are_done_o
         assert_eq!(answer.exit_code, 0, "{}", answer.text);
         assert!(answer.text.contains("subscriptionReadyForPaymentAuthorisation of subscription"), "{}", answer.text);
     }
-    assert_eq!(deliver_queued(&stage, &queue).await, vec![Disposition::Completed("authorised"); 4]);
+    assert_eq!(deliver_queued(&stage, &queue).await, vec![Disposition::Completed(CompletionReason::Authorised); 4]);
     let statuses: Vec<_> = stage.cleeng.payments().into_iter().map(|payment| payment.status).collect();
     assert_eq!((statuses, stage.adyen.authorisations()), (vec![PaymentStatus::Authorised], 1));
 }

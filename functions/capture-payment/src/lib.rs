@@ -18,6 +18,7 @@ use connector::journal::store::Key;
 use connector::payments::capture::capture;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::{FlowResult, find, retry};
+use connector::reason::{CompletionReason, ParkReason, RetryReason};
 use connector::renewal::eligibility;
 
 const KIND: AttemptKind = AttemptKind::Capture;
@@ -61,26 +62,26 @@ async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: 
 async fn process(ctx: &mut ObligationContext<'_>, request: &RequestedCapture) -> FlowResult<Disposition> {
     if let Some(attempt) = ctx.current_attempt() {
         let (reference, due) = (attempt.reference.clone(), attempt.due);
-        let reference = reference.ok_or_else(|| retry("nothing_to_resume"))?;
+        let reference = reference.ok_or_else(|| retry(RetryReason::NothingToResume))?;
         return capture(ctx, &reference, due).await;
     }
     if let Some(last) = ctx.session.obligation.last_finished(KIND) {
-        let outcome = last.finish.as_ref().map_or("finished", Finish::as_str);
+        let outcome = last.finish.as_ref().map_or(CompletionReason::Finished, CompletionReason::from);
         return Ok(eligibility::duplicate(ctx.flow_context, outcome));
     }
     let reference = match payment_lookup::find_payment(ctx, &request.event).await? {
         Ok(reference) => reference,
         Err(reason) => return ctx.park_without_attempt(KIND, request.received_at, reason).await,
     };
-    let record = ctx.payment(&reference).ok_or_else(|| retry("payment_not_loaded"))?;
+    let record = ctx.payment(&reference).ok_or_else(|| retry(RetryReason::PaymentNotLoaded))?;
     match capturability(record, ctx.now()) {
         Capturability::Capturable => {}
         Capturability::AlreadyCaptured => return ctx.skip(KIND, request.received_at, Finish::Captured).await,
         // Another worker is at it, or the purchase is being authorised.
         Capturability::InProgress if ctx.now().since(request.received_at) < ctx.flow_context.policy.capture_wait => {
-            return Err(retry("payment_in_flight"));
+            return Err(retry(RetryReason::PaymentInFlight));
         }
-        Capturability::InProgress => return ctx.park_without_attempt(KIND, request.received_at, "payment_in_flight_too_long").await,
+        Capturability::InProgress => return ctx.park_without_attempt(KIND, request.received_at, ParkReason::PaymentInFlightTooLong).await,
         Capturability::NotCapturable(reason) => return ctx.park_without_attempt(KIND, request.received_at, reason).await,
     }
     ctx.open_attempt(KIND, request.received_at, None)?;
@@ -98,22 +99,22 @@ enum Capturability {
     /// Somebody is at it.
     InProgress,
     /// An operator has to look.
-    NotCapturable(&'static str),
+    NotCapturable(ParkReason),
 }
 
 fn capturability(record: &PaymentRecord, now: Timestamp) -> Capturability {
     if record.subscription.is_some() {
-        return Capturability::NotCapturable("payment_of_a_renewal");
+        return Capturability::NotCapturable(ParkReason::PaymentOfARenewal);
     }
     match record.state {
         PaymentState::Authorised if record.is_live(now) => Capturability::Capturable,
-        PaymentState::Authorised => Capturability::NotCapturable("authorisation_lapsed"),
+        PaymentState::Authorised => Capturability::NotCapturable(ParkReason::AuthorisationLapsed),
         PaymentState::Captured | PaymentState::Refunded | PaymentState::ChargedBack => Capturability::AlreadyCaptured,
         PaymentState::Starting | PaymentState::Capturing => Capturability::InProgress,
         PaymentState::Declined
         | PaymentState::CaptureFailed
         | PaymentState::Cancelling
         | PaymentState::Cancelled
-        | PaymentState::Expired => Capturability::NotCapturable("payment_not_authorised"),
+        | PaymentState::Expired => Capturability::NotCapturable(ParkReason::PaymentNotAuthorised),
     }
 }

@@ -8,24 +8,25 @@ use connector::journal::payment::PaymentState;
 use connector::payments::find::{self, JournalLookup, PreexistingPayment, ResolvedMethod};
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::{FlowResult, read_failed};
+use connector::reason::ParkReason;
 
 /// The payment, now in work, or why an operator has to look.
 pub(crate) async fn find_payment(
     ctx: &mut ObligationContext<'_>,
     event: &CapturePaymentEvent,
-) -> FlowResult<Result<Reference, &'static str>> {
+) -> FlowResult<Result<Reference, ParkReason>> {
     let named = &event.payment;
     match find::find_in_journal(ctx, named)? {
         JournalLookup::Found(reference) => return Ok(Ok(reference)),
-        JournalLookup::Contradiction => return Ok(Err("event_contradicts_journal")),
+        JournalLookup::Contradiction => return Ok(Err(ParkReason::EventContradictsJournal)),
         JournalLookup::NotFound => {}
     }
     let ResolvedMethod { method, .. } = find::resolve_method(ctx.flow_context, named).await?;
-    let Some(method) = method else { return Ok(Err("payment_method_unknown")) };
+    let Some(method) = method else { return Ok(Err(ParkReason::PaymentMethodUnknown)) };
     if named.subscription.is_some() || named.operation == Some(PaymentOperation::Recurring) {
-        return Ok(Err("payment_of_a_renewal"));
+        return Ok(Err(ParkReason::PaymentOfARenewal));
     }
-    let Some(details) = &named.details else { return Ok(Err("payment_unknown_to_journal")) };
+    let Some(details) = &named.details else { return Ok(Err(ParkReason::PaymentUnknownToJournal)) };
     let listed = match ctx.flow_context.cleeng.authorised_payments(details).await {
         Ok(listed) => listed,
         Err(CleengError::NotFound) => Vec::new(),
@@ -34,7 +35,7 @@ pub(crate) async fn find_payment(
     let matching = listed.into_iter().find(|payment| matches_event(payment, named));
     match matching.and_then(|payment| preexisting(payment, named, method.gateway)) {
         Some(preexisting) => Ok(Ok(find::import(ctx, preexisting, PaymentState::Authorised).await?)),
-        None => Ok(Err("payment_unknown_to_journal")),
+        None => Ok(Err(ParkReason::PaymentUnknownToJournal)),
     }
 }
 

@@ -31,6 +31,7 @@ use connector::journal::refunds::RefundRecord;
 use connector::payments::payment_transitions::{self, TransitionEffect};
 use connector::payments::settlement::{RefundSettlement, settle_refund};
 use connector::payments::{FlowResult, retry};
+use connector::reason::{AlarmReason, ParkReason, RetryReason};
 use connector::renewal::eligibility;
 use connector::secret::SecretString;
 
@@ -63,11 +64,11 @@ async fn run(flow_context: &FlowContext, gateway: GatewayName, item: &GatewayNot
     }
     let Some(mut ctx) = NotificationContext::open(flow_context, gateway, item, delivery).await? else {
         // Our prefix and no record: the record is on its way, or this account serves another connector. Never dropped at once.
-        return if item.reference.is_some() { Err(retry("payment_not_recorded")) } else { Ok(Disposition::NotOurs) };
+        return if item.reference.is_some() { Err(retry(RetryReason::PaymentNotRecorded)) } else { Ok(Disposition::NotOurs) };
     };
     if let (NotificationKind::Authorised | NotificationKind::AuthorisationDeclined, true) = (item.kind, ctx.payment.is_purchase()) {
         if item.amount.is_some_and(|notified_amount| notified_amount != ctx.payment.amount) {
-            return ctx.park("notification_names_another_amount").await;
+            return ctx.park(ParkReason::NotificationNamesAnotherAmount).await;
         }
         // The customer may never come back: the purchase is finished from here.
         return settle_purchase(flow_context, &ctx.payment, item, delivery).await;
@@ -81,7 +82,7 @@ async fn run(flow_context: &FlowContext, gateway: GatewayName, item: &GatewayNot
     if let Some(finish) = ctx.session.obligation.attempts.last().and_then(|attempt| attempt.finish.as_ref())
         && *finish != Finish::Abandoned
     {
-        return Ok(eligibility::duplicate(flow_context, finish.as_str()));
+        return Ok(eligibility::duplicate(flow_context, finish));
     }
     let effect = apply_item(&mut ctx)?;
     if effect != TransitionEffect::Unchanged {
@@ -105,9 +106,9 @@ async fn run(flow_context: &FlowContext, gateway: GatewayName, item: &GatewayNot
     // Also after a repetition: the worker before this one may have died in between.
     ctx.requeue_waiting_events().await?;
     if effect == TransitionEffect::Unchanged {
-        return Ok(eligibility::duplicate(flow_context, item.kind.as_str()));
+        return Ok(eligibility::duplicate(flow_context, item.kind));
     }
-    Ok(Disposition::Completed(item.kind.as_str()))
+    Ok(Disposition::Completed(item.kind.into()))
 }
 
 async fn settle_purchase(
@@ -139,14 +140,14 @@ fn apply_item(ctx: &mut NotificationContext<'_>) -> Result<TransitionEffect, Jou
     };
     let requested = ctx.payment.refunds.iter().find(named).map(|part| part.amount);
     if item.amount.is_some_and(|notified_amount| requested.is_some_and(|asked| asked != notified_amount)) {
-        return Ok(TransitionEffect::Unexpected("notification_names_another_amount"));
+        return Ok(TransitionEffect::Unexpected(ParkReason::NotificationNamesAnotherAmount));
     }
     for name in names.into_iter().flatten() {
         match settle_refund(&mut ctx.payment, name, success, now)? {
             RefundSettlement::NotFound => {}
             RefundSettlement::AlreadyKnown => return Ok(TransitionEffect::Unchanged),
             RefundSettlement::Settled => return Ok(TransitionEffect::Changed),
-            RefundSettlement::FailedLater => return Ok(TransitionEffect::ChangedUnexpectedly("refund_failed_later")),
+            RefundSettlement::FailedLater => return Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::RefundFailedLater)),
         }
     }
     Ok(TransitionEffect::OutOfOrder)
@@ -155,10 +156,10 @@ fn apply_item(ctx: &mut NotificationContext<'_>) -> Result<TransitionEffect, Jou
 /// What it follows has not come yet. Given up only when that is as old as any other unknown.
 async fn retry_or_park(ctx: &mut NotificationContext<'_>, delivery: &Delivery) -> FlowResult<Disposition> {
     if ctx.session.now().since(delivery.received_at) < ctx.flow_context.policy.unknown_deadline {
-        return Err(retry("notification_early"));
+        return Err(retry(RetryReason::NotificationEarly));
     }
     match ctx.item.kind {
-        NotificationKind::Refunded | NotificationKind::RefundFailed => ctx.park("refund_without_our_request").await,
-        _ => ctx.park("notification_out_of_order").await,
+        NotificationKind::Refunded | NotificationKind::RefundFailed => ctx.park(ParkReason::RefundWithoutOurRequest).await,
+        _ => ctx.park(ParkReason::NotificationOutOfOrder).await,
     }
 }

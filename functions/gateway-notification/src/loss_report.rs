@@ -10,6 +10,7 @@ use connector::ids::PaymentId;
 use connector::journal::record::{Finish, StepState};
 use connector::metrics::Metric;
 use connector::payments::FlowResult;
+use connector::reason::ParkReason;
 
 use crate::notification_context::NotificationContext;
 
@@ -26,21 +27,21 @@ pub(crate) async fn open_and_report(ctx: &mut NotificationContext<'_>) -> FlowRe
 pub(crate) async fn report_loss(ctx: &mut NotificationContext<'_>) -> FlowResult<Disposition> {
     match ctx.session.step_state(REPORT) {
         StepState::NotStarted => {}
-        StepState::Unknown(_) => return ctx.park("loss_report_unknown").await,
+        StepState::Unknown(_) => return ctx.park(ParkReason::LossReportUnknown).await,
         StepState::Done(_) => return finish(ctx).await,
     }
     let Some((payment, patch)) = refund_patch(ctx) else {
-        return ctx.park("loss_of_a_payment_unknown_to_cleeng").await;
+        return ctx.park(ParkReason::LossOfAPaymentUnknownToCleeng).await;
     };
     ctx.session.begin_step(REPORT, None, CALL_TIMEOUT)?;
     ctx.session.commit().await?;
     ctx.count_movements();
     match ctx.flow_context.cleeng.update_payment(&payment, &patch).await {
         Ok(()) => finish(ctx).await,
-        Err(CleengError::Refused { .. } | CleengError::NotFound) => ctx.park("cleeng_refused_loss").await,
+        Err(CleengError::Refused { .. } | CleengError::NotFound) => ctx.park(ParkReason::CleengRefusedLoss).await,
         Err(CleengError::Unknown(_)) => {
             ctx.flow_context.metrics.count(Metric::UnknownOutcome, &[("step", REPORT)]);
-            ctx.park("loss_report_unknown").await
+            ctx.park(ParkReason::LossReportUnknown).await
         }
         Err(error) => retry_without_effect(ctx, &error).await,
     }
@@ -64,7 +65,7 @@ async fn finish(ctx: &mut NotificationContext<'_>) -> FlowResult<Disposition> {
         attempt.record_result(REPORT, true.into());
     }
     ctx.finish(Finish::LossReported).await?;
-    Ok(Disposition::Completed(ctx.item.kind.as_str()))
+    Ok(Disposition::Completed(ctx.item.kind.into()))
 }
 
 /// Known to have had no effect: it is made anew by the next delivery.
@@ -74,9 +75,5 @@ async fn retry_without_effect(ctx: &mut NotificationContext<'_>, error: &CleengE
     }
     ctx.session.release_lease();
     ctx.session.commit().await?;
-    let after = match error {
-        CleengError::Throttled { retry_after } => *retry_after,
-        _ => None,
-    };
-    Err(Disposition::Retry { after, reason: error.code() })
+    Err(Disposition::Retry { after: error.retry_after(), reason: error.into() })
 }

@@ -18,6 +18,7 @@ use connector::payments::FlowResult;
 use connector::payments::obligation_context::{PaymentLookup, count_movements};
 use connector::payments::payment_transitions::OwnerState;
 use connector::payments::settlement::GatewayOperation;
+use connector::reason::{AlarmReason, ParkReason, RetryReason};
 
 /// How long a worker that is at the payment is waited for before it is looked at again.
 const MAX_LEASE_WAIT: Duration = Duration::from_secs(10);
@@ -75,7 +76,7 @@ impl<'w> NotificationContext<'w> {
         let now = self.session.now();
         let leases = self.owners.iter().filter_map(|owner| owner.lease.as_ref()).map(|lease| lease.until.since(now));
         match leases.max().filter(|remaining| !remaining.is_zero()) {
-            Some(remaining) => Err(Disposition::Retry { after: Some(remaining.min(MAX_LEASE_WAIT)), reason: "payment_leased" }),
+            Some(remaining) => Err(Disposition::Retry { after: Some(remaining.min(MAX_LEASE_WAIT)), reason: RetryReason::PaymentLeased }),
             None => Ok(()),
         }
     }
@@ -127,27 +128,27 @@ impl<'w> NotificationContext<'w> {
         for event in self.open_attempts().filter_map(|attempt| attempt.waiting_event.as_deref()) {
             self.flow_context.requeue.requeue(event).await.map_err(|error| {
                 tracing::error!(reference = %self.payment.reference, %error, "a waiting event could not be requeued");
-                Disposition::Retry { after: None, reason: error.code() }
+                Disposition::Retry { after: None, reason: error.into() }
             })?;
         }
         Ok(())
     }
 
     /// Somebody should know.
-    pub(crate) fn raise_alarm(&self, reason: &'static str) {
-        self.flow_context.metrics.count(Metric::Alarm, &[("reason", reason)]);
-        tracing::error!(reference = %self.payment.reference, kind = self.item.kind.as_str(), reason, "unexpected payment transition");
+    pub(crate) fn raise_alarm(&self, reason: AlarmReason) {
+        self.flow_context.metrics.count(Metric::Alarm, &[("reason", reason.as_str())]);
+        tracing::error!(reference = %self.payment.reference, kind = self.item.kind.as_str(), reason = reason.as_str(), "unexpected payment transition");
     }
 
     /// Parks the notification for an operator. What is staged of the payment is written with it.
-    pub(crate) async fn park(&mut self, reason: &'static str) -> FlowResult<Disposition> {
+    pub(crate) async fn park(&mut self, reason: ParkReason) -> FlowResult<Disposition> {
         if self.session.obligation.current_attempt().is_none() {
             self.open_attempt();
         }
         // The alarm before the write: a worker that dies in between rings it twice, never not at all.
-        self.flow_context.metrics.count(Metric::Parked, &[("reason", reason)]);
-        tracing::error!(reference = %self.payment.reference, kind = self.item.kind.as_str(), reason, "parked for an operator");
-        self.finish(Finish::Parked { reason: reason.to_owned(), money_unknown: false, resolved: false }).await?;
+        self.flow_context.metrics.count(Metric::Parked, &[("reason", reason.as_str())]);
+        tracing::error!(reference = %self.payment.reference, kind = self.item.kind.as_str(), reason = reason.as_str(), "parked for an operator");
+        self.finish(Finish::Parked { reason: reason.as_str().to_owned(), money_unknown: false, resolved: false }).await?;
         Ok(Disposition::Parked(reason))
     }
 

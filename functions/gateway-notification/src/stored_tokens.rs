@@ -40,5 +40,5 @@ pub(crate) async fn record_token(flow_context: &FlowContext, gateway: GatewayNam
     }
     transaction.stage(&key, &record, Retention { expires_at: Some(now.after(PAYMENT_RETENTION)), ..Retention::default() })?;
     transaction.commit().await?;
-    Ok(Disposition::Completed(item.kind.as_str()))
+    Ok(Disposition::Completed(item.kind.into()))
 }

@@ -9,6 +9,7 @@ use connector::payments::FlowResult;
 use connector::payments::deleted_details::DELETE_DETAILS;
 use connector::payments::obligation_context::{ObligationContext, TypedStepState};
 use connector::payments::token_usage::{self, TokenUsage};
+use connector::reason::{ParkReason, RetryReason};
 
 use crate::DeactivatedDetails;
 
@@ -65,7 +66,7 @@ async fn delete_token(ctx: &mut ObligationContext<'_>, deactivated: &Deactivated
     let key = match ctx.step_state::<()>(DELETE_TOKEN)? {
         TypedStepState::Done(()) => return Ok(()),
         TypedStepState::Unknown(step) if ctx.now().since(step.started_at) > ctx.flow_context.policy.unknown_deadline => {
-            return Err(ctx.park("token_deletion_unknown", false).await?);
+            return Err(ctx.park(ParkReason::TokenDeletionUnknown, false).await?);
         }
         TypedStepState::Unknown(step) => step.key,
         TypedStepState::NotStarted => None,
@@ -79,19 +80,16 @@ async fn delete_token(ctx: &mut ObligationContext<'_>, deactivated: &Deactivated
             ctx.record_result(DELETE_TOKEN, &());
             Ok(())
         }
-        Ok(Outcome::Unknown(_)) => Err(ctx.leave_unknown(DELETE_TOKEN, "gateway_unknown").await),
-        Ok(Outcome::Declined(_) | Outcome::ActionRequired(..)) => Err(ctx.park("token_deletion_refused", false).await?),
+        Ok(Outcome::Unknown(_)) => Err(ctx.leave_unknown(DELETE_TOKEN, RetryReason::GatewayUnknown).await),
+        Ok(Outcome::Declined(_) | Outcome::ActionRequired(..)) => Err(ctx.park(ParkReason::TokenDeletionRefused, false).await?),
         Err(error) => Err(handle_gateway_error(ctx, &error).await?),
     }
 }
 
 async fn handle_gateway_error(ctx: &mut ObligationContext<'_>, error: &GatewayError) -> FlowResult<Disposition> {
-    match error {
-        GatewayError::Throttled { retry_after } => Ok(ctx.retry_without_effect(DELETE_TOKEN, *retry_after, error.code()).await),
-        GatewayError::Amount(_) | GatewayError::BadToken | GatewayError::Unsupported => ctx.park(error.code(), false).await,
-        GatewayError::Credentials { .. } | GatewayError::Malformed { .. } | GatewayError::Unreachable(_) => {
-            Ok(ctx.retry_without_effect(DELETE_TOKEN, None, error.code()).await)
-        }
+    match error.park_reason() {
+        Some(reason) => ctx.park(reason, false).await,
+        None => Ok(ctx.retry_without_effect(DELETE_TOKEN, error.retry_after(), error.into()).await),
     }
 }
 
@@ -106,9 +104,11 @@ async fn delete_in_cleeng(ctx: &mut ObligationContext<'_>, deactivated: &Deactiv
             ctx.record_result(DELETE_DETAILS, &());
             Ok(())
         }
-        Err(CleengError::Refused { .. } | CleengError::NotFound) => Err(ctx.park("details_deletion_refused", false).await?),
-        Err(error @ CleengError::Unknown(_)) => Err(ctx.leave_unknown(DELETE_DETAILS, error.code()).await),
-        Err(CleengError::Throttled { retry_after }) => Err(ctx.retry_without_effect(DELETE_DETAILS, retry_after, "cleeng_throttled").await),
-        Err(error) => Err(ctx.retry_without_effect(DELETE_DETAILS, None, error.code()).await),
+        Err(CleengError::Refused { .. } | CleengError::NotFound) => Err(ctx.park(ParkReason::DetailsDeletionRefused, false).await?),
+        Err(error @ CleengError::Unknown(_)) => Err(ctx.leave_unknown(DELETE_DETAILS, (&error).into()).await),
+        Err(CleengError::Throttled { retry_after }) => {
+            Err(ctx.retry_without_effect(DELETE_DETAILS, retry_after, RetryReason::CleengThrottled).await)
+        }
+        Err(error) => Err(ctx.retry_without_effect(DELETE_DETAILS, None, (&error).into()).await),
     }
 }

@@ -24,6 +24,7 @@ use connector::metrics::Metric;
 use connector::payments::deleted_details::deactivation_key;
 use connector::payments::obligation_context::{ObligationContext, TypedStepState};
 use connector::payments::{FlowResult, read_failed, retry, token_usage};
+use connector::reason::{CompletionReason, ParkReason, RetryReason};
 use connector::renewal::eligibility;
 
 use crate::in_flight::InFlight;
@@ -84,7 +85,7 @@ async fn process(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetai
         && ((authorised.is_empty() && unlisted.is_empty()) || ctx.session.obligation.was_parked())
     {
         // Details can be made active again and be deactivated once more; what counts is whether something is held.
-        let outcome = last.finish.as_ref().map_or("finished", Finish::as_str);
+        let outcome = last.finish.as_ref().map_or(CompletionReason::Finished, CompletionReason::from);
         return Ok(eligibility::duplicate(ctx.flow_context, outcome));
     }
     if ctx.current_attempt().is_none() {
@@ -93,7 +94,7 @@ async fn process(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetai
     let left = release_all(ctx, deactivated, &authorised, unlisted, delivery).await?;
     record_token_inactive(ctx, deactivated).await?;
     if left.contains(&ReleaseResult::Parked) {
-        return ctx.park("authorisation_not_released", false).await;
+        return ctx.park(ParkReason::AuthorisationNotReleased, false).await;
     }
     let deletes = ctx.flow_context.policy.delete_deactivated_details;
     if deletes {
@@ -102,16 +103,16 @@ async fn process(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetai
         ctx.save_and_release_lease().await?;
     }
     match in_flight::find_in_flight(ctx.flow_context, deactivated, &payments_to_release(ctx)?).await? {
-        InFlight::Authorisation => return Err(retry("authorisation_in_flight")),
+        InFlight::Authorisation => return Err(retry(RetryReason::AuthorisationInFlight)),
         // Cleeng is asked about these details until the capture is reported.
-        InFlight::Payment if deletes => return Err(retry("capture_in_flight")),
+        InFlight::Payment if deletes => return Err(retry(RetryReason::CaptureInFlight)),
         // He may have to report it to Cleeng, which takes nothing that was made with details that are gone.
-        InFlight::UnderReview if deletes => return ctx.park("details_of_a_parked_payment", false).await,
+        InFlight::UnderReview if deletes => return ctx.park(ParkReason::DetailsOfAParkedPayment, false).await,
         InFlight::None | InFlight::Payment | InFlight::UnderReview => {}
     }
     if deletes {
         if left.contains(&ReleaseResult::BeingCaptured) {
-            return Err(retry("capture_in_flight"));
+            return Err(retry(RetryReason::CaptureInFlight));
         }
         require_all_final(ctx).await?;
         deletion::delete_all(ctx, deactivated).await?;
@@ -198,17 +199,17 @@ async fn require_all_final(ctx: &mut ObligationContext<'_>) -> FlowResult<()> {
         states.extend(ctx.payment(reference).map(|payment| payment.state));
     }
     if states.contains(&PaymentState::Authorised) {
-        return Err(ctx.park("authorisation_not_released", false).await?);
+        return Err(ctx.park(ParkReason::AuthorisationNotReleased, false).await?);
     }
     if !states.contains(&PaymentState::Cancelling) {
         return Ok(());
     }
     let opened = ctx.current_attempt().map_or(ctx.now(), |attempt| attempt.opened_at);
     if ctx.now().since(opened) > ctx.flow_context.policy.unknown_deadline {
-        return Err(ctx.park("cancel_not_final", false).await?);
+        return Err(ctx.park(ParkReason::CancelNotFinal, false).await?);
     }
     ctx.store_queued_event(None);
-    Err(ctx.retry_later(None, "cancel_not_final").await)
+    Err(ctx.retry_later(None, RetryReason::CancelNotFinal).await)
 }
 
 /// The journal learns that the details do not use their token any more; needed later by other details that share it.

@@ -15,11 +15,12 @@ use connector::payments::obligation_context::{ObligationContext, PaymentLookup};
 use connector::payments::release::{ReleaseOutcome, clear_live_authorisation, release};
 use connector::payments::report::find_in_authorised_list;
 use connector::payments::{FlowResult, retry};
+use connector::reason::CompletionReason;
+use connector::reason::{ParkReason, RetryReason};
 
 use crate::DeactivatedDetails;
 
 const KIND: AttemptKind = AttemptKind::Release;
-const ALREADY_CAPTURED: &str = "already_captured";
 
 /// What became of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -178,7 +179,7 @@ async fn preexisting(
 /// Parks a payment that cannot be told, unless that was done.
 async fn park_unidentified(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<ReleaseResult> {
     if !ctx.session.obligation.was_parked() {
-        let parked = ctx.park_without_attempt(KIND, deactivated.received_at, "authorised_payment_unidentified").await;
+        let parked = ctx.park_without_attempt(KIND, deactivated.received_at, ParkReason::AuthorisedPaymentUnidentified).await;
         parked.map(drop)?;
     }
     Ok(ReleaseResult::Parked)
@@ -193,7 +194,7 @@ async fn release_payment(
         return Ok(left);
     }
     if !ctx.load_payment(reference).await? {
-        return Err(retry("payment_not_loaded"));
+        return Err(retry(RetryReason::PaymentNotLoaded));
     }
     if ctx.current_attempt().is_none() {
         match ctx.payment(reference).map(|payment| payment.state) {
@@ -202,7 +203,7 @@ async fn release_payment(
                 return Ok(ReleaseResult::Captured);
             }
             // Cleeng knows of it before the journal does only while its authorisation is being reported.
-            None | Some(PaymentState::Starting | PaymentState::Declined) => return Err(retry("authorisation_in_flight")),
+            None | Some(PaymentState::Starting | PaymentState::Declined) => return Err(retry(RetryReason::AuthorisationInFlight)),
             Some(PaymentState::Authorised) => {}
             Some(PaymentState::Cancelling | PaymentState::Cancelled | PaymentState::Expired) => {
                 if released_by_another(ctx, deactivated, reference).await? {
@@ -257,7 +258,7 @@ async fn record_captured(ctx: &mut ObligationContext<'_>, reference: &Reference)
         Ok(())
     })?;
     clear_live_authorisation(ctx, reference);
-    let finish = Finish::Stale { reason: ALREADY_CAPTURED.to_owned() };
+    let finish = Finish::stale(CompletionReason::AlreadyCaptured);
     ctx.finish(finish).await?;
     Ok(ReleaseResult::Captured)
 }

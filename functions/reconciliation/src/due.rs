@@ -18,6 +18,8 @@ use connector::journal::store::Key;
 use connector::journal::transaction::Transaction;
 use connector::journal::{JournalError, QUEUE_REDELIVERY_WINDOW};
 use connector::metrics::Metric;
+use connector::reason::CompletionReason;
+use connector::reason::ParkReason;
 
 use crate::documents::{self, DocumentKind};
 use crate::missed_events::DueSubscription;
@@ -171,13 +173,13 @@ impl<'a> Run<'a> {
 
     fn raise_unreadable(&self, key: &Key, error: JournalError) -> ItemResult {
         tracing::error!(document = %key, error = error.code(), "a due document cannot be read");
-        self.flow_context.metrics.count(Metric::Parked, &[("reason", "due_document_unreadable")]);
+        self.flow_context.metrics.count(Metric::Parked, &[("reason", ParkReason::DueDocumentUnreadable.as_str())]);
         ItemResult::Deferred
     }
 
     async fn continue_release(&self, reference: &Reference, delivery: &Delivery) -> ItemResult {
         match obsolete_authorisations::resume_release(self.flow_context, reference, delivery).await {
-            Disposition::Completed("released") => ItemResult::Released,
+            Disposition::Completed(CompletionReason::Released) => ItemResult::Released,
             disposition => disposition.into(),
         }
     }

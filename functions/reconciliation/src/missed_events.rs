@@ -19,6 +19,8 @@ use connector::journal::store::Key;
 use connector::journal::transaction::{Retention, Transaction};
 use connector::metrics::Metric;
 use connector::payments::subscription_state::SubscriptionState;
+use connector::reason::ParkReason;
+use connector::reason::{CompletionReason, RetryReason};
 use connector::renewal::eligibility;
 use connector::renewal::expected_event::{BillingAction, CHECK_IN_FLIGHT, DELIVERY_SLACK, ExpectedEvent};
 
@@ -114,9 +116,9 @@ impl<'a> DueSubscription<'a> {
             return None;
         }
         match obsolete_authorisations::release_obsolete(self.flow_context, &subscription.id, &live.reference, delivery).await {
-            Disposition::Completed("released") => Some(ItemResult::Released),
+            Disposition::Completed(CompletionReason::Released) => Some(ItemResult::Released),
             Disposition::Completed(_) | Disposition::NotOurs => None,
-            Disposition::Retry { reason: "cleeng_throttled", .. } => Some(ItemResult::Throttled),
+            Disposition::Retry { reason: RetryReason::CleengThrottled, .. } => Some(ItemResult::Throttled),
             Disposition::Parked(_) | Disposition::Retry { .. } => Some(ItemResult::Deferred),
         }
     }
@@ -165,7 +167,7 @@ impl<'a> DueSubscription<'a> {
         let event = missing.to_webhook(last_event, &self.state, subscription, &self.flow_context.policy.publisher, method);
         let Some(event) = event else {
             tracing::error!(document = %self.key, "a billing event is missing, and its payment details are not known");
-            self.flow_context.metrics.count(Metric::Parked, &[("reason", "missed_event_of_unknown_details")]);
+            self.flow_context.metrics.count(Metric::Parked, &[("reason", ParkReason::MissedEventOfUnknownDetails.as_str())]);
             return self.reschedule(RECHECK_INTERVAL, ItemResult::Deferred).await;
         };
         if let Err(error) = self.flow_context.requeue.requeue(&event).await {

@@ -19,6 +19,7 @@ use connector::payments::obligation_context::ObligationContext;
 use connector::payments::release::{ReleaseOutcome, release};
 use connector::payments::subscription_state::LiveAuthorisation;
 use connector::payments::{FlowResult, read_failed, report, retry};
+use connector::reason::{CompletionReason, ParkReason, RetryReason};
 use connector::renewal::eligibility;
 
 use crate::documents::{self, OBSOLETE_AUTHORISATION};
@@ -26,8 +27,6 @@ use crate::documents::{self, OBSOLETE_AUTHORISATION};
 const KIND: AttemptKind = AttemptKind::Release;
 /// The reason in the metric, for a released and for a doubtful one.
 pub(crate) const DRIFT: &str = "drift_obsolete_authorisation";
-/// Failures of the list of authorised payments that are no outage, and prove nothing.
-const INCONCLUSIVE: [&str; 2] = ["cleeng_not_found", "cleeng_list_incomplete"];
 
 /// Whether an authorisation is obsolete by what Cleeng says of the subscription: paid for another period, and not waiting for its capture. If the
 /// ends differ by less than half a cycle, it is the same period whose end moved, and its next event uses the authorisation.
@@ -61,7 +60,7 @@ pub(crate) async fn resume_release(flow_context: &FlowContext, reference: &Refer
         Ok(Some(PaymentRecord { subscription: Some(subscription), .. })) => {
             release_obsolete(flow_context, &subscription, reference, delivery).await
         }
-        Ok(_) => retry("payment_not_loaded"),
+        Ok(_) => retry(RetryReason::PaymentNotLoaded),
         Err(error) => error.into(),
     }
 }
@@ -69,7 +68,7 @@ pub(crate) async fn resume_release(flow_context: &FlowContext, reference: &Refer
 async fn release_hold(ctx: &mut ObligationContext<'_>, subscription: &SubscriptionId, reference: &Reference) -> FlowResult<Disposition> {
     if ctx.current_attempt().is_none() {
         if let Some(finish) = ctx.session.obligation.last_finished(KIND).and_then(|last| last.finish.as_ref()) {
-            return Ok(Disposition::Completed(finish.as_str()));
+            return Ok(Disposition::Completed(finish.into()));
         }
         let live = match live_authorisation(ctx, reference) {
             Ok(live) => live,
@@ -88,25 +87,25 @@ async fn release_hold(ctx: &mut ObligationContext<'_>, subscription: &Subscripti
     match release(ctx, reference).await? {
         ReleaseOutcome::Released => ctx.finish(Finish::Released).await,
         // As for captured money: the period may be paid twice.
-        ReleaseOutcome::Refused(_) => ctx.park("release_refused", true).await,
+        ReleaseOutcome::Refused(_) => ctx.park(ParkReason::ReleaseRefused, true).await,
     }
 }
 
 /// The authorisation, if it is the journal's and no attempt is in flight.
-fn live_authorisation(ctx: &ObligationContext<'_>, reference: &Reference) -> Result<LiveAuthorisation, &'static str> {
+fn live_authorisation(ctx: &ObligationContext<'_>, reference: &Reference) -> Result<LiveAuthorisation, CompletionReason> {
     if ctx.subscription_state.in_flight.is_some() {
-        return Err("payment_in_flight");
+        return Err(CompletionReason::PaymentInFlight);
     }
     let live = ctx
         .subscription_state
         .live_authorisation
         .clone()
         .filter(|live| live.reference == *reference)
-        .ok_or("not_the_live_authorisation")?;
+        .ok_or(CompletionReason::NotTheLiveAuthorisation)?;
     match ctx.payment(reference).map(|payment| payment.state) {
         // One that has ended at the gateway is still to be reported to Cleeng.
         Some(PaymentState::Authorised | PaymentState::Cancelled | PaymentState::Expired) => Ok(live),
-        _ => Err("not_authorised"),
+        _ => Err(CompletionReason::NotAuthorised),
     }
 }
 
@@ -115,23 +114,25 @@ async fn reason_to_keep(
     ctx: &ObligationContext<'_>,
     subscription: &SubscriptionId,
     live: &LiveAuthorisation,
-) -> FlowResult<Option<&'static str>> {
+) -> FlowResult<Option<CompletionReason>> {
     let subscription = match ctx.flow_context.cleeng.subscription(subscription).await {
         Ok(subscription) => subscription,
-        Err(CleengError::NotFound) => return Ok(Some("subscription_not_found")),
+        Err(CleengError::NotFound) => return Ok(Some(CompletionReason::SubscriptionNotFound)),
         Err(error) => return Err(read_failed(&error)),
     };
     if !is_obsolete(ctx.flow_context, live, &subscription) {
-        return Ok(Some("period_not_paid_otherwise"));
+        return Ok(Some(CompletionReason::PeriodNotPaidOtherwise));
     }
     let ours = ctx.payment(&live.reference).and_then(|payment| payment.external_payment_id.clone());
     if ours.is_some_and(|ours| subscription.latest_payment == LatestPayment::Known(ours)) {
-        return Ok(Some("authorisation_is_the_latest_payment"));
+        return Ok(Some(CompletionReason::AuthorisationIsTheLatestPayment));
     }
     match report::find_in_authorised_list(ctx, &live.details, &live.reference).await {
         Ok(Some(_)) => Ok(None),
-        Ok(None) => Ok(Some("authorisation_not_listed")),
-        Err(Disposition::Retry { reason, .. }) if INCONCLUSIVE.contains(&reason) => Ok(Some(reason)),
+        Ok(None) => Ok(Some(CompletionReason::AuthorisationNotListed)),
+        // These are no outages, and prove nothing.
+        Err(Disposition::Retry { reason: RetryReason::CleengNotFound, .. }) => Ok(Some(CompletionReason::CleengNotFound)),
+        Err(Disposition::Retry { reason: RetryReason::CleengListIncomplete, .. }) => Ok(Some(CompletionReason::CleengListIncomplete)),
         Err(disposition) => Err(disposition),
     }
 }

@@ -18,12 +18,13 @@ use connector::delivery::Delivery;
 use connector::flow::{Disposition, Flow, FlowContext, PartialRefunds};
 use connector::gateway::Reference;
 use connector::journal::payment::{PaymentRecord, PaymentState};
-use connector::journal::record::{AttemptKind, Finish};
+use connector::journal::record::AttemptKind;
 use connector::journal::store::Key;
 use connector::metrics::Metric;
 use connector::money::Money;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::{FlowResult, find, retry};
+use connector::reason::{CompletionReason, ParkReason, RetryReason};
 use connector::renewal::eligibility;
 
 const KIND: AttemptKind = AttemptKind::Refund;
@@ -78,21 +79,21 @@ fn obligation_key(event: &RefundEvent) -> Key {
 
 async fn process(ctx: &mut ObligationContext<'_>, request: &RequestedRefund) -> FlowResult<Disposition> {
     if let Some(attempt) = ctx.current_attempt() {
-        let reference = attempt.reference.clone().ok_or_else(|| retry("nothing_to_resume"))?;
+        let reference = attempt.reference.clone().ok_or_else(|| retry(RetryReason::NothingToResume))?;
         return refund::resume(ctx, request, &reference).await;
     }
     match last_refund(ctx, request) {
         Some((outcome, true)) => return Ok(eligibility::duplicate(ctx.flow_context, outcome)),
-        Some((_, false)) => return ctx.park_without_attempt(KIND, request.received_at, "refund_repeated").await,
+        Some((_, false)) => return ctx.park_without_attempt(KIND, request.received_at, ParkReason::RefundRepeated).await,
         None => {}
     }
     let reference = match payment_lookup::find_payment(ctx, &request.event).await? {
         Ok(reference) => reference,
         Err(reason) => return ctx.park_without_attempt(KIND, request.received_at, reason).await,
     };
-    let record = ctx.payment(&reference).ok_or_else(|| retry("payment_not_loaded"))?;
+    let record = ctx.payment(&reference).ok_or_else(|| retry(RetryReason::PaymentNotLoaded))?;
     if is_being_captured(record) && ctx.now().since(request.received_at) < ctx.flow_context.policy.unknown_deadline {
-        return Err(retry("capture_in_flight"));
+        return Err(retry(RetryReason::CaptureInFlight));
     }
     let amount = match refund_amount(record, &request.event, ctx.flow_context.policy.partial_refunds) {
         Ok(amount) => amount,
@@ -104,9 +105,9 @@ async fn process(ctx: &mut ObligationContext<'_>, request: &RequestedRefund) -> 
 }
 
 /// What became of this refund when it was asked for last, and whether that is so recent that this is the same delivery once more.
-fn last_refund(ctx: &ObligationContext<'_>, request: &RequestedRefund) -> Option<(&'static str, bool)> {
+fn last_refund(ctx: &ObligationContext<'_>, request: &RequestedRefund) -> Option<(CompletionReason, bool)> {
     let last = ctx.session.obligation.last_finished(KIND)?;
-    let outcome = last.finish.as_ref().map_or("finished", Finish::as_str);
+    let outcome = last.finish.as_ref().map_or(CompletionReason::Finished, CompletionReason::from);
     Some((outcome, request.received_at.since(last.due) < DUPLICATE_WINDOW))
 }
 
@@ -116,42 +117,42 @@ const fn is_being_captured(record: &PaymentRecord) -> bool {
 }
 
 /// How much is to be given back, or why an operator has to decide.
-fn refund_amount(record: &PaymentRecord, event: &RefundEvent, partial: PartialRefunds) -> Result<Money, &'static str> {
+fn refund_amount(record: &PaymentRecord, event: &RefundEvent, partial: PartialRefunds) -> Result<Money, ParkReason> {
     match record.state {
         PaymentState::Captured => {}
-        PaymentState::Refunded => return Err("already_refunded"),
-        PaymentState::ChargedBack => return Err("payment_charged_back"),
-        _ => return Err("payment_not_captured"),
+        PaymentState::Refunded => return Err(ParkReason::AlreadyRefunded),
+        PaymentState::ChargedBack => return Err(ParkReason::PaymentChargedBack),
+        _ => return Err(ParkReason::PaymentNotCaptured),
     }
     let captured = record.captured;
     if record.zero_amount || captured.minor <= 0 || record.external_payment_id.is_none() {
-        return Err("nothing_was_captured");
+        return Err(ParkReason::NothingWasCaptured);
     }
     if record.cleeng_payment.is_none() || record.order.as_ref().or(event.payment.order.as_ref()).is_none() {
         // Found out before the money moves, not after.
-        return Err("refund_cannot_be_reported");
+        return Err(ParkReason::RefundCannotBeReported);
     }
-    let committed = record.committed_refunds().map_err(|_| "refunds_do_not_add_up")?;
+    let committed = record.committed_refunds().map_err(|_| ParkReason::RefundsDoNotAddUp)?;
     let Some(requested) = &event.amount else {
-        return if committed.is_zero() { Ok(captured) } else { Err("full_refund_after_another") };
+        return if committed.is_zero() { Ok(captured) } else { Err(ParkReason::FullRefundAfterAnother) };
     };
     if event.currency.is_some_and(|currency| currency != captured.currency) {
-        return Err("refund_in_another_currency");
+        return Err(ParkReason::RefundInAnotherCurrency);
     }
-    let requested = Money::from_decimal(requested, captured.currency).map_err(|_| "refund_amount_unreadable")?;
-    let sum = committed.checked_add(requested).map_err(|_| "refund_above_captured")?;
+    let requested = Money::from_decimal(requested, captured.currency).map_err(|_| ParkReason::RefundAmountUnreadable)?;
+    let sum = committed.checked_add(requested).map_err(|_| ParkReason::RefundAboveCaptured)?;
     if sum.minor > captured.minor {
-        return Err("refund_above_captured");
+        return Err(ParkReason::RefundAboveCaptured);
     }
     if requested != captured && partial == PartialRefunds::Park {
-        return Err("partial_refund");
+        return Err(ParkReason::PartialRefund);
     }
     Ok(requested)
 }
 
 /// Counts a refund that the gateway refused or did not bring about: somebody asked for it and believes that it is done.
-fn alarm_failed_refund(ctx: &ObligationContext<'_>, reference: &Reference, reason: &'static str) -> Disposition {
-    ctx.flow_context.metrics.count(Metric::Parked, &[("reason", reason)]);
-    tracing::error!(obligation = %ctx.session.key(), payment = %reference, reason, "a refund failed");
+fn alarm_failed_refund(ctx: &ObligationContext<'_>, reference: &Reference, reason: ParkReason) -> Disposition {
+    ctx.flow_context.metrics.count(Metric::Parked, &[("reason", reason.as_str())]);
+    tracing::error!(obligation = %ctx.session.key(), payment = %reference, reason = reason.as_str(), "a refund failed");
     Disposition::Parked(reason)
 }

@@ -10,16 +10,17 @@ use connector::money::Money;
 use connector::payments::FlowResult;
 use connector::payments::find::{self, JournalLookup, PreexistingPayment, ResolvedMethod};
 use connector::payments::obligation_context::ObligationContext;
+use connector::reason::ParkReason;
 
 /// The payment, now in work, or why an operator has to look.
-pub(crate) async fn find_payment(ctx: &mut ObligationContext<'_>, event: &RefundEvent) -> FlowResult<Result<Reference, &'static str>> {
+pub(crate) async fn find_payment(ctx: &mut ObligationContext<'_>, event: &RefundEvent) -> FlowResult<Result<Reference, ParkReason>> {
     match find::find_in_journal(ctx, &event.payment)? {
         JournalLookup::Found(reference) => return Ok(Ok(reference)),
-        JournalLookup::Contradiction => return Ok(Err("event_contradicts_journal")),
+        JournalLookup::Contradiction => return Ok(Err(ParkReason::EventContradictsJournal)),
         JournalLookup::NotFound => {}
     }
     let ResolvedMethod { method, order } = find::resolve_method(ctx.flow_context, &event.payment).await?;
-    let Some(method) = method else { return Ok(Err("payment_method_unknown")) };
+    let Some(method) = method else { return Ok(Err(ParkReason::PaymentMethodUnknown)) };
     match preexisting(event, method, order) {
         Ok(preexisting) => Ok(Ok(find::import(ctx, preexisting, PaymentState::Captured).await?)),
         Err(reason) => Ok(Err(reason)),
@@ -28,26 +29,26 @@ pub(crate) async fn find_payment(ctx: &mut ObligationContext<'_>, event: &Refund
 
 /// A payment that the journal does not know. The event names it at the gateway and says how much of it goes back; how much it was in all
 /// is said by its order alone.
-fn preexisting(event: &RefundEvent, method: PaymentMethodConfig, order: Option<Order>) -> Result<PreexistingPayment, &'static str> {
+fn preexisting(event: &RefundEvent, method: PaymentMethodConfig, order: Option<Order>) -> Result<PreexistingPayment, ParkReason> {
     let NamedPayment { payment, external, customer, subscription, details, operation, .. } = event.payment.clone();
     let (Some(payment), Some(external), Some(amount), Some(currency)) = (payment, external, &event.amount, event.currency) else {
-        return Err("unknown_payment_lacks_id_or_amount");
+        return Err(ParkReason::UnknownPaymentLacksIdOrAmount);
     };
-    let order = order.ok_or("unknown_payment_lacks_order")?;
+    let order = order.ok_or(ParkReason::UnknownPaymentLacksOrder)?;
     if operation.is_none() && subscription.is_none() {
         // Cleeng wants to hear which kind of payment is refunded, and a wrong word would only be noticed after the money moved.
-        return Err("unknown_payment_lacks_operation");
+        return Err(ParkReason::UnknownPaymentLacksOperation);
     }
     let customer = match (customer, order.customer) {
-        (Some(from_event), Some(known)) if from_event != known => return Err("event_contradicts_order"),
-        (from_event, known) => from_event.or(known).ok_or("unknown_payment_lacks_customer")?,
+        (Some(from_event), Some(known)) if from_event != known => return Err(ParkReason::EventContradictsOrder),
+        (from_event, known) => from_event.or(known).ok_or(ParkReason::UnknownPaymentLacksCustomer)?,
     };
-    let amount = Money::from_decimal(amount, currency).map_err(|_| "refund_amount_unreadable")?;
+    let amount = Money::from_decimal(amount, currency).map_err(|_| ParkReason::RefundAmountUnreadable)?;
     if order.total.currency != currency {
-        return Err("refund_in_another_currency");
+        return Err(ParkReason::RefundInAnotherCurrency);
     }
     if amount.minor > order.total.minor {
-        return Err("refund_above_captured");
+        return Err(ParkReason::RefundAboveCaptured);
     }
     let (gateway, order, amount) = (method.gateway, Some(order.id), order.total);
     Ok(PreexistingPayment { gateway, payment, external, customer, order, details, subscription, amount })

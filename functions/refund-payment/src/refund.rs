@@ -17,6 +17,7 @@ use connector::money::Money;
 use connector::payments::gateway_step::{self, GatewayCall, StepResult};
 use connector::payments::obligation_context::{ObligationContext, TypedStepState};
 use connector::payments::{FlowResult, retry};
+use connector::reason::{CompletionReason, ParkReason, RetryReason};
 
 use crate::{RequestedRefund, alarm_failed_refund};
 
@@ -25,7 +26,7 @@ const REPORT: &str = "report";
 
 /// Reserves the refund in the payment record, in memory: the next write is that of the intent.
 pub(crate) async fn reserve(ctx: &mut ObligationContext<'_>, payment: &Reference, amount: Money) -> FlowResult<()> {
-    let record = ctx.payment(payment).ok_or_else(|| retry("payment_not_loaded"))?;
+    let record = ctx.payment(payment).ok_or_else(|| retry(RetryReason::PaymentNotLoaded))?;
     let (gateway, obligation) = (record.gateway, ctx.session.key().clone());
     let reference = gateway_step::payment_reference(ctx, gateway, OperationKind::Refund);
     let mut refused = None;
@@ -35,7 +36,7 @@ pub(crate) async fn reserve(ctx: &mut ObligationContext<'_>, payment: &Reference
     })?;
     if let Some(refused) = refused {
         tracing::error!(obligation = %ctx.session.key(), error = %refused, "refund cannot be reserved");
-        return Err(ctx.park("refund_cannot_be_reserved", false).await?);
+        return Err(ctx.park(ParkReason::RefundCannotBeReserved, false).await?);
     }
     ctx.add_operation(gateway, reference.as_str(), payment);
     if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
@@ -48,7 +49,7 @@ pub(crate) async fn reserve(ctx: &mut ObligationContext<'_>, payment: &Reference
 pub(crate) async fn resume(ctx: &mut ObligationContext<'_>, request: &RequestedRefund, payment: &Reference) -> FlowResult<Disposition> {
     let step_result = refund_at_gateway(ctx, payment).await?;
     if let StepResult::Declined(decline) = step_result {
-        return refund_failed(ctx, payment, decline, "refund_declined").await;
+        return refund_failed(ctx, payment, decline, ParkReason::RefundDeclined).await;
     }
     let part = reserved_refund(ctx, payment)?;
     let on_receipt = ctx.flow_context.policy.settle_on == SettleOn::Receipt;
@@ -65,7 +66,7 @@ pub(crate) async fn resume(ctx: &mut ObligationContext<'_>, request: &RequestedR
         }
         RefundState::Failed => {
             let decline = Decline::new(DeclineClass::Soft, "refund_failed");
-            refund_failed(ctx, payment, decline, "refund_failed").await
+            refund_failed(ctx, payment, decline, ParkReason::RefundFailed).await
         }
         RefundState::Received | RefundState::Requested => await_gateway(ctx, &step_result).await,
     }
@@ -121,7 +122,7 @@ async fn await_gateway(ctx: &mut ObligationContext<'_>, step_result: &StepResult
         ctx.flow_context.metrics.count(Metric::Warning, &[("reason", "refund_not_settled")]);
     }
     ctx.save_and_release_lease().await?;
-    Ok(Disposition::Completed("refund_received"))
+    Ok(Disposition::Completed(CompletionReason::RefundReceived))
 }
 
 const fn acknowledged_at(step_result: &StepResult) -> Option<Timestamp> {
@@ -136,7 +137,7 @@ async fn refund_failed(
     ctx: &mut ObligationContext<'_>,
     payment: &Reference,
     decline: Decline,
-    reason: &'static str,
+    reason: ParkReason,
 ) -> FlowResult<Disposition> {
     complete_refund(ctx, payment, false)?;
     ctx.finish(Finish::Declined { class: decline.class, code: decline.code }).await?;
@@ -152,13 +153,13 @@ async fn report_refund(
 ) -> FlowResult<Disposition> {
     match ctx.step_state::<()>(REPORT)? {
         TypedStepState::Done(()) => return ctx.finish(Finish::Refunded).await,
-        TypedStepState::Unknown(_) => return ctx.park("refund_report_unknown", false).await,
+        TypedStepState::Unknown(_) => return ctx.park(ParkReason::RefundReportUnknown, false).await,
         TypedStepState::NotStarted => {}
     }
     let record = ctx.payment(payment).ok_or(JournalError::Store(StoreError::Corrupt))?;
     let order = record.order.clone().or_else(|| request.event.payment.order.clone());
     let (Some(id), Some(order)) = (record.cleeng_payment.clone(), order) else {
-        return ctx.park("refund_cannot_be_reported", false).await;
+        return ctx.park(ParkReason::RefundCannotBeReported, false).await;
     };
     let operation = match request.event.payment.operation {
         _ if record.subscription.is_some() => PaymentOperation::Recurring,
@@ -178,9 +179,11 @@ async fn report_refund(
             ctx.record_result(REPORT, &());
             ctx.finish(Finish::Refunded).await
         }
-        Err(CleengError::Refused { .. } | CleengError::NotFound) => ctx.park("cleeng_refused_refund", false).await,
-        Err(CleengError::Unknown(_)) => ctx.park("refund_report_unknown", false).await,
-        Err(CleengError::Throttled { retry_after }) => Err(ctx.retry_without_effect(REPORT, retry_after, "cleeng_throttled").await),
-        Err(error) => Err(ctx.retry_without_effect(REPORT, None, error.code()).await),
+        Err(CleengError::Refused { .. } | CleengError::NotFound) => ctx.park(ParkReason::CleengRefusedRefund, false).await,
+        Err(CleengError::Unknown(_)) => ctx.park(ParkReason::RefundReportUnknown, false).await,
+        Err(CleengError::Throttled { retry_after }) => {
+            Err(ctx.retry_without_effect(REPORT, retry_after, RetryReason::CleengThrottled).await)
+        }
+        Err(error) => Err(ctx.retry_without_effect(REPORT, None, (&error).into()).await),
     }
 }

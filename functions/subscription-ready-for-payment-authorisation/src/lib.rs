@@ -14,7 +14,8 @@ use connector::payments::FlowResult;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::release::release_live_authorisation;
 use connector::payments::report::{self, NewPaymentState, ReportResult};
-use connector::renewal::charge::{self, ChargeResult, DETAILS_DELETED};
+use connector::reason::{CompletionReason, ParkReason};
+use connector::renewal::charge::{self, ChargeResult};
 use connector::renewal::eligibility::{self, AttemptStatus, SubscriptionCheck};
 
 const KIND: AttemptKind = AttemptKind::Authorise;
@@ -57,12 +58,12 @@ async fn process(ctx: &mut ObligationContext<'_>, event: &BillingEvent) -> FlowR
         eligibility::resolve_payment_method(ctx.flow_context, event.payment_method.as_ref(), journaled.as_ref(), &event.subscription)
             .await?;
     let Some((method_id, method)) = resolved else {
-        return ctx.park_without_attempt(KIND, event.attempt, "payment_method_unknown").await;
+        return ctx.park_without_attempt(KIND, event.attempt, ParkReason::PaymentMethodUnknown).await;
     };
     if method.billing == BillingMode::CaptureOnly {
         // Dunning asks for an authorisation, the setting for none: the money is taken when the capture event comes.
         ctx.flow_context.metrics.count(Metric::Warning, &[("reason", "authorisation_event_in_capture_only_billing")]);
-        return Ok(Disposition::Completed("billed_at_capture"));
+        return Ok(Disposition::Completed(CompletionReason::BilledAtCapture));
     }
     authorise(ctx, event, &method_id, method).await
 }
@@ -89,12 +90,12 @@ async fn authorise(
     let subscription = match eligibility::check_subscription(ctx.flow_context, event).await? {
         SubscriptionCheck::Due(subscription) => subscription,
         SubscriptionCheck::Stale(reason) => {
-            return ctx.skip(KIND, event.attempt, Finish::Stale { reason: reason.to_owned() }).await;
+            return ctx.skip(KIND, event.attempt, Finish::stale(reason)).await;
         }
         SubscriptionCheck::Inconsistent(reason) => return ctx.park_without_attempt(KIND, event.attempt, reason).await,
     };
     if eligibility::charged_recently(ctx, event, &subscription, KIND) {
-        return ctx.park_without_attempt(KIND, event.attempt, "charged_recently").await;
+        return ctx.park_without_attempt(KIND, event.attempt, ParkReason::ChargedRecently).await;
     }
     ctx.open_attempt(KIND, event.attempt, Some(event.payment_details.clone()))?;
     attempt(ctx, event, method_id, method).await
@@ -127,7 +128,7 @@ async fn attempt(
 
 /// Others took the place of the details that the event names, and Cleeng takes no report with these any more.
 fn finish_details_deleted() -> Finish {
-    Finish::Stale { reason: DETAILS_DELETED.to_owned() }
+    Finish::stale(CompletionReason::DetailsDeleted)
 }
 
 /// The period is authorised already. If the expiry moved meanwhile, the authorisation moves with it: it is used, never doubled.
@@ -135,7 +136,7 @@ async fn use_live_authorisation(ctx: &mut ObligationContext<'_>, event: &Billing
     let same_period =
         ctx.subscription_state.live_authorisation.as_ref().is_some_and(|live| live.expiration.secs() == event.expiration.secs());
     if same_period {
-        return Ok(eligibility::duplicate(ctx.flow_context, "authorised"));
+        return Ok(eligibility::duplicate(ctx.flow_context, CompletionReason::Authorised));
     }
     if let Some(live) = ctx.subscription_state.live_authorisation.as_mut() {
         live.expiration = event.expiration;

@@ -19,7 +19,8 @@ use connector::payments::obligation_context::ObligationContext;
 use connector::payments::release::release_live_authorisation;
 use connector::payments::report::{self, NewPaymentState};
 use connector::payments::{FlowResult, retry};
-use connector::renewal::charge::{self, ChargeResult, DETAILS_DELETED};
+use connector::reason::{ParkReason, RetryReason};
+use connector::renewal::charge::{self, ChargeResult};
 use connector::renewal::eligibility::{self, AttemptStatus, SubscriptionCheck};
 
 use crate::import_authorisation::{ImportedAuthorisation, import_authorisation};
@@ -66,7 +67,7 @@ async fn process(ctx: &mut ObligationContext<'_>, event: &BillingEvent) -> FlowR
         eligibility::resolve_payment_method(ctx.flow_context, event.payment_method.as_ref(), journaled.as_ref(), &event.subscription)
             .await?
     else {
-        return ctx.park_without_attempt(AttemptKind::Capture, event.attempt, "payment_method_unknown").await;
+        return ctx.park_without_attempt(AttemptKind::Capture, event.attempt, ParkReason::PaymentMethodUnknown).await;
     };
     if status == AttemptStatus::InFlight {
         return resume(ctx, event, &method_id, method).await;
@@ -76,12 +77,12 @@ async fn process(ctx: &mut ObligationContext<'_>, event: &BillingEvent) -> FlowR
     let subscription = match eligibility::check_subscription(ctx.flow_context, event).await? {
         SubscriptionCheck::Due(subscription) => subscription,
         SubscriptionCheck::Stale(reason) => {
-            return ctx.skip(kind, event.attempt, Finish::Stale { reason: reason.to_owned() }).await;
+            return ctx.skip(kind, event.attempt, Finish::stale(reason)).await;
         }
         SubscriptionCheck::Inconsistent(reason) => return ctx.park_without_attempt(kind, event.attempt, reason).await,
     };
     if eligibility::charged_recently(ctx, event, &subscription, kind) {
-        return ctx.park_without_attempt(kind, event.attempt, "charged_recently").await;
+        return ctx.park_without_attempt(kind, event.attempt, ParkReason::ChargedRecently).await;
     }
     if let Some(reference) = eligibility::usable_authorisation(ctx, event) {
         return capture_live(ctx, event, reference).await;
@@ -102,7 +103,7 @@ async fn resume(
     method: PaymentMethodConfig,
 ) -> FlowResult<Disposition> {
     let attempt = ctx.current_attempt().map(|attempt| (attempt.kind, attempt.due, attempt.reference.clone()));
-    let Some((kind, resumed_due, reference)) = attempt else { return Err(retry("nothing_to_resume")) };
+    let Some((kind, resumed_due, reference)) = attempt else { return Err(retry(RetryReason::NothingToResume)) };
     let disposition = match (kind, reference) {
         (AttemptKind::Charge, _) => charge(ctx, event, method_id, method).await?,
         (_, Some(reference)) => capture(ctx, &reference, event.expiration).await?,
@@ -138,7 +139,7 @@ async fn charge(
             ctx.finish(Finish::Declined { class: decline.class, code: decline.code }).await
         }
         // Never silently done: what comes next is a termination.
-        ChargeResult::DetailsDeleted => ctx.park(DETAILS_DELETED, false).await,
+        ChargeResult::DetailsDeleted => ctx.park(ParkReason::DetailsDeleted, false).await,
     }
 }
 
@@ -149,7 +150,7 @@ async fn wait_for_authorisation(
     method: PaymentMethodConfig,
 ) -> FlowResult<Disposition> {
     if ctx.now() < event.attempt.after(ctx.flow_context.policy.capture_wait) {
-        return Err(retry("waiting_for_authorisation"));
+        return Err(retry(RetryReason::WaitingForAuthorisation));
     }
     ctx.open_attempt(AttemptKind::Capture, event.attempt, Some(event.payment_details.clone()))?;
     import_or_park(ctx, event, method).await
@@ -161,7 +162,7 @@ async fn import_or_park(ctx: &mut ObligationContext<'_>, event: &BillingEvent, m
     release_live_authorisation(ctx).await?;
     match import_authorisation(ctx, event, method).await? {
         ImportedAuthorisation::One(reference) => capture(ctx, &reference, event.expiration).await,
-        ImportedAuthorisation::None => ctx.park("capture_without_authorisation", false).await,
-        ImportedAuthorisation::Several => ctx.park("several_authorisations_in_cleeng", false).await,
+        ImportedAuthorisation::None => ctx.park(ParkReason::CaptureWithoutAuthorisation, false).await,
+        ImportedAuthorisation::Several => ctx.park(ParkReason::SeveralAuthorisationsInCleeng, false).await,
     }
 }

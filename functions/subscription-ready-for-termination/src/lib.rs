@@ -16,6 +16,8 @@ use connector::metrics::Metric;
 use connector::payments::obligation_context::{ObligationContext, TypedStepState};
 use connector::payments::release::release_live_authorisation;
 use connector::payments::{FlowResult, read_failed, retry};
+use connector::reason::CompletionReason;
+use connector::reason::{ParkReason, RetryReason};
 use connector::renewal::eligibility;
 
 /// Terminates a subscription.
@@ -61,11 +63,11 @@ async fn process(ctx: &mut ObligationContext<'_>, event: &TerminationEvent) -> F
     }
     let method_named = event.payment_method.as_ref().or(subscription.payment_method.as_ref());
     let Some(method) = method_named.or(ctx.subscription_state.method.as_ref()).cloned() else {
-        return park(ctx, &subscription, "payment_method_unknown").await;
+        return park(ctx, &subscription, ParkReason::PaymentMethodUnknown).await;
     };
     eligibility::configured_method(ctx.flow_context, &method)?;
     let Some(termination_type_of_status) = termination_type(&subscription.status) else {
-        return park(ctx, &subscription, "subscription_status_unknown").await;
+        return park(ctx, &subscription, ParkReason::SubscriptionStatusUnknown).await;
     };
     if ctx.current_attempt().is_none() {
         if let Some(disposition) = keep_alive(ctx, &subscription).await? {
@@ -90,16 +92,16 @@ const fn termination_type(status: &SubscriptionStatus) -> Option<TerminationType
 /// alive, and an operator is called.
 async fn keep_alive(ctx: &mut ObligationContext<'_>, subscription: &Subscription) -> FlowResult<Option<Disposition>> {
     if ctx.subscription_state.in_flight.is_some() {
-        return Err(retry("payment_in_flight"));
+        return Err(retry(RetryReason::PaymentInFlight));
     }
     let due = subscription.paid_until;
     let captured = ctx.subscription_state.last_charge.as_ref().is_some_and(|charge| charge.expiration.secs() >= due.secs());
     if captured && subscription.status == SubscriptionStatus::Active {
-        return park(ctx, subscription, "captured_but_to_be_terminated").await.map(Some);
+        return park(ctx, subscription, ParkReason::CapturedButToBeTerminated).await.map(Some);
     }
     if subscription.status == SubscriptionStatus::Active && due > ctx.now().after(CLOCK_TOLERANCE) {
         ctx.flow_context.metrics.count(Metric::Warning, &[("reason", "termination_of_a_paid_subscription")]);
-        let finish = Finish::Stale { reason: "already_paid".to_owned() };
+        let finish = Finish::stale(CompletionReason::AlreadyPaid);
         return ctx.skip(AttemptKind::Terminate, due, finish).await.map(Some);
     }
     Ok(None)
@@ -120,17 +122,19 @@ async fn terminate(
             ctx.record_result(TERMINATE, &());
             ctx.finish(Finish::Terminated).await
         }
-        Err(error @ CleengError::Unknown(_)) => Err(ctx.leave_unknown(TERMINATE, error.code()).await),
-        Err(CleengError::Throttled { retry_after }) => Err(ctx.retry_without_effect(TERMINATE, retry_after, "cleeng_throttled").await),
+        Err(error @ CleengError::Unknown(_)) => Err(ctx.leave_unknown(TERMINATE, (&error).into()).await),
+        Err(CleengError::Throttled { retry_after }) => {
+            Err(ctx.retry_without_effect(TERMINATE, retry_after, RetryReason::CleengThrottled).await)
+        }
         Err(CleengError::Refused { .. } | CleengError::NotFound) => handle_refusal(ctx, event).await,
-        Err(error) => Err(ctx.retry_without_effect(TERMINATE, None, error.code()).await),
+        Err(error) => Err(ctx.retry_without_effect(TERMINATE, None, (&error).into()).await),
     }
 }
 
 /// Somebody else may have ended it in the meantime: payment methods can terminate by themselves.
 async fn handle_refusal(ctx: &mut ObligationContext<'_>, event: &TerminationEvent) -> FlowResult<Disposition> {
     match ctx.flow_context.cleeng.subscription(&event.subscription).await {
-        Ok(subscription) if subscription.status != SubscriptionStatus::Terminated => ctx.park("termination_refused", false).await,
+        Ok(subscription) if subscription.status != SubscriptionStatus::Terminated => ctx.park(ParkReason::TerminationRefused, false).await,
         Ok(_) | Err(CleengError::NotFound) => {
             ctx.record_result(TERMINATE, &());
             ctx.finish(Finish::Terminated).await
@@ -144,7 +148,7 @@ async fn already_terminated(ctx: &mut ObligationContext<'_>) -> FlowResult<Dispo
     if ctx.current_attempt().is_none() {
         let last_finish = ctx.session.obligation.last_finished(AttemptKind::Terminate).and_then(|last| last.finish.as_ref());
         if ctx.subscription_state.live_authorisation.is_none() && last_finish == Some(&Finish::Terminated) {
-            return Ok(eligibility::duplicate(ctx.flow_context, "terminated"));
+            return Ok(eligibility::duplicate(ctx.flow_context, CompletionReason::Terminated));
         }
         // Written even where there is nothing to do: whoever ended it in the meantime, and died over it, is noticed by the journal alone.
         ctx.open_attempt(AttemptKind::Terminate, ctx.now(), None)?;
@@ -153,7 +157,7 @@ async fn already_terminated(ctx: &mut ObligationContext<'_>) -> FlowResult<Dispo
     ctx.finish(Finish::Terminated).await
 }
 
-async fn park(ctx: &mut ObligationContext<'_>, subscription: &Subscription, reason: &'static str) -> FlowResult<Disposition> {
+async fn park(ctx: &mut ObligationContext<'_>, subscription: &Subscription, reason: ParkReason) -> FlowResult<Disposition> {
     if ctx.current_attempt().is_some() {
         return ctx.park(reason, false).await;
     }

@@ -13,6 +13,7 @@ use connector::gateway::GatewayName;
 use connector::http::Method;
 use connector::journal::store::{CommitError, Key, Put, Store, StoreError, StoredDocument};
 use connector::metrics::Metric;
+use connector::reason::{CompletionReason, RetryReason};
 use sandbox::simulators::cleeng::{OperatorRefund, SentWebhook};
 use sandbox::simulators::network::{Fault, ServerRequest};
 use sandbox::simulators::simulated_gateway::EnteredDetails;
@@ -31,7 +32,7 @@ async fn authorised_then_changed_details(gateway: GatewayName) -> (TestEnvironme
     let method = env.gateway(gateway).method;
     let mut subscriber = env.subscriber(method);
     env.clock.advance_to(subscriber.due.before(72 * HOUR));
-    assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed("authorised"));
+    assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed(CompletionReason::Authorised));
     env.change_card(&mut subscriber, method);
     let announced = env.cleeng.due_webhooks().into_iter().find(|webhook| webhook.topic == Topic::PaymentDetailsDeactivated);
     (env, subscriber, announced.unwrap())
@@ -53,7 +54,7 @@ async fn a_crash_anywhere_in_a_release_is_resumed_and_the_next_authorisation_is_
                 env.run_until_idle().await;
                 env.clock.advance_to(subscriber.due.before(48 * HOUR));
                 let next = env.deliver(&env.authorisation_event(&subscriber, 48)).await;
-                assert_eq!(next, Disposition::Completed("authorised"), "{gateway}: crash {when:?} call {nth}");
+                assert_eq!(next, Disposition::Completed(CompletionReason::Authorised), "{gateway}: crash {when:?} call {nth}");
                 if survived {
                     break;
                 }
@@ -70,14 +71,14 @@ async fn a_refund_reported_on_receipt_that_fails_afterwards_raises_an_alarm() {
         let env = TestEnvironment::new(|rules| rules.settle_on = SettleOn::Receipt);
         let subscriber = env.subscriber(env.gateway(*gateway).capture_only_method);
         env.clock.advance_to(subscriber.due);
-        assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Completed("captured"));
+        assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Completed(CompletionReason::Captured));
         if !env.gateway(*gateway).simulator.fail_next_operation() {
             continue;
         }
         let payment = env.cleeng.payments().first().unwrap().id.clone();
         env.cleeng.request_refund(&payment, &OperatorRefund::default()).then_some(()).unwrap();
         for event in env.cleeng.due_webhooks().iter().filter(|event| event.topic == Topic::RefundPayment) {
-            assert_eq!(env.run_event(event).await, Disposition::Completed("refunded"));
+            assert_eq!(env.run_event(event).await, Disposition::Completed(CompletionReason::Refunded));
         }
         env.deliver_notifications().await;
         assert_eq!(env.metrics.count(Metric::Alarm, "refund_failed_later"), 1, "{gateway}");
@@ -102,9 +103,9 @@ async fn a_list_that_may_contain_our_payment_does_not_repeat_the_report() {
     env.network.inject(nameless, |_, request| request.path.ends_with("/authorised_payments"));
     assert_eq!(
         env.deliver(&env.authorisation_event(&subscriber, 72)).await,
-        Disposition::Retry { after: None, reason: "cleeng_list_incomplete" }
+        Disposition::Retry { after: None, reason: RetryReason::CleengListIncomplete }
     );
-    assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed("authorised"));
+    assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed(CompletionReason::Authorised));
     assert_eq!((env.cleeng.payments().len(), env.discrepancies()), (1, Vec::new()));
 }
 
@@ -145,14 +146,20 @@ async fn an_event_behind_a_waiting_attempt_waits_as_long() {
     let env = TestEnvironment::default();
     let subscriber = env.subscriber(ADYEN_METHOD);
     env.clock.advance_to(subscriber.due.before(72 * HOUR));
-    assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed("authorised"));
+    assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed(CompletionReason::Authorised));
     env.clock.advance_to(subscriber.due.after(HOUR));
     let capture = |at| env.billing_event(Topic::SubscriptionReadyForPaymentCapture, &subscriber, at, subscriber.due);
-    assert!(matches!(env.deliver(&capture(subscriber.due)).await, Disposition::Retry { reason: "capture_received", .. }));
+    assert!(matches!(env.deliver(&capture(subscriber.due)).await, Disposition::Retry { reason: RetryReason::CaptureReceived, .. }));
     let later = env.deliver(&capture(subscriber.due.after(HOUR / 2))).await;
-    assert!(matches!(later, Disposition::Retry { after: Some(after), reason: "capture_received" } if after > HOUR / 2), "{later:?}");
+    assert!(
+        matches!(later, Disposition::Retry { after: Some(after), reason: RetryReason::CaptureReceived } if after > HOUR / 2),
+        "{later:?}"
+    );
     env.deliver_notifications().await;
-    assert_eq!(env.deliver_until_settled(&capture(subscriber.due.after(HOUR / 2))).await, Disposition::Completed("captured"));
+    assert_eq!(
+        env.deliver_until_settled(&capture(subscriber.due.after(HOUR / 2))).await,
+        Disposition::Completed(CompletionReason::Captured)
+    );
     assert_eq!((env.cleeng.payments().len(), env.discrepancies()), (1, Vec::new()));
 }
 
@@ -206,7 +213,7 @@ async fn a_failed_read_anywhere_in_a_refund_loses_no_look_up() {
             let env = TestEnvironment::with_interceptors(&fails, VirtualClock::starting_at(START), |_| {});
             let subscriber = env.subscriber(env.gateway(*gateway).capture_only_method);
             env.clock.advance_to(subscriber.due);
-            assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Completed("captured"));
+            assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Completed(CompletionReason::Captured));
             let payment = env.cleeng.payments().first().unwrap().id.clone();
             let refund = env.cleeng.refund_event(&payment, &OperatorRefund::default()).unwrap();
             fails.reads_left.store(nth, Ordering::SeqCst);

@@ -25,9 +25,9 @@ use crate::journal::record::{AttemptKind, Finish};
 use crate::journal::store::Key;
 use crate::metrics::Metric;
 use crate::money::Money;
-use crate::payments::gateway_step::ANOTHER_PAYMENT;
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::{FlowResult, retry};
+use crate::reason::{CompletionReason, ParkReason, RetryReason};
 
 /// The path of the redirect style, behind the gateway's name (Cleeng's media store SDK).
 pub const REDIRECT_PATH: &str = "v1/payment_details/tokens";
@@ -114,8 +114,8 @@ pub async fn run_start(case: &mut ObligationContext<'_>, wanted: &Snapshot, inpu
         let kept = read_snapshot(case)?;
         let answered = match read_progress(case)? {
             Progress::AwaitingCustomer { .. } if is_page_stale(case, &kept, input) => None,
-            Progress::AwaitingCustomer { .. } => return Ok(Disposition::Completed("action_required")),
-            Progress::Pending => return Err(retry("payment_pending")),
+            Progress::AwaitingCustomer { .. } => return Ok(Disposition::Completed(CompletionReason::ActionRequired)),
+            Progress::Pending => return Err(retry(RetryReason::PaymentPending)),
             Progress::NotStarted | Progress::StartUnknown => Some(gateway_calls::start(case, &kept, input).await?),
             Progress::FinalizeUnknown(round) => Some(gateway_calls::finalize(case, &kept, round).await?),
             Progress::Decided(answered) => Some(answered),
@@ -124,7 +124,7 @@ pub async fn run_start(case: &mut ObligationContext<'_>, wanted: &Snapshot, inpu
         return apply_result(case, &kept, answered).await;
     }
     if was_just_declined(case, wanted) {
-        return Ok(Disposition::Completed("declined"));
+        return Ok(Disposition::Completed(CompletionReason::Declined));
     }
     start_new_attempt(case, wanted, input).await
 }
@@ -133,7 +133,7 @@ pub async fn run_start(case: &mut ObligationContext<'_>, wanted: &Snapshot, inpu
 async fn start_new_attempt(case: &mut ObligationContext<'_>, wanted: &Snapshot, input: &PaymentInput) -> FlowResult<Disposition> {
     let mut head = PendingSetups::read(case, &wanted.customer).await?;
     if head.declines >= MAX_DECLINES_PER_DAY || attempts_within_lifetime(case) >= MAX_ATTEMPTS {
-        return Ok(Disposition::Completed("too_many_attempts"));
+        return Ok(Disposition::Completed(CompletionReason::TooManyAttempts));
     }
     if case.current_attempt().is_some() {
         close_attempt(case, Finish::Superseded)?;
@@ -162,9 +162,9 @@ fn final_disposition(case: &ObligationContext<'_>) -> Option<Disposition> {
     let obligation = &case.session.obligation;
     // An attempt after one that stored is a new wish.
     if obligation.attempts.last().is_some_and(|last| last.finish == Some(Finish::Stored)) {
-        return Some(Disposition::Completed("stored"));
+        return Some(Disposition::Completed(CompletionReason::Stored));
     }
-    obligation.is_blocked().then_some(Disposition::Completed("parked"))
+    obligation.is_blocked().then_some(Disposition::Completed(CompletionReason::Parked))
 }
 
 /// Tells Cleeng: `POST /payment_details`. It moves no money, so that a report whose answer was lost may be made once more.
@@ -178,7 +178,7 @@ pub async fn report_stored_details(
 ) -> FlowResult<Disposition> {
     match case.step_state::<Value>(REPORT)? {
         TypedStepState::Done(_) => {}
-        TypedStepState::Unknown(step) if step.repeats > 0 => return case.park("details_report_unknown", false).await,
+        TypedStepState::Unknown(step) if step.repeats > 0 => return case.park(ParkReason::DetailsReportUnknown, false).await,
         TypedStepState::NotStarted | TypedStepState::Unknown(_) => create_details(case, snapshot, source).await?,
     }
     erase_sensitive_data(case)?;
@@ -188,7 +188,7 @@ pub async fn report_stored_details(
 async fn create_details(case: &mut ObligationContext<'_>, snapshot: &Snapshot, source: PaymentSource) -> FlowResult<()> {
     let claimed = report::claim_token(case, snapshot, &source).await?;
     let known = report::known_details(snapshot, &source);
-    let PaymentSource::New { token, display_params: shown } = source else { return Err(retry("token_pending")) };
+    let PaymentSource::New { token, display_params: shown } = source else { return Err(retry(RetryReason::TokenPending)) };
     let details = NewPaymentDetails {
         customer: snapshot.customer.clone(),
         token,
@@ -207,11 +207,13 @@ async fn create_details(case: &mut ObligationContext<'_>, snapshot: &Snapshot, s
         Err(error @ (CleengError::Refused { .. } | CleengError::NotFound)) => {
             tracing::error!(obligation = %case.session.key(), error = %error, "Cleeng refused payment details");
             case.flow_context.metrics.count(Metric::Warning, &[("reason", "details_refused")]);
-            Err(case.park("cleeng_refused_details", false).await?)
+            Err(case.park(ParkReason::CleengRefusedDetails, false).await?)
         }
-        Err(error @ CleengError::Unknown(_)) => Err(case.leave_unknown(REPORT, error.code()).await),
-        Err(CleengError::Throttled { retry_after }) => Err(case.retry_without_effect(REPORT, retry_after, "cleeng_throttled").await),
-        Err(error) => Err(case.retry_without_effect(REPORT, None, error.code()).await),
+        Err(error @ CleengError::Unknown(_)) => Err(case.leave_unknown(REPORT, (&error).into()).await),
+        Err(CleengError::Throttled { retry_after }) => {
+            Err(case.retry_without_effect(REPORT, retry_after, RetryReason::CleengThrottled).await)
+        }
+        Err(error) => Err(case.retry_without_effect(REPORT, None, (&error).into()).await),
     }
 }
 
@@ -259,7 +261,10 @@ async fn finalize_one(
         case.limit_call_time(GATEWAY_TIMEOUT);
         let story = run_finalize(&mut case, method, back).await;
         let disposition = case.conclude(story).await;
-        let other = matches!(disposition, Disposition::Retry { reason: ANOTHER_PAYMENT, .. } | Disposition::Completed("nothing_pending"));
+        let other = matches!(
+            disposition,
+            Disposition::Retry { reason: RetryReason::AnotherPayment, .. } | Disposition::Completed(CompletionReason::NothingPending)
+        );
         try_next.store(other, std::sync::atomic::Ordering::SeqCst);
         response::page_outcome(&case, &disposition)
     };
@@ -276,13 +281,13 @@ async fn run_finalize(case: &mut ObligationContext<'_>, method: &PaymentMethodId
         // The same click again is told what the first one came to; anything else may belong to another storing.
         return Ok(match final_disposition(case) {
             Some(disposition) if brought(case) => disposition,
-            None if brought(case) => Disposition::Completed("declined"),
-            _ => Disposition::Completed("nothing_pending"),
+            None if brought(case) => Disposition::Completed(CompletionReason::Declined),
+            _ => Disposition::Completed(CompletionReason::NothingPending),
         });
     }
     let kept = read_snapshot(case)?;
     if kept.method != *method {
-        return Ok(Disposition::Completed("nothing_pending"));
+        return Ok(Disposition::Completed(CompletionReason::NothingPending));
     }
     submit_returned_data(case, back, |_, _| None).await
 }

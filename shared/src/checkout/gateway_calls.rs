@@ -14,6 +14,7 @@ use crate::journal::store::StoreError;
 use crate::payments::gateway_step::{self, GatewayCall};
 use crate::payments::obligation_context::ObligationContext;
 use crate::payments::{FlowResult, retry};
+use crate::reason::RetryReason;
 
 /// Opens an attempt with its snapshot and its payment, in memory: the intent of the first call takes them along.
 ///
@@ -86,7 +87,7 @@ pub async fn start(case: &mut ObligationContext<'_>, snapshot: &Snapshot, input:
 pub async fn finalize(case: &mut ObligationContext<'_>, snapshot: &Snapshot, round: usize) -> FlowResult<PurchaseResult> {
     let reference = payment_reference(case)?;
     let request = finalize_request(case, snapshot, round, reference)?;
-    let name = FINALIZE_STEPS.get(round).ok_or_else(|| retry("too_many_finalize_calls"))?;
+    let name = FINALIZE_STEPS.get(round).ok_or_else(|| retry(RetryReason::TooManyFinalizeCalls))?;
     gateway_step::run_as(case, name, snapshot.gateway, OperationKind::Purchase, |_| GatewayCall::Finalize(request)).await
 }
 
@@ -101,7 +102,7 @@ pub fn finalize_request(
     round: usize,
     reference: Reference,
 ) -> FlowResult<FinalizeRequest> {
-    let returned = snapshot.returned_data.get(round).ok_or_else(|| retry("no_returned_data"))?;
+    let returned = snapshot.returned_data.get(round).ok_or_else(|| retry(RetryReason::NoReturnedData))?;
     let gateway = GatewayText(snapshot.gateway.as_str());
     let attempt = format!("finalize/{}", returned.fingerprint);
     let scope = snapshot

@@ -19,9 +19,9 @@ use crate::ids::{OrderId, PaymentMethodId};
 use crate::journal::record::{AttemptKind, Finish};
 use crate::journal::store::Key;
 use crate::metrics::Metric;
-use crate::payments::gateway_step::ANOTHER_PAYMENT;
 use crate::payments::obligation_context::ObligationContext;
 use crate::payments::{FlowResult, retry};
+use crate::reason::{CompletionReason, RetryReason};
 
 /// More refusals of one order look like card testing.
 pub const MAX_DECLINES: usize = 5;
@@ -134,7 +134,7 @@ pub async fn run_start(case: &mut ObligationContext<'_>, wanted: &Snapshot, inpu
         let same = kept.fingerprint == wanted.fingerprint;
         match read_progress(case)? {
             Progress::AwaitingCustomer { .. } if same && !is_page_stale(case, &kept, input) => {
-                return Ok(Disposition::Completed("action_required"));
+                return Ok(Disposition::Completed(CompletionReason::ActionRequired));
             }
             Progress::NotStarted if same && case.now() < kept.expires_at => {
                 let answered = gateway_calls::start(case, &kept, input).await?;
@@ -158,11 +158,11 @@ pub async fn run_start(case: &mut ObligationContext<'_>, wanted: &Snapshot, inpu
                 let answered = gateway_calls::finalize(case, &kept, round).await?;
                 return apply_result(case, &kept, answered).await;
             }
-            Progress::Pending => return Err(retry("payment_pending")),
+            Progress::Pending => return Err(retry(RetryReason::PaymentPending)),
             Progress::Decided(answered) => return apply_result(case, &kept, answered).await,
         }
     } else if was_just_declined(case, wanted) {
-        return Ok(Disposition::Completed("declined"));
+        return Ok(Disposition::Completed(CompletionReason::Declined));
     } else if let Some(disposition) = refuse_new_attempt(case, wanted) {
         return Ok(disposition);
     }
@@ -175,19 +175,19 @@ pub async fn run_start(case: &mut ObligationContext<'_>, wanted: &Snapshot, inpu
 fn final_disposition(case: &ObligationContext<'_>) -> Option<Disposition> {
     let obligation = &case.session.obligation;
     if obligation.attempts.iter().any(|attempt| attempt.finish == Some(Finish::Captured)) {
-        return Some(Disposition::Completed("captured"));
+        return Some(Disposition::Completed(CompletionReason::Captured));
     }
-    obligation.is_blocked().then_some(Disposition::Completed("parked"))
+    obligation.is_blocked().then_some(Disposition::Completed(CompletionReason::Parked))
 }
 
 /// Why no new attempt may open.
 fn refuse_new_attempt(case: &ObligationContext<'_>, wanted: &Snapshot) -> Option<Disposition> {
     if wanted.expires_at <= case.now() {
-        return Some(Disposition::Completed("order_expired"));
+        return Some(Disposition::Completed(CompletionReason::OrderExpired));
     }
     let attempts = &case.session.obligation.attempts;
     let declined = attempts.iter().filter(|attempt| matches!(attempt.finish, Some(Finish::Declined { .. }))).count();
-    (declined >= MAX_DECLINES || attempts.len() >= MAX_ATTEMPTS).then_some(Disposition::Completed("too_many_attempts"))
+    (declined >= MAX_DECLINES || attempts.len() >= MAX_ATTEMPTS).then_some(Disposition::Completed(CompletionReason::TooManyAttempts))
 }
 
 /// `POST /connectors/{gateway}/initial-payment/finalize`.
@@ -234,7 +234,7 @@ async fn finalize_once(desk: &FrontendContext, seen: &CurrentOrder, back: &serde
     case.limit_call_time(GATEWAY_TIMEOUT);
     let story = run_finalize(&mut case, seen, back).await;
     let disposition = case.conclude(story).await;
-    if matches!(disposition, Disposition::Retry { reason: ANOTHER_PAYMENT, .. }) {
+    if matches!(disposition, Disposition::Retry { reason: RetryReason::AnotherPayment, .. }) {
         reverse_earlier_attempt(&case, delivery).await;
     }
     response::page_outcome(&case, &disposition)
@@ -247,17 +247,17 @@ async fn run_finalize(case: &mut ObligationContext<'_>, seen: &CurrentOrder, bac
     }
     if case.current_attempt().is_none() {
         let refused = case.session.obligation.attempts.last().is_some_and(|last| matches!(last.finish, Some(Finish::Declined { .. })));
-        return Ok(Disposition::Completed(if refused { "declined" } else { "nothing_pending" }));
+        return Ok(Disposition::Completed(if refused { CompletionReason::Declined } else { CompletionReason::NothingPending }));
     }
     submit_returned_data(case, back, |case, kept| obsolete_reason(case.now(), seen, kept)).await
 }
 
 /// Why what the customer brought back is not handed in any more.
-fn obsolete_reason(now: Timestamp, seen: &CurrentOrder, kept: &Snapshot) -> Option<&'static str> {
+fn obsolete_reason(now: Timestamp, seen: &CurrentOrder, kept: &Snapshot) -> Option<CompletionReason> {
     if kept.expires_at <= now || seen.order.expires_at <= now {
-        return Some("order_expired");
+        return Some(CompletionReason::OrderExpired);
     }
-    (!seen.matches(kept)).then_some("order_changed")
+    (!seen.matches(kept)).then_some(CompletionReason::OrderChanged)
 }
 
 /// What the customer brought back belongs to another payment. If that one is an earlier attempt of this order, it is given back at once. The

@@ -13,6 +13,7 @@ use crate::journal::payment::{PaymentRecord, PaymentState};
 use crate::journal::record::{AttemptKind, Finish};
 use crate::payments::FlowResult;
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
+use crate::reason::{CompletionReason, ParkReason, RetryReason};
 use crate::secret::SecretString;
 
 /// Goes on with what the gateway said about the open attempt.
@@ -27,7 +28,7 @@ pub async fn apply_result(case: &mut ObligationContext<'_>, snapshot: &Snapshot,
             if let Some(external) = &external {
                 record_external_id(case, &reference, external)?;
             }
-            Ok(case.retry_later(None, "payment_pending").await)
+            Ok(case.retry_later(None, RetryReason::PaymentPending).await)
         }
         PurchaseResult::ActionRequired { pending_id: started, .. } => {
             let reference = gateway_calls::payment_reference(case)?;
@@ -36,7 +37,7 @@ pub async fn apply_result(case: &mut ObligationContext<'_>, snapshot: &Snapshot,
                 Ok(())
             })?;
             case.save_and_release_lease().await?;
-            Ok(Disposition::Completed("action_required"))
+            Ok(Disposition::Completed(CompletionReason::ActionRequired))
         }
         PurchaseResult::Declined(decline) => record_decline(case, snapshot, &decline).await,
     }
@@ -54,9 +55,9 @@ async fn complete_purchase(
     let Some(source) = payment_source(case)? else {
         // The token may come later than the rest, by notification. Without it Cleeng could never renew.
         if case.now().since(at) > case.flow_context.policy.unknown_deadline {
-            return case.park("token_missing", true).await;
+            return case.park(ParkReason::TokenMissing, true).await;
         }
-        return Ok(case.retry_later(None, "token_pending").await);
+        return Ok(case.retry_later(None, RetryReason::TokenPending).await);
     };
     if case.current_attempt().is_some_and(|attempt| attempt.kind == AttemptKind::StoreDetails) {
         return details::report_stored_details(case, snapshot, source).await;

@@ -24,9 +24,9 @@ use crate::journal::record::{Attempt, AttemptKind, Finish, Obligation};
 use crate::journal::store::Key;
 use crate::journal::transaction::Transaction;
 use crate::metrics::Metric;
-use crate::payments::gateway_step::ANOTHER_PAYMENT;
 use crate::payments::obligation_context::ObligationContext;
 use crate::payments::{FlowResult, retry};
+use crate::reason::{CompletionReason, RetryReason};
 
 /// The answer to the page that started: where to send the customer now.
 #[must_use]
@@ -131,9 +131,9 @@ async fn handle_once(desk: &FrontendContext, key: &Key, comes: &BrowserReturn<'_
     let disposition = case.conclude(story).await;
     match disposition {
         // The address names the attempt, so that only the query can be another payment's.
-        Disposition::Retry { reason: ANOTHER_PAYMENT, .. } => TryOutcome::Answered(PageOutcome::Refused(reply::BAD_QUERY)),
-        Disposition::Completed(CUSTOMER_CANCELLED) => {
-            TryOutcome::Answered(PageOutcome::Declined(Decline::new(DeclineClass::Cancelled, CUSTOMER_CANCELLED)))
+        Disposition::Retry { reason: RetryReason::AnotherPayment, .. } => TryOutcome::Answered(PageOutcome::Refused(reply::BAD_QUERY)),
+        Disposition::Completed(CompletionReason::CustomerCancelled) => {
+            TryOutcome::Answered(PageOutcome::Declined(Decline::new(DeclineClass::Cancelled, CompletionReason::CustomerCancelled.as_str())))
         }
         _ => response::page_outcome(&case, &disposition),
     }
@@ -143,18 +143,16 @@ async fn handle_once(desk: &FrontendContext, key: &Key, comes: &BrowserReturn<'_
 fn ended_outcome(case: &ObligationContext<'_>, attempt: &Attempt) -> TryOutcome {
     let paid = || case.session.obligation.attempts.iter().any(|other| other.finish == Some(Finish::Captured));
     match &attempt.finish {
-        Some(Finish::Stored) => response::page_outcome(case, &Disposition::Completed("stored")),
+        Some(Finish::Stored) => response::page_outcome(case, &Disposition::Completed(CompletionReason::Stored)),
         // The order may have been paid by another attempt since.
-        _ if paid() => response::page_outcome(case, &Disposition::Completed("captured")),
+        _ if paid() => response::page_outcome(case, &Disposition::Completed(CompletionReason::Captured)),
         Some(Finish::Parked { .. }) => TryOutcome::Answered(PageOutcome::Refused(reply::UNDER_REVIEW)),
-        Some(Finish::Stale { reason }) if reason == ORDER_EXPIRED => TryOutcome::Answered(PageOutcome::Refused(reply::ORDER_EXPIRED)),
+        Some(finish) if finish.stale_reason() == Some(CompletionReason::OrderExpired) => {
+            TryOutcome::Answered(PageOutcome::Refused(reply::ORDER_EXPIRED))
+        }
         _ => TryOutcome::Answered(decline_of(attempt).map_or(PageOutcome::Refused(reply::EARLIER_ATTEMPT), PageOutcome::Declined)),
     }
 }
-
-const ORDER_EXPIRED: &str = "order_expired";
-const ORDER_CHANGED: &str = "order_changed";
-const CUSTOMER_CANCELLED: &str = "customer_cancelled";
 
 /// The order of an attempt for which something is about to be done, as it is now. Read with our own token: its customer's is not here.
 async fn read_current_order(case: &ObligationContext<'_>) -> Result<Option<Order>, ApiError> {
@@ -175,10 +173,10 @@ async fn read_current_order(case: &ObligationContext<'_>) -> Result<Option<Order
 
 /// Why what the customer agreed to is not handed in any more: the order's time is over, or it is not what it was. What Cleeng does not tell of
 /// an order is taken to be as it was.
-fn obsolete_reason(case: &ObligationContext<'_>, kept: &Snapshot, seen: Option<&Order>) -> Option<&'static str> {
+fn obsolete_reason(case: &ObligationContext<'_>, kept: &Snapshot, seen: Option<&Order>) -> Option<CompletionReason> {
     let now = case.now();
     if kept.expires_at <= now || seen.and_then(|order| order.expires_at).is_some_and(|at| at <= now) {
-        return Some(ORDER_EXPIRED);
+        return Some(CompletionReason::OrderExpired);
     }
     let same = |order: &Order| {
         order.total == kept.amount
@@ -186,7 +184,7 @@ fn obsolete_reason(case: &ObligationContext<'_>, kept: &Snapshot, seen: Option<&
             && order.payment_method.as_ref().is_none_or(|method| *method == kept.method)
             && order.offer.as_ref().is_none_or(|offer| kept.offer.as_ref() == Some(offer))
     };
-    seen.is_some_and(|order| !same(order)).then_some(ORDER_CHANGED)
+    seen.is_some_and(|order| !same(order)).then_some(CompletionReason::OrderChanged)
 }
 
 /// Notes that the customer gave up. It ends nothing: an agreement that comes after all is taken, until he tries anew.
@@ -201,9 +199,9 @@ async fn record_cancellation(case: &mut ObligationContext<'_>) -> FlowResult<Dis
                 case.save_and_release_lease().await?;
             }
         }
-        _ => return Err(retry("payment_pending")),
+        _ => return Err(retry(RetryReason::PaymentPending)),
     }
-    Ok(Disposition::Completed(CUSTOMER_CANCELLED))
+    Ok(Disposition::Completed(CompletionReason::CustomerCancelled))
 }
 
 /// Sends the customer on to where his page wants him.

@@ -18,6 +18,7 @@ use crate::metrics::Metric;
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::report::ReportRecord;
 use crate::payments::{FlowResult, read_failed, token_usage};
+use crate::reason::{ParkReason, RetryReason};
 use crate::renewal::expected_event::StoredDetails;
 
 /// One exchange of 10 s, and a quick refusal of the other publisher token while one is being rotated: somebody waits, and only a report that
@@ -47,7 +48,7 @@ pub async fn report_captured(
         match known_to_cleeng(case, snapshot, reference, &step).await? {
             Some(true) => return record_report(case, reference, None),
             Some(false) => {}
-            None => return Err(case.park("report_unknown", true).await?),
+            None => return Err(case.park(ParkReason::ReportUnknown, true).await?),
         }
     }
     let token = claim_token(case, snapshot, &source).await?;
@@ -70,7 +71,7 @@ pub async fn report_captured(
         }
         Err(error @ (CleengError::Refused { .. } | CleengError::NotFound)) => {
             tracing::error!(obligation = %case.session.key(), error = %error, "Cleeng refused a report");
-            Err(case.park("cleeng_refused_report", true).await?)
+            Err(case.park(ParkReason::CleengRefusedReport, true).await?)
         }
         Err(error) => Err(report_failure(case, &error).await),
     }
@@ -195,7 +196,7 @@ async fn known_to_cleeng(
     }
     let since = case.now().since(step.started_at);
     if since < REPEAT_DELAY {
-        return Err(Disposition::Retry { after: Some(REPEAT_DELAY.saturating_sub(since)), reason: "report_unknown" });
+        return Err(Disposition::Retry { after: Some(REPEAT_DELAY.saturating_sub(since)), reason: RetryReason::ReportUnknown });
     }
     Ok(Some(false))
 }
@@ -216,8 +217,7 @@ fn record_cleeng_payment(case: &mut ObligationContext<'_>, reference: &Reference
 
 async fn report_failure(case: &mut ObligationContext<'_>, error: &CleengError) -> Disposition {
     match error {
-        CleengError::Unknown(_) => case.leave_unknown(REPORT, error.code()).await,
-        CleengError::Throttled { retry_after } => case.retry_without_effect(REPORT, *retry_after, error.code()).await,
-        _ => case.retry_without_effect(REPORT, None, error.code()).await,
+        CleengError::Unknown(_) => case.leave_unknown(REPORT, error.into()).await,
+        _ => case.retry_without_effect(REPORT, error.retry_after(), error.into()).await,
     }
 }

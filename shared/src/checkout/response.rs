@@ -13,8 +13,8 @@ use crate::frontend_api::{FrontendContext, Sleeper};
 use crate::gateway::{Decline, GatewayName};
 use crate::journal::payment::PaymentRecord;
 use crate::journal::record::{Attempt, Finish, StepStatus};
-use crate::payments::gateway_step::ANOTHER_PAYMENT;
 use crate::payments::obligation_context::ObligationContext;
+use crate::reason::{CompletionReason, RetryReason};
 
 /// How long another request that is at the same thing is waited for, in moments.
 const BUSY_RETRIES: u32 = 40;
@@ -82,7 +82,7 @@ pub fn outcome_without_obligation(disposition: &Disposition) -> TryOutcome {
 }
 
 fn is_busy(disposition: &Disposition) -> bool {
-    matches!(disposition, Disposition::Retry { reason: "leased" | "journal_contended", .. })
+    matches!(disposition, Disposition::Retry { reason: RetryReason::Leased | RetryReason::JournalContended, .. })
 }
 
 /// What is told where a story ended.
@@ -92,17 +92,18 @@ pub fn page_outcome(case: &ObligationContext<'_>, disposition: &Disposition) -> 
         return TryOutcome::Busy;
     }
     TryOutcome::Answered(match disposition {
-        Disposition::Completed("captured") => captured_payment(case).map_or(PageOutcome::Pending, PageOutcome::Paid),
-        Disposition::Completed("stored") => stored_details(case).map_or(PageOutcome::Pending, PageOutcome::Stored),
-        Disposition::Completed("declined") => last_decline(case).map_or(PageOutcome::Pending, PageOutcome::Declined),
-        Disposition::Completed("action_required") => required_action(case).map_or(PageOutcome::Pending, PageOutcome::ActionRequired),
-        Disposition::Completed("order_expired") => PageOutcome::Refused(reply::ORDER_EXPIRED),
-        Disposition::Completed("order_changed") => PageOutcome::Refused(reply::ORDER_CHANGED),
-        Disposition::Completed("too_many_attempts") => PageOutcome::Refused(reply::TOO_MANY_ATTEMPTS),
-        Disposition::Completed("nothing_pending") => PageOutcome::Refused(reply::NOTHING_PENDING),
-        Disposition::Completed("earlier_attempt") => PageOutcome::Refused(reply::EARLIER_ATTEMPT),
+        Disposition::Completed(CompletionReason::Captured) => captured_payment(case).map_or(PageOutcome::Pending, PageOutcome::Paid),
+        Disposition::Completed(CompletionReason::Stored) => stored_details(case).map_or(PageOutcome::Pending, PageOutcome::Stored),
+        Disposition::Completed(CompletionReason::Declined) => last_decline(case).map_or(PageOutcome::Pending, PageOutcome::Declined),
+        Disposition::Completed(CompletionReason::ActionRequired) => {
+            required_action(case).map_or(PageOutcome::Pending, PageOutcome::ActionRequired)
+        }
+        Disposition::Completed(CompletionReason::OrderExpired) => PageOutcome::Refused(reply::ORDER_EXPIRED),
+        Disposition::Completed(CompletionReason::OrderChanged) => PageOutcome::Refused(reply::ORDER_CHANGED),
+        Disposition::Completed(CompletionReason::TooManyAttempts) => PageOutcome::Refused(reply::TOO_MANY_ATTEMPTS),
+        Disposition::Completed(CompletionReason::NothingPending) => PageOutcome::Refused(reply::NOTHING_PENDING),
         Disposition::Completed(_) | Disposition::Parked(_) | Disposition::NotOurs => PageOutcome::Refused(parked_error(case)),
-        Disposition::Retry { reason, .. } => retry_outcome(case, reason),
+        Disposition::Retry { reason, .. } => retry_outcome(case, *reason),
     })
 }
 
@@ -111,13 +112,22 @@ fn parked_error(case: &ObligationContext<'_>) -> ApiError {
 }
 
 /// Not now: an error only where it is known that nothing happened.
-fn retry_outcome(case: &ObligationContext<'_>, reason: &str) -> PageOutcome {
-    if reason == ANOTHER_PAYMENT {
-        return PageOutcome::Refused(reply::EARLIER_ATTEMPT);
-    }
-    if reason.starts_with("journal_") || reason == "gateway_not_configured" {
-        return PageOutcome::Refused(reply::UNAVAILABLE);
-    }
+fn retry_outcome(case: &ObligationContext<'_>, reason: RetryReason) -> PageOutcome {
+    use RetryReason as R;
+    let at_gateway = match reason {
+        R::AnotherPayment => return PageOutcome::Refused(reply::EARLIER_ATTEMPT),
+        R::JournalUnavailable
+        | R::JournalRefused
+        | R::JournalCorrupt
+        | R::JournalUnknown
+        | R::JournalNewerSchema
+        | R::GatewayNotConfigured => {
+            return PageOutcome::Refused(reply::UNAVAILABLE);
+        }
+        R::GatewayMalformed => reply::GATEWAY_REFUSED_REQUEST,
+        R::GatewayCredentials | R::GatewayThrottled | R::GatewayUnreachable => reply::GATEWAY_UNAVAILABLE,
+        _ => return PageOutcome::Pending,
+    };
     // The gateway was asked and did nothing; whatever came after that would have another reason.
     let open = |state: fn(&StepStatus) -> bool| {
         let steps = case.current_attempt().into_iter().flat_map(|attempt| attempt.steps.iter());
@@ -126,11 +136,7 @@ fn retry_outcome(case: &ObligationContext<'_>, reason: &str) -> PageOutcome {
     if open(|state| matches!(state, StepStatus::Started)) || !open(|state| matches!(state, StepStatus::NoEffect)) {
         return PageOutcome::Pending;
     }
-    match reason {
-        "gateway_malformed" => PageOutcome::Refused(reply::GATEWAY_REFUSED_REQUEST),
-        _ if reason.starts_with("gateway_") => PageOutcome::Refused(reply::GATEWAY_UNAVAILABLE),
-        _ => PageOutcome::Pending,
-    }
+    PageOutcome::Refused(at_gateway)
 }
 
 fn required_action(case: &ObligationContext<'_>) -> Option<Value> {

@@ -14,6 +14,7 @@ use crate::metrics::Metric;
 use crate::payments::gateway_step::{self, GatewayCall, StepResult};
 use crate::payments::obligation_context::ObligationContext;
 use crate::payments::{FlowResult, retry};
+use crate::reason::{CompletionReason, ParkReason, RetryReason};
 
 use super::outcome::record_captured;
 
@@ -50,7 +51,7 @@ async fn open_reversal<'w>(flow_context: &'w FlowContext, reference: &Reference,
 async fn run(case: &mut ObligationContext<'_>, reference: &Reference, external: Option<&ExternalPaymentId>) -> FlowResult<Disposition> {
     let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
     if payment.cleeng_payment.is_some() && payment.state == PaymentState::Captured {
-        return park(case, "reported_payment_to_be_reversed").await;
+        return park(case, ParkReason::ReportedPaymentToBeReversed).await;
     }
     let external = external.or(payment.external_payment_id.as_ref()).cloned();
     let has = |step: &'static str| move |attempt: &Attempt| attempt.step(step).is_some();
@@ -59,7 +60,7 @@ async fn run(case: &mut ObligationContext<'_>, reference: &Reference, external: 
     let open = case.current_attempt().is_some();
     match external {
         _ if open && refunded => refund(case, reference).await,
-        Some(_) if refunded => Ok(Disposition::Completed("reversed")),
+        Some(_) if refunded => Ok(Disposition::Completed(CompletionReason::Reversed)),
         Some(external) => {
             if open {
                 // It was being cancelled without its id; the id is better.
@@ -71,7 +72,7 @@ async fn run(case: &mut ObligationContext<'_>, reference: &Reference, external: 
             open_attempt(case, 2)?;
             refund(case, reference).await
         }
-        None if !open && cancelled => Ok(Disposition::Completed("reversed")),
+        None if !open && cancelled => Ok(Disposition::Completed(CompletionReason::Reversed)),
         None => {
             if !open {
                 open_attempt(case, 1)?;
@@ -93,10 +94,10 @@ async fn record_captured_or_park(case: &mut ObligationContext<'_>, reference: &R
         return record_captured(case, reference, external);
     }
     // A payment that was declined, cancelled or given back cannot be taken as well: an operator has to see that.
-    Err(park(case, "closed_payment_succeeded").await?)
+    Err(park(case, ParkReason::ClosedPaymentSucceeded).await?)
 }
 
-async fn park(case: &mut ObligationContext<'_>, reason: &'static str) -> FlowResult<Disposition> {
+async fn park(case: &mut ObligationContext<'_>, reason: ParkReason) -> FlowResult<Disposition> {
     if case.current_attempt().is_none() {
         open_attempt(case, 3)?;
     }
@@ -109,12 +110,12 @@ async fn refund(case: &mut ObligationContext<'_>, reference: &Reference) -> Flow
     if amount.is_zero() {
         return case.finish(Finish::Stale { reason: "nothing_was_captured".to_owned() }).await;
     }
-    let external = external.ok_or_else(|| retry("payment_without_id"))?;
+    let external = external.ok_or_else(|| retry(RetryReason::PaymentWithoutId))?;
     let key = case.session.key().clone();
     let own = gateway_step::payment_reference(case, gateway, OperationKind::Refund);
     if let Some(Err(cannot)) = reserve_refund(case, reference, &key, &own) {
         tracing::error!(obligation = %key, error = %cannot, "a replaced payment cannot be given back");
-        return case.park("reversal_above_captured", true).await;
+        return case.park(ParkReason::ReversalAboveCaptured, true).await;
     }
     // From the intent on, so that a notification finds the payment by our own name of the refund.
     case.add_operation(gateway, own.as_str(), reference);
@@ -133,7 +134,7 @@ async fn refund(case: &mut ObligationContext<'_>, reference: &Reference) -> Flow
             case.flow_context.metrics.count(Metric::Warning, &[("reason", "replaced_payment_reversed")]);
             case.finish(Finish::Reversed).await
         }
-        StepResult::Declined(_) => case.park("reversal_refused", true).await,
+        StepResult::Declined(_) => case.park(ParkReason::ReversalRefused, true).await,
     }
 }
 

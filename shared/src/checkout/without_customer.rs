@@ -16,6 +16,7 @@ use crate::journal::store::Key;
 use crate::journal::transaction::Transaction;
 use crate::payments::obligation_context::ObligationContext;
 use crate::payments::{FlowResult, retry};
+use crate::reason::{CompletionReason, RetryReason};
 
 /// A notification says whether a payment of a purchase was authorised. Finishes the attempt if nobody has: the customer may never come back.
 /// A payment that nobody is to be charged for any more is given back. May be called again and again.
@@ -51,24 +52,24 @@ async fn apply_notification(flow_context: &FlowContext, news: &AuthorisationNews
     let key = PaymentRecord::key(news.reference);
     work.load(std::slice::from_ref(&key)).await?;
     // The intent is written before the gateway is called, so that it can only be late.
-    let Some(payment) = work.read::<PaymentRecord>(&key)? else { return Err(retry("payment_not_known_yet")) };
+    let Some(payment) = work.read::<PaymentRecord>(&key)? else { return Err(retry(RetryReason::PaymentNotKnownYet)) };
     if !payment.is_purchase() {
         return Ok(Disposition::NotOurs);
     }
     let mut case = ObligationContext::open_with_attempt_payments(flow_context, Key::from_stored(payment.obligation), &[], delivery).await?;
     let Some(attempt) = case.session.obligation.attempts.iter().find(|attempt| attempt.reference.as_ref() == Some(news.reference)) else {
-        return Err(retry("attempt_not_known"));
+        return Err(retry(RetryReason::AttemptNotKnown));
     };
     match attempt.finish.clone() {
         None => {
             let story = resume_open_attempt(&mut case, news).await;
             Ok(case.conclude(story).await)
         }
-        Some(Finish::Captured | Finish::Stored) => Ok(Disposition::Completed("already_finished")),
-        Some(Finish::Parked { .. }) => Ok(Disposition::Completed("parked")),
+        Some(Finish::Captured | Finish::Stored) => Ok(Disposition::Completed(CompletionReason::AlreadyFinished)),
+        Some(Finish::Parked { .. }) => Ok(Disposition::Completed(CompletionReason::Parked)),
         // Refused, replaced or lapsed: Cleeng does not have it and will not.
         Some(_) if news.authorised => Ok(reversal::reverse(flow_context, news.reference, news.external, delivery).await),
-        Some(_) => Ok(Disposition::Completed("declined")),
+        Some(_) => Ok(Disposition::Completed(CompletionReason::Declined)),
     }
 }
 
@@ -89,7 +90,7 @@ async fn resume_open_attempt(case: &mut ObligationContext<'_>, news: &Authorisat
         (None, true, Some(external)) => {
             PurchaseResult::Done { external: external.clone(), token, display_params: serde_json::Value::Null, at: case.now() }
         }
-        (None, true, None) => return Err(retry("notification_without_payment")),
+        (None, true, None) => return Err(retry(RetryReason::NotificationWithoutPayment)),
         (None, false, _) => PurchaseResult::Declined(Decline::new(DeclineClass::Soft, "notified")),
     };
     case.checkpoint(NOTIFIED, &answered);
@@ -111,14 +112,14 @@ async fn open_and_finalize(flow_context: &FlowContext, reference: &Reference, de
     let mut work = Transaction::new(std::sync::Arc::clone(&flow_context.store));
     let key = PaymentRecord::key(reference);
     work.load(std::slice::from_ref(&key)).await?;
-    let Some(payment) = work.read::<PaymentRecord>(&key)? else { return Err(retry("payment_not_known_yet")) };
+    let Some(payment) = work.read::<PaymentRecord>(&key)? else { return Err(retry(RetryReason::PaymentNotKnownYet)) };
     if !payment.is_purchase() {
         return Ok(Disposition::NotOurs);
     }
     let mut case = ObligationContext::open_with_attempt_payments(flow_context, Key::from_stored(payment.obligation), &[], delivery).await?;
     if case.current_attempt().and_then(|attempt| attempt.reference.as_ref()) != Some(reference) {
         // Replaced, lapsed or finished: what nobody finishes holds nothing.
-        return Ok(Disposition::Completed("nothing_pending"));
+        return Ok(Disposition::Completed(CompletionReason::NothingPending));
     }
     let story = finalize_without_data(&mut case).await;
     Ok(case.conclude(story).await)
@@ -127,13 +128,15 @@ async fn open_and_finalize(flow_context: &FlowContext, reference: &Reference, de
 async fn finalize_without_data(case: &mut ObligationContext<'_>) -> FlowResult<Disposition> {
     let mut kept = read_snapshot(case)?;
     let answered = match read_progress(case)? {
-        Progress::NotStarted => return Ok(Disposition::Completed("nothing_pending")),
+        Progress::NotStarted => return Ok(Disposition::Completed(CompletionReason::NothingPending)),
         // The answer that says what waits is on its way to the journal.
-        Progress::StartUnknown => return Err(retry("start_unknown")),
-        Progress::Pending => return Err(retry("payment_pending")),
+        Progress::StartUnknown => return Err(retry(RetryReason::StartUnknown)),
+        Progress::Pending => return Err(retry(RetryReason::PaymentPending)),
         Progress::Decided(answered) => answered,
         Progress::FinalizeUnknown(round) => gateway_calls::finalize(case, &kept, round).await?,
-        Progress::AwaitingCustomer { .. } if kept.expires_at <= case.now() => return Ok(Disposition::Completed("order_expired")),
+        Progress::AwaitingCustomer { .. } if kept.expires_at <= case.now() => {
+            return Ok(Disposition::Completed(CompletionReason::OrderExpired));
+        }
         Progress::AwaitingCustomer { round, .. } => {
             kept.returned_data.truncate(round);
             let nothing = serde_json::Value::Null;
@@ -177,7 +180,7 @@ async fn reverse_after_expiry(flow_context: &FlowContext, reference: &Reference,
 async fn advance_or_expire(case: &mut ObligationContext<'_>) -> (FlowResult<Disposition>, Option<Reference>) {
     if case.current_attempt().is_none() {
         return match find_leftover(case) {
-            Leftover::Expired(reference) => (Ok(Disposition::Completed("nothing_open")), Some(reference)),
+            Leftover::Expired(reference) => (Ok(Disposition::Completed(CompletionReason::NothingOpen)), Some(reference)),
             Leftover::ValidUntil(expires_at) => (Err(retry_at(case, expires_at)), None),
             Leftover::Nothing => (clear_cleanup_flag(case).await, None),
         };
@@ -201,13 +204,13 @@ async fn advance_or_expire(case: &mut ObligationContext<'_>) -> (FlowResult<Disp
 }
 
 fn retry_at(case: &ObligationContext<'_>, expires_at: Timestamp) -> Disposition {
-    Disposition::Retry { after: Some(expires_at.since(case.now())), reason: "waiting_for_customer" }
+    Disposition::Retry { after: Some(expires_at.since(case.now())), reason: RetryReason::WaitingForCustomer }
 }
 
 async fn close_expired(case: &mut ObligationContext<'_>) -> FlowResult<Disposition> {
     close_attempt(case, Finish::Stale { reason: "order_expired".to_owned() })?;
     case.save_and_release_lease().await?;
-    Ok(Disposition::Completed("order_expired"))
+    Ok(Disposition::Completed(CompletionReason::OrderExpired))
 }
 
 /// What finished attempts left at the gateway: a page that the customer may still finish, in another tab or hours later.
@@ -242,5 +245,5 @@ async fn clear_cleanup_flag(case: &mut ObligationContext<'_>) -> FlowResult<Disp
         case.session.obligation.needs_cleanup = false;
         case.save_and_release_lease().await?;
     }
-    Ok(Disposition::Completed("nothing_open"))
+    Ok(Disposition::Completed(CompletionReason::NothingOpen))
 }

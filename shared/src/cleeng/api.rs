@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::http::TransportError;
 use crate::ids::{CustomerId, ExternalPaymentId, OfferId, OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, SubscriptionId};
 use crate::money::{Currency, Money};
+use crate::reason::RetryReason;
 use crate::secret::SecretString;
 
 /// How long one exchange with Cleeng may take.
@@ -143,14 +144,29 @@ impl CleengError {
 
     /// A stable code for alarms.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
+    pub fn code(&self) -> &'static str {
+        RetryReason::from(self).as_str()
+    }
+
+    /// How long the peer asks to wait before the next call, if it says so.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
         match self {
-            Self::Unreachable(_) => "cleeng_unreachable",
-            Self::Unauthorised { .. } => "cleeng_unauthorised",
-            Self::NotFound => "cleeng_not_found",
-            Self::Throttled { .. } => "cleeng_throttled",
-            Self::Refused { .. } => "cleeng_refused",
-            Self::Unknown(_) => "cleeng_unknown",
+            Self::Throttled { retry_after } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+impl From<&CleengError> for RetryReason {
+    fn from(error: &CleengError) -> Self {
+        match error {
+            CleengError::Unreachable(_) => Self::CleengUnreachable,
+            CleengError::Unauthorised { .. } => Self::CleengUnauthorised,
+            CleengError::NotFound => Self::CleengNotFound,
+            CleengError::Throttled { .. } => Self::CleengThrottled,
+            CleengError::Refused { .. } => Self::CleengRefused,
+            CleengError::Unknown(_) => Self::CleengUnknown,
         }
     }
 }

@@ -18,19 +18,20 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, UNSUPPORTED_CODES, UnknownCause};
+pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, UnknownCause};
 pub use registry::{GatewayConfig, GatewayName, Gateways};
 pub use requests::{
     CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, InquiryRequest, MerchantInitiated, PurchaseRequest,
     RefundRequest, StoreDetailsRequest, StoredToken,
 };
 use serde::{Deserialize, Serialize};
-use strum::{IntoStaticStr, VariantArray};
+use strum::VariantArray;
 
 use crate::clock::Timestamp;
 use crate::http::HeaderMap;
 use crate::ids::ExternalPaymentId;
 use crate::money::Money;
+use crate::reason::CompletionReason;
 pub use crate::reference::{GatewayText, IdempotencyKey, OperationKind, Reference};
 
 /// What a gateway can do, so that flows never ask for a gateway's name.
@@ -195,9 +196,8 @@ impl fmt::Debug for NotifiedToken {
 }
 
 /// The kinds of notifications that mean something to the connector.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, IntoStaticStr, VariantArray)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, VariantArray)]
 #[serde(rename_all = "snake_case")]
-#[strum(serialize_all = "snake_case")]
 pub enum NotificationKind {
     /// A payment was authorised; or taken, where it was asked for in one go: then there is no [`NotificationKind::Captured`] of its own.
     Authorised,
@@ -238,7 +238,29 @@ impl NotificationKind {
     /// A stable word for logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
-        self.into()
+        CompletionReason::from(self).as_str()
+    }
+}
+
+impl From<NotificationKind> for CompletionReason {
+    fn from(kind: NotificationKind) -> Self {
+        match kind {
+            NotificationKind::Authorised => Self::Authorised,
+            NotificationKind::AuthorisationDeclined => Self::AuthorisationDeclined,
+            NotificationKind::CustomerApproved => Self::CustomerApproved,
+            NotificationKind::Captured => Self::Captured,
+            NotificationKind::CaptureFailed => Self::CaptureFailed,
+            NotificationKind::Cancelled => Self::Cancelled,
+            NotificationKind::CancelFailed => Self::CancelFailed,
+            NotificationKind::Expired => Self::Expired,
+            NotificationKind::Refunded => Self::Refunded,
+            NotificationKind::RefundFailed => Self::RefundFailed,
+            NotificationKind::ChargedBack => Self::ChargedBack,
+            NotificationKind::ChargebackReversed => Self::ChargebackReversed,
+            NotificationKind::TokenCreated => Self::TokenCreated,
+            NotificationKind::TokenDisabled => Self::TokenDisabled,
+            NotificationKind::Ignored => Self::Ignored,
+        }
     }
 }
 

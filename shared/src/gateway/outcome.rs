@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::http::TransportError;
 use crate::ids::ExternalPaymentId;
 use crate::money::{Money, MoneyError};
+use crate::reason::{ParkReason, RetryReason};
 
 /// What is known after a write.
 #[derive(Clone, IntoStaticStr)]
@@ -149,8 +150,7 @@ impl fmt::Display for UnknownCause {
 }
 
 /// A call that is known to have had no effect, for a reason that is no decline. It never reaches Cleeng as `rejected`.
-#[derive(Clone, Debug, Error, PartialEq, Eq, IntoStaticStr)]
-#[strum(serialize_all = "snake_case", prefix = "gateway_")]
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
 pub enum GatewayError {
     /// The credentials were refused (401, 403).
     #[error("the gateway refused our credentials ({code}): check the API key in the secret and the merchant account")]
@@ -184,13 +184,44 @@ pub enum GatewayError {
     Unsupported,
 }
 
-/// The codes of [`GatewayError`]s that waiting does not mend, and that a flow parks. As every one of them, they are known to have had no effect.
-pub const UNSUPPORTED_CODES: [&str; 3] = ["gateway_amount", "gateway_bad_token", "gateway_unsupported"];
-
 impl GatewayError {
     /// A stable code for alarms.
     #[must_use]
     pub fn code(&self) -> &'static str {
-        self.into()
+        RetryReason::from(self).as_str()
+    }
+
+    /// Why an operator has to decide, if waiting does not mend it.
+    #[must_use]
+    pub const fn park_reason(&self) -> Option<ParkReason> {
+        match self {
+            Self::Amount(_) => Some(ParkReason::GatewayAmount),
+            Self::BadToken => Some(ParkReason::GatewayBadToken),
+            Self::Unsupported => Some(ParkReason::GatewayUnsupported),
+            Self::Credentials { .. } | Self::Malformed { .. } | Self::Throttled { .. } | Self::Unreachable(_) => None,
+        }
+    }
+
+    /// How long the peer asks to wait before the next call, if it says so.
+    #[must_use]
+    pub const fn retry_after(&self) -> Option<Duration> {
+        match self {
+            Self::Throttled { retry_after } => *retry_after,
+            _ => None,
+        }
+    }
+}
+
+impl From<&GatewayError> for RetryReason {
+    fn from(error: &GatewayError) -> Self {
+        match error {
+            GatewayError::Credentials { .. } => Self::GatewayCredentials,
+            GatewayError::Malformed { .. } => Self::GatewayMalformed,
+            GatewayError::Throttled { .. } => Self::GatewayThrottled,
+            GatewayError::Unreachable(_) => Self::GatewayUnreachable,
+            GatewayError::Amount(_) => Self::GatewayAmount,
+            GatewayError::BadToken => Self::GatewayBadToken,
+            GatewayError::Unsupported => Self::GatewayUnsupported,
+        }
     }
 }

@@ -6,6 +6,7 @@ use serde_json::Value;
 use crate::clock::Timestamp;
 use crate::gateway::DeclineClass;
 use crate::ids::PaymentDetailsId;
+use crate::reason::{CompletionReason, ParkReason};
 use crate::reference::{IdempotencyKey, Reference};
 
 /// What an attempt is about.
@@ -103,7 +104,7 @@ pub enum Finish {
     },
     /// Nothing was to be done any more.
     Stale {
-        /// Why, a stable word.
+        /// The text of a [`CompletionReason`], perhaps of another release.
         reason: String,
     },
     /// The subscription has ended.
@@ -126,7 +127,7 @@ pub enum Finish {
     Abandoned,
     /// An operator has to look.
     Parked {
-        /// Why, a stable word.
+        /// The text of a [`ParkReason`], perhaps of another release.
         reason: String,
         /// Whether it is unknown what the attempt did to the customer's money. Then no other attempt may open.
         money_unknown: bool,
@@ -137,24 +138,54 @@ pub enum Finish {
 }
 
 impl Finish {
-    /// A stable word for logs, metrics and dispositions.
+    /// A stable word for logs and metrics.
     #[must_use]
-    pub const fn as_str(&self) -> &'static str {
+    pub fn as_str(&self) -> &'static str {
+        CompletionReason::from(self).as_str()
+    }
+
+    /// Why an operator has to look; `None` for a reason of another release, and for every other end.
+    #[must_use]
+    pub fn park_reason(&self) -> Option<ParkReason> {
         match self {
-            Self::Authorised => "authorised",
-            Self::Captured => "captured",
-            Self::Declined { .. } => "declined",
-            Self::Stale { .. } => "stale",
-            Self::Terminated => "terminated",
-            Self::LossReported => "loss_reported",
-            Self::Stored => "stored",
-            Self::Superseded => "superseded",
-            Self::Reversed => "reversed",
-            Self::Refunded => "refunded",
-            Self::Released => "released",
-            Self::Deactivated => "deactivated",
-            Self::Abandoned => "abandoned",
-            Self::Parked { .. } => "parked",
+            Self::Parked { reason, .. } => reason.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// Why nothing was to be done; `None` for a reason of another release, and for every other end.
+    #[must_use]
+    pub fn stale_reason(&self) -> Option<CompletionReason> {
+        match self {
+            Self::Stale { reason } => reason.parse().ok(),
+            _ => None,
+        }
+    }
+
+    /// The end of an attempt for which nothing was to be done.
+    #[must_use]
+    pub fn stale(reason: CompletionReason) -> Self {
+        Self::Stale { reason: reason.as_str().to_owned() }
+    }
+}
+
+impl From<&Finish> for CompletionReason {
+    fn from(finish: &Finish) -> Self {
+        match finish {
+            Finish::Authorised => Self::Authorised,
+            Finish::Captured => Self::Captured,
+            Finish::Declined { .. } => Self::Declined,
+            Finish::Stale { .. } => Self::Stale,
+            Finish::Terminated => Self::Terminated,
+            Finish::LossReported => Self::LossReported,
+            Finish::Stored => Self::Stored,
+            Finish::Superseded => Self::Superseded,
+            Finish::Reversed => Self::Reversed,
+            Finish::Refunded => Self::Refunded,
+            Finish::Released => Self::Released,
+            Finish::Deactivated => Self::Deactivated,
+            Finish::Abandoned => Self::Abandoned,
+            Finish::Parked { .. } => Self::Parked,
         }
     }
 }

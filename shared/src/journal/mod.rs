@@ -35,6 +35,7 @@ use std::time::Duration;
 use thiserror::Error;
 
 use self::store::{CommitError, StoreError};
+use crate::reason::RetryReason;
 
 /// The schema that this release writes. It reads its own and older ones; a newer one is refused, so that a rolled-back release never
 /// damages what it does not understand.
@@ -91,17 +92,23 @@ pub enum JournalError {
 impl JournalError {
     /// A stable code for logs and metrics.
     #[must_use]
-    pub const fn code(&self) -> &'static str {
-        match self {
-            Self::Contended => "journal_contended",
-            Self::Leased(_) => "leased",
-            Self::OutOfTime => "out_of_time",
-            Self::Store(StoreError::Unavailable) => "journal_unavailable",
-            Self::Store(StoreError::Refused(_)) => "journal_refused",
-            Self::Store(StoreError::Corrupt) => "journal_corrupt",
-            Self::Unknown => "journal_unknown",
-            Self::NewerSchema(_) => "journal_newer_schema",
-            Self::IllegalTransition { .. } => "illegal_transition",
+    pub fn code(&self) -> &'static str {
+        RetryReason::from(self).as_str()
+    }
+}
+
+impl From<&JournalError> for RetryReason {
+    fn from(error: &JournalError) -> Self {
+        match error {
+            JournalError::Contended => Self::JournalContended,
+            JournalError::Leased(_) => Self::Leased,
+            JournalError::OutOfTime => Self::OutOfTime,
+            JournalError::Store(StoreError::Unavailable) => Self::JournalUnavailable,
+            JournalError::Store(StoreError::Refused(_)) => Self::JournalRefused,
+            JournalError::Store(StoreError::Corrupt) => Self::JournalCorrupt,
+            JournalError::Unknown => Self::JournalUnknown,
+            JournalError::NewerSchema(_) => Self::JournalNewerSchema,
+            JournalError::IllegalTransition { .. } => Self::IllegalTransition,
         }
     }
 }

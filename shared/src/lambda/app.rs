@@ -242,8 +242,3 @@ impl<W> Reloadable<W> {
         }
     }
 }
-
-/// Whether a reason says that a peer did not take our credentials (`cleeng_unauthorised`, `gateway_credentials`).
-pub(super) fn is_about_credentials(reason: &str) -> bool {
-    reason.ends_with("_unauthorised") || reason.ends_with("_credentials")
-}

@@ -10,7 +10,7 @@ use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
-use super::app::{App, FunctionHandler, Invocation, is_about_credentials};
+use super::app::{App, FunctionHandler, Invocation};
 use super::queue::NotificationEnvelope;
 use crate::cleeng::envelope::{Envelope, EnvelopeError};
 use crate::clock::{Clock, Timestamp};
@@ -100,8 +100,8 @@ async fn conclude(app: &App, message: &SqsMessage, id: &str, delivery: &Delivery
     let delivery_id = delivery.id.as_str();
     match *disposition {
         Disposition::Completed(outcome) => {
-            metrics.count(Metric::Settled, &[("outcome", outcome)]);
-            info!(delivery_id, outcome, count = delivery.count, "event settled");
+            metrics.count(Metric::Settled, &[("outcome", outcome.as_str())]);
+            info!(delivery_id, outcome = outcome.as_str(), count = delivery.count, "event settled");
             true
         }
         Disposition::NotOurs => {
@@ -110,17 +110,17 @@ async fn conclude(app: &App, message: &SqsMessage, id: &str, delivery: &Delivery
             true
         }
         Disposition::Parked(reason) => {
-            warn!(delivery_id, reason, "event parked for an operator");
+            warn!(delivery_id, reason = reason.as_str(), "event parked for an operator");
             true
         }
         Disposition::Retry { after, reason } => {
-            metrics.count(Metric::Deferred, &[("reason", reason)]);
+            metrics.count(Metric::Deferred, &[("reason", reason.as_str())]);
             metrics.duration(Metric::UnsettledAge, app.state.clock.now().since(delivery.received_at), &[]);
-            if is_about_credentials(reason) {
+            if reason.is_about_credentials() {
                 app.refresh("credentials").await;
             }
             let delay = after.map_or_else(|| backoff(delivery.count, id), |after| after.clamp(Duration::from_secs(1), MAX_DELAY));
-            info!(delivery_id, reason, count = delivery.count, delay_s = delay.as_secs(), "event deferred");
+            info!(delivery_id, reason = reason.as_str(), count = delivery.count, delay_s = delay.as_secs(), "event deferred");
             defer(app, message, delivery_id, delay).await;
             false
         }

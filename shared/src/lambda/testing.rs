@@ -35,6 +35,7 @@ use crate::http::{Request, Response, Transport, TransportError};
 use crate::ids::{OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, PublisherId, SubscriptionId};
 use crate::journal::memory::MemoryStore;
 use crate::metrics::Metrics;
+use crate::reason::CompletionReason;
 use crate::secret::SecretString;
 use crate::settings::Problems;
 
@@ -105,7 +106,7 @@ impl Flow for FakeFlow {
 
     async fn handle(&self, _world: &FlowContext, event: &Verified<Webhook>, delivery: &Delivery) -> Disposition {
         self.seen.lock().unwrap().push((event.get().data.clone(), delivery.clone()));
-        self.dispositions.lock().unwrap().pop_front().unwrap_or(Disposition::Completed("authorised"))
+        self.dispositions.lock().unwrap().pop_front().unwrap_or(Disposition::Completed(CompletionReason::Authorised))
     }
 }
 
@@ -120,7 +121,7 @@ pub(super) struct FakeNotificationFlow {
 impl NotificationFlow for FakeNotificationFlow {
     async fn handle(&self, _world: &FlowContext, _: GatewayName, item: &Verified<GatewayNotification>, delivery: &Delivery) -> Disposition {
         self.seen.lock().unwrap().push((item.get().clone(), delivery.clone()));
-        self.dispositions.lock().unwrap().pop_front().unwrap_or(Disposition::Completed("captured"))
+        self.dispositions.lock().unwrap().pop_front().unwrap_or(Disposition::Completed(CompletionReason::Captured))
     }
 }
 

@@ -8,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use serde_json::json;
 use tracing::{error, info, warn};
 
-use super::app::{App, Invocation, is_about_credentials};
+use super::app::{App, Invocation};
 use super::event::{HttpRequest, HttpResponse};
 use super::quarantine;
 use super::queue_consumer::{FUNCTION_TIMEOUT, deadline};
@@ -18,6 +18,7 @@ use crate::cleeng::webhook::{Topic, Verified, Webhook};
 use crate::delivery::Delivery;
 use crate::flow::{Disposition, Flow};
 use crate::metrics::Metric;
+use crate::reason::RetryReason;
 
 /// Tells whether Cleeng sent a body.
 pub trait Verify: Send + Sync {
@@ -187,30 +188,30 @@ fn check_event(app: &App, flow: &dyn Flow, event: &Webhook) -> Result<bool, Reje
 pub(super) async fn respond_with_disposition(app: &App, disposition: Disposition) -> HttpResponse {
     match disposition {
         Disposition::Completed(outcome) => {
-            app.state.metrics.count(Metric::Settled, &[("outcome", outcome)]);
-            HttpResponse::new(StatusCode::OK, json!({ "status": "settled", "outcome": outcome }))
+            app.state.metrics.count(Metric::Settled, &[("outcome", outcome.as_str())]);
+            HttpResponse::new(StatusCode::OK, json!({ "status": "settled", "outcome": outcome.as_str() }))
         }
         Disposition::NotOurs => {
             app.state.metrics.count(Metric::EventNotOurs, &[]);
             HttpResponse::new(StatusCode::OK, json!({ "status": "ignored" }))
         }
-        Disposition::Parked(reason) => HttpResponse::new(StatusCode::OK, json!({ "status": "parked", "reason": reason })),
+        Disposition::Parked(reason) => HttpResponse::new(StatusCode::OK, json!({ "status": "parked", "reason": reason.as_str() })),
         Disposition::Retry { reason, .. } => {
-            app.state.metrics.count(Metric::Deferred, &[("reason", reason)]);
-            if is_about_credentials(reason) {
+            app.state.metrics.count(Metric::Deferred, &[("reason", reason.as_str())]);
+            if reason.is_about_credentials() {
                 app.refresh("credentials").await;
             }
-            HttpResponse::error(StatusCode::SERVICE_UNAVAILABLE, reason, advice_for(reason)).with(RETRY_AFTER, "30")
+            HttpResponse::error(StatusCode::SERVICE_UNAVAILABLE, reason.as_str(), advice_for(reason)).with(RETRY_AFTER, "30")
         }
     }
 }
 
 /// What somebody at a keyboard should do about a verdict of "later".
-fn advice_for(reason: &str) -> &'static str {
+fn advice_for(reason: RetryReason) -> &'static str {
     match reason {
-        "cleeng_unreachable" => "Cleeng cannot be reached: start its simulator, and check CLEENG_API_URL",
-        "gateway_unreachable" => "the gateway cannot be reached: start its simulator, and check the gateway's base URL",
-        _ if is_about_credentials(reason) => "an upstream refused our credentials: check CONNECTOR_SECRETS",
+        RetryReason::CleengUnreachable => "Cleeng cannot be reached: start its simulator, and check CLEENG_API_URL",
+        RetryReason::GatewayUnreachable => "the gateway cannot be reached: start its simulator, and check the gateway's base URL",
+        _ if reason.is_about_credentials() => "an upstream refused our credentials: check CONNECTOR_SECRETS",
         _ => "the event cannot be settled now: send it again later",
     }
 }

@@ -17,6 +17,7 @@ use crate::journal::payment::{PaymentRecord, PaymentState};
 use crate::journal::record::Finish;
 use crate::journal::store::StoreError;
 use crate::metrics::Metric;
+use crate::reason::{ParkReason, RetryReason};
 
 const CAPTURE: &str = "capture";
 const REPORT: &str = "report";
@@ -91,7 +92,7 @@ async fn capture_acknowledged(
         }
         // Only the capture of a live authorisation is taken for done without the gateway's word.
         Some(PaymentState::Capturing) if waited >= rules.settle_deadline && expired => {
-            case.park("capture_of_an_expired_authorisation", true).await
+            case.park(ParkReason::CaptureOfAnExpiredAuthorisation, true).await
         }
         Some(PaymentState::Capturing) if waited >= rules.settle_deadline => {
             case.flow_context.metrics.count(Metric::Warning, &[("reason", "capture_settled_by_deadline")]);
@@ -101,9 +102,9 @@ async fn capture_acknowledged(
             let remaining = rules.settle_deadline.saturating_sub(waited);
             case.store_queued_event(Some(remaining));
             case.save_and_release_lease().await?;
-            Ok(Disposition::Retry { after: Some(remaining), reason: "capture_received" })
+            Ok(Disposition::Retry { after: Some(remaining), reason: RetryReason::CaptureReceived })
         }
-        _ => case.park("captured_payment_is_in_another_state", true).await,
+        _ => case.park(ParkReason::CapturedPaymentIsInAnotherState, true).await,
     }
 }
 
@@ -164,10 +165,10 @@ fn authorisation_may_remain(case: &ObligationContext<'_>, reference: &Reference,
 async fn finish_declined(case: &mut ObligationContext<'_>, reference: &Reference, refused: RefusedCapture) -> FlowResult<Disposition> {
     if refused.authorisation_remains {
         let since = case.current_attempt().and_then(|attempt| attempt.step(CAPTURE_REFUSED)).map(|step| step.started_at);
-        let since = since.ok_or_else(|| retry("nothing_to_resume"))?;
+        let since = since.ok_or_else(|| retry(RetryReason::NothingToResume))?;
         match release::release_after_refusal(case, reference, since).await? {
             ReleaseOutcome::Released => {}
-            ReleaseOutcome::Refused(_) => return case.park("authorisation_not_released", false).await,
+            ReleaseOutcome::Refused(_) => return case.park(ParkReason::AuthorisationNotReleased, false).await,
         }
     }
     case.finish(Finish::Declined { class: refused.decline.class, code: refused.decline.code }).await

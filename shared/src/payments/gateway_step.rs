@@ -20,6 +20,7 @@ use crate::ids::ExternalPaymentId;
 use crate::journal::record::Step;
 use crate::metrics::Metric;
 use crate::money::Money;
+use crate::reason::{ParkReason, RetryReason};
 
 /// Repeating stops this long before the gateway may forget the key.
 const KEY_EXPIRY_MARGIN: Duration = Duration::from_secs(3600);
@@ -226,18 +227,18 @@ async fn resolve_unknown<F: FromOutcome>(
     case.begin_step(name, step.key.clone(), timeout).await?;
     let outcome = match adapter.inquire(&call.inquiry()).await {
         Ok(Some(outcome)) => outcome,
-        Ok(None) if too_late => return Err(case.park("outcome_unknown", true).await?),
+        Ok(None) if too_late => return Err(case.park(ParkReason::OutcomeUnknown, true).await?),
         // Both calls seldom take their longest time, and where a customer waits there is no time for twice that.
-        Ok(None) if !case.session.has_time_for(timeout) => return Err(case.leave_unknown(name, "out_of_time").await),
+        Ok(None) if !case.session.has_time_for(timeout) => return Err(case.leave_unknown(name, RetryReason::OutOfTime).await),
         Ok(None) => match call_timed(case, &adapter, call).await {
             Ok(outcome) => outcome,
             // This repetition had no effect; what the first call did is as unknown as before. Never a reason for a new key.
-            Err(error) => return Err(case.leave_unknown(name, error.code()).await),
+            Err(error) => return Err(case.leave_unknown(name, (&error).into()).await),
         },
-        Err(error) => return Err(case.leave_unknown(name, error.code()).await),
+        Err(error) => return Err(case.leave_unknown(name, (&error).into()).await),
     };
     if too_late && matches!(outcome, Outcome::Unknown(_)) {
-        return Err(case.park("outcome_unknown", true).await?);
+        return Err(case.park(ParkReason::OutcomeUnknown, true).await?);
     }
     record_outcome(case, name, call, outcome).await
 }
@@ -261,27 +262,24 @@ async fn record_outcome<F: FromOutcome>(
 ) -> FlowResult<F> {
     match &outcome {
         Outcome::Done(operation) | Outcome::Received(operation) if !answer_matches(call, operation) => {
-            return Err(case.leave_unknown(name, "answer_mismatch").await);
+            return Err(case.leave_unknown(name, RetryReason::AnswerMismatch).await);
         }
         // What the customer brought back belongs to another payment: this one still waits for him.
         Outcome::Unknown(UnknownCause::AnotherPayment) if matches!(call, GatewayCall::Finalize(_)) => {
-            return Err(case.retry_without_effect(name, None, ANOTHER_PAYMENT).await);
+            return Err(case.retry_without_effect(name, None, RetryReason::AnotherPayment).await);
         }
         Outcome::Unknown(cause) => {
             tracing::warn!(step = name, cause = %cause, "gateway gave no usable answer");
-            return Err(case.leave_unknown(name, "gateway_unknown").await);
+            return Err(case.leave_unknown(name, RetryReason::GatewayUnknown).await);
         }
         _ => {}
     }
     let Some(fact) = F::from_outcome(outcome, case.now()) else {
-        return Err(case.leave_unknown(name, "answer_mismatch").await);
+        return Err(case.leave_unknown(name, RetryReason::AnswerMismatch).await);
     };
     case.record_result(name, &fact);
     Ok(fact)
 }
-
-/// The reason of "later" where what the customer brought back belongs to another payment than the one that was to be finished.
-pub const ANOTHER_PAYMENT: &str = "another_payment";
 
 /// An answer is believed only if it speaks of the amount that was asked for, and names the payment where it must.
 fn answer_matches(call: &GatewayCall, operation: &Operation) -> bool {
@@ -293,15 +291,13 @@ fn answer_matches(call: &GatewayCall, operation: &Operation) -> bool {
 
 /// The first call is known to have had no effect.
 async fn handle_no_effect(case: &mut ObligationContext<'_>, name: &'static str, error: &GatewayError) -> FlowResult<Disposition> {
-    match error {
-        GatewayError::Throttled { retry_after } => Ok(case.retry_without_effect(name, *retry_after, error.code()).await),
-        // Waiting does not mend these: an operator has to.
-        GatewayError::Amount(_) | GatewayError::BadToken | GatewayError::Unsupported => case.park(error.code(), false).await,
-        GatewayError::Credentials { .. } | GatewayError::Malformed { .. } | GatewayError::Unreachable(_) => {
-            tracing::error!(obligation = %case.session.key(), step = name, error = %error, "gateway call had no effect");
-            Ok(case.retry_without_effect(name, None, error.code()).await)
-        }
+    if let Some(reason) = error.park_reason() {
+        return case.park(reason, false).await;
     }
+    if !matches!(error, GatewayError::Throttled { .. }) {
+        tracing::error!(obligation = %case.session.key(), step = name, error = %error, "gateway call had no effect");
+    }
+    Ok(case.retry_without_effect(name, error.retry_after(), error.into()).await)
 }
 
 /// The reference of the payment that an attempt makes: the same in every try of the attempt.

@@ -39,13 +39,14 @@ use crate::cleeng::CleengError;
 use crate::cleeng::webhook::WebhookError;
 use crate::flow::Disposition;
 use crate::journal::JournalError;
+use crate::reason::RetryReason;
 
 /// The result of a part of a flow: a value to continue with, or the disposition that ends the flow.
 pub type FlowResult<T> = Result<T, Disposition>;
 
 /// Puts the event back for this reason, after the door's own backoff.
 #[must_use]
-pub const fn retry(reason: &'static str) -> Disposition {
+pub const fn retry(reason: RetryReason) -> Disposition {
     Disposition::Retry { after: None, reason }
 }
 
@@ -55,23 +56,19 @@ impl From<JournalError> for Disposition {
             JournalError::Leased(remaining) => Some(remaining),
             _ => None,
         };
-        Self::Retry { after, reason: error.code() }
+        Self::Retry { after, reason: RetryReason::from(&error) }
     }
 }
 
 impl From<WebhookError> for Disposition {
     /// The door refuses such events; one that comes through was queued by another release and is kept for an operator.
     fn from(_: WebhookError) -> Self {
-        retry("event_lacks_a_field")
+        retry(RetryReason::EventLacksAField)
     }
 }
 
 /// A read from Cleeng failed: it had no effect, so the event is put back.
 #[must_use]
 pub fn read_failed(error: &CleengError) -> Disposition {
-    let after = match error {
-        CleengError::Throttled { retry_after } => *retry_after,
-        _ => None,
-    };
-    Disposition::Retry { after, reason: error.code() }
+    Disposition::Retry { after: error.retry_after(), reason: error.into() }
 }

@@ -24,6 +24,7 @@ use crate::journal::record::{Attempt, AttemptKind, StepState};
 use crate::journal::session::ObligationSession;
 use crate::journal::store::{Key, StoreError};
 use crate::metrics::Metric;
+use crate::reason::RetryReason;
 
 /// An obligation of a subscription in work.
 pub struct ObligationContext<'w> {
@@ -220,7 +221,7 @@ impl<'w> ObligationContext<'w> {
     /// `Disposition::Retry` if an attempt of another obligation of the subscription is in flight.
     pub fn open_attempt(&mut self, kind: AttemptKind, due: Timestamp, details: Option<PaymentDetailsId>) -> FlowResult<()> {
         if self.subscription_state.in_flight.as_deref().is_some_and(|other| other != self.session.key().as_str()) {
-            return Err(retry("another_period_in_flight"));
+            return Err(retry(RetryReason::AnotherPeriodInFlight));
         }
         self.subscription_state.in_flight = Some(self.session.key().as_str().to_owned());
         if let Some(attempt) = self.session.open_attempt(kind, due) {
@@ -249,7 +250,7 @@ impl<'w> ObligationContext<'w> {
     /// # Errors
     /// `Disposition::Retry` if it is not configured any more.
     pub fn gateway(&self, name: GatewayName) -> FlowResult<Arc<dyn Gateway>> {
-        self.flow_context.gateways.get(name).cloned().ok_or_else(|| retry("gateway_not_configured"))
+        self.flow_context.gateways.get(name).cloned().ok_or_else(|| retry(RetryReason::GatewayNotConfigured))
     }
 
     /// The recorded result of a step, or how else it stands.
@@ -298,7 +299,7 @@ impl<'w> ObligationContext<'w> {
     }
 
     /// Records that the first call of a step is known to have had no effect, gives the lease back, and puts the event back.
-    pub async fn retry_without_effect(&mut self, step: &str, after: Option<Duration>, reason: &'static str) -> Disposition {
+    pub async fn retry_without_effect(&mut self, step: &str, after: Option<Duration>, reason: RetryReason) -> Disposition {
         if let Some(attempt) = self.session.obligation.current_attempt_mut() {
             attempt.record_no_effect(step);
         }
@@ -306,9 +307,9 @@ impl<'w> ObligationContext<'w> {
     }
 
     /// Leaves a step as the unknown that it is, gives the lease back, and puts the event back.
-    pub async fn leave_unknown(&mut self, step: &str, reason: &'static str) -> Disposition {
+    pub async fn leave_unknown(&mut self, step: &str, reason: RetryReason) -> Disposition {
         self.flow_context.metrics.count(Metric::UnknownOutcome, &[("step", step)]);
-        tracing::warn!(obligation = %self.session.key(), step, reason, "outcome unknown");
+        tracing::warn!(obligation = %self.session.key(), step, reason = reason.as_str(), "outcome unknown");
         self.retry_later(None, reason).await
     }
 }

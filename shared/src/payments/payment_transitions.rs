@@ -12,6 +12,7 @@ use crate::clock::Timestamp;
 use crate::gateway::{Decline, DeclineClass, GatewayNotification, NotificationKind as Kind, Reference};
 use crate::journal::JournalError;
 use crate::journal::payment::{AuthorisationResult, PaymentRecord, PaymentState as S};
+use crate::reason::{AlarmReason, ParkReason};
 
 /// What the obligation that made the payment is doing.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -30,13 +31,13 @@ pub enum TransitionEffect {
     /// The record changed, and has to be written.
     Changed,
     /// The record changed, and somebody should know, for this stable reason.
-    ChangedUnexpectedly(&'static str),
+    ChangedUnexpectedly(AlarmReason),
     /// Captured money is gone again although Cleeng has it as captured, for this stable reason. The record changed.
-    FundsLost(&'static str),
+    FundsLost(AlarmReason),
     /// It comes before something that it follows; to be tried again later.
     OutOfOrder,
     /// It does not add up, for this stable reason. Nothing changed; an operator has to look.
-    Unexpected(&'static str),
+    Unexpected(ParkReason),
 }
 
 /// Applies a notification to its payment, in memory.
@@ -76,19 +77,19 @@ pub fn apply_notification(
 }
 
 /// Why the notification cannot be about this payment as it was asked for.
-fn mismatch(payment: &PaymentRecord, item: &GatewayNotification) -> Option<&'static str> {
+fn mismatch(payment: &PaymentRecord, item: &GatewayNotification) -> Option<ParkReason> {
     let known = [&payment.authorisation, &payment.external_payment_id];
     let other = |id| known.iter().all(|known| known.as_ref() != Some(id)) && known.iter().any(|known| known.is_some());
     if item.external_payment_id.as_ref().is_some_and(other) {
-        return Some("notification_names_another_payment");
+        return Some(ParkReason::NotificationNamesAnotherPayment);
     }
     let about_money = matches!(item.kind, Kind::Authorised | Kind::Captured | Kind::ChargedBack | Kind::ChargebackReversed);
-    (about_money && item.amount.is_some_and(|amount| amount != payment.amount)).then_some("notification_names_another_amount")
+    (about_money && item.amount.is_some_and(|amount| amount != payment.amount)).then_some(ParkReason::NotificationNamesAnotherAmount)
 }
 
 /// Remembers a notification whose number counts.
 fn record_counted(payment: &mut PaymentRecord, item: &GatewayNotification) -> Option<TransitionEffect> {
-    (!payment.record_notification(&item.dedupe_key, item.kind)).then_some(TransitionEffect::Unexpected("too_many_notifications"))
+    (!payment.record_notification(&item.dedupe_key, item.kind)).then_some(TransitionEffect::Unexpected(ParkReason::TooManyNotifications))
 }
 
 /// The bank's answer to a payment that waits for it. The flow that asked alone goes on with it; only where there is none any more does the
@@ -103,19 +104,19 @@ fn apply_authorisation(
     if payment.state != S::Starting {
         let is_declined = matches!(payment.state, S::Declined);
         return Ok(if authorised && is_declined {
-            TransitionEffect::Unexpected("authorised_after_a_decline")
+            TransitionEffect::Unexpected(ParkReason::AuthorisedAfterADecline)
         } else {
             TransitionEffect::Unchanged
         });
     }
     let answer = match (&item.external_payment_id, authorised) {
         (Some(external), true) => AuthorisationResult::Authorised { external: external.clone() },
-        (None, true) => return Ok(TransitionEffect::Unexpected("authorisation_without_an_id")),
+        (None, true) => return Ok(TransitionEffect::Unexpected(ParkReason::AuthorisationWithoutAnId)),
         (_, false) => AuthorisationResult::Declined,
     };
     match &payment.authorisation_result {
         Some(known) if *known == answer => return Ok(TransitionEffect::Unchanged),
-        Some(_) => return Ok(TransitionEffect::Unexpected("contradicting_answers")),
+        Some(_) => return Ok(TransitionEffect::Unexpected(ParkReason::ContradictingAnswers)),
         None => payment.authorisation_result = Some(answer),
     }
     if owner.in_flight {
@@ -128,7 +129,7 @@ fn apply_authorisation(
     payment.authorisation.clone_from(&item.external_payment_id);
     payment.external_payment_id.clone_from(&item.external_payment_id);
     payment.transition_to(S::Authorised, now)?;
-    Ok(TransitionEffect::ChangedUnexpectedly("authorised_without_open_attempt"))
+    Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::AuthorisedWithoutOpenAttempt))
 }
 
 /// Captures and their failures are counted: a failure that comes after a capture undoes it, and the gateway may capture once more
@@ -143,10 +144,12 @@ fn apply_capture(
     match payment.state {
         S::Starting => return Ok(TransitionEffect::OutOfOrder),
         S::Authorised | S::Declined | S::Cancelled | S::Expired if is_capture => {
-            return Ok(TransitionEffect::Unexpected("captured_without_our_request"));
+            return Ok(TransitionEffect::Unexpected(ParkReason::CapturedWithoutOurRequest));
         }
         S::Authorised | S::Declined | S::Cancelled | S::Expired => return Ok(TransitionEffect::Unchanged),
-        S::Refunded | S::ChargedBack if !is_capture => return Ok(TransitionEffect::Unexpected("capture_failed_after_the_money_went_back")),
+        S::Refunded | S::ChargedBack if !is_capture => {
+            return Ok(TransitionEffect::Unexpected(ParkReason::CaptureFailedAfterTheMoneyWentBack));
+        }
         S::Cancelling if !is_capture => return Ok(TransitionEffect::Unchanged),
         _ => {}
     }
@@ -157,11 +160,11 @@ fn apply_capture(
     match (payment.state, is_captured) {
         (S::Cancelling, true) => {
             record_captured(payment, now)?;
-            Ok(TransitionEffect::ChangedUnexpectedly("captured_while_being_cancelled"))
+            Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::CapturedWhileBeingCancelled))
         }
         (S::CaptureFailed, true) => {
             record_captured(payment, now)?;
-            Ok(TransitionEffect::ChangedUnexpectedly("captured_after_a_failed_capture"))
+            Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::CapturedAfterAFailedCapture))
         }
         (S::Capturing, true) => {
             record_captured(payment, now)?;
@@ -176,7 +179,7 @@ fn apply_capture(
         (S::Captured, false) => {
             payment.transition_to(S::CaptureFailed, now)?;
             payment.captured.minor = 0;
-            Ok(if owner.in_flight { TransitionEffect::Changed } else { report_funds_lost(payment, "capture_failed") })
+            Ok(if owner.in_flight { TransitionEffect::Changed } else { report_funds_lost(payment, AlarmReason::CaptureFailed) })
         }
         _ => Ok(TransitionEffect::Changed),
     }
@@ -189,7 +192,7 @@ fn record_captured(payment: &mut PaymentRecord, now: Timestamp) -> Result<(), Jo
 }
 
 /// Cleeng hears once that the money of a payment is gone.
-fn report_funds_lost(payment: &mut PaymentRecord, reason: &'static str) -> TransitionEffect {
+fn report_funds_lost(payment: &mut PaymentRecord, reason: AlarmReason) -> TransitionEffect {
     if payment.loss_reported || payment.refunded.minor > 0 || payment.has_refund_in_flight() {
         return TransitionEffect::ChangedUnexpectedly(reason);
     }
@@ -218,11 +221,11 @@ fn apply_release(payment: &mut PaymentRecord, item: &GatewayNotification, now: T
         }
         (S::Cancelling, Kind::CancelFailed) => {
             payment.transition_to(to, now)?;
-            Ok(TransitionEffect::ChangedUnexpectedly("cancel_failed"))
+            Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::CancelFailed))
         }
         // What was refused to be captured is released by its flow.
         (S::CaptureFailed, Kind::CancelFailed) => {
-            Ok(record_counted(payment, item).unwrap_or(TransitionEffect::ChangedUnexpectedly("cancel_failed")))
+            Ok(record_counted(payment, item).unwrap_or(TransitionEffect::ChangedUnexpectedly(AlarmReason::CancelFailed)))
         }
         _ => Ok(TransitionEffect::Unchanged),
     }
@@ -239,7 +242,7 @@ fn apply_dispute(
         S::Captured | S::Refunded | S::ChargedBack if owner.in_flight => return Ok(TransitionEffect::OutOfOrder),
         S::Captured | S::Refunded | S::ChargedBack => {}
         S::Starting | S::Authorised | S::Capturing | S::Cancelling | S::CaptureFailed => return Ok(TransitionEffect::OutOfOrder),
-        S::Declined | S::Cancelled | S::Expired => return Ok(TransitionEffect::Unexpected("dispute_of_a_payment_without_money")),
+        S::Declined | S::Cancelled | S::Expired => return Ok(TransitionEffect::Unexpected(ParkReason::DisputeOfAPaymentWithoutMoney)),
     }
     if let Some(full) = record_counted(payment, item) {
         return Ok(full);
@@ -248,14 +251,14 @@ fn apply_dispute(
     match (payment.state, is_charged_back) {
         (S::Captured | S::Refunded, true) => {
             payment.transition_to(S::ChargedBack, now)?;
-            Ok(report_funds_lost(payment, "chargeback"))
+            Ok(report_funds_lost(payment, AlarmReason::Chargeback))
         }
         (S::ChargedBack, false) => {
             let fully_refunded = payment.refunded.minor > 0 && payment.refunded == payment.captured;
             payment.transition_to(if fully_refunded { S::Refunded } else { S::Captured }, now)?;
-            Ok(TransitionEffect::ChangedUnexpectedly("chargeback_reversed"))
+            Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::ChargebackReversed))
         }
-        _ if item.kind == Kind::ChargebackReversed => Ok(TransitionEffect::ChangedUnexpectedly("chargeback_reversed")),
+        _ if item.kind == Kind::ChargebackReversed => Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::ChargebackReversed)),
         _ => Ok(TransitionEffect::Changed),
     }
 }

@@ -10,6 +10,7 @@ use crate::gateway::{CancelRequest, CancelTarget, Decline, DeclineClass, Operati
 use crate::journal::JournalError;
 use crate::journal::payment::PaymentState;
 use crate::journal::store::StoreError;
+use crate::reason::ParkReason;
 
 /// The steps of a release: what is cancelled at the gateway, and what is told to Cleeng.
 struct ReleaseSteps {
@@ -35,7 +36,7 @@ pub async fn release_live_authorisation(case: &mut ObligationContext<'_>) -> Flo
         return Ok(());
     }
     if let ReleaseOutcome::Refused(_) = release(case, &reference).await? {
-        return Err(case.park("release_refused", true).await?);
+        return Err(case.park(ParkReason::ReleaseRefused, true).await?);
     }
     Ok(())
 }
@@ -65,7 +66,7 @@ pub async fn release(case: &mut ObligationContext<'_>, reference: &Reference) ->
 pub async fn release_own(case: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<()> {
     match release_with(case, reference, &CANCEL_STEPS).await? {
         ReleaseOutcome::Released => Ok(()),
-        ReleaseOutcome::Refused(_) => Err(case.park("release_refused", true).await?),
+        ReleaseOutcome::Refused(_) => Err(case.park(ParkReason::ReleaseRefused, true).await?),
     }
 }
 

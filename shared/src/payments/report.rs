@@ -24,6 +24,7 @@ use crate::journal::payment::PaymentRecord;
 use crate::journal::record::Step;
 use crate::journal::store::StoreError;
 use crate::metrics::Metric;
+use crate::reason::{ParkReason, RetryReason};
 use crate::renewal::replacement_order;
 
 /// A report that Cleeng does not know of is made again only this long after it was first made: the first one may still be on its way.
@@ -187,7 +188,7 @@ async fn find_report(
     }
     let since = case.now().since(step.started_at);
     if since < REPEAT_DELAY {
-        return Err(Disposition::Retry { after: Some(REPEAT_DELAY.saturating_sub(since)), reason: "report_unknown" });
+        return Err(Disposition::Retry { after: Some(REPEAT_DELAY.saturating_sub(since)), reason: RetryReason::ReportUnknown });
     }
     Ok(ReportLookup::NotKnown)
 }
@@ -221,7 +222,7 @@ pub async fn find_in_authorised_list(
     // One that does not say which it is at the gateway may be ours: nothing is concluded from such a list.
     let has_unidentified = known.is_none() && list.iter().any(|payment| payment.external_payment_id.is_none());
     match list.into_iter().find(|payment| known.as_ref() == Some(&payment.id) || (ours.is_some() && payment.external_payment_id == ours)) {
-        None if has_unidentified => Err(retry("cleeng_list_incomplete")),
+        None if has_unidentified => Err(retry(RetryReason::CleengListIncomplete)),
         found => Ok(found),
     }
 }
@@ -250,7 +251,7 @@ async fn settle_undecidable(case: &mut ObligationContext<'_>, new: NewPaymentSta
             case.flow_context.metrics.count(Metric::Warning, &[("reason", "rejected_report_unknown")]);
             Ok(ReportResult::Reported)
         }
-        NewPaymentState::Authorised | NewPaymentState::Captured => Err(case.park("report_unknown", true).await?),
+        NewPaymentState::Authorised | NewPaymentState::Captured => Err(case.park(ParkReason::ReportUnknown, true).await?),
     }
 }
 
@@ -262,15 +263,14 @@ async fn handle_refusal(case: &mut ObligationContext<'_>, new: NewPaymentState<'
             case.flow_context.metrics.count(Metric::Warning, &[("reason", "rejected_report_refused")]);
             Ok(ReportResult::Reported)
         }
-        NewPaymentState::Authorised | NewPaymentState::Captured => Err(case.park("cleeng_refused_report", true).await?),
+        NewPaymentState::Authorised | NewPaymentState::Captured => Err(case.park(ParkReason::CleengRefusedReport, true).await?),
     }
 }
 
 async fn handle_report_error(case: &mut ObligationContext<'_>, error: &CleengError) -> Disposition {
     match error {
-        CleengError::Unknown(_) => case.leave_unknown(REPORT, error.code()).await,
-        CleengError::Throttled { retry_after } => case.retry_without_effect(REPORT, *retry_after, error.code()).await,
-        _ => case.retry_without_effect(REPORT, None, error.code()).await,
+        CleengError::Unknown(_) => case.leave_unknown(REPORT, error.into()).await,
+        _ => case.retry_without_effect(REPORT, error.retry_after(), error.into()).await,
     }
 }
 
@@ -309,7 +309,7 @@ pub async fn report_change(
         let listed = find_in_authorised_list(case, &details, reference).await?;
         if unknown && listed.is_none() && !matches!(change, PaymentChange::Cancelled) && were_deleted(case.flow_context, &details).await? {
             // Of details that are gone there is no list, and what is not on it is not known to have been told.
-            return Err(case.park("report_unknown", false).await?);
+            return Err(case.park(ParkReason::ReportUnknown, false).await?);
         }
         if listed.is_none() && (unknown || matches!(change, PaymentChange::Cancelled)) {
             case.record_result(step, &ReportRecord::with_payment(payment));
@@ -318,11 +318,11 @@ pub async fn report_change(
         payment = listed.map(|listed| listed.id).or(payment);
     }
     let Some(payment) = payment else {
-        return Err(case.park("payment_not_found_in_cleeng", true).await?);
+        return Err(case.park(ParkReason::PaymentNotFoundInCleeng, true).await?);
     };
     if unknown && case.payment(reference).is_some_and(|record| record.details.is_none()) {
         // Without details there is no list to ask, and Cleeng is never told the same thing blindly twice.
-        return Err(case.park("report_unknown", false).await?);
+        return Err(case.park(ParkReason::ReportUnknown, false).await?);
     }
     case.begin_step(step, None, CALL_TIMEOUT).await?;
     let result = match change {
@@ -341,9 +341,11 @@ pub async fn report_change(
             Ok(())
         }
         Err(CleengError::Refused { .. } | CleengError::NotFound) => handle_refused_change(case, step, reference, change).await,
-        Err(error @ CleengError::Unknown(_)) => Err(case.leave_unknown(step, error.code()).await),
-        Err(CleengError::Throttled { retry_after }) => Err(case.retry_without_effect(step, retry_after, "cleeng_throttled").await),
-        Err(error) => Err(case.retry_without_effect(step, None, error.code()).await),
+        Err(error @ CleengError::Unknown(_)) => Err(case.leave_unknown(step, (&error).into()).await),
+        Err(CleengError::Throttled { retry_after }) => {
+            Err(case.retry_without_effect(step, retry_after, RetryReason::CleengThrottled).await)
+        }
+        Err(error) => Err(case.retry_without_effect(step, None, (&error).into()).await),
     }
 }
 
@@ -367,5 +369,5 @@ async fn handle_refused_change(
         case.record_result(step, &ReportRecord::with_payment(None));
         return Ok(());
     }
-    Err(case.park("cleeng_refused_report", true).await?)
+    Err(case.park(ParkReason::CleengRefusedReport, true).await?)
 }

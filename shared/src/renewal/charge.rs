@@ -15,6 +15,8 @@ use crate::payments::gateway_step::{self, GatewayCall, StepResult};
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::subscription_state::{LastCharge, LiveAuthorisation};
 use crate::payments::{FlowResult, payment_transitions, retry, token_usage};
+use crate::reason::CompletionReason;
+use crate::reason::{ParkReason, RetryReason};
 
 /// What is kept of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -37,7 +39,7 @@ pub enum ChargeResult {
 }
 
 /// Why nothing is paid with details, or held any more.
-pub const DETAILS_DELETED: &str = "details_deleted";
+pub const DETAILS_DELETED: CompletionReason = CompletionReason::DetailsDeleted;
 
 /// The step that creates the order of an attempt.
 pub(super) const ORDER: &str = "order";
@@ -52,7 +54,7 @@ pub async fn create_order(case: &mut ObligationContext<'_>, event: &BillingEvent
         return Ok(order);
     }
     let Some(new) = order_request(event, method) else {
-        return Err(case.park("event_lacks_currency_or_country", false).await?);
+        return Err(case.park(ParkReason::EventLacksCurrencyOrCountry, false).await?);
     };
     case.begin_step(ORDER, None, CALL_TIMEOUT).await?;
     match case.flow_context.cleeng.create_order(&new).await {
@@ -61,7 +63,7 @@ pub async fn create_order(case: &mut ObligationContext<'_>, event: &BillingEvent
             case.record_result(ORDER, &facts);
             Ok(facts)
         }
-        Ok(_) => Err(case.park("order_mismatch", false).await?),
+        Ok(_) => Err(case.park(ParkReason::OrderMismatch, false).await?),
         Err(error) => Err(handle_order_error(case, &error).await?),
     }
 }
@@ -88,10 +90,10 @@ pub(super) fn order_matches(order: &Order, sent: &NewOrder) -> bool {
 
 async fn handle_order_error(case: &mut ObligationContext<'_>, error: &CleengError) -> FlowResult<Disposition> {
     match error {
-        CleengError::Refused { .. } | CleengError::NotFound => case.park("order_refused", false).await,
-        CleengError::Throttled { retry_after } => Ok(case.retry_without_effect(ORDER, *retry_after, error.code()).await),
+        CleengError::Refused { .. } | CleengError::NotFound => case.park(ParkReason::OrderRefused, false).await,
+        CleengError::Throttled { retry_after } => Ok(case.retry_without_effect(ORDER, *retry_after, error.into()).await),
         CleengError::Unreachable(_) | CleengError::Unauthorised { .. } | CleengError::Unknown(_) => {
-            Ok(case.retry_without_effect(ORDER, None, error.code()).await)
+            Ok(case.retry_without_effect(ORDER, None, error.into()).await)
         }
     }
 }
@@ -110,7 +112,7 @@ pub async fn authorise_or_charge(
 ) -> FlowResult<ChargeResult> {
     let operation = if kind == AttemptKind::Charge { OperationKind::Charge } else { OperationKind::Authorise };
     if !order.total.is_zero() && !reserve_token(case, event, method).await? {
-        case.flow_context.metrics.count(Metric::Warning, &[("reason", DETAILS_DELETED)]);
+        case.flow_context.metrics.count(Metric::Warning, &[("reason", DETAILS_DELETED.as_str())]);
         return Ok(ChargeResult::DetailsDeleted);
     }
     let reference = payment_of_attempt(case, event, method, order, operation);
@@ -118,7 +120,7 @@ pub async fn authorise_or_charge(
         return zero_amount(case, event, &reference, kind);
     }
     let Some(token) = event.token.clone() else {
-        return Err(case.park("event_lacks_token", false).await?);
+        return Err(case.park(ParkReason::EventLacksToken, false).await?);
     };
     let make = |key| {
         let request = MerchantInitiated {
@@ -142,7 +144,7 @@ pub async fn authorise_or_charge(
             })?;
             record_success(case, event, &reference, &external, kind)
         }
-        StepResult::Done { external: None, .. } => Err(retry("answer_mismatch")),
+        StepResult::Done { external: None, .. } => Err(retry(RetryReason::AnswerMismatch)),
         StepResult::Received { external, at, .. } => Err(payment_pending(case, &reference, external, at).await?),
         StepResult::Declined(decline) => {
             let refused = decline.payment.clone();
@@ -197,7 +199,7 @@ fn zero_amount(
     reference: &Reference,
     kind: AttemptKind,
 ) -> FlowResult<ChargeResult> {
-    let external = ExternalPaymentId::new(reference.as_str()).map_err(|_| retry("answer_mismatch"))?;
+    let external = ExternalPaymentId::new(reference.as_str()).map_err(|_| retry(RetryReason::AnswerMismatch))?;
     record_success(case, event, reference, &external, kind)
 }
 
@@ -257,11 +259,11 @@ async fn payment_pending(
         case.add_lookup(PaymentRecord::gateway_id_key(gateway, external), reference);
     }
     if case.now().since(at) > case.flow_context.policy.unknown_deadline {
-        return case.park("payment_pending_too_long", true).await;
+        return case.park(ParkReason::PaymentPendingTooLong, true).await;
     }
     // The gateway's notification brings a copy back at once.
     case.store_queued_event(None);
-    Ok(case.retry_later(None, "payment_pending").await)
+    Ok(case.retry_later(None, RetryReason::PaymentPending).await)
 }
 
 #[cfg(test)]

@@ -13,6 +13,7 @@ use crate::journal::store::Key;
 use crate::metrics::Metric;
 use crate::payments::obligation_context::ObligationContext;
 use crate::payments::{FlowResult, read_failed, retry};
+use crate::reason::{CompletionReason, ParkReason, RetryReason};
 use crate::renewal::expected_event::LastBillingEvent;
 
 /// Where a renewal's cycle is unknown, two charges are at least this far apart.
@@ -62,7 +63,7 @@ pub async fn resolve_payment_method(
 #[derive(Debug, PartialEq, Eq)]
 pub enum AttemptStatus {
     /// It was dealt with.
-    Finished(&'static str),
+    Finished(CompletionReason),
     /// Its attempt is in flight, to be resumed.
     InFlight,
     /// Nothing is in flight: a new attempt may open, if everything else allows it.
@@ -76,19 +77,19 @@ pub enum AttemptStatus {
 pub fn attempt_status(case: &ObligationContext<'_>, kinds: &[AttemptKind], event: &BillingEvent) -> FlowResult<AttemptStatus> {
     let obligation = &case.session.obligation;
     if obligation.is_blocked() {
-        return Ok(AttemptStatus::Finished("parked"));
+        return Ok(AttemptStatus::Finished(CompletionReason::Parked));
     }
     let finished = kinds.iter().filter_map(|kind| obligation.last_finished(*kind)).max_by_key(|attempt| attempt.due);
     if let Some(finish) = finished.filter(|attempt| event.attempt <= attempt.due).and_then(|attempt| attempt.finish.as_ref()) {
-        return Ok(AttemptStatus::Finished(finish.as_str()));
+        return Ok(AttemptStatus::Finished(finish.into()));
     }
     if let Some(open) = obligation.current_attempt() {
         // The same key must come with the same content, so an event with other details leaves the attempt to its own event.
         let resumable = kinds.contains(&open.kind) && open.details.as_ref().is_none_or(|details| *details == event.payment_details);
-        return if resumable { Ok(AttemptStatus::InFlight) } else { Err(retry("another_attempt_in_flight")) };
+        return if resumable { Ok(AttemptStatus::InFlight) } else { Err(retry(RetryReason::AnotherAttemptInFlight)) };
     }
     if obligation.attempts.iter().any(|attempt| attempt.finish == Some(Finish::Captured)) {
-        return Ok(AttemptStatus::Finished("captured"));
+        return Ok(AttemptStatus::Finished(CompletionReason::Captured));
     }
     Ok(AttemptStatus::NotStarted)
 }
@@ -116,14 +117,15 @@ pub fn after_resuming(disposition: Disposition, resumed_due: Option<Timestamp>, 
     if is_own_attempt || unfinished {
         disposition
     } else {
-        Disposition::Retry { after: Some(Duration::from_secs(1)), reason: "resumed_an_earlier_attempt" }
+        Disposition::Retry { after: Some(Duration::from_secs(1)), reason: RetryReason::ResumedAnEarlierAttempt }
     }
 }
 
 /// Counts an event that was dealt with before.
 #[must_use]
-pub fn duplicate(flow_context: &FlowContext, outcome: &'static str) -> Disposition {
-    flow_context.metrics.count(Metric::Duplicate, &[("outcome", outcome)]);
+pub fn duplicate(flow_context: &FlowContext, outcome: impl Into<CompletionReason>) -> Disposition {
+    let outcome = outcome.into();
+    flow_context.metrics.count(Metric::Duplicate, &[("outcome", outcome.as_str())]);
     Disposition::Completed(outcome)
 }
 
@@ -132,9 +134,9 @@ pub enum SubscriptionCheck {
     /// It does.
     Due(Box<Subscription>),
     /// Nothing is to be done any more, for this reason.
-    Stale(&'static str),
+    Stale(CompletionReason),
     /// It does not add up; an operator has to look.
-    Inconsistent(&'static str),
+    Inconsistent(ParkReason),
 }
 
 /// Asks Cleeng for the subscription and compares it with the event: ended, or paid beyond the event's expiry, is stale.
@@ -144,21 +146,21 @@ pub enum SubscriptionCheck {
 pub async fn check_subscription(flow_context: &FlowContext, event: &BillingEvent) -> FlowResult<SubscriptionCheck> {
     let subscription = match flow_context.cleeng.subscription(&event.subscription).await {
         Ok(subscription) => subscription,
-        Err(CleengError::NotFound) => return Ok(SubscriptionCheck::Inconsistent("subscription_not_found")),
+        Err(CleengError::NotFound) => return Ok(SubscriptionCheck::Inconsistent(ParkReason::SubscriptionNotFound)),
         Err(error) => return Err(read_failed(&error)),
     };
     if subscription.customer.as_ref().is_some_and(|customer| *customer != event.customer) {
-        return Ok(SubscriptionCheck::Inconsistent("subscription_of_another_customer"));
+        return Ok(SubscriptionCheck::Inconsistent(ParkReason::SubscriptionOfAnotherCustomer));
     }
     match &subscription.status {
         SubscriptionStatus::Active => {}
         SubscriptionStatus::Stopped | SubscriptionStatus::Terminated | SubscriptionStatus::Paused => {
-            return Ok(SubscriptionCheck::Stale("subscription_not_active"));
+            return Ok(SubscriptionCheck::Stale(CompletionReason::SubscriptionNotActive));
         }
-        SubscriptionStatus::Other(_) => return Ok(SubscriptionCheck::Inconsistent("subscription_status_unknown")),
+        SubscriptionStatus::Other(_) => return Ok(SubscriptionCheck::Inconsistent(ParkReason::SubscriptionStatusUnknown)),
     }
     if subscription.paid_until.secs() > event.expiration.secs() {
-        return Ok(SubscriptionCheck::Stale("already_paid"));
+        return Ok(SubscriptionCheck::Stale(CompletionReason::AlreadyPaid));
     }
     warn_about_deviations(flow_context, event, &subscription);
     Ok(SubscriptionCheck::Due(Box::new(subscription)))

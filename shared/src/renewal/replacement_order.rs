@@ -12,6 +12,7 @@ use crate::journal::record::StepStatus;
 use crate::metrics::Metric;
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::{FlowResult, read_failed};
+use crate::reason::RetryReason;
 use crate::renewal::charge::{CreatedOrder, ORDER, order_matches, order_request};
 
 /// An order lapses after this long unless it is paid (Cleeng, "Create an order").
@@ -70,9 +71,9 @@ pub(crate) async fn create_replacement(
         }
         Ok(_) | Err(CleengError::Refused { .. } | CleengError::NotFound) => Ok(None),
         Err(CleengError::Throttled { retry_after }) => {
-            Err(case.retry_without_effect(REPLACEMENT_ORDER, retry_after, "cleeng_throttled").await)
+            Err(case.retry_without_effect(REPLACEMENT_ORDER, retry_after, RetryReason::CleengThrottled).await)
         }
-        Err(error) => Err(case.retry_without_effect(REPLACEMENT_ORDER, None, error.code()).await),
+        Err(error) => Err(case.retry_without_effect(REPLACEMENT_ORDER, None, (&error).into()).await),
     }
 }
 

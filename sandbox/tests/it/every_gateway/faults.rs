@@ -4,6 +4,7 @@ use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
 use connector::gateway::GatewayName;
 use connector::http::Method;
+use connector::reason::CompletionReason;
 use sandbox::simulators::network::ServerRequest;
 use sandbox::simulators::simulated_gateway::{EnteredDetails, LedgerEntry};
 use sandbox::testkit::harness::TestEnvironment;
@@ -46,9 +47,13 @@ pub(crate) async fn at_any_write_of_a_renewal(gateway: GatewayName) {
     with_each_fault(&[AT_CLEENG, AT_THE_GATEWAY], async |lay, context| {
         let (env, subscriber) = at_first_attempt(gateway);
         lay(&env);
-        assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed("authorised"), "{context}");
+        assert_eq!(
+            env.run_event(&env.authorisation_event(&subscriber, 72)).await,
+            Disposition::Completed(CompletionReason::Authorised),
+            "{context}"
+        );
         env.clock.advance_to(subscriber.due);
-        assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Completed("captured"), "{context}");
+        assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Completed(CompletionReason::Captured), "{context}");
         assert_once(&env, gateway, &PaymentStatus::Captured, context);
     })
     .await;
@@ -58,7 +63,7 @@ pub(crate) async fn at_any_write_of_a_charge(gateway: GatewayName) {
     with_each_fault(&[AT_CLEENG, AT_THE_GATEWAY], async |lay, context| {
         let (env, subscriber) = due_to_be_charged(gateway);
         lay(&env);
-        assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Completed("captured"), "{context}");
+        assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Completed(CompletionReason::Captured), "{context}");
         assert_once(&env, gateway, &PaymentStatus::Captured, context);
     })
     .await;
@@ -69,7 +74,7 @@ pub(crate) async fn at_any_write_of_a_clean_up(gateway: GatewayName) {
         let env = environment();
         let (_, _, event) = changed_details(&env, gateway).await;
         lay(&env);
-        assert_eq!(env.run_event(&event).await, Disposition::Completed("deactivated"), "{context}");
+        assert_eq!(env.run_event(&event).await, Disposition::Completed(CompletionReason::Deactivated), "{context}");
         assert!(approved_entries(&env, gateway).iter().all(LedgerEntry::is_released), "{context}");
         assert_eq!(statuses(&env), [PaymentStatus::Cancelled], "{context}");
         assert_balanced(&env, context);
@@ -81,7 +86,7 @@ pub(crate) async fn at_the_gateway_in_a_refund(gateway: GatewayName) {
     with_each_fault(&[AT_THE_GATEWAY], async |lay, context| {
         let (env, _, payment) = charged(gateway).await;
         lay(&env);
-        assert_eq!(env.run_event(&refund(&env, &payment, None, 1)).await, Disposition::Completed("refunded"), "{context}");
+        assert_eq!(env.run_event(&refund(&env, &payment, None, 1)).await, Disposition::Completed(CompletionReason::Refunded), "{context}");
         assert_eq!(approved_entries(&env, gateway)[0].refunded, usd(999), "{context}");
         assert_balanced(&env, context);
     })

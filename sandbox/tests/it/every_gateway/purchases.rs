@@ -6,6 +6,7 @@ use connector::cleeng::PaymentStatus;
 use connector::clock::Clock as _;
 use connector::flow::Disposition;
 use connector::gateway::GatewayName;
+use connector::reason::CompletionReason;
 use sandbox::simulators::simulated_gateway::{EnteredDetails, LedgerEntry};
 use sandbox::testkit::fixtures::{OFFER, SHOP_ORIGIN, id};
 use sandbox::testkit::harness::TestEnvironment;
@@ -166,7 +167,7 @@ pub(crate) async fn details_are_stored_without_a_charge_and_renew(gateway: Gatew
         // The next renewal goes through the new details.
         subscriber.ids.details = id(&told["id"].as_str().map_or_else(|| told["id"].to_string(), str::to_owned));
         env.clock.advance_to(subscriber.due.before(72 * HOUR));
-        assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed("authorised"));
+        assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed(CompletionReason::Authorised));
         assert_eq!(approved_entries(&env, gateway).len(), 1);
         assert_balanced(&env, "renewed");
     }

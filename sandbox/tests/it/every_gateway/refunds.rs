@@ -5,6 +5,7 @@ use connector::flow::Disposition;
 use connector::gateway::GatewayName;
 use connector::http::Method;
 use connector::metrics::Metric;
+use connector::reason::CompletionReason;
 
 use crate::every_gateway::scenarios::{
     approved_entries, assert_balanced, authorised_and_due, charged, only_external_id, refund, statuses, usd,
@@ -13,7 +14,7 @@ use crate::every_gateway::scenarios::{
 pub(crate) async fn a_full_refund_is_made_once(gateway: GatewayName) {
     let (env, _, payment) = charged(gateway).await;
     for _ in 0..3 {
-        assert_eq!(env.run_event(&refund(&env, &payment, None, 1)).await, Disposition::Completed("refunded"));
+        assert_eq!(env.run_event(&refund(&env, &payment, None, 1)).await, Disposition::Completed(CompletionReason::Refunded));
     }
     assert_eq!(approved_entries(&env, gateway)[0].refunded, usd(999));
     assert_eq!(statuses(&env), [PaymentStatus::Refunded]);
@@ -24,7 +25,7 @@ pub(crate) async fn partial_refunds_are_made_once_each_and_never_exceed_the_capt
     let (env, _, payment) = charged(gateway).await;
     // Two equal ones with names of their own are two.
     for (number, minor, total) in [(1, 300, 300), (2, 300, 600), (2, 300, 600), (3, 399, 999)] {
-        assert_eq!(env.run_event(&refund(&env, &payment, Some(minor), number)).await, Disposition::Completed("refunded"));
+        assert_eq!(env.run_event(&refund(&env, &payment, Some(minor), number)).await, Disposition::Completed(CompletionReason::Refunded));
         assert_eq!(approved_entries(&env, gateway)[0].refunded, usd(total));
     }
     let too_much = env.run_event(&refund(&env, &payment, Some(1), 4)).await;

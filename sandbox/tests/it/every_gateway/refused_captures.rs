@@ -6,6 +6,7 @@ use connector::flow::Disposition;
 use connector::gateway::GatewayName;
 use connector::http::Method;
 use connector::metrics::Metric;
+use connector::reason::{CompletionReason, ParkReason};
 use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::simulators::network::Fault;
 use sandbox::simulators::simulated_gateway::{LedgerEntry, LedgerStatus};
@@ -58,20 +59,23 @@ fn assert_released(env: &TestEnvironment, gateway: GatewayName, context: &str) {
 
 pub(crate) async fn an_authorisation_whose_capture_is_refused_is_released_and_the_next_attempt_pays(gateway: GatewayName) {
     let (env, subscriber) = capture_to_be_refused(gateway).await;
-    assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed("declined"));
+    assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed(CompletionReason::Declined));
     assert_released(&env, gateway, "refused");
     for _ in 0..3 {
-        assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed("declined"));
+        assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed(CompletionReason::Declined));
     }
     assert!(release_requests(&env) <= 1, "asked once, whatever comes again");
     // The next attempt holds the amount, and nothing else does.
     let at = subscriber.due.after(24 * HOUR);
     env.clock.advance_to(at);
     let event = |topic| env.billing_event(topic, &subscriber, at, subscriber.due);
-    assert_eq!(env.run_event(&event(Topic::SubscriptionReadyForPaymentAuthorisation)).await, Disposition::Completed("authorised"));
+    assert_eq!(
+        env.run_event(&event(Topic::SubscriptionReadyForPaymentAuthorisation)).await,
+        Disposition::Completed(CompletionReason::Authorised)
+    );
     let held = approved_entries(&env, gateway).into_iter().filter(|entry| entry.status == LedgerStatus::Authorised).count();
     assert_eq!(held, 1);
-    assert_eq!(env.run_event(&event(Topic::SubscriptionReadyForPaymentCapture)).await, Disposition::Completed("captured"));
+    assert_eq!(env.run_event(&event(Topic::SubscriptionReadyForPaymentCapture)).await, Disposition::Completed(CompletionReason::Captured));
     assert_eq!(statuses(&env), [PaymentStatus::Rejected, PaymentStatus::Captured]);
     assert_balanced(&env, "paid");
 }
@@ -84,7 +88,7 @@ pub(crate) async fn nothing_is_released_if_the_authorisation_is_gone(gateway: Ga
     if matches!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Retry { .. }) {
         env.deliver_messages_until_settled(&lapsed).await;
     }
-    assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed("declined"));
+    assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed(CompletionReason::Declined));
     assert_released(&env, gateway, "lapsed");
     assert_eq!(release_requests(&env), 0);
 }
@@ -94,7 +98,7 @@ pub(crate) async fn two_deliveries_of_a_refused_capture_release_once_at_every_in
         let (env, subscriber) = capture_to_be_refused(gateway).await;
         let capture = env.capture_event(&subscriber);
         deliver_twice_concurrently(&env, &capture, head_start).await;
-        assert_eq!(deliver_until_final(&env, &capture).await, Disposition::Completed("declined"), "{head_start}");
+        assert_eq!(deliver_until_final(&env, &capture).await, Disposition::Completed(CompletionReason::Declined), "{head_start}");
         assert_released(&env, gateway, &format!("head start {head_start}"));
         assert!(release_requests(&env) <= 1, "{head_start}");
     }
@@ -120,7 +124,11 @@ pub(crate) async fn at_any_write_of_a_refused_capture(gateway: GatewayName) {
     with_each_fault(&[AT_CLEENG, AT_THE_GATEWAY], async |lay, context| {
         let (env, subscriber) = capture_to_be_refused(gateway).await;
         lay(&env);
-        assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed("declined"), "{context}");
+        assert_eq!(
+            deliver_until_final(&env, &env.capture_event(&subscriber)).await,
+            Disposition::Completed(CompletionReason::Declined),
+            "{context}"
+        );
         assert_released(&env, gateway, context);
     })
     .await;
@@ -135,14 +143,14 @@ pub(crate) async fn a_release_that_stays_unknown_does_not_block_the_next_attempt
     }
     let disposition = deliver_until_final(&env, &env.capture_event(&subscriber)).await;
     if env.gateway(gateway).simulator.decline_next_capture() {
-        assert_eq!(disposition, Disposition::Parked("authorisation_not_released"));
+        assert_eq!(disposition, Disposition::Parked(ParkReason::AuthorisationNotReleased));
         assert_eq!(env.metrics.count(Metric::Parked, "authorisation_not_released"), 1);
     } else {
-        assert_eq!(disposition, Disposition::Completed("declined"));
+        assert_eq!(disposition, Disposition::Completed(CompletionReason::Declined));
     }
     assert_eq!(statuses(&env), [PaymentStatus::Rejected], "what Cleeng was told stands");
     let at = subscriber.due.after(48 * HOUR);
     env.clock.advance_to(at);
     let event = env.billing_event(Topic::SubscriptionReadyForPaymentAuthorisation, &subscriber, at, subscriber.due);
-    assert_eq!(env.run_event(&event).await, Disposition::Completed("authorised"));
+    assert_eq!(env.run_event(&event).await, Disposition::Completed(CompletionReason::Authorised));
 }

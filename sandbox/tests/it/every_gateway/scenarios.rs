@@ -14,6 +14,7 @@ use connector::journal::store::Key;
 use connector::journal::transaction::{Retention, Transaction};
 use connector::money::{Currency, Money};
 use connector::payments::obligation_context::PaymentLookup;
+use connector::reason::CompletionReason;
 use connector::secret::SecretString;
 use sandbox::simulators::cleeng::{OperatorRefund, PaidPurchase, SentWebhook};
 use sandbox::simulators::simulated_gateway::{EnteredDetails, LedgerEntry};
@@ -43,7 +44,7 @@ pub(crate) fn at_first_attempt(gateway: GatewayName) -> (TestEnvironment, TestSu
 /// The same, authorised, when the period ends.
 pub(crate) async fn authorised_and_due(gateway: GatewayName) -> (TestEnvironment, TestSubscriber) {
     let (env, subscriber) = at_first_attempt(gateway);
-    assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed("authorised"));
+    assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed(CompletionReason::Authorised));
     env.clock.advance_to(subscriber.due);
     (env, subscriber)
 }
@@ -61,7 +62,7 @@ pub(crate) async fn changed_details(env: &TestEnvironment, gateway: GatewayName)
     let method = env.gateway(gateway).method;
     let mut subscriber = env.subscriber(method);
     env.clock.advance_to(subscriber.due.before(72 * HOUR));
-    assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed("authorised"));
+    assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed(CompletionReason::Authorised));
     let old = subscriber.token.clone();
     env.change_card(&mut subscriber, method);
     let announced = env.cleeng.due_webhooks().into_iter().find(|webhook| webhook.topic == Topic::PaymentDetailsDeactivated);
@@ -71,7 +72,7 @@ pub(crate) async fn changed_details(env: &TestEnvironment, gateway: GatewayName)
 /// A renewal that was charged at once.
 pub(crate) async fn charged(gateway: GatewayName) -> (TestEnvironment, TestSubscriber, PaymentId) {
     let (env, subscriber) = due_to_be_charged(gateway);
-    assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Completed("captured"));
+    assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Completed(CompletionReason::Captured));
     let payment = env.cleeng.payments()[0].id.clone();
     (env, subscriber, payment)
 }

@@ -8,6 +8,7 @@ use connector::flow::Disposition;
 use connector::http::Method;
 use connector::ids::ExternalPaymentId;
 use connector::money::{Currency, Money};
+use connector::reason::{ParkReason, RetryReason};
 use sandbox::simulators::cleeng::PaidPurchase;
 use sandbox::simulators::network::{Fault, ServerRequest};
 use sandbox::testkit::fixtures::{OFFER, id};
@@ -77,7 +78,7 @@ async fn a_list_without_gateway_ids_decides_nothing() {
     assert!(matches!(env.deliver(&event).await, Disposition::Retry { .. }));
     env.clock.advance(Duration::from_secs(600));
     answer_list_without_ids(&env);
-    assert_eq!(env.deliver(&event).await, Disposition::Retry { after: None, reason: "cleeng_list_incomplete" });
+    assert_eq!(env.deliver(&event).await, Disposition::Retry { after: None, reason: RetryReason::CleengListIncomplete });
     assert_eq!(call_counts(&env).2, 1);
     env.clock.advance(Duration::from_secs(600));
     assert_eq!(env.deliver(&event).await, completed("authorised"));
@@ -127,7 +128,7 @@ async fn a_charge_counts_as_reported_if_the_subscription_shows_it_and_is_reporte
         (Fault::TimeoutAfter, Some(""), false, completed("captured"), 1),
         (Fault::TimeoutAfter, None, true, completed("captured"), 1),
         (Fault::TimeoutBefore, Some("OTHERS"), false, completed("captured"), 1),
-        (Fault::TimeoutBefore, Some(""), false, Disposition::Parked("report_unknown"), 0),
+        (Fault::TimeoutBefore, Some(""), false, Disposition::Parked(ParkReason::ReportUnknown), 0),
     ] {
         let env = TestEnvironment::default();
         let subscriber = env.subscriber(ADYEN_CAPTURE_ONLY_METHOD);
@@ -161,7 +162,11 @@ async fn a_report_is_repeated_only_after_the_first_one_can_no_longer_arrive() {
         for (wait, left) in [(0, 60), (59, 1)] {
             env.clock.advance(Duration::from_secs(wait));
             let disposition = env.deliver(&event).await;
-            assert_eq!(disposition, Disposition::Retry { after: Some(Duration::from_secs(left)), reason: "report_unknown" }, "{method}");
+            assert_eq!(
+                disposition,
+                Disposition::Retry { after: Some(Duration::from_secs(left)), reason: RetryReason::ReportUnknown },
+                "{method}"
+            );
             assert_eq!(call_counts(&env).2, 0, "{method}");
         }
         env.clock.advance(Duration::from_secs(1));

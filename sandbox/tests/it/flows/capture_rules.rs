@@ -5,6 +5,7 @@ use std::time::Duration;
 use connector::cleeng::PaymentStatus;
 use connector::flow::{BillingMode, Disposition};
 use connector::metrics::Metric;
+use connector::reason::{ParkReason, RetryReason};
 use sandbox::testkit::fixtures::id;
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use sandbox::testkit::harness::TestEnvironment;
@@ -16,12 +17,12 @@ async fn a_capture_of_a_period_that_was_never_authorised_waits_queries_cleeng_an
     let (env, subscriber) = at_first_attempt();
     env.clock.advance_to(subscriber.due);
     let capture = env.capture_event(&subscriber);
-    assert_eq!(env.deliver(&capture).await, Disposition::Retry { after: None, reason: "waiting_for_authorisation" });
+    assert_eq!(env.deliver(&capture).await, Disposition::Retry { after: None, reason: RetryReason::WaitingForAuthorisation });
     env.clock.advance(Duration::from_secs(59 * 60));
-    assert_eq!(env.deliver(&capture).await, Disposition::Retry { after: None, reason: "waiting_for_authorisation" });
+    assert_eq!(env.deliver(&capture).await, Disposition::Retry { after: None, reason: RetryReason::WaitingForAuthorisation });
     assert_eq!(env.store.writes(), 0);
     env.clock.advance(Duration::from_secs(60));
-    assert_eq!(env.deliver(&capture).await, Disposition::Parked("capture_without_authorisation"));
+    assert_eq!(env.deliver(&capture).await, Disposition::Parked(ParkReason::CaptureWithoutAuthorisation));
     assert_eq!(env.network.delivered_count("cleeng", &connector::http::Method::GET, "authorised_payments"), 1);
     assert_eq!(env.metrics.count(Metric::Parked, "capture_without_authorisation"), 1);
     assert_eq!(env.deliver(&capture).await, completed("parked"));
@@ -46,7 +47,7 @@ async fn a_capture_that_names_other_details_never_captures_what_the_old_ones_hol
     let capture = env.capture_event(&subscriber);
     assert!(!crate::flows::IS_COMPLETED(&env.deliver(&capture).await));
     env.clock.advance(Duration::from_secs(3600));
-    assert_eq!(env.deliver_until_settled(&capture).await, Disposition::Parked("capture_without_authorisation"));
+    assert_eq!(env.deliver_until_settled(&capture).await, Disposition::Parked(ParkReason::CaptureWithoutAuthorisation));
     env.adyen.process();
     assert_eq!(statuses(&env), [PaymentStatus::Cancelled]);
     assert_eq!(env.adyen.total_captured("USD"), 0);
@@ -117,7 +118,7 @@ async fn a_preexisting_authorisation_of_another_customer_or_offer_or_one_already
         });
         assert_eq!(
             env.deliver_until_settled(&env.capture_event(&subscriber)).await,
-            Disposition::Parked("capture_without_authorisation"),
+            Disposition::Parked(ParkReason::CaptureWithoutAuthorisation),
             "{number}"
         );
         assert_eq!(env.adyen.total_captured("USD"), 0, "{number}");
@@ -165,7 +166,7 @@ async fn a_parked_event_is_kept_until_an_operator_decides_and_a_settled_one_is_n
     };
     let (env, subscriber) = at_first_attempt();
     env.clock.advance_to(subscriber.due.after(Duration::from_secs(3600)));
-    assert_eq!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Parked("capture_without_authorisation"));
+    assert_eq!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Parked(ParkReason::CaptureWithoutAuthorisation));
     let event = Envelope::from_text(&waiting(&env, &subscriber).await.unwrap()).unwrap().open().unwrap();
     assert_eq!(event.get().topic, connector::cleeng::webhook::Topic::SubscriptionReadyForPaymentCapture);
 
@@ -188,6 +189,6 @@ async fn an_event_that_cannot_be_assigned_is_parked() {
         answer.as_object_mut().unwrap().remove("paymentMethodId");
     };
     env.network.inject(Fault::Mutate(std::sync::Arc::new(forget)), |peer, _| peer == "cleeng");
-    assert_eq!(env.deliver(&bare).await, Disposition::Parked("payment_method_unknown"));
+    assert_eq!(env.deliver(&bare).await, Disposition::Parked(ParkReason::PaymentMethodUnknown));
     assert_eq!(call_counts(&env), (0, 0, 0));
 }

@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use connector::flow::Disposition;
+use connector::reason::ParkReason;
 use sandbox::testkit::gateway_fixtures::ADYEN_CAPTURE_ONLY_METHOD;
 use sandbox::testkit::harness::TestEnvironment;
 
@@ -11,7 +12,7 @@ use crate::flows::{at_due_date_authorised, completed};
 
 const HALF_A_CYCLE: Duration = Duration::from_secs(14 * 86_400);
 const SECOND: Duration = Duration::from_secs(1);
-const PARKED: Disposition = Disposition::Parked("charged_recently");
+const PARKED: Disposition = Disposition::Parked(ParkReason::ChargedRecently);
 
 #[tokio::test]
 async fn another_period_is_charged_when_half_a_cycle_has_passed_since_the_last_charge_and_not_before() {

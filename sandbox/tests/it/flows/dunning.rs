@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
 use connector::metrics::Metric;
+use connector::reason::ParkReason;
 use sandbox::simulators::adyen::PaymentState;
 use sandbox::testkit::gateway_fixtures::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD};
 use sandbox::testkit::harness::TestEnvironment;
@@ -94,7 +95,7 @@ async fn an_expiry_that_moved_after_a_charge_is_parked_instead_of_charged_again(
     subscriber.due = extended.after(Duration::from_secs(3 * 3600));
     env.clock.advance(Duration::from_secs(3600));
     let disposition = env.deliver(&env.capture_event(&subscriber)).await;
-    assert_eq!(disposition, connector::flow::Disposition::Parked("charged_recently"));
+    assert_eq!(disposition, connector::flow::Disposition::Parked(ParkReason::ChargedRecently));
     assert_eq!(env.metrics.count(Metric::Parked, "charged_recently"), 1);
     env.adyen.process();
     assert_eq!(env.adyen.total_captured("USD"), 999);

@@ -6,6 +6,7 @@ use std::time::Duration;
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
 use connector::http::Method;
+use connector::reason::{ParkReason, RetryReason};
 use sandbox::simulators::network::Fault;
 use serde_json::{Value, json};
 
@@ -16,10 +17,10 @@ type AnswerEdit = fn(&mut Value);
 #[tokio::test]
 async fn the_gateway_is_not_called_for_an_order_that_does_not_match_its_event() {
     // The client turns most of it away as unreadable, so that the order is made once more; the flow is the second to look.
-    const UNREADABLE: Disposition = Disposition::Retry { after: None, reason: "cleeng_unknown" };
+    const UNREADABLE: Disposition = Disposition::Retry { after: None, reason: RetryReason::CleengUnknown };
     let changes: [(Disposition, AnswerEdit); 5] = [
         (UNREADABLE, |order| order["customerId"] = json!("99")),
-        (Disposition::Parked("order_mismatch"), |order| order["offerId"] = json!("S999_US")),
+        (Disposition::Parked(ParkReason::OrderMismatch), |order| order["offerId"] = json!("S999_US")),
         (UNREADABLE, |order| order["paymentMethodId"] = json!(98)),
         (UNREADABLE, |order| order["currency"] = json!("EUR")),
         (UNREADABLE, |order| order["totalPrice"] = json!("-9.99")),
@@ -42,7 +43,7 @@ async fn an_answer_with_another_amount_is_queried_again_and_authorised_once() {
     let other = |answer: &mut Value| answer["amount"] = json!({ "currency": "USD", "value": 998 });
     env.network.inject(Fault::Mutate(Arc::new(other)), |peer, request| peer == "adyen" && request.path.ends_with("/payments"));
     let event = env.authorisation_event(&subscriber, 72);
-    assert_eq!(env.deliver(&event).await, Disposition::Retry { after: None, reason: "gateway_unknown" });
+    assert_eq!(env.deliver(&event).await, Disposition::Retry { after: None, reason: RetryReason::GatewayUnknown });
     assert_eq!(statuses(&env), []);
     env.clock.advance(Duration::from_secs(100));
     assert_eq!(env.deliver_until_settled(&event).await, completed("authorised"));

@@ -22,7 +22,7 @@ use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 pub(crate) const IS_COMPLETED: fn(&Disposition) -> bool = |disposition| matches!(disposition, Disposition::Completed(_));
 
 pub(crate) fn completed(word: &'static str) -> Disposition {
-    Disposition::Completed(word)
+    Disposition::Completed(word.parse().unwrap())
 }
 
 /// An environment with one subscriber, at the time of the first authorisation attempt.

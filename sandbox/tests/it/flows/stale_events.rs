@@ -6,6 +6,7 @@ use connector::cleeng::SubscriptionStatus;
 use connector::cleeng::webhook::Topic;
 use connector::flow::Disposition;
 use connector::ids::Id;
+use connector::reason::ParkReason;
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use sandbox::testkit::harness::TestEnvironment;
 
@@ -59,7 +60,7 @@ async fn a_subscription_that_has_ended_stopped_or_paused_is_not_charged() {
 async fn an_unknown_status_is_parked() {
     let (env, subscriber) = at_first_attempt();
     env.cleeng.set_status(&subscriber.ids.subscription, SubscriptionStatus::Other("dreaming".to_owned()));
-    assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, Disposition::Parked("subscription_status_unknown"));
+    assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, Disposition::Parked(ParkReason::SubscriptionStatusUnknown));
     assert_eq!(call_counts(&env), (0, 0, 0));
 }
 
@@ -82,6 +83,6 @@ async fn an_event_of_another_customer_than_the_subscriptions_is_parked() {
     let mut data: serde_json::Value = serde_json::from_slice(&env.authorisation_event(&subscriber, 72).body).unwrap();
     data["data"]["customerId"] = other.ids.customer.to_json_number();
     let forged = env.cleeng.event(Topic::SubscriptionReadyForPaymentAuthorisation, &data["data"]);
-    assert_eq!(env.deliver(&forged).await, Disposition::Parked("subscription_of_another_customer"));
+    assert_eq!(env.deliver(&forged).await, Disposition::Parked(ParkReason::SubscriptionOfAnotherCustomer));
     assert_eq!(call_counts(&env), (0, 0, 0));
 }

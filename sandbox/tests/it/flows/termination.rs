@@ -6,6 +6,7 @@ use connector::cleeng::{PaymentStatus, SubscriptionStatus};
 use connector::clock::Clock as _;
 use connector::flow::Disposition;
 use connector::metrics::Metric;
+use connector::reason::{ParkReason, RetryReason};
 use sandbox::simulators::network::Fault;
 
 use crate::flows::{IS_COMPLETED, assert_balanced, at_due_date_authorised, at_first_attempt, completed, statuses};
@@ -50,7 +51,10 @@ async fn a_capture_under_way_is_settled_instead_of_terminating() {
     let (env, subscriber) = at_due_date_authorised().await;
     env.clock.advance(GRACE);
     assert!(!IS_COMPLETED(&env.deliver(&env.capture_event(&subscriber)).await));
-    assert_eq!(env.deliver(&env.termination_event(&subscriber)).await, Disposition::Retry { after: None, reason: "payment_in_flight" });
+    assert_eq!(
+        env.deliver(&env.termination_event(&subscriber)).await,
+        Disposition::Retry { after: None, reason: RetryReason::PaymentInFlight }
+    );
     assert_eq!(env.deliver_until_settled(&env.capture_event(&subscriber)).await, completed("captured"));
     assert_eq!(env.deliver(&env.termination_event(&subscriber)).await, completed("stale"));
     let subscription = env.cleeng.subscription(&subscriber.ids.subscription).unwrap();
@@ -66,9 +70,9 @@ async fn a_period_that_is_captured_but_not_renewed_in_cleeng_is_parked() {
         peer == "cleeng" && request.method == connector::http::Method::PATCH
     };
     env.network.inject(Fault::StatusBefore(422), is_report);
-    assert_eq!(env.deliver_until_settled(&capture).await, Disposition::Parked("cleeng_refused_report"));
+    assert_eq!(env.deliver_until_settled(&capture).await, Disposition::Parked(ParkReason::CleengRefusedReport));
     env.clock.advance(GRACE);
-    assert_eq!(env.deliver(&env.termination_event(&subscriber)).await, Disposition::Parked("captured_but_to_be_terminated"));
+    assert_eq!(env.deliver(&env.termination_event(&subscriber)).await, Disposition::Parked(ParkReason::CapturedButToBeTerminated));
     assert_eq!(env.metrics.count(Metric::Parked, "captured_but_to_be_terminated"), 1);
     let subscription = env.cleeng.subscription(&subscriber.ids.subscription).unwrap();
     assert_eq!(subscription.status, SubscriptionStatus::Active);
@@ -83,7 +87,10 @@ async fn an_unknown_outcome_of_a_payment_makes_the_termination_wait() {
     env.network.inject(Fault::TimeoutAfter, is_authorise);
     assert!(!IS_COMPLETED(&env.deliver(&env.authorisation_event(&subscriber, 0)).await));
     env.clock.advance(GRACE);
-    assert_eq!(env.deliver(&env.termination_event(&subscriber)).await, Disposition::Retry { after: None, reason: "payment_in_flight" });
+    assert_eq!(
+        env.deliver(&env.termination_event(&subscriber)).await,
+        Disposition::Retry { after: None, reason: RetryReason::PaymentInFlight }
+    );
 }
 
 #[tokio::test]
@@ -128,7 +135,7 @@ async fn a_termination_that_cleeng_refuses_is_done_if_the_subscription_has_ended
     let is_terminate =
         |peer: &str, request: &sandbox::simulators::network::ServerRequest| peer == "cleeng" && request.path.ends_with("/terminate");
     for (fault, disposition, status) in [
-        (Fault::StatusBefore(422), Disposition::Parked("termination_refused"), SubscriptionStatus::Active),
+        (Fault::StatusBefore(422), Disposition::Parked(ParkReason::TerminationRefused), SubscriptionStatus::Active),
         (Fault::StatusAfter(422), completed("terminated"), SubscriptionStatus::Terminated),
     ] {
         let (env, subscriber) = at_first_attempt();

@@ -6,6 +6,7 @@ use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
 use connector::metrics::Metric;
 use connector::money::{Currency, Money};
+use connector::reason::{ParkReason, RetryReason};
 use sandbox::simulators::cleeng::{Cycle, SentWebhook};
 use sandbox::simulators::network::{Fault, ServerRequest};
 use sandbox::testkit::crash::CrashTiming;
@@ -66,7 +67,7 @@ async fn a_gateway_that_never_answers_is_queried_for_a_day_and_then_parked() {
         env.clock.advance(Duration::from_secs(900));
         disposition = env.deliver(&event).await;
     }
-    assert_eq!(disposition, Disposition::Parked("outcome_unknown"));
+    assert_eq!(disposition, Disposition::Parked(ParkReason::OutcomeUnknown));
     assert_eq!(
         connector::clock::Clock::now(&env.clock).since(started),
         Duration::from_secs(24 * 3600 + 900),
@@ -82,7 +83,7 @@ async fn a_gateway_that_never_answers_is_queried_for_a_day_and_then_parked() {
 
 #[tokio::test]
 async fn a_call_is_repeated_for_a_day_and_not_a_second_longer_because_the_gateway_may_forget_its_key() {
-    for (late, disposition, held) in [(0, completed("authorised"), 1), (1, Disposition::Parked("outcome_unknown"), 0)] {
+    for (late, disposition, held) in [(0, completed("authorised"), 1), (1, Disposition::Parked(ParkReason::OutcomeUnknown), 0)] {
         let (env, subscriber) = at_first_attempt();
         let event = env.authorisation_event(&subscriber, 72);
         env.network.inject(Fault::TimeoutBefore, is_authorise);
@@ -105,7 +106,7 @@ async fn an_unknown_outcome_is_queried_by_its_own_event_alone() {
     env.clock.advance(Duration::from_secs(600));
     for other in [capture, with_another_card] {
         let disposition = env.deliver(&other).await;
-        assert_eq!(disposition, Disposition::Retry { after: None, reason: "another_attempt_in_flight" });
+        assert_eq!(disposition, Disposition::Retry { after: None, reason: RetryReason::AnotherAttemptInFlight });
         assert_eq!((call_counts(&env), statuses(&env)), ((1, 0, 0), vec![]));
     }
     assert_eq!(env.deliver_until_settled(&event).await, completed("authorised"));
@@ -118,7 +119,7 @@ async fn credentials_that_are_refused_are_no_decline() {
     env.adyen.accept_api_keys(&["another-key"]);
     let event = env.authorisation_event(&subscriber, 72);
     for _ in 0..3 {
-        assert_eq!(env.deliver(&event).await, Disposition::Retry { after: None, reason: "gateway_credentials" });
+        assert_eq!(env.deliver(&event).await, Disposition::Retry { after: None, reason: RetryReason::GatewayCredentials });
         env.clock.advance(Duration::from_secs(100));
     }
     assert_eq!(statuses(&env), []);
@@ -132,7 +133,7 @@ async fn a_requested_wait_is_kept() {
     let (env, subscriber) = at_first_attempt();
     env.adyen.throttle_next(17);
     let disposition = env.deliver(&env.authorisation_event(&subscriber, 72)).await;
-    assert_eq!(disposition, Disposition::Retry { after: Some(Duration::from_secs(17)), reason: "gateway_throttled" });
+    assert_eq!(disposition, Disposition::Retry { after: Some(Duration::from_secs(17)), reason: RetryReason::GatewayThrottled });
 }
 
 #[tokio::test]
@@ -170,7 +171,7 @@ async fn a_report_that_cleeng_refuses_permanently_is_parked_and_moves_no_money()
     env.adyen.process();
     env.clock.advance(Duration::from_secs(45 * 60));
     env.network.inject(Fault::StatusBefore(422), is_report);
-    assert_eq!(env.deliver(&capture).await, Disposition::Parked("cleeng_refused_report"));
+    assert_eq!(env.deliver(&capture).await, Disposition::Parked(ParkReason::CleengRefusedReport));
     assert_eq!(env.deliver(&capture).await, completed("parked"));
     assert_eq!(env.adyen.total_captured("USD"), 999);
     assert_eq!(call_counts(&env), (1, 1, 1));
@@ -265,6 +266,6 @@ async fn a_replacement_order_with_another_amount_is_not_used() {
     let authorisation = env.authorisation_event(&subscriber, 72);
     unreachable_for_a_day(&env, &authorisation).await;
     env.cleeng.add_offer(id(OFFER), Money::new(1_099, Currency::new("USD").unwrap()), Cycle::MONTHLY);
-    assert_eq!(env.deliver_until_settled(&authorisation).await, Disposition::Parked("cleeng_refused_report"));
+    assert_eq!(env.deliver_until_settled(&authorisation).await, Disposition::Parked(ParkReason::CleengRefusedReport));
     assert_eq!(statuses(&env), []);
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
+use connector::reason::CompletionReason;
 use sandbox::testkit::crash::CrashTiming;
 use sandbox::testkit::harness::TestEnvironment;
 use serde_json::Value;
@@ -90,7 +91,10 @@ async fn a_crash_anywhere_in_a_start_is_finished_by_the_notification_without_a_r
             env.clock.advance(Duration::from_secs(100));
             disposition = notify_authorised(&env, &payment, payment.stored_payment_method_id.as_deref()).await;
         }
-        assert!(matches!(disposition, Disposition::Completed("captured" | "already_finished")), "{when:?} {nth}: {disposition:?}");
+        assert!(
+            matches!(disposition, Disposition::Completed(CompletionReason::Captured | CompletionReason::AlreadyFinished)),
+            "{when:?} {nth}: {disposition:?}"
+        );
         assert_paid_once(&env, &buyer);
         crashed
     })
@@ -149,7 +153,7 @@ async fn a_crash_anywhere_while_a_card_supersedes_another_leaves_one_charge() {
         assert!(is_paid(&buyer.start_until_final(&env, &data).await), "{when:?} {nth}");
         env.adyen.finish_without_returning(first["redirectResult"].as_str().unwrap());
         let late = env.adyen.payments().into_iter().next_back().unwrap();
-        assert_eq!(notify_authorised(&env, &late, None).await, Disposition::Completed("reversed"));
+        assert_eq!(notify_authorised(&env, &late, None).await, Disposition::Completed(CompletionReason::Reversed));
         env.adyen.process();
         assert_paid_once(&env, &buyer);
         crashed
@@ -170,7 +174,7 @@ async fn a_crash_anywhere_in_a_reversal_reverses_once() {
         let crashed = env.crash_point.run(notify_authorised(&env, &late, None)).await.is_none();
         env.crash_point.disarm();
         env.clock.advance(Duration::from_secs(100));
-        assert_eq!(notify_authorised(&env, &late, None).await, Disposition::Completed("reversed"), "{when:?} {nth}");
+        assert_eq!(notify_authorised(&env, &late, None).await, Disposition::Completed(CompletionReason::Reversed), "{when:?} {nth}");
         env.adyen.process();
         assert_paid_once(&env, &buyer);
         crashed

@@ -4,6 +4,7 @@ use connector::cleeng::webhook::Topic;
 use connector::flow::Disposition;
 use connector::frontend_api::Reply;
 use connector::http::Method;
+use connector::reason::CompletionReason;
 use sandbox::simulators::network::Fault;
 use sandbox::testkit::crash::CrashTiming;
 use sandbox::testkit::fixtures::SHOP_ORIGIN;
@@ -101,8 +102,8 @@ async fn a_setup_without_a_return_is_finished_by_the_notification() {
     env.adyen.finish_without_returning(back["redirectResult"].as_str().unwrap());
     let payment = env.adyen.payments().remove(0);
     let stored = payment.stored_payment_method_id.clone();
-    assert_eq!(notify_authorised(&env, &payment, stored.as_deref()).await, Disposition::Completed("stored"));
-    assert_eq!(notify_authorised(&env, &payment, stored.as_deref()).await, Disposition::Completed("already_finished"));
+    assert_eq!(notify_authorised(&env, &payment, stored.as_deref()).await, Disposition::Completed(CompletionReason::Stored));
+    assert_eq!(notify_authorised(&env, &payment, stored.as_deref()).await, Disposition::Completed(CompletionReason::AlreadyFinished));
     assert!(is_stored(&start(&env, &buyer, &card(REDIRECTING, "J D", "1")).await));
     assert_eq!(details_reports(&env), 1);
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
 use connector::money::{Currency, Money};
+use connector::reason::CompletionReason;
 use sandbox::simulators::adyen::PaymentState;
 use sandbox::testkit::fixtures::{OFFER, id};
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
@@ -249,7 +250,7 @@ async fn an_acknowledged_payment_is_pending_until_its_notification() {
     env.adyen.process();
     let payment = env.adyen.payments().remove(0);
     let disposition = crate::front::without_customer::notify_authorised(&env, &payment, Some("8415718415718415")).await;
-    assert_eq!(disposition, connector::flow::Disposition::Completed("captured"));
+    assert_eq!(disposition, connector::flow::Disposition::Completed(CompletionReason::Captured));
     assert!(is_paid(&buyer.start(&env, &pending).await));
     assert_eq!((statuses(&env), env.adyen.total_captured("USD")), (vec![PaymentStatus::Captured], 999));
     assert_balanced(&env);

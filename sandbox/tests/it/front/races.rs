@@ -6,6 +6,7 @@ use std::future::Future;
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
 use connector::frontend_api::Reply;
+use connector::reason::CompletionReason;
 use sandbox::testkit::harness::TestEnvironment;
 
 use crate::front::without_customer::notify_authorised;
@@ -93,10 +94,17 @@ async fn finalize_racing_with_the_notification_reports_once_and_both_agree() {
             let context = format!("{notification_first} {head_start}: {} {disposition:?}", told.body);
             assert!(is_paid(&told), "{context}");
             assert!(
-                matches!(disposition, Disposition::Completed("captured" | "already_finished") | Disposition::Retry { .. }),
+                matches!(
+                    disposition,
+                    Disposition::Completed(CompletionReason::Captured | CompletionReason::AlreadyFinished) | Disposition::Retry { .. }
+                ),
                 "{context}"
             );
-            assert_eq!(notify_authorised(&env, &payment, stored.as_deref()).await, Disposition::Completed("already_finished"), "{context}");
+            assert_eq!(
+                notify_authorised(&env, &payment, stored.as_deref()).await,
+                Disposition::Completed(CompletionReason::AlreadyFinished),
+                "{context}"
+            );
             assert_eq!(write_counts(&env).1, 1, "{context}");
             assert_paid_once(&env, &buyer);
         }
@@ -123,7 +131,10 @@ async fn another_card_racing_with_the_return_of_the_first_leaves_one_charge() {
             // Whatever was authorised beside the one that was reported is given back when its notification comes.
             for payment in env.adyen.payments() {
                 let disposition = notify_authorised(&env, &payment, payment.stored_payment_method_id.as_deref()).await;
-                assert!(matches!(disposition, Disposition::Completed("known" | "reversed")), "{context} {disposition:?}");
+                assert!(
+                    matches!(disposition, Disposition::Completed(CompletionReason::AlreadyFinished | CompletionReason::Reversed)),
+                    "{context} {disposition:?}"
+                );
             }
             env.adyen.process();
             assert_paid_once(&env, &buyer);
@@ -144,7 +155,10 @@ async fn another_card_racing_with_the_notification_of_the_first_leaves_one_charg
         let (started, _) = run_concurrently(buyer.start(&env, &data), notify_authorised(&env, &first, stored.as_deref()), head_start).await;
         assert!(is_paid(&started), "{head_start}: {}", started.body);
         let again = notify_authorised(&env, &first, stored.as_deref()).await;
-        assert!(matches!(again, Disposition::Completed("known" | "reversed")), "{head_start}: {again:?}");
+        assert!(
+            matches!(again, Disposition::Completed(CompletionReason::AlreadyFinished | CompletionReason::Reversed)),
+            "{head_start}: {again:?}"
+        );
         env.adyen.process();
         assert_paid_once(&env, &buyer);
     }

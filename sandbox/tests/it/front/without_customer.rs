@@ -13,6 +13,7 @@ use connector::ids::ExternalPaymentId;
 use connector::journal::record::Obligation;
 use connector::journal::store::Store as _;
 use connector::metrics::Metric;
+use connector::reason::{CompletionReason, ParkReason, RetryReason};
 use connector::secret::SecretString;
 use sandbox::simulators::adyen::{Payment, PaymentState};
 use sandbox::simulators::network::Fault;
@@ -45,9 +46,9 @@ async fn a_purchase_without_a_return_is_finished_by_the_notification() {
     let back = redirect_result(&buyer.start(&env, &card(REDIRECTING, "J D", "1")).await);
     let payment = finish_at_gateway(&env, &back);
     let stored = payment.stored_payment_method_id.clone();
-    assert_eq!(notify_authorised(&env, &payment, stored.as_deref()).await, Disposition::Completed("captured"));
+    assert_eq!(notify_authorised(&env, &payment, stored.as_deref()).await, Disposition::Completed(CompletionReason::Captured));
     for _ in 0..4 {
-        assert_eq!(notify_authorised(&env, &payment, stored.as_deref()).await, Disposition::Completed("already_finished"));
+        assert_eq!(notify_authorised(&env, &payment, stored.as_deref()).await, Disposition::Completed(CompletionReason::AlreadyFinished));
     }
     assert_paid_once(&env, &buyer);
     // He comes back after all.
@@ -64,7 +65,7 @@ async fn a_notification_that_overtakes_the_answer_finishes_the_purchase_and_the_
     assert_eq!(buyer.start(&env, &card(GOOD, "J D", "1")).await.status, 202);
     let payment = env.adyen.payments().remove(0);
     let stored = payment.stored_payment_method_id.clone();
-    assert_eq!(notify_authorised(&env, &payment, stored.as_deref()).await, Disposition::Completed("captured"));
+    assert_eq!(notify_authorised(&env, &payment, stored.as_deref()).await, Disposition::Completed(CompletionReason::Captured));
     assert!(is_paid(&buyer.start(&env, &card(GOOD, "J D", "1")).await));
     assert_paid_once(&env, &buyer);
 }
@@ -75,10 +76,10 @@ async fn a_token_that_arrives_after_the_payment_is_waited_for() {
     let buyer = buyer(&env);
     let back = redirect_result(&buyer.start(&env, &card(REDIRECTING, "J D", "1")).await);
     let payment = finish_at_gateway(&env, &back);
-    assert!(matches!(notify_authorised(&env, &payment, None).await, Disposition::Retry { reason: "token_pending", .. }));
+    assert!(matches!(notify_authorised(&env, &payment, None).await, Disposition::Retry { reason: RetryReason::TokenPending, .. }));
     assert_eq!(buyer.finalize(&env, &back).await.status, 202);
     let stored = payment.stored_payment_method_id.clone();
-    assert_eq!(notify_authorised(&env, &payment, stored.as_deref()).await, Disposition::Completed("captured"));
+    assert_eq!(notify_authorised(&env, &payment, stored.as_deref()).await, Disposition::Completed(CompletionReason::Captured));
     assert!(is_paid(&buyer.finalize(&env, &back).await));
     assert_paid_once(&env, &buyer);
 }
@@ -89,8 +90,8 @@ async fn a_refusal_at_the_bank_frees_the_order_for_another_card() {
     let buyer = buyer(&env);
     let back = redirect_result(&buyer.start(&env, &card(REDIRECTING, "DECLINED", "1")).await);
     let payment = finish_at_gateway(&env, &back);
-    assert_eq!(notify(&env, &payment, false, None).await, Disposition::Completed("declined"));
-    assert_eq!(notify(&env, &payment, false, None).await, Disposition::Completed("declined"));
+    assert_eq!(notify(&env, &payment, false, None).await, Disposition::Completed(CompletionReason::Declined));
+    assert_eq!(notify(&env, &payment, false, None).await, Disposition::Completed(CompletionReason::Declined));
     assert_eq!(statuses(&env), [PaymentStatus::Rejected]);
     assert!(is_paid(&buyer.start(&env, &card(GOOD, "J D", "2")).await));
     assert_paid_once(&env, &buyer);
@@ -101,7 +102,7 @@ async fn a_notification_before_our_own_record_is_deferred_and_one_of_another_pay
     let env = TestEnvironment::default();
     let unknown = Reference::parse("clg-123e4567-e89b-82d3-a456-426614174000").unwrap();
     let disposition = settle_by_notification(&env.flow_context, &unknown, true, None, None, &env.delivery_received_now()).await;
-    assert!(matches!(disposition, Disposition::Retry { reason: "payment_not_known_yet", .. }));
+    assert!(matches!(disposition, Disposition::Retry { reason: RetryReason::PaymentNotKnownYet, .. }));
     let subscriber = env.subscriber(sandbox::testkit::gateway_fixtures::ADYEN_METHOD);
     env.clock.advance_to(subscriber.due.before(Duration::from_secs(72 * 3600)));
     env.deliver(&env.authorisation_event(&subscriber, 72)).await;
@@ -119,16 +120,22 @@ async fn an_order_that_lapses_during_the_redirect_is_ended_and_cancelled() {
     assert!(env.flow_context.store.due(env.flow_context.clock.now().after(Duration::from_secs(901)), 10).await.unwrap().contains(&key));
     assert!(matches!(
         expire_purchase(&env.flow_context, &key, &env.delivery_received_now()).await,
-        Disposition::Retry { reason: "waiting_for_customer", .. }
+        Disposition::Retry { reason: RetryReason::WaitingForCustomer, .. }
     ));
     env.clock.advance(Duration::from_secs(24 * 3600));
-    assert_eq!(expire_purchase(&env.flow_context, &key, &env.delivery_received_now()).await, Disposition::Completed("order_expired"));
-    assert_eq!(expire_purchase(&env.flow_context, &key, &env.delivery_received_now()).await, Disposition::Completed("nothing_open"));
+    assert_eq!(
+        expire_purchase(&env.flow_context, &key, &env.delivery_received_now()).await,
+        Disposition::Completed(CompletionReason::OrderExpired)
+    );
+    assert_eq!(
+        expire_purchase(&env.flow_context, &key, &env.delivery_received_now()).await,
+        Disposition::Completed(CompletionReason::NothingOpen)
+    );
     assert_eq!(env.network.delivered_count("adyen", &Method::POST, "/cancels"), 1);
     env.adyen.process();
     // The bank says yes all the same: nobody is charged.
     let payment = finish_at_gateway(&env, &back);
-    assert_eq!(notify_authorised(&env, &payment, Some("X")).await, Disposition::Completed("reversed"));
+    assert_eq!(notify_authorised(&env, &payment, Some("X")).await, Disposition::Completed(CompletionReason::Reversed));
     env.adyen.process();
     assert_eq!((env.adyen.total_captured("USD"), env.adyen.total_refunded("USD")), (999, 999));
     assert_eq!(statuses(&env), []);
@@ -150,13 +157,13 @@ async fn a_silent_gateway_is_pending_until_the_order_lapses_and_then_cancelled()
     env.clock.advance(Duration::from_secs(24 * 3600));
     assert_eq!(
         expire_purchase(&env.flow_context, &order_key(&buyer.order), &env.delivery_received_now()).await,
-        Disposition::Completed("order_expired")
+        Disposition::Completed(CompletionReason::OrderExpired)
     );
     env.adyen.process();
     // It was captured at once, so that cancelling came too late; the notification says so, and it is refunded.
     let payment = env.adyen.payments().remove(0);
     assert_eq!(payment.state, PaymentState::Captured);
-    assert_eq!(notify_authorised(&env, &payment, None).await, Disposition::Completed("reversed"));
+    assert_eq!(notify_authorised(&env, &payment, None).await, Disposition::Completed(CompletionReason::Reversed));
     env.adyen.process();
     assert_eq!(env.adyen.total_refunded("USD"), 999);
     assert_balanced(&env);
@@ -170,7 +177,7 @@ async fn an_unreported_payment_is_reported_by_the_next_call_or_run() {
     assert_eq!(buyer.start(&env, &card(GOOD, "J D", "1")).await.status, 202);
     assert_eq!(
         expire_purchase(&env.flow_context, &order_key(&buyer.order), &env.delivery_received_now()).await,
-        Disposition::Completed("captured")
+        Disposition::Completed(CompletionReason::Captured)
     );
     assert!(is_paid(&buyer.start(&env, &card(GOOD, "J D", "1")).await));
     assert_paid_once(&env, &buyer);
@@ -182,7 +189,7 @@ async fn a_refused_attempt_that_turns_out_to_be_paid_is_parked() {
     let buyer = buyer(&env);
     assert_eq!(code(&buyer.start(&env, &card(GOOD, "DECLINED", "1")).await), (422, "ADYEN0002"));
     let payment = env.adyen.payments().remove(0);
-    assert_eq!(notify_authorised(&env, &payment, None).await, Disposition::Parked("closed_payment_succeeded"));
+    assert_eq!(notify_authorised(&env, &payment, None).await, Disposition::Parked(ParkReason::ClosedPaymentSucceeded));
     assert_eq!(env.metrics.count(Metric::Parked, "closed_payment_succeeded"), 1);
 }
 
@@ -220,7 +227,7 @@ async fn the_gateways_answer_is_not_overridden_by_a_later_notification() {
         env.network.inject(Fault::NotSent, |peer, request| peer == "cleeng" && request.path.ends_with("/payments"));
         assert_eq!(buyer.start(&env, &card(GOOD, holder, "1")).await.status, 202);
         let payment = env.adyen.payments().remove(0);
-        assert_eq!(notify(&env, &payment, told, None).await, Disposition::Completed(disposition));
+        assert_eq!(notify(&env, &payment, told, None).await, Disposition::Completed(disposition.parse().unwrap()));
         assert_eq!(statuses(&env), [status]);
         assert_balanced(&env);
     }
@@ -236,7 +243,10 @@ async fn an_unknown_finalize_is_finished_without_the_customer_while_the_order_is
         assert_eq!(buyer.finalize(&env, &back).await.status, 202);
         env.clock.advance(Duration::from_secs(hours * 3600));
         let key = order_key(&buyer.order);
-        assert_eq!(expire_purchase(&env.flow_context, &key, &env.delivery_received_now()).await, Disposition::Completed(disposition));
+        assert_eq!(
+            expire_purchase(&env.flow_context, &key, &env.delivery_received_now()).await,
+            Disposition::Completed(disposition.parse().unwrap())
+        );
         assert_eq!(
             (env.adyen.total_captured("USD"), env.network.delivered_count("adyen", &Method::POST, "/cancels")),
             (taken, usize::from(taken == 0))
@@ -253,10 +263,16 @@ async fn an_attempt_that_never_reached_the_gateway_ends_with_its_order_without_a
     assert_eq!(buyer.start(&env, &card(GOOD, "J D", "1")).await.status, 503);
     let key = order_key(&buyer.order);
     let before = expire_purchase(&env.flow_context, &key, &env.delivery_received_now()).await;
-    assert!(matches!(before, Disposition::Retry { reason: "waiting_for_customer", .. }));
+    assert!(matches!(before, Disposition::Retry { reason: RetryReason::WaitingForCustomer, .. }));
     env.clock.advance(Duration::from_secs(24 * 3600));
-    assert_eq!(expire_purchase(&env.flow_context, &key, &env.delivery_received_now()).await, Disposition::Completed("order_expired"));
-    assert_eq!(expire_purchase(&env.flow_context, &key, &env.delivery_received_now()).await, Disposition::Completed("nothing_open"));
+    assert_eq!(
+        expire_purchase(&env.flow_context, &key, &env.delivery_received_now()).await,
+        Disposition::Completed(CompletionReason::OrderExpired)
+    );
+    assert_eq!(
+        expire_purchase(&env.flow_context, &key, &env.delivery_received_now()).await,
+        Disposition::Completed(CompletionReason::NothingOpen)
+    );
     assert_eq!(env.network.calls().into_iter().filter(|call| call.server == "adyen" && call.reached_server).count(), 0);
 }
 
@@ -267,12 +283,18 @@ async fn a_cancelled_attempt_is_not_cancelled_again() {
     buyer.start(&env, &card(REDIRECTING, "J D", "1")).await;
     env.clock.advance(Duration::from_secs(24 * 3600));
     let key = order_key(&buyer.order);
-    assert_eq!(expire_purchase(&env.flow_context, &key, &env.delivery_received_now()).await, Disposition::Completed("order_expired"));
+    assert_eq!(
+        expire_purchase(&env.flow_context, &key, &env.delivery_received_now()).await,
+        Disposition::Completed(CompletionReason::OrderExpired)
+    );
     let stored = env.store.load(std::slice::from_ref(&key)).await.unwrap().remove(0).unwrap();
     let order: Obligation = serde_json::from_str(&stored.body).unwrap();
     let reference = order.attempts[0].reference.clone().unwrap();
     for _ in 0..2 {
-        assert_eq!(reverse(&env.flow_context, &reference, None, &env.delivery_received_now()).await, Disposition::Completed("reversed"));
+        assert_eq!(
+            reverse(&env.flow_context, &reference, None, &env.delivery_received_now()).await,
+            Disposition::Completed(CompletionReason::Reversed)
+        );
     }
     assert_eq!(env.network.delivered_count("adyen", &Method::POST, "/cancels"), 1);
 }

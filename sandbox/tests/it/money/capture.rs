@@ -7,6 +7,7 @@ use connector::cleeng::webhook::{Topic, Webhook};
 use connector::flow::{Disposition, SettleOn};
 use connector::http::Method;
 use connector::journal::payment::PaymentState;
+use connector::reason::RetryReason;
 use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::simulators::network::ServerRequest;
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
@@ -48,7 +49,7 @@ fn edited_event(env: &TestEnvironment, event: &SentWebhook, change: impl FnOnce(
 #[tokio::test]
 async fn an_authorised_single_purchase_is_captured_once_and_reported_once() {
     let (env, bought, event) = with_authorised_purchase(SettleOn::Notification).await;
-    assert!(matches!(env.deliver(&event).await, Disposition::Retry { reason: "capture_received", .. }));
+    assert!(matches!(env.deliver(&event).await, Disposition::Retry { reason: RetryReason::CaptureReceived, .. }));
     assert_eq!(statuses(&env), [PaymentStatus::Authorised], "taken is not captured");
     for _ in 0..5 {
         assert_eq!(env.deliver_until_settled(&event).await, completed("captured"));
@@ -143,7 +144,7 @@ async fn a_purchase_leased_by_another_worker_is_awaited_for_an_hour_and_then_par
     for passed in [Duration::ZERO, wait - Duration::from_secs(1)] {
         env.clock.advance_to(received_at.after(passed));
         let disposition = env.deliver_event(&event, received_at).await;
-        assert_eq!(disposition, Disposition::Retry { after: None, reason: "payment_in_flight" }, "{passed:?}");
+        assert_eq!(disposition, Disposition::Retry { after: None, reason: RetryReason::PaymentInFlight }, "{passed:?}");
     }
     env.clock.advance_to(received_at.after(wait));
     assert_eq!(env.deliver_event(&event, received_at).await, parked("payment_in_flight_too_long"));

@@ -13,6 +13,7 @@ use connector::manual_review::{Decision, DecisionRequest, PreparedDecision};
 use connector::metrics::Metric;
 use connector::payments::deleted_details::deactivation_key;
 use connector::payments::subscription_state::SubscriptionState;
+use connector::reason::RetryReason;
 use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::simulators::network::{Fault, ServerRequest};
 use sandbox::testkit::fixtures::id;
@@ -94,10 +95,10 @@ async fn a_token_whose_deletion_is_unknown_for_a_day_is_parked_and_its_details_s
     for (late, disposition, deleted) in [(0, completed("deactivated"), 1), (1, parked("token_deletion_unknown"), 0)] {
         let env = with_deletion_enabled();
         let (_, event) = authorised_then_changed_card(&env, ADYEN_METHOD).await;
-        assert!(matches!(env.deliver(&event).await, Disposition::Retry { reason: "cancel_not_final", .. }));
+        assert!(matches!(env.deliver(&event).await, Disposition::Retry { reason: RetryReason::CancelNotFinal, .. }));
         env.network.inject(Fault::TimeoutBefore, is_deletion);
         env.deliver_notifications().await;
-        assert!(matches!(env.deliver(&event).await, Disposition::Retry { reason: "gateway_unknown", .. }));
+        assert!(matches!(env.deliver(&event).await, Disposition::Retry { reason: RetryReason::GatewayUnknown, .. }));
         env.clock.advance(env.flow_context.policy.unknown_deadline + Duration::from_secs(late));
         assert_eq!(env.deliver(&event).await, disposition, "{late}");
         assert_eq!(env.network.delivered_count("cleeng", &Method::DELETE, ""), deleted, "{late}");

@@ -8,6 +8,7 @@ use connector::flow::Disposition;
 use connector::http::Method;
 use connector::ids::PaymentDetailsId;
 use connector::metrics::Metric;
+use connector::reason::{ParkReason, RetryReason};
 use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::simulators::network::ServerRequest;
 use sandbox::testkit::fixtures::id;
@@ -71,7 +72,7 @@ async fn token_and_details_are_deleted_after_everything_is_released() {
     let (subscriber, old) = replace_details(&env, false).await;
     let before = env.network.calls().len();
     // The gateway has taken the cancel and not said yet what became of it.
-    assert_eq!(env.deliver(&old.event).await, Disposition::Retry { after: None, reason: "cancel_not_final" });
+    assert_eq!(env.deliver(&old.event).await, Disposition::Retry { after: None, reason: RetryReason::CancelNotFinal });
     assert_eq!(deletion_counts(&env), (0, 0));
     for _ in 0..3 {
         assert_eq!(env.run_event(&old.event).await, completed("deactivated"));
@@ -119,7 +120,7 @@ async fn details_that_are_used_again_after_the_announcement_are_not_deleted() {
     let announced = env.cleeng.deactivation_event(&subscriber.ids.details).unwrap();
     env.clock.advance_to(subscriber.due.before(Duration::from_secs(72 * 3600)));
     assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, completed("authorised"));
-    assert_eq!(env.deliver(&announced).await, Disposition::Retry { after: None, reason: "cancel_not_final" });
+    assert_eq!(env.deliver(&announced).await, Disposition::Retry { after: None, reason: RetryReason::CancelNotFinal });
     env.deliver_notifications().await;
     assert_eq!(env.deliver(&announced).await, completed("deactivated"));
     assert_eq!(env.metrics.count(Metric::Warning, "details_active_again"), 1);
@@ -196,7 +197,7 @@ async fn nothing_is_deleted_while_a_capture_is_in_flight() {
     env.change_card(&mut subscriber, ADYEN_METHOD);
     let gone = env.cleeng.deactivation_event(&details).unwrap();
     assert!(matches!(env.deliver(&capture).await, Disposition::Retry { .. }));
-    assert_eq!(env.deliver(&gone).await, Disposition::Retry { after: None, reason: "capture_in_flight" });
+    assert_eq!(env.deliver(&gone).await, Disposition::Retry { after: None, reason: RetryReason::CaptureInFlight });
     assert_eq!(deletion_counts(&env), (0, 0));
     assert_eq!(env.deliver_until_settled(&capture).await, completed("captured"));
     assert_eq!(env.deliver(&gone).await, completed("deactivated"));
@@ -219,6 +220,6 @@ async fn nothing_is_deleted_while_an_authorisation_could_not_be_released() {
     env.network.inject(sandbox::simulators::network::Fault::Mutate(std::sync::Arc::new(nameless)), |peer, request| {
         peer == "cleeng" && request.path.ends_with("/authorised_payments")
     });
-    assert_eq!(env.deliver(&old.event).await, Disposition::Parked("authorisation_not_released"));
+    assert_eq!(env.deliver(&old.event).await, Disposition::Parked(ParkReason::AuthorisationNotReleased));
     assert_eq!(deletion_counts(&env), (0, 0));
 }

@@ -14,6 +14,7 @@ use connector::journal::transaction::{Retention, Transaction};
 use connector::manual_review::{Decision, DecisionRequest, PreparedDecision};
 use connector::metrics::Metric;
 use connector::payments::deleted_details::{DELETE_DETAILS, deactivation_key};
+use connector::reason::{ParkReason, RetryReason};
 use connector::renewal::eligibility::period_key;
 use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::simulators::network::{Fault, ServerRequest};
@@ -62,7 +63,7 @@ async fn authorised_and_not_reported(fault: Fault) -> (TestEnvironment, TestSubs
     let authorisation = env.authorisation_event(&subscriber, 72);
     env.network.inject(fault, is_report);
     let first = env.deliver(&authorisation).await;
-    assert!(matches!(first, Disposition::Retry { .. } | Disposition::Parked("cleeng_refused_report")), "{first:?}");
+    assert!(matches!(first, Disposition::Retry { .. } | Disposition::Parked(ParkReason::CleengRefusedReport)), "{first:?}");
     env.change_card(&mut subscriber, ADYEN_METHOD);
     let gone = deactivation_event(&env);
     (env, subscriber, authorisation, gone)
@@ -87,7 +88,7 @@ async fn details_are_not_deleted_while_a_payment_with_them_is_not_reported() {
         assert!(matches!(waits, Disposition::Retry { .. }), "{waits:?}");
         assert_eq!(deletion_counts(&env), (0, 0));
         assert_eq!(env.deliver_until_settled(&authorisation).await, completed("authorised"));
-        assert!(matches!(env.deliver(&gone).await, Disposition::Retry { after: None, reason: "cancel_not_final" }));
+        assert!(matches!(env.deliver(&gone).await, Disposition::Retry { after: None, reason: RetryReason::CancelNotFinal }));
         env.deliver_notifications().await;
         assert_eq!(env.deliver_until_settled(&gone).await, completed("deactivated"));
         assert_eq!(statuses(&env), [PaymentStatus::Cancelled]);
@@ -292,5 +293,5 @@ async fn details_that_cleeng_does_not_find_and_that_were_not_deleted_are_an_outa
     let subscriber = env.subscriber(ADYEN_METHOD);
     env.clock.advance_to(subscriber.due.after(2 * HOUR));
     env.network.inject(Fault::StatusBefore(404), |_, request| request.path.ends_with("/authorised_payments"));
-    assert_eq!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Retry { after: None, reason: "cleeng_not_found" });
+    assert_eq!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Retry { after: None, reason: RetryReason::CleengNotFound });
 }

@@ -31,11 +31,11 @@ pub(crate) fn usd(minor: i64) -> Money {
 }
 
 pub(crate) fn completed(word: &'static str) -> Disposition {
-    Disposition::Completed(word)
+    Disposition::Completed(word.parse().unwrap())
 }
 
 pub(crate) fn parked(reason: &'static str) -> Disposition {
-    Disposition::Parked(reason)
+    Disposition::Parked(reason.parse().unwrap())
 }
 
 /// A payment that both sides know.

@@ -9,6 +9,7 @@ use connector::gateway::{Decline, DeclineClass, GatewayError, Operation, Outcome
 use connector::http::Method;
 use connector::journal::payment::PaymentState;
 use connector::metrics::Metric;
+use connector::reason::RetryReason;
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use sandbox::testkit::harness::TestEnvironment;
 
@@ -273,7 +274,7 @@ async fn a_refund_waits_for_a_capture_in_flight() {
     let capture = env.cleeng.capture_payment_event(&held.payment).unwrap();
     assert!(matches!(env.deliver(&capture).await, Disposition::Retry { .. }));
     let refund = refund_event(&env, &held, None, None);
-    assert_eq!(env.deliver(&refund).await, Disposition::Retry { after: None, reason: "capture_in_flight" });
+    assert_eq!(env.deliver(&refund).await, Disposition::Retry { after: None, reason: RetryReason::CaptureInFlight });
     env.adyen.process();
     let _ = env.adyen.take_notifications();
     env.clock.advance(Duration::from_secs(3600));

@@ -5,6 +5,7 @@ use std::time::Duration;
 use connector::cleeng::PaymentStatus;
 use connector::flow::{Disposition, SettleOn};
 use connector::metrics::Metric;
+use connector::reason::{CompletionReason, ParkReason};
 use sandbox::simulators::network::{Fault, ServerRequest};
 use sandbox::testkit::harness::TestEnvironment;
 
@@ -30,7 +31,10 @@ fn assert_refunded_once(env: &TestEnvironment, last: &Disposition, context: &str
         assert_balanced(env);
         return;
     }
-    assert!(matches!(last, Disposition::Parked("refund_report_unknown") | Disposition::Completed("parked")), "{context}: {last:?}");
+    assert!(
+        matches!(last, Disposition::Parked(ParkReason::RefundReportUnknown) | Disposition::Completed(CompletionReason::Parked)),
+        "{context}: {last:?}"
+    );
     assert_eq!(env.metrics.count(Metric::Parked, "refund_report_unknown"), 1, "{context}");
     assert!(env.cleeng.violations().is_empty(), "{context}");
 }

@@ -7,6 +7,7 @@ use connector::cleeng::PaymentStatus;
 use connector::cleeng::webhook::Topic;
 use connector::flow::{Disposition, SettleOn};
 use connector::metrics::Metric;
+use connector::reason::{CompletionReason, ParkReason, RetryReason};
 use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
@@ -37,12 +38,12 @@ async fn assert_captured_or_released(env: &TestEnvironment, capture: &SentWebhoo
     let status = statuses(env).remove(0);
     match status {
         PaymentStatus::Captured => {
-            assert!(matches!(last, Disposition::Completed("captured")), "{context}: {last:?}");
+            assert!(matches!(last, Disposition::Completed(CompletionReason::Captured)), "{context}: {last:?}");
             assert_eq!(env.adyen.total_captured("USD"), 999, "{context}");
         }
         PaymentStatus::Cancelled => {
             // Nothing is held any more, so the capture event calls an operator instead of charging a card that is gone.
-            assert_eq!(last, Disposition::Parked("capture_without_authorisation"), "{context}");
+            assert_eq!(last, Disposition::Parked(ParkReason::CaptureWithoutAuthorisation), "{context}");
             assert_eq!(env.adyen.total_captured("USD"), 0, "{context}");
         }
         ref other => panic!("{context}: {other:?}"),
@@ -73,7 +74,7 @@ async fn a_deactivation_racing_with_a_capture_captures_or_releases_at_every_inte
 #[tokio::test]
 async fn a_payment_that_is_being_captured_is_not_released() {
     let (env, capture, gone) = capture_and_deactivation_in_flight(SettleOn::Notification).await;
-    assert!(matches!(env.deliver(&capture).await, Disposition::Retry { reason: "capture_received", .. }));
+    assert!(matches!(env.deliver(&capture).await, Disposition::Retry { reason: RetryReason::CaptureReceived, .. }));
     assert_eq!(env.deliver(&gone).await, completed("deactivated"));
     assert_eq!(env.metrics.count(Metric::Warning, "capture_in_progress"), 1);
     assert_eq!(env.deliver_until_settled(&capture).await, completed("captured"));

@@ -6,6 +6,7 @@ use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
 use connector::http::Method;
 use connector::metrics::Metric;
+use connector::reason::RetryReason;
 use sandbox::simulators::network::Fault;
 use sandbox::testkit::crash::CrashTiming;
 use sandbox::testkit::gateway_fixtures::ADYEN_CAPTURE_ONLY_METHOD;
@@ -15,7 +16,7 @@ use serde_json::json;
 use crate::notifications::{assert_balanced, at_first_attempt, completed, only_payment_ids, payment_state, statuses};
 
 fn pending() -> Disposition {
-    Disposition::Retry { after: None, reason: "payment_pending" }
+    Disposition::Retry { after: None, reason: RetryReason::PaymentPending }
 }
 
 #[tokio::test]
@@ -65,7 +66,7 @@ async fn a_notification_settles_a_call_whose_answer_was_lost() {
     let (env, subscriber) = at_first_attempt();
     env.network.inject(Fault::TimeoutAfter, |peer, request| peer == "adyen" && request.path.ends_with("/payments"));
     let event = env.authorisation_event(&subscriber, 72);
-    assert_eq!(env.deliver(&event).await, Disposition::Retry { after: None, reason: "gateway_unknown" });
+    assert_eq!(env.deliver(&event).await, Disposition::Retry { after: None, reason: RetryReason::GatewayUnknown });
     assert_eq!(env.deliver_notifications().await, [completed("authorised")]);
     assert_eq!(env.deliver(&event).await, completed("authorised"));
     let calls = env.network.calls().into_iter().filter(|call| call.server == "adyen").count();
@@ -109,7 +110,7 @@ async fn a_notification_waits_for_the_lease_of_a_crashed_worker_and_then_settles
     assert!(env.crash_point.run(env.deliver(&event)).await.is_none());
     assert_eq!(env.adyen.authorisations(), 1);
     let messages = env.collect_notifications().await;
-    let waiting = Disposition::Retry { after: Some(Duration::from_secs(10)), reason: "payment_leased" };
+    let waiting = Disposition::Retry { after: Some(Duration::from_secs(10)), reason: RetryReason::PaymentLeased };
     assert_eq!(env.deliver_notification(&messages[0]).await, waiting);
     env.clock.advance(Duration::from_secs(90));
     assert_eq!(env.deliver_notification(&messages[0]).await, completed("authorised"));

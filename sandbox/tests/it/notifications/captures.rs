@@ -7,6 +7,7 @@ use connector::cleeng::webhook::Topic;
 use connector::flow::Disposition;
 use connector::http::Method;
 use connector::metrics::Metric;
+use connector::reason::{ParkReason, RetryReason};
 
 use crate::notifications::{
     assert_balanced, authorised, captured, capturing, completed, dunning_attempt, only_payment_ids, payment_record, payment_state, statuses,
@@ -104,7 +105,7 @@ async fn an_expiry_during_a_capture_leaves_the_decision_to_the_capture() {
     assert_eq!((payment_state(&env).await.as_str(), env.requeue.take_events().len()), ("capturing", 0));
     // The gateway stays silent: nobody may say that the money was taken.
     env.clock.advance(Duration::from_secs(45 * 60));
-    assert_eq!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Parked("capture_of_an_expired_authorisation"));
+    assert_eq!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Parked(ParkReason::CaptureOfAnExpiredAuthorisation));
     assert_eq!(statuses(&env), [PaymentStatus::Authorised]);
 }
 
@@ -174,7 +175,7 @@ async fn a_waiting_event_that_cannot_be_requeued_keeps_the_notification_on_its_q
     env.requeue.fail_with(Some(connector::flow::RequeueError::Unavailable));
     let capture = messages.last().unwrap();
     for _ in 0..3 {
-        assert_eq!(env.deliver_notification(capture).await, Disposition::Retry { after: None, reason: "event_queue_unavailable" });
+        assert_eq!(env.deliver_notification(capture).await, Disposition::Retry { after: None, reason: RetryReason::EventQueueUnavailable });
     }
     assert_eq!(payment_state(&env).await, "captured", "what is known is kept");
     env.requeue.fail_with(None);

@@ -4,6 +4,7 @@ use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
 use connector::http::Method;
 use connector::metrics::Metric;
+use connector::reason::{ParkReason, RetryReason};
 use sandbox::simulators::network::{Fault, ServerRequest};
 
 use crate::notifications::{assert_balanced, captured, capturing, completed, only_payment_ids, payment_state, statuses};
@@ -55,7 +56,7 @@ async fn a_chargeback_waits_for_the_report_of_the_capture() {
     env.adyen.process();
     env.adyen.charge_back(&only_payment_ids(&env).0);
     let messages = env.collect_notifications().await;
-    let early = Disposition::Retry { after: None, reason: "notification_early" };
+    let early = Disposition::Retry { after: None, reason: RetryReason::NotificationEarly };
     assert_eq!(env.deliver_notification(&messages[2]).await, early, "nobody has told that it is captured");
     assert_eq!(env.deliver_notification(&messages[1]).await, completed("captured"));
     assert_eq!(env.deliver_notification(&messages[2]).await, early, "Cleeng does not know yet");
@@ -83,7 +84,7 @@ async fn a_fault_at_the_report_of_a_chargeback_never_repeats_it_blindly() {
         env.network.inject(fault, is_report);
         env.adyen.charge_back(&only_payment_ids(&env).0);
         let messages = env.collect_notifications().await;
-        assert_eq!(env.deliver_messages_until_settled(&messages).await, [Disposition::Parked("loss_report_unknown")]);
+        assert_eq!(env.deliver_messages_until_settled(&messages).await, [Disposition::Parked(ParkReason::LossReportUnknown)]);
         for _ in 0..5 {
             assert_eq!(env.deliver_messages_until_settled(&messages).await, [completed("parked")]);
         }
@@ -98,6 +99,6 @@ async fn a_loss_whose_report_cleeng_refuses_is_parked_and_moves_no_money() {
     let (env, _) = captured().await;
     env.network.inject(Fault::StatusBefore(422), is_report);
     env.adyen.charge_back(&only_payment_ids(&env).0);
-    assert_eq!(env.deliver_notifications().await, [Disposition::Parked("cleeng_refused_loss")]);
+    assert_eq!(env.deliver_notifications().await, [Disposition::Parked(ParkReason::CleengRefusedLoss)]);
     assert_eq!((statuses(&env), payment_state(&env).await.as_str()), (vec![PaymentStatus::Captured], "charged_back"));
 }

@@ -6,6 +6,7 @@ use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
 use connector::gateway::GatewayName;
 use connector::metrics::Metric;
+use connector::reason::RetryReason;
 use sandbox::simulators::adyen::{AdyenConfig, AdyenSimulator};
 use sandbox::simulators::network::Fault;
 use sandbox::testkit::gateway_fixtures::adyen_config;
@@ -119,7 +120,7 @@ async fn a_payment_of_ours_that_is_not_recorded_is_waited_for() {
     let reference = "clg-00112233-4455-8677-8899-aabbccddeeff";
     let body = env.adyen.notification("CAPTURE", true, "0URS000000000001", "0URS000000000002", reference);
     let messages = env.post_accepted_notification(&json!({}), body.as_bytes()).await;
-    assert_eq!(env.deliver_notification(&messages[0]).await, Disposition::Retry { after: None, reason: "payment_not_recorded" });
+    assert_eq!(env.deliver_notification(&messages[0]).await, Disposition::Retry { after: None, reason: RetryReason::PaymentNotRecorded });
 }
 
 #[tokio::test]
@@ -133,7 +134,7 @@ async fn another_amount_or_another_payment_changes_nothing_and_is_parked() {
         // The simulator's hand-made notifications are about nothing: 0 EUR.
         let body = env.adyen.notification("CAPTURE", true, &format!("0DD{payment}"), payment, &reference);
         let messages = env.post_accepted_notification(&json!({}), body.as_bytes()).await;
-        assert_eq!(env.deliver_notification(&messages[0]).await, Disposition::Parked(reason));
+        assert_eq!(env.deliver_notification(&messages[0]).await, Disposition::Parked(reason.parse().unwrap()));
         assert_eq!(env.deliver_notification(&messages[0]).await, completed("parked"));
         assert_eq!(env.metrics.count(Metric::Parked, reason), 1);
     }

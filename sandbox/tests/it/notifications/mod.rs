@@ -15,13 +15,14 @@ use std::time::Duration;
 use connector::cleeng::PaymentStatus;
 use connector::cleeng::webhook::Topic;
 use connector::flow::Disposition;
+use connector::reason::RetryReason;
 use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 use serde_json::Value;
 
 pub(crate) fn completed(word: &'static str) -> Disposition {
-    Disposition::Completed(word)
+    Disposition::Completed(word.parse().unwrap())
 }
 
 /// An environment with one subscriber, at the time of the first authorisation attempt.
@@ -43,7 +44,7 @@ pub(crate) async fn authorised() -> (TestEnvironment, TestSubscriber) {
 pub(crate) async fn capturing() -> (TestEnvironment, TestSubscriber) {
     let (env, subscriber) = authorised().await;
     env.clock.advance_to(subscriber.due);
-    assert!(matches!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Retry { reason: "capture_received", .. }));
+    assert!(matches!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Retry { reason: RetryReason::CaptureReceived, .. }));
     (env, subscriber)
 }
 

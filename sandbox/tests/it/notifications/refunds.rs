@@ -3,6 +3,7 @@
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
 use connector::metrics::Metric;
+use connector::reason::{ParkReason, RetryReason};
 use sandbox::simulators::cleeng::{OperatorRefund, SentWebhook};
 use sandbox::testkit::harness::TestEnvironment;
 use serde_json::json;
@@ -39,7 +40,7 @@ async fn a_failed_refund_refunds_nothing_and_is_parked() {
     env.deliver(&refund(&env)).await;
     env.adyen.fail_next_modification("Insufficient balance on payment");
     assert_eq!(env.deliver_notifications().await, [completed("refund_failed")]);
-    assert_eq!(env.deliver_requeued().await, [Disposition::Parked("refund_failed")]);
+    assert_eq!(env.deliver_requeued().await, [Disposition::Parked(ParkReason::RefundFailed)]);
     assert_eq!((statuses(&env), payment_state(&env).await.as_str()), (vec![PaymentStatus::Captured], "captured"));
     assert_balanced(&env);
 }
@@ -66,7 +67,7 @@ async fn a_refund_that_failed_after_its_report_raises_an_alarm_and_the_money_cou
     // Of another amount than was asked for: nobody's refund.
     let odd = env.adyen.notification_with_amount("REFUND", &own, &payment, &reference, ("USD", 998));
     let messages = env.post_accepted_notification(&json!({}), odd.as_bytes()).await;
-    assert_eq!(env.deliver_messages_until_settled(&messages).await, [Disposition::Parked("notification_names_another_amount")]);
+    assert_eq!(env.deliver_messages_until_settled(&messages).await, [Disposition::Parked(ParkReason::NotificationNamesAnotherAmount)]);
 }
 
 #[tokio::test]
@@ -81,7 +82,7 @@ async fn a_refund_unknown_to_the_journal_is_awaited_and_then_parked() {
         ("USD", 999),
     );
     let messages = env.post_accepted_notification(&json!({}), body.as_bytes()).await;
-    assert_eq!(env.deliver_notification(&messages[0]).await, Disposition::Retry { after: None, reason: "notification_early" });
-    assert_eq!(env.deliver_messages_until_settled(&messages).await, [Disposition::Parked("refund_without_our_request")]);
+    assert_eq!(env.deliver_notification(&messages[0]).await, Disposition::Retry { after: None, reason: RetryReason::NotificationEarly });
+    assert_eq!(env.deliver_messages_until_settled(&messages).await, [Disposition::Parked(ParkReason::RefundWithoutOurRequest)]);
     assert_eq!(payment_state(&env).await, "captured");
 }

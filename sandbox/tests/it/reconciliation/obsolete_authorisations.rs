@@ -10,6 +10,7 @@ use connector::gateway::GatewayName;
 use connector::http::Method;
 use connector::ids::ExternalPaymentId;
 use connector::metrics::Metric;
+use connector::reason::CompletionReason;
 use sandbox::simulators::network::Fault;
 use sandbox::simulators::simulated_gateway::{LedgerEntry, LedgerStatus};
 use sandbox::testkit::crash::CrashTiming;
@@ -28,7 +29,7 @@ async fn authorised_and_due(gateway: GatewayName) -> (TestEnvironment, TestSubsc
     let env = TestEnvironment::default();
     let subscriber = env.subscriber(env.gateway(gateway).method);
     env.clock.advance_to(subscriber.due.before(72 * HOUR));
-    assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed("authorised"));
+    assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed(CompletionReason::Authorised));
     env.clock.advance_to(subscriber.due);
     (env, subscriber)
 }
@@ -97,10 +98,10 @@ async fn an_authorisation_for_a_period_paid_elsewhere_is_released_at_the_gateway
         let event = |topic, attempt| env.billing_event(topic, &subscriber, attempt, subscriber.due.after(MONTH));
         env.clock.advance_to(subscriber.due.after(MONTH).before(72 * HOUR));
         let authorisation = event(Topic::SubscriptionReadyForPaymentAuthorisation, subscriber.due.after(MONTH).before(72 * HOUR));
-        assert_eq!(env.run_event(&authorisation).await, Disposition::Completed("authorised"), "{gateway}");
+        assert_eq!(env.run_event(&authorisation).await, Disposition::Completed(CompletionReason::Authorised), "{gateway}");
         env.clock.advance_to(subscriber.due.after(MONTH));
         let capture = event(Topic::SubscriptionReadyForPaymentCapture, subscriber.due.after(MONTH));
-        assert_eq!(env.run_event(&capture).await, Disposition::Completed("captured"), "{gateway}");
+        assert_eq!(env.run_event(&capture).await, Disposition::Completed(CompletionReason::Captured), "{gateway}");
         assert_eq!(statuses(&env), [PaymentStatus::Cancelled, PaymentStatus::Captured], "{gateway}");
     }
 }

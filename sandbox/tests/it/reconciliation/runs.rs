@@ -6,6 +6,7 @@ use connector::clock::Clock as _;
 use connector::delivery::Delivery;
 use connector::flow::{Disposition, RunReport, ScheduledJob as _};
 use connector::journal::store::StoreError;
+use connector::reason::{CompletionReason, RetryReason};
 use reconciliation::Reconciliation;
 use sandbox::simulators::cleeng::{OperatorRefund, SentWebhook};
 use sandbox::simulators::network::Fault;
@@ -21,7 +22,7 @@ pub(crate) async fn with_lost_capture() -> TestEnvironment {
     let env = TestEnvironment::default();
     let subscriber = env.subscriber(ADYEN_METHOD);
     env.clock.advance_to(subscriber.due.before(72 * HOUR));
-    assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed("authorised"));
+    assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed(CompletionReason::Authorised));
     env.clock.advance_to(subscriber.due);
     assert!(matches!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Retry { .. }));
     env.adyen.process();
@@ -48,7 +49,7 @@ async fn an_event_on_its_queue_is_not_requeued_and_a_lost_one_is_requeued_once()
     let mut copies = 0;
     for _ in 0..6 * 4 {
         // As its queue does, at its longest backoff.
-        assert_eq!(env.deliver(&event).await, Disposition::Retry { after: None, reason: "cancel_not_final" });
+        assert_eq!(env.deliver(&event).await, Disposition::Retry { after: None, reason: RetryReason::CancelNotFinal });
         for _ in 0..3 {
             env.clock.advance(HOUR / 12);
             copies += env.run_reconciliation().await.requeued;
@@ -74,7 +75,7 @@ async fn with_unconfirmed_cancel() -> (TestEnvironment, SentWebhook) {
     let env = TestEnvironment::new(|rules| rules.delete_deactivated_details = true);
     let mut subscriber = env.subscriber(ADYEN_METHOD);
     env.clock.advance_to(subscriber.due.before(72 * HOUR));
-    assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed("authorised"));
+    assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed(CompletionReason::Authorised));
     env.change_card(&mut subscriber, ADYEN_METHOD);
     let mut sent = env.cleeng.due_webhooks();
     sent.retain(|webhook| webhook.topic == Topic::PaymentDetailsDeactivated);
@@ -86,10 +87,13 @@ async fn a_refund_whose_notification_is_lost_is_queried_less_often_with_age() {
     let env = TestEnvironment::default();
     let subscriber = env.subscriber(ADYEN_CAPTURE_ONLY_METHOD);
     env.clock.advance_to(subscriber.due);
-    assert_eq!(env.deliver_until_settled(&env.capture_event(&subscriber)).await, Disposition::Completed("captured"));
+    assert_eq!(env.deliver_until_settled(&env.capture_event(&subscriber)).await, Disposition::Completed(CompletionReason::Captured));
     let payment = env.cleeng.payments()[0].id.clone();
     let asked = OperatorRefund { amount: None, id: Some(id("1")), reason: None };
-    assert_eq!(env.deliver(&env.cleeng.refund_event(&payment, &asked).unwrap()).await, Disposition::Completed("refund_received"));
+    assert_eq!(
+        env.deliver(&env.cleeng.refund_event(&payment, &asked).unwrap()).await,
+        Disposition::Completed(CompletionReason::RefundReceived)
+    );
     env.adyen.process();
     let _ = env.adyen.take_notifications();
     let mut brought_back = Vec::new();
@@ -162,5 +166,5 @@ async fn a_leased_item_is_skipped() {
     assert_eq!(env.run_reconciliation().await, RunReport::default());
     env.clock.advance(HOUR);
     assert_eq!(env.run_reconciliation().await.deferred, 2);
-    assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed("authorised"));
+    assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed(CompletionReason::Authorised));
 }

@@ -6,6 +6,7 @@ use connector::cleeng::{PaymentStatus, SubscriptionStatus};
 use connector::journal::transaction::{Retention, Transaction};
 use connector::metrics::Metric;
 use connector::payments::subscription_state::SubscriptionState;
+use connector::reason::CompletionReason;
 use sandbox::simulators::simulated_gateway::{EnteredDetails, LedgerStatus, SimulatedGateway as _};
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use sandbox::testkit::harness::TestEnvironment;
@@ -56,7 +57,10 @@ async fn a_known_but_unwatched_subscription_is_watched_and_keeps_its_state() {
     let env = TestEnvironment::default();
     let subscriber = env.subscriber(ADYEN_METHOD);
     env.clock.advance_to(subscriber.due.before(72 * HOUR));
-    assert_eq!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, connector::flow::Disposition::Completed("authorised"));
+    assert_eq!(
+        env.deliver(&env.authorisation_event(&subscriber, 72)).await,
+        connector::flow::Disposition::Completed(CompletionReason::Authorised)
+    );
     let key = SubscriptionState::key(&subscriber.ids.subscription);
     let mut work = Transaction::new(env.flow_context.store.clone());
     work.load(std::slice::from_ref(&key)).await.unwrap();

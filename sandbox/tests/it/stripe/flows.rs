@@ -8,6 +8,7 @@ use connector::flow::{BillingPolicy, Disposition};
 use connector::gateway::GatewayName;
 use connector::http::Method;
 use connector::metrics::Metric;
+use connector::reason::{CompletionReason, ParkReason};
 use sandbox::simulators::network::Fault;
 use sandbox::simulators::simulated_gateway::{EnteredDetails, LedgerEntry, LedgerStatus, SimulatedGateway};
 use sandbox::testkit::fixtures::{PASS, SHOP_ORIGIN, id};
@@ -56,13 +57,13 @@ async fn a_processing_renewal_is_reported_when_it_is_decided() {
 async fn a_server_error_with_an_effect_is_resolved_and_one_without_is_parked() {
     let (env, subscriber) = due_to_be_charged(|_| {});
     env.stripe.server_error_next(true);
-    assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Completed("captured"));
+    assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Completed(CompletionReason::Captured));
     assert_eq!((statuses(&env), ledger_statuses(&env)), (vec![PaymentStatus::Captured], vec![LedgerStatus::Captured]));
     assert_balanced(&env);
     // Stripe says the same for a day, and nobody knows more.
     let (env, subscriber) = due_to_be_charged(|rules| rules.unknown_deadline = Duration::from_secs(3_600));
     env.stripe.server_error_next(false);
-    assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Parked("outcome_unknown"));
+    assert_eq!(env.run_event(&env.capture_event(&subscriber)).await, Disposition::Parked(ParkReason::OutcomeUnknown));
     assert_eq!((statuses(&env), ledger_statuses(&env)), (vec![], vec![]));
 }
 
@@ -73,7 +74,10 @@ async fn a_refund_that_fails_after_its_report_raises_an_alarm() {
     let payment = env.cleeng.payments()[0].id.clone();
     let asked = sandbox::simulators::cleeng::OperatorRefund { amount: None, id: None, reason: None };
     env.stripe.set_next_refund_status("pending");
-    assert_eq!(env.run_event(&env.cleeng.refund_event(&payment, &asked).unwrap()).await, Disposition::Completed("refunded"));
+    assert_eq!(
+        env.run_event(&env.cleeng.refund_event(&payment, &asked).unwrap()).await,
+        Disposition::Completed(CompletionReason::Refunded)
+    );
     assert_eq!(statuses(&env), [PaymentStatus::Refunded]);
     assert_balanced(&env);
     env.stripe.fail_refund_later(&env.stripe.refunds()[0].0);
@@ -90,10 +94,10 @@ async fn a_pending_refund_that_fails_refunds_nothing_and_is_parked() {
     let asked = sandbox::simulators::cleeng::OperatorRefund { amount: None, id: None, reason: None };
     env.stripe.set_next_refund_status("pending");
     let event = env.cleeng.refund_event(&payment, &asked).unwrap();
-    assert_eq!(env.deliver(&event).await, Disposition::Completed("refund_received"));
+    assert_eq!(env.deliver(&event).await, Disposition::Completed(CompletionReason::RefundReceived));
     env.stripe.fail_refund_later(&env.stripe.refunds()[0].0);
     let dispositions = env.run_until_idle().await;
-    assert_eq!(dispositions.first(), Some(&Disposition::Parked("refund_failed")), "{dispositions:?}");
+    assert_eq!(dispositions.first(), Some(&Disposition::Parked(ParkReason::RefundFailed)), "{dispositions:?}");
     // Three events tell it, and it failed once.
     assert_eq!(env.metrics.count(Metric::Parked, "refund_failed"), 1);
     assert_eq!(statuses(&env), [PaymentStatus::Captured]);
@@ -105,7 +109,7 @@ async fn a_visa_authorisation_that_lapses_early_is_never_reported_as_captured() 
     let env = TestEnvironment::default();
     let subscriber = env.subscriber(STRIPE_METHOD);
     env.clock.advance_to(subscriber.due.before(3 * DAY));
-    assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed("authorised"));
+    assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed(CompletionReason::Authorised));
     env.clock.advance_to(subscriber.due.after(2 * DAY));
     let disposition = env.run_event(&env.capture_event(&subscriber)).await;
     let told = env.cleeng.payments();

@@ -8,6 +8,7 @@ use connector::cleeng::webhook::{Topic, Verified, Webhook};
 use connector::delivery::Delivery;
 use connector::flow::{Disposition, Flow, FlowContext};
 use connector::http::{Method, Request, Response, Transport, TransportError};
+use connector::reason::CompletionReason;
 use sandbox::simulation::Mutation;
 
 use super::assert_detected;
@@ -53,7 +54,7 @@ impl Flow for DeduplicatingFlow {
     async fn handle(&self, world: &FlowContext, event: &Verified<Webhook>, delivery: &Delivery) -> Disposition {
         let webhook = event.get();
         let first = self.seen.lock().unwrap_or_else(PoisonError::into_inner).insert(format!("{:?} {}", webhook.topic, webhook.data));
-        if first { self.inner.handle(world, event, delivery).await } else { Disposition::Completed("duplicate") }
+        if first { self.inner.handle(world, event, delivery).await } else { Disposition::Completed(CompletionReason::Finished) }
     }
 }
 

@@ -8,6 +8,7 @@ use super::*;
 use crate::flow::Disposition;
 use crate::lambda::queue::QueueError;
 use crate::lambda::testing::*;
+use crate::reason::RetryReason;
 
 const OTHER_KEY: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 const ROUTE: &str = "/gateways/adyen/notifications";
@@ -63,7 +64,12 @@ async fn every_item_is_a_message_of_its_own_before_the_body_is_accepted() {
 async fn a_queued_item_reaches_the_flow_and_leaves_the_queue_as_the_flow_says() {
     let harness = notification_harness(Mode::Lambda).await;
     post(&harness, &body(&[item(HMAC_KEY, "CAPTURE", "A"), item(HMAC_KEY, "REFUND", "B")])).await;
-    harness.notifications.dispositions.lock().unwrap().push_back(Disposition::Retry { after: None, reason: "payment_not_recorded" });
+    harness
+        .notifications
+        .dispositions
+        .lock()
+        .unwrap()
+        .push_back(Disposition::Retry { after: None, reason: RetryReason::PaymentNotRecorded });
     let records: Vec<Value> = harness.queue.sent().iter().enumerate().map(|(n, text)| record(&format!("m{n}"), 2, text)).collect();
     let answer = harness.handle(&json!({ "Records": records })).await;
     assert_eq!(answer, json!({ "batchItemFailures": [{ "itemIdentifier": "m0" }] }));
@@ -176,7 +182,7 @@ async fn embedded_mode_runs_the_flow_for_every_item_and_one_put_off_is_asked_for
     let harness = notification_harness(Mode::Embedded).await;
     let items = body(&[item(HMAC_KEY, "CAPTURE", "A"), item(HMAC_KEY, "REFUND", "B")]);
     assert_eq!(post(&harness, &items).await, accepted());
-    harness.notifications.dispositions.lock().unwrap().push_back(Disposition::Retry { after: None, reason: "leased" });
+    harness.notifications.dispositions.lock().unwrap().push_back(Disposition::Retry { after: None, reason: RetryReason::Leased });
     let (status, answer) = post(&harness, &items).await;
     assert_eq!((status, answer.contains("leased")), (503, true));
     let ids: Vec<_> = harness.notifications.seen.lock().unwrap().iter().map(|(_, delivery)| delivery.id.clone()).collect();

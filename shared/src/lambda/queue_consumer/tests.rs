@@ -5,6 +5,7 @@ use super::*;
 use crate::lambda::queue::QueueError;
 use crate::lambda::settings::Mode;
 use crate::lambda::testing::*;
+use crate::reason::{CompletionReason, ParkReason, RetryReason};
 
 /// The text of a message, received a minute ago.
 fn message() -> String {
@@ -40,7 +41,7 @@ async fn a_settled_event_leaves_the_queue() {
 #[tokio::test]
 async fn parked_and_foreign_events_leave_the_queue_too() {
     let harness = harness(Mode::Lambda).await;
-    harness.flow.dispositions.lock().unwrap().extend([Disposition::Parked("unknown_outcome"), Disposition::NotOurs]);
+    harness.flow.dispositions.lock().unwrap().extend([Disposition::Parked(ParkReason::OutcomeUnknown), Disposition::NotOurs]);
     let answer = deliver(&harness, vec![record("m1", 1, &message()), record("m2", 1, &message())]).await;
     assert!(failures(&answer).is_empty());
     // What is parked is counted where it is parked: by the flow.
@@ -53,7 +54,7 @@ async fn an_event_put_off_stays_on_the_queue_and_comes_back_later_each_time() {
     let harness = harness(Mode::Lambda).await;
     let mut last = Duration::ZERO;
     for count in 1..=5 {
-        harness.flow.dispositions.lock().unwrap().push_back(Disposition::Retry { after: None, reason: "lease_held" });
+        harness.flow.dispositions.lock().unwrap().push_back(Disposition::Retry { after: None, reason: RetryReason::Leased });
         let answer = deliver(&harness, vec![record("m1", count, &message())]).await;
         assert_eq!(failures(&answer), ["m1"]);
         let (handle, delay) = harness.queue.delays().pop().unwrap();
@@ -62,7 +63,7 @@ async fn an_event_put_off_stays_on_the_queue_and_comes_back_later_each_time() {
         last = delay;
     }
     let metrics = harness.sink.metrics();
-    assert_eq!(metrics[0], ("Deferred".to_owned(), 1, vec!["lease_held".to_owned()]));
+    assert_eq!(metrics[0], ("Deferred".to_owned(), 1, vec!["leased".to_owned()]));
     assert_eq!(metrics[1], ("UnsettledAge".to_owned(), 60, vec![]));
 }
 
@@ -70,7 +71,7 @@ async fn an_event_put_off_stays_on_the_queue_and_comes_back_later_each_time() {
 async fn a_flow_may_say_when_and_is_held_to_15_minutes() {
     let harness = harness(Mode::Lambda).await;
     for (after, delay) in [(0, 1), (42, 42), (86_400, 900)] {
-        let later = Disposition::Retry { after: Some(Duration::from_secs(after)), reason: "waiting" };
+        let later = Disposition::Retry { after: Some(Duration::from_secs(after)), reason: RetryReason::WaitingForAuthorisation };
         harness.flow.dispositions.lock().unwrap().push_back(later);
         deliver(&harness, vec![record("m1", 7, &message())]).await;
         assert_eq!(harness.queue.delays().pop().unwrap().1, Duration::from_secs(delay));
@@ -85,7 +86,7 @@ async fn one_bad_message_does_not_hold_up_the_others() {
         .dispositions
         .lock()
         .unwrap()
-        .extend([Disposition::Retry { after: None, reason: "busy" }, Disposition::Completed("authorised")]);
+        .extend([Disposition::Retry { after: None, reason: RetryReason::Leased }, Disposition::Completed(CompletionReason::Authorised)]);
     let newer = json!({"v": 2}).to_string();
     let mut without_body = record("m4", 1, "");
     without_body.as_object_mut().unwrap().remove("body");
@@ -127,7 +128,7 @@ async fn with_too_little_time_left_nothing_is_begun() {
 async fn a_delay_that_fails_still_keeps_the_message() {
     let harness = harness(Mode::Lambda).await;
     harness.queue.fail_with(Some(QueueError::Unavailable));
-    harness.flow.dispositions.lock().unwrap().push_back(Disposition::Retry { after: None, reason: "busy" });
+    harness.flow.dispositions.lock().unwrap().push_back(Disposition::Retry { after: None, reason: RetryReason::Leased });
     assert_eq!(failures(&deliver(&harness, vec![record("m1", 1, &message())]).await), ["m1"]);
 }
 
@@ -142,7 +143,7 @@ async fn refused_credentials_have_the_secrets_read_again_before_the_next_deliver
         .dispositions
         .lock()
         .unwrap()
-        .extend(["busy", "cleeng_unauthorised"].map(|reason| Disposition::Retry { after: None, reason }));
+        .extend([RetryReason::Leased, RetryReason::CleengUnauthorised].map(|reason| Disposition::Retry { after: None, reason }));
     deliver(&harness, vec![record("m1", 1, &message())]).await;
     assert!(std::sync::Arc::ptr_eq(&before, &harness.app.dependencies()));
     deliver(&harness, vec![record("m1", 2, &message())]).await;

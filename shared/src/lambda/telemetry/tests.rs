@@ -12,6 +12,8 @@ use crate::lambda::queue::QueueError;
 use crate::lambda::settings::Mode;
 use crate::lambda::testing::*;
 use crate::metrics::{Metric, Metrics};
+use crate::reason::ParkReason;
+use crate::reason::RetryReason;
 use crate::secret::SecretString;
 
 /// What must never be seen, whoever writes it.
@@ -126,7 +128,11 @@ async fn no_way_through_the_doors_writes_a_secret_or_an_address() {
 
     let envelope = Envelope::seal(&verified(good.as_bytes()), good.as_bytes(), NOW).unwrap().to_text();
     let later = |reason| Disposition::Retry { after: None, reason };
-    harness.flow.dispositions.lock().unwrap().extend([later("cleeng_unauthorised"), Disposition::Parked("unknown"), Disposition::NotOurs]);
+    harness.flow.dispositions.lock().unwrap().extend([
+        later(RetryReason::CleengUnauthorised),
+        Disposition::Parked(ParkReason::OutcomeUnknown),
+        Disposition::NotOurs,
+    ]);
     for body in [envelope.as_str(), envelope.as_str(), envelope.as_str(), envelope.as_str(), good.as_str(), EMAIL, CARD_TOKEN] {
         seen.push_str(&harness.handle(&json!({ "Records": [record("m1", 1, body)] })).await.to_string());
     }

@@ -11,6 +11,8 @@ use crate::clock::Timestamp;
 use crate::journal::session::SAFETY_MARGIN;
 use crate::lambda::queue::QueueError;
 use crate::lambda::testing::*;
+use crate::reason::ParkReason;
+use crate::reason::RetryReason;
 
 fn body_of(answer: &Value) -> Value {
     serde_json::from_str(answer["body"].as_str().unwrap()).unwrap()
@@ -222,7 +224,12 @@ async fn a_queue_that_does_not_take_the_event_is_503_and_never_200() {
 async fn embedded_mode_runs_the_flow_at_once_and_answers_its_verdict() {
     let harness = harness(Mode::Embedded).await;
     let later = |reason| Disposition::Retry { after: None, reason };
-    let dispositions = [Disposition::Parked("unknown_outcome"), Disposition::NotOurs, later("cleeng_unreachable"), later("lease_held")];
+    let dispositions = [
+        Disposition::Parked(ParkReason::OutcomeUnknown),
+        Disposition::NotOurs,
+        later(RetryReason::CleengUnreachable),
+        later(RetryReason::Leased),
+    ];
     harness.flow.dispositions.lock().unwrap().extend(dispositions);
     let mut answers = Vec::new();
     for _ in 0..5 {
@@ -233,7 +240,7 @@ async fn embedded_mode_runs_the_flow_at_once_and_answers_its_verdict() {
             assert!(answer["message"].as_str().unwrap().starts_with("Cleeng cannot be reached"));
         }
     }
-    let expected = [(200, "parked"), (200, "ignored"), (503, "cleeng_unreachable"), (503, "lease_held"), (200, "settled")];
+    let expected = [(200, "parked"), (200, "ignored"), (503, "cleeng_unreachable"), (503, "leased"), (200, "settled")];
     assert_eq!(answers, expected.map(|(status, word)| (status, word.to_owned())));
     assert!(harness.queue.sent().is_empty());
     let seen = harness.seen();

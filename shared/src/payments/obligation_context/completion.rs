@@ -13,10 +13,11 @@ use crate::journal::{MAX_BACKOFF, MAX_REDELIVERY_DELAY, PAYMENT_RETENTION};
 use crate::metrics::Metric;
 use crate::payments::FlowResult;
 use crate::payments::subscription_state::LastCharge;
+use crate::reason::{CompletionReason, ParkReason, RetryReason};
 
 impl ObligationContext<'_> {
     /// Gives the lease back and puts the event back.
-    pub async fn retry_later(&mut self, after: Option<Duration>, reason: &'static str) -> Disposition {
+    pub async fn retry_later(&mut self, after: Option<Duration>, reason: RetryReason) -> Disposition {
         match self.save_and_release_lease().await {
             Ok(()) => Disposition::Retry { after, reason },
             Err(disposition) => disposition,
@@ -60,7 +61,7 @@ impl ObligationContext<'_> {
     ///
     /// # Errors
     /// As [`ObligationContext::skip`].
-    pub async fn park_without_attempt(&mut self, kind: AttemptKind, due: Timestamp, reason: &'static str) -> FlowResult<Disposition> {
+    pub async fn park_without_attempt(&mut self, kind: AttemptKind, due: Timestamp, reason: ParkReason) -> FlowResult<Disposition> {
         self.open_attempt(kind, due, None)?;
         self.park(reason, false).await
     }
@@ -70,8 +71,8 @@ impl ObligationContext<'_> {
     /// # Errors
     /// `Disposition::Retry` if the journal cannot be written.
     pub async fn finish(&mut self, finish: Finish) -> FlowResult<Disposition> {
-        let outcome = finish.as_str();
-        tracing::info!(obligation = %self.session.key(), outcome = outcome, "attempt finished");
+        let outcome = CompletionReason::from(&finish);
+        tracing::info!(obligation = %self.session.key(), outcome = outcome.as_str(), "attempt finished");
         let class = if let Finish::Declined { class, .. } = &finish { Some(class.as_str()) } else { None };
         self.close_attempt(finish);
         self.save_and_release_lease().await?;
@@ -85,7 +86,7 @@ impl ObligationContext<'_> {
     ///
     /// # Errors
     /// `Disposition::Retry` if the journal cannot be written.
-    pub async fn park(&mut self, reason: &'static str, money_unknown: bool) -> FlowResult<Disposition> {
+    pub async fn park(&mut self, reason: ParkReason, money_unknown: bool) -> FlowResult<Disposition> {
         if money_unknown && let Some(expiration) = self.subscription_state.latest_period_end {
             // It may have been a charge, and counts like one: the next period must not be charged right after it.
             self.subscription_state.last_charge = Some(LastCharge { at: self.now(), expiration, certain: false });
@@ -94,10 +95,10 @@ impl ObligationContext<'_> {
             let obligation = self.session.key().clone();
             self.payments.values_mut().for_each(|payment| payment.release_refund_reservation(&obligation));
         }
-        self.close_attempt(Finish::Parked { reason: reason.to_owned(), money_unknown, resolved: false });
+        self.close_attempt(Finish::Parked { reason: reason.as_str().to_owned(), money_unknown, resolved: false });
         // The alarm before the write: a worker that dies in between rings it twice, never not at all.
-        self.flow_context.metrics.count(Metric::Parked, &[("reason", reason)]);
-        tracing::error!(obligation = %self.session.key(), reason, money_unknown, "parked for an operator");
+        self.flow_context.metrics.count(Metric::Parked, &[("reason", reason.as_str())]);
+        tracing::error!(obligation = %self.session.key(), reason = reason.as_str(), money_unknown, "parked for an operator");
         self.save_and_release_lease().await?;
         Ok(Disposition::Parked(reason))
     }

@@ -5,6 +5,7 @@ use crate::gateway::{GatewayName, GatewayText, IdempotencyKey, OperationKind, Re
 use crate::ids::{CustomerId, ExternalPaymentId};
 use crate::journal::store::Key;
 use crate::money::{Currency, Money};
+use crate::reason::{AlarmReason, ParkReason};
 use crate::secret::SecretString;
 
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
@@ -81,25 +82,40 @@ fn every_notification_in_every_state_makes_a_legal_transition_or_none() {
 
 /// What is told to a payment that no flow is at, by kind; every state that a row does not name is untouched by it.
 const EFFECTS: [(Kind, &[S], TransitionEffect, Option<S>); 27] = [
-    (Kind::Authorised, &[S::Starting], TransitionEffect::ChangedUnexpectedly("authorised_without_open_attempt"), Some(S::Authorised)),
-    (Kind::Authorised, &[S::Declined], TransitionEffect::Unexpected("authorised_after_a_decline"), None),
+    (
+        Kind::Authorised,
+        &[S::Starting],
+        TransitionEffect::ChangedUnexpectedly(AlarmReason::AuthorisedWithoutOpenAttempt),
+        Some(S::Authorised),
+    ),
+    (Kind::Authorised, &[S::Declined], TransitionEffect::Unexpected(ParkReason::AuthorisedAfterADecline), None),
     (Kind::AuthorisationDeclined, &[S::Starting], TransitionEffect::Changed, Some(S::Declined)),
     (Kind::Captured, &[S::Starting], TransitionEffect::OutOfOrder, None),
     (
         Kind::Captured,
         &[S::Authorised, S::Declined, S::Cancelled, S::Expired],
-        TransitionEffect::Unexpected("captured_without_our_request"),
+        TransitionEffect::Unexpected(ParkReason::CapturedWithoutOurRequest),
         None,
     ),
     (Kind::Captured, &[S::Capturing], TransitionEffect::Changed, Some(S::Captured)),
     (Kind::Captured, &[S::Captured, S::Refunded, S::ChargedBack], TransitionEffect::Changed, None),
-    (Kind::Captured, &[S::CaptureFailed], TransitionEffect::ChangedUnexpectedly("captured_after_a_failed_capture"), Some(S::Captured)),
-    (Kind::Captured, &[S::Cancelling], TransitionEffect::ChangedUnexpectedly("captured_while_being_cancelled"), Some(S::Captured)),
+    (
+        Kind::Captured,
+        &[S::CaptureFailed],
+        TransitionEffect::ChangedUnexpectedly(AlarmReason::CapturedAfterAFailedCapture),
+        Some(S::Captured),
+    ),
+    (Kind::Captured, &[S::Cancelling], TransitionEffect::ChangedUnexpectedly(AlarmReason::CapturedWhileBeingCancelled), Some(S::Captured)),
     (Kind::CaptureFailed, &[S::Starting], TransitionEffect::OutOfOrder, None),
     (Kind::CaptureFailed, &[S::Capturing], TransitionEffect::Changed, Some(S::CaptureFailed)),
-    (Kind::CaptureFailed, &[S::Captured], TransitionEffect::FundsLost("capture_failed"), Some(S::CaptureFailed)),
+    (Kind::CaptureFailed, &[S::Captured], TransitionEffect::FundsLost(AlarmReason::CaptureFailed), Some(S::CaptureFailed)),
     (Kind::CaptureFailed, &[S::CaptureFailed], TransitionEffect::Changed, None),
-    (Kind::CaptureFailed, &[S::Refunded, S::ChargedBack], TransitionEffect::Unexpected("capture_failed_after_the_money_went_back"), None),
+    (
+        Kind::CaptureFailed,
+        &[S::Refunded, S::ChargedBack],
+        TransitionEffect::Unexpected(ParkReason::CaptureFailedAfterTheMoneyWentBack),
+        None,
+    ),
     (Kind::Cancelled, &[S::Starting], TransitionEffect::OutOfOrder, None),
     (Kind::Cancelled, &[S::Authorised, S::Cancelling], TransitionEffect::Changed, Some(S::Cancelled)),
     (Kind::Cancelled, &[S::Capturing], TransitionEffect::Changed, None),
@@ -107,12 +123,17 @@ const EFFECTS: [(Kind, &[S], TransitionEffect, Option<S>); 27] = [
     (Kind::Expired, &[S::Authorised, S::Cancelling], TransitionEffect::Changed, Some(S::Expired)),
     (Kind::Expired, &[S::Capturing], TransitionEffect::Changed, None),
     (Kind::CancelFailed, &[S::Starting], TransitionEffect::OutOfOrder, None),
-    (Kind::CancelFailed, &[S::Cancelling], TransitionEffect::ChangedUnexpectedly("cancel_failed"), Some(S::Authorised)),
-    (Kind::CancelFailed, &[S::CaptureFailed], TransitionEffect::ChangedUnexpectedly("cancel_failed"), None),
-    (Kind::ChargedBack, &[S::Captured, S::Refunded], TransitionEffect::FundsLost("chargeback"), Some(S::ChargedBack)),
+    (Kind::CancelFailed, &[S::Cancelling], TransitionEffect::ChangedUnexpectedly(AlarmReason::CancelFailed), Some(S::Authorised)),
+    (Kind::CancelFailed, &[S::CaptureFailed], TransitionEffect::ChangedUnexpectedly(AlarmReason::CancelFailed), None),
+    (Kind::ChargedBack, &[S::Captured, S::Refunded], TransitionEffect::FundsLost(AlarmReason::Chargeback), Some(S::ChargedBack)),
     (Kind::ChargedBack, &[S::ChargedBack], TransitionEffect::Changed, None),
-    (Kind::ChargebackReversed, &[S::ChargedBack], TransitionEffect::ChangedUnexpectedly("chargeback_reversed"), Some(S::Captured)),
-    (Kind::ChargebackReversed, &[S::Captured, S::Refunded], TransitionEffect::ChangedUnexpectedly("chargeback_reversed"), None),
+    (
+        Kind::ChargebackReversed,
+        &[S::ChargedBack],
+        TransitionEffect::ChangedUnexpectedly(AlarmReason::ChargebackReversed),
+        Some(S::Captured),
+    ),
+    (Kind::ChargebackReversed, &[S::Captured, S::Refunded], TransitionEffect::ChangedUnexpectedly(AlarmReason::ChargebackReversed), None),
 ];
 
 #[test]
@@ -125,7 +146,7 @@ fn every_notification_has_its_effect_in_the_listed_states_and_none_elsewhere() {
                 (Some((_, _, effect, to)), _) => (*effect, to.unwrap_or(from)),
                 (None, Kind::ChargedBack | Kind::ChargebackReversed) if early.contains(&from) => (TransitionEffect::OutOfOrder, from),
                 (None, Kind::ChargedBack | Kind::ChargebackReversed) => {
-                    (TransitionEffect::Unexpected("dispute_of_a_payment_without_money"), from)
+                    (TransitionEffect::Unexpected(ParkReason::DisputeOfAPaymentWithoutMoney), from)
                 }
                 (None, _) => (TransitionEffect::Unchanged, from),
             };
@@ -145,7 +166,7 @@ fn a_failed_capture_waits_for_a_report_in_progress() {
     };
     assert_eq!(apply_failure(OwnerState { in_flight: true, reporting: true }), (TransitionEffect::OutOfOrder, S::Captured, usd(999)));
     assert_eq!(apply_failure(OwnerState { in_flight: true, reporting: false }), (TransitionEffect::Changed, S::CaptureFailed, usd(0)));
-    assert_eq!(apply_failure(OwnerState::default()), (TransitionEffect::FundsLost("capture_failed"), S::CaptureFailed, usd(0)));
+    assert_eq!(apply_failure(OwnerState::default()), (TransitionEffect::FundsLost(AlarmReason::CaptureFailed), S::CaptureFailed, usd(0)));
 }
 
 #[test]
@@ -183,10 +204,10 @@ fn a_loss_is_reported_once_and_never_for_refunded_money() {
     let refund = |payment: &mut PaymentRecord| {
         payment.reserve_refund(&Key::new("refund", &["1"]), payment.reference.clone(), usd(1)).unwrap();
     };
-    assert_eq!(lost(&|_| {}), TransitionEffect::FundsLost("chargeback"));
-    assert_eq!(lost(&|payment| payment.loss_reported = true), TransitionEffect::ChangedUnexpectedly("chargeback"));
-    assert_eq!(lost(&|payment| payment.refunded = usd(1)), TransitionEffect::ChangedUnexpectedly("chargeback"));
-    assert_eq!(lost(&refund), TransitionEffect::ChangedUnexpectedly("chargeback"));
+    assert_eq!(lost(&|_| {}), TransitionEffect::FundsLost(AlarmReason::Chargeback));
+    assert_eq!(lost(&|payment| payment.loss_reported = true), TransitionEffect::ChangedUnexpectedly(AlarmReason::Chargeback));
+    assert_eq!(lost(&|payment| payment.refunded = usd(1)), TransitionEffect::ChangedUnexpectedly(AlarmReason::Chargeback));
+    assert_eq!(lost(&refund), TransitionEffect::ChangedUnexpectedly(AlarmReason::Chargeback));
 }
 
 #[test]
@@ -211,12 +232,12 @@ fn another_amount_or_another_payment_changes_nothing() {
                 OwnerState::default(),
                 NOW,
             );
-            assert_eq!((effect, after), (Ok(TransitionEffect::Unexpected("notification_names_another_amount")), payment(from)));
+            assert_eq!((effect, after), (Ok(TransitionEffect::Unexpected(ParkReason::NotificationNamesAnotherAmount)), payment(from)));
             let other = GatewayNotification { external_payment_id: ExternalPaymentId::new("OTHER").ok(), ..item(kind, 1) };
             let mut after = payment(from);
             let effect = apply_notification(&mut after, &other, OwnerState::default(), NOW).unwrap();
             assert!(
-                from == S::Starting || effect == TransitionEffect::Unexpected("notification_names_another_payment"),
+                from == S::Starting || effect == TransitionEffect::Unexpected(ParkReason::NotificationNamesAnotherPayment),
                 "{kind:?} {from:?}: {effect:?}"
             );
         }
@@ -234,7 +255,7 @@ fn an_authorisation_result_is_left_to_the_flow_that_waits_for_it() {
         ExternalPaymentId::new("AUTH").ok().map(|external| AuthorisationResult::Authorised { external })
     );
     let contradiction = apply_notification(&mut pending, &item(Kind::AuthorisationDeclined, 2), waiting, NOW);
-    assert_eq!(contradiction, Ok(TransitionEffect::Unexpected("contradicting_answers")));
+    assert_eq!(contradiction, Ok(TransitionEffect::Unexpected(ParkReason::ContradictingAnswers)));
     assert_eq!(
         apply_notification(&mut pending, &item(Kind::Authorised, 3), waiting, NOW),
         Ok(TransitionEffect::Unchanged),
@@ -242,7 +263,10 @@ fn an_authorisation_result_is_left_to_the_flow_that_waits_for_it() {
     );
     let mut orphan = payment(S::Starting);
     let effect = apply_notification(&mut orphan, &item(Kind::Authorised, 1), OwnerState::default(), NOW);
-    assert_eq!((effect, orphan.state), (Ok(TransitionEffect::ChangedUnexpectedly("authorised_without_open_attempt")), S::Authorised));
+    assert_eq!(
+        (effect, orphan.state),
+        (Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::AuthorisedWithoutOpenAttempt)), S::Authorised)
+    );
 }
 
 #[test]
@@ -251,7 +275,7 @@ fn a_record_stores_a_limited_number_of_notifications() {
     let effects: Vec<_> = (0..100)
         .map(|n| apply_notification(&mut disputed, &item(Kind::ChargebackReversed, n), OwnerState::default(), NOW).unwrap())
         .collect();
-    assert_eq!(effects.last(), Some(&TransitionEffect::Unexpected("too_many_notifications")));
+    assert_eq!(effects.last(), Some(&TransitionEffect::Unexpected(ParkReason::TooManyNotifications)));
     assert!(serde_json::to_string(&disputed).unwrap().len() < 10_000);
 }
 
