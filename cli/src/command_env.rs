@@ -1,4 +1,4 @@
-//! What a command finds around it: settings, time, and the doors to AWS, which a test replaces. Settings come from the process's environment
+//! The environment of a command: settings, time, and access to AWS, which a test replaces. Settings come from the process's environment
 //! and from files; a file wins, because it describes the deployment that is meant.
 
 use std::collections::BTreeMap;
@@ -27,9 +27,9 @@ pub struct CommandEnv {
     pub store: Option<Arc<dyn Store>>,
     /// In place of every queue.
     pub queue: Option<Arc<dyn Queue>>,
-    /// Takes what must not be seen out of everything that is said.
+    /// Removes secrets from every output.
     pub redactor: Redactor,
-    /// Told what takes a while, for standard error.
+    /// Receives the progress of slow steps, for standard error.
     pub progress: Box<dyn Fn(&str) + Send + Sync>,
 }
 
@@ -57,7 +57,7 @@ impl CommandEnv {
 }
 
 /// Reads the text of a file with settings: lines of `KEY_KIND=VALUE` (with or without `export`, quotes and comments), or JSON: an object of texts,
-/// which may lie under `Environment` and `Variables`, as AWS tells a function's configuration.
+/// which may lie under `Environment` and `Variables`, as AWS reports a function's configuration.
 ///
 /// # Errors
 /// [`CommandError`], which names the line and never quotes it.

@@ -1,20 +1,20 @@
-//! The operator's tool: looks whether a deployment is right, sets up Cleeng's webhooks, shows and resolves what is parked, tells the story of
-//! a payment, and puts an event back on its queue.
+//! The operator's tool: checks a deployment, sets up Cleeng's webhooks, shows and resolves what is parked, explains a payment, and puts an
+//! event back on its queue.
 //!
 //! | module | purpose |
 //! |---|---|
 //! | [`arguments`] | the command line |
-//! | [`surroundings`] | settings from the environment and from files; clock, stores and queues that a test replaces |
-//! | [`answer`] | what a command says: text for people, JSON for scripts, an exit code; cleaned of secrets |
-//! | [`desk`] | settings, secret and clients, opened for a command |
+//! | [`command_env`] | settings from the environment and from files; clock, stores and queues that a test replaces |
+//! | [`output`] | the output of a command: text for people, JSON for scripts, an exit code; cleaned of secrets |
+//! | [`session`] | settings, secret and clients, opened for a command |
 //! | [`doctor`] | what is wrong, why, and what to do |
 //! | [`webhooks`] | Cleeng's webhook subscriptions: read, merge, write |
-//! | [`parked`] | what waits for an operator |
-//! | [`explain`] | the story behind an id |
+//! | [`parked`] | what is parked for an operator's decision |
+//! | [`explain`] | the history behind an id |
 //! | [`replay`] | an event back on its queue |
-//! | [`reconcile`] | what a round would do |
+//! | [`reconcile`] | what a reconciliation run would do |
 //!
-//! It uses the functions' own code and must never do anything to a payment by itself: what moves money goes through a queue to the function
+//! It uses the functions' own code and must never act on a payment itself: what moves money goes through a queue to the function
 //! that owns it.
 
 pub mod arguments;
@@ -32,9 +32,9 @@ use self::arguments::{Arguments, Command};
 use self::command_env::CommandEnv;
 use self::output::{CommandError, CommandOutput};
 
-/// Runs a command. Whatever it says is free of secrets.
+/// Runs a command. Its output is free of secrets.
 pub async fn run(arguments: &Arguments, command_env: &CommandEnv) -> CommandOutput {
-    // A secret in the environment is kept out of every answer, whether or not the command reads it.
+    // A secret in the environment is kept out of every output, whether or not the command reads it.
     session::register_secrets(&command_env.get("CONNECTOR_SECRETS").unwrap_or_default(), command_env);
     let output = match &arguments.command {
         Command::Doctor(options) => Ok(doctor::examine(options, command_env).await),

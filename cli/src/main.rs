@@ -1,4 +1,4 @@
-//! Start-up of the tool; its story is in the library beside this file.
+//! Start-up of the tool; its commands are in the library beside this file.
 
 use std::io::{Read, Write};
 use std::process::ExitCode;

@@ -1,4 +1,5 @@
-//! What waits for an operator: the list, and the decision about one of it. The rules are the journal's own ([`connector::parked`]).
+//! What is parked for an operator's decision: the list, and the decision about one entry. The rules are the journal's own
+//! ([`connector::manual_review`]).
 
 use connector::cleeng::envelope::Envelope;
 use connector::journal::JournalError;

@@ -1,4 +1,4 @@
-//! What a round of reconciliation would do now, by the round's own rules. Changes nothing: rounds are made by the function, on its schedule.
+//! What a reconciliation run would do now, by the run's own rules. Changes nothing: the function runs on its schedule.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

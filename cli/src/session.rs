@@ -1,4 +1,4 @@
-//! Settings, secret and clients, opened for one command. Whatever is secret is known to the redactor before anything else happens.
+//! Settings, secret and clients, opened for one command. Every secret is registered with the redactor before anything else happens.
 
 use std::sync::Arc;
 
@@ -59,7 +59,7 @@ pub fn register_secrets(text: &str, env: &CommandEnv) {
     env.redactor.register(&found);
 }
 
-/// The way out to all peers.
+/// The transport to all upstreams.
 ///
 /// # Errors
 /// If there are no certificates to trust.
@@ -86,7 +86,7 @@ impl Session {
     /// Opens settings, secret and clients.
     ///
     /// # Errors
-    /// Whatever is wrong with them.
+    /// Every mistake in them.
     pub async fn open(env: &CommandEnv) -> Result<Self, CommandError> {
         let deployment = deployment(env)?;
         let text = secret_text(&deployment, env).await.map_err(|error| secret_failure(&error))?;

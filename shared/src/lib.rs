@@ -33,6 +33,7 @@ pub mod manual_review;
 pub mod metrics;
 pub mod money;
 pub mod payments;
+pub mod rate_limit;
 pub mod reason;
 pub mod reference;
 pub mod renewal;

@@ -9,7 +9,7 @@ use connector::lambda::operator::Deployment;
 use super::Finding;
 use crate::command_env::CommandEnv;
 
-/// The topics whose events can wait in the journal or be brought back: each needs its queue in `EVENT_QUEUE_URLS` (template.yaml).
+/// The topics whose events can wait in the journal or be requeued: each needs its queue in `EVENT_QUEUE_URLS` (template.yaml).
 const REQUEUED_TOPICS: [Topic; 5] = [
     Topic::SubscriptionReadyForPaymentAuthorisation,
     Topic::SubscriptionReadyForPaymentCapture,
@@ -53,7 +53,7 @@ fn check_environments(deployment: &Deployment, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Addresses that are not the peers' own.
+/// Addresses that are not the upstreams' own.
 fn check_addresses(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec<Finding>) {
     let overridden = env.variables.iter().filter(|(name, value)| {
         let name = name.as_str();

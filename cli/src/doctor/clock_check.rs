@@ -1,4 +1,4 @@
-//! The way out to the peers, which notes what time each peer says it is (HTTP's `Date`, RFC 9110 section 6.6.1).
+//! The transport to the upstreams, which notes the time that each of them reports (HTTP's `Date`, RFC 9110 section 6.6.1).
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};

@@ -1,4 +1,4 @@
-//! What was found, and how it is told.
+//! A finding, and how it is shown.
 
 use std::fmt::Write as _;
 
@@ -14,14 +14,14 @@ pub enum Level {
     Fine,
     /// It could not be looked at, or is worth knowing.
     Note,
-    /// It works, and will hurt some day; or nobody can tell whether it is right.
+    /// It works, and will cause a problem some day; or it cannot be checked.
     Warning,
     /// A function does not start, money moves wrongly, or events get lost.
     Error,
 }
 
 impl Level {
-    /// The word for it.
+    /// Its name in the output.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -38,7 +38,7 @@ impl Level {
 pub struct Finding {
     /// How bad it is.
     pub level: Level,
-    /// The setting, the path in the secret, or the peer.
+    /// The setting, the path in the secret, or the upstream.
     pub subject: String,
     /// What is the case. Never a value.
     pub problem: String,

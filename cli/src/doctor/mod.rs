@@ -1,4 +1,4 @@
-//! Looks for everything that is wrong with a deployment. Changes nothing, asks only harmless questions, and never quotes a value: it could be a
+//! Looks for everything that is wrong with a deployment. Changes nothing, makes only harmless requests, and never quotes a value: it could be a
 //! secret in the wrong place.
 
 mod advice;

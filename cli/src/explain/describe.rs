@@ -1,4 +1,4 @@
-//! The story in plain words. Steps are told by name and how far they came, never by what they returned: a result may hold details of a customer.
+//! The history in plain words. Steps are shown by name and progress, never by what they returned: a result may hold details of a customer.
 
 use std::fmt::Write as _;
 

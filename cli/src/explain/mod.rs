@@ -1,4 +1,4 @@
-//! The whole story behind an id: of Cleeng (subscription, order, payment, payment details), of a gateway, our own reference, or a key of the
+//! The whole history behind an id: of Cleeng (subscription, order, payment, payment details), of a gateway, our own reference, or a key of the
 //! journal. From the journal first, then from both sides, where they can be asked. Changes nothing.
 
 mod describe;
@@ -19,10 +19,10 @@ use crate::output::{CommandError, CommandOutput};
 use crate::parked::journal_error;
 use crate::session::{self, Session};
 
-/// Tells the story.
+/// Explains an id.
 ///
 /// # Errors
-/// [`CommandError`] if the journal cannot be read. A side that cannot be asked is no failure: the story says so.
+/// [`CommandError`] if the journal cannot be read. A side that cannot be queried is no failure: the output says so.
 pub async fn run(id: &str, env: &CommandEnv) -> Result<CommandOutput, CommandError> {
     let id = id.trim();
     let deployment = session::deployment(env)?;

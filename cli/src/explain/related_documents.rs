@@ -11,7 +11,7 @@ use connector::payments::obligation_context::PaymentLookup;
 use connector::payments::settlement::GatewayOperation;
 use connector::payments::subscription_state::SubscriptionState;
 
-/// A story has at most so many documents; a subscription's latest period has about five.
+/// The largest number of related documents; a subscription's latest period has about five.
 const MAX_DOCUMENTS: usize = 80;
 
 /// What was found.
@@ -90,7 +90,7 @@ fn possible_keys(id: &str) -> Vec<Key> {
     keys
 }
 
-/// Keeps a document, and tells what it leads to.
+/// Keeps a document, and returns what it refers to.
 fn collect(found: &mut RelatedDocuments, key: &Key, body: &str) -> Vec<Key> {
     let mut parts = key.as_str().split('#');
     let (kind, first) = (parts.next().unwrap_or_default(), parts.next().unwrap_or_default());

@@ -18,7 +18,7 @@ pub struct DesiredEndpoint {
     pub secret: SecretString,
     /// The retry policy, and whether it replaces one that is there.
     pub retry: (Value, bool),
-    /// Whether it is written even where a verification is on: it may be on with another secret, which Cleeng does not tell.
+    /// Whether it is written even where a verification is on: it may be on with another secret, which Cleeng does not report.
     pub push_secret: bool,
 }
 
@@ -60,7 +60,7 @@ pub fn is_ours(endpoint: &Value, keys: &[SecretString], route: &str) -> bool {
     path_of(url).is_some_and(ours)
 }
 
-/// Whether the endpoint is verified by HMAC with SHA-256. Whether with our secret, Cleeng does not tell.
+/// Whether the endpoint is verified by HMAC with SHA-256. Cleeng does not report whether with our secret.
 #[must_use]
 pub fn is_verified(endpoint: &Value) -> bool {
     let verification = endpoint.get("verification");
@@ -127,7 +127,7 @@ fn to_plan(existing: &[Value], keys: &[SecretString], route: &str, endpoints: Ve
 fn hides_a_secret(endpoint: &Value) -> bool {
     let Some(verification) = endpoint.get("verification").filter(|it| !it.is_null()) else { return false };
     let secret = verification.get("options").and_then(|options| options.get("sharedSecret")).and_then(Value::as_str);
-    // Stars stand for a secret that is there and not told.
+    // Stars stand for a secret that is set and not reported.
     secret.is_none_or(|secret| secret.is_empty() || secret.bytes().all(|b| matches!(b, b'*' | b'.')))
 }
 
@@ -151,7 +151,7 @@ fn updated(endpoint: &Value, wanted: &DesiredEndpoint, changes: &mut Vec<&'stati
         changes.push("changes the retry policy");
         members.insert("retryPolicy".to_owned(), policy.clone());
     }
-    // Whoever writes the list writes the secret too, since Cleeng does not tell the one that is there.
+    // A write of the list includes the secret, since Cleeng does not report the one that is set.
     let verification = json!({ "name": "HMAC", "options": { "hashAlg": "SHA256", "sharedSecret": wanted.secret.expose() } });
     members.insert("verification".to_owned(), verification);
     updated_endpoint

@@ -55,7 +55,7 @@ pub async fn run(command: &Webhooks, env: &CommandEnv) -> Result<CommandOutput, 
 }
 
 fn read_base_url(url: &str, production: bool) -> Result<String, CommandError> {
-    // As the stack tells it, with the first part of the path, or without.
+    // As the stack's outputs name it, with the first part of the path, or without.
     let base = url.trim_end_matches('/').trim_end_matches("/webhooks");
     let rest = base.strip_prefix("https://").or_else(|| base.strip_prefix("http://").filter(|_| !production));
     let good =
@@ -144,7 +144,7 @@ fn masked(url: &str) -> String {
     format!("{scheme}://{host}/...")
 }
 
-/// Plans every topic, and writes where that is asked for. The plan is told whether it is the first one, or the one that checks what was written.
+/// Plans every topic, and writes if that is asked for. The argument says whether the plan is the first one, or checks what was written.
 async fn apply_plan(
     session: &Session,
     endpoints: &WebhookEndpoints,

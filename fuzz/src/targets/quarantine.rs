@@ -5,9 +5,7 @@ use std::sync::Arc;
 use connector::cleeng::envelope::Envelope;
 use connector::cleeng::webhook::Webhook;
 use connector::clock::Clock;
-use connector::lambda::app::{FunctionHandler, Invocation};
-use connector::lambda::dependencies::AcceptedTopics;
-use connector::lambda::settings::FunctionKind;
+use connector::lambda::state::{FunctionKind, Invocation};
 use reconciliation::Reconciliation;
 use sandbox::testkit::fixtures::{PUBLISHER, WEBHOOK_SECRET, id};
 use serde_json::{Value, json};
@@ -30,9 +28,7 @@ pub(super) fn body(input: &[u8]) {
     let invocation =
         Invocation { request_id: "request-1".to_owned(), deadline: functions::clock().now().after(std::time::Duration::from_secs(90)) };
     block_on(async {
-        let function =
-            functions::start_function(FunctionHandler::Scheduled(Arc::new(Reconciliation)), FunctionKind::Scheduled, AcceptedTopics::All)
-                .await;
+        let function = functions::start_function(FunctionKind::Scheduled(Arc::new(Reconciliation))).await;
         let event = json!({ "Records": records }).to_string();
         let answer = function.app.handle(&event, &invocation).await.expect("a batch");
         let left = answer["batchItemFailures"].as_array().expect("a list");

@@ -8,11 +8,12 @@ use connector::flow::{Requeue, RequeueError};
 use connector::gateway::{Gateway, GatewayName};
 use connector::http::{Request, Response, Transport, TransportError};
 use connector::journal::memory::MemoryStore;
-use connector::lambda::app::{App, AppParts, FunctionHandler};
-use connector::lambda::dependencies::{AcceptedTopics, DeployedFactory, SharedDeps, read_upstream_settings};
+use connector::lambda::app::App;
+use connector::lambda::dependencies::{SharedDeps, read_upstream_settings};
 use connector::lambda::queue::{CapturingQueue, Queue};
 use connector::lambda::secrets::{EnvironmentSecret, SecretCache};
-use connector::lambda::settings::{FunctionKind, Settings};
+use connector::lambda::settings::Settings;
+use connector::lambda::state::FunctionKind;
 use connector::lambda::telemetry::Redactor;
 use connector::metrics::Metrics;
 use connector::settings::SettingsReader;
@@ -125,39 +126,28 @@ pub(crate) struct TestFunction {
 }
 
 /// Starts a function as Lambda does, with the simulators around it.
-pub(crate) async fn start_function(task: FunctionHandler, doors: FunctionKind, webhooks: AcceptedTopics) -> TestFunction {
+pub(crate) async fn start_function(kind: FunctionKind) -> TestFunction {
     let environment = environment();
     let get = |name: &str| environment.get(name).cloned();
     let mut reader = SettingsReader::new(&get);
-    let settings = Settings::read_for(&mut reader, doors);
+    let settings = Settings::read_for(&mut reader, kind.required_settings());
     let peers = settings.as_ref().and_then(|settings| read_upstream_settings(&mut reader, settings));
     let (settings, peers) = reader.finish(settings.zip(peers)).expect("the settings of these bodies are good");
     let clock = Arc::new(clock());
     let source = Box::new(EnvironmentSecret::new(Some(secrets().to_string())));
     let gateways: BTreeSet<GatewayName> = GatewayName::ALL.iter().copied().collect();
-    let keeper = SecretCache::open(source, gateways, Arc::new(Redactor::default()), clock.clone()).await.expect("and so are the secrets");
+    let secret_cache =
+        SecretCache::open(source, gateways, Arc::new(Redactor::default()), clock.clone()).await.expect("and so are the secrets");
     let (queue, quarantine, given) = (Arc::<CapturingQueue>::default(), Arc::<CapturingQueue>::default(), RecordingRequeue::default());
-    let metrics = Metrics::new(Arc::new(MetricRecorder::default()));
-    let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
-    let base = SharedDeps {
+    let deps = SharedDeps {
         settings,
         upstreams: peers,
         transport: simulators(),
         store: Arc::new(MemoryStore::new(clock.clone())),
-        clock: clock.clone(),
-        metrics: metrics.clone(),
+        clock,
+        metrics: Metrics::new(Arc::new(MetricRecorder::default())),
         requeue: Arc::new(given.clone()),
     };
-    let parts = AppParts {
-        handler: task,
-        mode,
-        max_body_bytes,
-        secret_cache: keeper,
-        factory: Box::new(DeployedFactory { accepted_topics: webhooks, deps: base }),
-        queue: queue.clone(),
-        quarantine: quarantine.clone(),
-        clock,
-        metrics,
-    };
-    TestFunction { app: App::new(parts).expect("a function"), queue, quarantine, requeued: given }
+    let state = deps.into_state(kind, secret_cache, queue.clone(), quarantine.clone()).expect("a function");
+    TestFunction { app: App::new(state), queue, quarantine, requeued: given }
 }

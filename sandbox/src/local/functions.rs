@@ -12,12 +12,13 @@ use connector::gateway::GatewayName;
 use connector::http::ReqwestTransport;
 use connector::journal::memory::MemoryStore;
 use connector::journal::store::Store;
-use connector::lambda::app::{App, AppParts, FunctionHandler, Invocation};
-use connector::lambda::dependencies::{AcceptedTopics, DeployedFactory, SharedDeps, read_upstream_settings};
+use connector::lambda::app::App;
+use connector::lambda::dependencies::{SharedDeps, read_upstream_settings};
 use connector::lambda::frontend_handler::{FrontendApp, FrontendSettings};
 use connector::lambda::queue::{NoQueue, Queue};
 use connector::lambda::secrets::{EnvironmentSecret, SecretCache, SecretError};
-use connector::lambda::settings::{FunctionKind, Settings};
+use connector::lambda::settings::{RequiredSettings, Settings};
+use connector::lambda::state::{FunctionKind, Invocation};
 use connector::lambda::telemetry::Redactor;
 use connector::lambda::webhook_handler::route_for_topic;
 use connector::metrics::Metrics;
@@ -71,7 +72,7 @@ impl Function {
     async fn handle(&self, event: &Value, invocation: &Invocation) -> Value {
         let answer = match self {
             Self::App(app) => app.handle(&event.to_string(), invocation).await,
-            Self::Frontend(door) => door.handle(&event.to_string(), invocation).await,
+            Self::Frontend(app) => app.handle(&event.to_string(), invocation).await,
         };
         answer.unwrap_or(Value::Null)
     }
@@ -172,17 +173,13 @@ impl Functions {
         };
         let mut functions = BTreeMap::new();
         for (topic, flow) in Topic::ALL.into_iter().filter_map(|topic| Some((topic, fixtures::flow_for(topic)?))) {
-            let app = starter
-                .start_app(FunctionHandler::Webhooks(flow.into()), FunctionKind::Webhooks, Some(topic), &route_for_topic(topic))
-                .await?;
-            functions.insert(route_for_topic(topic), app);
+            let name = route_for_topic(topic);
+            functions.insert(name.clone(), starter.start_app(FunctionKind::Webhooks(flow.into()), &name).await?);
         }
-        let task = FunctionHandler::Notifications(Arc::new(GatewayNotifications));
-        functions.insert(NOTIFICATIONS.to_owned(), starter.start_app(task, FunctionKind::Notifications, None, NOTIFICATIONS).await?);
-        functions.insert(
-            RECONCILIATION.to_owned(),
-            starter.start_app(FunctionHandler::Scheduled(Arc::new(Reconciliation)), FunctionKind::Scheduled, None, RECONCILIATION).await?,
-        );
+        let notifications = FunctionKind::Notifications(Arc::new(GatewayNotifications));
+        functions.insert(NOTIFICATIONS.to_owned(), starter.start_app(notifications, NOTIFICATIONS).await?);
+        let reconciliation = FunctionKind::Scheduled(Arc::new(Reconciliation));
+        functions.insert(RECONCILIATION.to_owned(), starter.start_app(reconciliation, RECONCILIATION).await?);
         functions.insert(PURCHASE.to_owned(), starter.start_frontend(Arc::new(InitialPurchase)).await?);
         functions.insert(DETAILS.to_owned(), starter.start_frontend(Arc::new(PaymentDetails)).await?);
         Ok(Self { queues, metrics, clock: clock.clone(), functions, requests: AtomicU64::new(0) })
@@ -269,63 +266,43 @@ struct FunctionStarter<'a> {
 }
 
 impl FunctionStarter<'_> {
-    async fn start_app(
-        &self,
-        task: FunctionHandler,
-        doors: FunctionKind,
-        topic: Option<Topic>,
-        name: &str,
-    ) -> Result<Function, StartError> {
-        let (base, keeper, _) = self.prepare(doors).await?;
-        let (mode, max_body_bytes) = (base.settings.mode, base.settings.max_body_bytes);
-        let (clock, metrics) = (Arc::clone(&base.clock), base.metrics.clone());
-        let queue: Arc<dyn Queue> = match doors {
-            FunctionKind::Webhooks | FunctionKind::Notifications => {
+    async fn start_app(&self, kind: FunctionKind, name: &str) -> Result<Function, StartError> {
+        let (deps, secret_cache, _) = self.prepare(kind.required_settings()).await?;
+        let queue: Arc<dyn Queue> = match kind {
+            FunctionKind::Webhooks(_) | FunctionKind::Notifications(_) => {
                 Arc::new(FunctionQueue { function: name.to_owned(), queues: self.queues.clone() })
             }
-            FunctionKind::Frontend | FunctionKind::Scheduled => Arc::new(NoQueue),
+            FunctionKind::Scheduled(_) => Arc::new(NoQueue),
         };
-        let webhooks = topic.map_or(AcceptedTopics::None, AcceptedTopics::One);
-        let (wiring, quarantine) = (Box::new(DeployedFactory { accepted_topics: webhooks, deps: base }), Arc::new(NoQueue));
-        Ok(Function::App(App::new(AppParts {
-            handler: task,
-            mode,
-            max_body_bytes,
-            secret_cache: keeper,
-            factory: wiring,
-            queue,
-            quarantine,
-            clock,
-            metrics,
-        })?))
+        Ok(Function::App(App::new(deps.into_state(kind, secret_cache, queue, Arc::new(NoQueue))?)))
     }
 
-    async fn start_frontend(&self, front_end: Arc<dyn FrontendFlow>) -> Result<Function, StartError> {
-        let (base, keeper, settings) = self.prepare(FunctionKind::Frontend).await?;
+    async fn start_frontend(&self, flow: Arc<dyn FrontendFlow>) -> Result<Function, StartError> {
+        let (deps, secret_cache, settings) = self.prepare(RequiredSettings::FRONTEND).await?;
         let settings = settings.ok_or_else(|| Problems(Vec::new()))?;
-        Ok(Function::Frontend(FrontendApp::new(front_end, settings, base, keeper)?))
+        Ok(Function::Frontend(FrontendApp::new(flow, settings, deps, secret_cache)?))
     }
 
-    async fn prepare(&self, doors: FunctionKind) -> Result<(SharedDeps, SecretCache, Option<FrontendSettings>), StartError> {
+    async fn prepare(&self, required: RequiredSettings) -> Result<(SharedDeps, SecretCache, Option<FrontendSettings>), StartError> {
         let get = |name: &str| self.environment.get(name).cloned();
         let mut reader = SettingsReader::new(&get);
-        let settings = Settings::read_for(&mut reader, doors);
-        let peers = settings.as_ref().and_then(|settings| read_upstream_settings(&mut reader, settings));
-        let front = (doors == FunctionKind::Frontend).then(|| FrontendSettings::read(&mut reader)).flatten();
-        let (settings, peers) = reader.finish(settings.zip(peers))?;
+        let settings = Settings::read_for(&mut reader, required);
+        let upstreams = settings.as_ref().and_then(|settings| read_upstream_settings(&mut reader, settings));
+        let frontend = required.frontend.then(|| FrontendSettings::read(&mut reader)).flatten();
+        let (settings, upstreams) = reader.finish(settings.zip(upstreams))?;
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let source = Box::new(EnvironmentSecret::new(get("CONNECTOR_SECRETS")));
         let gateways: std::collections::BTreeSet<GatewayName> = settings.methods.values().map(|method| method.gateway).collect();
-        let keeper = SecretCache::open(source, gateways, Arc::new(Redactor::default()), Arc::clone(&clock)).await?;
-        let base = SharedDeps {
+        let secret_cache = SecretCache::open(source, gateways, Arc::new(Redactor::default()), Arc::clone(&clock)).await?;
+        let deps = SharedDeps {
             settings,
-            upstreams: peers,
+            upstreams,
             transport: Arc::new(ReqwestTransport::new().map_err(|_| StartError::Http)?),
             store: Arc::clone(self.store),
             clock,
             metrics: Metrics::new(self.metrics.clone()),
             requeue: Arc::new(LocalRequeue(self.queues.clone())),
         };
-        Ok((base, keeper, front))
+        Ok((deps, secret_cache, frontend))
     }
 }

@@ -15,13 +15,13 @@ use connector::gateway::{Gateway, GatewayName, Gateways};
 use connector::http::{HeaderMap, HeaderValue, Transport};
 use connector::journal::memory::MemoryStore;
 use connector::journal::store::Store;
-use connector::lambda::app::Invocation;
-use connector::lambda::event::HttpRequest;
+use connector::lambda::event::{self, Event};
 use connector::lambda::frontend_handler::handle_request;
+use connector::lambda::state::Invocation;
 use connector::metrics::{MetricSink, Metrics};
 use initial_purchase::InitialPurchase;
 use payment_details::PaymentDetails;
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::expect::expect_fixture;
 use crate::simulators::adyen::AdyenSimulator;
@@ -353,15 +353,19 @@ impl TestEnvironment {
         let (path, query) = path.split_once('?').unwrap_or((path, ""));
         let of_details = path.contains("/payment-details") || path.contains("/payment_details");
         let function: &dyn FrontendFlow = if of_details { &PaymentDetails } else { &InitialPurchase };
-        let request = HttpRequest {
-            method: method.to_owned(),
-            path: path.to_owned(),
-            query: query.to_owned(),
-            domain: PUBLIC_URL.strip_prefix("https://").map(str::to_owned),
-            headers,
-            source_ip: Some("192.0.2.7".to_owned()),
-            body: Some(body.into()),
-        };
+        // Any other method is no request of an HTTP API.
+        let method = if method.bytes().all(|byte| byte.is_ascii_alphabetic()) { method } else { "UNKNOWN" };
+        let headers: Value = headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default())).collect();
+        let event = json!({
+            "rawPath": path, "rawQueryString": query, "headers": headers, "body": body,
+            "requestContext": {
+                "http": { "method": method, "sourceIp": "192.0.2.7" }, "domainName": PUBLIC_URL.strip_prefix("https://"),
+            },
+        });
+        let request = expect_fixture(match event::read(&event.to_string()) {
+            Ok(Event::Http(request)) => Some(request),
+            _ => None,
+        });
         let deadline = self.clock.now().after(FRONTEND_TIMEOUT);
         let invocation = Invocation { request_id: self.next_id(), deadline };
         handle_request(function, &self.frontend_context, 32_768, &request, &invocation).await

@@ -11,14 +11,16 @@ use connector::cleeng::envelope::Envelope;
 use connector::clock::{Clock, Timestamp};
 use connector::flow::{Disposition, FlowContext, NotificationFlow};
 use connector::gateway::GatewayName;
-use connector::lambda::app::{App, AppParts, Dependencies, DependencyFactory, FunctionHandler, Invocation};
-use connector::lambda::dependencies::NoWebhooks;
+use connector::lambda::app::App;
 use connector::lambda::queue::{NoQueue, NotificationEnvelope, Queue, QueueError};
+use connector::lambda::reloadable::Reloadable;
 use connector::lambda::secrets::{SecretCache, SecretError, SecretSource, Secrets};
 use connector::lambda::settings::{DEFAULT_MAX_BODY_BYTES, Mode};
+use connector::lambda::state::{AppState, Dependencies, FunctionKind, Invocation};
 use connector::lambda::telemetry::Redactor;
+use connector::lambda::verifier::NoWebhooks;
+use connector::rate_limit::WindowLimiter;
 use connector::secret::SecretString;
-use connector::settings::Problems;
 use gateway_notification::GatewayNotifications;
 use serde_json::{Value, json};
 
@@ -85,14 +87,6 @@ pub fn deployment_secret(mut gateways: Value) -> Value {
     gateways
 }
 
-struct FixedDependencies(FlowContext);
-
-impl DependencyFactory for FixedDependencies {
-    fn build(&self, _secrets: &Secrets) -> Result<Dependencies, Problems> {
-        Ok(Dependencies { flow_context: self.0.clone(), verifier: Arc::new(NoWebhooks) })
-    }
-}
-
 /// The notification function's HTTP endpoint.
 pub struct NotificationEndpoint(App, VirtualClock);
 
@@ -119,34 +113,36 @@ impl TestEnvironment {
     /// # Panics
     /// If the function does not start.
     pub async fn notification_endpoint(&self, queue: Arc<dyn Queue>) -> NotificationEndpoint {
-        self.notification_endpoint_with(Box::new(SandboxSecrets), Box::new(FixedDependencies(self.flow_context.clone())), queue).await
+        let flow_context = self.flow_context.clone();
+        self.notification_endpoint_with(Box::new(SandboxSecrets), move || flow_context.clone(), queue).await
     }
 
-    /// The same with a secret that may change, and with what is made from it.
+    /// The same with a secret that may change, and with a closure that builds the dependencies of flows again.
     ///
     /// # Panics
     /// If the function does not start.
     pub async fn notification_endpoint_with(
         &self,
         secrets: Box<dyn SecretSource>,
-        wiring: Box<dyn DependencyFactory>,
+        flow_context: impl Fn() -> FlowContext + Send + Sync + 'static,
         queue: Arc<dyn Queue>,
     ) -> NotificationEndpoint {
         let clock: Arc<dyn Clock> = Arc::new(self.clock.clone());
         let gateways: BTreeSet<_> = self.gateways.iter().map(|fixture| fixture.simulator.gateway_name()).collect();
-        let keeper = SecretCache::open(secrets, gateways, Arc::new(Redactor::default()), Arc::clone(&clock)).await;
-        let app = App::new(AppParts {
-            handler: FunctionHandler::Notifications(Arc::new(GatewayNotifications)),
+        let secret_cache = SecretCache::open(secrets, gateways, Arc::new(Redactor::default()), Arc::clone(&clock)).await;
+        let build = move |_: &Secrets| Ok(Dependencies { flow_context: flow_context(), verifier: Arc::new(NoWebhooks) });
+        let app = App::new(AppState {
+            kind: FunctionKind::Notifications(Arc::new(GatewayNotifications)),
             mode: Mode::Lambda,
             max_body_bytes: DEFAULT_MAX_BODY_BYTES,
-            secret_cache: expect_fixture(keeper.ok()),
-            factory: wiring,
             queue,
             quarantine: Arc::new(NoQueue),
+            quarantine_limiter: WindowLimiter::new(0, Duration::MAX),
             clock,
             metrics: self.flow_context.metrics.clone(),
+            dependencies: expect_fixture(Reloadable::new(expect_fixture(secret_cache.ok()), build).ok()),
         });
-        NotificationEndpoint(expect_fixture(app.ok()), self.clock.clone())
+        NotificationEndpoint(app, self.clock.clone())
     }
 
     /// Posts a body to the notification function's endpoint, as a function that has just started.

@@ -57,6 +57,13 @@ fn dependencies(manifest: &str, own: &BTreeSet<String>) -> BTreeSet<String> {
     names.difference(own).filter(|name| !name.is_empty()).cloned().collect()
 }
 
+/// Every file that is committed.
+fn tracked_files() -> Vec<String> {
+    let files = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output().unwrap();
+    let files = String::from_utf8(files.stdout).unwrap();
+    files.split('\0').filter(|file| !file.is_empty() && root().join(file).is_file()).map(str::to_owned).collect()
+}
+
 #[test]
 fn every_dependency_has_its_reason_and_every_reason_its_dependency() {
     let mut own: BTreeSet<String> = names();
@@ -74,15 +81,36 @@ fn every_dependency_has_its_reason_and_every_reason_its_dependency() {
 }
 
 #[test]
+fn only_the_lambda_folder_and_the_dynamodb_store_name_aws() {
+    let is_product =
+        |file: &str| file.ends_with(".rs") && ["shared/src/", "functions/", "cli/src/"].iter().any(|folder| file.starts_with(folder));
+    let files = tracked_files();
+    let product: Vec<&str> = files.iter().map(String::as_str).filter(|file| is_product(file)).collect();
+    assert!(product.len() > 100, "too few files to prove anything");
+    for file in product {
+        let text = read(file);
+        let code: String = text.lines().filter(|line| !line.trim_start().starts_with("//")).collect::<Vec<_>>().join("\n");
+        let in_lambda = file.starts_with("shared/src/lambda/");
+        let knows_aws = in_lambda || file.starts_with("shared/src/journal/dynamodb");
+        let identifiers = code.split(|c: char| !c.is_alphanumeric() && c != '_');
+        for name in identifiers.filter(|name| name.starts_with("aws_") || name.starts_with("lambda_")) {
+            let allowed = if name.starts_with("aws_") { knows_aws } else { in_lambda };
+            let is_crate = ["aws_config", "aws_lambda_events", "lambda_runtime", "lambda_http"].contains(&name)
+                || name.starts_with("aws_sdk_")
+                || name.starts_with("aws_smithy_");
+            assert!(allowed || !is_crate, "{file} names {name}");
+        }
+    }
+}
+
+#[test]
 fn no_committed_file_names_a_machine_or_a_registry() {
     // Put together here, so that this file does not name them either.
     let unwanted: Vec<String> =
         [["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"], ["/tm", "p/"], ["index-", "url"], ["local", "stack.cloud"]]
             .map(|parts| parts.concat())
             .into();
-    let files = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output().unwrap();
-    let files = String::from_utf8(files.stdout).unwrap();
-    for file in files.split('\0').filter(|file| !file.is_empty() && *file != "Cargo.lock" && *file != "LICENSE") {
+    for file in tracked_files().iter().filter(|file| *file != "Cargo.lock" && *file != "LICENSE") {
         let Ok(text) = fs::read_to_string(root().join(file)) else { continue };
         for word in &unwanted {
             assert!(!text.contains(word.as_str()), "{file} contains {word}");

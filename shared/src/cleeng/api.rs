@@ -69,8 +69,8 @@ pub trait Cleeng: Send + Sync {
         Err(CleengError::NotFound)
     }
 
-    /// What the customer's subscriptions to an offer tell about their latest payments (`GET /3.1/subscriptions?customerId&offerId`). The one
-    /// way to find out whether a first purchase is known. A Cleeng that cannot be asked tells nothing.
+    /// What the customer's subscriptions to an offer report about their latest payments (`GET /3.1/subscriptions?customerId&offerId`). The one
+    /// way to find out whether a first purchase is known.
     ///
     /// # Errors
     /// [`CleengError`].
@@ -196,7 +196,7 @@ pub enum SubscriptionStatus {
     Terminated,
     /// Paused.
     Paused,
-    /// A word that this version does not know.
+    /// A value that this version does not know.
     Other(String),
 }
 
@@ -204,7 +204,7 @@ pub enum SubscriptionStatus {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct RenewalCycle(pub Duration);
 
-/// What a subscription tells about its latest payment (`latestPaymentExternalId`, undocumented officially).
+/// What a subscription reports about its latest payment (`latestPaymentExternalId`, undocumented officially).
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum LatestPayment {
     /// The field is absent: nothing can be concluded.
@@ -268,13 +268,13 @@ pub struct Order {
     pub id: OrderId,
     /// What is to be paid, tax included; the only source of an amount.
     pub total: Money,
-    /// Whose, if told.
+    /// Whose, if reported.
     pub customer: Option<CustomerId>,
-    /// What for, if told.
+    /// What for, if reported.
     pub offer: Option<OfferId>,
-    /// Which method, if told.
+    /// Which method, if reported.
     pub payment_method: Option<PaymentMethodId>,
-    /// When it lapses, if told.
+    /// When it lapses, if reported.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -349,7 +349,7 @@ pub enum PaymentStatus {
     Refunded,
     /// Cancelled.
     Cancelled,
-    /// A word that this version does not know.
+    /// A value that this version does not know.
     Other(String),
 }
 
@@ -360,19 +360,19 @@ pub struct Payment {
     pub id: PaymentId,
     /// Where it stands.
     pub status: PaymentStatus,
-    /// The gateway's id, if told.
+    /// The gateway's id, if reported.
     pub external_payment_id: Option<ExternalPaymentId>,
-    /// The order, if told.
+    /// The order, if reported.
     pub order: Option<OrderId>,
-    /// What is paid, if told and readable.
+    /// What is paid, if reported and readable.
     pub total: Option<Money>,
-    /// Whose, if told.
+    /// Whose, if reported.
     pub customer: Option<CustomerId>,
-    /// What for, if told.
+    /// What for, if reported.
     pub offer: Option<OfferId>,
-    /// The details, if told.
+    /// The details, if reported.
     pub payment_details: Option<PaymentDetailsId>,
-    /// The gateway's name as Cleeng has it, if told.
+    /// The gateway's name as Cleeng has it, if reported.
     pub payment_gateway: Option<String>,
 }
 
@@ -424,7 +424,7 @@ pub struct NewPaymentDetails {
 pub struct PaymentDetails {
     /// Their id.
     pub id: PaymentDetailsId,
-    /// Whether renewals use them, if told.
+    /// Whether renewals use them, if reported.
     pub active: Option<bool>,
     /// The whole answer without the token, for the front end.
     pub public_json: serde_json::Value,

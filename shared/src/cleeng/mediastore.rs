@@ -1,6 +1,6 @@
 //! The MediaStore API: Cleeng as a customer sees it, with the customer's own JWT.
 //!
-//! It is how a customer is known: whoever can read an order with his token may pay it (the key of Cleeng's JWT is not published). The token
+//! It is how a customer is known: a caller that can read an order with the customer's token may pay it (the key of Cleeng's JWT is not published). The token
 //! itself is decoded for routing only and never believed; what counts is MediaStore's answer. A token must never be stored, logged or sent
 //! anywhere else.
 
@@ -50,7 +50,7 @@ pub struct CustomerOrder {
     pub payment_method: Option<PaymentMethodId>,
     /// When it lapses.
     pub expires_at: Timestamp,
-    /// Whether payment details are wanted even if nothing is to be paid. Told or assumed.
+    /// Whether payment details are wanted even if nothing is to be paid. Reported or assumed.
     pub needs_details: bool,
 }
 

@@ -37,7 +37,7 @@ pub enum Encoding {
 /// Where a signature is found and how it is written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SignatureSettings {
-    /// The header. Default `x-cleeng-signature_header`, a guess: without the right name every webhook is refused, and none is forged.
+    /// The header. Default `x-cleeng-signature`, a guess: without the right name every webhook is refused, and none is forged.
     pub header: HeaderName,
     /// What stands before the signature, such as `sha256=`. Nothing by default; where it is set, it must be there.
     pub prefix: Option<String>,
@@ -106,7 +106,7 @@ pub enum VerificationError {
     /// The signature fits, the body is no webhook.
     #[error("the webhook is malformed: {0}")]
     Malformed(WebhookError),
-    /// The signature fits, but this address takes another topic.
+    /// The signature fits, but this address is for another topic.
     #[error("the webhook's topic does not belong to this address")]
     WrongTopic,
     /// The signature fits, but the webhook is another publisher's.
@@ -176,7 +176,7 @@ impl WebhookVerifier {
     }
 
     /// Whether a signature in the headers fits the body and one of the secrets. Proves the origin and nothing else: what the body says is
-    /// for [`WebhookVerifier::verify`]. An unsigned webhook never fits, whatever the settings.
+    /// for [`WebhookVerifier::verify`]. An unsigned webhook never fits, under any settings.
     #[must_use]
     pub fn signature_matches(&self, headers: &HeaderMap, body: &[u8]) -> bool {
         let values = headers.get_all(&self.settings.header).iter().filter_map(|value| value.to_str().ok());
@@ -185,8 +185,8 @@ impl WebhookVerifier {
         candidates.filter_map(|text| self.decode(text)).any(|tag| self.keys.iter().any(|key| hmac::verify(key, body, &tag).is_ok()))
     }
 
-    /// Takes a webhook that Cleeng sent, for this publisher and of this topic. Whether it has everything that its topic needs is asked after it
-    /// is known whose it is ([`Webhook::check`]): another connector's event may look as it likes.
+    /// Accepts a webhook that Cleeng sent, for this publisher and of this topic (`None`: of any topic). [`Webhook::validate`] checks the members
+    /// that its topic needs, once it is known to be ours: another connector's event may have any.
     ///
     /// # Errors
     /// [`VerificationError`], the signature's first: the body is parsed only after it fits.
@@ -195,7 +195,7 @@ impl WebhookVerifier {
         headers: &HeaderMap,
         body: &[u8],
         expected_publisher: &PublisherId,
-        expected_topic: Topic,
+        expected_topic: impl Into<Option<Topic>>,
     ) -> Result<Verified<Webhook>, VerificationError> {
         let signed = headers.contains_key(&self.settings.header);
         if signed && !self.signature_matches(headers, body) {
@@ -208,13 +208,13 @@ impl WebhookVerifier {
         if webhook.publisher != *expected_publisher {
             return Err(VerificationError::WrongPublisher);
         }
-        if webhook.topic != expected_topic {
+        if expected_topic.into().is_some_and(|topic| webhook.topic != topic) {
             return Err(VerificationError::WrongTopic);
         }
         Ok(Verified::attest(webhook))
     }
 
-    /// The header that holds the signature, and its values joined by commas; nothing where there is none.
+    /// The header that holds the signature, and its values joined by commas; `None` if there is none.
     #[must_use]
     pub fn signature_header(&self, headers: &HeaderMap) -> Option<(String, String)> {
         let values: Vec<&str> = headers.get_all(&self.settings.header).iter().filter_map(|value| value.to_str().ok()).collect();

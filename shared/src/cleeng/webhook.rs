@@ -15,7 +15,7 @@ use crate::ids::{CustomerId, Id, OfferId, PaymentDetailsId, PaymentMethodId, Pub
 use crate::money::Currency;
 use crate::secret::SecretString;
 
-/// The topics that a connector takes (Cleeng, "Webhooks - Payments").
+/// The topics that a connector handles (Cleeng, "Webhooks - Payments").
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Topic {
     /// An authorisation attempt is due.
@@ -91,7 +91,7 @@ pub enum WebhookError {
         /// What it should be.
         expected: &'static str,
     },
-    /// The topic is not one that a connector takes.
+    /// The topic is not one that a connector handles.
     #[error("topic is not one that this connector takes")]
     UnknownTopic,
 }
@@ -118,7 +118,7 @@ impl Webhook {
         }
     }
 
-    /// The payment method that the event is about, which tells whose event it is; nothing where the payload has none (four payloads are
+    /// The payment method that the event is about, which says whose event it is; `None` if the payload has none (four payloads are
     /// unpublished).
     ///
     /// # Errors
@@ -127,7 +127,7 @@ impl Webhook {
         optional_id(&self.data, "paymentMethodId", "data.paymentMethodId")
     }
 
-    /// Checks that the event has what its topic needs, so that a body that never can be acted on is refused at the door.
+    /// Checks that the event has what its topic needs, so that the handler rejects a body that can never be acted on.
     ///
     /// # Errors
     /// [`WebhookError`], naming the field.
@@ -233,9 +233,9 @@ impl BillingEvent {
 pub struct TerminationEvent {
     /// `subscriptionId`.
     pub subscription: SubscriptionId,
-    /// `expirationDate`, if told.
+    /// `expirationDate`, if reported.
     pub expiration: Option<Timestamp>,
-    /// `paymentMethodId`, if told.
+    /// `paymentMethodId`, if reported.
     pub payment_method: Option<PaymentMethodId>,
 }
 

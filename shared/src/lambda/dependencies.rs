@@ -1,28 +1,27 @@
-//! What a deployed function is made of: the peers' clients, built from settings and secrets.
+//! What a deployed function is made of: the clients of its upstreams, built from settings and secrets.
 //!
-//! Each peer's own settings, client and verifier live in its own module; this is the only place that names them all.
+//! The settings, client and verifier of each upstream live in its own module; this is the only place that names them all.
 
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
-
-use super::app::{Dependencies, DependencyFactory};
-use super::secrets::Secrets;
+use super::quarantine;
+use super::queue::Queue;
+use super::reloadable::Reloadable;
+use super::secrets::{SecretCache, Secrets};
 use super::settings::{Mode, Settings};
-use super::webhook_handler::{Rejection, Verify};
+use super::state::{AppState, Dependencies, FunctionKind};
+use super::verifier::{NoWebhooks, TopicVerifier, Verify};
 use crate::cleeng::client::{CleengEnvironment, CleengSettings, CoreApi};
 use crate::cleeng::signature::{SignatureSettings, WebhookVerifier};
-use crate::cleeng::webhook::{Topic, Verified, Webhook};
 use crate::clock::Clock;
 use crate::flow::{FlowContext, Requeue};
 use crate::gateway::{GatewayConfig, GatewayName, Gateways};
 use crate::http::Transport;
-use crate::ids::PublisherId;
 use crate::journal::store::Store;
 use crate::metrics::Metrics;
 use crate::settings::{Problems, SettingsReader};
 
-/// The settings of all peers.
+/// The settings of all upstreams.
 pub struct UpstreamSettings {
     pub(super) cleeng: CleengSettings,
     pub(super) signature: SignatureSettings,
@@ -35,89 +34,32 @@ pub fn read_upstream_settings(reader: &mut SettingsReader<'_>, settings: &Settin
     let signature = SignatureSettings::read(reader, cleeng.as_ref().map(|cleeng| cleeng.environment));
     let gateways: Vec<_> =
         GatewayName::ALL.iter().filter(|gateway| settings.uses(**gateway)).map(|gateway| gateway.read_config(reader)).collect();
-    let peers = UpstreamSettings { cleeng: cleeng?, signature, gateways: gateways.into_iter().collect::<Option<_>>()? };
+    let upstreams = UpstreamSettings { cleeng: cleeng?, signature, gateways: gateways.into_iter().collect::<Option<_>>()? };
     if settings.mode == Mode::Embedded {
-        refuse_live(reader, &peers);
+        refuse_live(reader, &upstreams);
     }
-    Some(peers)
+    Some(upstreams)
 }
 
-/// Embedded mode forgets its journal when it ends: nothing that moves real money may be behind it.
-fn refuse_live(reader: &mut SettingsReader<'_>, peers: &UpstreamSettings) {
+/// Embedded mode loses its journal when it ends: no environment with real money may be behind it.
+fn refuse_live(reader: &mut SettingsReader<'_>, upstreams: &UpstreamSettings) {
     let fix = "use the test environment, or set CONNECTOR_EMBEDDED=0";
-    if peers.cleeng.environment == CleengEnvironment::Production {
+    if upstreams.cleeng.environment == CleengEnvironment::Production {
         reader.problem("CLEENG_ENVIRONMENT", "is production, and embedded mode forgets its journal", fix);
     }
-    for gateway in peers.gateways.iter().filter(|gateway| gateway.is_live()) {
+    for gateway in upstreams.gateways.iter().filter(|gateway| gateway.is_live()) {
         let setting = format!("{}_ENVIRONMENT", gateway.name().as_str().to_ascii_uppercase());
         reader.problem(&setting, "is live, and embedded mode forgets its journal", fix);
     }
 }
 
-/// Checks webhooks for one publisher and one topic.
-struct TopicVerifier {
-    verifier: WebhookVerifier,
-    publisher: PublisherId,
-    /// Nothing for the function that takes what lies in quarantine, of whichever topic.
-    topic: Option<Topic>,
-}
-
-impl Verify for TopicVerifier {
-    fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Verified<Webhook>, Rejection> {
-        // Without a topic of its own the function takes the event's word for it, which the signature then covers.
-        let claimed_topic = || Webhook::parse(body).map_or(Topic::RefundPayment, |webhook| webhook.topic);
-        self.verifier.verify(headers, body, &self.publisher, self.topic.unwrap_or_else(claimed_topic)).map_err(|refusal| Rejection {
-            status: StatusCode::from_u16(refusal.status()).unwrap_or(StatusCode::BAD_REQUEST),
-            code: refusal.code(),
-            message: refusal.to_string(),
-        })
-    }
-
-    fn signature_header(&self, headers: &HeaderMap) -> Option<(String, String)> {
-        self.verifier.signature_header(headers)
-    }
-}
-
-/// A function that takes no webhooks of Cleeng.
-pub struct NoWebhooks;
-
-impl Verify for NoWebhooks {
-    fn verify(&self, _headers: &HeaderMap, _body: &[u8]) -> Result<Verified<Webhook>, Rejection> {
-        let message = "this function takes no webhooks of Cleeng".to_owned();
-        Err(Rejection { status: StatusCode::NOT_FOUND, code: "not_found", message })
-    }
-
-    fn signature_header(&self, _headers: &HeaderMap) -> Option<(String, String)> {
-        None
-    }
-}
-
-/// Which webhooks of Cleeng a function takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum AcceptedTopics {
-    /// Those of one topic.
-    One(Topic),
-    /// Those of all topics, from quarantine.
-    All,
-    /// None.
-    None,
-}
-
-/// The wiring of a deployed function with a queue. Journal, connections and time outlive a change of secrets.
-pub struct DeployedFactory {
-    /// Which webhooks of Cleeng the function takes.
-    pub accepted_topics: AcceptedTopics,
-    /// What every function has.
-    pub deps: SharedDeps,
-}
-
-/// What every deployed function is wired from.
+/// What the dependencies of every deployed function are built from. Journal, connections and time outlive a change of secrets.
 pub struct SharedDeps {
-    /// The settings that belong to no peer.
+    /// The settings that belong to no upstream.
     pub settings: Settings,
-    /// The peers' settings.
+    /// The settings of the upstreams.
     pub upstreams: UpstreamSettings,
-    /// The way out to all peers.
+    /// The transport to all upstreams.
     pub transport: Arc<dyn Transport>,
     /// The journal's database.
     pub store: Arc<dyn Store>,
@@ -125,19 +67,54 @@ pub struct SharedDeps {
     pub clock: Arc<dyn Clock>,
     /// The metrics.
     pub metrics: Metrics,
-    /// The way back to the queues of waiting events.
+    /// Puts waiting events back on their queues.
     pub requeue: Arc<dyn Requeue>,
 }
 
 impl SharedDeps {
-    /// What flows are given. Gateways go by their own way out.
+    /// The state of a function of this kind.
+    ///
+    /// # Errors
+    /// Every mistake in the secrets.
+    pub fn into_state(
+        self,
+        kind: FunctionKind,
+        secret_cache: SecretCache,
+        queue: Arc<dyn Queue>,
+        quarantine: Arc<dyn Queue>,
+    ) -> Result<AppState, Problems> {
+        Ok(AppState {
+            kind: kind.clone(),
+            mode: self.settings.mode,
+            max_body_bytes: self.settings.max_body_bytes,
+            queue,
+            quarantine,
+            quarantine_limiter: quarantine::limiter(),
+            clock: Arc::clone(&self.clock),
+            metrics: self.metrics.clone(),
+            dependencies: Reloadable::new(secret_cache, move |secrets| self.build(&kind, secrets))?,
+        })
+    }
+
+    fn build(&self, kind: &FunctionKind, secrets: &Secrets) -> Result<Dependencies, Problems> {
+        let flow_context = self.flow_context(secrets, &self.transport)?;
+        let topic = match kind {
+            FunctionKind::Webhooks(flow) => Some(flow.topic()),
+            FunctionKind::Scheduled(_) => None,
+            FunctionKind::Notifications(_) => return Ok(Dependencies { flow_context, verifier: Arc::new(NoWebhooks) }),
+        };
+        let verifier = WebhookVerifier::new(self.upstreams.signature.clone(), &secrets.cleeng.webhook_secrets)?;
+        let verifier: Arc<dyn Verify> = Arc::new(TopicVerifier { verifier, publisher: self.settings.publisher.clone(), topic });
+        Ok(Dependencies { flow_context, verifier })
+    }
+
+    /// The dependencies of flows. Gateways have a transport of their own.
     pub(super) fn flow_context(&self, secrets: &Secrets, to_gateways: &Arc<dyn Transport>) -> Result<FlowContext, Problems> {
-        let transport = || Arc::clone(to_gateways);
         let cleeng = CoreApi::new(self.upstreams.cleeng.clone(), secrets.cleeng.publisher_tokens.clone(), Arc::clone(&self.transport))?;
         let mut gateways = Gateways::default();
-        for blueprint in &self.upstreams.gateways {
-            let texts = secrets.gateways.get(&blueprint.name()).cloned().unwrap_or_default();
-            gateways = gateways.with(blueprint.build(&texts, transport(), Arc::clone(&self.clock))?);
+        for config in &self.upstreams.gateways {
+            let texts = secrets.gateways.get(&config.name()).cloned().unwrap_or_default();
+            gateways = gateways.with(config.build(&texts, Arc::clone(to_gateways), Arc::clone(&self.clock))?);
         }
         Ok(FlowContext {
             policy: Arc::new(self.settings.policy(secrets.idempotency_salt.clone())),
@@ -148,20 +125,6 @@ impl SharedDeps {
             metrics: self.metrics.clone(),
             requeue: Arc::clone(&self.requeue),
         })
-    }
-}
-
-impl DependencyFactory for DeployedFactory {
-    fn build(&self, secrets: &Secrets) -> Result<Dependencies, Problems> {
-        let flow_context = self.deps.flow_context(secrets, &self.deps.transport)?;
-        let verifier = || WebhookVerifier::new(self.deps.upstreams.signature.clone(), &secrets.cleeng.webhook_secrets);
-        let publisher = self.deps.settings.publisher.clone();
-        let verify: Arc<dyn Verify> = match self.accepted_topics {
-            AcceptedTopics::One(topic) => Arc::new(TopicVerifier { verifier: verifier()?, publisher, topic: Some(topic) }),
-            AcceptedTopics::All => Arc::new(TopicVerifier { verifier: verifier()?, publisher, topic: None }),
-            AcceptedTopics::None => Arc::new(NoWebhooks),
-        };
-        Ok(Dependencies { flow_context, verifier: verify })
     }
 }
 
@@ -185,8 +148,8 @@ mod tests {
             value.map(|(_, value)| (*value).to_owned())
         };
         let mut reader = SettingsReader::new(&get);
-        let peers = Settings::read(&mut reader).and_then(|settings| read_upstream_settings(&mut reader, &settings));
-        let problems = reader.finish(peers).err();
+        let upstreams = Settings::read(&mut reader).and_then(|settings| read_upstream_settings(&mut reader, &settings));
+        let problems = reader.finish(upstreams).err();
         problems.map(|problems| problems.0.into_iter().map(|problem| problem.setting).collect()).unwrap_or_default()
     }
 

@@ -1,71 +1,55 @@
-//! What the runtime hands over, told apart by its shape: a request of an HTTP API (payload format 2.0) or a batch of SQS messages.
+//! What the runtime hands over, told apart by its shape: a request of an HTTP API (payload format 2.0), a batch of SQS messages or a schedule.
 //!
-//! The HTTP event is read here and not by `lambda_http`, whose conversion panics on a path or a base64 body that it cannot represent
-//! (`into_api_gateway_v2_request`, `Body::from_maybe_encoded`): with `panic = "abort"` one odd request would end the process. Nothing here
-//! panics, whatever comes.
+//! `lambda_http` converts requests. Its conversion panics on a URI that is none and on a body that is announced as base64 and is not
+//! (`build_request_uri`, `into_api_gateway_v2_request`, `Body::from_maybe_encoded`): with `panic = "abort"` one odd request would end the
+//! process. Therefore a request is checked first. Nothing here panics, for any input.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
-
+use aws_lambda_events::apigw::ApiGatewayV2httpRequest;
 use aws_lambda_events::sqs::SqsEvent;
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use bytes::Bytes;
-use http::header::CONTENT_TYPE;
-use http::{HeaderMap, HeaderName, HeaderValue, StatusCode};
+use http::header::HOST;
+use http::{HeaderName, HeaderValue, Uri};
+use lambda_http::request::{LambdaRequest, RequestContext};
+use lambda_http::{Request, RequestExt as _};
 use lambda_runtime::Diagnostic;
 use serde::Deserialize;
 use serde::de::IgnoredAny;
-use serde_json::{Value, json};
+use serde_json::Value;
 use thiserror::Error;
 
 const SQS: &str = "aws:sqs";
 /// What EventBridge calls the event of a schedule (Amazon EventBridge, "Creating a rule that runs on a schedule").
 const SCHEDULED: &str = "Scheduled Event";
+/// The longest path and query together, in bytes. API Gateway takes 10,240 bytes with all headers; `http::Uri` takes 65,534, and a path that
+/// is percent-encoded may grow by three.
+const LONGEST_URI: usize = 16_384;
 
 /// An event.
 pub enum Event {
-    /// A request.
-    Http(Box<HttpRequest>),
+    /// A request, unless it cannot be read as one.
+    Http(Result<Box<Request>, InvalidRequest>),
     /// A batch of messages.
     Sqs(SqsEvent),
     /// The time of a schedule has come.
     Schedule,
 }
 
-/// A request as the HTTP API hands it over. It has no `Debug`: headers and body hold what must not be seen.
-pub struct HttpRequest {
-    /// The method, in capitals.
-    pub method: String,
-    /// The path without the query, stage included.
-    pub path: String,
-    /// The query as it was sent, without its `?`.
-    pub query: String,
-    /// The domain under which the API was called, as the API says; nothing where there is none, as on a developer's machine.
-    pub domain: Option<String>,
-    /// The headers; one that cannot be a header is left out.
-    pub headers: HeaderMap,
-    /// The address on the network that it came from.
-    pub source_ip: Option<String>,
-    /// The body; nothing if it is said to be base64 and is not.
-    pub body: Option<Bytes>,
+/// Why a request cannot be read.
+#[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
+pub enum InvalidRequest {
+    /// Path or query cannot be in a URI.
+    #[error("path and query are no URI")]
+    Uri,
+    /// The body is announced as base64 and is not.
+    #[error("the body is announced as base64 and is not")]
+    Body,
 }
 
-/// An answer to a request.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct HttpResponse {
-    /// The status.
-    pub status: StatusCode,
-    /// Headers beside the content type.
-    pub headers: Vec<(HeaderName, Cow<'static, str>)>,
-    /// The body. A text goes out as it is, anything else as JSON.
-    pub body: Value,
-}
-
-/// Why an event is not taken.
+/// Why an event is not accepted.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum EventError {
-    /// Neither of the two shapes.
+    /// It has none of the shapes.
     #[error("this function takes HTTP API events (payload format 2.0) and SQS events; this is neither")]
     Shape,
     /// A batch of something else than SQS messages.
@@ -87,7 +71,7 @@ struct EventShape {
     #[serde(rename = "Records")]
     records: Option<Vec<RecordSource>>,
     #[serde(rename = "requestContext")]
-    context: Option<RequestContext>,
+    context: Option<ContextShape>,
     #[serde(rename = "detail-type")]
     detail_type: Option<String>,
 }
@@ -99,38 +83,8 @@ struct RecordSource {
 }
 
 #[derive(Deserialize)]
-struct RequestContext {
+struct ContextShape {
     http: Option<IgnoredAny>,
-}
-
-#[derive(Deserialize)]
-struct HttpEvent {
-    #[serde(rename = "requestContext")]
-    context: HttpContext,
-    #[serde(rename = "rawPath", default)]
-    raw_path: String,
-    // Local emulations of the HTTP API write null where there is no query.
-    #[serde(rename = "rawQueryString")]
-    raw_query: Option<String>,
-    #[serde(default)]
-    headers: BTreeMap<String, String>,
-    body: Option<String>,
-    #[serde(rename = "isBase64Encoded", default)]
-    is_base64: bool,
-}
-
-#[derive(Deserialize)]
-struct HttpContext {
-    http: HttpLine,
-    #[serde(rename = "domainName")]
-    domain: Option<String>,
-}
-
-#[derive(Deserialize)]
-struct HttpLine {
-    method: String,
-    #[serde(rename = "sourceIp")]
-    source_ip: Option<String>,
 }
 
 /// Reads an event.
@@ -146,97 +100,105 @@ pub fn read(raw: &str) -> Result<Event, EventError> {
             }
             serde_json::from_str(raw).map(Event::Sqs).map_err(|_| EventError::Shape)
         }
-        EventShape { context: Some(RequestContext { http: Some(_) }), .. } => {
-            let event: HttpEvent = serde_json::from_str(raw).map_err(|_| EventError::Shape)?;
-            Ok(Event::Http(Box::new(event.into())))
-        }
+        EventShape { context: Some(ContextShape { http: Some(_) }), .. } => read_http(raw).map(Event::Http).map_err(|_| EventError::Shape),
         EventShape { detail_type: Some(kind), .. } if kind == SCHEDULED => Ok(Event::Schedule),
         EventShape { .. } => Err(EventError::Shape),
     }
 }
 
-impl From<HttpEvent> for HttpRequest {
-    fn from(event: HttpEvent) -> Self {
-        let body = match event.body {
-            None => Some(Bytes::new()),
-            Some(text) if event.is_base64 => STANDARD.decode(text).ok().map(Bytes::from),
-            Some(text) => Some(Bytes::from(text)),
-        };
-        let headers = event
-            .headers
-            .iter()
-            .filter_map(|(name, value)| Some((HeaderName::from_bytes(name.as_bytes()).ok()?, HeaderValue::from_str(value).ok()?)));
-        let headers = headers.collect();
-        let HttpContext { http: HttpLine { method, source_ip }, domain } = event.context;
-        Self {
-            method: method.to_ascii_uppercase(),
-            path: event.raw_path,
-            query: event.raw_query.unwrap_or_default(),
-            domain,
-            headers,
-            source_ip,
-            body,
-        }
+fn read_http(raw: &str) -> serde_json::Result<Result<Box<Request>, InvalidRequest>> {
+    let mut event: Value = serde_json::from_str(raw)?;
+    // A header that cannot be one is left out: for `aws_lambda_events` it would spoil the whole event.
+    let headers = event.get_mut("headers").map(Value::take).unwrap_or_default();
+    let mut event: ApiGatewayV2httpRequest = serde_json::from_value(event)?;
+    event.headers = headers.as_object().into_iter().flatten().filter_map(|(name, value)| read_header(name, value)).collect();
+    Ok(convert(event).map(Box::new))
+}
+
+fn read_header(name: &str, value: &Value) -> Option<(HeaderName, HeaderValue)> {
+    Some((name.parse().ok()?, HeaderValue::from_str(value.as_str()?).ok()?))
+}
+
+/// Converts what `lambda_http` can convert. The URI is the path and the query as they came: it names no host, because a host that is none
+/// would panic, and no stage, which an HTTP API has put into the path already.
+fn convert(mut event: ApiGatewayV2httpRequest) -> Result<Request, InvalidRequest> {
+    let path = event.raw_path.get_or_insert_default();
+    if path.is_empty() {
+        path.push('/');
+    }
+    let query = event.raw_query_string.as_deref().unwrap_or_default();
+    let is_uri = path.starts_with('/') && format!("/?{query}").parse::<Uri>().is_ok();
+    if !is_uri || path.len().saturating_add(query.len()) > LONGEST_URI {
+        return Err(InvalidRequest::Uri);
+    }
+    if event.is_base64_encoded && event.body.as_deref().is_some_and(|body| STANDARD.decode(body).is_err()) {
+        return Err(InvalidRequest::Body);
+    }
+    let (host, domain) = (event.headers.remove(HOST), event.request_context.domain_name.take());
+    event.request_context.stage = None;
+    let mut request = Request::from(LambdaRequest::ApiGatewayV2(event));
+    request.headers_mut().extend(host.map(|host| (HOST, host)));
+    if let Some(RequestContext::ApiGatewayV2(context)) = request.extensions_mut().get_mut() {
+        context.domain_name = domain;
+    }
+    Ok(request)
+}
+
+/// The domain under which the API was called, as the API reports it; `None` on a developer's machine.
+pub(super) fn domain_name(request: &Request) -> Option<&str> {
+    match request.request_context_ref()? {
+        RequestContext::ApiGatewayV2(context) => context.domain_name.as_deref(),
+        _ => None,
     }
 }
 
-impl HttpResponse {
-    /// An answer with this body.
-    #[must_use]
-    pub const fn new(status: StatusCode, body: Value) -> Self {
-        Self { status, headers: Vec::new(), body }
-    }
-
-    /// An answer with this plain text.
-    #[must_use]
-    pub fn text(status: StatusCode, text: &str) -> Self {
-        Self::new(status, Value::from(text)).with(CONTENT_TYPE, "text/plain")
-    }
-
-    /// A refusal: a stable code, and a sentence that names the field and the fix.
-    #[must_use]
-    pub fn error(status: StatusCode, code: &str, message: &str) -> Self {
-        Self::new(status, json!({ "error": code, "message": message }))
-    }
-
-    /// Adds a header.
-    #[must_use]
-    pub fn with(mut self, name: HeaderName, value: impl Into<Cow<'static, str>>) -> Self {
-        self.headers.push((name, value.into()));
-        self
-    }
-
-    /// The answer in the HTTP API's format (API Gateway, "Lambda function response for format 2.0").
-    #[must_use]
-    pub fn to_event(&self) -> Value {
-        let mut headers = serde_json::Map::new();
-        headers.insert("content-type".to_owned(), Value::from("application/json"));
-        headers.insert("cache-control".to_owned(), Value::from("no-store"));
-        headers.extend(self.headers.iter().map(|(name, value)| (name.as_str().to_owned(), Value::from(value.as_ref()))));
-        let status = self.status.as_u16();
-        let body = self.body.as_str().map_or_else(|| self.body.to_string(), str::to_owned);
-        // Local emulations of the HTTP API take no answer without its list of cookies.
-        json!({ "statusCode": status, "headers": headers, "cookies": [], "body": body, "isBase64Encoded": false })
+/// The network address that the request came from.
+pub(super) fn source_ip(request: &Request) -> Option<&str> {
+    match request.request_context_ref()? {
+        RequestContext::ApiGatewayV2(context) => context.http.source_ip.as_deref(),
+        _ => None,
     }
 }
 
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
+    use serde_json::json;
 
     use super::*;
 
+    fn read_request(event: &Value) -> Result<Box<Request>, InvalidRequest> {
+        let Ok(Event::Http(request)) = read(&event.to_string()) else { panic!("not a request: {event}") };
+        request
+    }
+
     #[test]
-    fn a_request_whose_path_and_body_are_odd_is_still_a_request() {
+    fn a_request_whose_path_and_headers_are_odd_is_still_a_request() {
         let event = json!({
-            "version": "2.0", "rawPath": "/webhooks/a b{}\u{1F980}", "headers": {"x y": "1", "ok": "zażółć", "x-a": "1"},
-            "requestContext": {"http": {"method": "post"}}, "body": "%%%", "isBase64Encoded": true
+            "version": "2.0", "rawPath": "/webhooks/a b{}\u{1F980}", "requestContext": {"http": {"method": "POST"}}, "body": "%%%",
+            "headers": {"x y": "1", "ok": "zażółć", "x-a": "1", "host": "a b:99999", "x-forwarded-proto": "/"}
         });
-        let Ok(Event::Http(request)) = read(&event.to_string()) else { panic!("not a request") };
-        assert_eq!(request.method, "POST");
-        assert!(request.body.is_none());
-        assert_eq!(request.headers.get("x-a").unwrap(), "1");
-        assert!(!request.headers.contains_key("x y"));
+        let request = read_request(&event).unwrap();
+        assert_eq!((request.method().as_str(), &request.body()[..]), ("POST", &b"%%%"[..]));
+        assert_eq!(request.headers().get("x-a").unwrap(), "1");
+        assert_eq!(request.headers().get("host").unwrap(), "a b:99999");
+        assert_eq!(request.headers().len(), 3);
+    }
+
+    #[test]
+    fn a_body_that_is_announced_as_base64_and_is_not_is_no_request() {
+        let event = |body: &str| json!({ "requestContext": {"http": {"method": "POST"}}, "body": body, "isBase64Encoded": true });
+        assert_eq!(read_request(&event("%%%")).err(), Some(InvalidRequest::Body));
+        assert_eq!(&read_request(&event("YQ==")).unwrap().body()[..], b"a");
+    }
+
+    #[test]
+    fn a_path_or_a_query_that_is_in_no_uri_is_no_request() {
+        let long = "a".repeat(LONGEST_URI);
+        for (path, query) in [("a", ""), (":99999", ""), ("/", "a b"), ("/", "\""), ("/", long.as_str())] {
+            let event = json!({ "rawPath": path, "rawQueryString": query, "requestContext": {"http": {"method": "GET"}} });
+            assert_eq!(read_request(&event).err(), Some(InvalidRequest::Uri), "{path} {query}");
+        }
     }
 
     #[test]
@@ -244,19 +206,19 @@ mod tests {
         let read_from = |more: Value, context: Value| {
             let mut event = json!({ "rawPath": "/a", "requestContext": context });
             event.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-            let Ok(Event::Http(request)) = read(&event.to_string()) else { panic!("not a request: {event}") };
-            (request.query, request.domain)
+            let request = read_request(&event).unwrap();
+            (request.uri().query().map(str::to_owned), domain_name(&request).map(str::to_owned))
         };
         let http = json!({ "method": "GET" });
         let full = read_from(json!({ "rawQueryString": "a=%20&b" }), json!({ "http": http, "domainName": "pay.example.com" }));
-        assert_eq!(full, ("a=%20&b".to_owned(), Some("pay.example.com".to_owned())));
+        assert_eq!(full, (Some("a=%20&b".to_owned()), Some("pay.example.com".to_owned())));
         for more in [json!({}), json!({ "rawQueryString": null })] {
-            assert_eq!(read_from(more, json!({ "http": http, "domainName": null })), (String::new(), None));
+            assert_eq!(read_from(more, json!({ "http": http, "domainName": null })), (None, None));
         }
     }
 
     #[test]
-    fn whatever_is_neither_request_nor_batch_is_refused() {
+    fn what_is_neither_request_nor_batch_is_refused() {
         for text in ["null", "[]", "{}", "\"x\"", "{\"requestContext\":{}}", "{\"requestContext\":{\"http\":null}}", "{\"Records\":3}"] {
             assert_eq!(read(text).err(), Some(EventError::Shape), "{text}");
         }
@@ -265,34 +227,19 @@ mod tests {
         assert_eq!(read("{\"Records\":[{\"EventSource\":\"aws:sns\"}]}").err(), Some(EventError::Records));
     }
 
-    #[test]
-    fn an_answer_has_every_member_of_the_http_apis_format() {
-        let answer = HttpResponse::error(StatusCode::METHOD_NOT_ALLOWED, "code", "a sentence").with(http::header::ALLOW, "POST");
-        let expected = json!({
-            "statusCode": 405,
-            "headers": { "content-type": "application/json", "cache-control": "no-store", "allow": "POST" },
-            "cookies": [],
-            "body": "{\"error\":\"code\",\"message\":\"a sentence\"}",
-            "isBase64Encoded": false
-        });
-        assert_eq!(answer.to_event(), expected);
-    }
-
-    #[test]
-    fn a_plain_text_goes_out_as_it_is() {
-        let event = HttpResponse::text(StatusCode::OK, "[accepted]").to_event();
-        assert_eq!((&event["body"], &event["headers"]["content-type"]), (&json!("[accepted]"), &json!("text/plain")));
-    }
-
     proptest! {
         #[test]
-        fn no_bytes_make_it_panic(bytes: Vec<u8>, path in ".*", body in ".*", base64: bool) {
+        fn no_bytes_make_it_panic(bytes: Vec<u8>, path in "/?.*", body in ".*", base64: bool) {
             prop_assert!(read(&String::from_utf8_lossy(&bytes)).is_err());
-            let event = json!({
-                "rawPath": path, "headers": {body.clone(): path.clone()}, "requestContext": {"http": {"method": body.clone()}},
-                "body": body, "isBase64Encoded": base64
+            let mut event = json!({
+                "rawPath": path, "rawQueryString": body.clone(),
+                "headers": {body.clone(): path.clone(), "host": body.clone(), "x-forwarded-proto": path.clone()},
+                "requestContext": {"http": {"method": "POST"}, "domainName": body.clone(), "stage": path.clone()},
+                "body": body.clone(), "isBase64Encoded": base64
             });
             prop_assert!(read(&event.to_string()).is_ok());
+            event["requestContext"]["http"]["method"] = json!(body);
+            let _ = read(&event.to_string());
         }
     }
 }

@@ -1,6 +1,6 @@
-//! The door of the functions that customers' browsers call: origin, size, card numbers, path; then the story, whose answer goes back at once.
+//! The handler of the functions that customers' browsers call. It checks path, origin, size and card numbers; then the flow answers at once.
 //!
-//! It must never log or quote what came in: bodies hold encrypted cards and tokens, and whatever somebody typed.
+//! It must never log or quote what came in: bodies hold encrypted cards, tokens, and what customers typed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,15 +10,17 @@ use http::header::{
     ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, LOCATION, ORIGIN,
     REFERRER_POLICY, RETRY_AFTER, VARY,
 };
-use http::{HeaderMap, StatusCode};
+use http::{HeaderValue, Method, StatusCode};
+use lambda_http::{Body, Request, Response};
 use serde_json::Value;
 use tracing::{info, warn};
 
-use super::app::{HandlerError, Invocation, Reloadable};
 use super::dependencies::SharedDeps;
-use super::event::{self, Event, EventError, HttpRequest, HttpResponse};
-use super::queue_consumer::deadline;
+use super::event::{self, Event, EventError, InvalidRequest};
+use super::reloadable::Reloadable;
+use super::response::{json_response, to_event, with_header};
 use super::secrets::{SecretCache, Secrets};
+use super::state::Invocation;
 use crate::cleeng::client::CleengEnvironment;
 use crate::cleeng::mediastore::{MediaStore, MediaStoreApi, MediaStoreSettings};
 use crate::delivery::Delivery;
@@ -28,26 +30,25 @@ use crate::frontend_api::redirect_urls::parse_query;
 use crate::frontend_api::reply::{self, ApiError, Reply};
 use crate::frontend_api::{CallKind, FrontendContext, FrontendFlow, FrontendRequest, GATEWAY_TIMEOUT, NoCaptcha, Origins, TokioSleeper};
 use crate::gateway::{GatewayName, Reference};
-use crate::http::{Request, Response, Transport, TransportError};
+use crate::http::{Transport, TransportError};
 use crate::metrics::{Metric, Metrics};
 use crate::secret::SecretString;
 use crate::settings::{Problems, SettingsReader};
 
-/// The time of a function with this door where the runtime tells none: the `Timeout` that `template.yaml` gives it, which is all that API
-/// Gateway waits for.
+/// The time of such a function if the runtime reports none: the `Timeout` that `template.yaml` sets, which is all that API Gateway waits for.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(29);
 
 /// The longest query that a gateway adds on the way back, in bytes. API Gateway takes 10,240 with all headers.
 const LONGEST_QUERY: usize = 8_192;
 
-/// The settings that only functions with this door have.
+/// The settings that only functions for customers' browsers have.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct FrontendSettings {
-    /// Where pages may be.
+    /// The origins that pages may have.
     pub origins: Origins,
     /// Where MediaStore is.
     pub mediastore: MediaStoreSettings,
-    /// Where the outside reaches us, without a slash at its end; nothing where the requests tell.
+    /// Where clients reach us, without a slash at its end; `None` if the requests say it.
     pub public_url: Option<String>,
 }
 
@@ -67,33 +68,33 @@ impl FrontendSettings {
     }
 }
 
-/// A function with a front door at work.
+/// A function for customers' browsers.
 pub struct FrontendApp {
     flow: Arc<dyn FrontendFlow>,
     max_body_bytes: usize,
-    reloadable: Reloadable<FrontendContext>,
+    context: Reloadable<FrontendContext>,
     metrics: Metrics,
 }
 
 impl FrontendApp {
-    /// Wires it up with the secrets in force.
+    /// A function with the secrets in force.
     ///
     /// # Errors
     /// Every mistake in them.
     pub fn new(
-        front_end: Arc<dyn FrontendFlow>,
+        flow: Arc<dyn FrontendFlow>,
         settings: FrontendSettings,
-        base: SharedDeps,
-        keeper: SecretCache,
+        deps: SharedDeps,
+        secret_cache: SecretCache,
     ) -> Result<Self, Problems> {
-        let (max_body_bytes, metrics) = (base.settings.max_body_bytes, base.metrics.clone());
+        let (max_body_bytes, metrics) = (deps.settings.max_body_bytes, deps.metrics.clone());
         let origins = Arc::new(settings.origins);
         let public_url: Option<Arc<str>> = settings.public_url.map(Into::into);
-        let mediastore: Arc<dyn MediaStore> = Arc::new(MediaStoreApi::new(settings.mediastore, Arc::clone(&base.transport)));
-        let to_gateways: Arc<dyn Transport> = Arc::new(BoundedTransport { inner: Arc::clone(&base.transport), longest: GATEWAY_TIMEOUT });
-        let make = move |secrets: &Secrets| {
+        let mediastore: Arc<dyn MediaStore> = Arc::new(MediaStoreApi::new(settings.mediastore, Arc::clone(&deps.transport)));
+        let to_gateways: Arc<dyn Transport> = Arc::new(BoundedTransport { inner: Arc::clone(&deps.transport), longest: GATEWAY_TIMEOUT });
+        let build = move |secrets: &Secrets| {
             Ok(FrontendContext {
-                flow_context: base.flow_context(secrets, &to_gateways)?,
+                flow_context: deps.flow_context(secrets, &to_gateways)?,
                 mediastore: Arc::clone(&mediastore),
                 origins: Arc::clone(&origins),
                 public_url: public_url.clone(),
@@ -101,99 +102,103 @@ impl FrontendApp {
                 captcha: Arc::new(NoCaptcha),
             })
         };
-        Ok(Self { flow: front_end, max_body_bytes, reloadable: Reloadable::new(keeper, Box::new(make))?, metrics })
+        Ok(Self { flow, max_body_bytes, context: Reloadable::new(secret_cache, build)?, metrics })
     }
 
-    /// Deals with one event.
+    /// Handles one event.
     ///
     /// # Errors
-    /// [`HandlerError`] for an event that is no request.
-    pub async fn handle(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError> {
-        match event::read(raw) {
-            Ok(Event::Http(request)) => {
-                let desk = self.reloadable.current();
-                let reply = handle_request(self.flow.as_ref(), &desk, self.max_body_bytes, &request, invocation).await;
-                let word = reply.body.get("code").and_then(Value::as_str).unwrap_or("done");
-                let well = reply.status.is_success() || (reply.status.is_redirection() && word == "done");
-                self.metrics.count(if well { Metric::Settled } else { Metric::EventRefused }, &[("reason", word)]);
-                info!(request_id = invocation.request_id, code = word, status = reply.status.as_u16(), "front-end call answered");
-                if reply.status == StatusCode::SERVICE_UNAVAILABLE {
-                    // It may be for credentials that were rotated: the page's next try finds the new ones.
-                    self.reloadable.refresh("frontend_unavailable").await;
-                }
-                let is_browser_return = route(self.flow.as_ref(), &request.path).is_some_and(|route| route.kind.is_browser_return());
-                Ok(to_http_response(reply, &request.headers, if is_browser_return { "GET" } else { "POST" }, &desk).to_event())
-            }
-            Ok(Event::Sqs(_) | Event::Schedule) => Err(HandlerError::Event(EventError::Shape)),
+    /// [`EventError`] for an event that is no request.
+    pub async fn handle(&self, raw: &str, invocation: &Invocation) -> Result<Value, EventError> {
+        let request = match event::read(raw) {
+            Ok(Event::Http(request)) => request,
+            Ok(Event::Sqs(_) | Event::Schedule) => return Err(EventError::Shape),
             Err(error) => {
                 warn!(request_id = invocation.request_id, "event is not for this function");
-                Err(HandlerError::Event(error))
+                return Err(error);
             }
+        };
+        let context = self.context.current();
+        let reply = handle_request(self.flow.as_ref(), &context, self.max_body_bytes, &request, invocation).await;
+        let code = reply.body.get("code").and_then(Value::as_str).unwrap_or("done");
+        let succeeded = reply.status.is_success() || (reply.status.is_redirection() && code == "done");
+        self.metrics.count(if succeeded { Metric::Settled } else { Metric::EventRefused }, &[("reason", code)]);
+        info!(request_id = invocation.request_id, code, status = reply.status.as_u16(), "front-end call answered");
+        if reply.status == StatusCode::SERVICE_UNAVAILABLE {
+            // The credentials may have been rotated: the page's next try finds the new ones.
+            self.context.refresh("frontend_unavailable").await;
         }
+        let route = request.as_ref().ok().and_then(|request| route(self.flow.as_ref(), request.uri().path()));
+        let method = if route.is_some_and(|route| route.kind.is_browser_return()) { "GET" } else { "POST" };
+        let origin = request.as_ref().ok().and_then(|request| request.headers().get(ORIGIN));
+        let origin = origin.filter(|origin| origin.to_str().is_ok_and(|origin| context.origins.allows(origin)));
+        Ok(to_event(to_http_response(reply, origin, method)))
     }
 }
 
-/// Answers one request: what the door checks, then the story.
+/// Answers one request: checks it, then runs the flow.
 pub async fn handle_request(
-    front_end: &dyn FrontendFlow,
-    desk: &FrontendContext,
+    flow: &dyn FrontendFlow,
+    context: &FrontendContext,
     max_body_bytes: usize,
-    request: &HttpRequest,
+    request: &Result<Box<Request>, InvalidRequest>,
     invocation: &Invocation,
 ) -> Reply {
-    let (gateway, checked) = check(front_end, desk, max_body_bytes, request);
+    let (gateway, checked) = match request {
+        Ok(request) => check(flow, context, max_body_bytes, request),
+        Err(InvalidRequest::Uri) => (None, Err(reply::bad_request("path and query are no URI"))),
+        Err(InvalidRequest::Body) => (None, Err(reply::bad_request("the body is announced as base64 and is not"))),
+    };
     match checked {
         Err(refusal) => refusal.reply(gateway),
         Ok(None) => Reply { status: StatusCode::NO_CONTENT, body: Value::Null, retry_after: None, location: None },
         Ok(Some(checked)) => {
-            let clock = desk.flow_context.clock.as_ref();
-            let (deadline, received_at) = (deadline(clock, invocation, FUNCTION_TIMEOUT), clock.now());
+            let clock = context.flow_context.clock.as_ref();
+            let (deadline, received_at) = (invocation.flow_deadline(clock, FUNCTION_TIMEOUT), clock.now());
             let delivery = Delivery { id: invocation.request_id.clone(), deadline, received_at, count: 1 };
-            front_end.handle(desk, &checked, &delivery).await
+            flow.handle(context, &checked, &delivery).await
         }
     }
 }
 
 type CheckedRequest = (Option<GatewayName>, Result<Option<FrontendRequest>, ApiError>);
 
-/// Everything that can be said about a request without looking at what it wants. Nothing is the answer to a preflight.
-fn check(front_end: &dyn FrontendFlow, desk: &FrontendContext, max_body_bytes: usize, request: &HttpRequest) -> CheckedRequest {
-    let Some(route) = route(front_end, &request.path) else { return (None, Err(reply::BAD_PATH)) };
+/// Every check of a request that needs nothing of its flow. `Ok(None)` for a preflight.
+fn check(flow: &dyn FrontendFlow, context: &FrontendContext, max_body_bytes: usize, request: &Request) -> CheckedRequest {
+    let Some(route) = route(flow, request.uri().path()) else { return (None, Err(reply::BAD_PATH)) };
     let gateway = route.gateway;
-    let checked = if route.kind.is_browser_return() {
-        check_browser_return(desk, request, route).map(Some)
+    let checked = if context.flow_context.gateways.get(gateway).is_none() {
+        Err(reply::BAD_PATH)
+    } else if route.kind.is_browser_return() {
+        check_browser_return(request, route).map(Some)
     } else {
-        check_call(desk, max_body_bytes, request, route)
+        check_call(context, max_body_bytes, request, route)
     };
     (Some(gateway), checked)
 }
 
-/// A call of a page.
+/// Checks a call of a page.
 fn check_call(
-    desk: &FrontendContext,
+    context: &FrontendContext,
     max_body_bytes: usize,
-    request: &HttpRequest,
+    request: &Request,
     route: Route,
 ) -> Result<Option<FrontendRequest>, ApiError> {
-    if desk.flow_context.gateways.get(route.gateway).is_none() {
-        return Err(reply::BAD_PATH);
-    }
-    let header = |name| request.headers.get(name).map(|value| value.to_str().map(str::to_owned));
+    let header = |name| request.headers().get(name).map(|value| value.to_str().map(str::to_owned));
     // A browser always names its page; a native app has none.
     let origin = header(ORIGIN).transpose().map_err(|_| reply::ORIGIN_NOT_ALLOWED)?;
-    if origin.as_deref().is_some_and(|origin| !desk.origins.allows(origin)) {
+    if origin.as_deref().is_some_and(|origin| !context.origins.allows(origin)) {
         return Err(reply::ORIGIN_NOT_ALLOWED);
     }
-    match request.method.as_str() {
-        "OPTIONS" => return Ok(None),
-        "POST" => {}
+    match *request.method() {
+        Method::OPTIONS => return Ok(None),
+        Method::POST => {}
         _ => return Err(reply::NOT_POST),
     }
-    let raw = request.body.as_ref().ok_or(reply::bad_request("the body is announced as base64 and is not"))?;
-    if raw.len() > max_body_bytes {
+    if request.body().len() > max_body_bytes {
         return Err(reply::TOO_LARGE);
     }
-    let body: Value = serde_json::from_slice(raw).map_err(|_| reply::bad_request("the body is no JSON in UTF-8"))?;
+    let body: Value = serde_json::from_slice(request.body()).map_err(|_| reply::bad_request("the body is no JSON in UTF-8"))?;
     if contains_card_number(&body) {
         return Err(reply::CARD_NUMBER);
     }
@@ -201,105 +206,98 @@ fn check_call(
         return Err(reply::bad_request("the body is no JSON object"));
     }
     let authorization = header(AUTHORIZATION).transpose().map_err(|_| reply::TOKEN_INVALID)?.map(SecretString::new);
-    let own_address = request_base_url(request, &route.base_path);
-    let ip = request.source_ip.clone();
     Ok(Some(FrontendRequest {
         gateway: route.gateway,
         kind: route.kind,
-        request_base_url: own_address,
+        request_base_url: request_base_url(event::domain_name(request), &route.base_path),
         body,
         authorization,
         origin,
-        customer_ip: ip,
+        customer_ip: event::source_ip(request).map(str::to_owned),
     }))
 }
 
-/// A browser that a gateway sends back: it has the address and nothing else, and comes from the gateway's page.
-fn check_browser_return(desk: &FrontendContext, request: &HttpRequest, route: Route) -> Result<FrontendRequest, ApiError> {
-    if desk.flow_context.gateways.get(route.gateway).is_none() {
-        return Err(reply::BAD_PATH);
-    }
-    if request.method != "GET" {
+/// Checks the request of a browser that a gateway sends back. It has an address and nothing else, and comes from the gateway's page.
+fn check_browser_return(request: &Request, route: Route) -> Result<FrontendRequest, ApiError> {
+    if request.method() != Method::GET {
         return Err(reply::NOT_GET);
     }
-    if request.query.len() > LONGEST_QUERY {
+    let query = request.uri().query().unwrap_or_default();
+    if query.len() > LONGEST_QUERY {
         return Err(reply::TOO_LARGE);
     }
-    let body = parse_query(&request.query).map(Value::Object).ok_or(reply::BAD_QUERY)?;
+    let body = parse_query(query).map(Value::Object).ok_or(reply::BAD_QUERY)?;
     if contains_card_number(&body) {
         return Err(reply::CARD_NUMBER);
     }
-    let (authorization, origin, own_address) = (None, None, None);
     Ok(FrontendRequest {
         gateway: route.gateway,
         kind: route.kind,
-        request_base_url: own_address,
+        request_base_url: None,
         body,
-        authorization,
-        origin,
-        customer_ip: request.source_ip.clone(),
+        authorization: None,
+        origin: None,
+        customer_ip: event::source_ip(request).map(str::to_owned),
     })
 }
 
-/// What a path says.
+/// What a path names.
 #[derive(Debug, PartialEq, Eq)]
 struct Route {
-    /// What stands before `/connectors/`: the stage of the API, or nothing.
+    /// The path before `/connectors/`: the API's stage, or empty.
     base_path: String,
     gateway: GatewayName,
     kind: CallKind,
 }
 
-/// `.../connectors/{gateway}/` and a route of this front end behind it.
-fn route(front_end: &dyn FrontendFlow, path: &str) -> Option<Route> {
-    let (before, rest) = path.rsplit_once("/connectors/")?;
+/// Reads `.../connectors/{gateway}/` and one of the flow's routes.
+fn route(flow: &dyn FrontendFlow, path: &str) -> Option<Route> {
+    let (base_path, rest) = path.rsplit_once("/connectors/")?;
     let (gateway, rest) = rest.split_once('/')?;
-    let stage = match (rest.strip_prefix(front_end.route()), rest.strip_prefix(front_end.redirect_path())) {
+    let kind = match (rest.strip_prefix(flow.route()), rest.strip_prefix(flow.redirect_path())) {
         (Some(""), _) => CallKind::Start,
         (Some("/finalize"), _) => CallKind::Finalize,
         (_, Some("")) => CallKind::RedirectStart,
-        (_, Some(way)) => match way.strip_prefix('/')?.split_once('/')? {
+        (_, Some(rest)) => match rest.strip_prefix('/')?.split_once('/')? {
             ("return", reference) => CallKind::BrowserReturn(Reference::parse(reference)?),
             ("cancel", reference) => CallKind::BrowserCancel(Reference::parse(reference)?),
             _ => return None,
         },
         _ => return None,
     };
-    GatewayName::parse(gateway).map(|gateway| Route { base_path: before.to_owned(), gateway, kind: stage })
+    GatewayName::parse(gateway).map(|gateway| Route { base_path: base_path.to_owned(), gateway, kind })
 }
 
-/// Where the outside reached us: the API's domain, of which it says that the request came in by it (API Gateway, `$context.domainName`), and
-/// its stage.
-fn request_base_url(request: &HttpRequest, before: &str) -> Option<String> {
-    let address = format!("https://{}{before}", request.domain.as_deref()?.to_ascii_lowercase());
+/// Where clients reach us: the API's domain, as API Gateway reports it (`$context.domainName`), and its stage.
+fn request_base_url(domain: Option<&str>, base_path: &str) -> Option<String> {
+    let address = format!("https://{}{base_path}", domain?.to_ascii_lowercase());
     is_base_url(&address).then_some(address)
 }
 
-/// The answer with the headers of CORS. API Gateway puts its own in their place; without one, as on a developer's machine, these count.
-fn to_http_response(reply: Reply, headers: &HeaderMap, method: &'static str, desk: &FrontendContext) -> HttpResponse {
-    let mut answer = HttpResponse::new(reply.status, reply.body);
-    if let Some(seconds) = reply.retry_after {
-        answer = answer.with(RETRY_AFTER, seconds.to_string());
-    }
+/// The response with the headers of CORS. API Gateway replaces them with its own; without one, as on a developer's machine, these count.
+fn to_http_response(reply: Reply, origin: Option<&HeaderValue>, method: &'static str) -> Response<Body> {
+    let text = HeaderValue::from_static;
+    let mut headers = vec![(VARY, text("origin"))];
+    headers.extend(reply.retry_after.map(|seconds| (RETRY_AFTER, u16::from(seconds).into())));
     if reply.status == StatusCode::METHOD_NOT_ALLOWED {
-        answer = answer.with(ALLOW, method);
+        headers.push((ALLOW, text(method)));
     }
-    if let Some(location) = reply.location {
-        // The address that led here binds whoever has it to the attempt: it is not to be told to the next page.
-        answer = answer.with(LOCATION, location).with(REFERRER_POLICY, "no-referrer");
+    if let Some(location) = reply.location.and_then(|location| HeaderValue::try_from(location).ok()) {
+        // The address that led here binds its holder to the attempt: the next page must not see it.
+        headers.extend([(LOCATION, location), (REFERRER_POLICY, text("no-referrer"))]);
     }
-    let origin = headers.get(ORIGIN).and_then(|origin| origin.to_str().ok()).filter(|origin| desk.origins.allows(origin));
-    match origin {
-        Some(origin) => answer
-            .with(VARY, "origin")
-            .with(ACCESS_CONTROL_ALLOW_ORIGIN, origin.to_owned())
-            .with(ACCESS_CONTROL_ALLOW_METHODS, "POST")
-            .with(ACCESS_CONTROL_ALLOW_HEADERS, "authorization,content-type"),
-        None => answer.with(VARY, "origin"),
+    if let Some(origin) = origin {
+        headers.extend([
+            (ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()),
+            (ACCESS_CONTROL_ALLOW_METHODS, text("POST")),
+            (ACCESS_CONTROL_ALLOW_HEADERS, text("authorization,content-type")),
+        ]);
     }
+    let response = json_response(reply.status, &reply.body);
+    headers.into_iter().fold(response, |response, (name, value)| with_header(response, name, value))
 }
 
-/// A way out on which nothing takes longer than a customer's browser waits.
+/// A transport on which nothing takes longer than a customer's browser waits.
 struct BoundedTransport {
     inner: Arc<dyn Transport>,
     longest: Duration,
@@ -307,9 +305,9 @@ struct BoundedTransport {
 
 #[async_trait]
 impl Transport for BoundedTransport {
-    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+    async fn send(&self, request: crate::http::Request) -> Result<crate::http::Response, TransportError> {
         let timeout = request.timeout.min(self.longest);
-        self.inner.send(Request { timeout, ..request }).await
+        self.inner.send(crate::http::Request { timeout, ..request }).await
     }
 }
 

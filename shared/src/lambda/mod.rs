@@ -1,21 +1,23 @@
-//! A function in AWS Lambda: start-up, the two doors, and what they write.
+//! A function in AWS Lambda: start-up, state, dispatch, handlers and telemetry.
 //!
 //! ```text
-//! HTTP API --> http_door: route key, size, signature, topic, publisher --> queue --> 200
-//! queue    --> queue_door: envelope, flow, verdict --> leaves the queue, or comes back later
+//! HTTP API --> webhook_handler: route key, size, signature, topic, publisher --> queue --> 200
+//! queue    --> queue_consumer: envelope, flow, disposition --> leaves the queue, or is delivered again
 //! ```
 //!
 //! | module | purpose |
 //! |---|---|
-//! | [`settings`], [`secrets`] | what the environment says, and what is kept secret |
-//! | [`event`] | the runtime's JSON, told apart by its shape |
-//! | [`http_door`], [`queue_door`] | the two doors |
-//! | [`notification_door`] | the first door for the gateways' notifications |
-//! | [`requeue`] | the way back to the queues of events that wait for a gateway's word |
-//! | [`front_door`] | the door of functions that customers' browsers call |
-//! | [`queue`] | the queue between them, and the envelope on it |
-//! | [`app`] | what both doors share |
-//! | [`factory`] | which clients a deployed function has |
+//! | [`settings`], [`secrets`] | the settings and the secret of a deployment |
+//! | [`dependencies`] | the clients of a deployed function, built from them |
+//! | [`state`], [`reloadable`] | what the handlers share, and what is built again when secrets change |
+//! | [`app`] | dispatch: which handler an event goes to |
+//! | [`event`], `response` | the runtime's events by their shape, and responses in the HTTP API's format |
+//! | `webhook_handler`, [`verifier`] | the HTTP handler of Cleeng's webhooks |
+//! | `notification_handler` | the HTTP handler of the gateways' notifications |
+//! | [`frontend_handler`] | the HTTP handler of the functions that customers' browsers call |
+//! | [`queue`], `queue_consumer` | the queue of a function, and its consumer |
+//! | `quarantine` | webhooks whose signature does not fit yet |
+//! | [`requeue`] | puts events that wait in the journal back on their queues |
 //! | [`telemetry`] | log lines and metrics, cleaned of secrets |
 //! | [`aws`] | the clients of AWS services |
 //! | [`operator`] | a whole deployment, as an operator's tool sees it |
@@ -28,17 +30,21 @@ pub mod aws;
 pub mod dependencies;
 pub mod event;
 pub mod frontend_handler;
-pub mod notification_handler;
+mod notification_handler;
 pub mod operator;
-pub mod quarantine;
+mod quarantine;
 pub mod queue;
-pub mod queue_consumer;
+mod queue_consumer;
+pub mod reloadable;
 pub mod requeue;
+mod response;
 pub mod secrets;
 pub mod settings;
+pub mod state;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+pub mod verifier;
 pub mod webhook_handler;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -53,13 +59,15 @@ use thiserror::Error;
 use tracing::level_filters::LevelFilter;
 use tracing::{error, info};
 
-use self::app::{App, AppParts, FunctionHandler, HandlerError, Invocation};
-use self::dependencies::{AcceptedTopics, DeployedFactory, SharedDeps, UpstreamSettings};
+use self::app::App;
+use self::dependencies::{SharedDeps, UpstreamSettings};
+use self::event::EventError;
 use self::frontend_handler::{FrontendApp, FrontendSettings};
 use self::queue::{NoQueue, Queue, SqsQueue};
 use self::requeue::EventQueues;
 use self::secrets::{EnvironmentSecret, SecretCache, SecretError, SecretSource, SecretsManager};
-use self::settings::{FunctionKind, Resources, Settings};
+use self::settings::{RequiredSettings, Resources, Settings};
+use self::state::{FunctionKind, Invocation};
 use self::telemetry::{EmfSink, Output, Redactor};
 use crate::cleeng::webhook::Topic;
 use crate::clock::{Clock, SystemClock, Timestamp};
@@ -78,13 +86,13 @@ pub enum StartError {
     /// Settings are wrong.
     #[error(transparent)]
     Settings(#[from] Problems),
-    /// The secrets cannot be had.
+    /// The secrets cannot be read.
     #[error(transparent)]
     Secrets(#[from] SecretError),
-    /// There is no way out.
+    /// The HTTP client cannot start.
     #[error("the HTTP client cannot start: no usable CA certificates were found; set SSL_CERT_FILE to a PEM bundle")]
     HttpClient,
-    /// The runtime's interface failed.
+    /// The runtime's API failed.
     #[error("the Lambda runtime cannot be reached: AWS_LAMBDA_RUNTIME_API has its address")]
     Runtime,
 }
@@ -92,51 +100,51 @@ pub enum StartError {
 /// Runs a function until the runtime ends it: the whole of a `main`.
 ///
 /// # Errors
-/// [`StartError`], before the first event is taken; every mistake is named in the log.
+/// [`StartError`], before the first event is handled; every mistake is named in the log.
 pub async fn run(flow: impl Flow + 'static) -> Result<(), StartError> {
-    serve_events(build_app(FunctionHandler::Webhooks(Arc::new(flow))).await).await
+    serve_events(build_app(FunctionKind::Webhooks(Arc::new(flow))).await).await
 }
 
-/// As [`run`], for the function that takes the gateways' notifications.
+/// As [`run`], for the function that receives the gateways' notifications.
 ///
 /// # Errors
 /// As [`run`].
 pub async fn run_notifications(flow: impl NotificationFlow + 'static) -> Result<(), StartError> {
-    serve_events(build_app(FunctionHandler::Notifications(Arc::new(flow))).await).await
+    serve_events(build_app(FunctionKind::Notifications(Arc::new(flow))).await).await
 }
 
 /// As [`run`], for the function that a schedule starts.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_scheduled(rounds: impl ScheduledJob + 'static) -> Result<(), StartError> {
-    serve_events(build_app(FunctionHandler::Scheduled(Arc::new(rounds))).await).await
+pub async fn run_scheduled(job: impl ScheduledJob + 'static) -> Result<(), StartError> {
+    serve_events(build_app(FunctionKind::Scheduled(Arc::new(job))).await).await
 }
 
 /// Runs a function for customers' browsers until the runtime ends it: the whole of a `main`.
 ///
 /// # Errors
 /// As [`run`].
-pub async fn run_frontend(front_end: impl FrontendFlow + 'static) -> Result<(), StartError> {
-    serve_events(build_frontend(Arc::new(front_end)).await).await
+pub async fn run_frontend(flow: impl FrontendFlow + 'static) -> Result<(), StartError> {
+    serve_events(build_frontend(Arc::new(flow)).await).await
 }
 
-/// What the runtime's events are given to.
+/// Handles the runtime's events.
 #[async_trait]
 trait EventHandler: Send + Sync + 'static {
-    async fn handle_event(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError>;
+    async fn handle_event(&self, raw: &str, invocation: &Invocation) -> Result<Value, EventError>;
 }
 
 #[async_trait]
 impl EventHandler for App {
-    async fn handle_event(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError> {
+    async fn handle_event(&self, raw: &str, invocation: &Invocation) -> Result<Value, EventError> {
         self.handle(raw, invocation).await
     }
 }
 
 #[async_trait]
 impl EventHandler for FrontendApp {
-    async fn handle_event(&self, raw: &str, invocation: &Invocation) -> Result<Value, HandlerError> {
+    async fn handle_event(&self, raw: &str, invocation: &Invocation) -> Result<Value, EventError> {
         self.handle(raw, invocation).await
     }
 }
@@ -160,8 +168,8 @@ async fn serve_events(started: Result<Arc<dyn EventHandler>, StartError>) -> Res
     }
 }
 
-/// The runtime's interface does not answer. One that gave events before has ended, as `sam local` does when it has its answer, and is no
-/// mistake of the start.
+/// The runtime's API does not answer. One that delivered events before has ended, as `sam local` does once it has its response; that is no
+/// failed start.
 fn runtime_ended(handled_any: bool) -> Result<(), StartError> {
     if !handled_any {
         return Err(StartError::Runtime);
@@ -178,33 +186,20 @@ fn log_start_error(failure: &StartError) {
     for wrong in problems {
         error!(setting = wrong.setting, problem = wrong.problem, fix = wrong.fix, "wrong setting");
     }
-    // The mistakes have lines of their own.
+    // Each mistake has a line of its own.
     let cause = failure.to_string();
     error!(cause = cause.lines().next().unwrap_or_default(), "function cannot start");
 }
 
-async fn build_app(handler: FunctionHandler) -> Result<Arc<dyn EventHandler>, StartError> {
-    let kind = match &handler {
-        FunctionHandler::Webhooks(_) => FunctionKind::Webhooks,
-        FunctionHandler::Notifications(_) => FunctionKind::Notifications,
-        FunctionHandler::Scheduled(_) => FunctionKind::Scheduled,
-    };
-    let StartupState { deps, secret_cache, queue, quarantine, .. } = prepare(kind).await?;
-    let (mode, max_body_bytes) = (deps.settings.mode, deps.settings.max_body_bytes);
-    let (clock, metrics) = (Arc::clone(&deps.clock), deps.metrics.clone());
-    let webhooks = match &handler {
-        FunctionHandler::Webhooks(flow) => AcceptedTopics::One(flow.topic()),
-        FunctionHandler::Notifications(_) => AcceptedTopics::None,
-        FunctionHandler::Scheduled(_) => AcceptedTopics::All,
-    };
-    let factory = Box::new(DeployedFactory { accepted_topics: webhooks, deps });
-    Ok(Arc::new(App::new(AppParts { handler, mode, max_body_bytes, secret_cache, factory: factory, queue, quarantine, clock, metrics })?))
+async fn build_app(kind: FunctionKind) -> Result<Arc<dyn EventHandler>, StartError> {
+    let StartupState { deps, secret_cache, queue, quarantine, .. } = prepare(kind.required_settings()).await?;
+    Ok(Arc::new(App::new(deps.into_state(kind, secret_cache, queue, quarantine)?)))
 }
 
-async fn build_frontend(front_end: Arc<dyn FrontendFlow>) -> Result<Arc<dyn EventHandler>, StartError> {
-    let StartupState { deps, secret_cache, frontend, .. } = prepare(FunctionKind::Frontend).await?;
+async fn build_frontend(flow: Arc<dyn FrontendFlow>) -> Result<Arc<dyn EventHandler>, StartError> {
+    let StartupState { deps, secret_cache, frontend, .. } = prepare(RequiredSettings::FRONTEND).await?;
     let frontend = frontend.ok_or_else(|| Problems(Vec::new()))?;
-    Ok(Arc::new(FrontendApp::new(front_end, frontend, deps, secret_cache)?))
+    Ok(Arc::new(FrontendApp::new(flow, frontend, deps, secret_cache)?))
 }
 
 /// What every function starts with.
@@ -216,13 +211,13 @@ struct StartupState {
     frontend: Option<FrontendSettings>,
 }
 
-async fn prepare(kind: FunctionKind) -> Result<StartupState, StartError> {
+async fn prepare(required: RequiredSettings) -> Result<StartupState, StartError> {
     let redactor = Arc::new(Redactor::default());
     let output = Output::new(Box::new(std::io::stdout()), Arc::clone(&redactor));
     let get = |name: &str| std::env::var(name).ok();
-    let read = read_all_settings(&get, kind);
+    let read = read_all_settings(&get, required);
     let level = read.as_ref().map_or(LevelFilter::INFO, |start| start.settings.log_level);
-    // A second subscriber in one process is a test's business; the first one stays.
+    // Only a test sets a second subscriber in one process; the first one stays.
     let _ = tracing::subscriber::set_global_default(telemetry::subscriber(output.clone(), level));
     let StartSettings { settings, upstreams, function, deployment, release, event_queues, frontend } = read?;
 
@@ -246,24 +241,23 @@ struct StartSettings {
     function: String,
     /// The stack, for the metrics.
     deployment: String,
-    /// What the operator calls this state of the settings, for the log.
+    /// The operator's name for this state of the settings, for the log.
     release: String,
-    /// Only for the function that brings waiting events back.
+    /// Only for functions that put waiting events back on their queues.
     event_queues: BTreeMap<Topic, String>,
-    /// Only for a function with a front door.
+    /// Only for functions for customers' browsers.
     frontend: Option<FrontendSettings>,
 }
 
 /// All settings with one reader, so that one start shows every mistake.
-fn read_all_settings(get: &dyn Fn(&str) -> Option<String>, kind: FunctionKind) -> Result<StartSettings, Problems> {
+fn read_all_settings(get: &dyn Fn(&str) -> Option<String>, required: RequiredSettings) -> Result<StartSettings, Problems> {
     let mut reader = SettingsReader::new(get);
     let function = read_runtime(&mut reader);
-    let settings = Settings::read_for(&mut reader, kind);
+    let settings = Settings::read_for(&mut reader, required);
     let upstreams = settings.as_ref().and_then(|settings| dependencies::read_upstream_settings(&mut reader, settings));
     let deployed = settings.as_ref().is_none_or(|settings| settings.resources.is_some());
-    let requeues_events = matches!(kind, FunctionKind::Notifications | FunctionKind::Scheduled);
-    let event_queues = if deployed && requeues_events { requeue::read_queues(&mut reader) } else { BTreeMap::new() };
-    let frontend = (kind == FunctionKind::Frontend).then(|| FrontendSettings::read(&mut reader)).flatten();
+    let event_queues = if deployed && required.event_queues { requeue::read_queues(&mut reader) } else { BTreeMap::new() };
+    let frontend = required.frontend.then(|| FrontendSettings::read(&mut reader)).flatten();
     let deployment = reader.text("CONNECTOR_DEPLOYMENT").unwrap_or_else(|| "local".to_owned());
     let release = reader.text("CONNECTOR_RELEASE").unwrap_or_default();
     let all = function.zip(settings).zip(upstreams);
@@ -279,7 +273,7 @@ fn read_all_settings(get: &dyn Fn(&str) -> Option<String>, kind: FunctionKind) -
     reader.finish(all)
 }
 
-/// What the runtime's own library panics without.
+/// The variables without which the runtime's own library panics.
 fn read_runtime(reader: &mut SettingsReader<'_>) -> Option<String> {
     let fix = "this binary is started by the Lambda runtime: use `sam local invoke`, or `cargo run` for the sandbox";
     reader.required("AWS_LAMBDA_RUNTIME_API", fix);
@@ -329,14 +323,14 @@ mod tests {
 
     #[test]
     fn only_the_function_that_brings_events_back_needs_their_queues() {
-        let problems = |kind| read_all_settings(&|_| None, kind).err().unwrap().to_string();
-        assert!(problems(FunctionKind::Notifications).contains("EVENT_QUEUE_URLS"));
-        assert!(!problems(FunctionKind::Webhooks).contains("EVENT_QUEUE_URLS"));
+        let problems = |required| read_all_settings(&|_| None, required).err().unwrap().to_string();
+        assert!(problems(RequiredSettings::NOTIFICATIONS).contains("EVENT_QUEUE_URLS"));
+        assert!(!problems(RequiredSettings::WEBHOOKS).contains("EVENT_QUEUE_URLS"));
     }
 
     #[test]
     fn a_start_without_any_setting_names_them_all() {
-        let problems = read_all_settings(&|_| None, FunctionKind::Webhooks).err().unwrap().to_string();
+        let problems = read_all_settings(&|_| None, RequiredSettings::WEBHOOKS).err().unwrap().to_string();
         for name in [
             "AWS_LAMBDA_RUNTIME_API",
             "JOURNAL_TABLE",
@@ -359,7 +353,7 @@ mod tests {
     #[test]
     fn a_memory_size_that_the_runtime_cannot_read_is_a_mistake_and_no_panic() {
         let get = |name: &str| name.starts_with("AWS_LAMBDA").then(|| "many".to_owned());
-        let problems = read_all_settings(&get, FunctionKind::Webhooks).err().unwrap().to_string();
+        let problems = read_all_settings(&get, RequiredSettings::WEBHOOKS).err().unwrap().to_string();
         assert!(problems.contains("AWS_LAMBDA_FUNCTION_MEMORY_SIZE"));
         assert!(!problems.contains("many"));
     }

@@ -1,88 +1,111 @@
-//! The first door for the gateways: `POST /gateways/{gateway}/notifications`. Each item is verified, and each that says something to us is put
-//! on the queue as a message of its own; only then is `[accepted]` answered (docs.adyen.com, "Accept webhooks"; any gateway takes it).
+//! The HTTP handler of the gateways' notifications: `POST /gateways/{gateway}/notifications`. Each item is verified, and each that concerns
+//! us is put on the queue as a message of its own; only then is `[accepted]` answered (docs.adyen.com, "Accept webhooks"; any gateway takes
+//! it).
 //!
 //! It must never act on an item, except in embedded mode; never answer 200 while an item that could be ours is not durable; never refuse an
 //! item for its kind, its account or its payment, because a gateway repeats what is refused for days and holds back what comes after it.
 
 use http::{HeaderMap, StatusCode};
+use lambda_http::{Body, Request, Response};
 use tracing::info;
 
-use super::app::{App, Invocation};
-use super::event::{HttpRequest, HttpResponse};
+use super::event::InvalidRequest;
 use super::queue::NotificationEnvelope;
-use super::queue_consumer::{FUNCTION_TIMEOUT, deadline};
+use super::response::text_response;
 use super::settings::Mode;
-use super::webhook_handler::{self, Rejection};
+use super::state::{AppState, Invocation};
+use super::verifier::Rejection;
+use super::webhook_handler::{check_body, enqueue, reject, respond_with_disposition};
 use crate::cleeng::webhook::Verified;
-use crate::clock::Timestamp;
-use crate::delivery::Delivery;
 use crate::flow::NotificationFlow;
-use crate::gateway::{GatewayName, GatewayNotification, NotificationError, NotificationItem, NotificationKind};
+use crate::gateway::{GatewayName, NotificationError, NotificationItem, NotificationKind};
 use crate::metrics::Metric;
 
 /// Answers one request.
-pub async fn handle_request(app: &App, flow: &dyn NotificationFlow, request: &HttpRequest, invocation: &Invocation) -> HttpResponse {
-    accept(app, flow, request, invocation).await.unwrap_or_else(|refused| webhook_handler::reject(app, &refused, invocation))
+pub(super) async fn handle_request(
+    state: &AppState,
+    flow: &dyn NotificationFlow,
+    request: Result<Box<Request>, InvalidRequest>,
+    invocation: &Invocation,
+) -> Response<Body> {
+    let accepted = match request {
+        Ok(request) => accept(state, flow, &request, invocation).await,
+        Err(invalid) => Err(invalid.into()),
+    };
+    accepted.unwrap_or_else(|rejection| reject(state, &rejection, invocation))
 }
 
-async fn accept(app: &App, flow: &dyn NotificationFlow, request: &HttpRequest, invocation: &Invocation) -> Result<HttpResponse, Rejection> {
-    let gateway = gateway_from_path(app, &request.path)?;
-    let body = webhook_handler::check_body(app, request)?;
-    let received_at = app.state.clock.now();
-    let items = read_items(app, gateway, &request.headers, body).await.map_err(rejection_for)?;
+async fn accept(
+    state: &AppState,
+    flow: &dyn NotificationFlow,
+    request: &Request,
+    invocation: &Invocation,
+) -> Result<Response<Body>, Rejection> {
+    let gateway = gateway_from_path(state, request.uri().path())?;
+    let body = check_body(state, request)?;
+    let received_at = state.clock.now();
+    let items = read_items(state, gateway, request.headers(), body).await.map_err(rejection_for)?;
     let (mut bad, mut deferred) = (None, None);
     for (item, number) in items.into_iter().zip(1_u32..) {
         match item {
             Err(error) => bad = bad.or(Some(error)),
             Ok(item) if item.kind == NotificationKind::Ignored => {
-                app.state.metrics.count(Metric::EventNotOurs, &[]);
+                state.metrics.count(Metric::EventNotOurs, &[]);
                 info!(request_id = invocation.request_id, gateway = gateway.as_str(), "notification has nothing to tell us");
             }
-            Ok(item) if app.state.mode == Mode::Embedded => {
-                let answer = run_flow_inline(app, flow, gateway, item, invocation, received_at, number).await;
-                deferred = deferred.or(Some(answer).filter(|answer| answer.status != StatusCode::OK));
+            Ok(item) if state.mode == Mode::Embedded => {
+                let delivery = state.first_delivery(invocation, format!("{}/{number}", invocation.request_id));
+                let item = Verified::attest(item);
+                let disposition = flow.handle(&state.dependencies().flow_context, gateway, &item, &delivery).await;
+                let response = respond_with_disposition(state, disposition).await;
+                deferred = deferred.or(Some(response).filter(|response| response.status() != StatusCode::OK));
             }
             Ok(item) => {
                 let envelope = NotificationEnvelope::seal(gateway, &Verified::attest(item), received_at);
-                webhook_handler::enqueue(app, &envelope.to_text(), invocation).await?;
+                enqueue(state, &envelope.to_text(), invocation).await?;
                 info!(request_id = invocation.request_id, gateway = gateway.as_str(), "notification accepted");
             }
         }
     }
-    // The gateway repeats the body: what is good in it is known by then, and what is bad gets another chance.
+    // The gateway repeats the body: by then what is good in it is known, and what is bad gets another chance.
     match bad {
         Some(error) => Err(rejection_for(error)),
-        None => Ok(deferred.unwrap_or_else(|| HttpResponse::text(StatusCode::OK, "[accepted]"))),
+        None => Ok(deferred.unwrap_or_else(|| text_response(StatusCode::OK, "[accepted]"))),
     }
 }
 
 /// The gateway that the path names, if it is one of this deployment.
-fn gateway_from_path(app: &App, path: &str) -> Result<GatewayName, Rejection> {
+fn gateway_from_path(state: &AppState, path: &str) -> Result<GatewayName, Rejection> {
     let mut segments = path.rsplit('/');
-    let (last, name, room) = (segments.next(), segments.next().unwrap_or_default(), segments.next());
-    let gateway = GatewayName::parse(name).filter(|_| last == Some("notifications") && room == Some("gateways"));
-    let configured = gateway.filter(|gateway| app.dependencies().flow_context.gateways.get(*gateway).is_some());
+    let (last, name, folder) = (segments.next(), segments.next().unwrap_or_default(), segments.next());
+    let gateway = GatewayName::parse(name).filter(|_| last == Some("notifications") && folder == Some("gateways"));
+    let configured = gateway.filter(|gateway| state.dependencies().flow_context.gateways.get(*gateway).is_some());
     let message = "there is no such gateway in this deployment: check the URL in the gateway's settings, and PAYMENT_METHODS";
     configured.ok_or_else(|| Rejection::new(StatusCode::NOT_FOUND, "not_found", message))
 }
 
-/// Verifies and reads, and once more with secrets that were read anew, because a rotation may have passed us by.
-async fn read_items(app: &App, gateway: GatewayName, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError> {
-    let first = read_items_once(app, gateway, headers, body).await;
-    let unproven = match &first {
-        Err(error) => is_unproven(*error),
-        Ok(items) => items.iter().any(|item| item.as_ref().is_err_and(|error| is_unproven(*error))),
-    };
-    if unproven && app.refresh("signature").await { read_items_once(app, gateway, headers, body).await } else { first }
-}
-
-async fn read_items_once(
-    app: &App,
+/// Verifies and reads, and once more with secrets that are read again, because they may have been rotated meanwhile.
+async fn read_items(
+    state: &AppState,
     gateway: GatewayName,
     headers: &HeaderMap,
     body: &[u8],
 ) -> Result<Vec<NotificationItem>, NotificationError> {
-    let dependencies = app.dependencies();
+    let first = read_items_once(state, gateway, headers, body).await;
+    let unproven = match &first {
+        Err(error) => is_unproven(*error),
+        Ok(items) => items.iter().any(|item| item.as_ref().is_err_and(|error| is_unproven(*error))),
+    };
+    if unproven && state.dependencies.refresh("signature").await { read_items_once(state, gateway, headers, body).await } else { first }
+}
+
+async fn read_items_once(
+    state: &AppState,
+    gateway: GatewayName,
+    headers: &HeaderMap,
+    body: &[u8],
+) -> Result<Vec<NotificationItem>, NotificationError> {
+    let dependencies = state.dependencies();
     match dependencies.flow_context.gateways.get(gateway) {
         Some(adapter) => adapter.read_notification(headers, body).await,
         None => Err(NotificationError::Malformed),
@@ -108,22 +131,6 @@ fn rejection_for(error: NotificationError) -> Rejection {
         }
     };
     Rejection::new(status, code, message)
-}
-
-/// Embedded mode: no queue, so the flow runs here.
-async fn run_flow_inline(
-    app: &App,
-    flow: &dyn NotificationFlow,
-    gateway: GatewayName,
-    item: GatewayNotification,
-    invocation: &Invocation,
-    received_at: Timestamp,
-    number: u32,
-) -> HttpResponse {
-    let id = format!("{}/{number}", invocation.request_id);
-    let delivery = Delivery { id, deadline: deadline(app.state.clock.as_ref(), invocation, FUNCTION_TIMEOUT), received_at, count: 1 };
-    let disposition = flow.handle(&app.dependencies().flow_context, gateway, &Verified::attest(item), &delivery).await;
-    webhook_handler::respond_with_disposition(app, disposition).await
 }
 
 #[cfg(test)]

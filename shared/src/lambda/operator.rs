@@ -1,6 +1,6 @@
 //! A whole deployment as an operator's tool sees it: the settings that all functions share, the secret, the table and the queues of all topics.
 //!
-//! It reads what the functions read, by the same code, and never more: what is found wrong here would have kept a function from starting. Must
+//! It reads what the functions read, by the same code, and nothing more: a mistake that is found here would keep a function from starting. Must
 //! never start a function or run a flow.
 
 use std::cell::RefCell;
@@ -11,7 +11,7 @@ use super::dependencies::{self, UpstreamSettings};
 use super::frontend_handler::FrontendSettings;
 use super::queue::SqsQueue;
 use super::secrets::{EnvironmentSecret, SecretError, SecretSource, Secrets, SecretsManager};
-use super::settings::{FunctionKind, Settings};
+use super::settings::{RequiredSettings, Settings};
 use super::{aws, read_all_settings, requeue};
 use crate::cleeng::client::{CleengEnvironment, CleengSettings, CoreApi};
 use crate::cleeng::signature::{SignatureSettings, WebhookVerifier};
@@ -26,39 +26,40 @@ use crate::settings::{Problem, Problems, SettingsReader};
 
 /// The settings of a deployment.
 pub struct Deployment {
-    /// What belongs to no peer.
+    /// What belongs to no upstream.
     pub settings: Settings,
-    /// The queues of events by topic (`EVENT_QUEUE_URLS`); empty where the setting is not there.
+    /// The queues of events by topic (`EVENT_QUEUE_URLS`); empty without the setting.
     pub queues: BTreeMap<Topic, String>,
-    /// The settings of the functions that pages call; nothing where `ALLOWED_ORIGINS` is not there.
+    /// The settings of the functions that pages call; `None` without `ALLOWED_ORIGINS`.
     pub frontend: Option<FrontendSettings>,
     upstreams: UpstreamSettings,
 }
 
 impl Deployment {
     /// Reads the settings of all functions at once; mistakes are noted in the reader. What only some functions have (`EVENT_QUEUE_URLS`,
-    /// `QUEUE_URL`, `QUARANTINE_QUEUE_URL`, `ALLOWED_ORIGINS`) may be absent, and must be right where it is there.
+    /// `QUEUE_URL`, `QUARANTINE_QUEUE_URL`, `ALLOWED_ORIGINS`) may be absent, and must be right if it is set.
     pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
-        let kind = match (reader.text("QUARANTINE_QUEUE_URL"), reader.text("QUEUE_URL")) {
-            (Some(_), _) => FunctionKind::Webhooks,
-            (None, Some(_)) => FunctionKind::Notifications,
-            (None, None) => FunctionKind::Frontend,
+        let has = |name: &str| reader.text(name).is_some();
+        let required = RequiredSettings {
+            queue: has("QUEUE_URL"),
+            quarantine: has("QUARANTINE_QUEUE_URL"),
+            event_queues: has("EVENT_QUEUE_URLS"),
+            frontend: has("ALLOWED_ORIGINS"),
         };
-        let settings = Settings::read_for(reader, kind);
+        let settings = Settings::read_for(reader, required);
         let upstreams = settings.as_ref().and_then(|settings| dependencies::read_upstream_settings(reader, settings));
-        let queues = if reader.text("EVENT_QUEUE_URLS").is_some() { requeue::read_queues(reader) } else { BTreeMap::new() };
-        let has_frontend = reader.text("ALLOWED_ORIGINS").is_some();
-        let frontend = has_frontend.then(|| FrontendSettings::read(reader)).flatten();
+        let queues = if required.event_queues { requeue::read_queues(reader) } else { BTreeMap::new() };
+        let frontend = required.frontend.then(|| FrontendSettings::read(reader)).flatten();
         Some(Self { settings: settings?, queues, frontend, upstreams: upstreams? })
     }
 
-    /// Which world of Cleeng.
+    /// The settings of Cleeng's client.
     #[must_use]
     pub const fn cleeng(&self) -> &CleengSettings {
         &self.upstreams.cleeng
     }
 
-    /// Where the signature of webhooks is.
+    /// The settings of webhook signatures.
     #[must_use]
     pub const fn signature(&self) -> &SignatureSettings {
         &self.upstreams.signature
@@ -70,7 +71,7 @@ impl Deployment {
         self.upstreams.gateways.iter().map(|gateway_config| gateway_config.name()).collect()
     }
 
-    /// The gateways in use where real money moves.
+    /// The gateways in use that move real money.
     #[must_use]
     pub fn live_gateways(&self) -> BTreeSet<GatewayName> {
         self.upstreams
@@ -81,7 +82,7 @@ impl Deployment {
             .collect()
     }
 
-    /// Whether Cleeng's money is real.
+    /// Whether Cleeng's environment moves real money.
     #[must_use]
     pub fn is_production(&self) -> bool {
         self.upstreams.cleeng.environment == CleengEnvironment::Production
@@ -101,15 +102,14 @@ impl Deployment {
         }
     }
 
-    /// Reads the secret and gives it to everything that is built from it, so that every mistake is found at once. What can be read comes with
-    /// them.
+    /// Reads the secret and builds everything from it, so that every mistake is found at once. Returns what could be read with the mistakes.
     #[must_use]
     pub fn check_secret(&self, text: &str, transport: &Arc<dyn Transport>, clock: &Arc<dyn Clock>) -> (Option<Secrets>, Vec<Problem>) {
         let (secrets, mut problems) = Secrets::read(text, &self.gateways_in_use());
         let Some(secrets) = secrets else { return (None, problems) };
         let mut add_new = |found: Result<(), Problems>| {
             for problem in found.err().into_iter().flat_map(|problems| problems.0) {
-                // What the form of the secret tells is not told again by whoever misses it, nor what is inside something that is missing.
+                // A mistake in the form of the secret is not reported again by the module that misses it, nor what is inside something that is missing.
                 let inside =
                     |known: &Problem| problem.setting.strip_prefix(&known.setting).is_some_and(|rest| rest.starts_with(['[', '.']));
                 if !problems.iter().any(|known| known.setting == problem.setting || inside(known)) {
@@ -165,7 +165,7 @@ impl Deployment {
         Ok(gateways)
     }
 
-    /// The journal; nothing in embedded mode, whose journal is the function's own memory.
+    /// The journal; `None` in embedded mode, whose journal is the function's own memory.
     pub async fn store(&self, get: &dyn Fn(&str) -> Option<String>, clock: &Arc<dyn Clock>) -> Option<Arc<dyn Store>> {
         let resources = self.settings.resources.as_ref()?;
         let config = aws::load_with(get).await;
@@ -189,22 +189,21 @@ pub fn known_setting_names() -> BTreeSet<String> {
     let names = RefCell::new(BTreeSet::new());
     let methods: Vec<String> = GatewayName::ALL.iter().zip(1_u32..).map(|(name, id)| format!("{id}={name}:capture_only")).collect();
     let methods = methods.join(",");
-    for kind in [FunctionKind::Webhooks, FunctionKind::Notifications, FunctionKind::Frontend, FunctionKind::Scheduled] {
-        for (embedded, flow_context) in [("0", ""), ("1", "sandbox"), ("1", "test"), ("1", "live"), ("1", "production")] {
-            let get = |name: &str| {
-                names.borrow_mut().insert(name.to_owned());
-                match name {
-                    "CONNECTOR_EMBEDDED" => Some(embedded.to_owned()),
-                    "PAYMENT_METHODS" => Some(methods.clone()),
-                    // Without these the settings behind them are not asked for.
-                    "CONNECTOR_PUBLISHER_ID" | "JOURNAL_TABLE" | "CONNECTOR_SECRET_ID" => Some("1".to_owned()),
-                    "QUEUE_URL" | "QUARANTINE_QUEUE_URL" => Some("https://queue.invalid".to_owned()),
-                    _ => Some(flow_context.to_owned()).filter(|_| name.ends_with("_ENVIRONMENT")),
-                }
-            };
-            // Only what it asks for matters here.
-            drop(read_all_settings(&get, kind));
-        }
+    let required = RequiredSettings { queue: true, quarantine: true, event_queues: true, frontend: true };
+    for (embedded, environment) in [("0", ""), ("1", "sandbox"), ("1", "test"), ("1", "live"), ("1", "production")] {
+        let get = |name: &str| {
+            names.borrow_mut().insert(name.to_owned());
+            match name {
+                "CONNECTOR_EMBEDDED" => Some(embedded.to_owned()),
+                "PAYMENT_METHODS" => Some(methods.clone()),
+                // Without these the settings that depend on them are not read.
+                "CONNECTOR_PUBLISHER_ID" | "JOURNAL_TABLE" | "CONNECTOR_SECRET_ID" => Some("1".to_owned()),
+                "QUEUE_URL" | "QUARANTINE_QUEUE_URL" => Some("https://queue.invalid".to_owned()),
+                _ => Some(environment.to_owned()).filter(|_| name.ends_with("_ENVIRONMENT")),
+            }
+        };
+        // Only the names that it reads matter here.
+        drop(read_all_settings(&get, required));
     }
     let mut names = names.into_inner();
     names.insert("CONNECTOR_SECRETS".to_owned());

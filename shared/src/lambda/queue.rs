@@ -42,7 +42,7 @@ pub trait Queue: Send + Sync {
     async fn delay(&self, receipt_handle: &str, by: Duration) -> Result<(), QueueError>;
 }
 
-/// No queue: embedded mode, where the HTTP door runs the flow itself and a delay has no meaning.
+/// No queue: embedded mode, where the HTTP handler runs the flow itself and a delay has no meaning.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoQueue;
 

@@ -1,8 +1,8 @@
-//! The second door: messages of the function's queue. Each is opened, given to the flow, and what the flow says decides whether it leaves the
-//! queue or comes back later.
+//! The consumer of the function's queue. It opens each message and runs the flow, whose disposition decides whether the message leaves the
+//! queue or is delivered again.
 //!
-//! It must never lose a message: whatever cannot be dealt with is reported as failed, so that SQS keeps it and, in the end, moves it to the
-//! dead-letter queue.
+//! It must never lose a message: what cannot be handled is reported as failed, so that SQS keeps it and finally moves it to the dead-letter
+//! queue.
 
 use std::time::Duration;
 
@@ -10,72 +10,61 @@ use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
-use super::app::{App, FunctionHandler, Invocation};
 use super::queue::NotificationEnvelope;
+use super::state::{AppState, FUNCTION_TIMEOUT, FunctionKind, Invocation};
 use crate::cleeng::envelope::{Envelope, EnvelopeError};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::flow::Disposition;
 use crate::metrics::Metric;
 
-/// Left of the function's time for what comes after the flow: the message's delay, the answer to the runtime.
-const RESERVE: Duration = Duration::from_secs(1);
-/// With less than this nothing is begun.
+/// With less time than this no flow is started.
 const SHORTEST_START: Duration = Duration::from_secs(5);
 /// The first wait, doubled with every delivery.
 const FIRST_DELAY: Duration = Duration::from_secs(30);
 /// The longest wait.
 const MAX_DELAY: Duration = crate::journal::MAX_BACKOFF;
-/// A deadline before the year 2020 is none: local runtimes do not tell one.
-const NO_DEADLINE_BEFORE: Timestamp = Timestamp::from_secs(1_577_836_800);
-/// The time of a function with a queue where the runtime tells none: the `Timeout` that `template.yaml` gives it. The longest call of a flow
-/// has to fit into it.
-pub(super) const FUNCTION_TIMEOUT: Duration = Duration::from_secs(90);
-
-/// Deals with a batch, one message after the other, and names those that stay on the queue (Lambda, "Reporting batch item failures").
-pub async fn consume_batch(app: &App, batch: SqsEvent, invocation: &Invocation) -> Value {
+/// Handles a batch, one message after the other, and names those that stay on the queue (Lambda, "Reporting batch item failures").
+pub(super) async fn consume_batch(state: &AppState, batch: SqsEvent, invocation: &Invocation) -> Value {
     let mut failed = Vec::new();
     for message in batch.records {
         let id = message.message_id.clone().unwrap_or_default();
-        if !consume(app, &message, &id, invocation).await {
+        if !consume(state, &message, &id, invocation).await {
             failed.push(json!({ "itemIdentifier": id }));
         }
     }
     json!({ "batchItemFailures": failed })
 }
 
-/// When a flow has to be done, the reserve taken off; `function_timeout` counts where the runtime does not tell.
-pub(super) fn deadline(clock: &dyn Clock, invocation: &Invocation, function_timeout: Duration) -> Timestamp {
-    let told = invocation.deadline;
-    let end = if told < NO_DEADLINE_BEFORE { clock.now().after(function_timeout) } else { told };
-    end.before(RESERVE)
-}
-
-/// Whether the message is dealt with and may leave the queue.
-async fn consume(app: &App, message: &SqsMessage, id: &str, invocation: &Invocation) -> bool {
-    let deadline = deadline(app.state.clock.as_ref(), invocation, FUNCTION_TIMEOUT);
-    if deadline.since(app.state.clock.now()) < SHORTEST_START {
+/// Whether the message is handled and may leave the queue.
+async fn consume(state: &AppState, message: &SqsMessage, id: &str, invocation: &Invocation) -> bool {
+    let deadline = invocation.flow_deadline(state.clock.as_ref(), FUNCTION_TIMEOUT);
+    if deadline.since(state.clock.now()) < SHORTEST_START {
         warn!(request_id = invocation.request_id, message_id = id, "message not started: too little time is left");
         return false;
     }
     let count = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1_u32).max(1);
     let delivery = |received_at| Delivery { id: format!("{}/{id}", invocation.request_id), deadline, received_at, count };
-    match run_flow(app, message.body.as_deref().unwrap_or_default(), delivery).await {
-        Ok((delivery, disposition)) => conclude(app, message, id, &delivery, &disposition).await,
+    match run_flow(state, message.body.as_deref().unwrap_or_default(), delivery).await {
+        Ok((delivery, disposition)) => conclude(state, message, id, &delivery, &disposition).await,
         Err(unreadable) => {
             let code = unreadable.code();
             error!(request_id = invocation.request_id, message_id = id, code, "message cannot be opened; it will become a dead letter");
-            app.state.metrics.count(Metric::Deferred, &[("reason", code)]);
+            state.metrics.count(Metric::Deferred, &[("reason", code)]);
             false
         }
     }
 }
 
-/// Opens a message and gives it to the flow.
-async fn run_flow(app: &App, text: &str, delivery: impl FnOnce(Timestamp) -> Delivery) -> Result<(Delivery, Disposition), EnvelopeError> {
-    let dependencies = app.dependencies();
-    match &app.state.handler {
-        FunctionHandler::Webhooks(flow) => {
+/// Opens a message and runs the flow.
+async fn run_flow(
+    state: &AppState,
+    text: &str,
+    delivery: impl FnOnce(Timestamp) -> Delivery,
+) -> Result<(Delivery, Disposition), EnvelopeError> {
+    let dependencies = state.dependencies();
+    match &state.kind {
+        FunctionKind::Webhooks(flow) => {
             let envelope = Envelope::from_text(text)?;
             let (event, delivery) = (envelope.open()?, delivery(envelope.received_at()));
             if event.get().topic != flow.topic() {
@@ -84,19 +73,19 @@ async fn run_flow(app: &App, text: &str, delivery: impl FnOnce(Timestamp) -> Del
             let disposition = flow.handle(&dependencies.flow_context, &event, &delivery).await;
             Ok((delivery, disposition))
         }
-        FunctionHandler::Notifications(flow) => {
+        FunctionKind::Notifications(flow) => {
             let envelope = NotificationEnvelope::from_text(text)?;
             let (gateway, delivery) = (envelope.gateway(), delivery(envelope.received_at()));
             let disposition = flow.handle(&dependencies.flow_context, gateway, &envelope.open(), &delivery).await;
             Ok((delivery, disposition))
         }
-        // It has no queue.
-        FunctionHandler::Scheduled(_) => Err(EnvelopeError::WrongQueue),
+        // Its queue is the quarantine.
+        FunctionKind::Scheduled(_) => Err(EnvelopeError::WrongQueue),
     }
 }
 
-async fn conclude(app: &App, message: &SqsMessage, id: &str, delivery: &Delivery, disposition: &Disposition) -> bool {
-    let metrics = &app.state.metrics;
+async fn conclude(state: &AppState, message: &SqsMessage, id: &str, delivery: &Delivery, disposition: &Disposition) -> bool {
+    let metrics = &state.metrics;
     let delivery_id = delivery.id.as_str();
     match *disposition {
         Disposition::Completed(outcome) => {
@@ -115,22 +104,22 @@ async fn conclude(app: &App, message: &SqsMessage, id: &str, delivery: &Delivery
         }
         Disposition::Retry { after, reason } => {
             metrics.count(Metric::Deferred, &[("reason", reason.as_str())]);
-            metrics.duration(Metric::UnsettledAge, app.state.clock.now().since(delivery.received_at), &[]);
+            metrics.duration(Metric::UnsettledAge, state.clock.now().since(delivery.received_at), &[]);
             if reason.is_about_credentials() {
-                app.refresh("credentials").await;
+                state.dependencies.refresh("credentials").await;
             }
             let delay = after.map_or_else(|| backoff(delivery.count, id), |after| after.clamp(Duration::from_secs(1), MAX_DELAY));
             info!(delivery_id, reason = reason.as_str(), count = delivery.count, delay_s = delay.as_secs(), "event deferred");
-            defer(app, message, delivery_id, delay).await;
+            defer(state, message, delivery_id, delay).await;
             false
         }
     }
 }
 
-/// If the delay fails, the message comes back when its visibility timeout ends: later than wished, and not lost.
-async fn defer(app: &App, message: &SqsMessage, delivery_id: &str, delay: Duration) {
+/// If the delay fails, the message is delivered again when its visibility timeout ends: later than wished, and not lost.
+async fn defer(state: &AppState, message: &SqsMessage, delivery_id: &str, delay: Duration) {
     let Some(handle) = message.receipt_handle.as_deref() else { return };
-    if let Err(queue) = app.state.queue.delay(handle, delay).await {
+    if let Err(queue) = state.queue.delay(handle, delay).await {
         warn!(delivery_id, %queue, "message could not be deferred; it comes back after its visibility timeout");
     }
 }

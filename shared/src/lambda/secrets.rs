@@ -11,8 +11,8 @@
 //! }
 //! ```
 //!
-//! Where a peer may rotate, one or two values are accepted, the current one first; a single text may stand for a list of one. Placeholders
-//! are refused. Must never quote a value: a mistake is told by its path and its fix.
+//! Where an upstream rotates, one or two values are accepted, the current one first; a single text may stand for a list of one. Placeholders
+//! are refused. Must never quote a value: a mistake is reported by its path and its fix.
 
 mod cache;
 mod source;
@@ -30,7 +30,7 @@ use crate::settings::{Problem, Problems};
 
 /// The shortest salt and path key, in characters.
 pub const SHORTEST_KEY: usize = 16;
-/// The shortest token or secret that a peer gave us, in characters.
+/// The shortest token or secret of an upstream, in characters.
 pub const SHORTEST_TOKEN: usize = 8;
 
 /// What a deployment keeps secret.
@@ -81,8 +81,8 @@ impl Secrets {
         }
     }
 
-    /// As [`Secrets::parse`], with what can be read beside the mistakes: what is wrong is empty or left out. For whoever looks for more
-    /// mistakes; nothing may be started with it. Nothing where the text is no JSON object.
+    /// As [`Secrets::parse`], with what can be read beside the mistakes: what is wrong is empty or left out. For finding more mistakes; no function
+    /// may start with it. `None` if the text is no JSON object.
     #[must_use]
     pub fn read(text: &str, gateways: &BTreeSet<GatewayName>) -> (Option<Self>, Vec<Problem>) {
         let root = match serde_json::from_str(text) {
@@ -104,14 +104,14 @@ impl Secrets {
         (Some(Self { idempotency_salt, webhook_path_keys, cleeng, gateways }), read.problems)
     }
 
-    /// Whether this is one of the path keys, without telling by its duration which characters fit.
+    /// Whether this is one of the path keys, in constant time.
     #[must_use]
     pub fn is_path_key(&self, candidate: &str) -> bool {
-        // Every key is compared, so that the time does not tell which one fitted.
+        // Every key is compared, so that the duration does not reveal which one matched.
         self.webhook_path_keys.iter().fold(false, |found, key| found | key.matches(candidate))
     }
 
-    /// Every secret text, for whoever has to keep them out of logs.
+    /// Every secret text, for the redactor of the logs.
     #[must_use]
     pub fn texts(&self) -> Vec<SecretString> {
         let mut texts = vec![self.idempotency_salt.clone()];

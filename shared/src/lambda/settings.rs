@@ -1,4 +1,4 @@
-//! The settings of a function that belong to no peer: whose events, which payment methods, the rules of billing, and where table, queue and
+//! The settings of a function that belong to no upstream: the publisher, the payment methods, the rules of billing, and where table, queue and
 //! secret are. Every mistake is collected; a value is never quoted, because it could be a secret in the wrong place.
 //!
 //! Settings of Cleeng and of each gateway live beside their clients and are read by the same [`SettingsReader`], so that one start shows all
@@ -23,12 +23,12 @@ pub const LARGEST_MAX_BODY_BYTES: usize = 65_536;
 const METHODS_FORMAT_HINT: &str =
     "payment method ids with gateway and billing, such as 123123123=adyen:authorise_then_capture,456456456=adyen:capture_only";
 
-/// Where a function lives.
+/// Where a function runs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mode {
     /// In AWS, with queue, table and secret.
     Lambda,
-    /// Without AWS: the HTTP door runs the flow at once, the journal is in memory. Never with a live Cleeng or gateway.
+    /// Without AWS: the HTTP handler runs the flow at once, the journal is in memory. Never with a live Cleeng or gateway.
     Embedded,
 }
 
@@ -49,17 +49,28 @@ impl Mode {
     }
 }
 
-/// Which doors a function has.
+/// The settings that only some functions need.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum FunctionKind {
-    /// One for webhooks and one for its queue.
-    Webhooks,
-    /// One for the gateways' notifications and one for its queue.
-    Notifications,
-    /// One for customers' browsers; it has no queue.
-    Frontend,
-    /// A schedule starts it; its queue is the quarantine.
-    Scheduled,
+pub struct RequiredSettings {
+    /// Whether it has a queue (`QUEUE_URL`).
+    pub queue: bool,
+    /// Whether it quarantines webhooks (`QUARANTINE_QUEUE_URL`).
+    pub quarantine: bool,
+    /// Whether it puts waiting events back on their queues (`EVENT_QUEUE_URLS`).
+    pub event_queues: bool,
+    /// Whether customers' browsers call it (`ALLOWED_ORIGINS` and its companions).
+    pub frontend: bool,
+}
+
+impl RequiredSettings {
+    /// Those of a function for webhooks.
+    pub const WEBHOOKS: Self = Self { queue: true, quarantine: true, event_queues: false, frontend: false };
+    /// Those of the function for the gateways' notifications.
+    pub const NOTIFICATIONS: Self = Self { queue: true, quarantine: false, event_queues: true, frontend: false };
+    /// Those of the scheduled function; its queue is the quarantine.
+    pub const SCHEDULED: Self = Self::NOTIFICATIONS;
+    /// Those of a function for customers' browsers.
+    pub const FRONTEND: Self = Self { queue: false, quarantine: false, event_queues: false, frontend: true };
 }
 
 /// What a deployed function uses in AWS.
@@ -67,9 +78,9 @@ pub enum FunctionKind {
 pub struct Resources {
     /// The journal's table.
     pub table: String,
-    /// The function's queue; empty for one without. Of the function that goes round, the quarantine.
+    /// The function's queue; empty if it has none. The scheduled function's is the quarantine.
     pub queue_url: String,
-    /// Where events are kept whose signature does not fit yet; empty for a function that takes no webhooks of Cleeng.
+    /// The queue for webhooks whose signature does not fit yet; empty for a function that takes no webhooks of Cleeng.
     pub quarantine_url: String,
     /// The secret's name or ARN.
     pub secret_id: String,
@@ -78,11 +89,11 @@ pub struct Resources {
 /// The settings.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Settings {
-    /// Where the function lives.
+    /// Where the function runs.
     pub mode: Mode,
-    /// Nothing in embedded mode.
+    /// `None` in embedded mode.
     pub resources: Option<Resources>,
-    /// Whose events are taken.
+    /// The publisher whose events are accepted.
     pub publisher: PublisherId,
     /// The payment methods that are ours.
     pub methods: BTreeMap<PaymentMethodId, PaymentMethodConfig>,
@@ -92,9 +103,9 @@ pub struct Settings {
     pub settle_on: SettleOn,
     /// How long the notification of an acknowledged capture may take.
     pub settle_deadline: Duration,
-    /// How long an unknown outcome is asked about before it is parked.
+    /// How long an unknown outcome is queried before it is parked.
     pub unknown_deadline: Duration,
-    /// What becomes of a partial refund.
+    /// How a partial refund is handled.
     pub partial_refunds: PartialRefunds,
     /// Whether details that were deactivated are deleted.
     pub delete_deactivated_details: bool,
@@ -105,16 +116,16 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// Reads the settings; mistakes are noted in the reader, whose [`SettingsReader::finish`] then refuses to go on.
+    /// Reads the settings; mistakes are noted in the reader, whose [`SettingsReader::finish`] then fails.
     pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
-        Self::read_for(reader, FunctionKind::Webhooks)
+        Self::read_for(reader, RequiredSettings::WEBHOOKS)
     }
 
-    /// As [`Settings::read`], for a function with these doors.
-    pub fn read_for(reader: &mut SettingsReader<'_>, kind: FunctionKind) -> Option<Self> {
+    /// As [`Settings::read`], for a function with these requirements.
+    pub fn read_for(reader: &mut SettingsReader<'_>, required: RequiredSettings) -> Option<Self> {
         let mode = Mode::read(reader);
         let resources = match mode {
-            Mode::Lambda => read_resources(reader, kind),
+            Mode::Lambda => read_resources(reader, required),
             Mode::Embedded => None,
         };
         let publisher = read_publisher(reader);
@@ -140,7 +151,7 @@ impl Settings {
         })
     }
 
-    /// The rules that flows decide by.
+    /// The policy that flows decide by.
     #[must_use]
     pub fn policy(&self, salt: SecretString) -> BillingPolicy {
         BillingPolicy {
@@ -167,16 +178,11 @@ const fn minutes(minutes: u64) -> Duration {
     Duration::from_secs(minutes.saturating_mul(60))
 }
 
-fn read_resources(reader: &mut SettingsReader<'_>, kind: FunctionKind) -> Option<Resources> {
+fn read_resources(reader: &mut SettingsReader<'_>, required: RequiredSettings) -> Option<Resources> {
     let table = reader.required("JOURNAL_TABLE", "set it to the name of the journal's DynamoDB table");
-    let queue_url = match kind {
-        FunctionKind::Frontend => Some(String::new()),
-        _ => reader.required("QUEUE_URL", "set it to the URL of this function's SQS queue"),
-    };
-    let quarantine_url = match kind {
-        FunctionKind::Webhooks => reader.required("QUARANTINE_QUEUE_URL", "set it to the URL of the stack's quarantine queue"),
-        _ => Some(String::new()),
-    };
+    let mut queue = |needed: bool, name, fix| if needed { reader.required(name, fix) } else { Some(String::new()) };
+    let queue_url = queue(required.queue, "QUEUE_URL", "set it to the URL of this function's SQS queue");
+    let quarantine_url = queue(required.quarantine, "QUARANTINE_QUEUE_URL", "set it to the URL of the stack's quarantine queue");
     let secret_id = reader.required("CONNECTOR_SECRET_ID", "set it to the name or ARN of the secret in AWS Secrets Manager");
     for (name, url) in [("QUEUE_URL", &queue_url), ("QUARANTINE_QUEUE_URL", &quarantine_url)] {
         let url = url.as_deref().filter(|url| !url.is_empty());

@@ -1,7 +1,7 @@
-//! What a function tells: JSON log lines and metrics in CloudWatch's embedded metric format, both one line each on one output.
+//! What a function reports: JSON log lines and metrics in CloudWatch's embedded metric format, both one line each on one output.
 //!
 //! The first line of defence is that nobody logs a body, a token, an e-mail address or a foreign error. The second is here: every line is
-//! searched for registered secrets and for e-mail addresses before it is written, whoever wrote it.
+//! searched for registered secrets and for e-mail addresses before it is written, also in lines of other crates.
 
 mod emf;
 mod logs;

@@ -11,13 +11,15 @@ use async_trait::async_trait;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
-use super::app::{App, AppParts, Dependencies, DependencyFactory, FunctionHandler, Invocation};
+use super::app::App;
 use super::queue::{CapturingQueue, Queue};
+use super::reloadable::Reloadable;
 use super::requeue::EventQueues;
 use super::secrets::{SecretCache, SecretError, SecretSource, Secrets};
 use super::settings::Mode;
+use super::state::{AppState, Dependencies, FunctionKind, Invocation};
 use super::telemetry::{EmfSink, Output, Redactor};
-use super::webhook_handler::{Rejection, Verify};
+use super::verifier::{Rejection, Verify};
 use crate::cleeng::webhook::{Topic, Verified, Webhook};
 use crate::cleeng::{
     Cleeng, CleengError, NewOrder, NewPayment, NewPaymentDetails, Order, Payment, PaymentDetails, PaymentPatch, Subscription,
@@ -232,7 +234,7 @@ struct FakeDependencyFactory {
     metrics: Metrics,
 }
 
-impl DependencyFactory for FakeDependencyFactory {
+impl FakeDependencyFactory {
     fn build(&self, secrets: &Secrets) -> Result<Dependencies, Problems> {
         let adyen = PaymentMethodConfig { gateway: GatewayName::Adyen, billing: BillingMode::AuthoriseThenCapture };
         let policy = BillingPolicy {
@@ -275,18 +277,18 @@ pub(super) struct TestHarness {
 }
 
 pub(super) async fn harness(mode: Mode) -> TestHarness {
-    harness_for(mode, |flow, _| FunctionHandler::Webhooks(flow)).await
+    harness_for(mode, |flow, _| FunctionKind::Webhooks(flow)).await
 }
 
 pub(super) async fn notification_harness(mode: Mode) -> TestHarness {
-    harness_for(mode, |_, notifications| FunctionHandler::Notifications(notifications)).await
+    harness_for(mode, |_, notifications| FunctionKind::Notifications(notifications)).await
 }
 
 pub(super) async fn scheduled_harness() -> TestHarness {
-    harness_for(Mode::Lambda, |_, _| FunctionHandler::Scheduled(Arc::new(NoScheduledJob))).await
+    harness_for(Mode::Lambda, |_, _| FunctionKind::Scheduled(Arc::new(NoScheduledJob))).await
 }
 
-/// The rounds themselves are another test's business.
+/// A scheduled job that does nothing.
 struct NoScheduledJob;
 
 #[async_trait]
@@ -296,7 +298,7 @@ impl ScheduledJob for NoScheduledJob {
     }
 }
 
-async fn harness_for(mode: Mode, handler: impl FnOnce(Arc<FakeFlow>, Arc<FakeNotificationFlow>) -> FunctionHandler) -> TestHarness {
+async fn harness_for(mode: Mode, kind: impl FnOnce(Arc<FakeFlow>, Arc<FakeNotificationFlow>) -> FunctionKind) -> TestHarness {
     let (flow, notifications) = (Arc::new(FakeFlow::default()), Arc::new(FakeNotificationFlow::default()));
     let (queue, clock, sink) = (Arc::new(CapturingQueue::default()), TestClock::default(), LogSink::default());
     let (quarantine, requeue) = (Arc::new(CapturingQueue::default()), Arc::new(CapturingQueue::default()));
@@ -306,18 +308,18 @@ async fn harness_for(mode: Mode, handler: impl FnOnce(Arc<FakeFlow>, Arc<FakeNot
     let source = Box::new(secrets.clone());
     let secret_cache = SecretCache::open(source, [GatewayName::Adyen].into(), redactor, Arc::new(clock.clone())).await.ok().unwrap();
     let metrics = Metrics::new(Arc::new(EmfSink::new(output.clone(), "stack", "authorisation", Arc::new(clock.clone()))));
-    let parts = AppParts {
-        handler: handler(flow.clone(), notifications.clone()),
+    let factory = FakeDependencyFactory { requeue: requeue.clone(), clock: clock.clone(), metrics: metrics.clone() };
+    let app = App::new(AppState {
+        kind: kind(flow.clone(), notifications.clone()),
         mode,
         max_body_bytes: 4096,
-        secret_cache,
-        factory: Box::new(FakeDependencyFactory { requeue: requeue.clone(), clock: clock.clone(), metrics: metrics.clone() }),
         queue: queue.clone(),
         quarantine: quarantine.clone(),
+        quarantine_limiter: super::quarantine::limiter(),
         clock: Arc::new(clock.clone()),
         metrics,
-    };
-    let app = App::new(parts).ok().unwrap();
+        dependencies: Reloadable::new(secret_cache, move |secrets| factory.build(secrets)).ok().unwrap(),
+    });
     TestHarness { app, flow, notifications, queue, quarantine, requeue, clock, sink, secrets, output }
 }
 
@@ -369,7 +371,7 @@ pub(super) fn record(id: &str, count: u32, body: &str) -> Value {
     })
 }
 
-/// Cleeng out of reach: the doors never ask it.
+/// Cleeng out of reach: the handlers never call it.
 struct NoCleeng;
 
 #[async_trait]

@@ -1,4 +1,4 @@
-//! Events and their signature (docs.stripe.com/webhooks; stripe/stripe-node `src/AcceptedTopics.ts`): made when something happens, signed when they
+//! Events and their signature (docs.stripe.com/webhooks; stripe/stripe-node `src/Webhooks.ts`): made when something happens, signed when they
 //! are posted.
 
 use bytes::Bytes;

@@ -10,13 +10,10 @@ use connector::flow::FlowContext;
 use connector::gateway::{GatewayName, GatewayText, IdempotencyKey, MerchantInitiated, OperationKind, Reference, StoredToken};
 use connector::http::Transport;
 use connector::ids::CustomerId;
-use connector::lambda::app::{Dependencies, DependencyFactory};
-use connector::lambda::dependencies::NoWebhooks;
 use connector::lambda::queue::{NotificationEnvelope, Queue, QueueError};
-use connector::lambda::secrets::{SecretError, SecretSource, Secrets};
+use connector::lambda::secrets::{SecretError, SecretSource};
 use connector::money::{Currency, Money};
 use connector::secret::SecretString;
-use connector::settings::Problems;
 use sandbox::simulators::network::InProcessTransport;
 use sandbox::simulators::simulated_gateway::NotificationRequest;
 use sandbox::testkit::gateway_fixtures::ADYEN_HMAC_KEY;
@@ -39,25 +36,6 @@ struct SharedSecret(Arc<Mutex<Value>>);
 impl SecretSource for SharedSecret {
     async fn fetch(&self) -> Result<SecretString, SecretError> {
         Ok(SecretString::new(deployment_secret(self.0.lock().unwrap().clone()).to_string()))
-    }
-}
-
-/// Makes the adapter anew from whatever the secret says.
-struct RebuildingFactory {
-    world: FlowContext,
-    gateway: GatewayName,
-    settings: Vec<(&'static str, String)>,
-    vault: SharedSecret,
-    transport: Arc<dyn Transport>,
-    clock: sandbox::simulators::virtual_clock::VirtualClock,
-}
-
-impl DependencyFactory for RebuildingFactory {
-    fn build(&self, _secrets: &Secrets) -> Result<Dependencies, Problems> {
-        let told = self.vault.0.lock().unwrap().clone();
-        let adapter = build_adapter_with(self.gateway, &self.settings, &told, Arc::clone(&self.transport), &self.clock);
-        let gateways = self.world.gateways.clone().with(adapter);
-        Ok(Dependencies { flow_context: FlowContext { gateways, ..self.world.clone() }, verifier: Arc::new(NoWebhooks) })
     }
 }
 
@@ -136,15 +114,16 @@ impl RotationScenario {
         let transport = base_urls_of(self.gateway)
             .iter()
             .fold(peers, |peers, address| peers.with_server(address, self.env.gateway(self.gateway).simulator.clone()));
-        let wiring = RebuildingFactory {
-            world: self.env.flow_context.clone(),
-            gateway: self.gateway,
-            settings,
-            vault: self.vault.clone(),
-            transport: Arc::new(transport),
-            clock: self.env.clock.clone(),
+        let transport: Arc<dyn Transport> = Arc::new(transport);
+        let (gateway, secret) = (self.gateway, self.vault.clone());
+        let (flow_context, clock) = (self.env.flow_context.clone(), self.env.clock.clone());
+        // Builds the adapter again from what the secret says then.
+        let build = move || {
+            let texts = secret.0.lock().unwrap().clone();
+            let adapter = build_adapter_with(gateway, &settings, &texts, Arc::clone(&transport), &clock);
+            FlowContext { gateways: flow_context.gateways.clone().with(adapter), ..flow_context.clone() }
         };
-        Arc::new(self.env.notification_endpoint_with(Box::new(self.vault.clone()), Box::new(wiring), self.queue.clone()).await)
+        Arc::new(self.env.notification_endpoint_with(Box::new(self.vault.clone()), build, self.queue.clone()).await)
     }
 
     /// An operator puts these keys into the secret, or deploys them; the door that takes notifications from then on.

@@ -1,4 +1,4 @@
-//! What Cleeng says about the subscriptions of a payment method, for whoever looks whether a deployment is right (`GET
+//! What Cleeng says about the subscriptions of a payment method, for the checks of a deployment (`GET
 //! /3.1/subscriptions?paymentMethodId`; Cleeng, "List subscriptions"). Changes nothing.
 
 use super::request::{ApiRequest, path_segment};
@@ -12,9 +12,9 @@ use crate::ids::{PaymentMethodId, PublisherId};
 pub struct ListedSubscription {
     /// The subscription.
     pub subscription: Subscription,
-    /// Whose it is; nothing where Cleeng does not tell.
+    /// Whose it is; `None` if Cleeng does not report it.
     pub publisher: Option<PublisherId>,
-    /// When Cleeng sends its next payment event; nothing where Cleeng does not tell.
+    /// When Cleeng sends its next payment event; `None` if Cleeng does not report it.
     pub next_payment_at: Option<Timestamp>,
 }
 

@@ -218,7 +218,7 @@ impl Cleeng for CoreApi {
     }
 }
 
-/// What is told must be what was asked for.
+/// What is reported must be what was asked for.
 fn ensure_same<K>(told: Option<&Id<K>>, asked: &Id<K>, field: &'static str) -> Result<(), CleengError> {
     if told.is_none_or(|told| told == asked) { Ok(()) } else { Err(unreadable(field)) }
 }

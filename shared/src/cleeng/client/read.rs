@@ -145,7 +145,7 @@ pub(super) fn subscriptions(body: &Value) -> Result<Vec<Subscription>, CleengErr
     subscription_list(body)?.iter().map(read_subscription).collect()
 }
 
-/// A list of subscriptions, with what else it tells of each.
+/// A list of subscriptions, with what else it reports of each.
 pub(super) fn listed_subscriptions(body: &Value) -> Result<Vec<ListedSubscription>, CleengError> {
     let one = |value: &Value| {
         Ok(ListedSubscription {
@@ -200,7 +200,7 @@ fn latest_payment(value: Option<&Value>) -> LatestPayment {
     }
 }
 
-/// `{unit, amount}`, or a word such as `monthly` or `3-months`. What is not known is nothing, never a guess.
+/// `{unit, amount}`, or a text such as `monthly` or `3-months`. `None` if it is not known, never a guess.
 fn cycle(value: &Value) -> Option<RenewalCycle> {
     let (unit, amount) = match value {
         Value::String(word) => (word.as_str(), 1),
@@ -238,7 +238,7 @@ pub(super) fn payment_details(body: &Value, token: &SecretString) -> Result<Paym
     })
 }
 
-/// Takes out every member called `token`, and every text that holds this one, wherever it is.
+/// Removes every member called `token`, and every text that holds this one, at any depth.
 fn strip_token(value: &mut Value, token: &SecretString) {
     let token_text = token.expose();
     let holds = |value: &Value| value.as_str().is_some_and(|text| !token_text.is_empty() && text.contains(token_text));

@@ -20,7 +20,7 @@ impl CleengEnvironment {
         }
     }
 
-    /// Reads `CLEENG_ENVIRONMENT`. It has no default: its absence is a problem, and so is another word.
+    /// Reads `CLEENG_ENVIRONMENT`. It has no default: its absence is a problem, and so is any other value.
     pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
         const NAME: &str = "CLEENG_ENVIRONMENT";
         let text = reader.required(NAME, "set it to sandbox or production")?;
@@ -76,7 +76,7 @@ impl AuthorisedSpelling {
 }
 
 /// How a first purchase of which nothing is charged is reported. The reference ("Update a payment") explains `initial-free-transaction` for it,
-/// but "Create a payment" does not list that word.
+/// but "Create a payment" does not list that value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FreeStartOperation {
     /// `initial-payment`, the default.

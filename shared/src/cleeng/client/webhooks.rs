@@ -1,7 +1,7 @@
 //! Cleeng's webhook subscriptions, for the operator's tool: read all, write one topic's list as a whole (Cleeng, "Webhook settings",
 //! `PUT /3.1/webhook_subscriptions/{topic}`, and "Webhooks configuration", `GET /3.1/webhook_subscriptions`).
 //!
-//! A write replaces the topic's list, so whoever writes sends along what others have there. Endpoints are therefore kept as Cleeng told them, to
+//! A write replaces the topic's list, so a write has to include the endpoints of others. Endpoints are therefore kept as Cleeng reported them, to
 //! the last member. The shape of the list is not published where it could be read: what cannot be read is an error, never an empty list.
 
 use std::collections::BTreeMap;

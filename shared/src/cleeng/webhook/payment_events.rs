@@ -77,7 +77,7 @@ impl NamedPayment {
         })
     }
 
-    /// The payment in one word, the same in every delivery of an event: Cleeng's id, else the gateway's.
+    /// The payment's id, the same in every delivery of an event: Cleeng's id, else the gateway's.
     #[must_use]
     pub fn stable_id(&self) -> &str {
         match (&self.payment, &self.external) {
@@ -101,7 +101,7 @@ pub struct RefundEvent {
     pub currency: Option<Currency>,
     /// `reason`, `refundReason` or `refundedReason`.
     pub reason: Option<String>,
-    /// SHA-256 of the data in canonical form, in hex: tells two refunds without a refund id apart.
+    /// SHA-256 of the data in canonical form, in hex: distinguishes two refunds without a refund id.
     pub fingerprint: String,
 }
 

@@ -12,6 +12,7 @@ use webpki::{EndEntityCert, KeyUsage, ring};
 use super::settings::PayPalEnvironment;
 use crate::clock::{Clock, Timestamp};
 use crate::http::{Method, Request, Transport};
+use crate::rate_limit::WindowLimiter;
 
 /// How long fetching a certificate may take.
 const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -50,7 +51,7 @@ pub(super) struct Certificates {
     cached: Mutex<BTreeMap<String, Arc<Chain>>>,
     /// Where there was none, and when.
     rejected: Mutex<BTreeMap<String, Timestamp>>,
-    calls: Mutex<(Timestamp, u32)>,
+    calls: WindowLimiter,
 }
 
 /// A certificate and those that it was signed with, as they came.
@@ -75,7 +76,7 @@ impl Certificates {
         test_base_url: Option<String>,
         trust_root: Option<Vec<u8>>,
     ) -> Self {
-        let calls = Mutex::new((Timestamp::from_millis(0), 0));
+        let calls = WindowLimiter::new(MAX_CALLS, CALL_WINDOW);
         Self {
             transport,
             clock,
@@ -120,13 +121,7 @@ impl Certificates {
 
     /// Takes one of the calls that notifications may cause for now; false if there is none left.
     pub(super) fn allow_call(&self) -> bool {
-        let now = self.clock.now();
-        let mut calls = lock(&self.calls);
-        if now.since(calls.0) >= CALL_WINDOW {
-            *calls = (now, 0);
-        }
-        calls.1 = calls.1.saturating_add(1);
-        calls.1 <= MAX_CALLS
+        self.calls.allows(self.clock.now())
     }
 
     /// Whether a URL is one of PayPal's for this environment: https, a host of PayPal's, no port, no user, the folder of certificates and a

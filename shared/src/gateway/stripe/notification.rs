@@ -16,7 +16,7 @@ use crate::money::Money;
 use crate::secret::SecretString;
 
 const SIGNATURE_HEADER: &str = "stripe-signature";
-/// How old a signature may be, and how far ahead of our clock (stripe-node, `AcceptedTopics.DEFAULT_TOLERANCE`).
+/// How old a signature may be, and how far ahead of our clock (stripe-node, `Webhooks.DEFAULT_TOLERANCE`).
 const TOLERANCE: Duration = Duration::from_secs(300);
 /// The longest header that is looked at, in bytes: a dozen signatures.
 const LONGEST_HEADER: usize = 1_024;

@@ -23,7 +23,7 @@ impl SqsQueue {
     }
 }
 
-/// How a queue stands, as far as SQS tells ("GetQueueAttributes"; the numbers are approximate).
+/// The status of a queue, as SQS reports it ("GetQueueAttributes"; the numbers are approximate).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct QueueStatus {
     /// Messages that wait.

@@ -1,16 +1,17 @@
-//! Keeps the secrets that were read at start, and reads them again when a peer no longer takes them.
+//! Keeps the secrets that were read at start, and reads them again when an upstream no longer accepts them.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::{SecretError, SecretSource, Secrets};
-use crate::clock::{Clock, Timestamp};
+use crate::clock::Clock;
 use crate::gateway::GatewayName;
 use crate::lambda::telemetry::Redactor;
+use crate::rate_limit::WindowLimiter;
 use crate::secret::SecretString;
 
-/// How often the secrets may be read again: whoever sends bad signatures must not make us hammer the service.
+/// The shortest time between two reads: requests with bad signatures must not flood the service.
 pub const RELOAD_INTERVAL: Duration = Duration::from_secs(60);
 
 /// The secrets in force.
@@ -19,13 +20,13 @@ pub struct SecretCache {
     gateways: BTreeSet<GatewayName>,
     redactor: Arc<Redactor>,
     clock: Arc<dyn Clock>,
+    reads: WindowLimiter,
     cached: Mutex<CachedSecrets>,
 }
 
 struct CachedSecrets {
     text: SecretString,
     secrets: Arc<Secrets>,
-    read_at: Timestamp,
 }
 
 impl SecretCache {
@@ -41,8 +42,10 @@ impl SecretCache {
     ) -> Result<Self, SecretError> {
         let text = source.fetch().await?;
         let secrets = parse(&text, &gateways, &redactor)?;
-        let kept = Mutex::new(CachedSecrets { text, secrets, read_at: clock.now() });
-        Ok(Self { source, gateways, redactor, clock, cached: kept })
+        let reads = WindowLimiter::new(1, RELOAD_INTERVAL);
+        // The read at start counts.
+        reads.allows(clock.now());
+        Ok(Self { source, gateways, redactor, clock, reads, cached: Mutex::new(CachedSecrets { text, secrets }) })
     }
 
     /// The secrets in force.
@@ -51,28 +54,21 @@ impl SecretCache {
         Arc::clone(&self.lock().secrets)
     }
 
-    /// Reads the secrets again, at most once in [`RELOAD_INTERVAL`], and tells whether they changed. If they cannot be read, or are wrong,
+    /// Reads the secrets again, at most once in [`RELOAD_INTERVAL`], and returns whether they changed. If they cannot be read, or are wrong,
     /// the old ones stay in force.
     ///
     /// # Errors
     /// [`SecretError`].
     pub async fn reload(&self) -> Result<bool, SecretError> {
-        {
-            let mut kept = self.lock();
-            let now = self.clock.now();
-            if now.since(kept.read_at) < RELOAD_INTERVAL {
-                return Ok(false);
-            }
-            kept.read_at = now;
+        if !self.reads.allows(self.clock.now()) {
+            return Ok(false);
         }
         let text = self.source.fetch().await?;
         if self.lock().text.matches(text.expose()) {
             return Ok(false);
         }
         let secrets = parse(&text, &self.gateways, &self.redactor)?;
-        let mut kept = self.lock();
-        kept.text = text;
-        kept.secrets = secrets;
+        *self.lock() = CachedSecrets { text, secrets };
         Ok(true)
     }
 
@@ -84,7 +80,7 @@ impl SecretCache {
 
 fn parse(text: &SecretString, gateways: &BTreeSet<GatewayName>, redactor: &Redactor) -> Result<Arc<Secrets>, SecretError> {
     let secrets = Secrets::parse(text.expose(), gateways).map_err(SecretError::Invalid)?;
-    // Old secrets stay registered: they may still be valid at a peer.
+    // Old secrets stay registered: they may still be valid at an upstream.
     redactor.register(&secrets.texts());
     Ok(Arc::new(secrets))
 }

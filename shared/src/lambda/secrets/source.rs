@@ -59,7 +59,7 @@ fn classify_error<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> SecretE
 pub struct EnvironmentSecret(Option<SecretString>);
 
 impl EnvironmentSecret {
-    /// Takes the variable's value.
+    /// From the variable's value.
     #[must_use]
     pub fn new(value: Option<String>) -> Self {
         Self(value.map(SecretString::new))

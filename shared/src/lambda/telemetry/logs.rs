@@ -29,7 +29,7 @@ impl Output {
         Self { sink: Arc::new(Mutex::new(sink)), redactor }
     }
 
-    /// Writes one line. An output that is broken cannot be told about, so a failure ends here.
+    /// Writes one line. A failure of the output cannot be logged, so it is ignored.
     pub fn line(&self, line: &str) {
         let clean = self.redactor.redact(line);
         let mut sink = self.sink.lock().unwrap_or_else(PoisonError::into_inner);

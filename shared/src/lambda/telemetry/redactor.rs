@@ -1,4 +1,4 @@
-//! Takes registered secrets and e-mail addresses out of text.
+//! Removes registered secrets and e-mail addresses from text.
 
 use std::borrow::Cow;
 use std::sync::{PoisonError, RwLock};
@@ -47,7 +47,7 @@ impl Redactor {
     }
 }
 
-/// The text without e-mail addresses; nothing if it has none. An address is what stands around an `@` (or `%40`), whatever its exact
+/// The text without e-mail addresses; `None` if it has none. An address is what stands around an `@` (or `%40`), in any
 /// grammar.
 fn without_addresses(text: &str) -> Option<String> {
     let mut rest = text;

@@ -10,6 +10,7 @@ use crate::cleeng::{CALL_TIMEOUT, CALL_WITH_FALLBACK_TIMEOUT};
 use crate::clock::Timestamp;
 use crate::journal::session::SAFETY_MARGIN;
 use crate::lambda::queue::QueueError;
+use crate::lambda::state::FUNCTION_TIMEOUT;
 use crate::lambda::testing::*;
 use crate::reason::ParkReason;
 use crate::reason::RetryReason;
@@ -267,7 +268,7 @@ fn without_a_deadline_a_flow_gets_the_time_that_it_is_deployed_with_and_every_ca
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let harness = runtime.block_on(harness(Mode::Lambda));
     let none = Invocation { request_id: String::new(), deadline: Timestamp::from_millis(600_000) };
-    let deadline = deadline(&harness.clock, &none, FUNCTION_TIMEOUT);
+    let deadline = none.flow_deadline(&harness.clock, FUNCTION_TIMEOUT);
     assert_eq!(deadline, NOW.after(Duration::from_secs(89)));
     // A termination, after it has read the subscription.
     let longest = CALL_TIMEOUT.saturating_add(CALL_WITH_FALLBACK_TIMEOUT).saturating_add(SAFETY_MARGIN);

@@ -11,11 +11,12 @@ use connector::clock::{Clock, Timestamp};
 use connector::flow::{Flow, NoRequeue};
 use connector::http::{Request, Response, Transport, TransportCause, TransportError};
 use connector::journal::store::{CommitError, Key, Put, Store, StoreError, StoredDocument};
-use connector::lambda::app::{App, AppParts, FunctionHandler, Invocation};
-use connector::lambda::dependencies::{AcceptedTopics, DeployedFactory, SharedDeps, read_upstream_settings};
+use connector::lambda::app::App;
+use connector::lambda::dependencies::{SharedDeps, read_upstream_settings};
 use connector::lambda::queue::{Queue, QueueError};
 use connector::lambda::secrets::{EnvironmentSecret, SecretCache};
-use connector::lambda::settings::{FunctionKind, Settings};
+use connector::lambda::settings::Settings;
+use connector::lambda::state::{FunctionKind, Invocation};
 use connector::lambda::telemetry::{EmfSink, Output, Redactor, subscriber};
 use connector::metrics::Metrics;
 use connector::settings::SettingsReader;
@@ -55,7 +56,7 @@ async fn build_app() -> Result<App, Box<dyn Error>> {
     let environment: BTreeMap<_, _> = aws::environment("http://aws.test", &format!("{CLEENG}/3.1"), ADYEN).into_iter().collect();
     let get = |name: &str| environment.get(name).cloned();
     let mut reader = SettingsReader::new(&get);
-    let settings = Settings::read_for(&mut reader, FunctionKind::Webhooks);
+    let settings = Settings::read(&mut reader);
     let peers = settings.as_ref().and_then(|settings| read_upstream_settings(&mut reader, settings));
     let (settings, peers) = reader.finish(settings.zip(peers))?;
 
@@ -66,31 +67,18 @@ async fn build_app() -> Result<App, Box<dyn Error>> {
     let metrics = Metrics::new(Arc::new(EmfSink::new(output, "local", "measured", Arc::clone(&clock))));
     let gateways: BTreeSet<_> = settings.methods.values().map(|method| method.gateway).collect();
     let source = Box::new(EnvironmentSecret::new(Some(aws::SECRET.to_owned())));
-    let keeper = SecretCache::open(source, gateways, redactor, Arc::clone(&clock)).await?;
-    let (mode, max_body_bytes) = (settings.mode, settings.max_body_bytes);
-    let base = SharedDeps {
+    let secret_cache = SecretCache::open(source, gateways, redactor, Arc::clone(&clock)).await?;
+    let deps = SharedDeps {
         settings,
         upstreams: peers,
         transport: Arc::new(ReplayingTransport::default()),
         store: Arc::new(NullStore),
-        clock: Arc::clone(&clock),
-        metrics: metrics.clone(),
-        requeue: Arc::new(NoRequeue),
-    };
-    let wiring = Box::new(DeployedFactory { accepted_topics: AcceptedTopics::One(Authorisation.topic()), deps: base });
-    let task = FunctionHandler::Webhooks(Arc::new(Authorisation));
-    let (queue, quarantine) = (Arc::new(NullQueue), Arc::new(NullQueue));
-    Ok(App::new(AppParts {
-        handler: task,
-        mode,
-        max_body_bytes,
-        secret_cache: keeper,
-        factory: wiring,
-        queue,
-        quarantine,
         clock,
         metrics,
-    })?)
+        requeue: Arc::new(NoRequeue),
+    };
+    let kind = FunctionKind::Webhooks(Arc::new(Authorisation));
+    Ok(App::new(deps.into_state(kind, secret_cache, Arc::new(NullQueue), Arc::new(NullQueue))?))
 }
 
 /// Gives the answer that the same question got for the first time, so that the peers' own work is not counted. The same event asks the same
