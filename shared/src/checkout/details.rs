@@ -14,7 +14,7 @@ use super::progress::{Progress, erase_sensitive_data, read_progress, read_snapsh
 use super::response::{self, PageOutcome};
 use super::snapshot::{REPORT, Snapshot, canonical_json, fingerprint};
 use super::{entry, gateway_calls, report};
-use crate::cleeng::{CleengError, NewPaymentDetails, PaymentSource};
+use crate::cleeng::{NewPaymentDetails, PaymentSource};
 use crate::delivery::Delivery;
 use crate::flow::Disposition;
 use crate::frontend_api::body::{self, PaymentInput};

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cleeng::webhook::BillingEvent;
-use crate::cleeng::{CALL_TIMEOUT, CleengError, NewOrder, Order};
+use crate::cleeng::{CALL_TIMEOUT, NewOrder, Order};
 use crate::flow::{Disposition, PaymentMethodConfig};
 use crate::gateway::{Decline, MerchantInitiated, OperationKind, Reference, StoredToken};
 use crate::ids::{ExternalPaymentId, OrderId, PaymentMethodId};
