@@ -15,6 +15,7 @@ use connector::flow::{Disposition, Flow, FlowContext};
 use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::{AttemptKind, Finish};
 use connector::journal::store::Key;
+use connector::payments;
 use connector::payments::capture::capture;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::{FlowResult, find, retry};
@@ -47,7 +48,7 @@ impl Flow for CapturePayment {
 async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: &Delivery) -> FlowResult<Disposition> {
     let event = CapturePaymentEvent::read(webhook.get())?;
     if let Some(method) = &event.payment.method {
-        eligibility::configured_method(flow_context, method)?;
+        payments::configured_method(flow_context, method)?;
     }
     let lookups = find::lookup_keys(flow_context, event.payment.payment.as_ref(), event.payment.external.as_ref());
     let key = Key::new("capture", &[event.payment.stable_id()]);

@@ -1,11 +1,12 @@
 //! Deleting what nobody needs any more, when everything that was held is released: the token at the gateway, then the details in Cleeng. What
 //! other details use, or what the journal knows too little about, is never deleted.
 
-use connector::cleeng::{CALL_TIMEOUT, CleengError};
+use connector::cleeng::CALL_TIMEOUT;
 use connector::flow::Disposition;
 use connector::gateway::{DeleteDetailsRequest, GatewayError, OperationKind, Outcome, StoredToken};
 use connector::metrics::Metric;
 use connector::payments::FlowResult;
+use connector::payments::cleeng_step::{self, CleengStep, LostAnswer};
 use connector::payments::deleted_details::DELETE_DETAILS;
 use connector::payments::obligation_context::{ObligationContext, TypedStepState};
 use connector::payments::token_usage::{self, TokenUsage};
@@ -98,17 +99,13 @@ async fn delete_in_cleeng(ctx: &mut ObligationContext<'_>, deactivated: &Deactiv
     if matches!(ctx.step_state::<()>(DELETE_DETAILS)?, TypedStepState::Done(())) {
         return Ok(());
     }
-    ctx.begin_step(DELETE_DETAILS, None, CALL_TIMEOUT).await?;
-    match ctx.flow_context.cleeng.delete_payment_details(&deactivated.event.details).await {
+    let step = CleengStep { name: DELETE_DETAILS, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::FindOut };
+    let call = ctx.flow_context.cleeng.delete_payment_details(&deactivated.event.details);
+    match cleeng_step::run(ctx, step, call).await? {
         Ok(()) => {
             ctx.record_result(DELETE_DETAILS, &());
             Ok(())
         }
-        Err(CleengError::Refused { .. } | CleengError::NotFound) => Err(ctx.park(ParkReason::DetailsDeletionRefused, false).await?),
-        Err(error @ CleengError::Unknown(_)) => Err(ctx.leave_unknown(DELETE_DETAILS, (&error).into()).await),
-        Err(CleengError::Throttled { retry_after }) => {
-            Err(ctx.retry_without_effect(DELETE_DETAILS, retry_after, RetryReason::CleengThrottled).await)
-        }
-        Err(error) => Err(ctx.retry_without_effect(DELETE_DETAILS, None, (&error).into()).await),
+        Err(_) => Err(ctx.park(ParkReason::DetailsDeletionRefused, false).await?),
     }
 }

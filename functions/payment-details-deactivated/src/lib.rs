@@ -21,6 +21,7 @@ use connector::journal::payment::PaymentState;
 use connector::journal::record::{AttemptKind, Finish};
 use connector::journal::store::Key;
 use connector::metrics::Metric;
+use connector::payments;
 use connector::payments::deleted_details::deactivation_key;
 use connector::payments::obligation_context::{ObligationContext, TypedStepState};
 use connector::payments::{FlowResult, read_failed, retry, token_usage};
@@ -67,7 +68,7 @@ impl Flow for PaymentDetailsDeactivated {
 
 async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: &Delivery) -> FlowResult<Disposition> {
     let event = DeactivationEvent::read(webhook.get())?;
-    let method = event.method.as_ref().map(|method| eligibility::configured_method(flow_context, method)).transpose()?;
+    let method = event.method.as_ref().map(|method| payments::configured_method(flow_context, method)).transpose()?;
     let deactivated = DeactivatedDetails { event, method, received_at: delivery.received_at };
     let key = deactivation_key(&deactivated.event.details);
     let mut ctx = ObligationContext::open_without_subscription(flow_context, key, &[], delivery).await?;

@@ -13,7 +13,7 @@ use connector::journal::transaction::Transaction;
 use connector::payments::find::{self, PreexistingPayment};
 use connector::payments::obligation_context::{ObligationContext, PaymentLookup};
 use connector::payments::release::{ReleaseOutcome, clear_live_authorisation, release};
-use connector::payments::report::find_in_authorised_list;
+use connector::payments::report_change::find_in_authorised_list;
 use connector::payments::{FlowResult, retry};
 use connector::reason::CompletionReason;
 use connector::reason::{ParkReason, RetryReason};

@@ -18,11 +18,11 @@ use connector::journal::record::Obligation;
 use connector::journal::store::Key;
 use connector::journal::transaction::{Retention, Transaction};
 use connector::metrics::Metric;
-use connector::payments::subscription_state::SubscriptionState;
+use connector::payments::subscription_state::{BillingAction, CHECK_IN_FLIGHT, ExpectedEvent, SubscriptionState};
 use connector::reason::ParkReason;
 use connector::reason::{CompletionReason, RetryReason};
 use connector::renewal::eligibility;
-use connector::renewal::expected_event::{BillingAction, CHECK_IN_FLIGHT, DELIVERY_SLACK, ExpectedEvent};
+use connector::renewal::expected_event::DELIVERY_SLACK;
 
 use crate::due::ItemResult;
 use crate::obsolete_authorisations;

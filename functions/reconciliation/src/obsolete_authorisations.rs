@@ -17,8 +17,9 @@ use connector::journal::store::Key;
 use connector::metrics::Metric;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::release::{ReleaseOutcome, release};
+use connector::payments::report_change::find_in_authorised_list;
 use connector::payments::subscription_state::LiveAuthorisation;
-use connector::payments::{FlowResult, read_failed, report, retry};
+use connector::payments::{FlowResult, read_failed, retry};
 use connector::reason::{CompletionReason, ParkReason, RetryReason};
 use connector::renewal::eligibility;
 
@@ -127,7 +128,7 @@ async fn reason_to_keep(
     if ours.is_some_and(|ours| subscription.latest_payment == LatestPayment::Known(ours)) {
         return Ok(Some(CompletionReason::AuthorisationIsTheLatestPayment));
     }
-    match report::find_in_authorised_list(ctx, &live.details, &live.reference).await {
+    match find_in_authorised_list(ctx, &live.details, &live.reference).await {
         Ok(Some(_)) => Ok(None),
         Ok(None) => Ok(Some(CompletionReason::AuthorisationNotListed)),
         // These are no outages, and prove nothing.

@@ -15,8 +15,9 @@ use connector::ids::PaymentMethodId;
 use connector::journal::store::{Key, StoreError};
 use connector::journal::transaction::Retention;
 use connector::journal::{JournalError, SCHEMA};
+use connector::payments::subscription_state::LastBillingEvent;
 use connector::payments::subscription_state::SubscriptionState;
-use connector::renewal::expected_event::{LastBillingEvent, StoredDetails};
+use connector::renewal::expected_event::StoredDetails;
 use serde::{Deserialize, Serialize};
 
 use crate::documents;

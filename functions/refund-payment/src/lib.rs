@@ -22,6 +22,7 @@ use connector::journal::record::AttemptKind;
 use connector::journal::store::Key;
 use connector::metrics::Metric;
 use connector::money::Money;
+use connector::payments;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::{FlowResult, find, retry};
 use connector::reason::{CompletionReason, ParkReason, RetryReason};
@@ -55,7 +56,7 @@ impl Flow for RefundPayment {
 async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: &Delivery) -> FlowResult<Disposition> {
     let event = RefundEvent::read(webhook.get())?;
     if let Some(method) = &event.payment.method {
-        eligibility::configured_method(flow_context, method)?;
+        payments::configured_method(flow_context, method)?;
     }
     let lookups = find::lookup_keys(flow_context, event.payment.payment.as_ref(), event.payment.external.as_ref());
     let mut ctx = ObligationContext::open_without_subscription(flow_context, obligation_key(&event), &lookups, delivery).await?;

@@ -4,16 +4,17 @@
 //! subscription tells whether a refund was booked. A repeated report could be booked as a second refund. So a report whose answer is lost is
 //! never repeated: the money is back, and an operator compares.
 
-use connector::cleeng::{CALL_TIMEOUT, CleengError, PaymentOperation, PaymentPatch};
+use connector::cleeng::{CALL_TIMEOUT, PaymentOperation, PaymentPatch};
 use connector::clock::Timestamp;
 use connector::flow::{Disposition, SettleOn};
 use connector::gateway::{Decline, DeclineClass, OperationKind, Reference, RefundRequest};
 use connector::journal::JournalError;
+use connector::journal::payment::refunds::{RefundRecord, RefundState};
 use connector::journal::record::Finish;
-use connector::journal::refunds::{RefundRecord, RefundState};
 use connector::journal::store::StoreError;
 use connector::metrics::Metric;
 use connector::money::Money;
+use connector::payments::cleeng_step::{self, CleengStep, LostAnswer};
 use connector::payments::gateway_step::{self, GatewayCall, StepResult};
 use connector::payments::obligation_context::{ObligationContext, TypedStepState};
 use connector::payments::{FlowResult, retry};
@@ -173,17 +174,13 @@ async fn report_refund(
         amount: (amount != record.captured).then_some(amount),
         chargeback: false,
     };
-    ctx.begin_step(REPORT, None, CALL_TIMEOUT).await?;
-    match ctx.flow_context.cleeng.update_payment(&id, &patch).await {
+    let step = CleengStep { name: REPORT, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::Park(ParkReason::RefundReportUnknown) };
+    let call = ctx.flow_context.cleeng.update_payment(&id, &patch);
+    match cleeng_step::run(ctx, step, call).await? {
         Ok(()) => {
             ctx.record_result(REPORT, &());
             ctx.finish(Finish::Refunded).await
         }
-        Err(CleengError::Refused { .. } | CleengError::NotFound) => ctx.park(ParkReason::CleengRefusedRefund, false).await,
-        Err(CleengError::Unknown(_)) => ctx.park(ParkReason::RefundReportUnknown, false).await,
-        Err(CleengError::Throttled { retry_after }) => {
-            Err(ctx.retry_without_effect(REPORT, retry_after, RetryReason::CleengThrottled).await)
-        }
-        Err(error) => Err(ctx.retry_without_effect(REPORT, None, (&error).into()).await),
+        Err(_) => ctx.park(ParkReason::CleengRefusedRefund, false).await,
     }
 }

@@ -10,13 +10,14 @@ use connector::flow::{BillingMode, Disposition, Flow, FlowContext, PaymentMethod
 use connector::ids::PaymentMethodId;
 use connector::journal::record::{AttemptKind, Finish};
 use connector::metrics::Metric;
+use connector::payments;
 use connector::payments::FlowResult;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::release::release_live_authorisation;
-use connector::payments::report::{self, NewPaymentState, ReportResult};
 use connector::reason::{CompletionReason, ParkReason};
 use connector::renewal::charge::{self, ChargeResult};
 use connector::renewal::eligibility::{self, AttemptStatus, SubscriptionCheck};
+use connector::renewal::report_new_payment::{NewPaymentState, ReportResult, report_new_payment};
 
 const KIND: AttemptKind = AttemptKind::Authorise;
 
@@ -38,7 +39,7 @@ impl Flow for Authorisation {
 async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: &Delivery) -> FlowResult<Disposition> {
     let event = BillingEvent::read(webhook.get())?;
     if let Some(method) = &event.payment_method {
-        eligibility::configured_method(flow_context, method)?;
+        payments::configured_method(flow_context, method)?;
     }
     let mut ctx = ObligationContext::open(
         flow_context,
@@ -112,14 +113,12 @@ async fn attempt(
     release_live_authorisation(ctx).await?;
     let order = charge::create_order(ctx, event, method_id).await?;
     match charge::authorise_or_charge(ctx, event, method, &order, KIND).await? {
-        ChargeResult::Done(reference) => {
-            match report::report_new_payment(ctx, event, &order.id, &reference, NewPaymentState::Authorised).await? {
-                ReportResult::Reported => ctx.finish(Finish::Authorised).await,
-                ReportResult::DetailsDeleted => ctx.finish(finish_details_deleted()).await,
-            }
-        }
+        ChargeResult::Done(reference) => match report_new_payment(ctx, event, &order.id, &reference, NewPaymentState::Authorised).await? {
+            ReportResult::Reported => ctx.finish(Finish::Authorised).await,
+            ReportResult::DetailsDeleted => ctx.finish(finish_details_deleted()).await,
+        },
         ChargeResult::Declined(reference, decline) => {
-            report::report_new_payment(ctx, event, &order.id, &reference, NewPaymentState::Rejected(&decline)).await?;
+            report_new_payment(ctx, event, &order.id, &reference, NewPaymentState::Rejected(&decline)).await?;
             ctx.finish(Finish::Declined { class: decline.class, code: decline.code }).await
         }
         ChargeResult::DetailsDeleted => ctx.finish(finish_details_deleted()).await,

@@ -14,14 +14,15 @@ use connector::flow::{BillingMode, Disposition, Flow, FlowContext, PaymentMethod
 use connector::gateway::Reference;
 use connector::ids::PaymentMethodId;
 use connector::journal::record::{AttemptKind, Finish};
+use connector::payments;
 use connector::payments::capture::capture;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::release::release_live_authorisation;
-use connector::payments::report::{self, NewPaymentState};
 use connector::payments::{FlowResult, retry};
 use connector::reason::{ParkReason, RetryReason};
 use connector::renewal::charge::{self, ChargeResult};
 use connector::renewal::eligibility::{self, AttemptStatus, SubscriptionCheck};
+use connector::renewal::report_new_payment::{NewPaymentState, report_new_payment};
 
 use crate::import_authorisation::{ImportedAuthorisation, import_authorisation};
 
@@ -43,7 +44,7 @@ impl Flow for Capture {
 async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: &Delivery) -> FlowResult<Disposition> {
     let event = BillingEvent::read(webhook.get())?;
     if let Some(method) = &event.payment_method {
-        eligibility::configured_method(flow_context, method)?;
+        payments::configured_method(flow_context, method)?;
     }
     let mut ctx = ObligationContext::open(
         flow_context,
@@ -131,11 +132,11 @@ async fn charge(
     let order = charge::create_order(ctx, event, method_id).await?;
     match charge::authorise_or_charge(ctx, event, method, &order, AttemptKind::Charge).await? {
         ChargeResult::Done(reference) => {
-            report::report_new_payment(ctx, event, &order.id, &reference, NewPaymentState::Captured).await?;
+            report_new_payment(ctx, event, &order.id, &reference, NewPaymentState::Captured).await?;
             ctx.finish(Finish::Captured).await
         }
         ChargeResult::Declined(reference, decline) => {
-            report::report_new_payment(ctx, event, &order.id, &reference, NewPaymentState::Rejected(&decline)).await?;
+            report_new_payment(ctx, event, &order.id, &reference, NewPaymentState::Rejected(&decline)).await?;
             ctx.finish(Finish::Declined { class: decline.class, code: decline.code }).await
         }
         // Never silently done: what comes next is a termination.

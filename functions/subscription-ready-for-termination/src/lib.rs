@@ -13,6 +13,8 @@ use connector::delivery::Delivery;
 use connector::flow::{Disposition, Flow, FlowContext};
 use connector::journal::record::{AttemptKind, Finish};
 use connector::metrics::Metric;
+use connector::payments;
+use connector::payments::cleeng_step::{self, CleengStep, LostAnswer};
 use connector::payments::obligation_context::{ObligationContext, TypedStepState};
 use connector::payments::release::release_live_authorisation;
 use connector::payments::{FlowResult, read_failed, retry};
@@ -43,7 +45,7 @@ impl Flow for Termination {
 async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: &Delivery) -> FlowResult<Disposition> {
     let event = TerminationEvent::read(webhook.get())?;
     if let Some(method) = &event.payment_method {
-        eligibility::configured_method(flow_context, method)?;
+        payments::configured_method(flow_context, method)?;
     }
     let key = eligibility::termination_key(&event.subscription);
     let mut ctx = ObligationContext::open(flow_context, key, &event.subscription, delivery).await?;
@@ -65,7 +67,7 @@ async fn process(ctx: &mut ObligationContext<'_>, event: &TerminationEvent) -> F
     let Some(method) = method_named.or(ctx.subscription_state.method.as_ref()).cloned() else {
         return park(ctx, &subscription, ParkReason::PaymentMethodUnknown).await;
     };
-    eligibility::configured_method(ctx.flow_context, &method)?;
+    payments::configured_method(ctx.flow_context, &method)?;
     let Some(termination_type_of_status) = termination_type(&subscription.status) else {
         return park(ctx, &subscription, ParkReason::SubscriptionStatusUnknown).await;
     };
@@ -116,18 +118,14 @@ async fn terminate(
     if matches!(ctx.step_state::<()>(TERMINATE)?, TypedStepState::Done(())) {
         return ctx.finish(Finish::Terminated).await;
     }
-    ctx.begin_step(TERMINATE, None, CALL_WITH_FALLBACK_TIMEOUT).await?;
-    match ctx.flow_context.cleeng.terminate(&event.subscription, termination_type).await {
+    let step = CleengStep { name: TERMINATE, timeout: CALL_WITH_FALLBACK_TIMEOUT, lost_answer: LostAnswer::FindOut };
+    let call = ctx.flow_context.cleeng.terminate(&event.subscription, termination_type);
+    match cleeng_step::run(ctx, step, call).await? {
         Ok(()) => {
             ctx.record_result(TERMINATE, &());
             ctx.finish(Finish::Terminated).await
         }
-        Err(error @ CleengError::Unknown(_)) => Err(ctx.leave_unknown(TERMINATE, (&error).into()).await),
-        Err(CleengError::Throttled { retry_after }) => {
-            Err(ctx.retry_without_effect(TERMINATE, retry_after, RetryReason::CleengThrottled).await)
-        }
-        Err(CleengError::Refused { .. } | CleengError::NotFound) => handle_refusal(ctx, event).await,
-        Err(error) => Err(ctx.retry_without_effect(TERMINATE, None, (&error).into()).await),
+        Err(_) => handle_refusal(ctx, event).await,
     }
 }
 

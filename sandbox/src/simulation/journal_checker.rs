@@ -5,9 +5,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use connector::clock::Timestamp;
 use connector::ids::PaymentDetailsId;
+use connector::journal::payment::refunds::RefundState;
 use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::{Finish, Obligation};
-use connector::journal::refunds::RefundState;
 use connector::journal::store::{Key, Put};
 
 use super::context::SimulationContext;

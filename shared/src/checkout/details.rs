@@ -14,7 +14,7 @@ use super::progress::{Progress, erase_sensitive_data, read_progress, read_snapsh
 use super::response::{self, PageOutcome};
 use super::snapshot::{REPORT, Snapshot, canonical_json, fingerprint};
 use super::{entry, gateway_calls, report};
-use crate::cleeng::{CleengError, NewPaymentDetails, PaymentSource};
+use crate::cleeng::{NewPaymentDetails, PaymentSource};
 use crate::delivery::Delivery;
 use crate::flow::Disposition;
 use crate::frontend_api::body::{self, PaymentInput};
@@ -25,6 +25,7 @@ use crate::journal::record::{AttemptKind, Finish};
 use crate::journal::store::Key;
 use crate::metrics::Metric;
 use crate::money::Money;
+use crate::payments::cleeng_step;
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::{FlowResult, retry};
 use crate::reason::{CompletionReason, ParkReason, RetryReason};
@@ -196,24 +197,19 @@ async fn create_details(case: &mut ObligationContext<'_>, snapshot: &Snapshot, s
         display_params: shown,
         active: snapshot.active,
     };
-    case.begin_step(REPORT, None, report::REPORT_TIMEOUT).await?;
-    match case.flow_context.cleeng.create_payment_details(&details).await {
+    let call = case.flow_context.cleeng.create_payment_details(&details);
+    match cleeng_step::run(case, report::REPORT_STEP, call).await? {
         Ok(created) => {
             report::record_token_details(case, claimed.as_ref(), Some(&created.id)).await?;
             report::record_known_details(case, known, Some(&created.id)).await?;
             case.record_result(REPORT, &created.public_json);
             Ok(())
         }
-        Err(error @ (CleengError::Refused { .. } | CleengError::NotFound)) => {
+        Err(error) => {
             tracing::error!(obligation = %case.session.key(), error = %error, "Cleeng refused payment details");
             case.flow_context.metrics.count(Metric::Warning, &[("reason", "details_refused")]);
             Err(case.park(ParkReason::CleengRefusedDetails, false).await?)
         }
-        Err(error @ CleengError::Unknown(_)) => Err(case.leave_unknown(REPORT, (&error).into()).await),
-        Err(CleengError::Throttled { retry_after }) => {
-            Err(case.retry_without_effect(REPORT, retry_after, RetryReason::CleengThrottled).await)
-        }
-        Err(error) => Err(case.retry_without_effect(REPORT, None, (&error).into()).await),
     }
 }
 

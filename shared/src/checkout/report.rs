@@ -5,7 +5,7 @@
 use std::time::Duration;
 
 use super::snapshot::{REPORT, Snapshot};
-use crate::cleeng::{CleengError, LatestPayment, NewPayment, NewPaymentStatus, PaymentOperation, PaymentSource};
+use crate::cleeng::{LatestPayment, NewPayment, NewPaymentStatus, PaymentOperation, PaymentSource};
 use crate::flow::Disposition;
 use crate::gateway::{Decline, Reference};
 use crate::ids::{ExternalPaymentId, OrderId, PaymentDetailsId, PaymentId};
@@ -15,8 +15,9 @@ use crate::journal::store::{Key, StoreError};
 use crate::journal::transaction::Retention;
 use crate::journal::{JournalError, SCHEMA, SETTLED_RETENTION};
 use crate::metrics::Metric;
+use crate::payments::cleeng_step::{self, CleengStep, LostAnswer};
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
-use crate::payments::report::ReportRecord;
+use crate::payments::report_change::ReportRecord;
 use crate::payments::{FlowResult, read_failed, token_usage};
 use crate::reason::{ParkReason, RetryReason};
 use crate::renewal::expected_event::StoredDetails;
@@ -24,6 +25,8 @@ use crate::renewal::expected_event::StoredDetails;
 /// One exchange of 10 s, and a quick refusal of the other publisher token while one is being rotated: somebody waits, and only a report that
 /// fits into what is left of 29 s is begun.
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(13);
+/// A report whose answer is lost is looked for before it is made again.
+pub const REPORT_STEP: CleengStep = CleengStep { name: REPORT, timeout: REPORT_TIMEOUT, lost_answer: LostAnswer::FindOut };
 /// A report that Cleeng does not know of is made again only this long after it was first made: the first one may still be on its way.
 const REPEAT_DELAY: Duration = Duration::from_secs(60);
 /// How often a report whose answer is lost is made again at the most.
@@ -62,18 +65,17 @@ pub async fn report_captured(
         external_payment_id: external_id(case, reference)?,
         subscription: None,
     };
-    case.begin_step(REPORT, None, REPORT_TIMEOUT).await?;
-    match case.flow_context.cleeng.create_payment(&payment).await {
+    let call = case.flow_context.cleeng.create_payment(&payment);
+    match cleeng_step::run(case, REPORT_STEP, call).await? {
         Ok(answer) => {
             record_token_details(case, token.as_ref(), answer.payment_details.as_ref()).await?;
             record_known_details(case, known, answer.payment_details.as_ref()).await?;
             record_report(case, reference, Some(answer.id))
         }
-        Err(error @ (CleengError::Refused { .. } | CleengError::NotFound)) => {
+        Err(error) => {
             tracing::error!(obligation = %case.session.key(), error = %error, "Cleeng refused a report");
             Err(case.park(ParkReason::CleengRefusedReport, true).await?)
         }
-        Err(error) => Err(report_failure(case, &error).await),
     }
 }
 
@@ -152,11 +154,10 @@ pub async fn report_rejected(
         external_payment_id: external_id(case, reference)?,
         subscription: None,
     };
-    case.begin_step(REPORT, None, REPORT_TIMEOUT).await?;
-    match case.flow_context.cleeng.create_payment(&payment).await {
+    let call = case.flow_context.cleeng.create_payment(&payment);
+    match cleeng_step::run(case, REPORT_STEP, call).await? {
         Ok(answer) => record_report(case, reference, Some(answer.id)),
-        Err(CleengError::Refused { .. } | CleengError::NotFound) => count_unreported(case, "rejected_report_refused"),
-        Err(error) => Err(report_failure(case, &error).await),
+        Err(_) => count_unreported(case, "rejected_report_refused"),
     }
 }
 
@@ -213,11 +214,4 @@ fn record_cleeng_payment(case: &mut ObligationContext<'_>, reference: &Reference
         record.cleeng_payment = Some(payment);
         Ok(())
     })
-}
-
-async fn report_failure(case: &mut ObligationContext<'_>, error: &CleengError) -> Disposition {
-    match error {
-        CleengError::Unknown(_) => case.leave_unknown(REPORT, error.into()).await,
-        _ => case.retry_without_effect(REPORT, error.retry_after(), error.into()).await,
-    }
 }

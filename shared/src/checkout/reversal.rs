@@ -7,8 +7,8 @@ use crate::gateway::{CancelRequest, CancelTarget, Decline, IdempotencyKey, Opera
 use crate::ids::ExternalPaymentId;
 use crate::journal::JournalError;
 use crate::journal::payment::PaymentState;
+use crate::journal::payment::refunds::ReservationError;
 use crate::journal::record::{Attempt, AttemptKind, Finish};
-use crate::journal::refunds::ReservationError;
 use crate::journal::store::{Key, StoreError};
 use crate::metrics::Metric;
 use crate::payments::gateway_step::{self, GatewayCall, StepResult};

@@ -7,13 +7,11 @@
 //! | module | purpose |
 //! |---|---|
 //! | [`store`] | what is needed of a database; [`memory`] and [`dynamodb`] are two |
-//! | [`record`] | the obligation: its attempts, its lease |
+//! | [`record`] | the obligation: its attempts, its lease, what operators decided about it |
 //! | [`attempt`] | one attempt: its steps, and what became of it |
-//! | [`payment`] | the payment record and its legal transitions |
-//! | [`token`] | stored details that a gateway told about by itself |
-//! | [`refunds`] | what of a payment is given back or reserved for it |
+//! | [`payment`] | the payment record, its legal transitions and its refunds |
+//! | [`stored_tokens`] | stored details that a gateway notified |
 //! | [`transaction`] | documents read together and written together, each only if it is still the one that was read |
-//! | [`ruling`] | what is parked for an operator, and what operators decided |
 //! | [`session`] | one worker at one obligation: lease, steps, deadline |
 
 pub mod attempt;
@@ -21,10 +19,8 @@ pub mod attempt;
 pub mod conformance;
 pub mod dynamodb;
 pub mod memory;
-pub mod operator_decision;
 pub mod payment;
 pub mod record;
-pub mod refunds;
 pub mod session;
 pub mod store;
 pub mod stored_tokens;

@@ -1,8 +1,10 @@
 //! The payment record: what the connector knows of one payment, on both sides, and the only transitions that it may make.
 
+pub mod refunds;
+
 use serde::{Deserialize, Serialize};
 
-use super::refunds::RefundRecord;
+use self::refunds::RefundRecord;
 use super::{JournalError, SCHEMA};
 use crate::clock::Timestamp;
 use crate::gateway::{GatewayName, NotificationKind};

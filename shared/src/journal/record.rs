@@ -1,10 +1,12 @@
 //! The obligation: something that has to be done once, in however many attempts and deliveries.
 
+pub mod operator_decision;
+
 use serde::{Deserialize, Serialize};
 
+use self::operator_decision::OperatorDecision;
 use super::SCHEMA;
 pub use super::attempt::{Attempt, AttemptKind, Finish, Step, StepState, StepStatus};
-use super::operator_decision::OperatorDecision;
 use crate::clock::Timestamp;
 
 /// How many finished attempts are kept in full; older ones are only counted, so that a record stays small.

@@ -5,7 +5,7 @@ use serde::{Deserialize, Serialize};
 use super::gateway_step::{self, GatewayCall, StepResult};
 use super::obligation_context::{ObligationContext, TypedStepState};
 use super::release::{self, ReleaseOutcome, clear_live_authorisation};
-use super::report::{self, PaymentChange};
+use super::report_change::{PaymentChange, report_change};
 use super::subscription_state::LastCharge;
 use super::{FlowResult, retry};
 use crate::clock::Timestamp;
@@ -131,7 +131,7 @@ async fn capture_succeeded(
     }
     case.subscription_state.last_charge = Some(LastCharge { at: case.now(), expiration, certain: true });
     clear_live_authorisation(case, reference);
-    report::report_change(case, REPORT, reference, PaymentChange::Captured).await?;
+    report_change(case, REPORT, reference, PaymentChange::Captured).await?;
     case.finish(Finish::Captured).await
 }
 
@@ -144,7 +144,7 @@ async fn capture_failed(
 ) -> FlowResult<Disposition> {
     case.update_payment(reference, |payment, now| payment.transition_to(PaymentState::CaptureFailed, now))?;
     clear_live_authorisation(case, reference);
-    report::report_change(case, REPORT, reference, PaymentChange::Rejected(&decline)).await?;
+    report_change(case, REPORT, reference, PaymentChange::Rejected(&decline)).await?;
     let authorisation_remains = authorisation_may_remain(case, reference, &decline, accepted)?;
     let refused = RefusedCapture { decline, authorisation_remains: authorisation_remains };
     case.checkpoint(CAPTURE_REFUSED, &refused);

@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use super::obligation_context::ObligationContext;
-use super::{FlowResult, read_failed};
+use super::{FlowResult, configured_method, read_failed};
 use crate::cleeng::webhook::NamedPayment;
 use crate::cleeng::{CleengError, Order};
 use crate::flow::{FlowContext, PaymentMethodConfig};
@@ -103,7 +103,7 @@ pub async fn resolve_method(flow_context: &FlowContext, named: &NamedPayment) ->
             Err(error) => return Err(read_failed(&error)),
         };
     }
-    let method = method_id.map(|method| crate::renewal::eligibility::configured_method(flow_context, &method)).transpose()?;
+    let method = method_id.map(|method| configured_method(flow_context, &method)).transpose()?;
     Ok(ResolvedMethod { method, order })
 }
 
@@ -121,7 +121,7 @@ async fn find_order(flow_context: &FlowContext, order: &OrderId) -> FlowResult<O
 /// As [`resolve_method`].
 pub async fn method_of_order(flow_context: &FlowContext, order: &OrderId) -> FlowResult<Option<PaymentMethodConfig>> {
     let method = find_order(flow_context, order).await?.and_then(|order| order.payment_method);
-    method.map(|method| crate::renewal::eligibility::configured_method(flow_context, &method)).transpose()
+    method.map(|method| configured_method(flow_context, &method)).transpose()
 }
 
 /// A payment that was made before this connector, with everything that must be known of it.

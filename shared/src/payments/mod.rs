@@ -1,48 +1,56 @@
-//! The rules of a billing period, for every function that touches one.
+//! What every kind of payment shares: renewals, purchases, refunds and notifications. Must never use [`renewal`](crate::renewal).
 //!
 //! Obligation = subscription + the instant of `expirationDate`. Attempt = obligation + the instant of `dunningAttemptDate`: the order, the
-//! gateway call and the report are steps of the attempt. A head document per subscription, written in the same transaction, guards against
-//! an expiry that moved: there is one live authorisation per subscription, and one attempt in flight.
+//! gateway call and the report are steps of the attempt. The state of a subscription, written in the same transaction, guards against an
+//! expiry that moved: there is one live authorisation per subscription, and one attempt in flight.
 //!
 //! | module | purpose |
 //! |---|---|
-//! | [`case`] | the documents of a period in work, and the way to finish, pause or park it |
-//! | [`subscription_state`] | what is known of the subscription across its periods |
-//! | [`rules`] | whose event it is, and whether anything is to be done at all |
-//! | [`gateway_step`] | one call to the gateway, with everything that is done about an unknown outcome |
-//! | [`pay`] | the order, and the authorisation or charge of an attempt |
-//! | [`capture`] | the capture of a live authorisation, and when it counts as done |
-//! | [`settlement`] | what a gateway tells later about an operation that it took |
-//! | [`deleted`] | payment details that were deleted here, and what Cleeng's list of them says then |
+//! | [`obligation_context`] | the documents of an obligation while a flow works on it, and how it is finished, paused or parked |
+//! | [`subscription_state`] | what is known of a subscription across its periods |
+//! | [`gateway_step`] | one call to the gateway, and how an unknown outcome is resolved |
+//! | [`cleeng_step`] | one call to Cleeng |
+//! | [`capture`] | the capture of an authorisation, and when it counts as done |
+//! | [`release`] | releasing an authorisation that is not to be captured |
+//! | [`report_change`] | reporting to Cleeng what became of an authorised payment |
 //! | [`find`] | a payment that an event names, and one that was made before this connector |
-//! | [`tokens`] | which payment details use a stored token |
-//! | [`release`] | giving up an authorisation that nobody will capture |
-//! | [`notified`] | what a gateway's notification does to a payment, whenever it comes |
-//! | `order_again` | another order, where one lapsed before its payment could be reported |
-//! | [`report`] | telling Cleeng, with everything that is done when its answer is lost |
+//! | [`token_usage`] | which payment details use a stored token |
+//! | [`deleted_details`] | payment details that were deleted here, and what Cleeng's list of them says then |
+//! | [`payment_transitions`] | what a gateway's notification does to a payment, whenever it comes |
+//! | [`settlement`] | what a gateway notifies later about an operation that it acknowledged |
 //!
 //! A flow returns early with a [`Disposition`] as its error: `?` means "stop here, with this disposition".
 
 pub mod capture;
+pub mod cleeng_step;
 pub mod deleted_details;
 pub mod find;
 pub mod gateway_step;
 pub mod obligation_context;
 pub mod payment_transitions;
 pub mod release;
-pub mod report;
+pub mod report_change;
 pub mod settlement;
 pub mod subscription_state;
 pub mod token_usage;
 
 use crate::cleeng::CleengError;
 use crate::cleeng::webhook::WebhookError;
-use crate::flow::Disposition;
+use crate::flow::{Disposition, FlowContext, PaymentMethodConfig};
+use crate::ids::PaymentMethodId;
 use crate::journal::JournalError;
 use crate::reason::RetryReason;
 
 /// The result of a part of a flow: a value to continue with, or the disposition that ends the flow.
 pub type FlowResult<T> = Result<T, Disposition>;
+
+/// The settings of a payment method, if it is ours.
+///
+/// # Errors
+/// [`Disposition::NotOurs`].
+pub fn configured_method(flow_context: &FlowContext, method: &PaymentMethodId) -> FlowResult<PaymentMethodConfig> {
+    flow_context.policy.methods.get(method).copied().ok_or(Disposition::NotOurs)
+}
 
 /// Puts the event back for this reason, after the door's own backoff.
 #[must_use]

@@ -4,7 +4,7 @@
 use super::FlowResult;
 use super::gateway_step::{self, GatewayCall, StepResult};
 use super::obligation_context::{ObligationContext, TypedStepState};
-use super::report::{self, PaymentChange};
+use super::report_change::{PaymentChange, report_change};
 use crate::clock::Timestamp;
 use crate::gateway::{CancelRequest, CancelTarget, Decline, DeclineClass, OperationKind, Reference};
 use crate::journal::JournalError;
@@ -90,7 +90,7 @@ async fn release_with(case: &mut ObligationContext<'_>, reference: &Reference, s
     } else {
         record_cancelled(case, reference)?;
     }
-    report::report_change(case, steps.report, reference, PaymentChange::Cancelled).await?;
+    report_change(case, steps.report, reference, PaymentChange::Cancelled).await?;
     clear_live_authorisation(case, reference);
     Ok(ReleaseOutcome::Released)
 }

@@ -7,7 +7,7 @@ use crate::clock::Timestamp;
 use crate::gateway::{GatewayName, Reference};
 use crate::ids::ExternalPaymentId;
 use crate::journal::payment::PaymentRecord;
-use crate::journal::refunds::RefundState;
+use crate::journal::payment::refunds::RefundState;
 use crate::journal::store::Key;
 use crate::journal::{JournalError, SCHEMA};
 
@@ -62,7 +62,7 @@ pub fn settle_refund(
     success: bool,
     now: Timestamp,
 ) -> Result<RefundSettlement, JournalError> {
-    let named = |part: &crate::journal::refunds::RefundRecord| {
+    let named = |part: &crate::journal::payment::refunds::RefundRecord| {
         part.operation_ref.as_deref() == Some(operation_ref) || part.reference.as_str() == operation_ref
     };
     let Some((index, part)) = payment.refunds.iter().enumerate().find(|(_, part)| named(part)) else {

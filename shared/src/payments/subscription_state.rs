@@ -1,15 +1,22 @@
 //! What is known of a subscription across its periods.
 
+use std::fmt;
+use std::time::Duration;
+
 use serde::{Deserialize, Serialize};
 
 use crate::clock::Timestamp;
 use crate::gateway::Reference;
-use crate::ids::{PaymentDetailsId, PaymentMethodId, SubscriptionId};
+use crate::ids::{CustomerId, OfferId, PaymentDetailsId, PaymentMethodId, SubscriptionId};
 use crate::journal::store::Key;
 use crate::journal::{SCHEMA, SETTLED_RETENTION};
-use crate::renewal::expected_event::{CHECK_AFTER_EVENT, CHECK_IN_FLIGHT, LastBillingEvent};
+use crate::money::Currency;
 
-/// The head of a subscription.
+/// After an event was settled, Cleeng is asked this much later what it expects next.
+pub const CHECK_AFTER_EVENT: Duration = Duration::from_secs(10 * 60);
+/// While an attempt is in flight its own due time counts; this is for one that is forgotten.
+pub const CHECK_IN_FLIGHT: Duration = Duration::from_secs(3600);
+/// What is known of a subscription across its periods.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionState {
     /// The schema that it was written with.
@@ -54,6 +61,65 @@ pub struct LastCharge {
     pub expiration: Timestamp,
     /// Whether it is known to have happened. One that may have counts like one that did.
     pub certain: bool,
+}
+
+/// What the latest billing event of a subscription said.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct LastBillingEvent {
+    /// `subscriptionId`.
+    pub subscription: SubscriptionId,
+    /// `customerId`.
+    pub customer: CustomerId,
+    /// `offerId`.
+    pub offer: OfferId,
+    /// `paymentDetailsId`.
+    pub details: PaymentDetailsId,
+    /// `currency`.
+    #[serde(default)]
+    pub currency: Option<Currency>,
+    /// `paymentCountry`.
+    #[serde(default)]
+    pub country: Option<String>,
+    /// `token`: as good as a key to the details, so that no `Debug` shows it.
+    #[serde(default)]
+    pub token: Option<String>,
+    /// What Cleeng is expected to send next.
+    #[serde(default)]
+    pub expected_event: Option<ExpectedEvent>,
+}
+
+impl fmt::Debug for LastBillingEvent {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LastBillingEvent")
+            .field("subscription", &self.subscription)
+            .field("expected_event", &self.expected_event)
+            .finish_non_exhaustive()
+    }
+}
+
+/// An event that is to come.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ExpectedEvent {
+    /// What it asks for.
+    pub action: BillingAction,
+    /// When.
+    pub at: Timestamp,
+    /// For which period.
+    pub expiration: Timestamp,
+    /// Whether Cleeng named the time (`nextPaymentActionDate`). Else it is the end of the period, and any attempt of the period will do.
+    pub exact: bool,
+}
+
+/// What an event asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BillingAction {
+    /// To hold the money of the period.
+    Authorise,
+    /// To take it.
+    Capture,
+    /// To end the subscription.
+    Terminate,
 }
 
 impl SubscriptionState {

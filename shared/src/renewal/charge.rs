@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::cleeng::webhook::BillingEvent;
-use crate::cleeng::{CALL_TIMEOUT, CleengError, NewOrder, Order};
+use crate::cleeng::{CALL_TIMEOUT, NewOrder, Order};
 use crate::flow::{Disposition, PaymentMethodConfig};
 use crate::gateway::{Decline, MerchantInitiated, OperationKind, Reference, StoredToken};
 use crate::ids::{ExternalPaymentId, OrderId, PaymentMethodId};
@@ -11,6 +11,7 @@ use crate::journal::payment::{PaymentRecord, PaymentState};
 use crate::journal::record::{AttemptKind, StepState};
 use crate::metrics::Metric;
 use crate::money::Money;
+use crate::payments::cleeng_step::{self, CleengStep, LostAnswer};
 use crate::payments::gateway_step::{self, GatewayCall, StepResult};
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::subscription_state::{LastCharge, LiveAuthorisation};
@@ -56,15 +57,16 @@ pub async fn create_order(case: &mut ObligationContext<'_>, event: &BillingEvent
     let Some(new) = order_request(event, method) else {
         return Err(case.park(ParkReason::EventLacksCurrencyOrCountry, false).await?);
     };
-    case.begin_step(ORDER, None, CALL_TIMEOUT).await?;
-    match case.flow_context.cleeng.create_order(&new).await {
+    let step = CleengStep { name: ORDER, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::Repeat };
+    let call = case.flow_context.cleeng.create_order(&new);
+    match cleeng_step::run(case, step, call).await? {
         Ok(order) if order_matches(&order, &new) && order.total.minor >= 0 => {
             let facts = CreatedOrder { id: order.id, total: order.total };
             case.record_result(ORDER, &facts);
             Ok(facts)
         }
         Ok(_) => Err(case.park(ParkReason::OrderMismatch, false).await?),
-        Err(error) => Err(handle_order_error(case, &error).await?),
+        Err(_) => Err(case.park(ParkReason::OrderRefused, false).await?),
     }
 }
 
@@ -86,16 +88,6 @@ pub(super) fn order_matches(order: &Order, sent: &NewOrder) -> bool {
         && order.offer.as_ref().is_none_or(|offer| *offer == sent.offer)
         && order.payment_method.as_ref().is_none_or(|method| *method == sent.payment_method)
         && order.total.currency == sent.currency
-}
-
-async fn handle_order_error(case: &mut ObligationContext<'_>, error: &CleengError) -> FlowResult<Disposition> {
-    match error {
-        CleengError::Refused { .. } | CleengError::NotFound => case.park(ParkReason::OrderRefused, false).await,
-        CleengError::Throttled { retry_after } => Ok(case.retry_without_effect(ORDER, *retry_after, error.into()).await),
-        CleengError::Unreachable(_) | CleengError::Unauthorised { .. } | CleengError::Unknown(_) => {
-            Ok(case.retry_without_effect(ORDER, None, error.into()).await)
-        }
-    }
 }
 
 /// Asks the gateway for the order's amount with the stored details: to hold it ([`AttemptKind::Authorise`]) or to take it

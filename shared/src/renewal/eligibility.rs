@@ -12,9 +12,9 @@ use crate::journal::record::{AttemptKind, Finish};
 use crate::journal::store::Key;
 use crate::metrics::Metric;
 use crate::payments::obligation_context::ObligationContext;
-use crate::payments::{FlowResult, read_failed, retry};
+use crate::payments::subscription_state::LastBillingEvent;
+use crate::payments::{FlowResult, configured_method, read_failed, retry};
 use crate::reason::{CompletionReason, ParkReason, RetryReason};
-use crate::renewal::expected_event::LastBillingEvent;
 
 /// Where a renewal's cycle is unknown, two charges are at least this far apart.
 const DEFAULT_PERIOD_GAP: Duration = Duration::from_secs(24 * 3600);
@@ -29,14 +29,6 @@ pub fn period_key(subscription: &SubscriptionId, expiration: Timestamp) -> Key {
 #[must_use]
 pub fn termination_key(subscription: &SubscriptionId) -> Key {
     Key::new("termination", &[subscription.as_str()])
-}
-
-/// The settings of a payment method, if it is ours.
-///
-/// # Errors
-/// [`Disposition::NotOurs`].
-pub fn configured_method(flow_context: &FlowContext, method: &PaymentMethodId) -> FlowResult<PaymentMethodConfig> {
-    flow_context.policy.methods.get(method).copied().ok_or(Disposition::NotOurs)
 }
 
 /// The payment method of an event. Where the payload has none, the journal is asked, then Cleeng.

@@ -1,7 +1,6 @@
 //! What has to be known of a subscription to make up for a billing webhook that never came: what the latest one said, and what Cleeng expects
 //! next. Kept in the subscription's head; read by reconciliation, which is due when the next event is.
 
-use std::fmt;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
@@ -11,53 +10,18 @@ use crate::cleeng::webhook::{BillingEvent, Topic};
 use crate::cleeng::{Subscription, SubscriptionStatus};
 use crate::clock::Timestamp;
 use crate::flow::BillingMode;
-use crate::ids::{CustomerId, OfferId, PaymentDetailsId, PaymentMethodId, PublisherId, SubscriptionId};
+use crate::ids::{PaymentDetailsId, PaymentMethodId, PublisherId};
 use crate::journal::record::{AttemptKind, Obligation};
 use crate::journal::store::Key;
 use crate::money::Currency;
-use crate::payments::subscription_state::SubscriptionState;
+use crate::payments::subscription_state::{BillingAction, ExpectedEvent, LastBillingEvent, SubscriptionState};
 use crate::secret::SecretString;
 
 /// How long after its time an event may still be on its way. With rounds every five minutes, one that never came is made up for within a
 /// quarter of an hour.
 pub const DELIVERY_SLACK: Duration = Duration::from_secs(8 * 60);
-/// After an event was settled, Cleeng is asked this much later what it expects next.
-pub const CHECK_AFTER_EVENT: Duration = Duration::from_secs(10 * 60);
-/// While an attempt is in flight its own due time counts; this is for one that is forgotten.
-pub const CHECK_IN_FLIGHT: Duration = Duration::from_secs(3600);
 /// An event whose attempt date is so much earlier than expected is the expected one.
 const DATE_TOLERANCE: Duration = Duration::from_secs(5 * 60);
-
-/// What the latest billing event of a subscription said.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct LastBillingEvent {
-    /// `subscriptionId`.
-    pub subscription: SubscriptionId,
-    /// `customerId`.
-    pub customer: CustomerId,
-    /// `offerId`.
-    pub offer: OfferId,
-    /// `paymentDetailsId`.
-    pub details: PaymentDetailsId,
-    /// `currency`.
-    #[serde(default)]
-    pub currency: Option<Currency>,
-    /// `paymentCountry`.
-    #[serde(default)]
-    pub country: Option<String>,
-    /// `token`: as good as a key to the details, so that no `Debug` shows it.
-    #[serde(default)]
-    pub token: Option<String>,
-    /// What Cleeng is expected to send next.
-    #[serde(default)]
-    pub expected_event: Option<ExpectedEvent>,
-}
-
-impl fmt::Debug for LastBillingEvent {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Watch").field("subscription", &self.subscription).field("expected", &self.expected_event).finish_non_exhaustive()
-    }
-}
 
 /// Stored details that came to be here, so that the first renewal with them can be made up for as well.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -77,31 +41,6 @@ impl StoredDetails {
     pub fn key(details: &PaymentDetailsId) -> Key {
         Key::new("stored-details", &[details.as_str()])
     }
-}
-
-/// An event that is to come.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ExpectedEvent {
-    /// What it asks for.
-    pub action: BillingAction,
-    /// When.
-    pub at: Timestamp,
-    /// For which period.
-    pub expiration: Timestamp,
-    /// Whether Cleeng named the time (`nextPaymentActionDate`). Else it is the end of the period, and any attempt of the period will do.
-    pub exact: bool,
-}
-
-/// What an event asks for.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum BillingAction {
-    /// To hold the money of the period.
-    Authorise,
-    /// To take it.
-    Capture,
-    /// To end the subscription.
-    Terminate,
 }
 
 impl LastBillingEvent {

@@ -1,13 +1,15 @@
-//! What renewals do beside what every payment shares. `payments` must never use it.
+//! Renewals: what they need beside what every kind of payment shares. [`payments`](crate::payments) must never use this module.
 //!
 //! | module | purpose |
 //! |---|---|
-//! | [`eligibility`] | whose event it is, and whether anything is to be done at all |
+//! | [`eligibility`] | whose event it is, and whether there is anything to do |
 //! | [`charge`] | the order, and the authorisation or charge of an attempt |
 //! | [`expected_event`] | which billing event comes next, and how a missed one is rebuilt |
-//! | `replacement_order` | another order, where one lapsed before its payment could be reported |
+//! | `replacement_order` | another order, if one lapsed before its payment could be reported |
+//! | [`report_new_payment`] | reporting a renewal's payment to Cleeng |
 
 pub mod charge;
 pub mod eligibility;
 pub mod expected_event;
-pub mod replacement_order;
+mod replacement_order;
+pub mod report_new_payment;

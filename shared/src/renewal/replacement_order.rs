@@ -10,9 +10,9 @@ use crate::gateway::Reference;
 use crate::ids::OrderId;
 use crate::journal::record::StepStatus;
 use crate::metrics::Metric;
+use crate::payments::cleeng_step::{self, CleengStep, LostAnswer};
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::{FlowResult, read_failed};
-use crate::reason::RetryReason;
 use crate::renewal::charge::{CreatedOrder, ORDER, order_matches, order_request};
 
 /// An order lapses after this long unless it is paid (Cleeng, "Create an order").
@@ -58,8 +58,9 @@ pub(crate) async fn create_replacement(
         return Ok(None);
     }
     // After an unknown outcome it is simply created once more: it moves no money.
-    case.begin_step(REPLACEMENT_ORDER, None, CALL_TIMEOUT).await?;
-    match case.flow_context.cleeng.create_order(&new).await {
+    let step = CleengStep { name: REPLACEMENT_ORDER, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::Repeat };
+    let call = case.flow_context.cleeng.create_order(&new);
+    match cleeng_step::run(case, step, call).await? {
         Ok(order) if order_matches(&order, &new) && Some(order.total) == amount => {
             case.flow_context.metrics.count(Metric::Warning, &[("reason", "order_lapsed_before_its_report")]);
             case.record_result(REPLACEMENT_ORDER, &CreatedOrder { id: order.id.clone(), total: order.total });
@@ -69,11 +70,7 @@ pub(crate) async fn create_replacement(
             })?;
             Ok(Some(order.id))
         }
-        Ok(_) | Err(CleengError::Refused { .. } | CleengError::NotFound) => Ok(None),
-        Err(CleengError::Throttled { retry_after }) => {
-            Err(case.retry_without_effect(REPLACEMENT_ORDER, retry_after, RetryReason::CleengThrottled).await)
-        }
-        Err(error) => Err(case.retry_without_effect(REPLACEMENT_ORDER, None, (&error).into()).await),
+        Ok(_) | Err(_) => Ok(None),
     }
 }
 

@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use connector::flow::{PartialRefunds, SettleOn};
-use connector::journal::refunds::RefundState;
+use connector::journal::payment::refunds::RefundState;
 use proptest::prelude::*;
 use proptest::test_runner::TestCaseError;
 use sandbox::simulators::cleeng::SentWebhook;

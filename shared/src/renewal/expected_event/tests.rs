@@ -1,5 +1,6 @@
 use crate::cleeng::LatestPayment;
 use crate::gateway::Reference;
+use crate::ids::{CustomerId, OfferId, SubscriptionId};
 use crate::journal::record::{Attempt, Finish};
 use crate::payments::subscription_state::LiveAuthorisation;
 use crate::renewal::expected_event::*;

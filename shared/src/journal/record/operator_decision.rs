@@ -1,8 +1,8 @@
-//! What is parked for an operator, and what operators decided about it, as a record keeps it. The rules of deciding are in [`crate::parked`].
+//! What is parked for an operator, and what operators decided about it, as a record keeps it. The rules of deciding are in [`crate::manual_review`].
 
 use serde::{Deserialize, Serialize};
 
-use super::record::{Attempt, AttemptKind, Finish, MAX_KEPT_ATTEMPTS, Obligation};
+use super::{Attempt, AttemptKind, Finish, MAX_KEPT_ATTEMPTS, Obligation};
 use crate::clock::Timestamp;
 
 /// The word of the decision that has a parked attempt go on.

@@ -1,31 +1,30 @@
-//! Telling Cleeng what became of the money.
+//! Reporting a renewal's payment to Cleeng.
 //!
-//! Cleeng has no idempotency keys. When its answer is lost, Cleeng is asked what it knows before anything is said again: the list of
-//! authorised payments, or the subscription's latest payment. What cannot be found out is parked, never posted blindly twice. An unknown
-//! `rejected` report alone may be repeated once: it moves nothing.
+//! Cleeng has no idempotency keys. If its answer is lost, Cleeng is asked what it knows before anything is said again: the list of authorised
+//! payments, or the subscription's latest payment. What cannot be found out is parked, never reported blindly twice. An unknown `rejected`
+//! report alone may be repeated once: it moves no money.
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
-
-use super::deleted_details::{authorised_payments, were_deleted};
-use super::obligation_context::{ObligationContext, TypedStepState};
-use super::release::release_own;
-use super::{FlowResult, read_failed, retry};
+use super::replacement_order;
 use crate::cleeng::webhook::BillingEvent;
-use crate::cleeng::{
-    CALL_TIMEOUT, CleengError, LatestPayment, NewPayment, NewPaymentStatus, Payment, PaymentOperation, PaymentPatch, PaymentSource,
-};
+use crate::cleeng::{CALL_TIMEOUT, CleengError, LatestPayment, NewPayment, NewPaymentStatus, PaymentOperation, PaymentSource};
 use crate::flow::Disposition;
-use crate::gateway::{Decline, Reference};
-use crate::ids::{ExternalPaymentId, OrderId, PaymentDetailsId, PaymentId};
+use crate::gateway::Decline;
+use crate::ids::{ExternalPaymentId, OrderId, PaymentId};
 use crate::journal::JournalError;
 use crate::journal::payment::PaymentRecord;
 use crate::journal::record::Step;
 use crate::journal::store::StoreError;
 use crate::metrics::Metric;
+use crate::payments::cleeng_step::{self, CleengStep, LostAnswer};
+use crate::payments::deleted_details::were_deleted;
+use crate::payments::obligation_context::{ObligationContext, TypedStepState};
+use crate::payments::release::release_own;
+use crate::payments::report_change::{ReportRecord, find_in_authorised_list};
+use crate::payments::{FlowResult, read_failed};
 use crate::reason::{ParkReason, RetryReason};
-use crate::renewal::replacement_order;
+use crate::reference::Reference;
 
 /// A report that Cleeng does not know of is made again only this long after it was first made: the first one may still be on its way.
 const REPEAT_DELAY: Duration = Duration::from_secs(60);
@@ -33,24 +32,7 @@ const REPEAT_DELAY: Duration = Duration::from_secs(60);
 const MAX_REPEATS: u32 = 5;
 
 const REPORT: &str = "report";
-
-/// What Cleeng knows now.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub struct ReportRecord {
-    /// The payment in Cleeng, where its id is known.
-    pub payment: Option<PaymentId>,
-    /// Whether Cleeng will never hear of it, because the details that it was made with were deleted.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
-    pub details_deleted: bool,
-}
-
-impl ReportRecord {
-    /// Cleeng knows it, as far as that could be found out.
-    #[must_use]
-    pub const fn with_payment(payment: Option<PaymentId>) -> Self {
-        Self { payment, details_deleted: false }
-    }
-}
+const REPORT_STEP: CleengStep = CleengStep { name: REPORT, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::FindOut };
 
 /// What came of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -103,23 +85,21 @@ pub async fn report_new_payment(
         order = replacement_order::create_replacement(case, event, &order, reference).await?.unwrap_or(order);
     }
     loop {
-        case.begin_step(REPORT, None, CALL_TIMEOUT).await?;
         let payment = payment_to_report(case, event, &order, reference, new)?;
-        match case.flow_context.cleeng.create_payment(&payment).await {
+        let call = case.flow_context.cleeng.create_payment(&payment);
+        let refused = match cleeng_step::run(case, REPORT_STEP, call).await? {
             Ok(answer) => return record_report(case, reference, Some(answer.id)),
-            Err(CleengError::Refused { .. })
-                if matches!(new, NewPaymentState::Authorised) && were_deleted(case.flow_context, &event.payment_details).await? =>
-            {
-                return release_after_deletion(case, reference).await;
-            }
-            Err(error @ (CleengError::Refused { .. } | CleengError::NotFound)) => {
-                // At most once in an attempt.
-                let another = if has_money { replacement_order::create_replacement(case, event, &order, reference).await? } else { None };
-                let Some(another) = another else { return handle_refusal(case, new, &error).await };
-                order = another;
-            }
-            Err(error) => return Err(handle_report_error(case, &error).await),
+            Err(error) => error,
+        };
+        if matches!((&refused, new), (CleengError::Refused { .. }, NewPaymentState::Authorised))
+            && were_deleted(case.flow_context, &event.payment_details).await?
+        {
+            return release_after_deletion(case, reference).await;
         }
+        // At most once in an attempt.
+        let another = if has_money { replacement_order::create_replacement(case, event, &order, reference).await? } else { None };
+        let Some(another) = another else { return handle_refusal(case, new, &refused).await };
+        order = another;
     }
 }
 
@@ -207,26 +187,6 @@ async fn find_captured_report(case: &ObligationContext<'_>, event: &BillingEvent
     })
 }
 
-/// The payment with our gateway id among the authorised ones of these details.
-///
-/// # Errors
-/// `Disposition::Retry` if Cleeng cannot be asked.
-pub async fn find_in_authorised_list(
-    case: &ObligationContext<'_>,
-    details: &PaymentDetailsId,
-    reference: &Reference,
-) -> FlowResult<Option<Payment>> {
-    let ours = case.payment(reference).and_then(|payment| payment.external_payment_id.clone());
-    let known = case.payment(reference).and_then(|payment| payment.cleeng_payment.clone());
-    let list = authorised_payments(case.flow_context, details).await?;
-    // One that does not say which it is at the gateway may be ours: nothing is concluded from such a list.
-    let has_unidentified = known.is_none() && list.iter().any(|payment| payment.external_payment_id.is_none());
-    match list.into_iter().find(|payment| known.as_ref() == Some(&payment.id) || (ours.is_some() && payment.external_payment_id == ours)) {
-        None if has_unidentified => Err(retry(RetryReason::CleengListIncomplete)),
-        found => Ok(found),
-    }
-}
-
 fn record_report(case: &mut ObligationContext<'_>, reference: &Reference, payment: Option<PaymentId>) -> FlowResult<ReportResult> {
     let reported = ReportRecord::with_payment(payment);
     case.record_result(REPORT, &reported);
@@ -265,109 +225,4 @@ async fn handle_refusal(case: &mut ObligationContext<'_>, new: NewPaymentState<'
         }
         NewPaymentState::Authorised | NewPaymentState::Captured => Err(case.park(ParkReason::CleengRefusedReport, true).await?),
     }
-}
-
-async fn handle_report_error(case: &mut ObligationContext<'_>, error: &CleengError) -> Disposition {
-    match error {
-        CleengError::Unknown(_) => case.leave_unknown(REPORT, error.into()).await,
-        _ => case.retry_without_effect(REPORT, error.retry_after(), error.into()).await,
-    }
-}
-
-/// What is to be reported about a payment that Cleeng has as authorised.
-#[derive(Clone, Copy)]
-pub enum PaymentChange<'a> {
-    /// The held money is taken.
-    Captured,
-    /// The capture was refused.
-    Rejected(&'a Decline),
-    /// The held money is released.
-    Cancelled,
-}
-
-/// Reports a change of a payment that Cleeng has as authorised, as the step of this name: `PATCH /payments/{id}` or `.../cancel`. A change
-/// that Cleeng has made already leaves the payment off the list of authorised ones, which is how a lost answer is found out.
-///
-/// # Errors
-/// `Disposition::Retry` or `Disposition::Parked`.
-pub async fn report_change(
-    case: &mut ObligationContext<'_>,
-    step: &'static str,
-    reference: &Reference,
-    change: PaymentChange<'_>,
-) -> FlowResult<()> {
-    let record = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
-    let (mut payment, details) = (record.cleeng_payment.clone(), record.details.clone());
-    let unknown = match case.step_state::<ReportRecord>(step)? {
-        TypedStepState::Done(_) => return Ok(()),
-        TypedStepState::NotStarted => false,
-        TypedStepState::Unknown(_) => true,
-    };
-    if (unknown || payment.is_none())
-        && let Some(details) = details
-    {
-        let listed = find_in_authorised_list(case, &details, reference).await?;
-        if unknown && listed.is_none() && !matches!(change, PaymentChange::Cancelled) && were_deleted(case.flow_context, &details).await? {
-            // Of details that are gone there is no list, and what is not on it is not known to have been told.
-            return Err(case.park(ParkReason::ReportUnknown, false).await?);
-        }
-        if listed.is_none() && (unknown || matches!(change, PaymentChange::Cancelled)) {
-            case.record_result(step, &ReportRecord::with_payment(payment));
-            return Ok(());
-        }
-        payment = listed.map(|listed| listed.id).or(payment);
-    }
-    let Some(payment) = payment else {
-        return Err(case.park(ParkReason::PaymentNotFoundInCleeng, true).await?);
-    };
-    if unknown && case.payment(reference).is_some_and(|record| record.details.is_none()) {
-        // Without details there is no list to ask, and Cleeng is never told the same thing blindly twice.
-        return Err(case.park(ParkReason::ReportUnknown, false).await?);
-    }
-    case.begin_step(step, None, CALL_TIMEOUT).await?;
-    let result = match change {
-        PaymentChange::Captured => {
-            let external_payment_id = changed_payment_id(case, reference);
-            case.flow_context.cleeng.update_payment(&payment, &PaymentPatch::Captured { external_payment_id }).await
-        }
-        PaymentChange::Rejected(decline) => {
-            case.flow_context.cleeng.update_payment(&payment, &PaymentPatch::Rejected { reason: decline.to_string() }).await
-        }
-        PaymentChange::Cancelled => case.flow_context.cleeng.cancel_payment(&payment).await,
-    };
-    match result {
-        Ok(()) => {
-            case.record_result(step, &ReportRecord::with_payment(Some(payment)));
-            Ok(())
-        }
-        Err(CleengError::Refused { .. } | CleengError::NotFound) => handle_refused_change(case, step, reference, change).await,
-        Err(error @ CleengError::Unknown(_)) => Err(case.leave_unknown(step, (&error).into()).await),
-        Err(CleengError::Throttled { retry_after }) => {
-            Err(case.retry_without_effect(step, retry_after, RetryReason::CleengThrottled).await)
-        }
-        Err(error) => Err(case.retry_without_effect(step, None, (&error).into()).await),
-    }
-}
-
-/// The id that Cleeng has to learn, where the capture has another than the authorisation.
-fn changed_payment_id(case: &ObligationContext<'_>, reference: &Reference) -> Option<ExternalPaymentId> {
-    let payment = case.payment(reference)?;
-    payment.external_payment_id.clone().filter(|external| Some(external) != payment.authorisation.as_ref())
-}
-
-/// Cleeng refuses the change. A cancel that somebody else made already is done; anything else is for an operator.
-async fn handle_refused_change(
-    case: &mut ObligationContext<'_>,
-    step: &'static str,
-    reference: &Reference,
-    change: PaymentChange<'_>,
-) -> FlowResult<()> {
-    if matches!(change, PaymentChange::Cancelled)
-        && let Some(details) = case.payment(reference).and_then(|payment| payment.details.clone())
-        && find_in_authorised_list(case, &details, reference).await?.is_none()
-    {
-        case.record_result(step, &ReportRecord::with_payment(None));
-        return Ok(());
-    }
-    Err(case.park(ParkReason::CleengRefusedReport, true).await?)
 }

@@ -3,10 +3,10 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::JournalError;
-use super::payment::{PaymentRecord, PaymentState};
-use super::store::{Key, StoreError};
+use super::{PaymentRecord, PaymentState};
 use crate::clock::Timestamp;
+use crate::journal::JournalError;
+use crate::journal::store::{Key, StoreError};
 use crate::money::{Money, MoneyError};
 use crate::reference::Reference;
 

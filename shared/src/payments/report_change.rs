@@ -1,0 +1,147 @@
+//! Reporting to Cleeng what became of a payment that it has as authorised.
+//!
+//! Cleeng has no idempotency keys. If its answer is lost, Cleeng's list of authorised payments is read before anything is said again. What
+//! cannot be found out is parked, never reported blindly twice.
+
+use serde::{Deserialize, Serialize};
+
+use super::cleeng_step::{self, CleengStep, LostAnswer};
+use super::deleted_details::{authorised_payments, were_deleted};
+use super::obligation_context::{ObligationContext, TypedStepState};
+use super::{FlowResult, retry};
+use crate::cleeng::{CALL_TIMEOUT, Payment, PaymentPatch};
+use crate::gateway::Decline;
+use crate::ids::{ExternalPaymentId, PaymentDetailsId, PaymentId};
+use crate::journal::JournalError;
+use crate::journal::store::StoreError;
+use crate::reason::{ParkReason, RetryReason};
+use crate::reference::Reference;
+
+/// What Cleeng knows now.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ReportRecord {
+    /// The payment in Cleeng, where its id is known.
+    pub payment: Option<PaymentId>,
+    /// Whether Cleeng will never hear of it, because the details that it was made with were deleted.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub details_deleted: bool,
+}
+
+impl ReportRecord {
+    /// Cleeng knows it, as far as that could be found out.
+    #[must_use]
+    pub const fn with_payment(payment: Option<PaymentId>) -> Self {
+        Self { payment, details_deleted: false }
+    }
+}
+
+/// What is to be reported about a payment that Cleeng has as authorised.
+#[derive(Clone, Copy)]
+pub enum PaymentChange<'a> {
+    /// The held money is taken.
+    Captured,
+    /// The capture was refused.
+    Rejected(&'a Decline),
+    /// The held money is released.
+    Cancelled,
+}
+
+/// Reports a change of a payment that Cleeng has as authorised, as the step of this name: `PATCH /payments/{id}` or `.../cancel`. A change
+/// that Cleeng has made already leaves the payment off the list of authorised ones, which is how a lost answer is found out.
+///
+/// # Errors
+/// `Disposition::Retry` or `Disposition::Parked`.
+pub async fn report_change(
+    case: &mut ObligationContext<'_>,
+    step: &'static str,
+    reference: &Reference,
+    change: PaymentChange<'_>,
+) -> FlowResult<()> {
+    let record = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let (mut payment, details) = (record.cleeng_payment.clone(), record.details.clone());
+    let unknown = match case.step_state::<ReportRecord>(step)? {
+        TypedStepState::Done(_) => return Ok(()),
+        TypedStepState::NotStarted => false,
+        TypedStepState::Unknown(_) => true,
+    };
+    if (unknown || payment.is_none())
+        && let Some(details) = details
+    {
+        let listed = find_in_authorised_list(case, &details, reference).await?;
+        if unknown && listed.is_none() && !matches!(change, PaymentChange::Cancelled) && were_deleted(case.flow_context, &details).await? {
+            // Of details that are gone there is no list, and what is not on it is not known to have been told.
+            return Err(case.park(ParkReason::ReportUnknown, false).await?);
+        }
+        if listed.is_none() && (unknown || matches!(change, PaymentChange::Cancelled)) {
+            case.record_result(step, &ReportRecord::with_payment(payment));
+            return Ok(());
+        }
+        payment = listed.map(|listed| listed.id).or(payment);
+    }
+    let Some(payment) = payment else {
+        return Err(case.park(ParkReason::PaymentNotFoundInCleeng, true).await?);
+    };
+    if unknown && case.payment(reference).is_some_and(|record| record.details.is_none()) {
+        // Without details there is no list to ask, and Cleeng is never told the same thing blindly twice.
+        return Err(case.park(ParkReason::ReportUnknown, false).await?);
+    }
+    let cleeng_step = CleengStep { name: step, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::FindOut };
+    let patch = match change {
+        PaymentChange::Captured => Some(PaymentPatch::Captured { external_payment_id: changed_payment_id(case, reference) }),
+        PaymentChange::Rejected(decline) => Some(PaymentPatch::Rejected { reason: decline.to_string() }),
+        PaymentChange::Cancelled => None,
+    };
+    let cleeng = &case.flow_context.cleeng;
+    let answer = match &patch {
+        Some(patch) => cleeng_step::run(case, cleeng_step, cleeng.update_payment(&payment, patch)).await?,
+        None => cleeng_step::run(case, cleeng_step, cleeng.cancel_payment(&payment)).await?,
+    };
+    if answer.is_err() {
+        return handle_refused_change(case, step, reference, change).await;
+    }
+    case.record_result(step, &ReportRecord::with_payment(Some(payment)));
+    Ok(())
+}
+
+/// The payment with our gateway id among the authorised ones of these details.
+///
+/// # Errors
+/// `Disposition::Retry` if Cleeng cannot be asked.
+pub async fn find_in_authorised_list(
+    case: &ObligationContext<'_>,
+    details: &PaymentDetailsId,
+    reference: &Reference,
+) -> FlowResult<Option<Payment>> {
+    let ours = case.payment(reference).and_then(|payment| payment.external_payment_id.clone());
+    let known = case.payment(reference).and_then(|payment| payment.cleeng_payment.clone());
+    let list = authorised_payments(case.flow_context, details).await?;
+    // One that does not say which it is at the gateway may be ours: nothing is concluded from such a list.
+    let has_unidentified = known.is_none() && list.iter().any(|payment| payment.external_payment_id.is_none());
+    match list.into_iter().find(|payment| known.as_ref() == Some(&payment.id) || (ours.is_some() && payment.external_payment_id == ours)) {
+        None if has_unidentified => Err(retry(RetryReason::CleengListIncomplete)),
+        found => Ok(found),
+    }
+}
+
+/// The id that Cleeng has to learn, where the capture has another than the authorisation.
+fn changed_payment_id(case: &ObligationContext<'_>, reference: &Reference) -> Option<ExternalPaymentId> {
+    let payment = case.payment(reference)?;
+    payment.external_payment_id.clone().filter(|external| Some(external) != payment.authorisation.as_ref())
+}
+
+/// Cleeng refuses the change. A cancel that somebody else made already is done; anything else is for an operator.
+async fn handle_refused_change(
+    case: &mut ObligationContext<'_>,
+    step: &'static str,
+    reference: &Reference,
+    change: PaymentChange<'_>,
+) -> FlowResult<()> {
+    if matches!(change, PaymentChange::Cancelled)
+        && let Some(details) = case.payment(reference).and_then(|payment| payment.details.clone())
+        && find_in_authorised_list(case, &details, reference).await?.is_none()
+    {
+        case.record_result(step, &ReportRecord::with_payment(None));
+        return Ok(());
+    }
+    Err(case.park(ParkReason::CleengRefusedReport, true).await?)
+}
