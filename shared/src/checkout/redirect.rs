@@ -15,7 +15,7 @@ use super::snapshot::Snapshot;
 use crate::cleeng::{CleengError, Order};
 use crate::delivery::Delivery;
 use crate::flow::Disposition;
-use crate::frontend_api::redirect_urls::{RedirectUrls, redirect_url};
+use crate::frontend_api::redirect_urls::{RedirectMessage, RedirectUrls, redirect_url};
 use crate::frontend_api::reply::{self, ApiError, Reply};
 use crate::frontend_api::{CallKind, FrontendContext, FrontendRequest};
 use crate::gateway::{Decline, DeclineClass, GatewayName, Reference};
@@ -216,12 +216,12 @@ fn redirect_to_page(
     let cancelled = cancelled && outcome != PageOutcome::Refused(reply::UNDER_REVIEW);
     let (location, code) = match outcome {
         PageOutcome::Paid(_) | PageOutcome::Stored(_) => (redirect_urls.success.clone(), None),
-        PageOutcome::Pending => (redirect_urls.error_with("pending", None), None),
+        PageOutcome::Pending => (redirect_urls.error_with(RedirectMessage::Pending, None), None),
         _ if cancelled => (redirect_urls.cancel.clone(), None),
         PageOutcome::Declined(decline) if decline.class == DeclineClass::Cancelled => (redirect_urls.cancel.clone(), None),
         PageOutcome::Declined(_) => {
             let code = reply::DECLINED.text(Some(gateway));
-            (redirect_urls.error_with("refused", Some(&code)), Some(code))
+            (redirect_urls.error_with(RedirectMessage::Refused, Some(&code)), Some(code))
         }
         // One more thing to do at the gateway, whose address is the gateway's own.
         PageOutcome::ActionRequired(action) => match redirect_url(&action) {
@@ -234,17 +234,14 @@ fn redirect_to_page(
     if context.origins.contains_url(&location) { Ok(Reply::redirect(location, code.as_deref())) } else { Err(reply::ADDRESS_NOT_ALLOWED) }
 }
 
-/// Every `message` for a page. These words are part of the API.
-pub const MESSAGES: [&str; 8] = ["pending", "refused", "expired", "changed", "replaced", "unavailable", "under_review", "failed"];
-
 /// The `message` for an error.
-fn message_for(error: ApiError) -> &'static str {
+fn message_for(error: ApiError) -> RedirectMessage {
     match error {
-        reply::ORDER_EXPIRED => "expired",
-        reply::ORDER_CHANGED => "changed",
-        reply::EARLIER_ATTEMPT => "replaced",
-        reply::UNDER_REVIEW => "under_review",
-        reply::GATEWAY_UNAVAILABLE | reply::UNAVAILABLE => "unavailable",
-        _ => "failed",
+        reply::ORDER_EXPIRED => RedirectMessage::Expired,
+        reply::ORDER_CHANGED => RedirectMessage::Changed,
+        reply::EARLIER_ATTEMPT => RedirectMessage::Replaced,
+        reply::UNDER_REVIEW => RedirectMessage::UnderReview,
+        reply::GATEWAY_UNAVAILABLE | reply::UNAVAILABLE => RedirectMessage::Unavailable,
+        _ => RedirectMessage::Failed,
     }
 }
