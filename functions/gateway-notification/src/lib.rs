@@ -19,7 +19,7 @@ mod notification_context;
 mod stored_tokens;
 
 use async_trait::async_trait;
-use connector::checkout::{finalize_approved, settle_by_notification};
+use connector::checkout::{AuthorisationNotification, finalize_approved, settle_by_notification};
 use connector::cleeng::webhook::Verified;
 use connector::delivery::Delivery;
 use connector::flow::{Disposition, FlowContext, NotificationFlow};
@@ -122,8 +122,9 @@ async fn settle_purchase(
         Some(token) => Some(StoredToken(SecretString::new(token.token.as_str()))),
         None => stored_tokens::for_payment(flow_context, payment).await?,
     };
-    let external = item.external_payment_id.as_ref();
-    Ok(settle_by_notification(flow_context, &payment.reference, authorised, external, token, delivery).await)
+    let notification =
+        AuthorisationNotification { reference: &payment.reference, authorised, external: item.external_payment_id.as_ref(), token };
+    Ok(settle_by_notification(flow_context, &notification, delivery).await)
 }
 
 fn apply_item(ctx: &mut NotificationContext<'_>) -> Result<TransitionEffect, JournalError> {

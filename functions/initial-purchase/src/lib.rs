@@ -1,8 +1,8 @@
-//! `POST /connectors/{gateway}/initial-payment` and `.../finalize`, or `.../v1/redirect_path` and the ways back to it: a customer pays an order.
+//! `POST /connectors/{gateway}/initial-payment` and `.../finalize`, or `.../v1/tokens` and its return addresses: a customer pays an order.
 //!
-//! Cleeng's checklist: read the order with the customer's token; ask the gateway for exactly the order's amount, or verify the card where
-//! nothing is to be paid yet; maybe have the customer do something and finish it when he is back; tell Cleeng `captured` with the payment
-//! details and the gateway's id, or `rejected` with the reason.
+//! Cleeng's checklist: read the order with the customer's token; charge exactly the order's amount, or verify the card if nothing is to be paid
+//! yet; if the gateway demands an action of the customer, finish the payment when they return; report `captured` with the payment details and
+//! the gateway's id, or `rejected` with the reason.
 
 use async_trait::async_trait;
 use connector::checkout::{order, redirect};
@@ -10,7 +10,7 @@ use connector::delivery::Delivery;
 use connector::frontend_api::{CallKind, FrontendContext, FrontendFlow, FrontendRequest, Reply};
 use connector::journal::record::AttemptKind;
 
-/// What is asked for by reference must be of this kind.
+/// The kind of attempt that a return address of this function names.
 const KIND: AttemptKind = AttemptKind::Purchase;
 
 /// Pays an order.
@@ -28,11 +28,13 @@ impl FrontendFlow for InitialPurchase {
     }
 
     async fn handle(&self, context: &FrontendContext, request: &FrontendRequest, delivery: &Delivery) -> Reply {
-        match &request.kind {
+        let reply = match &request.kind {
             CallKind::Start | CallKind::RedirectStart => order::start(context, request, delivery).await,
             CallKind::Finalize => order::finalize(context, request, delivery).await,
-            CallKind::BrowserReturn(reference) => redirect::handle_return(context, request, reference, KIND, delivery).await,
-            CallKind::BrowserCancel(reference) => redirect::handle_cancel(context, request, reference, KIND, delivery).await,
-        }
+            CallKind::BrowserReturn(reference) | CallKind::BrowserCancel(reference) => {
+                redirect::handle_browser_return(context, request, reference, KIND, delivery).await
+            }
+        };
+        reply.unwrap_or_else(|error| error.reply(Some(request.gateway)))
     }
 }

@@ -1,8 +1,8 @@
-//! `POST /connectors/{gateway}/payment-details` and `.../finalize`, or `.../v1/payment_details/redirect_path` and the ways back to it: a customer stores
-//! payment details.
+//! `POST /connectors/{gateway}/payment-details` and `.../finalize`, or `.../v1/payment_details/tokens` and its return addresses: a customer
+//! stores payment details.
 //!
-//! Cleeng's checklist: a token at the gateway, without a charge, maybe with something that the customer has to do; then tell Cleeng the new
-//! details, active unless the page says otherwise. Active ones take the place of all older ones.
+//! Cleeng's checklist: obtain a token from the gateway without a charge, if needed with an action of the customer; then report the new details
+//! to Cleeng, active unless the page says otherwise. Active details replace all older ones.
 
 use async_trait::async_trait;
 use connector::checkout::{details, redirect};
@@ -10,7 +10,7 @@ use connector::delivery::Delivery;
 use connector::frontend_api::{CallKind, FrontendContext, FrontendFlow, FrontendRequest, Reply};
 use connector::journal::record::AttemptKind;
 
-/// What is asked for by reference must be of this kind.
+/// The kind of attempt that a return address of this function names.
 const KIND: AttemptKind = AttemptKind::StoreDetails;
 
 /// Stores payment details.
@@ -28,11 +28,13 @@ impl FrontendFlow for PaymentDetails {
     }
 
     async fn handle(&self, context: &FrontendContext, request: &FrontendRequest, delivery: &Delivery) -> Reply {
-        match &request.kind {
+        let reply = match &request.kind {
             CallKind::Start | CallKind::RedirectStart => details::start(context, request, delivery).await,
             CallKind::Finalize => details::finalize(context, request, delivery).await,
-            CallKind::BrowserReturn(reference) => redirect::handle_return(context, request, reference, KIND, delivery).await,
-            CallKind::BrowserCancel(reference) => redirect::handle_cancel(context, request, reference, KIND, delivery).await,
-        }
+            CallKind::BrowserReturn(reference) | CallKind::BrowserCancel(reference) => {
+                redirect::handle_browser_return(context, request, reference, KIND, delivery).await
+            }
+        };
+        reply.unwrap_or_else(|error| error.reply(Some(request.gateway)))
     }
 }

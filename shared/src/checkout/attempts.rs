@@ -9,6 +9,9 @@ use crate::gateway::Decline;
 use crate::journal::record::{Attempt, Finish, StepState};
 use crate::payments::obligation_context::ObligationContext;
 
+/// More attempts of one obligation than this are not made: all of them stay on record.
+pub const MAX_ATTEMPTS: usize = 10;
+
 /// The same payment data within this time of its decline gets the recorded decline: a second click. After that the customer has pressed
 /// again; methods without entry fields send the same data every time.
 pub const DOUBLE_CLICK_WINDOW: Duration = Duration::from_secs(120);

@@ -1,38 +1,92 @@
-//! One start, of an order's payment or of a storing, in either style.
+//! The entry points of a page's calls: opening the obligation while a customer waits, and handing in what the customer returned with.
 
-use super::pending_setups::PendingSetups;
-use super::response::{self, TryOutcome};
-use super::snapshot::Snapshot;
-use super::{details, order, redirect};
+use serde_json::Value;
+
+use super::gateway_calls;
+use super::outcome::{apply_result, close_attempt};
+use super::progress::{Progress, read_progress, read_snapshot, write_snapshot};
+use super::snapshot::{PurchaseResult, ReturnedData, Snapshot};
 use crate::delivery::Delivery;
-use crate::frontend_api::body::PaymentInput;
-use crate::frontend_api::reply::Reply;
+use crate::flow::Disposition;
 use crate::frontend_api::{FrontendContext, GATEWAY_TIMEOUT};
+use crate::journal::record::Finish;
+use crate::journal::store::Key;
 use crate::payments::obligation_context::ObligationContext;
+use crate::payments::{FlowResult, retry};
+use crate::reason::{CompletionReason, RetryReason};
 
-/// Starts what is wanted, and answers in the page's style.
-pub async fn start(desk: &FrontendContext, wanted: &Snapshot, input: &PaymentInput, delivery: &Delivery) -> Reply {
-    let told = response::retry_while_busy(desk, || start_once(desk, wanted, input, delivery)).await;
-    match input.return_target.redirect_urls() {
-        None => told.reply(wanted.gateway),
-        Some(onward) => redirect::start_reply(told, wanted.gateway, onward),
-    }
+/// Opens an obligation for a call of a page. Its calls to the gateway take no longer than a customer can wait.
+///
+/// # Errors
+/// `Disposition::Retry` if another worker holds the obligation or the journal cannot be read.
+pub async fn open<'c>(context: &'c FrontendContext, key: &Key, also: &[Key], delivery: &Delivery) -> FlowResult<ObligationContext<'c>> {
+    let mut ctx = ObligationContext::open_with_attempt_payments(&context.flow_context, key.clone(), also, delivery).await?;
+    ctx.limit_call_time(GATEWAY_TIMEOUT);
+    Ok(ctx)
 }
 
-async fn start_once(desk: &FrontendContext, wanted: &Snapshot, input: &PaymentInput, delivery: &Delivery) -> TryOutcome {
-    let (key, also) = match &wanted.order {
-        Some(order) => (order::order_key(order), Vec::new()),
-        None => (details::details_key(wanted), vec![PendingSetups::key(&wanted.customer)]),
+/// Hands in what the customer returned with, for the open attempt. The same data gets the same answer. The attempt ends instead if
+/// `obsolete_reason` says why what still waits is not handed in any more.
+///
+/// # Errors
+/// `Disposition::Retry` or `Disposition::Parked`.
+pub async fn submit_returned_data(
+    ctx: &mut ObligationContext<'_>,
+    returned_data: &Value,
+    obsolete_reason: impl Fn(&ObligationContext<'_>, &Snapshot) -> Option<CompletionReason> + Send,
+) -> FlowResult<Disposition> {
+    let mut snapshot = read_snapshot(ctx)?;
+    let result = match next_submission(ctx, &snapshot).await? {
+        Submission::Known(result) => result,
+        Submission::Awaited(round) => {
+            let fingerprint = gateway_calls::returned_data_fingerprint(ctx, returned_data);
+            let previous = round.checked_sub(1).and_then(|previous| snapshot.returned_data.get(previous));
+            if previous.is_some_and(|previous| previous.fingerprint == fingerprint) {
+                return Ok(Disposition::Completed(CompletionReason::ActionRequired));
+            }
+            if let Some(reason) = obsolete_reason(ctx, &snapshot) {
+                let finish = if reason == CompletionReason::OrderChanged { Finish::Superseded } else { Finish::stale(reason) };
+                close_attempt(ctx, finish)?;
+                ctx.save_and_release_lease().await?;
+                return Ok(Disposition::Completed(reason));
+            }
+            submit(ctx, &mut snapshot, round, returned_data.clone()).await?
+        }
     };
-    let mut case = match ObligationContext::open_with_attempt_payments(&desk.flow_context, key, &also, delivery).await {
-        Ok(case) => case,
-        Err(disposition) => return response::outcome_without_obligation(&disposition),
-    };
-    case.limit_call_time(GATEWAY_TIMEOUT);
-    let story = match wanted.order {
-        Some(_) => order::run_start(&mut case, wanted, input).await,
-        None => details::run_start(&mut case, wanted, input).await,
-    };
-    let disposition = case.conclude(story).await;
-    response::page_outcome(&case, &disposition)
+    apply_result(ctx, &snapshot, result).await
+}
+
+/// What the open attempt can be given.
+pub enum Submission {
+    /// It waits for the data of this round.
+    Awaited(usize),
+    /// It waits for nothing: this is its result.
+    Known(PurchaseResult),
+}
+
+/// Finds out what the open attempt waits for. A round whose outcome is unknown is repeated with its own data.
+///
+/// # Errors
+/// `Disposition::Completed` if nothing waits; `Disposition::Retry` or `Disposition::Parked`.
+pub async fn next_submission(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot) -> FlowResult<Submission> {
+    Ok(match read_progress(ctx)? {
+        Progress::NotStarted => return Err(Disposition::Completed(CompletionReason::NothingPending)),
+        Progress::StartUnknown => return Err(retry(RetryReason::StartUnknown)),
+        Progress::Pending => return Err(retry(RetryReason::PaymentPending)),
+        Progress::Decided(result) => Submission::Known(result),
+        Progress::FinalizeUnknown(round) => Submission::Known(gateway_calls::finalize(ctx, snapshot, round).await?),
+        Progress::AwaitingCustomer { round, .. } => Submission::Awaited(round),
+    })
+}
+
+/// Hands in the data of this round.
+///
+/// # Errors
+/// As [`gateway_calls::finalize`].
+pub async fn submit(ctx: &mut ObligationContext<'_>, snapshot: &mut Snapshot, round: usize, details: Value) -> FlowResult<PurchaseResult> {
+    let fingerprint = gateway_calls::returned_data_fingerprint(ctx, &details);
+    snapshot.returned_data.truncate(round);
+    snapshot.returned_data.push(ReturnedData { fingerprint, details });
+    write_snapshot(ctx, snapshot);
+    gateway_calls::finalize(ctx, snapshot, round).await
 }

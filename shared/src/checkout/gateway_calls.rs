@@ -1,5 +1,5 @@
-//! The calls to the gateway with the customer present. What an unknown outcome means is the business of [`gateway_step`]: the same call
-//! under the same key, never another one.
+//! The calls to the gateway with the customer present. [`gateway_step`] resolves unknown outcomes: by the same call under the same key, never
+//! by another one.
 
 use super::progress::write_snapshot;
 use super::snapshot::{FINALIZE_STEPS, PurchaseResult, START, Snapshot, canonical_json, fingerprint};
@@ -20,26 +20,26 @@ use crate::reason::RetryReason;
 ///
 /// # Errors
 /// Never in practice: an obligation of its own has no other in flight.
-pub fn open_attempt(case: &mut ObligationContext<'_>, kind: AttemptKind, snapshot: &Snapshot) -> FlowResult<Reference> {
-    let due = next_attempt_date(case);
-    case.open_attempt(kind, due, None)?;
-    write_snapshot(case, snapshot);
-    let reference = gateway_step::payment_reference(case, snapshot.gateway, OperationKind::Purchase);
-    let (customer, now) = (snapshot.customer.clone(), case.now());
-    let mut payment = PaymentRecord::new(reference.clone(), snapshot.gateway, case.session.key(), customer, snapshot.amount, now);
+pub fn open_attempt(ctx: &mut ObligationContext<'_>, kind: AttemptKind, snapshot: &Snapshot) -> FlowResult<Reference> {
+    let due = next_attempt_date(ctx);
+    ctx.open_attempt(kind, due, None)?;
+    write_snapshot(ctx, snapshot);
+    let reference = gateway_step::payment_reference(ctx, snapshot.gateway, OperationKind::Purchase);
+    let (customer, now) = (snapshot.customer.clone(), ctx.now());
+    let mut payment = PaymentRecord::new(reference.clone(), snapshot.gateway, ctx.session.key(), customer, snapshot.amount, now);
     payment.order.clone_from(&snapshot.order);
     payment.zero_amount = snapshot.amount.is_zero();
-    case.add_payment(payment);
-    if let Some(attempt) = case.session.obligation.current_attempt_mut() {
+    ctx.add_payment(payment);
+    if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
         attempt.reference = Some(reference.clone());
     }
     Ok(reference)
 }
 
 /// Two attempts of one obligation never have the same date, because keys are derived from it.
-fn next_attempt_date(case: &ObligationContext<'_>) -> Timestamp {
-    let now = case.now().secs();
-    let last = case.session.obligation.attempts.iter().map(|attempt| attempt.due.secs()).max();
+fn next_attempt_date(ctx: &ObligationContext<'_>) -> Timestamp {
+    let now = ctx.now().secs();
+    let last = ctx.session.obligation.attempts.iter().map(|attempt| attempt.due.secs()).max();
     Timestamp::from_secs(last.map_or(now, |last| now.max(last.saturating_add(1))))
 }
 
@@ -47,19 +47,19 @@ fn next_attempt_date(case: &ObligationContext<'_>) -> Timestamp {
 ///
 /// # Errors
 /// `Disposition::Retry` if it has none.
-pub fn payment_reference(case: &ObligationContext<'_>) -> FlowResult<Reference> {
-    let reference = case.current_attempt().and_then(|attempt| attempt.reference.clone());
+pub fn payment_reference(ctx: &ObligationContext<'_>) -> FlowResult<Reference> {
+    let reference = ctx.current_attempt().and_then(|attempt| attempt.reference.clone());
     reference.ok_or_else(|| JournalError::Store(StoreError::Corrupt).into())
 }
 
-/// The first call of the open attempt, or the same call again if its outcome is unknown. A repetition may bring other payment data than the
-/// first call: the gateway knows the key and answers for the first, and if it never saw that one, this is the only payment.
+/// Makes the first call of the open attempt, or repeats it if its outcome is unknown. A repetition may have other payment data than the first
+/// call: the gateway knows the key and answers for the first, and if it never saw that one, this is the only payment.
 ///
 /// # Errors
 /// `Disposition::Retry` or `Disposition::Parked`.
-pub async fn start(case: &mut ObligationContext<'_>, snapshot: &Snapshot, input: &PaymentInput) -> FlowResult<PurchaseResult> {
-    let reference = payment_reference(case)?;
-    let stores_details = case.current_attempt().is_some_and(|attempt| attempt.kind == AttemptKind::StoreDetails);
+pub async fn start(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, input: &PaymentInput) -> FlowResult<PurchaseResult> {
+    let reference = payment_reference(ctx)?;
+    let stores_details = ctx.current_attempt().is_some_and(|attempt| attempt.kind == AttemptKind::StoreDetails);
     let operation = if stores_details { OperationKind::Store } else { OperationKind::Purchase };
     let (return_url, cancel_url) = input.return_target.gateway_urls(&reference);
     let make = |key| {
@@ -77,27 +77,27 @@ pub async fn start(case: &mut ObligationContext<'_>, snapshot: &Snapshot, input:
         };
         if stores_details { GatewayCall::Store(StoreDetailsRequest { purchase }) } else { GatewayCall::Purchase(purchase) }
     };
-    gateway_step::run_as(case, START, snapshot.gateway, operation, make).await
+    gateway_step::run_as(ctx, START, snapshot.gateway, operation, make).await
 }
 
-/// Hands in what the customer brought back in this round. It is kept until the attempt ends, so that anybody can ask again.
+/// Hands in the data that the customer returned with in this round. It is kept until the attempt ends, so that the call can be repeated.
 ///
 /// # Errors
 /// Later or parked; [`gateway_step::ANOTHER_PAYMENT`] if it belongs to another payment.
-pub async fn finalize(case: &mut ObligationContext<'_>, snapshot: &Snapshot, round: usize) -> FlowResult<PurchaseResult> {
-    let reference = payment_reference(case)?;
-    let request = finalize_request(case, snapshot, round, reference)?;
+pub async fn finalize(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, round: usize) -> FlowResult<PurchaseResult> {
+    let reference = payment_reference(ctx)?;
+    let request = finalize_request(ctx, snapshot, round, reference)?;
     let name = FINALIZE_STEPS.get(round).ok_or_else(|| retry(RetryReason::TooManyFinalizeCalls))?;
-    gateway_step::run_as(case, name, snapshot.gateway, OperationKind::Purchase, |_| GatewayCall::Finalize(request)).await
+    gateway_step::run_as(ctx, name, snapshot.gateway, OperationKind::Purchase, |_| GatewayCall::Finalize(request)).await
 }
 
-/// The call that hands in this round, as it would be for the payment of that reference. Its key is made of what is handed in, so that it is
-/// the same call for whichever payment of the order, or of the customer's storings, it is made.
+/// The call that hands in this round, as it would be for the payment of that reference. Its key is derived from the data, so that it is the
+/// same call for every payment of the order, or of the customer's setups.
 ///
 /// # Errors
-/// `Disposition::Retry` if nothing was brought back.
+/// `Disposition::Retry` if no data is recorded for this round.
 pub fn finalize_request(
-    case: &ObligationContext<'_>,
+    ctx: &ObligationContext<'_>,
     snapshot: &Snapshot,
     round: usize,
     reference: Reference,
@@ -109,23 +109,23 @@ pub fn finalize_request(
         .order
         .as_ref()
         .map_or_else(|| format!("details/{}", snapshot.customer.as_str()), |order| format!("order/{}", order.as_str()));
-    let key = IdempotencyKey::derive(&case.flow_context.policy.salt, gateway, OperationKind::Purchase, &scope, &attempt);
-    let payment = case.payment(&reference);
+    let key = IdempotencyKey::derive(&ctx.flow_context.policy.salt, gateway, OperationKind::Purchase, &scope, &attempt);
+    let payment = ctx.payment(&reference);
     let external: Option<ExternalPaymentId> = payment.and_then(|payment| payment.external_payment_id.clone());
-    let started = payment.and_then(|payment| payment.pending_id.clone());
+    let pending_id = payment.and_then(|payment| payment.pending_id.clone());
     Ok(FinalizeRequest {
         key,
         reference,
         amount: snapshot.amount,
         customer: snapshot.customer.clone(),
         external_payment_id: external,
-        pending_id: started,
+        pending_id,
         details: returned.details.clone(),
     })
 }
 
-/// The fingerprint of what the customer brought back.
+/// The fingerprint of the data that the customer returned with.
 #[must_use]
-pub fn returned_data_fingerprint(case: &ObligationContext<'_>, details: &serde_json::Value) -> String {
-    fingerprint(&case.flow_context.policy.salt, &["details", &canonical_json(details)])
+pub fn returned_data_fingerprint(ctx: &ObligationContext<'_>, details: &serde_json::Value) -> String {
+    fingerprint(&ctx.flow_context.policy.salt, &["details", &canonical_json(details)])
 }

@@ -12,11 +12,12 @@
 //! | [`pending_setups`] | the setups of a customer that wait for the customer |
 //! | [`gateway_calls`] | the calls to the gateway |
 //! | [`report`] | the report of an order's payment to Cleeng |
+//! | [`details_report`] | the report of stored details to Cleeng |
 //! | [`outcome`] | from the gateway's result to the report and the end of the attempt |
 //! | [`reversal`] | cancel or refund of a payment that nobody is to be charged for |
 //! | [`response`] | from the state of the obligation to the answer for the page |
-//! | [`entry`] | one start of either kind, in either style |
-//! | [`finalize`] | the hand-in of what the customer returned with |
+//! | [`entry`] | the entry points of a page's calls, and the hand-in of returned data |
+//! | [`start`] | what a start does about the open attempt |
 //! | [`redirect`] | the redirect style: the customer returns to the connector and is sent on to the page |
 //! | [`order`] | start and finalize of an order's payment |
 //! | [`details`] | start and finalize of storing details |
@@ -27,8 +28,8 @@
 
 pub mod attempts;
 pub mod details;
+pub mod details_report;
 pub mod entry;
-pub mod finalize;
 pub mod gateway_calls;
 pub mod order;
 pub mod outcome;
@@ -39,6 +40,7 @@ pub mod report;
 pub mod response;
 pub mod reversal;
 pub mod snapshot;
+pub mod start;
 pub mod without_customer;
 
-pub use self::without_customer::{expire_purchase, finalize_approved, settle_by_notification};
+pub use self::without_customer::{AuthorisationNotification, expire_purchase, finalize_approved, settle_by_notification};

@@ -14,7 +14,7 @@ pub enum Progress {
     NotStarted,
     /// The first call's outcome is unknown.
     StartUnknown,
-    /// The customer has to do this; whatever he brings back is the round of this number.
+    /// The customer has to do this; the data that they return with is that of this round.
     AwaitingCustomer {
         /// For the gateway's component.
         action: Value,
@@ -23,30 +23,30 @@ pub enum Progress {
     },
     /// The outcome of this round is unknown.
     FinalizeUnknown(usize),
-    /// The gateway took the order.
+    /// The gateway acknowledged the request and has not decided.
     Pending,
-    /// The gateway has said what became of it, and Cleeng may not know.
+    /// The gateway's result is known; Cleeng may not know it yet.
     Decided(PurchaseResult),
 }
 
-/// Reads the position of the open attempt.
+/// Reads the progress of the open attempt.
 ///
 /// # Errors
 /// `Disposition::Retry` if a step cannot be read.
-pub fn read_progress(case: &ObligationContext<'_>) -> FlowResult<Progress> {
-    if let TypedStepState::Done(answered) = case.step_state::<PurchaseResult>(NOTIFIED)? {
-        return Ok(Progress::Decided(answered));
+pub fn read_progress(ctx: &ObligationContext<'_>) -> FlowResult<Progress> {
+    if let TypedStepState::Done(result) = ctx.step_state::<PurchaseResult>(NOTIFIED)? {
+        return Ok(Progress::Decided(result));
     }
-    let (mut last, mut next) = match case.step_state::<PurchaseResult>(START)? {
+    let (mut last, mut next) = match ctx.step_state::<PurchaseResult>(START)? {
         TypedStepState::NotStarted => return Ok(Progress::NotStarted),
         TypedStepState::Unknown(_) => return Ok(Progress::StartUnknown),
-        TypedStepState::Done(answered) => (answered, 0_usize),
+        TypedStepState::Done(result) => (result, 0_usize),
     };
     for (round, name) in FINALIZE_STEPS.iter().enumerate() {
-        match case.step_state::<PurchaseResult>(name)? {
+        match ctx.step_state::<PurchaseResult>(name)? {
             TypedStepState::NotStarted => break,
             TypedStepState::Unknown(_) => return Ok(Progress::FinalizeUnknown(round)),
-            TypedStepState::Done(answered) => (last, next) = (answered, round.saturating_add(1)),
+            TypedStepState::Done(result) => (last, next) = (result, round.saturating_add(1)),
         }
     }
     Ok(match last {
@@ -59,32 +59,32 @@ pub fn read_progress(case: &ObligationContext<'_>) -> FlowResult<Progress> {
 /// The snapshot of the open attempt.
 ///
 /// # Errors
-/// `Disposition::Retry` if it is not there: nothing is done on a record that does not add up.
-pub fn read_snapshot(case: &ObligationContext<'_>) -> FlowResult<Snapshot> {
-    match case.step_state::<Snapshot>(SNAPSHOT)? {
+/// `Disposition::Retry` if it is missing: nothing is done on an inconsistent record.
+pub fn read_snapshot(ctx: &ObligationContext<'_>) -> FlowResult<Snapshot> {
+    match ctx.step_state::<Snapshot>(SNAPSHOT)? {
         TypedStepState::Done(snapshot) => Ok(snapshot),
         _ => Err(JournalError::Store(StoreError::Corrupt).into()),
     }
 }
 
 /// Writes the snapshot of the open attempt, in memory.
-pub fn write_snapshot(case: &mut ObligationContext<'_>, snapshot: &Snapshot) {
-    case.checkpoint(SNAPSHOT, snapshot);
+pub fn write_snapshot(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot) {
+    ctx.checkpoint(SNAPSHOT, snapshot);
 }
 
-/// Forgets everything about the open attempt that must not outlive it, in memory.
+/// Erases what must not outlive the open attempt, in memory.
 ///
 /// # Errors
 /// `Disposition::Retry` if a step cannot be read.
-pub fn erase_sensitive_data(case: &mut ObligationContext<'_>) -> FlowResult<()> {
+pub fn erase_sensitive_data(ctx: &mut ObligationContext<'_>) -> FlowResult<()> {
     for step in [START, NOTIFIED].into_iter().chain(FINALIZE_STEPS) {
-        if let TypedStepState::Done(answered) = case.step_state::<PurchaseResult>(step)? {
-            case.record_result(step, &answered.without_sensitive_data());
+        if let TypedStepState::Done(result) = ctx.step_state::<PurchaseResult>(step)? {
+            ctx.record_result(step, &result.without_sensitive_data());
         }
     }
-    if let TypedStepState::Done(mut snapshot) = case.step_state::<Snapshot>(SNAPSHOT)? {
+    if let TypedStepState::Done(mut snapshot) = ctx.step_state::<Snapshot>(SNAPSHOT)? {
         snapshot.returned_data.iter_mut().for_each(|round| round.details = Value::Null);
-        case.record_result(SNAPSHOT, &snapshot);
+        ctx.record_result(SNAPSHOT, &snapshot);
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! What is kept of a purchase: the snapshot, and what the gateway said. Tokens, actions and what the customer brought back are kept only as
-//! long as the attempt is open. None of it has a `Debug`.
+//! What the journal keeps of a purchase: the snapshot, and the gateway's results. Tokens, actions and returned data are kept only while the
+//! attempt is open. None of it has a `Debug`.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -13,13 +13,13 @@ use crate::money::Money;
 use crate::payments::gateway_step::FromOutcome;
 use crate::secret::SecretString;
 
-/// The step that holds the snapshot. It is no call: it is done as soon as it is begun.
+/// The step that holds the snapshot. It is no call, so it is done as soon as it is begun.
 pub const SNAPSHOT: &str = "snapshot";
 /// The step of the first call.
 pub const START: &str = "start";
-/// The steps of the calls after the customer came back: a fingerprint of the device, a challenge, and room for more.
+/// The steps of the calls after the customer returned: a fingerprint of the device, a challenge, and two in reserve.
 pub const FINALIZE_STEPS: [&str; 4] = ["finalize", "finalize_2", "finalize_3", "finalize_4"];
-/// The step that holds what a notification said. It is no call either.
+/// The step that holds the result of a notification. It is no call either.
 pub const NOTIFIED: &str = "notified";
 /// The step of the report to Cleeng.
 pub const REPORT: &str = "report";
@@ -27,53 +27,53 @@ pub const REPORT: &str = "report";
 /// What is to be paid or stored, as it was when the attempt was opened.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct Snapshot {
-    /// The order; nothing where details are stored.
+    /// The order; `None` if details are stored.
     #[serde(default)]
     pub order: Option<OrderId>,
     /// What the order is for.
     #[serde(default)]
     pub offer: Option<OfferId>,
-    /// Whose.
+    /// The customer.
     pub customer: CustomerId,
-    /// Which method.
+    /// The payment method in Cleeng.
     pub method: PaymentMethodId,
     /// Its gateway.
     pub gateway: GatewayName,
-    /// Exactly this is asked of the gateway; zero verifies and stores.
+    /// The amount, exactly; zero verifies and stores.
     pub amount: Money,
-    /// When the order lapses, or the storing is given up.
+    /// When the order or the setup expires.
     pub expires_at: Timestamp,
-    /// Tells the same payment data from other data.
+    /// Distinguishes this payment data from other data.
     pub fingerprint: String,
     /// Whether stored details are to be used for renewals.
     #[serde(default)]
     pub active: bool,
-    /// What the customer brought back, round by round.
+    /// The data that the customer returned with, round by round.
     #[serde(default)]
     pub returned_data: Vec<ReturnedData>,
-    /// Where we send him on to when the gateway sends him back to us; nothing where the page takes what he brings.
+    /// Where the connector redirects a returning customer; `None` if they return to the page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub redirect_urls: Option<RedirectUrls>,
-    /// He gave up at the gateway: he may still come back with his agreement, but his next try gets a page of its own.
+    /// The customer cancelled at the gateway: they may still return with their agreement, but their next start gets a page of its own.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub cancelled_at_gateway: bool,
 }
 
-/// What the customer brought back once.
+/// The data of one round.
 #[derive(Clone, Serialize, Deserialize)]
 pub struct ReturnedData {
-    /// Tells the same from other.
+    /// Distinguishes this data from other data.
     pub fingerprint: String,
-    /// The thing itself; forgotten when the attempt ends.
+    /// The data; erased when the attempt ends.
     #[serde(default)]
     pub details: Value,
 }
 
-/// What the gateway said, as the journal keeps it.
+/// The gateway's result, as the journal keeps it.
 #[derive(Clone, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PurchaseResult {
-    /// It happened: the money is taken, or with a zero amount the details are stored.
+    /// It succeeded: the money is captured, or with a zero amount the details are stored.
     Done {
         /// The payment at the gateway.
         external: ExternalPaymentId,
@@ -86,9 +86,9 @@ pub enum PurchaseResult {
         /// When that was known.
         at: Timestamp,
     },
-    /// The gateway took the order.
+    /// The gateway acknowledged the request and has not decided.
     Received {
-        /// The payment at the gateway, where it is told.
+        /// The payment at the gateway, if it is named.
         external: Option<ExternalPaymentId>,
         /// When.
         at: Timestamp,
@@ -97,11 +97,11 @@ pub enum PurchaseResult {
     ActionRequired {
         /// For the gateway's component, unchanged.
         payload: Value,
-        /// What the gateway calls what waits.
+        /// The gateway's id of what waits for the customer.
         #[serde(default)]
         pending_id: Option<String>,
     },
-    /// It did not happen.
+    /// It failed for good.
     Declined(Decline),
 }
 
@@ -128,7 +128,7 @@ impl PurchaseResult {
     pub fn without_sensitive_data(self) -> Self {
         match self {
             Self::Done { external, at, .. } => Self::Done { external, token: None, display_params: Value::Null, at },
-            Self::ActionRequired { pending_id: started, .. } => Self::ActionRequired { payload: Value::Null, pending_id: started },
+            Self::ActionRequired { pending_id, .. } => Self::ActionRequired { payload: Value::Null, pending_id },
             other => other,
         }
     }
@@ -164,7 +164,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_same_data_has_the_same_fingerprint_in_whatever_order_it_is_written() {
+    fn the_same_data_has_the_same_fingerprint_in_any_order_of_its_members() {
         let salt = SecretString::new("salt");
         let of = |value: &Value| fingerprint(&salt, &[&canonical_json(value)]);
         assert_eq!(of(&json!({"a": 1, "b": {"c": 2, "d": 3}})), of(&json!({"b": {"d": 3, "c": 2}, "a": 1})));
@@ -181,8 +181,8 @@ mod tests {
             display_params: json!({ "holderName": "the shopper" }),
             at: Timestamp::from_secs(1),
         };
-        for answered in [done, PurchaseResult::ActionRequired { payload: json!({ "token": "secret" }), pending_id: None }] {
-            let text = serde_json::to_string(&answered.without_sensitive_data()).unwrap();
+        for result in [done, PurchaseResult::ActionRequired { payload: json!({ "token": "secret" }), pending_id: None }] {
+            let text = serde_json::to_string(&result.without_sensitive_data()).unwrap();
             assert!(!text.contains("shopper") && !text.contains("secret"), "{text}");
         }
     }

@@ -1,9 +1,12 @@
-//! Going on without the customer: a notification says what became of a payment, or the order's time is over.
+//! Progress without the customer: a notification says what became of a payment, or the order has expired.
+
+use serde_json::Value;
 
 use super::attempts::snapshot_of;
+use super::entry::{Submission, next_submission, submit};
 use super::outcome::{apply_result, close_attempt};
-use super::progress::{Progress, read_progress, read_snapshot, write_snapshot};
-use super::snapshot::{NOTIFIED, PurchaseResult, ReturnedData};
+use super::progress::{Progress, read_progress, read_snapshot};
+use super::snapshot::{NOTIFIED, PurchaseResult};
 use super::{gateway_calls, reversal};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
@@ -18,232 +21,208 @@ use crate::payments::obligation_context::ObligationContext;
 use crate::payments::{FlowResult, retry};
 use crate::reason::{CompletionReason, RetryReason};
 
-/// A notification says whether a payment of a purchase was authorised. Finishes the attempt if nobody has: the customer may never come back.
-/// A payment that nobody is to be charged for any more is given back. May be called again and again.
-///
-/// `external` is the payment at the gateway; `token` its stored details, where the notification has them.
+/// What a notification says about the payment of a purchase.
+pub struct AuthorisationNotification<'a> {
+    /// The payment.
+    pub reference: &'a Reference,
+    /// Whether it was authorised.
+    pub authorised: bool,
+    /// Its id at the gateway.
+    pub external: Option<&'a ExternalPaymentId>,
+    /// Its stored details, if the notification has them.
+    pub token: Option<StoredToken>,
+}
+
+/// A notification says whether a payment of a purchase was authorised. Finishes the attempt if nobody has: the customer may never return.
+/// A payment that nobody is to be charged for any more is reversed. May be called again and again.
 ///
 /// # Errors
-/// None: what is left to be done is in the verdict.
+/// None: the disposition says what is left to be done.
 pub async fn settle_by_notification(
     flow_context: &FlowContext,
-    reference: &Reference,
-    authorised: bool,
-    external: Option<&ExternalPaymentId>,
-    token: Option<StoredToken>,
+    notification: &AuthorisationNotification<'_>,
     delivery: &Delivery,
 ) -> Disposition {
-    let news = AuthorisationNews { reference, authorised, external, token };
-    match apply_notification(flow_context, &news, delivery).await {
+    match apply_notification(flow_context, notification, delivery).await {
         Ok(disposition) | Err(disposition) => disposition,
     }
 }
 
-/// What a notification says.
-struct AuthorisationNews<'a> {
-    reference: &'a Reference,
-    authorised: bool,
-    external: Option<&'a ExternalPaymentId>,
-    token: Option<StoredToken>,
-}
-
-async fn apply_notification(flow_context: &FlowContext, news: &AuthorisationNews<'_>, delivery: &Delivery) -> FlowResult<Disposition> {
-    let mut work = Transaction::new(std::sync::Arc::clone(&flow_context.store));
-    let key = PaymentRecord::key(news.reference);
-    work.load(std::slice::from_ref(&key)).await?;
-    // The intent is written before the gateway is called, so that it can only be late.
-    let Some(payment) = work.read::<PaymentRecord>(&key)? else { return Err(retry(RetryReason::PaymentNotKnownYet)) };
-    if !payment.is_purchase() {
-        return Ok(Disposition::NotOurs);
-    }
-    let mut case = ObligationContext::open_with_attempt_payments(flow_context, Key::from_stored(payment.obligation), &[], delivery).await?;
-    let Some(attempt) = case.session.obligation.attempts.iter().find(|attempt| attempt.reference.as_ref() == Some(news.reference)) else {
+async fn apply_notification(
+    flow_context: &FlowContext,
+    notification: &AuthorisationNotification<'_>,
+    delivery: &Delivery,
+) -> FlowResult<Disposition> {
+    let mut ctx = open_purchase(flow_context, notification.reference, delivery).await?;
+    let mut attempts = ctx.session.obligation.attempts.iter();
+    let Some(attempt) = attempts.find(|attempt| attempt.reference.as_ref() == Some(notification.reference)) else {
         return Err(retry(RetryReason::AttemptNotKnown));
     };
-    match attempt.finish.clone() {
+    match &attempt.finish {
         None => {
-            let story = resume_open_attempt(&mut case, news).await;
-            Ok(case.conclude(story).await)
+            let result = resume_open_attempt(&mut ctx, notification).await;
+            Ok(ctx.conclude(result).await)
         }
         Some(Finish::Captured | Finish::Stored) => Ok(Disposition::Completed(CompletionReason::AlreadyFinished)),
         Some(Finish::Parked { .. }) => Ok(Disposition::Completed(CompletionReason::Parked)),
-        // Refused, replaced or lapsed: Cleeng does not have it and will not.
-        Some(_) if news.authorised => Ok(reversal::reverse(flow_context, news.reference, news.external, delivery).await),
+        // Declined, replaced or expired: Cleeng does not have it and will not.
+        Some(_) if notification.authorised => {
+            Ok(reversal::reverse(flow_context, notification.reference, notification.external, delivery).await)
+        }
         Some(_) => Ok(Disposition::Completed(CompletionReason::Declined)),
     }
 }
 
+/// Opens the obligation of a purchase by the reference of its payment.
+async fn open_purchase<'c>(flow_context: &'c FlowContext, reference: &Reference, delivery: &Delivery) -> FlowResult<ObligationContext<'c>> {
+    let mut transaction = Transaction::new(std::sync::Arc::clone(&flow_context.store));
+    let key = PaymentRecord::key(reference);
+    transaction.load(std::slice::from_ref(&key)).await?;
+    // The intent is written before the gateway is called, so that the record can only be late.
+    let Some(payment) = transaction.read::<PaymentRecord>(&key)? else { return Err(retry(RetryReason::PaymentNotKnownYet)) };
+    if !payment.is_purchase() {
+        return Err(Disposition::NotOurs);
+    }
+    ObligationContext::open_with_attempt_payments(flow_context, Key::from_stored(payment.obligation), &[], delivery).await
+}
+
 /// The attempt is open: the notification is its result, unless that is known.
-async fn resume_open_attempt(case: &mut ObligationContext<'_>, news: &AuthorisationNews<'_>) -> FlowResult<Disposition> {
-    let kept = read_snapshot(case)?;
-    let token = news.token.as_ref().map(|token| token.0.expose().to_owned());
-    let known = match read_progress(case)? {
-        Progress::Decided(answered) => Some(answered),
-        // A payment that never got to the gateway has no notification: the first call's effect is proven by this one.
+async fn resume_open_attempt(ctx: &mut ObligationContext<'_>, notification: &AuthorisationNotification<'_>) -> FlowResult<Disposition> {
+    let snapshot = read_snapshot(ctx)?;
+    let token = notification.token.as_ref().map(|token| token.0.expose().to_owned());
+    let known = match read_progress(ctx)? {
+        Progress::Decided(result) => Some(result),
+        // A payment that never reached the gateway has no notification: this one proves the first call's effect.
         _ => None,
     };
-    let answered = match (known, news.authorised, news.external) {
-        (Some(PurchaseResult::Done { external, at, display_params: shown, .. }), true, _) if token.is_some() => {
-            PurchaseResult::Done { external, token, display_params: shown, at }
+    let result = match (known, notification.authorised, notification.external) {
+        (Some(PurchaseResult::Done { external, at, display_params, .. }), true, _) if token.is_some() => {
+            PurchaseResult::Done { external, token, display_params, at }
         }
-        (Some(answered), ..) => return apply_result(case, &kept, answered).await,
+        (Some(result), ..) => return apply_result(ctx, &snapshot, result).await,
         (None, true, Some(external)) => {
-            PurchaseResult::Done { external: external.clone(), token, display_params: serde_json::Value::Null, at: case.now() }
+            PurchaseResult::Done { external: external.clone(), token, display_params: Value::Null, at: ctx.now() }
         }
         (None, true, None) => return Err(retry(RetryReason::NotificationWithoutPayment)),
         (None, false, _) => PurchaseResult::Declined(Decline::new(DeclineClass::Soft, "notified")),
     };
-    case.checkpoint(NOTIFIED, &answered);
-    apply_result(case, &kept, answered).await
+    ctx.checkpoint(NOTIFIED, &result);
+    apply_result(ctx, &snapshot, result).await
 }
 
-/// The gateway says that the customer agreed to what waited for him, and waits for us to finish it: he may never come back himself. Whatever
-/// he brings back later finds it finished. May be called again and again.
+/// The gateway says that the customer agreed to what waited for them, and waits for the connector to finish it: they may never return. Data
+/// that they return with later finds it finished. May be called again and again.
 ///
 /// # Errors
-/// None: what is left to be done is in the verdict.
+/// None: the disposition says what is left to be done.
 pub async fn finalize_approved(flow_context: &FlowContext, reference: &Reference, delivery: &Delivery) -> Disposition {
-    match open_and_finalize(flow_context, reference, delivery).await {
-        Ok(disposition) | Err(disposition) => disposition,
-    }
-}
-
-async fn open_and_finalize(flow_context: &FlowContext, reference: &Reference, delivery: &Delivery) -> FlowResult<Disposition> {
-    let mut work = Transaction::new(std::sync::Arc::clone(&flow_context.store));
-    let key = PaymentRecord::key(reference);
-    work.load(std::slice::from_ref(&key)).await?;
-    let Some(payment) = work.read::<PaymentRecord>(&key)? else { return Err(retry(RetryReason::PaymentNotKnownYet)) };
-    if !payment.is_purchase() {
-        return Ok(Disposition::NotOurs);
-    }
-    let mut case = ObligationContext::open_with_attempt_payments(flow_context, Key::from_stored(payment.obligation), &[], delivery).await?;
-    if case.current_attempt().and_then(|attempt| attempt.reference.as_ref()) != Some(reference) {
-        // Replaced, lapsed or finished: what nobody finishes holds nothing.
-        return Ok(Disposition::Completed(CompletionReason::NothingPending));
-    }
-    let story = finalize_without_data(&mut case).await;
-    Ok(case.conclude(story).await)
-}
-
-async fn finalize_without_data(case: &mut ObligationContext<'_>) -> FlowResult<Disposition> {
-    let mut kept = read_snapshot(case)?;
-    let answered = match read_progress(case)? {
-        Progress::NotStarted => return Ok(Disposition::Completed(CompletionReason::NothingPending)),
-        // The answer that says what waits is on its way to the journal.
-        Progress::StartUnknown => return Err(retry(RetryReason::StartUnknown)),
-        Progress::Pending => return Err(retry(RetryReason::PaymentPending)),
-        Progress::Decided(answered) => answered,
-        Progress::FinalizeUnknown(round) => gateway_calls::finalize(case, &kept, round).await?,
-        Progress::AwaitingCustomer { .. } if kept.expires_at <= case.now() => {
-            return Ok(Disposition::Completed(CompletionReason::OrderExpired));
-        }
-        Progress::AwaitingCustomer { round, .. } => {
-            kept.returned_data.truncate(round);
-            let nothing = serde_json::Value::Null;
-            kept.returned_data
-                .push(ReturnedData { fingerprint: gateway_calls::returned_data_fingerprint(case, &nothing), details: nothing });
-            write_snapshot(case, &kept);
-            gateway_calls::finalize(case, &kept, round).await?
-        }
+    let mut ctx = match open_purchase(flow_context, reference, delivery).await {
+        Ok(ctx) => ctx,
+        Err(disposition) => return disposition,
     };
-    apply_result(case, &kept, answered).await
+    if ctx.current_attempt().and_then(|attempt| attempt.reference.as_ref()) != Some(reference) {
+        // Replaced, expired or finished: what nobody finishes holds nothing.
+        return Disposition::Completed(CompletionReason::NothingPending);
+    }
+    let result = finalize_without_data(&mut ctx).await;
+    ctx.conclude(result).await
 }
 
-/// Does for an open purchase what can be done without the customer, and after the order's expiry ends it: what is not reported is cancelled,
-/// so that nothing is left hanging. `key` is the obligation (`order#...`, `details#...`). For whoever looks at work that is due.
+async fn finalize_without_data(ctx: &mut ObligationContext<'_>) -> FlowResult<Disposition> {
+    let mut snapshot = read_snapshot(ctx)?;
+    let result = match next_submission(ctx, &snapshot).await? {
+        Submission::Known(result) => result,
+        Submission::Awaited(_) if snapshot.expires_at <= ctx.now() => return Ok(Disposition::Completed(CompletionReason::OrderExpired)),
+        Submission::Awaited(round) => submit(ctx, &mut snapshot, round, Value::Null).await?,
+    };
+    apply_result(ctx, &snapshot, result).await
+}
+
+/// Advances an open purchase as far as possible without the customer, and ends it after the order's expiry: what is not reported is cancelled,
+/// so that nothing stays open at the gateway. `key` is the obligation (`order#...`, `details#...`). For the scheduled job.
 ///
 /// # Errors
-/// None: what is left to be done is in the verdict.
+/// None: the disposition says what is left to be done.
 pub async fn expire_purchase(flow_context: &FlowContext, key: &Key, delivery: &Delivery) -> Disposition {
-    match ObligationContext::open_with_attempt_payments(flow_context, key.clone(), &[], delivery).await {
-        Ok(mut case) => {
-            let (story, to_cancel) = advance_or_expire(&mut case).await;
-            let disposition = case.conclude(story).await;
-            match to_cancel {
-                Some(reference) if matches!(disposition, Disposition::Completed(_)) => {
-                    reverse_after_expiry(flow_context, &reference, delivery, disposition).await
-                }
-                _ => disposition,
-            }
-        }
-        Err(disposition) => disposition,
-    }
-}
-
-async fn reverse_after_expiry(flow_context: &FlowContext, reference: &Reference, delivery: &Delivery, ended: Disposition) -> Disposition {
-    match reversal::reverse(flow_context, reference, None, delivery).await {
+    let mut ctx = match ObligationContext::open_with_attempt_payments(flow_context, key.clone(), &[], delivery).await {
+        Ok(ctx) => ctx,
+        Err(disposition) => return disposition,
+    };
+    let (ended, to_reverse) = match advance_or_expire(&mut ctx).await {
+        Ok(ended) => ended,
+        Err(disposition) => return ctx.conclude(Err(disposition)).await,
+    };
+    let Some(reference) = to_reverse else { return ended };
+    match reversal::reverse(flow_context, &reference, None, delivery).await {
         Disposition::Completed(_) => ended,
         other => other,
     }
 }
 
-async fn advance_or_expire(case: &mut ObligationContext<'_>) -> (FlowResult<Disposition>, Option<Reference>) {
-    if case.current_attempt().is_none() {
-        return match find_leftover(case) {
-            Leftover::Expired(reference) => (Ok(Disposition::Completed(CompletionReason::NothingOpen)), Some(reference)),
-            Leftover::ValidUntil(expires_at) => (Err(retry_at(case, expires_at)), None),
-            Leftover::Nothing => (clear_cleanup_flag(case).await, None),
+/// How it ended, and the payment that is to be reversed because of it.
+async fn advance_or_expire(ctx: &mut ObligationContext<'_>) -> FlowResult<(Disposition, Option<Reference>)> {
+    if ctx.current_attempt().is_none() {
+        return match find_leftover(ctx) {
+            Leftover::Expired(reference) => Ok((Disposition::Completed(CompletionReason::NothingOpen), Some(reference))),
+            Leftover::ValidUntil(expires_at) => Err(retry_at(ctx, expires_at)),
+            Leftover::Nothing => Ok((clear_cleanup_flag(ctx).await?, None)),
         };
     }
-    let (kept, at, reference) = match (read_snapshot(case), read_progress(case), gateway_calls::payment_reference(case)) {
-        (Ok(kept), Ok(at), Ok(reference)) => (kept, at, reference),
-        (Err(disposition), ..) | (_, Err(disposition), _) | (.., Err(disposition)) => return (Err(disposition), None),
+    let snapshot = read_snapshot(ctx)?;
+    let reference = gateway_calls::payment_reference(ctx)?;
+    let expired = snapshot.expires_at <= ctx.now();
+    let result = match read_progress(ctx)? {
+        // A known result goes to Cleeng first; Cleeng decides whether it takes it.
+        Progress::Decided(result) => result,
+        Progress::FinalizeUnknown(round) if !expired => gateway_calls::finalize(ctx, &snapshot, round).await?,
+        Progress::NotStarted if expired => return Ok((close_expired(ctx).await?, None)),
+        _ if expired => return Ok((close_expired(ctx).await?, Some(reference))),
+        _ => return Err(retry_at(ctx, snapshot.expires_at)),
     };
-    let over = kept.expires_at <= case.now();
-    match at {
-        // A result that is known goes to Cleeng first; whether Cleeng takes it is Cleeng's business.
-        Progress::Decided(answered) => (apply_result(case, &kept, answered).await, None),
-        Progress::FinalizeUnknown(round) if !over => match gateway_calls::finalize(case, &kept, round).await {
-            Ok(answered) => (apply_result(case, &kept, answered).await, None),
-            Err(disposition) => (Err(disposition), None),
-        },
-        Progress::NotStarted if over => (close_expired(case).await, None),
-        _ if over => (close_expired(case).await, Some(reference)),
-        _ => (Err(retry_at(case, kept.expires_at)), None),
-    }
+    Ok((apply_result(ctx, &snapshot, result).await?, None))
 }
 
-fn retry_at(case: &ObligationContext<'_>, expires_at: Timestamp) -> Disposition {
-    Disposition::Retry { after: Some(expires_at.since(case.now())), reason: RetryReason::WaitingForCustomer }
+fn retry_at(ctx: &ObligationContext<'_>, expires_at: Timestamp) -> Disposition {
+    Disposition::Retry { after: Some(expires_at.since(ctx.now())), reason: RetryReason::WaitingForCustomer }
 }
 
-async fn close_expired(case: &mut ObligationContext<'_>) -> FlowResult<Disposition> {
-    close_attempt(case, Finish::Stale { reason: "order_expired".to_owned() })?;
-    case.save_and_release_lease().await?;
+async fn close_expired(ctx: &mut ObligationContext<'_>) -> FlowResult<Disposition> {
+    close_attempt(ctx, Finish::stale(CompletionReason::OrderExpired))?;
+    ctx.save_and_release_lease().await?;
     Ok(Disposition::Completed(CompletionReason::OrderExpired))
 }
 
 /// What finished attempts left at the gateway: a page that the customer may still finish, in another tab or hours later.
 enum Leftover {
-    /// Its order's time is over: it can be called off.
+    /// Its order has expired: it can be cancelled.
     Expired(Reference),
-    /// Until then it is left alone: it may be finished, and is given back then.
+    /// Until then it stays: it may be finished, and is reversed then.
     ValidUntil(Timestamp),
     /// Nothing.
     Nothing,
 }
 
-fn find_leftover(case: &ObligationContext<'_>) -> Leftover {
+fn find_leftover(ctx: &ObligationContext<'_>) -> Leftover {
     let mut until: Option<Timestamp> = None;
-    for attempt in &case.session.obligation.attempts {
+    for attempt in &ctx.session.obligation.attempts {
         let replaced = matches!(attempt.finish, Some(Finish::Stale { .. } | Finish::Superseded));
-        let (true, Some(reference), Some(kept)) = (replaced, &attempt.reference, snapshot_of(attempt)) else { continue };
-        if case.payment(reference).is_none_or(|payment| payment.state != PaymentState::Starting) {
+        let (true, Some(reference), Some(snapshot)) = (replaced, &attempt.reference, snapshot_of(attempt)) else { continue };
+        if ctx.payment(reference).is_none_or(|payment| payment.state != PaymentState::Starting) {
             continue;
         }
-        if kept.expires_at <= case.now() {
+        if snapshot.expires_at <= ctx.now() {
             return Leftover::Expired(reference.clone());
         }
-        until = Some(until.map_or(kept.expires_at, |until| until.min(kept.expires_at)));
+        until = Some(until.map_or(snapshot.expires_at, |until| until.min(snapshot.expires_at)));
     }
     until.map_or(Leftover::Nothing, Leftover::ValidUntil)
 }
 
-/// Nothing is left: nobody has to look at it any more.
-async fn clear_cleanup_flag(case: &mut ObligationContext<'_>) -> FlowResult<Disposition> {
-    if case.session.obligation.needs_cleanup {
-        case.session.obligation.needs_cleanup = false;
-        case.save_and_release_lease().await?;
+/// Nothing is left: the document is not due any more.
+async fn clear_cleanup_flag(ctx: &mut ObligationContext<'_>) -> FlowResult<Disposition> {
+    if ctx.session.obligation.needs_cleanup {
+        ctx.session.obligation.needs_cleanup = false;
+        ctx.save_and_release_lease().await?;
     }
     Ok(Disposition::Completed(CompletionReason::NothingOpen))
 }

@@ -25,10 +25,11 @@ use serde_json::Value;
 
 pub use self::origins::Origins;
 pub use self::reply::{ApiError, NextStep, Reply};
-use crate::cleeng::mediastore::{CustomerToken, MediaStore, TokenError};
+use crate::cleeng::mediastore::{CustomerToken, MediaStore, MediaStoreError, TokenError};
 use crate::delivery::Delivery;
 use crate::flow::FlowContext;
 use crate::gateway::{GatewayName, Reference};
+use crate::metrics::Metric;
 use crate::secret::SecretString;
 
 /// The longest that one call to a gateway takes while a customer waits: an HTTP API cuts after 30 s.
@@ -52,10 +53,25 @@ pub struct FrontendContext {
 }
 
 impl FrontendContext {
-    /// Whether a start must bring what this gateway's front-end component collected.
+    /// Whether a start must have the data that this gateway's front-end component collected.
     #[must_use]
     pub fn needs_payment_method(&self, gateway: GatewayName) -> bool {
         self.flow_context.gateways.get(gateway).is_none_or(|gateway| gateway.capabilities().needs_payment_method)
+    }
+
+    /// The page's error for a read from MediaStore that failed.
+    #[must_use]
+    pub fn mediastore_error(&self, error: MediaStoreError) -> ApiError {
+        match error {
+            MediaStoreError::Refused => reply::TOKEN_INVALID,
+            MediaStoreError::NotFound => reply::ORDER_NOT_FOUND,
+            MediaStoreError::Throttled | MediaStoreError::Unavailable(_) => reply::UNAVAILABLE,
+            MediaStoreError::Unreadable(field) => {
+                self.flow_context.metrics.count(Metric::Warning, &[("reason", error.code())]);
+                tracing::error!(field, "MediaStore's answer is not understood");
+                reply::UNAVAILABLE
+            }
+        }
     }
 }
 
@@ -66,7 +82,7 @@ pub enum CallKind {
     Start,
     /// The customer returned to such a page (`/finalize`).
     Finalize,
-    /// The first call, of a page that only redirects the customer (`redirect_path`).
+    /// The first call, of a page that only redirects the customer (`tokens`).
     RedirectStart,
     /// The gateway sent the customer back to the connector, for this attempt. The call carries nothing but the address.
     BrowserReturn(Reference),

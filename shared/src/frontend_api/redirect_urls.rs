@@ -3,6 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+use strum::{IntoStaticStr, VariantArray};
 
 use super::FrontendRequest;
 use super::reply::{self, ApiError};
@@ -45,14 +46,47 @@ impl RedirectUrls {
         Ok(redirect_urls)
     }
 
-    /// The error address with message and code in the query. `message` is one of the connector's own words.
+    /// The error address with message and code in the query.
     #[must_use]
-    pub fn error_with(&self, message: &str, code: Option<&str>) -> String {
+    pub fn error_with(&self, message: RedirectMessage, code: Option<&str>) -> String {
         let (address, fragment) = self.error.split_once('#').map_or((self.error.as_str(), None), |(address, rest)| (address, Some(rest)));
         let joint = if address.contains('?') { '&' } else { '?' };
         let code = code.map_or_else(String::new, |code| format!("&code={}", percent_encode(code)));
         let fragment = fragment.map_or_else(String::new, |fragment| format!("#{fragment}"));
-        format!("{address}{joint}message={}{code}{fragment}", percent_encode(message))
+        format!("{address}{joint}message={}{code}{fragment}", message.as_str())
+    }
+}
+
+/// The `message` in the query of the error address. These words are part of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "snake_case")]
+pub enum RedirectMessage {
+    /// It is not known yet whether the payment succeeds.
+    Pending,
+    /// The bank, the scheme or the gateway declined.
+    Refused,
+    /// The order has expired.
+    Expired,
+    /// The order was changed.
+    Changed,
+    /// Another attempt replaced this one.
+    Replaced,
+    /// A part of the connector or the gateway is not available.
+    Unavailable,
+    /// Parked: an operator decides.
+    UnderReview,
+    /// Any other error.
+    Failed,
+}
+
+impl RedirectMessage {
+    /// All of them.
+    pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// The word.
+    #[must_use]
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 
@@ -164,15 +198,15 @@ mod tests {
     #[test]
     fn a_message_joins_the_parameters_that_the_address_has_already() {
         for (address, expected) in [
-            ("https://shop.test/e", "https://shop.test/e?message=a%20b%26c"),
-            ("https://shop.test/e?u=1", "https://shop.test/e?u=1&message=a%20b%26c"),
-            ("https://shop.test/e?u=1#top", "https://shop.test/e?u=1&message=a%20b%26c#top"),
-            ("https://shop.test/#/e?x", "https://shop.test/?message=a%20b%26c#/e?x"),
+            ("https://shop.test/e", "https://shop.test/e?message=under_review&code=a%20b%26c"),
+            ("https://shop.test/e?u=1", "https://shop.test/e?u=1&message=under_review&code=a%20b%26c"),
+            ("https://shop.test/e?u=1#top", "https://shop.test/e?u=1&message=under_review&code=a%20b%26c#top"),
+            ("https://shop.test/#/e?x", "https://shop.test/?message=under_review&code=a%20b%26c#/e?x"),
         ] {
-            assert_eq!(with_error_url(address).error_with("a b&c", None), expected);
+            assert_eq!(with_error_url(address).error_with(RedirectMessage::UnderReview, Some("a b&c")), expected);
         }
         assert_eq!(
-            with_error_url("https://shop.test").error_with("refused", Some("PAYPAL0002")),
+            with_error_url("https://shop.test").error_with(RedirectMessage::Refused, Some("PAYPAL0002")),
             "https://shop.test?message=refused&code=PAYPAL0002"
         );
     }

@@ -2,6 +2,7 @@
 //! every error. Must never quote the request.
 
 use serde_json::{Value, json};
+use strum::{IntoStaticStr, VariantArray};
 
 use crate::gateway::{Decline, DeclineClass, GatewayName};
 use crate::http::StatusCode;
@@ -20,7 +21,8 @@ pub struct Reply {
 }
 
 /// What the page can do next.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
+#[strum(serialize_all = "camelCase")]
 pub enum NextStep {
     /// Mend the request: a mistake of the page.
     CorrectRequest,
@@ -46,34 +48,12 @@ pub enum NextStep {
 
 impl NextStep {
     /// All of them.
-    pub const ALL: [Self; 10] = [
-        Self::CorrectRequest,
-        Self::LogIn,
-        Self::NewOrder,
-        Self::Wait,
-        Self::StartAgain,
-        Self::TryLaterOrOtherMethod,
-        Self::CheckDetails,
-        Self::Authenticate,
-        Self::OtherMethod,
-        Self::ContactSupport,
-    ];
+    pub const ALL: &'static [Self] = Self::VARIANTS;
 
-    /// The word in `responseData.nextStep`.
+    /// The text of `responseData.nextStep`.
     #[must_use]
-    pub const fn as_str(self) -> &'static str {
-        match self {
-            Self::CorrectRequest => "correctRequest",
-            Self::LogIn => "logIn",
-            Self::NewOrder => "newOrder",
-            Self::Wait => "wait",
-            Self::StartAgain => "startAgain",
-            Self::TryLaterOrOtherMethod => "tryLaterOrOtherMethod",
-            Self::CheckDetails => "checkDetails",
-            Self::Authenticate => "authenticate",
-            Self::OtherMethod => "otherMethod",
-            Self::ContactSupport => "contactSupport",
-        }
+    pub fn as_str(self) -> &'static str {
+        self.into()
     }
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use std::path::Path;
 use std::time::Duration;
 
-use connector::checkout::redirect::MESSAGES;
+use connector::frontend_api::redirect_urls::RedirectMessage;
 use connector::frontend_api::{NextStep, Reply};
 use connector::gateway::GatewayName;
 use sandbox::simulators::network::Fault;
@@ -201,7 +201,7 @@ fn every_message_for_a_page_is_described() {
     for way in ["return", "cancel"] {
         for tokens in [TOKENS, DETAILS_TOKENS] {
             let text = description.operation(&format!("{tokens}/{way}/{{reference}}"))["responses"]["303"]["description"].as_str().unwrap();
-            for word in MESSAGES {
+            for word in RedirectMessage::ALL.iter().map(|message| message.as_str()) {
                 assert!(text.contains(&format!("{word} (")), "{word} of {tokens}/{way}");
             }
         }
@@ -213,7 +213,7 @@ fn every_next_step_and_every_code_is_described() {
     let description = OpenApiFile::read();
     let schemas = &description.0["components"]["schemas"];
     let words: Vec<&str> = schemas["NextStep"]["enum"].as_array().unwrap().iter().map(|word| word.as_str().unwrap()).collect();
-    assert_eq!(words, NextStep::ALL.map(NextStep::as_str));
+    assert_eq!(words, NextStep::ALL.iter().map(|step| step.as_str()).collect::<Vec<_>>());
     let content = json!({ "application/json": { "schema": { "$ref": "#/components/schemas/Refusal" } } });
     for gateway in GatewayName::ALL {
         let names = &schemas["Gateway"]["enum"];

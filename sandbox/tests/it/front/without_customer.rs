@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use connector::checkout::order::order_key;
 use connector::checkout::reversal::reverse;
-use connector::checkout::{expire_purchase, settle_by_notification};
+use connector::checkout::{AuthorisationNotification, expire_purchase, settle_by_notification};
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
 use connector::gateway::{Reference, StoredToken};
@@ -31,7 +31,8 @@ async fn notify(env: &TestEnvironment, payment: &Payment, authorised: bool, stor
     let reference = Reference::parse(&payment.reference).unwrap();
     let external = ExternalPaymentId::new(&payment.psp_reference).unwrap();
     let token = stored.map(|stored| StoredToken(SecretString::new(format!("{stored}:{}", payment.shopper_reference))));
-    settle_by_notification(&env.flow_context, &reference, authorised, Some(&external), token, &env.delivery_received_now()).await
+    let notification = AuthorisationNotification { reference: &reference, authorised, external: Some(&external), token };
+    settle_by_notification(&env.flow_context, &notification, &env.delivery_received_now()).await
 }
 
 fn finish_at_gateway(env: &TestEnvironment, back: &serde_json::Value) -> Payment {
@@ -101,7 +102,8 @@ async fn a_refusal_at_the_bank_frees_the_order_for_another_card() {
 async fn a_notification_before_our_own_record_is_deferred_and_one_of_another_payment_is_ignored() {
     let env = TestEnvironment::default();
     let unknown = Reference::parse("clg-123e4567-e89b-82d3-a456-426614174000").unwrap();
-    let disposition = settle_by_notification(&env.flow_context, &unknown, true, None, None, &env.delivery_received_now()).await;
+    let notification = AuthorisationNotification { reference: &unknown, authorised: true, external: None, token: None };
+    let disposition = settle_by_notification(&env.flow_context, &notification, &env.delivery_received_now()).await;
     assert!(matches!(disposition, Disposition::Retry { reason: RetryReason::PaymentNotKnownYet, .. }));
     let subscriber = env.subscriber(sandbox::testkit::gateway_fixtures::ADYEN_METHOD);
     env.clock.advance_to(subscriber.due.before(Duration::from_secs(72 * 3600)));
