@@ -1,18 +1,18 @@
-//! What gateways tell by themselves: `POST /gateways/{gateway}/notifications`.
+//! Gateway notifications: `POST /gateways/{gateway}/notifications`.
 //!
-//! A notification moves the payment's record along, whenever and however often it comes; then the event that waits for this word goes back to
-//! its own function, which alone tells Cleeng and goes on. Only what no event of Cleeng will ever ask about is told to Cleeng from here:
-//! captured money that is gone, by a chargeback or a late failure of the capture.
+//! A notification updates the payment's record, whenever and however often it comes; then the event that waits for it goes back to its own
+//! function, which alone reports to Cleeng and continues. Only what no event of Cleeng will ever ask about is reported to Cleeng from here:
+//! captured money that is lost, by a chargeback or a late failure of the capture.
 //!
-//! | what is told | the record | then |
+//! | notification | the record | then |
 //! |---|---|---|
-//! | the customer agreed | nothing | what waited for him is finished from here |
-//! | authorised, declined | the answer, for the flow that waits for it | a purchase whose customer never came back is finished from here |
+//! | the customer approved | nothing | the purchase that waited for the customer is finished from here |
+//! | authorised, declined | the result, for the flow that waits for it | a purchase whose customer never came back is finished from here |
 //! | captured, capture failed | captured, failed; also later | the waiting capture reports it; a late failure is reported from here |
-//! | cancelled, expired, cancel failed | released, or held still | the next event of the subscription tells Cleeng |
+//! | cancelled, expired, cancel failed | released, or authorised still | the next event of the subscription reports it |
 //! | refunded, refund failed | the refund's end | the waiting refund reports it |
 //! | chargeback, reversal | charged back, captured again | a chargeback is reported from here |
-//! | token created, disabled | noted by customer | |
+//! | token created, disabled | recorded by customer | |
 
 mod loss_report;
 mod notification_context;
@@ -21,6 +21,7 @@ mod stored_tokens;
 use async_trait::async_trait;
 use connector::checkout::{AuthorisationNotification, finalize_approved, settle_by_notification};
 use connector::cleeng::webhook::Verified;
+use connector::clock::Timestamp;
 use connector::delivery::Delivery;
 use connector::flow::{Disposition, FlowContext, NotificationFlow};
 use connector::gateway::{GatewayName, GatewayNotification, NotificationKind, Reference, StoredToken};
@@ -37,7 +38,7 @@ use connector::secret::SecretString;
 
 use crate::notification_context::NotificationContext;
 
-/// Settles notifications.
+/// The flow of gateway notifications.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GatewayNotifications;
 
@@ -63,88 +64,102 @@ async fn run(flow_context: &FlowContext, gateway: GatewayName, item: &GatewayNot
         _ => {}
     }
     let Some(mut ctx) = NotificationContext::open(flow_context, gateway, item, delivery).await? else {
-        // Our prefix and no record: the record is on its way, or this account serves another connector. Never dropped at once.
+        // Our prefix and no record: the record is about to be written, or this account serves another connector. Never dropped at once.
         return if item.reference.is_some() { Err(retry(RetryReason::PaymentNotRecorded)) } else { Ok(Disposition::NotOurs) };
     };
-    if let (NotificationKind::Authorised | NotificationKind::AuthorisationDeclined, true) = (item.kind, ctx.payment.is_purchase()) {
-        if item.amount.is_some_and(|notified_amount| notified_amount != ctx.payment.amount) {
-            return ctx.park(ParkReason::NotificationNamesAnotherAmount).await;
+    match item.kind {
+        NotificationKind::CustomerApproved => Ok(finalize_approved(flow_context, &ctx.reference, delivery).await),
+        NotificationKind::Authorised | NotificationKind::AuthorisationDeclined if ctx.payment()?.is_purchase() => {
+            settle_purchase(&mut ctx, delivery).await
         }
-        // The customer may never come back: the purchase is finished from here.
-        return settle_purchase(flow_context, &ctx.payment, item, delivery).await;
+        _ => update_payment(&mut ctx, delivery).await,
     }
-    if item.kind == NotificationKind::CustomerApproved {
-        return Ok(finalize_approved(flow_context, &ctx.payment.reference, delivery).await);
+}
+
+/// Finishes a purchase: its customer may never come back.
+async fn settle_purchase(ctx: &mut NotificationContext<'_>, delivery: &Delivery) -> FlowResult<Disposition> {
+    let (item, amount) = (ctx.item, ctx.payment()?.amount);
+    if item.amount.is_some_and(|notified_amount| notified_amount != amount) {
+        return ctx.park(ParkReason::NotificationNamesAnotherAmount).await;
     }
-    if ctx.session.obligation.current_attempt().is_some() {
-        return loss_report::report_loss(&mut ctx).await;
+    let flow_context = ctx.obligation.flow_context;
+    let token = match &item.token {
+        Some(token) => Some(StoredToken(SecretString::new(token.token.as_str()))),
+        None => stored_tokens::for_payment(flow_context, ctx.payment()?).await?,
+    };
+    let authorised = item.kind == NotificationKind::Authorised;
+    let notification =
+        AuthorisationNotification { reference: &ctx.reference, authorised, external: item.external_payment_id.as_ref(), token };
+    Ok(settle_by_notification(flow_context, &notification, delivery).await)
+}
+
+/// Updates the payment's record, and continues what follows from that.
+async fn update_payment(ctx: &mut NotificationContext<'_>, delivery: &Delivery) -> FlowResult<Disposition> {
+    let flow_context = ctx.obligation.flow_context;
+    if ctx.obligation.current_attempt().is_some() {
+        return loss_report::report_loss(ctx).await;
     }
-    if let Some(finish) = ctx.session.obligation.attempts.last().and_then(|attempt| attempt.finish.as_ref())
+    if let Some(finish) = ctx.obligation.session.obligation.attempts.last().and_then(|attempt| attempt.finish.as_ref())
         && *finish != Finish::Abandoned
     {
         return Ok(eligibility::duplicate(flow_context, finish));
     }
-    let effect = apply_item(&mut ctx)?;
+    let effect = apply_item(ctx)?;
     if effect != TransitionEffect::Unchanged {
         ctx.wait_for_owners()?;
     }
     match effect {
-        TransitionEffect::Unchanged => {}
-        TransitionEffect::OutOfOrder => return retry_or_park(&mut ctx, delivery).await,
+        // Events are requeued after a repetition as well: the worker before this one may have crashed before it did.
+        TransitionEffect::Unchanged => {
+            ctx.requeue_waiting_events().await?;
+            return Ok(eligibility::duplicate(flow_context, ctx.item.kind));
+        }
+        TransitionEffect::OutOfOrder => return retry_or_park(ctx, delivery).await,
         TransitionEffect::Unexpected(reason) => return ctx.park(reason).await,
         TransitionEffect::FundsLost(reason) => {
             ctx.raise_alarm(reason);
-            return loss_report::open_and_report(&mut ctx).await;
+            return loss_report::open_and_report(ctx).await;
         }
-        TransitionEffect::ChangedUnexpectedly(reason) => {
-            // Before it is written: rather twice than never.
-            ctx.raise_alarm(reason);
-            ctx.write_payment().await?;
-        }
-        TransitionEffect::Changed => ctx.write_payment().await?,
+        // The alarm comes before the write: a crash in between raises it twice, never not at all.
+        TransitionEffect::ChangedUnexpectedly(reason) => ctx.raise_alarm(reason),
+        TransitionEffect::Changed => {}
     }
-    // Also after a repetition: the worker before this one may have died in between.
+    ctx.write_payment().await?;
     ctx.requeue_waiting_events().await?;
-    if effect == TransitionEffect::Unchanged {
-        return Ok(eligibility::duplicate(flow_context, item.kind));
-    }
-    Ok(Disposition::Completed(item.kind.into()))
+    Ok(Disposition::Completed(ctx.item.kind.into()))
 }
 
-async fn settle_purchase(
-    flow_context: &FlowContext,
-    payment: &PaymentRecord,
+/// Changes the payment, in memory.
+fn apply_item(ctx: &mut NotificationContext<'_>) -> FlowResult<TransitionEffect> {
+    let (item, owner, mut effect) = (ctx.item, ctx.owner_state(), TransitionEffect::Unchanged);
+    ctx.obligation.update_payment(&ctx.reference, |payment, now| {
+        effect = match item.kind {
+            NotificationKind::Refunded => apply_refund(payment, item, true, now)?,
+            NotificationKind::RefundFailed => apply_refund(payment, item, false, now)?,
+            _ => payment_transitions::apply_notification(payment, item, owner, now)?,
+        };
+        Ok(())
+    })?;
+    Ok(effect)
+}
+
+fn apply_refund(
+    payment: &mut PaymentRecord,
     item: &GatewayNotification,
-    delivery: &Delivery,
-) -> FlowResult<Disposition> {
-    let authorised = item.kind == NotificationKind::Authorised;
-    let token = match &item.token {
-        Some(token) => Some(StoredToken(SecretString::new(token.token.as_str()))),
-        None => stored_tokens::for_payment(flow_context, payment).await?,
-    };
-    let notification =
-        AuthorisationNotification { reference: &payment.reference, authorised, external: item.external_payment_id.as_ref(), token };
-    Ok(settle_by_notification(flow_context, &notification, delivery).await)
-}
-
-fn apply_item(ctx: &mut NotificationContext<'_>) -> Result<TransitionEffect, JournalError> {
-    let (item, owner, now) = (ctx.item, ctx.owner_state(), ctx.session.now());
-    let success = match item.kind {
-        NotificationKind::Refunded => true,
-        NotificationKind::RefundFailed => false,
-        _ => return payment_transitions::apply_notification(&mut ctx.payment, item, owner, now),
-    };
-    // By the gateway's id of the refund, else by our own name of it, which is known before that id is.
+    success: bool,
+    now: Timestamp,
+) -> Result<TransitionEffect, JournalError> {
+    // By the gateway's id of the refund, or by our own name of it, which is known earlier.
     let names = [item.operation_ref.as_deref(), item.reference.as_ref().map(Reference::as_str)];
     let named = |part: &&RefundRecord| {
         [Some(part.reference.as_str()), part.operation_ref.as_deref()].iter().flatten().any(|name| names.contains(&Some(name)))
     };
-    let requested = ctx.payment.refunds.iter().find(named).map(|part| part.amount);
+    let requested = payment.refunds.iter().find(named).map(|part| part.amount);
     if item.amount.is_some_and(|notified_amount| requested.is_some_and(|asked| asked != notified_amount)) {
         return Ok(TransitionEffect::Unexpected(ParkReason::NotificationNamesAnotherAmount));
     }
     for name in names.into_iter().flatten() {
-        match settle_refund(&mut ctx.payment, name, success, now)? {
+        match settle_refund(payment, name, success, now)? {
             RefundSettlement::NotFound => {}
             RefundSettlement::AlreadyKnown => return Ok(TransitionEffect::Unchanged),
             RefundSettlement::Settled => return Ok(TransitionEffect::Changed),
@@ -154,9 +169,9 @@ fn apply_item(ctx: &mut NotificationContext<'_>) -> Result<TransitionEffect, Jou
     Ok(TransitionEffect::OutOfOrder)
 }
 
-/// What it follows has not come yet. Given up only when that is as old as any other unknown.
+/// What it follows has not arrived yet. It is parked when it is as old as any other unknown outcome.
 async fn retry_or_park(ctx: &mut NotificationContext<'_>, delivery: &Delivery) -> FlowResult<Disposition> {
-    if ctx.session.now().since(delivery.received_at) < ctx.flow_context.policy.unknown_deadline {
+    if ctx.obligation.now().since(delivery.received_at) < ctx.obligation.flow_context.policy.unknown_deadline {
         return Err(retry(RetryReason::NotificationEarly));
     }
     match ctx.item.kind {

@@ -1,15 +1,17 @@
-//! Telling Cleeng that captured money is gone: PATCH `refunded`, of kind chargeback where it is one. Cleeng lets a captured payment become
-//! refunded and nothing else, so a capture that failed afterwards is told the same way, with its reason.
+//! Reports to Cleeng that captured money is lost: PATCH `refunded`, of kind chargeback if it is one. Cleeng lets a captured payment become
+//! refunded and nothing else, so a capture that failed afterwards is reported the same way, with its reason.
 //!
-//! It is told once: Cleeng has no idempotency keys and no way to ask what it knows of a captured payment, so a lost answer is for an operator.
+//! It is reported once: Cleeng has no idempotency keys and no way to query what it knows of a captured payment, so a lost answer is parked.
 
 use connector::cleeng::{CALL_TIMEOUT, CleengError, PaymentOperation, PaymentPatch};
 use connector::flow::Disposition;
 use connector::gateway::NotificationKind;
 use connector::ids::PaymentId;
-use connector::journal::record::{Finish, StepState};
+use connector::journal::payment::PaymentRecord;
+use connector::journal::record::Finish;
 use connector::metrics::Metric;
 use connector::payments::FlowResult;
+use connector::payments::obligation_context::TypedStepState;
 use connector::reason::ParkReason;
 
 use crate::notification_context::NotificationContext;
@@ -18,38 +20,36 @@ const REPORT: &str = "report";
 
 /// Opens the notification's own attempt and reports. The payment's new state, the attempt and the intent are one write.
 pub(crate) async fn open_and_report(ctx: &mut NotificationContext<'_>) -> FlowResult<Disposition> {
-    ctx.open_attempt();
-    ctx.stage_payment().await?;
+    ctx.open_attempt()?;
+    ctx.add_gateway_lookup().await?;
     report_loss(ctx).await
 }
 
-/// Reports, from wherever the attempt stands.
+/// Reports, whatever the attempt has done before.
 pub(crate) async fn report_loss(ctx: &mut NotificationContext<'_>) -> FlowResult<Disposition> {
-    match ctx.session.step_state(REPORT) {
-        StepState::NotStarted => {}
-        StepState::Unknown(_) => return ctx.park(ParkReason::LossReportUnknown).await,
-        StepState::Done(_) => return finish(ctx).await,
+    match ctx.obligation.step_state::<bool>(REPORT)? {
+        TypedStepState::NotStarted => {}
+        TypedStepState::Unknown(_) => return ctx.park(ParkReason::LossReportUnknown).await,
+        TypedStepState::Done(_) => return finish(ctx).await,
     }
-    let Some((payment, patch)) = refund_patch(ctx) else {
+    let Some((payment, patch)) = refund_patch(ctx.payment()?, ctx.item.kind) else {
         return ctx.park(ParkReason::LossOfAPaymentUnknownToCleeng).await;
     };
-    ctx.session.begin_step(REPORT, None, CALL_TIMEOUT)?;
-    ctx.session.commit().await?;
-    ctx.count_movements();
-    match ctx.flow_context.cleeng.update_payment(&payment, &patch).await {
+    ctx.obligation.begin_step(REPORT, None, CALL_TIMEOUT).await?;
+    let flow_context = ctx.obligation.flow_context;
+    match flow_context.cleeng.update_payment(&payment, &patch).await {
         Ok(()) => finish(ctx).await,
         Err(CleengError::Refused { .. } | CleengError::NotFound) => ctx.park(ParkReason::CleengRefusedLoss).await,
         Err(CleengError::Unknown(_)) => {
-            ctx.flow_context.metrics.count(Metric::UnknownOutcome, &[("step", REPORT)]);
+            flow_context.metrics.count(Metric::UnknownOutcome, &[("step", REPORT)]);
             ctx.park(ParkReason::LossReportUnknown).await
         }
-        Err(error) => retry_without_effect(ctx, &error).await,
+        Err(error) => Err(ctx.obligation.retry_without_effect(REPORT, error.retry_after(), (&error).into()).await),
     }
 }
 
-fn refund_patch(ctx: &NotificationContext<'_>) -> Option<(PaymentId, PaymentPatch)> {
-    let payment = &ctx.payment;
-    let chargeback = ctx.item.kind == NotificationKind::ChargedBack;
+fn refund_patch(payment: &PaymentRecord, kind: NotificationKind) -> Option<(PaymentId, PaymentPatch)> {
+    let chargeback = kind == NotificationKind::ChargedBack;
     let patch = PaymentPatch::Refunded {
         order: payment.order.clone()?,
         operation: if payment.subscription.is_some() { PaymentOperation::Recurring } else { PaymentOperation::Initial },
@@ -61,19 +61,7 @@ fn refund_patch(ctx: &NotificationContext<'_>) -> Option<(PaymentId, PaymentPatc
 }
 
 async fn finish(ctx: &mut NotificationContext<'_>) -> FlowResult<Disposition> {
-    if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
-        attempt.record_result(REPORT, true.into());
-    }
-    ctx.finish(Finish::LossReported).await?;
+    ctx.obligation.record_result(REPORT, &true);
+    ctx.obligation.finish(Finish::LossReported).await?;
     Ok(Disposition::Completed(ctx.item.kind.into()))
-}
-
-/// Known to have had no effect: it is made anew by the next delivery.
-async fn retry_without_effect(ctx: &mut NotificationContext<'_>, error: &CleengError) -> FlowResult<Disposition> {
-    if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
-        attempt.record_no_effect(REPORT);
-    }
-    ctx.session.release_lease();
-    ctx.session.commit().await?;
-    Err(Disposition::Retry { after: error.retry_after(), reason: error.into() })
 }

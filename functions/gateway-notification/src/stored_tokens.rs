@@ -1,5 +1,5 @@
-//! Stored details that came to be, or can no longer be used. Cleeng has no way to be told that details are dead: the next renewal is declined
-//! and dunning asks the customer, so it is counted and noted, and nothing more.
+//! Stored details that were created, or can no longer be used. Cleeng has no call for details that can no longer be used: the next renewal is
+//! declined and dunning asks the customer, so this is counted and recorded, and nothing more.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use connector::metrics::Metric;
 use connector::payments::FlowResult;
 use connector::secret::SecretString;
 
-/// The details that came to be for a payment, where a notification of their own told about them: the customer's latest that were told after
-/// the payment began and can be used.
+/// The details that a notification of their own named for a payment: the customer's latest that were named after the payment started and can be
+/// used.
 pub(crate) async fn for_payment(flow_context: &FlowContext, payment: &PaymentRecord) -> FlowResult<Option<StoredToken>> {
     let Some(key) = TokenRecord::key(payment.gateway, payment.customer.as_str()) else { return Ok(None) };
     let mut transaction = Transaction::new(Arc::clone(&flow_context.store));
@@ -28,7 +28,7 @@ pub(crate) async fn for_payment(flow_context: &FlowContext, payment: &PaymentRec
 pub(crate) async fn record_token(flow_context: &FlowContext, gateway: GatewayName, item: &GatewayNotification) -> FlowResult<Disposition> {
     let disabled = item.kind == NotificationKind::TokenDisabled;
     let named = item.token.as_ref().and_then(|token| Some((TokenRecord::key(gateway, &token.shopper)?, token)));
-    // A word about details that does not name them, or whose customer cannot be one of Cleeng's.
+    // It does not name the details, or its customer cannot be one of Cleeng's.
     let Some((key, token)) = named else { return Ok(Disposition::NotOurs) };
     let mut transaction = Transaction::new(Arc::clone(&flow_context.store));
     transaction.load(std::slice::from_ref(&key)).await?;

@@ -1,5 +1,5 @@
-//! Deleting what nobody needs any more, when everything that was held is released: the token at the gateway, then the details in Cleeng. What
-//! other details use, or what the journal knows too little about, is never deleted.
+//! Deletes the token at the gateway and then the details in Cleeng, once every authorisation is released. A token that other details use, or about
+//! which the journal knows too little, is never deleted.
 
 use connector::cleeng::CALL_TIMEOUT;
 use connector::flow::Disposition;
@@ -27,7 +27,7 @@ pub(crate) async fn delete_all(ctx: &mut ObligationContext<'_>, deactivated: &De
             mark_deleting(ctx, deactivated).await?;
             warn_not_deleted(ctx, "token_still_used");
         }
-        // Without the details nobody could delete the token any more: both stay.
+        // The token cannot be deleted without the details: both stay.
         TokenUsage::Unknown => {
             warn_not_deleted(ctx, "token_use_unknown");
             return Ok(());
@@ -53,13 +53,13 @@ async fn token_usage(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedD
     Ok(token_usage::mark_inactive(&mut ctx.session.transaction, &key, &deactivated.event.details, deactivated.received_at, now).await?)
 }
 
-/// From the first intent on nobody pays with these details; whoever began to in the meantime has won.
+/// From the first intent on no payment uses these details; one that started in the meantime prevents the deletion.
 async fn mark_deleting(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<()> {
     let Some(key) = deactivated.token_key(ctx.flow_context) else { return Ok(()) };
     Ok(token_usage::mark_deleting(&mut ctx.session.transaction, &key, &deactivated.event.details).await?)
 }
 
-/// Details that are gone already are deleted, so an unknown outcome is settled by doing it again.
+/// Details that do not exist any more count as deleted, so an unknown outcome is resolved by repeating the call.
 async fn delete_token(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<()> {
     let (Some(token), Some(method), Some(customer)) = (&deactivated.event.token, deactivated.method, &deactivated.event.customer) else {
         return Ok(());
@@ -94,7 +94,7 @@ async fn handle_gateway_error(ctx: &mut ObligationContext<'_>, error: &GatewayEr
     }
 }
 
-/// As for the token: details that are gone already are deleted.
+/// As for the token: details that do not exist any more count as deleted.
 async fn delete_in_cleeng(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<()> {
     if matches!(ctx.step_state::<()>(DELETE_DETAILS)?, TypedStepState::Done(())) {
         return Ok(());

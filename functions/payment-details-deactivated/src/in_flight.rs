@@ -1,5 +1,5 @@
-//! What is on its way with the details and not on Cleeng's list of authorised payments: an attempt that was not reported yet, or one that an operator has.
-//! Found by the subscriptions that were paid with the details, which are noted with their token, and their heads.
+//! What is in flight with the details and not on Cleeng's list of authorised payments: an attempt that was not reported yet, or one that is parked.
+//! Found by the subscriptions that were paid with the details, which are recorded with their token, and their states.
 
 use std::sync::Arc;
 
@@ -17,20 +17,20 @@ use connector::renewal::eligibility;
 use crate::DeactivatedDetails;
 use crate::release::HeldPayment;
 
-/// What is on its way, what counts most last.
+/// What is in flight, what counts most last.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum InFlight {
     /// Nothing that the journal knows of.
     None,
-    /// A payment of the latest period that an operator has, because it is unknown what became of the money.
+    /// A payment of the latest period is parked, because it is unknown what became of the money.
     UnderReview,
-    /// Money that is being taken, or a hold that is being released.
+    /// A capture or a charge, or a release.
     Payment,
-    /// Money that is being held, or is held and nobody is at it.
+    /// An authorisation that is being made, or that exists with no attempt in flight.
     Authorisation,
 }
 
-/// Holds that the journal knows of, of subscriptions for which nobody is at work. What an operator has is left to him.
+/// Authorisations that the journal knows of, of subscriptions with no attempt in flight. What is parked is left to the operator.
 pub(crate) async fn unlisted_authorisations(flow_context: &FlowContext, deactivated: &DeactivatedDetails) -> FlowResult<Vec<HeldPayment>> {
     let mut found = Vec::new();
     for of in paid_subscriptions(flow_context, deactivated).await? {
@@ -41,7 +41,7 @@ pub(crate) async fn unlisted_authorisations(flow_context: &FlowContext, deactiva
     Ok(found)
 }
 
-/// Looks what is on its way, apart from the holds that were dealt with.
+/// What is in flight, apart from the authorisations that were handled.
 pub(crate) async fn find_in_flight(
     flow_context: &FlowContext,
     deactivated: &DeactivatedDetails,
@@ -68,7 +68,7 @@ struct PaidSubscription {
     state: SubscriptionState,
     /// Whether its live authorisation was made with the details.
     authorised_with_details: bool,
-    /// The obligation in flight, that of its latest period and that of what is held, where there are any.
+    /// The obligation in flight, that of its latest period and that of its live authorisation, if there are any.
     obligations: Vec<Obligation>,
 }
 
@@ -88,7 +88,7 @@ impl PaidSubscription {
     }
 }
 
-/// Reads anew, whatever the case in work has read before.
+/// Reads from the store again, not from what the open obligation has read before.
 async fn paid_subscriptions(flow_context: &FlowContext, deactivated: &DeactivatedDetails) -> FlowResult<Vec<PaidSubscription>> {
     let Some(token) = deactivated.token_key(flow_context) else { return Ok(Vec::new()) };
     let mut transaction = Transaction::new(Arc::clone(&flow_context.store));

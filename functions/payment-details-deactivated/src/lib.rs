@@ -1,8 +1,9 @@
-//! `paymentDetailsDeactivated`: the customer changed the card, and what is held with the old one has to go back.
+//! `paymentDetailsDeactivated`: the customer changed the card, and what is authorised with the old one has to be released.
 //!
 //! Cleeng's checklist: fetch the authorised payments of the details, cancel each at the gateway and then in Cleeng; after that, if it is
-//! wanted, delete the stored details at the gateway and in Cleeng. In that order, because an authorisation outlives its token and nobody
-//! would release it; a cancel that the gateway only took is waited for. A payment that is being captured or is captured is left alone: a cancel never gives captured money back.
+//! configured, delete the stored details at the gateway and in Cleeng. In that order, because an authorisation outlives its token and nobody
+//! would release it; a cancel that the gateway only acknowledged is waited for. A payment that is being captured or is captured is left alone: a
+//! cancel never returns captured money.
 
 mod deletion;
 mod in_flight;
@@ -32,27 +33,27 @@ use crate::in_flight::InFlight;
 use crate::release::{HeldPayment, ReleaseResult};
 
 const KIND: AttemptKind = AttemptKind::Deactivate;
-/// The step that holds which payments are to be released. It is no call: it is done as soon as it is begun.
+/// The step that holds which payments are to be released. It is no call: it is done as soon as it is started.
 const PAYMENTS_TO_RELEASE: &str = "payments_to_release";
 
 /// Cleans up after payment details.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct PaymentDetailsDeactivated;
 
+/// The event and its payment method.
+struct DeactivatedDetails {
+    event: DeactivationEvent,
+    /// `None` if the event does not name it.
+    method: Option<PaymentMethodConfig>,
+    received_at: Timestamp,
+}
+
 impl DeactivatedDetails {
-    /// Where the journal keeps who uses the token; nothing where the event does not tell it.
+    /// The key under which the journal keeps who uses the token; `None` if the event does not name the token.
     fn token_key(&self, flow_context: &FlowContext) -> Option<Key> {
         let (token, method) = self.event.token.as_ref().zip(self.method)?;
         Some(token_usage::token_key(&flow_context.policy.salt, method.gateway, token))
     }
-}
-
-/// The event and whose it is.
-struct DeactivatedDetails {
-    event: DeactivationEvent,
-    /// Nothing where the event does not tell.
-    method: Option<PaymentMethodConfig>,
-    received_at: Timestamp,
 }
 
 #[async_trait]
@@ -79,49 +80,57 @@ async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: 
 
 async fn process(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails, delivery: &Delivery) -> FlowResult<Disposition> {
     let authorised = authorised_in_cleeng(ctx.flow_context, &deactivated.event.details).await?;
-    // Cleeng does not list what it was not told of yet.
+    // Cleeng does not list what has not been reported to it yet.
     let unlisted = in_flight::unlisted_authorisations(ctx.flow_context, deactivated).await?;
-    if ctx.current_attempt().is_none()
-        && let Some(last) = ctx.session.obligation.last_finished(KIND)
-        && ((authorised.is_empty() && unlisted.is_empty()) || ctx.session.obligation.was_parked())
-    {
-        // Details can be made active again and be deactivated once more; what counts is whether something is held.
-        let outcome = last.finish.as_ref().map_or(CompletionReason::Finished, CompletionReason::from);
+    if let Some(outcome) = earlier_outcome(ctx, authorised.is_empty() && unlisted.is_empty()) {
         return Ok(eligibility::duplicate(ctx.flow_context, outcome));
     }
     if ctx.current_attempt().is_none() {
         ctx.open_attempt(KIND, deactivated.received_at, Some(deactivated.event.details.clone()))?;
     }
-    let left = release_all(ctx, deactivated, &authorised, unlisted, delivery).await?;
+    let payments = collect_payments(ctx, deactivated, &authorised, unlisted).await?;
+    let released = release_all(ctx.flow_context, deactivated, payments, delivery).await?;
     record_token_inactive(ctx, deactivated).await?;
-    if left.contains(&ReleaseResult::Parked) {
+    if released.parked {
         return ctx.park(ParkReason::AuthorisationNotReleased, false).await;
     }
-    let deletes = ctx.flow_context.policy.delete_deactivated_details;
-    if deletes {
-        // Written before it is looked: whoever began to pay with them before is seen, and whoever begins later takes them for inactive, says
-        // so, and keeps the deletion from beginning.
-        ctx.save_and_release_lease().await?;
+    if !ctx.flow_context.policy.delete_deactivated_details {
+        require_none_in_flight(ctx, deactivated, false).await?;
+        return ctx.finish(Finish::Deactivated).await;
     }
-    match in_flight::find_in_flight(ctx.flow_context, deactivated, &payments_to_release(ctx)?).await? {
-        InFlight::Authorisation => return Err(retry(RetryReason::AuthorisationInFlight)),
-        // Cleeng is asked about these details until the capture is reported.
-        InFlight::Payment if deletes => return Err(retry(RetryReason::CaptureInFlight)),
-        // He may have to report it to Cleeng, which takes nothing that was made with details that are gone.
-        InFlight::UnderReview if deletes => return ctx.park(ParkReason::DetailsOfAParkedPayment, false).await,
-        InFlight::None | InFlight::Payment | InFlight::UnderReview => {}
+    // The deactivation is written before payments in flight are looked for: earlier payments are visible to the check, and later ones see the
+    // deactivation, say so, and prevent the deletion.
+    ctx.save_and_release_lease().await?;
+    require_none_in_flight(ctx, deactivated, true).await?;
+    if released.being_captured {
+        return Err(retry(RetryReason::CaptureInFlight));
     }
-    if deletes {
-        if left.contains(&ReleaseResult::BeingCaptured) {
-            return Err(retry(RetryReason::CaptureInFlight));
-        }
-        require_all_final(ctx).await?;
-        deletion::delete_all(ctx, deactivated).await?;
-    }
+    require_all_final(ctx).await?;
+    deletion::delete_all(ctx, deactivated).await?;
     ctx.finish(Finish::Deactivated).await
 }
 
-/// What Cleeng has as authorised with these details; nothing where the details are deleted.
+/// How an earlier delivery ended, if nothing is left to be done. Details can be made active again and be deactivated once more; what counts is
+/// whether an authorisation is left.
+fn earlier_outcome(ctx: &ObligationContext<'_>, nothing_held: bool) -> Option<CompletionReason> {
+    let obligation = &ctx.session.obligation;
+    let last = obligation.last_finished(KIND).filter(|_| ctx.current_attempt().is_none())?;
+    let is_done = nothing_held || obligation.was_parked();
+    is_done.then(|| last.finish.as_ref().map_or(CompletionReason::Finished, CompletionReason::from))
+}
+
+/// Ends the flow if something is in flight with the details. Their deletion waits for captures as well, because Cleeng needs the details until the
+/// capture is reported; and an operator may have to report a parked payment, which Cleeng refuses for deleted details.
+async fn require_none_in_flight(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails, deletes: bool) -> FlowResult<()> {
+    match in_flight::find_in_flight(ctx.flow_context, deactivated, &payments_to_release(ctx)?).await? {
+        InFlight::Authorisation => Err(retry(RetryReason::AuthorisationInFlight)),
+        InFlight::Payment if deletes => Err(retry(RetryReason::CaptureInFlight)),
+        InFlight::UnderReview if deletes => Err(ctx.park(ParkReason::DetailsOfAParkedPayment, false).await?),
+        InFlight::None | InFlight::Payment | InFlight::UnderReview => Ok(()),
+    }
+}
+
+/// What Cleeng lists as authorised with these details; nothing if the details are deleted.
 async fn authorised_in_cleeng(flow_context: &FlowContext, details: &PaymentDetailsId) -> FlowResult<Vec<Payment>> {
     match flow_context.cleeng.authorised_payments(details).await {
         Ok(payments) => Ok(payments),
@@ -130,59 +139,103 @@ async fn authorised_in_cleeng(flow_context: &FlowContext, details: &PaymentDetai
     }
 }
 
-/// Releases every payment, each under an obligation of its own. One that has to wait does not hold back the others. Which ones they are is
-/// written first: Cleeng lists a payment no more as soon as it has taken its cancel, and whoever dies then, or gets no answer, is not done.
-async fn release_all(
+/// The payments of the details that are to be released.
+struct PaymentsToRelease {
+    /// Those that Cleeng or the journal lists as authorised.
+    held: Vec<HeldPayment>,
+    /// Those whose release an earlier delivery has started, and that are not listed any more.
+    started: Vec<Reference>,
+}
+
+/// Collects the payments and writes which ones they are, because Cleeng no longer lists a payment once its cancel is accepted: a crash after that,
+/// or a lost answer, would lose it.
+async fn collect_payments(
     ctx: &mut ObligationContext<'_>,
     deactivated: &DeactivatedDetails,
     authorised: &[Payment],
     unlisted: Vec<HeldPayment>,
-    delivery: &Delivery,
-) -> FlowResult<Vec<ReleaseResult>> {
-    let (flow_context, earlier) = (ctx.flow_context, payments_to_release(ctx)?);
-    let mut listed = Vec::new();
+) -> FlowResult<PaymentsToRelease> {
+    let mut held = Vec::new();
     for payment in authorised {
-        listed.push(release::identify(flow_context, deactivated, payment).await?);
+        held.push(release::identify(ctx.flow_context, deactivated, payment).await?);
     }
-    for hold in unlisted {
-        if listed.iter().all(|other: &HeldPayment| other.reference() != hold.reference()) {
-            listed.push(hold);
+    for payment in unlisted {
+        if held.iter().all(|other: &HeldPayment| other.reference() != payment.reference()) {
+            held.push(payment);
         }
     }
-    let mut all: Vec<Reference> = listed.iter().filter_map(HeldPayment::reference).cloned().collect();
-    let unlisted_references: Vec<Reference> = earlier.iter().filter(|reference| !all.contains(reference)).cloned().collect();
-    all.extend(unlisted_references.iter().cloned());
+    let earlier = payments_to_release(ctx)?;
+    let mut all: Vec<Reference> = held.iter().filter_map(HeldPayment::reference).cloned().collect();
+    let started: Vec<Reference> = earlier.iter().filter(|reference| !all.contains(reference)).cloned().collect();
+    all.extend(started.iter().cloned());
     all.sort_unstable();
     if all != earlier {
         ctx.checkpoint(PAYMENTS_TO_RELEASE, &all);
         ctx.save_and_release_lease().await?;
     }
-    let (mut left, mut deferred) = (Vec::new(), None);
-    let mut add_result = |result: FlowResult<Option<ReleaseResult>>| {
+    Ok(PaymentsToRelease { held, started })
+}
+
+/// What became of the payments together.
+#[derive(Default)]
+struct Released {
+    /// An operator has to decide about one.
+    parked: bool,
+    /// One is left alone because it is being captured.
+    being_captured: bool,
+    /// One has to wait.
+    waits: Option<Disposition>,
+}
+
+/// Releases every payment, each under an obligation of its own. One that has to wait does not hold back the others.
+async fn release_all(
+    flow_context: &FlowContext,
+    deactivated: &DeactivatedDetails,
+    payments: PaymentsToRelease,
+    delivery: &Delivery,
+) -> FlowResult<Released> {
+    let mut released = Released::default();
+    for reference in &payments.started {
+        let result = release::resume_release(flow_context, deactivated, reference, delivery).await;
+        released.add(flow_context, deactivated, result)?;
+    }
+    for payment in payments.held {
+        let result = release::release_one(flow_context, deactivated, payment, delivery).await;
+        released.add(flow_context, deactivated, result.map(Some))?;
+    }
+    match released.waits {
+        Some(disposition) => Err(disposition),
+        None => Ok(released),
+    }
+}
+
+impl Released {
+    fn add(
+        &mut self,
+        flow_context: &FlowContext,
+        deactivated: &DeactivatedDetails,
+        result: FlowResult<Option<ReleaseResult>>,
+    ) -> FlowResult<()> {
+        let left_alone = |reason: &'static str| {
+            flow_context.metrics.count(Metric::Warning, &[("reason", reason)]);
+            tracing::warn!(details = %deactivated.event.details, reason, "a payment of deactivated details is left alone");
+        };
         match result {
-            Ok(released) => left.extend(released),
-            Err(Disposition::Parked(_)) => left.push(ReleaseResult::Parked),
-            Err(disposition @ Disposition::Retry { .. }) => deferred = Some(disposition),
+            Ok(None | Some(ReleaseResult::Released)) => {}
+            Ok(Some(ReleaseResult::Parked)) | Err(Disposition::Parked(_)) => self.parked = true,
+            Ok(Some(ReleaseResult::BeingCaptured)) => {
+                left_alone("capture_in_progress");
+                self.being_captured = true;
+            }
+            Ok(Some(ReleaseResult::Captured)) => left_alone("already_captured"),
+            Err(disposition @ Disposition::Retry { .. }) => self.waits = Some(disposition),
             Err(disposition) => return Err(disposition),
         }
         Ok(())
-    };
-    for reference in &unlisted_references {
-        add_result(release::resume_release(flow_context, deactivated, reference, delivery).await)?;
     }
-    for payment in listed {
-        add_result(release::release_one(flow_context, deactivated, payment, delivery).await.map(Some))?;
-    }
-    for (kind, reason) in [(ReleaseResult::BeingCaptured, "capture_in_progress"), (ReleaseResult::Captured, "already_captured")] {
-        for _ in left.iter().filter(|left| **left == kind) {
-            flow_context.metrics.count(Metric::Warning, &[("reason", reason)]);
-            tracing::warn!(details = %deactivated.event.details, reason, "a payment of deactivated details is left alone");
-        }
-    }
-    deferred.map_or(Ok(left), Err)
 }
 
-/// The payments that an earlier delivery began to release, as the journal has them.
+/// The payments whose release was started, as the journal has them.
 fn payments_to_release(ctx: &ObligationContext<'_>) -> FlowResult<Vec<Reference>> {
     Ok(match ctx.step_state(PAYMENTS_TO_RELEASE)? {
         TypedStepState::Done(known) => known,
@@ -190,8 +243,8 @@ fn payments_to_release(ctx: &ObligationContext<'_>) -> FlowResult<Vec<Reference>
     })
 }
 
-/// Nothing is deleted before the gateway has said that every hold is gone: a cancel that it only took can still fail, and a hold outlives its
-/// token.
+/// Nothing is deleted before the gateway has confirmed that every authorisation is gone: a cancel that it only acknowledged can still fail, and an
+/// authorisation outlives its token.
 async fn require_all_final(ctx: &mut ObligationContext<'_>) -> FlowResult<()> {
     let all = payments_to_release(ctx)?;
     let mut states = Vec::new();
@@ -213,7 +266,7 @@ async fn require_all_final(ctx: &mut ObligationContext<'_>) -> FlowResult<()> {
     Err(ctx.retry_later(None, RetryReason::CancelNotFinal).await)
 }
 
-/// The journal learns that the details do not use their token any more; needed later by other details that share it.
+/// Records that the details do not use their token any more, for other details that share it.
 async fn record_token_inactive(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<()> {
     let Some(key) = deactivated.token_key(ctx.flow_context) else { return Ok(()) };
     let now = ctx.now();

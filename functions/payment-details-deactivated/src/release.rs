@@ -1,5 +1,5 @@
 //! One authorised payment of the deactivated details: cancelled at the gateway, then in Cleeng. It has an obligation of its own, together with
-//! the head of its subscription, so that it cannot cross a capture or an authorisation of ours.
+//! the state of its subscription, so that it cannot interleave with a capture or an authorisation of ours.
 
 use connector::cleeng::Payment;
 use connector::delivery::Delivery;
@@ -35,18 +35,18 @@ pub(crate) enum ReleaseResult {
     Parked,
 }
 
-/// A payment of the details, as the journal or Cleeng tells of it.
+/// A payment of the details, as the journal or Cleeng lists it.
 pub(crate) enum HeldPayment {
     /// The journal has it.
     InJournal(Reference, Option<SubscriptionId>),
     /// It was made before this connector.
     Preexisting(Reference, Box<PreexistingPayment>),
-    /// It cannot be told.
+    /// It cannot be identified.
     Unidentified(PaymentId),
 }
 
 impl HeldPayment {
-    /// Which one it is to the journal.
+    /// Its name in the journal.
     pub(crate) const fn reference(&self) -> Option<&Reference> {
         match self {
             Self::InJournal(reference, _) | Self::Preexisting(reference, _) => Some(reference),
@@ -95,8 +95,8 @@ pub(crate) async fn release_one(
     }
 }
 
-/// Goes on with a release that an earlier delivery began. Cleeng does not list the payment any more as soon as it has taken the cancel, and a
-/// release that is left open keeps every other period of its subscription from being paid. Nothing where none was begun.
+/// Continues a release that an earlier delivery has started. Cleeng no longer lists the payment once it has accepted the cancel, and a release that
+/// is left open prevents the payment of every other period of its subscription. `None` if none was started.
 pub(crate) async fn resume_release(
     flow_context: &FlowContext,
     deactivated: &DeactivatedDetails,
@@ -131,7 +131,7 @@ async fn open_context<'w>(
     }
 }
 
-/// As [`ObligationContext::conclude`], for a story within a story.
+/// As [`ObligationContext::conclude`], for a part of a flow.
 async fn conclude(ctx: &mut ObligationContext<'_>, left: FlowResult<ReleaseResult>) -> FlowResult<ReleaseResult> {
     match left {
         Ok(left) => Ok(left),
@@ -154,8 +154,8 @@ async fn find_record(flow_context: &FlowContext, payment: &Payment) -> FlowResul
     Ok(None)
 }
 
-/// A payment that the journal does not know, made before this connector. Nothing where its gateway, its id there, its amount or its owner
-/// would have to be guessed: a gateway's name alone does not tell whose connector speaks to it.
+/// A payment that the journal does not know, made before this connector. `None` if its gateway, its id there, its amount or its owner would have to
+/// be guessed: a gateway's name alone does not say whose connector uses it.
 async fn preexisting(
     flow_context: &FlowContext,
     deactivated: &DeactivatedDetails,
@@ -176,7 +176,7 @@ async fn preexisting(
     Ok(Some(PreexistingPayment { gateway, payment, external, customer, order, details, subscription: None, amount }))
 }
 
-/// Parks a payment that cannot be told, unless that was done.
+/// Parks a payment that cannot be identified, unless that was done.
 async fn park_unidentified(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<ReleaseResult> {
     if !ctx.session.obligation.was_parked() {
         let parked = ctx.park_without_attempt(KIND, deactivated.received_at, ParkReason::AuthorisedPaymentUnidentified).await;
@@ -229,7 +229,7 @@ async fn release_payment(
     }
 }
 
-/// Whether another flow has released it, and told Cleeng, since Cleeng listed it: to ask the gateway for it again would end as a cancel that failed.
+/// Whether another flow has released it, and reported that to Cleeng, since Cleeng listed it: another cancel at the gateway would fail.
 async fn released_by_another(ctx: &ObligationContext<'_>, deactivated: &DeactivatedDetails, reference: &Reference) -> FlowResult<bool> {
     let live = ctx.subscription_state.live_authorisation.as_ref().is_some_and(|live| live.reference == *reference);
     Ok(!live && find_in_authorised_list(ctx, &deactivated.event.details, reference).await?.is_none())
@@ -239,7 +239,7 @@ async fn released_by_another(ctx: &ObligationContext<'_>, deactivated: &Deactiva
 fn finished_result(ctx: &ObligationContext<'_>) -> Option<ReleaseResult> {
     let last = ctx.session.obligation.last_finished(KIND).filter(|_| ctx.current_attempt().is_none())?;
     match last.finish {
-        // An operator saw to it that nothing is held any more.
+        // An operator has resolved it: nothing is authorised any more.
         Some(Finish::Parked { resolved: true, .. }) => Some(ReleaseResult::Released),
         Some(Finish::Parked { .. }) => Some(ReleaseResult::Parked),
         Some(Finish::Stale { .. }) => Some(ReleaseResult::Captured),
@@ -247,8 +247,8 @@ fn finished_result(ctx: &ObligationContext<'_>) -> Option<ReleaseResult> {
     }
 }
 
-/// The gateway says that there is nothing left to cancel, because the money is taken: it stays taken, and whoever looks after refunds is
-/// told.
+/// The gateway says that there is nothing left to cancel, because the payment is captured: it stays captured, with a warning for the operator who
+/// handles refunds.
 async fn record_captured(ctx: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<ReleaseResult> {
     ctx.update_payment(reference, |payment, now| {
         if payment.state == PaymentState::Cancelling {

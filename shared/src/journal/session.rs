@@ -137,7 +137,10 @@ impl ObligationSession {
     pub async fn commit(&mut self) -> Result<(), JournalError> {
         let keep = retention(&self.obligation, self.now());
         let Self { transaction: work, obligation, key, .. } = self;
-        work.stage(key, obligation, keep)?;
+        // An obligation without any attempt is none: nothing is written of it.
+        if *obligation != Obligation::new() {
+            work.stage(key, obligation, keep)?;
+        }
         work.commit().await
     }
 }

@@ -110,6 +110,25 @@ impl<'w> ObligationContext<'w> {
         Ok(Self::from_documents(flow_context, run, SubscriptionState::default(), None, payments))
     }
 
+    /// Reads the obligation of a notification, the payment that it is about, and the documents `also` with it. `None` if there is no such payment.
+    ///
+    /// # Errors
+    /// As [`ObligationContext::open`].
+    pub async fn open_notification(
+        flow_context: &'w FlowContext,
+        key: Key,
+        reference: &Reference,
+        also: &[Key],
+        delivery: &Delivery,
+    ) -> FlowResult<Option<Self>> {
+        let documents: Vec<Key> = std::iter::once(PaymentRecord::key(reference)).chain(also.iter().cloned()).collect();
+        let session =
+            ObligationSession::open(Arc::clone(&flow_context.store), Arc::clone(&flow_context.clock), key, &documents, delivery).await?;
+        let payments = read_payments(&session, vec![reference.clone()])?;
+        let is_known = !payments.is_empty();
+        Ok(is_known.then(|| Self::from_documents(flow_context, session, SubscriptionState::default(), None, payments)))
+    }
+
     fn from_documents(
         flow_context: &'w FlowContext,
         run: ObligationSession,
@@ -316,7 +335,7 @@ impl<'w> ObligationContext<'w> {
 
 /// Counts what happened to a payment's money between two writes. A worker that dies in between counts nothing: these numbers are for looking
 /// at, never for accounting.
-pub fn count_movements(flow_context: &FlowContext, before: &PaymentRecord, after: &PaymentRecord) {
+fn count_movements(flow_context: &FlowContext, before: &PaymentRecord, after: &PaymentRecord) {
     for (movement, money) in after.movements_since(before) {
         let dimensions = [("movement", movement), ("gateway", after.gateway.as_str()), ("currency", money.currency.as_str())];
         flow_context.metrics.value(Metric::MoneyMoved, u64::try_from(money.minor).unwrap_or(0), &dimensions);
