@@ -3,9 +3,8 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use crate::names;
+use crate::{committed, names};
 use crate::support::files::{read, root};
 use connector::reason::{AlarmReason, ParkReason};
 
@@ -80,10 +79,7 @@ fn no_committed_file_names_a_machine_or_a_registry() {
         [["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"], ["/tm", "p/"], ["index-", "url"], ["local", "stack.cloud"]]
             .map(|parts| parts.concat())
             .into();
-    let files = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output().unwrap();
-    let files = String::from_utf8(files.stdout).unwrap();
-    for file in files.split('\0').filter(|file| !file.is_empty() && *file != "Cargo.lock" && *file != "LICENSE") {
-        let Ok(text) = fs::read_to_string(root().join(file)) else { continue };
+    for (file, text) in committed(&["."]).into_iter().filter(|(file, _)| file != "Cargo.lock" && file != "LICENSE") {
         for word in &unwanted {
             assert!(!text.contains(word.as_str()), "{file} contains {word}");
         }
