@@ -28,7 +28,11 @@ fn every_path_that_a_document_names_exists() {
     let mut missing = Vec::new();
     for (file, text) in committed(&["*.md"]) {
         for (number, line) in prose(&text) {
-            let named = line.split('`').skip(1).step_by(2).filter(|name| TOP.iter().any(|top| name.starts_with(top)) && !name.starts_with("fuzz/target"));
+            let named = line
+                .split('`')
+                .skip(1)
+                .step_by(2)
+                .filter(|name| TOP.iter().any(|top| name.starts_with(top)) && !name.starts_with("fuzz/target"));
             for name in named.filter(|name| !name.contains([' ', '<']) && !name.chars().any(char::is_uppercase)) {
                 let path = name.replace("*/", "reconciliation/").replace("/**", "").replace("/*", "");
                 if !root().join(&path).exists() {
