@@ -1,4 +1,4 @@
-//! Whatever lies in quarantine: only what verifies by the secrets of now is given back, word by word; everything else stays where it is.
+//! Any message in quarantine: only an event that verifies with the current secrets is released, unchanged; every other message stays.
 
 use std::sync::Arc;
 
@@ -17,7 +17,7 @@ use crate::tools::{block_on, functions};
 pub(super) fn body(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let kept: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-    // The same with a signature that fits, whatever else it says.
+    // The same with a valid signature, and any other content.
     let mut signed = kept.clone();
     let fits = kept["body"].as_str().map(|body| sandbox::simulators::cleeng::sign(WEBHOOK_SECRET, body.as_bytes()));
     if let (Some(members), Some(fits)) = (signed.as_object_mut(), &fits) {

@@ -1,4 +1,4 @@
-//! The peers: gateways that verify, a way out that always gives the same answer, and functions as Lambda runs them.
+//! The upstreams: gateways that verify, a transport that always returns the same response, and functions as Lambda runs them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;

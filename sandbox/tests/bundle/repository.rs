@@ -1,4 +1,4 @@
-//! The repository as a whole: gateways, dependencies, reasons for calling an operator, words that do not belong here.
+//! The repository as a whole: gateways, dependencies, reasons for manual review, words that do not belong here.
 
 use std::collections::BTreeSet;
 use std::fs;

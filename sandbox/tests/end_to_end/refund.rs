@@ -1,4 +1,4 @@
-//! Money that is given back, and the gateway's word that settles it.
+//! Refunds, and the notification that completes them.
 
 use connector::cleeng::{PaymentOperation, PaymentStatus};
 use connector::http::Method;

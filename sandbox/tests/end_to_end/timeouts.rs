@@ -1,4 +1,4 @@
-//! Functions that are stopped by the clock.
+//! Functions that reach their timeout.
 
 use serde_json::{Value, json};
 

@@ -1,4 +1,4 @@
-//! What was found by seeds, each reduced to a story of its own.
+//! Findings of the simulation, each reduced to a test.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};

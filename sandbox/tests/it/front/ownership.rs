@@ -1,4 +1,4 @@
-//! Nobody can pay, read or change anything of another customer with his own token.
+//! No customer can pay, read or change anything of another customer with their own token.
 
 use std::time::Duration;
 

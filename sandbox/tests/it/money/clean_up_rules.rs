@@ -1,4 +1,4 @@
-//! What a clean-up concludes from what became of each payment, and of the token.
+//! What a clean-up concludes from the state of each payment and of the token.
 
 use std::time::Duration;
 

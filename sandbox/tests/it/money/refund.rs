@@ -65,7 +65,7 @@ async fn a_refund_of_a_renewal_is_reported_as_one() {
     let _ = env.adyen.take_notifications();
     let payment = env.cleeng.payments()[0].id.clone();
     let event = env.cleeng.refund_event(&payment, &sandbox::simulators::cleeng::OperatorRefund::default()).unwrap();
-    // The journal knows what it was, whatever the event says.
+    // The journal decides, not the event.
     let mut data = connector::cleeng::webhook::Webhook::parse(&event.body).unwrap().data;
     data["paymentOperation"] = serde_json::Value::Null;
     let event = env.cleeng.event(connector::cleeng::webhook::Topic::RefundPayment, &data);

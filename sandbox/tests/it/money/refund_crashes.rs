@@ -1,4 +1,4 @@
-//! Workers that crash in a refund, and calls that go wrong: never two refunds, never a report of what did not happen.
+//! Workers that crash in a refund, and calls that fail: never two refunds, never a report of a refund that was not made.
 
 use std::time::Duration;
 

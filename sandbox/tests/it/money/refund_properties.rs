@@ -1,5 +1,5 @@
-//! Refunds over random histories: whatever is asked, fails, crashes, is repeated or comes late, never more goes back than was captured, and
-//! Cleeng never hears of more than went back.
+//! Refunds over random histories of requests, failures, crashes, repetitions and delays: never more is refunded than was captured, and
+//! never more is reported to Cleeng than was refunded.
 
 use std::time::Duration;
 
@@ -91,7 +91,7 @@ async fn apply(env: &TestEnvironment, bought: &SeededPurchase, asked: &mut Vec<S
     }
 }
 
-/// Once everything works again, whatever was asked for comes to an end, and no reservation is left over.
+/// Once everything works again, every request ends, and no reservation is left.
 async fn check_everything_settles(env: &TestEnvironment, bought: &SeededPurchase, asked: &[SentWebhook]) -> Result<(), TestCaseError> {
     env.crash_point.disarm();
     env.network.clear_faults();

@@ -1,4 +1,4 @@
-//! The notifications of a payment's whole life, in every order, repeated, and two at once: the record comes to the same end.
+//! The notifications of a payment's whole life, in every order, repeated, and two at once: the record reaches the same end.
 
 use connector::flow::Disposition;
 use sandbox::testkit::harness::TestEnvironment;

@@ -1,4 +1,4 @@
-//! Payments with stored details, and what is done to payments that are there.
+//! Merchant-initiated payments and their modifications.
 
 use std::time::Duration;
 
