@@ -16,7 +16,7 @@ fn sign(message: &[u8]) -> String {
     STANDARD.encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), message))
 }
 
-/// Signs an item (docs.adyen.com, "Verify HMAC signatures"); nothing where what is signed is no plain value.
+/// Signs an item (docs.adyen.com, "Verify HMAC signatures"); `None` if a signed value is not a plain one.
 fn sign_item(item: &mut Value) -> Option<()> {
     let text = |value: Option<&Value>| match value {
         None | Some(Value::Null) => Some(String::new()),

@@ -40,8 +40,8 @@ pub(super) fn body(input: &[u8]) {
         assert_eq!(given.len() + left.len(), 2, "a message is lost, or there twice");
         for envelope in given {
             let text: Value = serde_json::from_str(&envelope).expect("JSON");
-            assert!(text["body"] == kept["body"] && text["received_at"] == kept["received_at"], "another event is given back");
-            assert!(Envelope::from_text(&envelope).is_ok_and(|envelope| envelope.open().is_ok()), "what is given back does not open");
+            assert!(text["body"] == kept["body"] && text["received_at"] == kept["received_at"], "another event is released");
+            assert!(Envelope::from_text(&envelope).is_ok_and(|envelope| envelope.open().is_ok()), "a released event does not open");
         }
         // Whose signature it is, is for the verifier to say: the same bytes with another signature stay.
         let held = kept["signature"]
@@ -49,14 +49,14 @@ pub(super) fn body(input: &[u8]) {
             .zip(fits.as_deref())
             .is_some_and(|(told, fits)| told.to_ascii_lowercase().contains(fits) || told.contains('='));
         let forged = left.iter().any(|failure| failure["itemIdentifier"] == "0");
-        assert!(held || forged, "a forged event is given back");
+        assert!(held || forged, "a forged event is released");
         let ours = kept["body"]
             .as_str()
             .and_then(|body| Webhook::parse(body.as_bytes()).ok())
             .is_some_and(|event| event.publisher == id(PUBLISHER));
-        assert!(ours || left.len() == 2, "another publisher's event is given back");
+        assert!(ours || left.len() == 2, "another publisher's event is released");
         let stays = left.iter().any(|failure| failure["itemIdentifier"] == "1");
-        assert!(!stays || !is_genuine(&kept), "a good event is not given back");
+        assert!(!stays || !is_genuine(&kept), "a genuine event is not released");
     });
 }
 

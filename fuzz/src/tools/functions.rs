@@ -101,7 +101,7 @@ pub(crate) fn secrets() -> Value {
     secrets
 }
 
-/// A queue that shows what lies on it, for events that are given back.
+/// A queue that shows its messages, for released events.
 #[derive(Clone, Default)]
 pub(crate) struct RecordingRequeue(pub(crate) Arc<CapturingQueue>);
 
@@ -120,7 +120,7 @@ pub(crate) struct TestFunction {
     pub(crate) queue: Arc<CapturingQueue>,
     /// What it keeps aside.
     pub(crate) quarantine: Arc<CapturingQueue>,
-    /// What it gives back to the queues of other functions.
+    /// The events that it releases to the queues of other functions.
     pub(crate) requeued: RecordingRequeue,
 }
 

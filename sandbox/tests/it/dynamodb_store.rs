@@ -27,7 +27,7 @@ async fn client(url: &str) -> Client {
     Client::new(&config.credentials_provider(credentials).build())
 }
 
-/// A client and a table of the test's own, or nothing where there is no database.
+/// A client and a table of the test's own; `None` if there is no database.
 #[expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test's preparation: fails loudly, and says loudly that it is skipped")]
 async fn client_and_table(test: &str) -> Option<(Client, String)> {
     let Ok(url) = std::env::var(ADDRESS) else {

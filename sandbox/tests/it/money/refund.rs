@@ -39,7 +39,7 @@ async fn a_full_refund_is_reported_when_the_gateway_confirms_it() {
     let event = refund_event(&env, &bought, None, None);
     let before = env.store.writes();
     assert_eq!(env.deliver(&event).await, completed("refund_received"));
-    // Taken is not given back: Cleeng hears nothing yet, however long it takes and however often the event comes.
+    // Acknowledged is not refunded: nothing is reported to Cleeng yet, however long it takes and however often the event comes.
     env.clock.advance(Duration::from_secs(3600));
     assert_eq!(env.deliver(&event).await, completed("refund_received"));
     assert_eq!((statuses(&env), reports(&env), refund_requests(&env)), (vec![PaymentStatus::Captured], 0, 1));

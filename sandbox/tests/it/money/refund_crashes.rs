@@ -146,7 +146,7 @@ async fn a_gateway_that_never_answers_leaves_the_amount_reserved_and_parks_the_r
         disposition = env.deliver(&event).await;
     }
     assert_eq!(disposition, parked("outcome_unknown"));
-    // It may have happened, and did: what is left is all that can be given back.
+    // It may have happened, and did: only the rest can be refunded.
     assert_eq!(read_payment_record(&env, &bought.reference).await.committed_refunds().unwrap(), usd(600));
     assert_eq!(env.deliver(&refund_event(&env, &bought, Some(400), Some("2"))).await, parked("refund_above_captured"));
     env.adyen.process();

@@ -53,7 +53,7 @@ async fn check_invariants(env: &TestEnvironment, bought: &SeededPurchase) -> Res
     let committed = record.committed_refunds().unwrap().minor;
     prop_assert!(committed <= record.captured.minor, "promised {committed}");
     let back = env.adyen.total_refunded("USD");
-    prop_assert!(back <= 999, "given back {back}");
+    prop_assert!(back <= 999, "refunded {back}");
     prop_assert!(record.refunded.minor <= back, "the journal says {} and {back} went back", record.refunded);
     let told = env.cleeng.payments()[0].refund.as_ref().map_or(0, |refund| refund.amount.minor);
     prop_assert!(told <= back, "Cleeng was told {told} and {back} went back");

@@ -42,7 +42,7 @@ async fn an_event_whose_message_is_lost_is_requeued_and_settled() {
     assert_eq!(env.discrepancies(), Vec::<String>::new());
 }
 
-/// Seed 15950. Copies of an event that waits were brought back while it was on its queue: up to twenty in a day, each of which stayed.
+/// Seed 15950. Copies of a waiting event were requeued while it was on its queue: up to twenty in a day, each of which stayed.
 #[tokio::test]
 async fn an_event_on_its_queue_is_not_requeued_and_a_lost_one_is_requeued_once() {
     let (env, event) = with_unconfirmed_cancel().await;

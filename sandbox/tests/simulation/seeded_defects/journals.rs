@@ -23,7 +23,7 @@ enum JournalDefect {
     LeaseNeverExpires,
     /// A write is said to be done and is not, one time in forty.
     WritesDropped,
-    /// Nobody remembers what of a payment was given back, or is about to be.
+    /// Refunded and reserved amounts of a payment are not recorded.
     RefundsIgnored,
     /// Nobody looks with which details a payment was made.
     DetailsIgnored,

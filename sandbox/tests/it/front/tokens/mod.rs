@@ -93,7 +93,7 @@ pub(crate) fn redirect_target(reply: &Reply) -> &str {
     reply.location.as_deref().unwrap()
 }
 
-/// Minor units that the gateway has taken and not given back, with both sides in agreement.
+/// Minor units that the gateway has captured and not refunded, with both sides in agreement.
 pub(crate) fn net_captured(env: &TestEnvironment, gateway: GatewayName) -> i64 {
     assert_balanced(env);
     env.gateway(gateway).simulator.ledger().iter().map(|entry| entry.captured.minor - entry.refunded.minor).sum()
