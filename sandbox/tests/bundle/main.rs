@@ -12,7 +12,6 @@
 mod documents;
 mod functions;
 mod glossary;
-mod layers;
 mod repository;
 mod samples;
 mod settings;
