@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
-use crate::{committed, names};
 use crate::support::files::{read, root};
+use crate::{committed, names};
 use connector::reason::{AlarmReason, ParkReason};
 
 #[test]
