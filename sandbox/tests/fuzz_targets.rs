@@ -1,5 +1,5 @@
-//! Every fuzz target on its corpus, and on changes of it that a seed decides: a rule that a fuzzer broke once is kept by every test run. The
-//! long way, with libFuzzer, is `.ci/fuzz`.
+//! Every fuzz target on its corpus, and on mutations of it by seed: a rule that a fuzzer violated once is checked by every test run.
+//! `.ci/fuzz` runs libFuzzer.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

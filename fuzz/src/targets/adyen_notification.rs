@@ -1,5 +1,5 @@
-//! Adyen's notifications: every item of a body is signed here as Adyen signs, and must then be read or be malformed; with one bit changed it
-//! is refused, or says the same in everything that is signed. The other kind of webhook is signed as a whole.
+//! Adyen's notifications: every item of a body is signed as Adyen signs it, and must then be read or be malformed; with one bit changed it
+//! is rejected, or unchanged in every signed field. The other kind of webhook is signed as a whole.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -16,7 +16,7 @@ fn sign(message: &[u8]) -> String {
     STANDARD.encode(hmac::sign(&hmac::Key::new(hmac::HMAC_SHA256, &key), message))
 }
 
-/// Signs an item (docs.adyen.com, "Verify HMAC signatures"); nothing where what is signed is no plain value.
+/// Signs an item (docs.adyen.com, "Verify HMAC signatures"); `None` if a signed value is not a plain one.
 fn sign_item(item: &mut Value) -> Option<()> {
     let text = |value: Option<&Value>| match value {
         None | Some(Value::Null) => Some(String::new()),

@@ -1,5 +1,6 @@
-//! One answer of Cleeng or of a gateway in the middle of a renewal is replaced by anything: no money is taken twice, nothing is told that did
-//! not happen, nobody is declined unless the gateway's answer says so. The first line says which one: `cleeng 2`, `gateway 0`.
+//! One response of Cleeng or of a gateway in the middle of a renewal is replaced by arbitrary bytes: no money is taken twice, nothing is
+//! reported that did not happen, and a payment is declined only if the gateway's response says so. The first line selects the response:
+//! `cleeng 2`, `gateway 0`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

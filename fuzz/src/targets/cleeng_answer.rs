@@ -1,5 +1,5 @@
-//! Cleeng's answer to any call is anything: no panic, no token in what is told, nothing is done under a status that says no, and an amount is
-//! one that stands in the answer. The first line is the status.
+//! Cleeng's response to any call is arbitrary: no panic, no token in an error, no success under an error status, and every amount is one of
+//! the response. The first line is the status.
 
 use std::sync::Arc;
 

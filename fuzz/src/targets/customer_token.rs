@@ -1,4 +1,4 @@
-//! A customer's token is one of Cleeng's or refused; what it names is what its claims say, and none is taken whose time is over.
+//! A customer's token is one of Cleeng's or rejected; its content is that of its claims, and an expired one is never accepted.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;

@@ -1,4 +1,4 @@
-//! Whatever lies on a queue or in the journal is an envelope or an error; one that is read is written back as the same.
+//! Any message on a queue or in the journal is an envelope or an error; one that is read is written back unchanged.
 
 use connector::cleeng::envelope::Envelope;
 use connector::clock::Timestamp;

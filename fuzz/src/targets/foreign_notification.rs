@@ -1,4 +1,4 @@
-//! A notification that its gateway did not sign never says anything, at any gateway.
+//! A notification that its gateway did not sign is rejected, at every gateway.
 
 use connector::gateway::GatewayName;
 

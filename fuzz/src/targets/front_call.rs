@@ -1,6 +1,6 @@
-//! A page, or whoever says that he is one, may send anything to any address of the front-end API: he gets an answer, pays nothing but the
-//! order's amount and nothing without a payment method, and the body never comes back. The first line is method and address; `ORDER_PATHS` and
-//! `TOKEN_LIFETIME` stand for the customer's own.
+//! A page, or a program that poses as one, may send anything to any address of the front-end API: it gets a response, pays nothing but the
+//! order's amount and nothing without a payment method, and the body is never echoed. The first line is method and address; `ORDER_PATHS`
+//! and `TOKEN_LIFETIME` stand for the customer's own.
 
 use connector::http::HeaderValue;
 use sandbox::testkit::fixtures::{OFFER, SHOP_ORIGIN, id};

@@ -1,5 +1,5 @@
-//! A gateway's answer to any call is anything: no panic, nothing of a credential or of stored details in what is told, and never a word about
-//! money that the answer does not say. The first line is the status.
+//! A gateway's response to any call is arbitrary: no panic, nothing of a credential or of stored details in an error, and no statement
+//! about money that the response does not make. The first line is the status.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,5 +1,5 @@
-//! Whatever Lambda hands over, to whichever function, is an event or an error: nothing ends the process, every request gets an answer, a
-//! batch fails by the ids of its own messages, and what is queued was signed.
+//! Any input of Lambda, for any function, is an event or an error: nothing ends the process, every request gets a response, a batch fails
+//! by the ids of its own messages, and every queued message was signed.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ fn check_response(event: Option<&Event>, answer: &Value) {
     }
 }
 
-/// What lies on a queue is what came through the door, under its sender's signature.
+/// A queued message is one that came through the ingress, under its sender's signature.
 fn check_queued(event: Option<&Event>, message: &str) {
     let Some(Event::Http(Ok(request))) = event else { panic!("something is queued that nobody sent") };
     if NotificationEnvelope::from_text(message).is_ok() {

@@ -1,4 +1,4 @@
-//! A secret that is registered never survives in a line, plain or as JSON writes it, whatever stands around it. The first line is the secret.
+//! A registered secret never survives in a line, plain or as JSON writes it, between any characters. The first line is the secret.
 
 use connector::lambda::telemetry::Redactor;
 use connector::secret::SecretString;

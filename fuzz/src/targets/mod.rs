@@ -1,17 +1,17 @@
-//! What is fuzzed: one body per kind of bytes that come from outside. A body takes any bytes, and panics where a rule is broken.
+//! The fuzz targets: one function per kind of external bytes. It accepts any bytes, and panics if a rule is violated.
 //!
 //! | module | input |
 //! |---|---|
 //! | [`webhook`], [`signature_header`] | Cleeng's webhooks, and the header that signs them |
-//! | [`adyen_notification`], [`paypal_notification`], [`stripe_notification`] | what a gateway signed, and the same with one bit changed |
-//! | [`foreign_notification`] | what nobody signed, at the doors of all gateways |
-//! | [`paypal_certificate`] | what lies where a notification says that its certificate is |
-//! | [`gateway_answer`], [`cleeng_answer`] | answers of the peers, call by call |
+//! | [`adyen_notification`], [`paypal_notification`], [`stripe_notification`] | signed notifications of a gateway, and the same with one bit changed |
+//! | [`foreign_notification`] | unsigned notifications, at the endpoints of all gateways |
+//! | [`paypal_certificate`] | the content at the certificate's URL of a notification |
+//! | [`gateway_answer`], [`cleeng_answer`] | responses of the upstreams, call by call |
 //! | [`answers`] | the same in the middle of a renewal |
 //! | [`front_call`], [`return_address`], [`customer_token`] | what a browser sends |
-//! | [`lambda_event`], [`quarantine`] | what AWS hands to a function: requests, messages, schedules |
-//! | [`envelope`], [`record`] | what our own queues and our own journal give back |
-//! | [`settings`], [`secrets`], [`log_line`] | what an operator sets, and what must never be seen of it |
+//! | [`lambda_event`], [`quarantine`] | input from AWS: requests, messages, schedules |
+//! | [`envelope`], [`record`] | content of our own queues and of the journal |
+//! | [`settings`], [`secrets`], [`log_line`] | an operator's input, and the secrets in it that must not appear |
 //! | [`money`], [`small_types`] | amounts, ids, times, keys |
 
 mod adyen_notification;

@@ -1,5 +1,5 @@
-//! An amount that is read is written back as the same amount, digit by digit, whatever digits a gateway uses for the currency: no minor unit
-//! is lost and none is won. Lines of numbers and decimals.
+//! An amount that is read is written back as the same amount, digit by digit, for every number of digits that a gateway uses for the
+//! currency: no minor unit is lost or added. Lines of numbers and decimals.
 
 use connector::gateway::{adyen, paypal, stripe};
 use connector::money::{Currency, Decimal, Money};

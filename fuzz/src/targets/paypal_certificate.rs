@@ -1,5 +1,5 @@
-//! Whatever lies at a certificate's URL, of whatever status: what the simulator's key signed is believed only under the certificate that the
-//! test CA gave to PayPal's signer, byte by byte.
+//! Any content at a certificate's URL, with any status: a message signed by the simulator's key is accepted only under the certificate that
+//! the test CA issued to PayPal's signer, byte by byte.
 
 use std::sync::Arc;
 
@@ -18,7 +18,7 @@ use crate::tools::{block_on, functions};
 const NOTIFICATION: &[u8] =
     br#"{"id":"WH-1","event_type":"PAYMENT_PATHS.CAPTURE.COMPLETED","resource_type":"capture","resource":{"id":"1AB"}}"#;
 
-/// Only the certificate can be had; whoever is asked instead does not answer.
+/// Only the certificate is available; the call that replaces it is not answered.
 struct CertificateTransport(Bytes);
 
 #[async_trait]

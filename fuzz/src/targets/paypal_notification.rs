@@ -1,5 +1,5 @@
-//! PayPal's notifications: a body under a good transmission is a notification or malformed; with one bit changed in the body, or in any of
-//! the five headers, it is refused. Only the certificate may lie elsewhere at PayPal: it speaks for itself.
+//! PayPal's notifications: a body under a valid transmission is a notification or malformed; with one bit changed in the body, or in any of
+//! the five headers, it is rejected. Only the certificate's address at PayPal may differ: the certificate is verified itself.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;

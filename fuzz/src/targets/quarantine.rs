@@ -1,4 +1,4 @@
-//! Whatever lies in quarantine: only what verifies by the secrets of now is given back, word by word; everything else stays where it is.
+//! Any message in quarantine: only an event that verifies with the current secrets is released, unchanged; every other message stays.
 
 use std::sync::Arc;
 
@@ -15,7 +15,7 @@ use crate::tools::{block_on, functions};
 pub(super) fn body(input: &[u8]) {
     let text = String::from_utf8_lossy(input);
     let kept: Value = serde_json::from_str(&text).unwrap_or(Value::Null);
-    // The same with a signature that fits, whatever else it says.
+    // The same with a valid signature, and any other content.
     let mut signed = kept.clone();
     let fits = kept["body"].as_str().map(|body| sandbox::simulators::cleeng::sign(WEBHOOK_SECRET, body.as_bytes()));
     if let (Some(members), Some(fits)) = (signed.as_object_mut(), &fits) {
@@ -36,8 +36,8 @@ pub(super) fn body(input: &[u8]) {
         assert_eq!(given.len() + left.len(), 2, "a message is lost, or there twice");
         for envelope in given {
             let text: Value = serde_json::from_str(&envelope).expect("JSON");
-            assert!(text["body"] == kept["body"] && text["received_at"] == kept["received_at"], "another event is given back");
-            assert!(Envelope::from_text(&envelope).is_ok_and(|envelope| envelope.open().is_ok()), "what is given back does not open");
+            assert!(text["body"] == kept["body"] && text["received_at"] == kept["received_at"], "another event is released");
+            assert!(Envelope::from_text(&envelope).is_ok_and(|envelope| envelope.open().is_ok()), "a released event does not open");
         }
         // Whose signature it is, is for the verifier to say: the same bytes with another signature stay.
         let held = kept["signature"]
@@ -45,14 +45,14 @@ pub(super) fn body(input: &[u8]) {
             .zip(fits.as_deref())
             .is_some_and(|(told, fits)| told.to_ascii_lowercase().contains(fits) || told.contains('='));
         let forged = left.iter().any(|failure| failure["itemIdentifier"] == "0");
-        assert!(held || forged, "a forged event is given back");
+        assert!(held || forged, "a forged event is released");
         let ours = kept["body"]
             .as_str()
             .and_then(|body| Webhook::parse(body.as_bytes()).ok())
             .is_some_and(|event| event.publisher == id(PUBLISHER));
-        assert!(ours || left.len() == 2, "another publisher's event is given back");
+        assert!(ours || left.len() == 2, "another publisher's event is released");
         let stays = left.iter().any(|failure| failure["itemIdentifier"] == "1");
-        assert!(!stays || !is_genuine(&kept), "a good event is not given back");
+        assert!(!stays || !is_genuine(&kept), "a genuine event is not released");
     });
 }
 

@@ -1,4 +1,4 @@
-//! What is read from the journal is written back as it was, and reads as the same again; what does not fit is an error.
+//! A document of the journal is written back as it was read, and reads as the same again; a document that does not fit is an error.
 
 use connector::checkout::snapshot::{PurchaseResult, ReturnedData, Snapshot};
 use connector::frontend_api::redirect_urls::RedirectUrls;

@@ -1,5 +1,5 @@
-//! Nobody is sent to an address that a browser would take to another server than the allowed ones; a query is read as browsers write it, and
-//! what is added to an address is read back.
+//! No customer is redirected to an address that a browser would resolve to another server than the allowed ones; a query is read as
+//! browsers write it, and parameters added to an address are read back.
 
 use connector::frontend_api::Origins;
 use connector::frontend_api::origins;
@@ -31,7 +31,7 @@ pub(super) fn body(input: &[u8]) {
     }
 }
 
-/// Numbers that are no address, and names that no resolver knows: they lead nowhere, and an operator has set them himself.
+/// Numbers that are no address, and names that no resolver knows: they lead nowhere, and only an operator can have set them.
 fn is_suspicious_host(address: &str) -> bool {
     Url::parse(address).is_err()
 }

@@ -1,5 +1,5 @@
-//! The text of a deployment's secret: whatever is wrong with it is told without quoting any of it, and what is taken is kept out of every
-//! line. Values that must not be told begin with a mark.
+//! The text of a deployment's secret: every mistake in it is reported without quoting any of it, and no accepted value is in a line. Values
+//! that must not appear begin with a mark.
 
 use connector::cleeng::client::{CleengEnvironment, CleengSettings, CoreApi};
 use connector::cleeng::signature::{SignatureSettings, WebhookVerifier};

@@ -1,5 +1,5 @@
-//! The settings of a deployment, one `NAME=value` in each line over those of the sandbox: they are read, or every mistake is told with its
-//! setting and what to do; the secret's text is never among what is told.
+//! The settings of a deployment, one `NAME=value` in each line over those of the sandbox: they are read, or every mistake is reported with
+//! its setting and its fix, without the secret's text.
 
 use connector::lambda::operator::Deployment;
 use connector::secret::SecretString;

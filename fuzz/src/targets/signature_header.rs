@@ -1,4 +1,4 @@
-//! Whatever stands in the signature header, under any settings of it: only the signature itself opens the door.
+//! Any signature header, under any settings of it: only the signature itself is accepted.
 //!
 //! The first line is the settings: encoding, then a prefix.
 

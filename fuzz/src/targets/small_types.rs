@@ -1,4 +1,4 @@
-//! Ids, times, references, keys: what is read is written back as it was read, and reads as the same again. One in each line.
+//! Ids, times, references, keys: a value is written back as it was read, and reads as the same again. One in each line.
 
 use connector::clock::Timestamp;
 use connector::frontend_api::card_numbers;
@@ -25,7 +25,7 @@ pub(super) fn body(input: &[u8]) {
         assert!(secret.matches(line) && !secret.matches(&format!("{line} ")) && secret.expose() == line);
         let shouted = SecretString::new(line.to_ascii_uppercase());
         assert_eq!(secret.is_placeholder(), shouted.is_placeholder(), "a placeholder's case decides");
-        // A card number stays one, whatever marks stand around it.
+        // A card number stays one between any characters.
         if !line.is_empty() && line.chars().all(|c| !c.is_alphanumeric()) {
             assert!(card_numbers::text_contains_card_number(&format!("{line}(4111 1111 1111 1111){line}")), "a card number is overlooked");
         }

@@ -1,5 +1,5 @@
-//! Stripe's events: a signed body is an event or malformed, by either secret's signature; with one bit of the body or of the header's time
-//! and signature changed it is refused, and so it is when its time is over.
+//! Stripe's events: a signed body is an event or malformed, by the signature of either secret; with one bit of the body or of the header's
+//! time and signature changed it is rejected, as it is when it is too old.
 
 use connector::clock::Clock;
 use connector::gateway::{GatewayName, NotificationError};

@@ -1,5 +1,5 @@
-//! A signed body of any shape is a webhook of its topic or a refusal, by the secret of now and by the one before; what is taken survives its
-//! envelope. Nothing unsigned is taken, nothing that another secret signed, nothing with one bit changed.
+//! A signed body of any shape is a webhook of its topic or rejected, by the current secret and by the previous one; an accepted one
+//! survives its envelope. An unsigned body, one signed with another secret, and one with a changed bit are rejected.
 
 use std::sync::LazyLock;
 

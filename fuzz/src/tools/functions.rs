@@ -1,4 +1,4 @@
-//! The peers: gateways that verify, a way out that always gives the same answer, and functions as Lambda runs them.
+//! The upstreams: gateways that verify, a transport that always returns the same response, and functions as Lambda runs them.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -102,7 +102,7 @@ pub(crate) fn secrets() -> Value {
     secrets
 }
 
-/// A queue that shows what lies on it, for events that are given back.
+/// A queue that shows its messages, for released events.
 #[derive(Clone, Default)]
 pub(crate) struct RecordingRequeue(pub(crate) Arc<CapturingQueue>);
 
@@ -121,7 +121,7 @@ pub(crate) struct TestFunction {
     pub(crate) queue: Arc<CapturingQueue>,
     /// What it keeps aside.
     pub(crate) quarantine: Arc<CapturingQueue>,
-    /// What it gives back to the queues of other functions.
+    /// The events that it releases to the queues of other functions.
     pub(crate) requeued: RecordingRequeue,
 }
 

@@ -1,4 +1,4 @@
-//! What the bodies have in common.
+//! What the targets share.
 
 pub(crate) mod functions;
 pub(crate) mod mutate;
@@ -46,7 +46,7 @@ pub(crate) struct LocalMessage<'a> {
     pub(crate) body: &'a [u8],
 }
 
-/// Takes a message apart. Whatever is missing is empty.
+/// Splits a message into its parts. A missing part is empty.
 pub(crate) fn parse_message(input: &[u8]) -> LocalMessage<'_> {
     let (head, body) = match input.windows(2).position(|pair| pair == b"\n\n") {
         Some(end) => (&input[..end], &input[end + 2..]),

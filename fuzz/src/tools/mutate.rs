@@ -1,12 +1,12 @@
-//! Changes that keep the shape of what they change more often than not: a value in JSON, a line, a word; else bytes.
+//! Mutations that usually keep the shape of their input: a value in JSON, a line, a word; otherwise bytes.
 
 use serde_json::{Map, Value};
 
-/// Dice that a seed decides (SplitMix64).
+/// A pseudo-random generator that a seed decides (SplitMix64).
 pub(crate) struct SplitMix64(u64);
 
 impl SplitMix64 {
-    /// Dice of this seed.
+    /// The generator of this seed.
     pub(crate) fn new(seed: u64) -> Self {
         Self(seed)
     }

@@ -1,5 +1,5 @@
-//! What is built, what is deployed, what is documented and what the code reads are one and the same: folders, `template.yaml`, `events/`
-//! and the README, compared with each other.
+//! What is built, what is deployed, what is documented and what the code reads agree: folders, `template.yaml`, `events/`, the README and the
+//! other documents are compared with each other.
 
 #![expect(
     clippy::unwrap_used,
@@ -9,7 +9,9 @@
     reason = "a test fails by panicking"
 )]
 
+mod documents;
 mod functions;
+mod glossary;
 mod repository;
 mod samples;
 mod settings;
@@ -24,6 +26,7 @@ mod support {
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::Path;
+use std::process::Command;
 
 use serde_json::Value;
 use support::files::{read, root};
@@ -112,6 +115,16 @@ pub(crate) fn visit_sources(folder: &Path, visit: &mut dyn FnMut(&str)) {
             visit(&fs::read_to_string(&path).unwrap());
         }
     }
+}
+
+/// The committed files of these patterns: path and text.
+pub(crate) fn committed(patterns: &[&str]) -> Vec<(String, String)> {
+    let files = Command::new("git").args(["ls-files", "-z", "--"]).args(patterns).current_dir(root()).output().unwrap();
+    let files = String::from_utf8(files.stdout).unwrap();
+    let files: Vec<&str> = files.split('\0').filter(|file| !file.is_empty()).collect();
+    assert!(!files.is_empty(), "git names no file of {patterns:?}");
+    let read = |file: &str| Some((file.to_owned(), fs::read_to_string(root().join(file)).ok()?));
+    files.into_iter().filter_map(read).collect()
 }
 
 pub(crate) fn event(function: &str, file: &str) -> Value {

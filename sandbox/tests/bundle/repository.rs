@@ -1,12 +1,11 @@
-//! The repository as a whole: gateways, dependencies, reasons for calling an operator, words that do not belong here.
+//! The repository as a whole: gateways, dependencies, reasons for manual review, words that do not belong here.
 
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 
-use crate::names;
 use crate::support::files::{read, root};
+use crate::{committed, names};
 use connector::reason::{AlarmReason, ParkReason};
 
 #[test]
@@ -110,8 +109,7 @@ fn no_committed_file_names_a_machine_or_a_registry() {
         [["/wo", "rk/"], ["/ro", "ot/"], ["/ho", "me/"], ["/tm", "p/"], ["index-", "url"], ["local", "stack.cloud"]]
             .map(|parts| parts.concat())
             .into();
-    for file in tracked_files().iter().filter(|file| *file != "Cargo.lock" && *file != "LICENSE") {
-        let Ok(text) = fs::read_to_string(root().join(file)) else { continue };
+    for (file, text) in committed(&["."]).into_iter().filter(|(file, _)| file != "Cargo.lock" && file != "LICENSE") {
         for word in &unwanted {
             assert!(!text.contains(word.as_str()), "{file} contains {word}");
         }

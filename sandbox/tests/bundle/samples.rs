@@ -1,4 +1,4 @@
-//! The sample events, and what is documented as their answers.
+//! The sample events and their documented responses.
 
 use std::collections::BTreeSet;
 use std::fs;

@@ -1,4 +1,4 @@
-//! Settings: what the code reads, what is deployed, what the README lists.
+//! Settings: those that the code reads, those that are deployed, and those that the README lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 

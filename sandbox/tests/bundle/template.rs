@@ -1,4 +1,4 @@
-//! What the template promises beyond one function: queues, roles, what outlives the stack.
+//! What the template guarantees beyond one function: queues, roles, retained resources.
 
 use connector::cleeng::webhook::Topic;
 

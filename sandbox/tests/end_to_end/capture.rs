@@ -38,7 +38,7 @@ async fn a_single_purchase_is_captured_once_and_reported_when_the_gateway_says_s
         assert!(!deployment.deliver(FUNCTION, &message).await, "taken is not captured");
         assert_eq!((write_counts(&peers), peers.statuses()), ((1, 0), vec![PaymentStatus::Authorised]));
         assert_eq!(deployment.payment_states().await, ["capturing"]);
-        // Whoever comes next finds in the journal what was done.
+        // The next delivery finds the finished steps in the journal.
         deployment.restart(FUNCTION);
     }
     assert_eq!(deployment.deliver_notifications(&peers, 2).await, 1);

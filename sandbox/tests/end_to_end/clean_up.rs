@@ -1,4 +1,4 @@
-//! Payment details that are deactivated: what is held with them goes back.
+//! Payment details that are deactivated: their open authorisations are released.
 
 use connector::cleeng::PaymentStatus;
 use connector::http::Method;

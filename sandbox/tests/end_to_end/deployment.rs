@@ -164,7 +164,7 @@ impl Deployment {
         self.taps.insert(function, ways);
     }
 
-    /// Starts a function anew, with upstreams that are gone.
+    /// Restarts a function, with upstreams that are gone.
     pub(crate) fn restart_without_upstreams(&mut self, function: &'static str) {
         self.settings = settings(&unreachable_url(), &unreachable_url());
         self.restart(function);
@@ -205,7 +205,7 @@ impl Deployment {
         environment
     }
 
-    /// Sends a webhook to its function's HTTP door; the status.
+    /// Posts a webhook to its function; the status.
     pub(crate) async fn post(&mut self, function: &str, sent: &SignedWebhook) -> u16 {
         let headers = [("content-type", "application/json"), ("x-cleeng-signature", sent.signature.as_str())];
         self.runtime.post(function, &sent.path, &headers, &sent.body).await.status.as_u16()
@@ -243,7 +243,7 @@ impl Deployment {
         assert!(self.deliver(function, message).await, "{function} gives its message back\n{}", self.runtime.output());
     }
 
-    /// What the gateway tells goes through the function for it: in by the HTTP door, over the queue, each message settled and then delivered
+    /// The gateway's notifications go through their function: in by HTTP, over the queue, each message settled and then delivered
     /// again until it was dealt with so many times. How many notifications there were.
     pub(crate) async fn deliver_notifications(&mut self, peers: &Upstreams, deliveries: usize) -> usize {
         let told = SimulatedGateway::take_notifications(peers.adyen.as_ref());
@@ -273,7 +273,7 @@ impl Deployment {
         told.len()
     }
 
-    /// Whatever will be due is due now, and no event that waits is on its queue any more.
+    /// Everything that will be due is due now, and no waiting event is on its queue any more.
     pub(crate) async fn make_due(&self) {
         let scan = json!({ "TableName": self.aws.table, "ConsistentRead": true });
         let all = self.aws.call("dynamodb", "DynamoDB_20120810.Scan", &scan).await;

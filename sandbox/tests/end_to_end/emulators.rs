@@ -1,4 +1,4 @@
-//! The emulators that the other tests stand on.
+//! The emulators that the other tests depend on.
 
 use std::path::PathBuf;
 

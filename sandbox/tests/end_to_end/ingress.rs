@@ -1,4 +1,4 @@
-//! What webhooks and notifications meet at the doors.
+//! The ingress of webhooks and notifications.
 
 use serde_json::{Value, json};
 
@@ -29,7 +29,7 @@ async fn a_signed_webhook_is_on_the_queue_before_it_is_answered_and_a_forged_one
         assert_eq!(envelope["body"], sent.body, "{function}: the queue holds the raw body");
         assert_eq!((&envelope["v"], &envelope["source"]), (&json!(1), &json!("cleeng")), "{function}");
     }
-    assert_eq!(deployment.aws.documents().await, 0, "the HTTP door writes no journal");
+    assert_eq!(deployment.aws.documents().await, 0, "the ingress writes no journal");
     deployment.assert_no_secrets_logged();
 }
 

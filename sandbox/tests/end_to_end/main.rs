@@ -1,17 +1,17 @@
 //! End to end: the built binaries on an emulated Lambda Runtime API, with real AWS clients against moto and DynamoDB Local. `./test` starts
 //! what is needed and sets `CONNECTOR_E2E=1`; without it these tests say that they were skipped.
 //!
-//! | room | what it is about |
+//! | module | purpose |
 //! |---|---|
 //! | `emulators` | the emulators themselves |
-//! | `deployment` | functions deployed together, their queues and the way to them |
-//! | `doors` | what webhooks and notifications meet at the doors, with and without upstreams |
+//! | `deployment` | functions deployed together, with their queues |
+//! | `ingress` | the ingress of webhooks and notifications, with and without upstreams |
 //! | `billing` | authorisation, renewal, termination |
 //! | `clean_up` | payment details that are deactivated |
-//! | `refund`, `capture` | single payments, and the gateway's word that settles them |
+//! | `refund`, `capture` | single payments, and the notifications that complete them |
 //! | `purchase`, `details` | what pages call |
-//! | `redirect` | what pages call in the redirect style, and the way back from the gateway |
-//! | `rounds` | reconciliation |
+//! | `redirect` | the redirect style, with the return from the gateway |
+//! | `reconciliation_runs` | reconciliation |
 //! | `roles` | the calls of each function against its role |
 //! | `time` | timeouts |
 //! | `embedded` | binaries without AWS |

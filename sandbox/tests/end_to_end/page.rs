@@ -63,7 +63,7 @@ impl CheckoutPage {
         Self { function, token: bearer.strip_prefix("Bearer ").unwrap().to_owned() }
     }
 
-    /// The header that says who he is.
+    /// The header with the customer's token.
     pub(crate) fn bearer(&self) -> String {
         format!("Bearer {}", self.token)
     }
@@ -116,7 +116,7 @@ impl CheckoutPage {
         self.call(deployment, "http.json", |body| body["paymentMethod"][name] = json!(value)).await
     }
 
-    /// The customer is back from his bank.
+    /// The customer returns from the bank.
     pub(crate) async fn finalize(&self, deployment: &mut Deployment, redirect_result: &str) -> PageResponse {
         self.call(deployment, "finalize.json", |body| body["details"]["redirectResult"] = json!(redirect_result)).await
     }

@@ -70,7 +70,7 @@ async fn a_redirect_started_by_one_binary_is_finished_by_another() {
     let back = action.redirect_result();
     assert_eq!((write_counts(&peers), peers.adyen.authorisations()), ((1, 0), 0));
     deployment.restart(FUNCTION);
-    assert_eq!(page.start_with(&mut deployment, "encryptedCardNumber", REDIRECTING).await, action, "a reload before he goes");
+    assert_eq!(page.start_with(&mut deployment, "encryptedCardNumber", REDIRECTING).await, action, "a reload before the customer leaves");
     let paid = page.finalize(&mut deployment, back).await;
     assert_paid_once(&peers, &deployment, &paid).await;
     deployment.restart(FUNCTION);

@@ -1,4 +1,4 @@
-//! Reconciliation with real AWS clients: the index of what is due, and the queues that events go back to.
+//! Reconciliation with real AWS clients: the index of due items, and the queues for requeued events.
 
 use sandbox::simulators::cleeng::sign;
 use serde_json::json;
@@ -25,8 +25,8 @@ async fn a_waiting_event_is_requeued_only_when_it_is_due() {
     let nothing = json!({ "due": 0, "requeued": 0, "finished": 0, "checked": 0, "recovered": 0, "released": 0, "discovered": 0, "deferred": 0, "failed": 0 });
     assert_eq!(deployment.runtime.invoke(RECONCILIATION, &round).await, nothing, "{}", deployment.runtime.output());
     deployment.make_due().await;
-    let tally = deployment.runtime.invoke(RECONCILIATION, &round).await;
-    assert_eq!((&tally["requeued"], &tally["failed"]), (&json!(1), &json!(0)), "{tally} {}", deployment.runtime.output());
+    let report = deployment.runtime.invoke(RECONCILIATION, &round).await;
+    assert_eq!((&report["requeued"], &report["failed"]), (&json!(1), &json!(0)), "{report} {}", deployment.runtime.output());
     let copies = deployment.receive_all(BILLING[1]).await;
     assert_eq!(copies.len(), 1);
     assert!(!deployment.deliver(BILLING[1], &copies[0]).await, "a copy changes nothing");

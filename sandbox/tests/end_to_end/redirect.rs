@@ -1,4 +1,4 @@
-//! The redirect style, as the sample events make its calls: the page, the gateway's page, the way back and on, each met by another binary.
+//! The redirect style, with the calls of the sample events: the page, the gateway's page, the return, each handled by another process.
 
 use connector::cleeng::PaymentStatus;
 use connector::http::Method;
@@ -43,12 +43,12 @@ impl RedirectCheckout {
         body["responseData"]["redirectUrl"].as_str().unwrap().to_owned()
     }
 
-    /// The customer does what the gateway's page asks, or gives up; where it sends him.
+    /// The customer completes or cancels the gateway's page; the address that it redirects to.
     fn leave_gateway_page(&self, page: &str, agrees: bool) -> String {
         self.peers.adyen.complete_redirect(page, agrees).unwrap()
     }
 
-    /// His browser follows the address; where it is sent on to.
+    /// The customer's browser follows the address; the address that it is redirected to.
     async fn follow(&mut self, file: &str, address: &str) -> String {
         let mut call = event(self.function, file);
         let host = format!("https://{}", call["requestContext"]["domainName"].as_str().unwrap());
@@ -61,8 +61,8 @@ impl RedirectCheckout {
     }
 
     fn write_counts(&self, to_cleeng: &str) -> (usize, usize) {
-        let road = &self.peers.network;
-        (road.delivered_count("adyen", &Method::POST, "/payments/details"), road.delivered_count("cleeng", &Method::POST, to_cleeng))
+        let network = &self.peers.network;
+        (network.delivered_count("adyen", &Method::POST, "/payments/details"), network.delivered_count("cleeng", &Method::POST, to_cleeng))
     }
 
     fn assert_no_secrets_logged(&self) {

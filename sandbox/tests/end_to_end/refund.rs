@@ -1,4 +1,4 @@
-//! Money that is given back, and the gateway's word that settles it.
+//! Refunds, and the notification that completes them.
 
 use connector::cleeng::{PaymentOperation, PaymentStatus};
 use connector::http::Method;
@@ -48,7 +48,7 @@ async fn a_refund_is_settled_by_a_notification_to_another_binary() {
     let message = deployment.accepted(FUNCTION, &sample_webhook(FUNCTION)).await;
     for _ in 0..3 {
         deployment.settle(FUNCTION, &message).await;
-        assert_eq!((write_counts(&peers), peers.statuses()), ((1, 0), vec![PaymentStatus::Captured]), "taken is not given back");
+        assert_eq!((write_counts(&peers), peers.statuses()), ((1, 0), vec![PaymentStatus::Captured]), "acknowledged is not refunded");
     }
     assert_eq!(deployment.payment_states().await, ["captured"]);
     assert_eq!(deployment.deliver_notifications(&peers, 1).await, 1);

@@ -1,4 +1,4 @@
-//! What each function's role may do, against what the function really calls.
+//! The permissions of each function's role, against the calls that the function makes.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Functions that are stopped by the clock.
+//! Functions that reach their timeout.
 
 use serde_json::{Value, json};
 
@@ -24,7 +24,7 @@ async fn a_function_without_enough_time_returns_its_message_and_the_next_deliver
     let mut hurried = EmulatedFunction::start(function, &binary(function), &deployment.environment(function), 4).await;
     let answer = hurried.invoke(&event).await;
     let given_back = answer.contains("timed out") || answer.contains("059f36b4-87a3-44ab-83d2-661975830a7d");
-    assert!(given_back, "the message is neither given back nor kept by the timeout: {answer}");
+    assert!(given_back, "the message is neither returned nor kept by the timeout: {answer}");
     drop((hurried, hole));
 
     let peers = Upstreams::start(port).await;

@@ -1,4 +1,4 @@
-//! The journal's store in DynamoDB against a real DynamoDB Local, whose address `CONNECTOR_TEST_DYNAMODB_URL` tells.
+//! The journal's store in DynamoDB against a DynamoDB Local at `CONNECTOR_TEST_DYNAMODB_URL`.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -27,7 +27,7 @@ async fn client(url: &str) -> Client {
     Client::new(&config.credentials_provider(credentials).build())
 }
 
-/// A client and a table of the test's own, or nothing where there is no database.
+/// A client and a table of the test's own; `None` if there is no database.
 #[expect(clippy::unwrap_used, clippy::print_stderr, reason = "a test's preparation: fails loudly, and says loudly that it is skipped")]
 async fn client_and_table(test: &str) -> Option<(Client, String)> {
     let Ok(url) = std::env::var(ADDRESS) else {
@@ -146,12 +146,12 @@ async fn a_write_whose_answer_is_lost_is_unknown() {
 fn proxy_losing_first_answer(database: &str) -> std::io::Result<(String, Arc<AtomicBool>)> {
     use std::io::{Read, Write};
     let database = database.trim_start_matches("http://").to_owned();
-    let door = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let url = format!("http://{}", door.local_addr()?);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}", listener.local_addr()?);
     let lost = Arc::new(AtomicBool::new(false));
     let losing = Arc::clone(&lost);
     std::thread::spawn(move || -> std::io::Result<()> {
-        for (connection, client) in door.incoming().enumerate() {
+        for (connection, client) in listener.incoming().enumerate() {
             let (mut client, mut upstream) = (client?, std::net::TcpStream::connect(&database)?);
             let (mut up, mut down) = (upstream.try_clone()?, client.try_clone()?);
             std::thread::spawn(move || std::io::copy(&mut client, &mut up));
@@ -188,11 +188,11 @@ async fn a_write_whose_first_answer_is_lost_is_repeated_and_does_not_conflict_wi
 /// A database that answers as written, call by call: a status with a body, or nothing, which is a lost answer.
 fn scripted_database(answers: Vec<Option<(u16, String)>>) -> std::io::Result<(String, std::thread::JoinHandle<std::io::Result<()>>)> {
     use std::io::{BufRead, BufReader, Read, Write};
-    let door = std::net::TcpListener::bind("127.0.0.1:0")?;
-    let url = format!("http://{}", door.local_addr()?);
+    let listener = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}", listener.local_addr()?);
     let server = std::thread::spawn(move || {
         for answer in answers {
-            let (mut client, _) = door.accept()?;
+            let (mut client, _) = listener.accept()?;
             let mut reader = BufReader::new(client.try_clone()?);
             let (mut line, mut length) = (String::new(), 0_u64);
             while reader.read_line(&mut line)? > 2 {

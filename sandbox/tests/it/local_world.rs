@@ -1,4 +1,4 @@
-//! What `cargo run` and `cargo run -- serve` live in: every route over sockets, and the whole life in a test.
+//! The environment of `cargo run` and `cargo run -- serve`: every route over sockets, and the whole scenario in a test.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;

@@ -1,4 +1,4 @@
-//! Two and three workers at one obligation, in every order of their calls of the journal and of the gateway, with leases that run out and workers that
+//! Two and three workers at one obligation, in every order of their journal and gateway calls, with leases that expire and workers that
 //! crash at every place.
 
 use std::collections::BTreeSet;
@@ -41,7 +41,7 @@ struct InterruptibleStore {
     clock: VirtualClock,
     /// What was written, with the time of it.
     written: Mutex<Vec<(Timestamp, Obligation)>>,
-    /// A mistake made on purpose: whoever writes last wins.
+    /// A seeded defect: the last write wins.
     unfenced: bool,
 }
 
@@ -102,7 +102,7 @@ impl ConcurrentWorkers {
         let (store, clock, effects) = (self.store.clone(), self.clock.clone(), self.effects.clone());
         let delivery = self.delivery(worker);
         Box::pin(async move {
-            // Whatever it comes to: the queue delivers again.
+            // The result does not matter: the queue delivers again.
             let _came = pay(store, clock, &effects, &delivery).await;
         })
     }
@@ -178,13 +178,13 @@ fn the_reads_and_writes_of_many_workers_are_linearizable() {
     let mut seen = (0, 0);
     for seed in 0..60 {
         let at_once = ConcurrentWorkers::new(0, false);
-        let mut dice = Prng::from_seed(seed);
+        let mut prng = Prng::from_seed(seed);
         let mut workers: Vec<WorkerFuture> = (0..4)
             .map(|worker| -> WorkerFuture { Box::pin(run_contending_worker(at_once.store.clone(), seed * 4 + worker, 10)) })
             .collect();
         let mut context = std::task::Context::from_waker(std::task::Waker::noop());
         while !workers.is_empty() {
-            let place = dice.index(workers.len());
+            let place = prng.index(workers.len());
             if workers[place].as_mut().poll(&mut context).is_ready() {
                 drop(workers.remove(place));
             }

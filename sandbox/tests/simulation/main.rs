@@ -1,5 +1,5 @@
-//! Worlds played by seed, in a size that is quick: the same seed is the same world, nothing is found wrong, and what was found once is not found
-//! again. `cargo run --release -p sandbox --bin simulate` runs them by the hundred thousand; docs/reliability.md says what that showed.
+//! Simulation by seed, in a size that is quick: the same seed is the same run, no invariant is violated, and earlier findings stay fixed.
+//! `cargo run --release -p sandbox --bin simulate` runs seeds by the hundred thousand; docs/reliability.md has the results.
 
 #![expect(clippy::unwrap_used, clippy::arithmetic_side_effects, clippy::indexing_slicing, reason = "a test fails by panicking")]
 

@@ -1,4 +1,4 @@
-//! What was found by seeds, each reduced to a story of its own.
+//! Findings of the simulation, each reduced to a test.
 
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -63,7 +63,7 @@ async fn a_crash_anywhere_in_a_release_is_resumed_and_the_next_authorisation_is_
     }
 }
 
-/// Seed 606. A refund that is told on receipt and fails afterwards was written as failed and nobody was called: Cleeng kept it as given back.
+/// Seed 606. A refund that is reported on receipt and fails afterwards was recorded as failed without an alarm: Cleeng kept it as refunded.
 #[tokio::test]
 async fn a_refund_reported_on_receipt_that_fails_afterwards_raises_an_alarm() {
     let mut fail = 0;

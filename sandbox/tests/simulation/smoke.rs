@@ -1,4 +1,4 @@
-//! A few hundred worlds.
+//! A few hundred seeds.
 
 use sandbox::simulation::{SimulationOptions, run_seed};
 

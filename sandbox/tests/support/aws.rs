@@ -1,5 +1,5 @@
-//! AWS as the tests see it: moto for SQS and Secrets Manager, DynamoDB Local for the journal, both spoken to with plain HTTP, so that what
-//! the functions' clients did is looked at from another side.
+//! AWS as the tests see it: moto for SQS and Secrets Manager, DynamoDB Local for the journal, both over plain HTTP, so that the effects of
+//! the functions' clients are read independently.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Processes of a test: started with a log, waited for without fixed sleeps, and killed when the test is over, however it ends.
+//! Processes of a test: started with a log, awaited without fixed sleeps, and killed when the test ends.
 
 use std::fs::File;
 use std::future::Future;

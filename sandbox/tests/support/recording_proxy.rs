@@ -1,5 +1,5 @@
-//! A listener on the way from a function to the emulated services: passes every byte on, and keeps what the function sent, so that its calls can
-//! be compared with its role.
+//! A proxy between a function and the emulated services: passes every byte on and records the function's requests, so that its calls can be
+//! compared with its role.
 
 use std::collections::BTreeSet;
 use std::net::SocketAddr;

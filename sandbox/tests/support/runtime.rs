@@ -94,14 +94,14 @@ impl EmulatedRuntime {
     pub(crate) async fn post_until_killed(&mut self, name: &str, path: &str, headers: &[(&str, &str)], body: &str) {
         let url = format!("{}/lambda-url/{name}{path}", self.base);
         let function = self.functions.iter_mut().find(|function| function.name() == name).unwrap();
-        let death = wait_for("the function to crash", || std::future::ready(function.has_exited().then_some(())));
+        let crash = wait_for("the function to crash", || std::future::ready(function.has_exited().then_some(())));
         let call = async {
             let _ = send(&self.http, &url, headers, body).await;
-            // Nobody is there to answer; whatever the emulator says in his place comes too early.
+            // No process is left to answer; a response of the emulator in its place would come too early.
             std::future::pending::<()>().await;
         };
         tokio::select! {
-            () = death => {}
+            () = crash => {}
             () = call => {}
         }
         self.kill(name);

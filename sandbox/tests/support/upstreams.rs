@@ -1,5 +1,4 @@
-//! Cleeng and Adyen on loopback, with the subscriber of `events/`, so that the binaries have somebody to talk to and their effects can be
-//! looked at.
+//! Cleeng and Adyen on loopback, with the subscriber of `events/`, as upstreams of the binaries and to read their effects.
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
@@ -82,11 +81,11 @@ impl Upstreams {
         adyen.insert_method("8415718415718415", "123321123");
         let subscriber = SubscriberIds { customer: id("123321123"), details: id("665665665"), subscription: id("332332332") };
         assert!(cleeng.insert_subscriber(subscriber, &id(SAMPLE_OFFER), &id(ADYEN_METHOD), "8415718415718415:123321123", paid_until()));
-        let road = FaultyNetwork::default();
-        let cleeng_server = serve(Arc::new(cleeng.clone()), road.clone(), local(cleeng_port)).await.unwrap();
-        let adyen_server = serve(adyen.clone(), road.clone(), local(0)).await.unwrap();
+        let network = FaultyNetwork::default();
+        let cleeng_server = serve(Arc::new(cleeng.clone()), network.clone(), local(cleeng_port)).await.unwrap();
+        let adyen_server = serve(adyen.clone(), network.clone(), local(0)).await.unwrap();
         Self {
-            network: road,
+            network,
             cleeng,
             adyen,
             clock,

@@ -1,4 +1,4 @@
-//! What of an answer goes into an outcome, with the answers written by hand.
+//! Which parts of a response go into an outcome; responses are written by hand.
 
 use connector::gateway::{
     CancelRequest, CancelTarget, CaptureRequest, Decline, DeclineClass, Gateway, Outcome, PurchaseRequest, Reference, StoreDetailsRequest,

@@ -23,7 +23,7 @@ pub(crate) const PREVIOUS_API_KEY: &str = "AQEyhmfxPREVIOUSw0m/n3Q5qf3VaY9U";
 pub(crate) const HMAC_KEY: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
 pub(crate) const SHOPPER: &str = "332332332";
 
-/// An adapter, its simulator, the road between them and the time.
+/// An adapter, its simulator, the network between them and the clock.
 pub(crate) struct AdyenHarness {
     pub(crate) adapter: Adyen,
     pub(crate) simulator: Arc<Simulator>,
@@ -43,9 +43,9 @@ impl AdyenHarness {
             manual_capture: capture_mode == CaptureMode::Manual,
         };
         let simulator = Arc::new(Simulator::new(config, Arc::new(clock.clone())));
-        let road = FaultyNetwork::default();
-        let peer: Arc<Simulator> = Arc::clone(&simulator);
-        let transport = InProcessTransport::new(road.clone()).with_server("http://adyen.test", peer);
+        let network = FaultyNetwork::default();
+        let server: Arc<Simulator> = Arc::clone(&simulator);
+        let transport = InProcessTransport::new(network.clone()).with_server("http://adyen.test", server);
         let settings = AdyenSettings {
             environment: AdyenEnvironment::Test,
             base_url: "http://adyen.test/v71".to_owned(),
@@ -60,7 +60,7 @@ impl AdyenHarness {
         };
         let adapter = Adyen::new(settings, secrets, Arc::new(transport)).unwrap();
         let token = simulator.store_method(SHOPPER);
-        Self { adapter, simulator, network: road, clock, amount, token }
+        Self { adapter, simulator, network, clock, amount, token }
     }
 
     /// Stored details of the shopper, as Cleeng keeps them.

@@ -1,4 +1,4 @@
-//! The Adyen adapter and its simulator: the contract of gateways, and what is Adyen's own.
+//! The Adyen adapter and its simulator: the contract of gateways, and tests of Adyen's own behaviour.
 
 mod adapter;
 mod answer_mapping;

@@ -78,7 +78,7 @@ async fn purchases(env: &TestEnvironment, gateway: &dyn Gateway) {
     env.adyen.process();
 }
 
-/// The customer does what he is asked to, and in the end brings back something that nobody gave him.
+/// The customer completes the actions, and in the end submits data that no action returned.
 async fn finalize_until_final(gateway: &dyn Gateway, mut outcome: Outcome, mut finalize: FinalizeRequest) {
     let was_asked = matches!(outcome, Outcome::ActionRequired(..));
     for round in 1.. {

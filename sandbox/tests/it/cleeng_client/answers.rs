@@ -1,4 +1,4 @@
-//! What the clients make of an answer, with the answers written by hand: those that the simulator never gives.
+//! The clients' results for responses that the simulator never gives, written by hand.
 
 use std::sync::{Arc, Mutex};
 
@@ -84,7 +84,7 @@ async fn payments_of_another_customer_or_offer_are_left_out() {
         let told = api(200, total, listed.clone()).latest_payments(&own, &offer()).await;
         assert_eq!(told, Ok(vec![LatestPayment::Known(external("PSP1"))]), "{total:?}");
     }
-    // What is not on the page may be his.
+    // An entry that is not on the page may belong to the customer.
     assert_eq!(api(200, Some("5"), listed).latest_payments(&own, &offer()).await, Err(UNREADABLE_TOTAL));
 }
 

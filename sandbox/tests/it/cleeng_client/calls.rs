@@ -1,4 +1,4 @@
-//! What the client asks and reads when nothing goes wrong, in every wrapper and by every preference.
+//! The client's requests and results without faults, in every wrapper and with every preference.
 
 use connector::cleeng::client::{AuthorisedList, AuthorisedSpelling, CleengSettings, Termination};
 use connector::cleeng::{

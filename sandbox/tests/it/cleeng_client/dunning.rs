@@ -1,4 +1,4 @@
-//! The dunning clock: which webhooks come when, and that the connector's verifier takes them.
+//! The dunning schedule: which webhooks are sent when, and that the connector's verifier accepts them.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Every way in which an answer can be missing or bad, what the client says then, and what Cleeng has done.
+//! Every way in which a response can be missing or bad, the client's result, and the effect in Cleeng.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The Core API client against the simulator of Cleeng, with faults in the way, and over real sockets.
+//! The Core API client against the simulator of Cleeng, with faults on the network, and over real sockets.
 
 mod answers;
 mod calls;

@@ -1,4 +1,4 @@
-//! Each answer with each of its fields taken away or changed: the truth comes out, or an error, and never something else.
+//! Each response with each of its fields removed or changed: the result is correct, or an error, and never something else.
 
 use std::sync::{Arc, Mutex};
 

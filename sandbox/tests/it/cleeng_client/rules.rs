@@ -1,4 +1,4 @@
-//! The simulator notices what a wrong connector does.
+//! The simulator rejects what a wrong connector does.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! The real transport over real sockets: kept connections that crash, silence, redirects, answers that are too large or no HTTP.
+//! The real transport over real sockets: reused connections that break, silence, redirects, responses that are too large or not HTTP.
 
 use std::io::{Read, Write};
 use std::net::{SocketAddr, TcpListener};

@@ -1,4 +1,4 @@
-//! What is left of payment details that were replaced.
+//! Clean-up after payment details were replaced.
 
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;

@@ -1,5 +1,5 @@
-//! A worker crashes before or after any of its calls, the journal's included; then another one before or after any of the calls of the delivery
-//! that follows. Every pair is tried. In the end there is one effect, at both sides.
+//! A worker crashes before or after any of its calls, including journal calls; then another one before or after any call of the next
+//! delivery. Every pair is tried. In the end there is one effect on both sides.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use crate::every_gateway::scenarios::{
 /// The lease of a crashed worker has run out, and the queue delivers again.
 const LEASE_EXPIRY: Duration = Duration::from_secs(100);
 
-/// A story with a crash at each call, and one at each call of the delivery after it.
+/// A scenario with a crash at each call, and one at each call of the next delivery.
 pub(crate) async fn crash_every_pair(scene: impl AsyncFn() -> TestEnvironment, check: impl AsyncFn(&TestEnvironment, &str)) -> usize {
     let (mut points, mut crashes) = (0, 0);
     for first_when in [CrashTiming::Before, CrashTiming::After] {
@@ -105,7 +105,7 @@ pub(crate) async fn in_a_decline(gateway: GatewayName) {
         env
     };
     let check = async |env: &TestEnvironment, context: &str| {
-        // Only the report itself can be lost beyond recall; it moves nothing, and may be made once more. Whoever crashes twice at it leaves a
+        // Only the report itself can be lost beyond recall; it moves nothing, and may be made once more. Two crashes at it leave a
         // warning in its place.
         let told = statuses(env);
         let warned = env.metrics.count(connector::metrics::Metric::Warning, "rejected_report_unknown") > 0;

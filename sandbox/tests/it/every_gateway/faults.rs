@@ -1,4 +1,4 @@
-//! Every write of a flow goes wrong in every way, once and twice in a row.
+//! Every write of a flow fails in every way, once and twice in a row.
 
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
@@ -17,12 +17,12 @@ use crate::support::faults::FAULTS;
 
 pub(crate) type RequestMatcher = fn(&str, &ServerRequest) -> bool;
 
-/// The writes of both sides: whoever is not Cleeng is the gateway.
+/// The writes of both sides: every server except Cleeng is the gateway.
 pub(crate) const AT_CLEENG: RequestMatcher = |peer, request| peer == "cleeng" && request.method != Method::GET;
 pub(crate) const AT_THE_GATEWAY: RequestMatcher = |peer, request| peer != "cleeng" && request.method != Method::GET;
 
-/// Runs a story with each fault at the `nth` write of each side, for every one that it has.
-pub(crate) async fn with_each_fault(writes: &[RequestMatcher], story: impl AsyncFn(&dyn Fn(&TestEnvironment), &str)) {
+/// Runs a scenario with each fault at the `nth` write of each side, for every one that it has.
+pub(crate) async fn with_each_fault(writes: &[RequestMatcher], scenario: impl AsyncFn(&dyn Fn(&TestEnvironment), &str)) {
     for (side, write) in writes.iter().enumerate() {
         for nth in 0..4 {
             for (kind, fault) in FAULTS.iter().enumerate() {
@@ -36,7 +36,7 @@ pub(crate) async fn with_each_fault(writes: &[RequestMatcher], story: impl Async
                             });
                         }
                     };
-                    story(&lay, &format!("side {side}, write {nth}, fault {kind}, {times} times")).await;
+                    scenario(&lay, &format!("side {side}, write {nth}, fault {kind}, {times} times")).await;
                 }
             }
         }

@@ -1,4 +1,4 @@
-//! The customer at the page: first purchases, free starts, storing of details, customers who leave.
+//! The customer at the checkout page: first purchases, free starts, storing of details, customers who leave.
 
 use connector::checkout::expire_purchase;
 use connector::checkout::order::order_key;
@@ -39,7 +39,7 @@ pub(crate) async fn a_refused_purchase_is_reported_and_other_details_pay(gateway
     assert_paid_once(&env, &buyer, "other details");
 }
 
-/// The customer agrees at his bank and is not seen again.
+/// The customer approves at the bank and does not return.
 async fn approve_and_leave(env: &TestEnvironment, buyer: &Buyer, number: u32) -> serde_json::Value {
     let reply = buyer.start(env, EnteredDetails::ActionRequired, number).await;
     buyer.complete_action(env, &reply).unwrap_or_else(|| panic!("nothing is asked of the customer: {}", reply.body))
@@ -50,10 +50,10 @@ pub(crate) async fn a_purchase_without_a_return_is_finished_by_notification(gate
     let buyer = Buyer::new(&env, gateway);
     let back = approve_and_leave(&env, &buyer, 1).await;
     env.run_until_idle().await;
-    assert_paid_once(&env, &buyer, "without him");
-    // He comes back after all.
+    assert_paid_once(&env, &buyer, "without the customer");
+    // The customer returns after all.
     assert!(is_paid(&buyer.finalize(&env, &back).await));
-    assert_paid_once(&env, &buyer, "and he is back");
+    assert_paid_once(&env, &buyer, "after the return");
 }
 
 pub(crate) async fn a_return_during_the_notification_pays_once_at_every_interleaving(gateway: GatewayName) {

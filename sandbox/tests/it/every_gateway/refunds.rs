@@ -1,4 +1,4 @@
-//! Money that goes back.
+//! Refunds and chargebacks.
 
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;

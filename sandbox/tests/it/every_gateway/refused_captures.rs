@@ -1,4 +1,4 @@
-//! A gateway refuses for good to capture what it holds: Cleeng is told, and what is held goes back.
+//! A gateway refuses a capture permanently: the refusal is reported to Cleeng, and the authorisation is released.
 
 use connector::cleeng::PaymentStatus;
 use connector::cleeng::webhook::Topic;
@@ -64,7 +64,7 @@ pub(crate) async fn an_authorisation_whose_capture_is_refused_is_released_and_th
     for _ in 0..3 {
         assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed(CompletionReason::Declined));
     }
-    assert!(release_requests(&env) <= 1, "asked once, whatever comes again");
+    assert!(release_requests(&env) <= 1, "requested once, on every repetition");
     // The next attempt holds the amount, and nothing else does.
     let at = subscriber.due.after(24 * HOUR);
     env.clock.advance_to(at);
@@ -84,7 +84,7 @@ pub(crate) async fn nothing_is_released_if_the_authorisation_is_gone(gateway: Ga
     let (env, subscriber) = authorised_and_due(gateway).await;
     env.gateway(gateway).simulator.expire(&only_external_id(&env, gateway));
     let lapsed = env.collect_notifications().await;
-    // Whoever takes the order whatever there is tells of the lapse by notification alone.
+    // A gateway that acknowledges every request reports the expiry by notification alone.
     if matches!(env.deliver(&env.capture_event(&subscriber)).await, Disposition::Retry { .. }) {
         env.deliver_messages_until_settled(&lapsed).await;
     }

@@ -1,4 +1,4 @@
-//! What the rules are played on, and what is true in the end.
+//! The scenarios of the suite, and the assertions about their end.
 
 use std::time::Duration;
 
@@ -33,7 +33,7 @@ pub(crate) fn environment() -> TestEnvironment {
     TestEnvironment::new(|rules: &mut BillingPolicy| rules.partial_refunds = PartialRefunds::Send)
 }
 
-/// A subscriber who is authorised first, three days before his paid period ends.
+/// A subscriber who is authorised first, three days before the paid period ends.
 pub(crate) fn at_first_attempt(gateway: GatewayName) -> (TestEnvironment, TestSubscriber) {
     let env = environment();
     let subscriber = env.subscriber(env.gateway(gateway).method);
@@ -49,7 +49,7 @@ pub(crate) async fn authorised_and_due(gateway: GatewayName) -> (TestEnvironment
     (env, subscriber)
 }
 
-/// A subscriber who is charged at once, when his paid period ends.
+/// A subscriber who is charged at once, when the paid period ends.
 pub(crate) fn due_to_be_charged(gateway: GatewayName) -> (TestEnvironment, TestSubscriber) {
     let env = environment();
     let subscriber = env.subscriber(env.gateway(gateway).capture_only_method);
@@ -175,7 +175,7 @@ impl Buyer {
         env.call_at(self.gateway, path, &self.token, &body).await
     }
 
-    /// What the customer hands in after he did what this answer asks of him; nothing if it asks nothing.
+    /// The data that the customer submits after the action of this response; `None` if there is no action.
     pub(crate) fn complete_action(&self, env: &TestEnvironment, reply: &Reply) -> Option<Value> {
         let action = &reply.body["responseData"]["action"];
         action.is_object().then(|| env.gateway(self.gateway).simulator.complete_action(action))

@@ -1,4 +1,4 @@
-//! A report whose answer is lost is looked for on Cleeng's list of authorised payments, and nothing on it is taken for another.
+//! A report whose response is lost is looked up in Cleeng's list of authorised payments, and no other entry is taken for it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -137,7 +137,7 @@ async fn a_charge_counts_as_reported_if_the_subscription_shows_it_and_is_reporte
         env.network.inject(fault, is_report);
         assert!(matches!(env.deliver(&event).await, Disposition::Retry { .. }));
         env.clock.advance(Duration::from_secs(600));
-        // The old end, although Cleeng booked the payment; else whatever Cleeng has.
+        // The old end, although Cleeng booked the payment; otherwise Cleeng's own value.
         answer_subscription(&env, latest, old_end.then_some(subscriber.due.secs()));
         assert_eq!(env.deliver_until_settled(&event).await, disposition, "{latest:?} {old_end}");
         assert_eq!((call_counts(&env).2, env.adyen.authorisations()), (reports, 1), "{latest:?} {old_end}");

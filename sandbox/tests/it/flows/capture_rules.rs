@@ -1,4 +1,4 @@
-//! When a capture event captures, waits, asks or calls an operator.
+//! When a capture event captures, waits, queries or is parked.
 
 use std::time::Duration;
 

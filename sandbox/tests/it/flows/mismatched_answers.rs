@@ -1,4 +1,4 @@
-//! An answer that speaks of something else than what was asked is not believed, whoever gives it.
+//! A response about another payment than the requested one has no effect, from every server.
 
 use std::sync::Arc;
 use std::time::Duration;

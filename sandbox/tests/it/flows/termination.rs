@@ -159,7 +159,7 @@ async fn a_termination_by_a_delivery_that_crashed_is_not_treated_as_settled() {
             assert!(turns > 5, "{turns}");
             break;
         }
-        // Dies at the write after Cleeng has ended it.
+        // Crashes at the write after Cleeng has ended it.
         let is_ended = || env.cleeng.subscription(&subscriber.ids.subscription).unwrap().status == SubscriptionStatus::Terminated;
         let mut late = Box::pin(env.deliver(&event));
         while !is_ended() && late.as_mut().poll(&mut context).is_pending() {}

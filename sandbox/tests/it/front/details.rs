@@ -75,7 +75,7 @@ async fn details_that_need_the_customer_are_stored_on_return_without_naming_them
     let first = start(&env, &buyer, &card(REDIRECTING, "J D", "1")).await;
     let second = start(&env, &buyer, &card(REDIRECTING, "J D", "2")).await;
     assert_eq!(start(&env, &buyer, &card(REDIRECTING, "J D", "1")).await, first);
-    // The earlier one is brought back first.
+    // The customer returns from the earlier one first.
     let one = finalize(&env, &buyer, &redirect_result(&first)).await;
     assert!(is_stored(&one), "{}", one.body);
     assert_eq!(finalize(&env, &buyer, &redirect_result(&first)).await, one);

@@ -1,5 +1,5 @@
-//! The front-end API, each rule with a test named after it: the real door, stories, clients and adapter against the simulators, with the
-//! effects checked at both sides.
+//! The front-end API, each rule with a test named after it: the real handler, flows, clients and adapter against the simulators, with the
+//! effects checked on both sides.
 
 mod crashes;
 mod details;

@@ -1,4 +1,4 @@
-//! The notifications' own function, through its door and its queue: what a customer who never came back left behind.
+//! The notifications' own function, through its ingress and its queue: purchases whose customer never returned.
 
 use connector::checkout::expire_purchase;
 use connector::checkout::order::order_key;

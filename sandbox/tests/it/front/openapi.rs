@@ -1,4 +1,4 @@
-//! `docs/openapi.json` says what the routes really answer: every kind of answer is checked against it, and so is every request that the tests
+//! `docs/openapi.json` describes the real responses: every kind of response is checked against it, and so is every request that the tests
 //! send as a page would.
 
 use std::collections::BTreeSet;

@@ -1,4 +1,4 @@
-//! Nobody can pay, read or change anything of another customer with his own token.
+//! No customer can pay, read or change anything of another customer with their own token.
 
 use std::time::Duration;
 
@@ -30,7 +30,7 @@ async fn another_customers_order_cannot_be_started_finalized_or_read() {
     let thief = Buyer { order: owner.order.clone(), ..other };
     assert_eq!(code(&thief.start(&env, &card(GOOD, "T", "1")).await), (404, "ADYEN0001"));
     let back = redirect_result(&owner.start(&env, &card(REDIRECTING, "J D", "1")).await);
-    // Not even with what the owner brought back, nor to learn the owner's action.
+    // Not even with the owner's returned data, nor to learn the owner's action.
     assert_eq!(code(&thief.finalize(&env, &back).await), (404, "ADYEN0001"));
     assert_eq!(code(&thief.start(&env, &card(REDIRECTING, "J D", "1")).await), (404, "ADYEN0001"));
     assert_eq!(write_counts(&env), (1, 0));

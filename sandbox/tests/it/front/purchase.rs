@@ -1,4 +1,4 @@
-//! The main job: an order is paid.
+//! Payment of an order.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ async fn a_redirect_is_passed_on_and_paid_after_the_return() {
     let action = buyer.start(&env, &card(REDIRECTING, "J D", "1")).await;
     assert_eq!((action.status.as_u16(), write_counts(&env)), (200, (1, 0)));
     let back = redirect_result(&action);
-    // A reload before he goes is told the same.
+    // A reload before the customer leaves gets the same response.
     assert_eq!(buyer.start(&env, &card(REDIRECTING, "J D", "1")).await, action);
     let paid = buyer.finalize(&env, &back).await;
     assert!(is_paid(&paid), "{}", paid.body);
@@ -75,7 +75,7 @@ async fn in_page_authentication_takes_any_number_of_steps() {
     let fingerprint = json!({ "threeDSResult": first.body["responseData"]["action"]["token"] });
     let second = buyer.finalize(&env, &fingerprint).await;
     assert_eq!(second.body["responseData"]["action"]["subtype"], "challenge");
-    // The same click again is told the same, and a reload finds the customer where he stands.
+    // The same click gets the same response, and a reload shows the current state.
     assert_eq!(buyer.finalize(&env, &fingerprint).await, second);
     assert_eq!(buyer.start(&env, &card(NATIVE, "J D", "1")).await, second);
     let challenge = json!({ "threeDSResult": second.body["responseData"]["action"]["token"] });

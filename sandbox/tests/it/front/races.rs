@@ -1,5 +1,5 @@
-//! Two requests at the same time: double clicks, two tabs, finalize against notification. Wherever they meet: one charge, one payment, the
-//! same answer to all.
+//! Concurrent requests: double clicks, two tabs, finalize against notification. At every interleaving: one charge, one payment, the same
+//! response to all.
 
 use std::future::Future;
 
@@ -128,7 +128,7 @@ async fn another_card_racing_with_the_return_of_the_first_leaves_one_charge() {
             };
             let context = format!("{card_first} {head_start}: {} {}", came_back.body, started.body);
             assert!(is_paid(&started) && is_paid(&came_back) && started == came_back, "{context}");
-            // Whatever was authorised beside the one that was reported is given back when its notification comes.
+            // Every other authorised payment is reversed when its notification comes.
             for payment in env.adyen.payments() {
                 let disposition = notify_authorised(&env, &payment, payment.stored_payment_method_id.as_deref()).await;
                 assert!(

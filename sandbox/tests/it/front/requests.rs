@@ -1,4 +1,4 @@
-//! What the front door refuses before any story begins, and what never gets into a log.
+//! What the front-end API rejects before any flow starts, and what never reaches a log.
 
 use std::io::Write;
 use std::sync::{Arc, Mutex};

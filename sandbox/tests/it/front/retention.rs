@@ -1,4 +1,4 @@
-//! What a purchase or a storing leaves in the journal, for whom, and for how long.
+//! What a purchase or a setup leaves in the journal, for which customer, and for how long.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! An abandoned authentication does not block the order: another card takes its place. If the first succeeds after all it is given back and
-//! never reported.
+//! An abandoned authentication does not block the order: another card replaces it. If the first succeeds later, it is reversed and never
+//! reported.
 
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
@@ -85,7 +85,7 @@ async fn another_customers_redirect_result_finishes_no_other_order() {
     assert_eq!(code(&reply), (409, "ORDER0008"));
     assert_eq!(statuses(&env), []);
     assert_eq!(thief.start(&env, &card(REDIRECTING, "T", "2")).await, thief_action);
-    // The honest customer's payment was made, and his notification finishes his order.
+    // The customer's own payment was made, and its notification completes the order.
     let payment = env.adyen.payments().remove(0);
     assert_eq!(
         notify_authorised(&env, &payment, Some(payment.stored_payment_method_id.as_deref().unwrap())).await,

@@ -1,4 +1,5 @@
-//! Customers who never come back: finished by the notification if the bank said yes, ended after the order's expiry if not.
+//! Customers who never return: the notification completes the purchase if the bank approved it; otherwise it is closed when the order
+//! expires.
 
 use std::time::Duration;
 
@@ -52,7 +53,7 @@ async fn a_purchase_without_a_return_is_finished_by_the_notification() {
         assert_eq!(notify_authorised(&env, &payment, stored.as_deref()).await, Disposition::Completed(CompletionReason::AlreadyFinished));
     }
     assert_paid_once(&env, &buyer);
-    // He comes back after all.
+    // The customer returns after all.
     let paid = buyer.finalize(&env, &back).await;
     assert!(is_paid(&paid));
     assert_eq!(env.network.delivered_count("cleeng", &Method::POST, "/payments"), 1);
@@ -201,7 +202,7 @@ async fn adyens_notifications_finish_a_purchase_without_a_return() {
     let buyer = buyer(&env);
     let back = redirect_result(&buyer.start(&env, &card(REDIRECTING, "J D", "1")).await);
     let payment = finish_at_gateway(&env, &back);
-    // The whole way: Adyen's notifications, signed, through the door and the queue of the function that takes them; the stored details
+    // The whole way: Adyen's notifications, signed, through the ingress and the queue of their function; the stored details
     // come after the payment, and all of it comes twice.
     let mut told = env.collect_notifications().await;
     assert!(!told.is_empty());

@@ -1,4 +1,4 @@
-//! Gateways where the customer enters everything at the gateway: a start brings no payment data, and two starts look the same.
+//! Gateways at which the customer enters everything: a start has no payment data, and two starts look the same.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What a clean-up concludes from what became of each payment, and of the token.
+//! What a clean-up concludes from the state of each payment and of the token.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ async fn a_capture_found_at_the_gateway_is_written_to_the_journal_and_reported_a
         assert_eq!(env.metrics.count(Metric::Warning, "already_captured"), looks, "Cleeng still lists it");
     }
     let record = read_payment_record(&env, &reference).await;
-    assert_eq!((record.state, record.captured), (PaymentState::Captured, usd(999)), "so that it can be given back");
+    assert_eq!((record.state, record.captured), (PaymentState::Captured, usd(999)), "so that it can be refunded");
 }
 
 #[tokio::test]

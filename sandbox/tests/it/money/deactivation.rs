@@ -1,4 +1,4 @@
-//! What is held with payment details goes back when they are deactivated.
+//! Open authorisations are released when their payment details are deactivated.
 
 use std::time::Duration;
 
@@ -252,7 +252,7 @@ async fn a_payment_captured_at_the_gateway_is_not_released_and_is_reported() {
     let (env, _) = with_scripted_gateway(env, Some(Ok(captured)), None);
     assert_eq!(env.deliver(&event).await, completed("deactivated"));
     assert_eq!(env.metrics.count(Metric::Warning, "already_captured"), 1);
-    // Cleeng is told nothing: the money is taken, whoever took it.
+    // Nothing is reported to Cleeng: the payment is captured, by us or by another system.
     assert_eq!((cancel_counts(&env), statuses(&env)), ((0, 0), vec![PaymentStatus::Authorised]));
     let head: SubscriptionState = read_document(&env, &SubscriptionState::key(&subscriber.ids.subscription)).await.unwrap();
     assert_eq!((head.live_authorisation, head.in_flight), (None, None));

@@ -1,4 +1,4 @@
-//! Deleting deactivated details: only where it is set, only when nothing is held, and never a token that others use.
+//! Deletion of deactivated details: only if enabled, only without an open authorisation, and never a token that others use.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Deleting deactivated details while something that was made with them is on its way, and what is said of details that are gone.
+//! Deletion of deactivated details while a payment with them is in flight, and responses about deleted details.
 
 use std::time::Duration;
 
@@ -96,7 +96,7 @@ async fn details_are_not_deleted_while_a_payment_with_them_is_not_reported() {
     }
 }
 
-/// A hold that Cleeng refused to hear of is with an operator, and so are its details: whoever deletes them takes the way from him to report it.
+/// An authorisation whose report Cleeng rejected is parked, and so are its details: a deletion would make the report impossible.
 #[tokio::test]
 async fn details_stay_while_a_payment_with_them_is_parked() {
     let (env, subscriber, _, gone) = authorised_and_not_reported(Fault::StatusBefore(422)).await;
@@ -115,7 +115,7 @@ async fn record_decision(env: &TestEnvironment, key: &Key, decision: Decision) {
     PreparedDecision::prepare(&env.flow_context.store, key, &order, env.now()).await.unwrap().commit().await.unwrap();
 }
 
-/// An announcement and an event that names the same details meet at every call: whatever is held in the end is known to Cleeng, or free.
+/// An announcement and an event with the same details are interleaved at every call: in the end every authorisation is known to Cleeng, or released.
 #[tokio::test]
 async fn a_deletion_that_races_with_an_authorisation_leaves_no_hold_that_cleeng_refuses() {
     let mut ends = Vec::new();

@@ -1,4 +1,4 @@
-//! What the tests share: purchases that are there already, and a stand-in for the function that takes the gateway's notifications.
+//! Shared fixtures: existing purchases, and a stand-in for the function that receives the gateway's notifications.
 
 use std::sync::Arc;
 use std::time::Duration;

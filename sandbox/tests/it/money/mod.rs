@@ -1,5 +1,5 @@
-//! Money that goes back, and what is held and let go: refunds, deactivated payment details, captures of single purchases. The real flows,
-//! client and adapter against the simulators, with the effects checked at both sides.
+//! Refunds, deactivated payment details, captures of single purchases. The real flows, client and adapter against the simulators, with the
+//! effects checked on both sides.
 
 mod capture;
 mod clean_up_rules;

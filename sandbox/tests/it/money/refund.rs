@@ -39,7 +39,7 @@ async fn a_full_refund_is_reported_when_the_gateway_confirms_it() {
     let event = refund_event(&env, &bought, None, None);
     let before = env.store.writes();
     assert_eq!(env.deliver(&event).await, completed("refund_received"));
-    // Taken is not given back: Cleeng hears nothing yet, however long it takes and however often the event comes.
+    // Acknowledged is not refunded: nothing is reported to Cleeng yet, however long it takes and however often the event comes.
     env.clock.advance(Duration::from_secs(3600));
     assert_eq!(env.deliver(&event).await, completed("refund_received"));
     assert_eq!((statuses(&env), reports(&env), refund_requests(&env)), (vec![PaymentStatus::Captured], 0, 1));
@@ -65,7 +65,7 @@ async fn a_refund_of_a_renewal_is_reported_as_one() {
     let _ = env.adyen.take_notifications();
     let payment = env.cleeng.payments()[0].id.clone();
     let event = env.cleeng.refund_event(&payment, &sandbox::simulators::cleeng::OperatorRefund::default()).unwrap();
-    // The journal knows what it was, whatever the event says.
+    // The journal decides, not the event.
     let mut data = connector::cleeng::webhook::Webhook::parse(&event.body).unwrap().data;
     data["paymentOperation"] = serde_json::Value::Null;
     let event = env.cleeng.event(connector::cleeng::webhook::Topic::RefundPayment, &data);

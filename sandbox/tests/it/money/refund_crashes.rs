@@ -1,4 +1,4 @@
-//! Workers that crash in a refund, and calls that go wrong: never two refunds, never a report of what did not happen.
+//! Workers that crash in a refund, and calls that fail: never two refunds, never a report of a refund that was not made.
 
 use std::time::Duration;
 
@@ -146,7 +146,7 @@ async fn a_gateway_that_never_answers_leaves_the_amount_reserved_and_parks_the_r
         disposition = env.deliver(&event).await;
     }
     assert_eq!(disposition, parked("outcome_unknown"));
-    // It may have happened, and did: what is left is all that can be given back.
+    // It may have happened, and did: only the rest can be refunded.
     assert_eq!(read_payment_record(&env, &bought.reference).await.committed_refunds().unwrap(), usd(600));
     assert_eq!(env.deliver(&refund_event(&env, &bought, Some(400), Some("2"))).await, parked("refund_above_captured"));
     env.adyen.process();

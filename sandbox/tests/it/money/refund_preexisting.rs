@@ -1,4 +1,4 @@
-//! Refunds of payments that the journal does not know, and events that do not add up.
+//! Refunds of payments that the journal does not know, and inconsistent events.
 
 use connector::cleeng::PaymentStatus;
 use connector::cleeng::webhook::{Topic, Webhook};

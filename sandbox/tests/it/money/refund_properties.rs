@@ -1,5 +1,5 @@
-//! Refunds over random histories: whatever is asked, fails, crashes, is repeated or comes late, never more goes back than was captured, and
-//! Cleeng never hears of more than went back.
+//! Refunds over random histories of requests, failures, crashes, repetitions and delays: never more is refunded than was captured, and
+//! never more is reported to Cleeng than was refunded.
 
 use std::time::Duration;
 
@@ -53,7 +53,7 @@ async fn check_invariants(env: &TestEnvironment, bought: &SeededPurchase) -> Res
     let committed = record.committed_refunds().unwrap().minor;
     prop_assert!(committed <= record.captured.minor, "promised {committed}");
     let back = env.adyen.total_refunded("USD");
-    prop_assert!(back <= 999, "given back {back}");
+    prop_assert!(back <= 999, "refunded {back}");
     prop_assert!(record.refunded.minor <= back, "the journal says {} and {back} went back", record.refunded);
     let told = env.cleeng.payments()[0].refund.as_ref().map_or(0, |refund| refund.amount.minor);
     prop_assert!(told <= back, "Cleeng was told {told} and {back} went back");
@@ -91,7 +91,7 @@ async fn apply(env: &TestEnvironment, bought: &SeededPurchase, asked: &mut Vec<S
     }
 }
 
-/// Once everything works again, whatever was asked for comes to an end, and no reservation is left over.
+/// Once everything works again, every request ends, and no reservation is left.
 async fn check_everything_settles(env: &TestEnvironment, bought: &SeededPurchase, asked: &[SentWebhook]) -> Result<(), TestCaseError> {
     env.crash_point.disarm();
     env.network.clear_faults();

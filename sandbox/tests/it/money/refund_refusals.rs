@@ -1,4 +1,4 @@
-//! What keeps a refund from being asked for at all: found out before the money moves, not after.
+//! Conditions that prevent a refund, detected before money moves.
 
 use connector::cleeng::webhook::{Topic, Webhook};
 use connector::journal::payment::{PaymentRecord, PaymentState};

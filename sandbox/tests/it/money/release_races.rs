@@ -1,5 +1,5 @@
-//! A deactivation that meets a capture or an authorisation of the same subscription: the money is taken or released, never both, and both
-//! sides agree.
+//! A deactivation concurrent with a capture or an authorisation of the same subscription: the payment is captured or released, never both,
+//! and both sides agree.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Adyen's adapter with other answers to cancels and refunds: what a gateway says that answers at once.
+//! Adyen's adapter with other responses to cancels and refunds: those of a gateway that completes them at once.
 
 use std::sync::{Arc, Mutex};
 

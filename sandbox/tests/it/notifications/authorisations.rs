@@ -1,4 +1,4 @@
-//! Authorisations whose answer comes by notification: late, or before the answer to the call.
+//! Authorisations whose result comes by notification: late, or before the response to the call.
 
 use std::time::Duration;
 

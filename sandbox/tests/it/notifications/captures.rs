@@ -1,4 +1,4 @@
-//! The capture of a renewal, settled by what the gateway tells.
+//! Captures of renewals, completed by notification.
 
 use std::time::Duration;
 

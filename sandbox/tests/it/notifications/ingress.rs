@@ -1,4 +1,4 @@
-//! What the door takes, what it refuses, and what has no effect behind it.
+//! What the ingress accepts, what it rejects, and what has no effect behind it.
 
 use std::time::Duration;
 

@@ -1,5 +1,5 @@
-//! What gateways tell by themselves, through the real door, over its queue, to the real flows: each rule with a test named after it, and
-//! the effects checked at both sides.
+//! Gateway notifications, through the real ingress, over its queue, to the real flows: each rule with a test named after it, and the
+//! effects checked on both sides.
 
 mod authorisations;
 mod captures;

@@ -1,4 +1,4 @@
-//! The notifications of a payment's whole life, in every order, repeated, and two at once: the record comes to the same end.
+//! The notifications of a payment's whole life, in every order, repeated, and two at once: the record reaches the same end.
 
 use connector::flow::Disposition;
 use sandbox::testkit::harness::TestEnvironment;
@@ -15,7 +15,7 @@ fn permutations(count: usize) -> Vec<Vec<usize>> {
     shorter.iter().flat_map(|order| (0..count).map(move |place| [&order[..place], &[count - 1], &order[place..]].concat())).collect()
 }
 
-/// Delivers as queues do: what is put off comes back behind the others, and what is brought back is delivered in between.
+/// Delivers as queues do: a deferred message comes back behind the others, and a requeued one is delivered in between.
 async fn deliver_all(env: &TestEnvironment, messages: &[String]) {
     let mut queue = messages.to_vec();
     for _ in 0..100 {

@@ -1,4 +1,4 @@
-//! Refunds, settled by what the gateway tells.
+//! Refunds, completed by notification.
 
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;

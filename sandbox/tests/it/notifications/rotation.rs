@@ -1,5 +1,5 @@
-//! The gateways' notification keys are changed while notifications come, and forged ones between them: with the old and the new key side by side,
-//! and without. What is refused is told again by every gateway for days, each time as it signs then.
+//! The gateways' notification keys are rotated while genuine and forged notifications arrive: with the old and the new key side by side,
+//! and without. Every gateway sends rejected notifications again for days, each time signed with its current key.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -85,7 +85,7 @@ struct TestNotification {
     forged: bool,
 }
 
-/// A gateway's notifications at the door, and what became of them.
+/// A gateway's notifications at the ingress, and their results.
 struct RotationScenario {
     env: TestEnvironment,
     gateway: GatewayName,
@@ -126,15 +126,15 @@ impl RotationScenario {
         Arc::new(self.env.notification_endpoint_with(Box::new(self.vault.clone()), build, self.queue.clone()).await)
     }
 
-    /// An operator puts these keys into the secret, or deploys them; the door that takes notifications from then on.
-    async fn rotate(&self, door: Arc<NotificationEndpoint>, keys: &[SigningKey]) -> Arc<NotificationEndpoint> {
+    /// An operator puts these keys into the secret, or deploys them; the endpoint from then on.
+    async fn rotate(&self, endpoint: Arc<NotificationEndpoint>, keys: &[SigningKey]) -> Arc<NotificationEndpoint> {
         let texts: Vec<&str> = keys.iter().map(|key| key.text(self.gateway)).collect();
         match self.gateway {
             GatewayName::Adyen => self.vault.0.lock().unwrap()["adyen"]["hmac_keys"] = json!(texts),
             GatewayName::Stripe => self.vault.0.lock().unwrap()["stripe"]["webhook_secrets"] = json!(texts),
             GatewayName::PayPal => return self.endpoint_with(keys).await,
         }
-        door
+        endpoint
     }
 
     fn sign_with(&self, key: SigningKey) {
@@ -198,38 +198,42 @@ impl RotationScenario {
     }
 
     /// Everything that is posted at the same time, and what of it was refused.
-    async fn post(&self, door: &Arc<NotificationEndpoint>, all: &[TestNotification]) -> Vec<TestNotification> {
+    async fn post(&self, endpoint: &Arc<NotificationEndpoint>, all: &[TestNotification]) -> Vec<TestNotification> {
         let mut refused = Vec::new();
         for some in all.chunks(CONCURRENT_POSTS) {
             let mut posting = tokio::task::JoinSet::new();
-            for letter in some.iter().cloned() {
-                let (door, route) = (Arc::clone(door), format!("/gateways/{}/notifications", self.gateway));
+            for notification in some.iter().cloned() {
+                let (endpoint, route) = (Arc::clone(endpoint), format!("/gateways/{}/notifications", self.gateway));
                 posting.spawn(async move {
-                    let headers: Value =
-                        letter.posted.headers.iter().map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default())).collect();
-                    (door.post(&route, &headers, &letter.posted.body).await.0, letter)
+                    let headers: Value = notification
+                        .posted
+                        .headers
+                        .iter()
+                        .map(|(name, value)| (name.as_str(), value.to_str().unwrap_or_default()))
+                        .collect();
+                    (endpoint.post(&route, &headers, &notification.posted.body).await.0, notification)
                 });
             }
             while let Some(answered) = posting.join_next().await {
-                let (status, letter) = answered.unwrap();
+                let (status, notification) = answered.unwrap();
                 assert!(matches!(status, 200 | 401), "{status}");
                 if status == 401 {
-                    refused.push(letter);
+                    refused.push(notification);
                 }
             }
         }
         refused
     }
 
-    /// The gateway tells again what was refused, an hour later, signed as it signs then. Whoever forges has nothing new to tell.
-    async fn repost(&self, door: &Arc<NotificationEndpoint>, refused: &[TestNotification]) -> Vec<TestNotification> {
+    /// The gateway sends rejected notifications again an hour later, signed with its current key. Forgeries are not repeated.
+    async fn repost(&self, endpoint: &Arc<NotificationEndpoint>, refused: &[TestNotification]) -> Vec<TestNotification> {
         self.env.clock.advance(HOUR);
         let simulator = &self.env.gateway(self.gateway).simulator;
-        let again = |letter: &TestNotification| match letter.forged {
-            true => letter.clone(),
-            false => TestNotification { posted: simulator.sign_for_redelivery(&letter.posted), forged: false },
+        let again = |notification: &TestNotification| match notification.forged {
+            true => notification.clone(),
+            false => TestNotification { posted: simulator.sign_for_redelivery(&notification.posted), forged: false },
         };
-        self.post(door, &refused.iter().map(again).collect::<Vec<_>>()).await
+        self.post(endpoint, &refused.iter().map(again).collect::<Vec<_>>()).await
     }
 
     /// The payments that the messages on the queue tell of.
@@ -247,13 +251,13 @@ impl RotationScenario {
 
 async fn rotate_with_overlap(gateway: GatewayName) {
     let mut scene = RotationScenario::for_gateway(gateway);
-    let door = scene.endpoint_with(&[SigningKey::Old]).await;
+    let endpoint = scene.endpoint_with(&[SigningKey::Old]).await;
     let mut before = Vec::new();
     for _ in 0..20 {
         before.extend(scene.genuine(SigningKey::Old).await);
     }
-    assert!(scene.post(&door, &before).await.is_empty(), "{gateway}");
-    let door = scene.rotate(door, &[SigningKey::New, SigningKey::Old]).await;
+    assert!(scene.post(&endpoint, &before).await.is_empty(), "{gateway}");
+    let endpoint = scene.rotate(endpoint, &[SigningKey::New, SigningKey::Old]).await;
     scene.env.clock.advance(HOUR);
     // The gateway changes over in the middle, and some of the old ones are still on their way.
     let (mut mixed, mut forged) = (Vec::new(), 0);
@@ -266,22 +270,22 @@ async fn rotate_with_overlap(gateway: GatewayName) {
             mixed.extend(of_nobody);
         }
     }
-    let refused = scene.post(&door, &mixed).await;
-    assert_eq!((refused.len(), refused.iter().all(|letter| letter.forged)), (forged, true), "{gateway}");
+    let refused = scene.post(&endpoint, &mixed).await;
+    assert_eq!((refused.len(), refused.iter().all(|notification| notification.forged)), (forged, true), "{gateway}");
     scene.assert_nothing_lost_and_nothing_forged();
-    let door = scene.rotate(door, &[SigningKey::New]).await;
+    let endpoint = scene.rotate(endpoint, &[SigningKey::New]).await;
     scene.env.clock.advance(HOUR);
     let mut after = Vec::new();
     for _ in 0..20 {
         after.extend(scene.genuine(SigningKey::New).await);
     }
-    assert!(scene.post(&door, &after).await.is_empty(), "{gateway}");
+    assert!(scene.post(&endpoint, &after).await.is_empty(), "{gateway}");
     scene.assert_nothing_lost_and_nothing_forged();
 }
 
 async fn rotate_without_overlap(gateway: GatewayName) {
     let mut scene = RotationScenario::for_gateway(gateway);
-    let door = scene.endpoint_with(&[SigningKey::Old]).await;
+    let endpoint = scene.endpoint_with(&[SigningKey::Old]).await;
     let (mut mixed, mut forged) = (Vec::new(), 0);
     for number in 0..60 {
         let key = if number < 20 { SigningKey::Old } else { SigningKey::New };
@@ -293,21 +297,21 @@ async fn rotate_without_overlap(gateway: GatewayName) {
         }
     }
     // The gateway has its new key at once, and the connector has the old one alone.
-    let refused = scene.post(&door, &mixed).await;
+    let refused = scene.post(&endpoint, &mixed).await;
     assert!(refused.len() > forged && scene.queued_references().len() >= 20, "{gateway}");
     scene.sign_with(SigningKey::New);
-    let refused = scene.repost(&door, &refused).await;
+    let refused = scene.repost(&endpoint, &refused).await;
     assert!(refused.len() > forged, "{gateway}: nothing is believed before the key is there");
     let on_its_way = scene.genuine(SigningKey::Old).await;
     scene.sign_with(SigningKey::New);
-    let door = scene.rotate(door, &[SigningKey::New]).await;
-    let mut refused = scene.repost(&door, &refused).await;
-    refused.extend(scene.post(&door, &on_its_way).await);
-    assert!(refused.iter().any(|letter| !letter.forged), "{gateway}: the old key is not taken any more");
-    // Where a repetition is not signed anew, it is taken as soon as the old key stands behind the new one.
-    let door = scene.rotate(door, &[SigningKey::New, SigningKey::Old]).await;
-    let refused = scene.repost(&door, &refused).await;
-    assert_eq!((refused.len(), refused.iter().all(|letter| letter.forged)), (forged, true), "{gateway}");
+    let endpoint = scene.rotate(endpoint, &[SigningKey::New]).await;
+    let mut refused = scene.repost(&endpoint, &refused).await;
+    refused.extend(scene.post(&endpoint, &on_its_way).await);
+    assert!(refused.iter().any(|notification| !notification.forged), "{gateway}: the old key is not taken any more");
+    // A repetition that is not signed again is accepted once the old key is listed behind the new one.
+    let endpoint = scene.rotate(endpoint, &[SigningKey::New, SigningKey::Old]).await;
+    let refused = scene.repost(&endpoint, &refused).await;
+    assert_eq!((refused.len(), refused.iter().all(|notification| notification.forged)), (forged, true), "{gateway}");
     scene.assert_nothing_lost_and_nothing_forged();
 }
 

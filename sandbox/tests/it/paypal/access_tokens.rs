@@ -1,4 +1,4 @@
-//! Access tokens: kept, renewed before their end and once when PayPal does not take them, by one asker at a time.
+//! Access tokens: cached, renewed before they expire and once if PayPal refuses them, by one caller at a time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};

@@ -1,4 +1,4 @@
-//! What the adapter sends, and what it makes of each answer, with the answers written by hand.
+//! The requests of the adapter, and its outcome for each response; responses are written by hand.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};

@@ -1,4 +1,4 @@
-//! What the adapter makes of an answer, with the answers written by hand: those that the simulator never gives.
+//! The outcome of responses that the simulator never gives, written by hand.
 
 use connector::clock::Timestamp;
 use connector::gateway::{CancelTarget, DeclineClass, Gateway, GatewayError, Outcome, UnknownCause};

@@ -1,4 +1,4 @@
-//! What each event of the simulator means to the connector.
+//! The meaning of each event of the simulator.
 
 use connector::gateway::{CancelTarget, Gateway, GatewayNotification, NotificationKind as Kind, Reference};
 use sandbox::simulators::simulated_gateway::SimulatedGateway;

@@ -1,4 +1,4 @@
-//! The PayPal adapter and its simulator: the contract of gateways, and what is PayPal's own.
+//! The PayPal adapter and its simulator: the contract of gateways, and tests of PayPal's own behaviour.
 
 mod access_tokens;
 mod adapter;

@@ -1,4 +1,4 @@
-//! Payments without the customer, and what is done to them later.
+//! Merchant-initiated payments and their modifications.
 
 use std::time::Duration;
 

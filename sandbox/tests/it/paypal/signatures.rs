@@ -1,4 +1,4 @@
-//! Whether a notification is PayPal's.
+//! The verification of PayPal's notifications.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -108,7 +108,7 @@ async fn an_expired_certificate_is_rejected() {
     assert_eq!(
         (certificate_requests(&harness), verification_requests(&harness)),
         (2, 1),
-        "it is fetched anew, is over as well, and PayPal is asked"
+        "it is fetched again, is expired as well, and PayPal is called"
     );
 }
 

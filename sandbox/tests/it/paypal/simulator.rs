@@ -1,4 +1,4 @@
-//! The simulator is as strict as the real thing where it hurts.
+//! The simulator is as strict as PayPal.
 
 use std::time::Duration;
 

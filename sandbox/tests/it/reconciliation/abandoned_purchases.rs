@@ -1,4 +1,4 @@
-//! Customers who do not come back.
+//! Customers who do not return.
 
 use connector::cleeng::PaymentStatus;
 use connector::metrics::Metric;
@@ -8,7 +8,7 @@ use sandbox::testkit::harness::TestEnvironment;
 
 use crate::reconciliation::{Buyer, HOUR};
 
-/// Goes round every five minutes for so many hours, while everything else goes on.
+/// Runs reconciliation every five minutes for so many hours, beside everything else.
 async fn run_for_hours(env: &TestEnvironment, hours: u32) {
     for _ in 0..hours * 12 {
         env.run_reconciliation().await;

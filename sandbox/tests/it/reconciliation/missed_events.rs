@@ -1,4 +1,4 @@
-//! Billing webhooks that never came.
+//! Missed billing webhooks.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
 use crate::reconciliation::HOUR;
 
-/// How often reconciliation goes round.
+/// How often reconciliation runs.
 const RUN_INTERVAL: Duration = Duration::from_secs(300);
 pub(crate) const QUARTER_HOUR: Duration = Duration::from_secs(900);
 

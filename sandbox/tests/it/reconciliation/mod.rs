@@ -1,4 +1,4 @@
-//! Reconciliation: what nobody asks for any more comes to its end all the same.
+//! Reconciliation: everything that no event will complete.
 
 mod abandoned_purchases;
 mod dry_run;
@@ -32,7 +32,7 @@ impl Buyer {
         Self { customer, order }
     }
 
-    /// A start of the order's payment; what the gateway asks of him, if it does.
+    /// Starts the order's payment; the gateway's action, if there is one.
     pub(crate) async fn start(&self, env: &TestEnvironment, entry: EnteredDetails, number: u32) -> Option<Value> {
         let mut body =
             json!({ "orderId": self.order, "origin": SHOP_ORIGIN, "returnUrl": format!("{SHOP_ORIGIN}/checkout"), "captchaValue": "x" });

@@ -1,4 +1,4 @@
-//! What is held for a period that was paid in another way, and that nobody will capture.
+//! Authorisations for a period that was paid in another way, which no event will capture.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -87,8 +87,8 @@ fn release_requests(env: &TestEnvironment) -> usize {
 async fn an_authorisation_for_a_period_paid_elsewhere_is_released_at_the_gateway_and_in_cleeng() {
     for gateway in GatewayName::ALL {
         let (env, subscriber) = authorised_and_paid_elsewhere(*gateway).await;
-        let tally = env.run_reconciliation().await;
-        assert_eq!((tally.released, tally.deferred, tally.failed), (1, 0, 0), "{gateway}: {tally:?}");
+        let report = env.run_reconciliation().await;
+        assert_eq!((report.released, report.deferred, report.failed), (1, 0, 0), "{gateway}: {report:?}");
         env.run_until_idle().await;
         assert_released(&env, *gateway, "at once");
         assert_eq!(env.metrics.count(Metric::Warning, DRIFT), 1, "{gateway}");
@@ -315,8 +315,8 @@ async fn a_throttling_cleeng_ends_the_run_and_the_next_one_resumes() {
     let (env, _) = authorised_and_paid_elsewhere(GatewayName::Adyen).await;
     let list = |peer: &str, request: &sandbox::simulators::network::ServerRequest| peer == "cleeng" && request.path.contains("/payments");
     env.network.inject(Fault::StatusBefore(429), list);
-    let tally = env.run_reconciliation().await;
-    assert_eq!((tally.released, tally.deferred), (0, 1), "{tally:?}");
+    let report = env.run_reconciliation().await;
+    assert_eq!((report.released, report.deferred), (0, 1), "{report:?}");
     assert_kept(&env, GatewayName::Adyen, "throttled");
     run_for_hours(&env, 1).await;
     assert_released(&env, GatewayName::Adyen, "after that");

@@ -1,4 +1,4 @@
-//! The rounds themselves: what is brought back, in which order, and how little time is enough.
+//! The runs themselves: what is requeued, in which order, and with how little time.
 
 use connector::cleeng::PaymentStatus;
 use connector::cleeng::webhook::Topic;
@@ -42,7 +42,7 @@ async fn an_event_whose_message_is_lost_is_requeued_and_settled() {
     assert_eq!(env.discrepancies(), Vec::<String>::new());
 }
 
-/// Seed 15950. Copies of an event that waits were brought back while it was on its queue: up to twenty in a day, each of which stayed.
+/// Seed 15950. Copies of a waiting event were requeued while it was on its queue: up to twenty in a day, each of which stayed.
 #[tokio::test]
 async fn an_event_on_its_queue_is_not_requeued_and_a_lost_one_is_requeued_once() {
     let (env, event) = with_unconfirmed_cancel().await;
@@ -67,7 +67,7 @@ async fn an_event_on_its_queue_is_not_requeued_and_a_lost_one_is_requeued_once()
         env.clock.advance(HOUR / 4);
         copies += env.run_reconciliation().await.requeued;
     }
-    assert_eq!(copies, 1, "the copy is on its queue, whatever keeps its function from saying so");
+    assert_eq!(copies, 1, "the copy is on its queue, even if its function cannot say so");
 }
 
 /// Old details that are to be deleted, and whose hold the gateway has taken the order to release and has not said what became of it.
@@ -149,8 +149,8 @@ async fn an_item_that_fails_does_not_block_the_others() {
         Buyer::new(&env).start(&env, EnteredDetails::ActionRequired, 1).await.unwrap();
     }
     env.clock.advance(2 * HOUR);
-    let tally = env.run_reconciliation().await;
-    assert_eq!((tally.due, tally.finished, tally.deferred), (61, 1, 60), "{tally:?}");
+    let report = env.run_reconciliation().await;
+    assert_eq!((report.due, report.finished, report.deferred), (61, 1, 60), "{report:?}");
 }
 
 #[tokio::test]

@@ -1,4 +1,4 @@
-//! Subscriptions that the journal did not know, and what it and Cleeng say differently.
+//! Subscriptions that the journal did not know, and differences between the journal and Cleeng.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! What the adapter makes of an answer, with the answers written by hand: those that the simulator never gives.
+//! The outcome of responses that the simulator never gives, written by hand.
 
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
@@ -304,7 +304,7 @@ async fn a_foreign_or_deleted_customer_is_never_used() {
         let sent = scripted.recorder.sent.lock().unwrap().clone();
         let pairs: Vec<(String, String)> = form_urlencoded::parse(&sent[2].body).into_owned().collect();
         assert!(pairs.contains(&("customer".to_owned(), "cus_9s6XKzkNRiz8i3".to_owned())), "{stranger}");
-        // The answer to a customer that is made has to be his as well.
+        // The response to a created customer must name that customer too.
         let scripted = ScriptedAdapter::answering(&[(200, json!({ "data": [] })), (200, stranger)]);
         assert_eq!(unknown(scripted.adapter.start_purchase(&request()).await), UnknownCause::Unreadable);
     }

@@ -1,4 +1,4 @@
-//! What the simulator tells, as the adapter reads it.
+//! The simulator's events, as the adapter reads them.
 
 use std::time::Duration;
 

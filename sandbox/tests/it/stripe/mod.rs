@@ -1,4 +1,4 @@
-//! The Stripe adapter and its simulator: the contract of gateways, and what is Stripe's own.
+//! The Stripe adapter and its simulator: the contract of gateways, and tests of Stripe's own behaviour.
 
 mod answer_mapping;
 mod calls;

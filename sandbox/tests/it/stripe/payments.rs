@@ -1,4 +1,4 @@
-//! Payments with stored details, and what is done to payments that are there.
+//! Merchant-initiated payments and their modifications.
 
 use std::time::Duration;
 
@@ -123,7 +123,7 @@ async fn a_payment_that_the_search_has_not_seen_yet_is_found_among_the_newest() 
     let Ok(Some(Outcome::Done(found))) = asked else { panic!("it is not found") };
     assert_eq!(found.external_payment_id.unwrap().as_str(), harness.simulator.intents()[0].0);
     assert!(harness.adapter.inquire(&inquiry(&harness, OperationKind::Charge, "never made", None)).await.unwrap().is_none());
-    // Its money is taken: a cancel by name says where it is, so that it can be given back.
+    // The payment is captured: a cancel by reference returns its id, so that it can be refunded.
     let target = CancelTarget::Reference { reference: request.reference.clone(), pending_id: None };
     let refused = declined(harness.adapter.cancel(&cancel("lost", target)).await);
     assert_eq!(refused.payment.unwrap().as_str(), harness.simulator.intents()[0].0);

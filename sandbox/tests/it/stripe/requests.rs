@@ -1,4 +1,4 @@
-//! What the tests ask of the adapter, and what they take its answers for.
+//! Requests to the adapter, and readers of its outcomes.
 
 use connector::gateway::{
     CancelRequest, CancelTarget, CaptureRequest, Decline, FinalizeRequest, Gateway, GatewayError, GatewayText, IdempotencyKey,
@@ -106,7 +106,7 @@ pub(crate) fn unknown(answered: Result<Outcome, GatewayError>) -> connector::gat
     }
 }
 
-/// The redirect that is asked of the customer, and the id of what waits for him.
+/// The redirect of the customer, and the id of the pending payment.
 pub(crate) fn action(answered: Result<Outcome, GatewayError>) -> (Value, Operation) {
     match answered {
         Ok(Outcome::ActionRequired(action, operation)) => (action.payload, operation),

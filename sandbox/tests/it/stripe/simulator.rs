@@ -1,4 +1,4 @@
-//! The simulator is as strict as the real thing where it hurts: at its door, and with details and customers.
+//! The simulator is as strict as Stripe about requests, payment details and customers.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! The simulator moves money as the real thing does, and tells it.
+//! The simulator moves money as Stripe does, and sends the events.
 
 use std::time::Duration;
 

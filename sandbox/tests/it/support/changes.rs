@@ -1,4 +1,4 @@
-//! Answers that arrive changed as a whole, once for all suites.
+//! Responses that are changed as a whole, once for all suites.
 
 use serde_json::{Value, json};
 

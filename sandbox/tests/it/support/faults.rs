@@ -1,4 +1,4 @@
-//! What goes wrong with a call, once for all suites.
+//! Faults of a call, once for all suites.
 
 use sandbox::simulators::network::Fault;
 

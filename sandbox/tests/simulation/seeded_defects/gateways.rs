@@ -1,4 +1,4 @@
-//! Mistakes in what is asked of a gateway and in what is made of its answers.
+//! Defects in requests to a gateway and in the reading of its responses.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};

@@ -1,4 +1,4 @@
-//! Mistakes on the way out and on the way in.
+//! Defects at the ingress, in reports and in logs.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -68,7 +68,7 @@ impl Mutation for SeenTreatedAsDone {
     }
 }
 
-/// A door says 200 although its queue did not take the event.
+/// An ingress answers 200 although its queue did not accept the event.
 struct AcknowledgedBeforeEnqueue;
 
 impl Mutation for AcknowledgedBeforeEnqueue {

@@ -1,4 +1,4 @@
-//! Mistakes in how the journal is read and written.
+//! Defects in reading and writing the journal.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,13 +17,13 @@ use super::{assert_detected, assert_detected_with};
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum JournalDefect {
-    /// No version is checked: whoever writes last wins.
+    /// No version is checked: the last write wins.
     NoVersionCheck,
     /// A lease is never over.
     LeaseNeverExpires,
     /// A write is said to be done and is not, one time in forty.
     WritesDropped,
-    /// Nobody remembers what of a payment was given back, or is about to be.
+    /// Refunded and reserved amounts of a payment are not recorded.
     RefundsIgnored,
     /// Nobody looks with which details a payment was made.
     DetailsIgnored,
@@ -60,7 +60,7 @@ impl DefectiveStore {
                 }
             }
             JournalDefect::DetailsIgnored => {
-                // Whatever is held fits whatever is asked for.
+                // Every authorisation matches every request.
                 let asked = self.requested_details.lock().unwrap_or_else(PoisonError::into_inner).clone();
                 let places = [payment.then_some("/details"), Some("/live/details")];
                 for place in places.into_iter().flatten() {
@@ -194,9 +194,9 @@ fn ignored_earlier_refunds_are_detected() {
 #[test]
 fn a_capture_with_replaced_details_is_detected() {
     // The announcement that they were replaced, by which they would be released at once, is lost now and then.
-    let climate = FaultProfile { dropped: 200, life_event: 1_000, ..FaultProfile::no_faults() };
+    let profile = FaultProfile { dropped: 200, life_event: 1_000, ..FaultProfile::no_faults() };
     let effect = ["captured with details that were replaced"];
-    assert_detected_with(&SeededDefect::new(JournalDefect::DetailsIgnored), Some(&climate), &effect);
+    assert_detected_with(&SeededDefect::new(JournalDefect::DetailsIgnored), Some(&profile), &effect);
 }
 
 #[test]

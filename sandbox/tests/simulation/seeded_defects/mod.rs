@@ -1,5 +1,5 @@
-//! Mistakes that are made on purpose, each behind a wrapper at the edge of the functions: every one of them is found, and so would be one of the
-//! same kind in the functions themselves.
+//! Seeded defects, each behind a wrapper at the edge of the functions: every one is detected, as one of the same kind in the functions
+//! would be.
 
 mod gateways;
 mod ingress_and_logs;
@@ -13,22 +13,22 @@ const MAX_SEEDS: u64 = 10_000;
 
 /// The mistake is found by its effect, in a world where nothing is found without it.
 #[track_caller]
-fn assert_detected(tricks: &dyn Mutation, effects: &[&str]) {
-    assert_detected_with(tricks, None, effects);
+fn assert_detected(mutation: &dyn Mutation, effects: &[&str]) {
+    assert_detected_with(mutation, None, effects);
 }
 
-/// The same in a climate where there is occasion for it.
+/// The same with a fault profile that provokes it.
 #[track_caller]
-fn assert_detected_with(tricks: &dyn Mutation, climate: Option<&FaultProfile>, effects: &[&str]) {
+fn assert_detected_with(mutation: &dyn Mutation, profile: Option<&FaultProfile>, effects: &[&str]) {
     let mut others = Vec::new();
     for seed in 0..MAX_SEEDS {
-        let played = run_seed(seed, &SimulationOptions { mutation: tricks, fault_profile: climate, trace: false });
-        let by_effect = played.violations.iter().any(|line| effects.iter().any(|effect| line.contains(effect)));
-        if by_effect && run_seed(seed, &SimulationOptions { fault_profile: climate, ..SimulationOptions::default() }).violations.is_empty()
+        let report = run_seed(seed, &SimulationOptions { mutation, fault_profile: profile, trace: false });
+        let by_effect = report.violations.iter().any(|line| effects.iter().any(|effect| line.contains(effect)));
+        if by_effect && run_seed(seed, &SimulationOptions { fault_profile: profile, ..SimulationOptions::default() }).violations.is_empty()
         {
             return;
         }
-        others.extend(played.violations);
+        others.extend(report.violations);
     }
     others.sort_unstable();
     others.dedup();

@@ -1,4 +1,4 @@
-//! Where the customer may be sent, and where we are.
+//! Allowed redirect addresses, and the connector's own address.
 
 use std::sync::Arc;
 

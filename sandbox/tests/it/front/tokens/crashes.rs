@@ -1,5 +1,5 @@
-//! A function that crashes before or after any call of the way there and back, the journal included. The customer clicks or reloads; the end is the
-//! same.
+//! A function that crashes before or after any call of the redirect and the return, including journal calls. The customer clicks or
+//! reloads; the result is the same.
 
 use std::time::Duration;
 

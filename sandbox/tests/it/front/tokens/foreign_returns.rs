@@ -1,4 +1,4 @@
-//! Whoever has not the right to something: other customers, forged ways back, other queries.
+//! Requests without a right: other customers, forged returns, other queries.
 
 use connector::gateway::GatewayName;
 use connector::http::{HeaderMap, Method};

@@ -1,5 +1,5 @@
-//! The redirect style: the page sends the customer to the gateway, the gateway sends him back to us, and we send him on to the page. With PayPal,
-//! which needs nothing of the page, and with Adyen, whose payment data a page may send along.
+//! The redirect style: the page sends the customer to the gateway, the gateway redirects to the connector, and the connector to the page.
+//! With PayPal, which needs no data from the page, and with Adyen, whose payment data a page may send along.
 
 mod addresses;
 mod crashes;
@@ -49,7 +49,7 @@ pub(crate) fn error_url(rest: &str) -> String {
     format!("{SHOP_ORIGIN}/offer?u=paypal-error&{rest}")
 }
 
-/// The addresses of a page, with whatever the call is about.
+/// The addresses of a page, with the other members of the call.
 pub(crate) fn with_addresses(about: Value) -> Value {
     let mut body = json!({
         "successUrl": success_url(), "cancelUrl": cancel_url(), "errorUrl": format!("{SHOP_ORIGIN}/offer?u=paypal-error"), "captchaValue": "x",
@@ -71,7 +71,7 @@ impl Shopper {
         self.start_with(env, &self.body()).await
     }
 
-    /// Starts, and agrees or gives up at the gateway; the address that his browser is sent to.
+    /// Starts, and approves or cancels at the gateway; the address that the browser is redirected to.
     pub(crate) async fn complete_redirect(&self, env: &TestEnvironment, agrees: bool) -> String {
         let page = redirect_url(&self.start(env).await);
         let back = env.gateway(self.gateway).simulator.complete_redirect(&page, agrees).unwrap();
@@ -93,7 +93,7 @@ pub(crate) fn redirect_target(reply: &Reply) -> &str {
     reply.location.as_deref().unwrap()
 }
 
-/// Minor units that the gateway has taken and not given back, with both sides in agreement.
+/// Minor units that the gateway has captured and not refunded, with both sides in agreement.
 pub(crate) fn net_captured(env: &TestEnvironment, gateway: GatewayName) -> i64 {
     assert_balanced(env);
     env.gateway(gateway).simulator.ledger().iter().map(|entry| entry.captured.minor - entry.refunded.minor).sum()

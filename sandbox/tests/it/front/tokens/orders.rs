@@ -1,4 +1,4 @@
-//! Orders: the way there and back, and everything that can happen at the gateway meanwhile.
+//! Orders: redirect and return, and everything that can happen at the gateway meanwhile.
 
 use std::time::Duration;
 
@@ -77,7 +77,7 @@ async fn an_approval_after_a_cancel_pays() {
     assert_eq!(redirect_target(&env.follow_redirect(&given_up).await), cancel_url());
     let back = env.paypal.complete_redirect(&page, true).unwrap();
     assert_eq!(redirect_target(&env.follow_redirect(&back).await), success_url());
-    assert_eq!(redirect_target(&env.follow_redirect(&given_up).await), success_url(), "whatever he reloads");
+    assert_eq!(redirect_target(&env.follow_redirect(&given_up).await), success_url(), "on every reload");
     assert_paid_once(&env, &shopper);
 }
 
@@ -269,7 +269,7 @@ async fn payment_data_that_are_refused_at_once_are_reported_to_the_page() {
     let env = TestEnvironment::default();
     let shopper = shopper(&env, GatewayName::Adyen);
     for _ in 0..2 {
-        // He was nowhere else: the second time is the same click.
+        // The customer did not leave the page: the second call is the same click.
         assert_eq!(code(&shopper.start_with(&env, &with_card(&shopper, GOOD, "DECLINED")).await), (422, "ADYEN0002"));
     }
     assert_eq!((statuses(&env), env.adyen.payments().len()), (vec![PaymentStatus::Rejected], 1));

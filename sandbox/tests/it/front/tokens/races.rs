@@ -1,4 +1,4 @@
-//! Several at the same time: double clicks, two tabs, the way back against the gateway's word. Wherever they meet: one charge, one payment.
+//! Concurrent requests: double clicks, two tabs, the return against the notification. At every interleaving: one charge, one payment.
 
 use std::future::Future;
 
