@@ -4,11 +4,10 @@
 //! spellings. The trait is asynchronous in meaning: a gateway may answer that it has *received* an order, and say later what became of
 //! it. An adapter must never turn "unknown" into "declined", nor either into "done".
 
+mod common;
 mod outcome;
 mod registry;
 mod requests;
-mod rotating_keys;
-mod time_budget;
 
 pub mod adyen;
 pub mod paypal;

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::clock::{Clock, Timestamp};
 use crate::gateway::GatewayError;
-use crate::gateway::time_budget::TimeBudget;
+use crate::gateway::common::time_budget::TimeBudget;
 use crate::http::{HeaderName, Method, Request, Response, Transport, TransportCause, TransportError};
 use crate::secret::SecretString;
 

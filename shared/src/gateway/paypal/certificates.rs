@@ -212,11 +212,6 @@ fn anchor(der: &CertificateDer<'_>) -> Option<TrustAnchor<'static>> {
     webpki::anchor_from_trusted_cert(der).ok().map(|anchor| anchor.to_owned())
 }
 
-/// Whether these bytes are a certificate that others can lead back to.
-pub(super) fn is_trust_root(der: &[u8]) -> bool {
-    anchor(&CertificateDer::from(der)).is_some()
-}
-
 /// Nothing below these locks can fail half-way, and none is held across a wait.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)

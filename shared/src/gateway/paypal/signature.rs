@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::certificates::{CertificateError, Certificates};
 use super::client::{ApiResponse, Client};
 use crate::gateway::NotificationError;
-use crate::gateway::time_budget::TimeBudget;
+use crate::gateway::common::time_budget::TimeBudget;
 use crate::http::HeaderMap;
 
 /// How long PayPal may be asked about one notification: its sender waits for the answer.
@@ -116,7 +116,7 @@ impl NotificationVerifier {
                 },
                 // What PayPal cannot read was not written by it.
                 Ok(ApiResponse::Refused { status: 400 | 422, .. }) => {}
-                Ok(ApiResponse::Refused { .. } | ApiResponse::Empty | ApiResponse::Unknown(_)) | Err(_) => decided = false,
+                Ok(ApiResponse::Refused { .. }) | Err(_) => decided = false,
             }
         }
         if decided { Ok(false) } else { Err(NotificationError::Unverifiable) }

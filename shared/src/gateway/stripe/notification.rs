@@ -3,12 +3,13 @@
 
 use std::time::Duration;
 
-use ring::hmac;
 use serde_json::Value;
 
+use super::id::{id_of, is_id};
 use super::token::StripeToken;
 use super::{currency, declines, wire};
 use crate::clock::Timestamp;
+use crate::gateway::common::signature::{HmacKeys, from_hex};
 use crate::gateway::{GatewayNotification, NotificationError, NotificationKind as Kind, NotifiedToken};
 use crate::http::HeaderMap;
 use crate::ids::ExternalPaymentId;
@@ -23,15 +24,14 @@ const LONGEST_HEADER: usize = 1_024;
 
 /// Verifies and reads events of one account.
 pub(super) struct NotificationVerifier {
-    keys: Vec<hmac::Key>,
+    keys: HmacKeys,
     live: bool,
 }
 
 impl NotificationVerifier {
     /// The secrets sign as the texts that they are, prefix included.
     pub(super) fn new(secrets: &[SecretString], live: bool) -> Self {
-        let keys = secrets.iter().map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes())).collect();
-        Self { keys, live }
+        Self { keys: HmacKeys::new(secrets.iter().map(|secret| secret.expose().as_bytes())), live }
     }
 
     /// Verifies a body and reads it.
@@ -65,23 +65,14 @@ impl NotificationVerifier {
         message.extend_from_slice(told.as_bytes());
         message.push(b'.');
         message.extend_from_slice(body);
-        let signatures: Vec<Vec<u8>> = pairs().filter(|(name, _)| *name == "v1").filter_map(|(_, value)| from_hex(value)).collect();
-        self.keys.iter().any(|key| signatures.iter().any(|signature| hmac::verify(key, &message, signature).is_ok()))
+        let mut signatures = pairs().filter(|(name, _)| *name == "v1").filter_map(|(_, value)| from_hex(value));
+        signatures.any(|signature| self.keys.verify(&message, &signature))
     }
-}
-
-/// 32 bytes in hex; nothing for anything else.
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let text = text.as_bytes();
-    if text.len() != 64 || !text.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    text.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
 }
 
 /// Reads a verified event; nothing if it is none.
 fn read(event: &Value, live: bool) -> Option<GatewayNotification> {
-    let id = wire::id_of(event)?;
+    let id = id_of(event)?;
     let kind = event.get("type").and_then(Value::as_str)?;
     let at = event.get("created").and_then(Value::as_i64).map(Timestamp::from_secs);
     let data = event.get("data").filter(|data| data.is_object())?;
@@ -158,7 +149,7 @@ fn payment_event(kind: Kind, intent: &Value) -> Option<ParsedEvent> {
 
 fn token_of(intent: &Value) -> Option<NotifiedToken> {
     let token = StripeToken::from_intent(intent)?;
-    let shopper = wire::id_of(intent.get("customer")?)?.to_owned();
+    let shopper = id_of(intent.get("customer")?)?.to_owned();
     Some(NotifiedToken { shopper, token: token.0.expose().to_owned() })
 }
 
@@ -222,7 +213,7 @@ fn refund(refund: &Value) -> Option<ParsedEvent> {
     if reference.is_none() && wire::has_reference(refund) {
         return None;
     }
-    let id = wire::id_of(refund)?;
+    let id = id_of(refund)?;
     let reason = refund.get("failure_reason").and_then(Value::as_str).filter(|reason| declines::is_code(reason));
     Some(ParsedEvent {
         kind,
@@ -239,13 +230,13 @@ fn refund(refund: &Value) -> Option<ParsedEvent> {
 }
 
 fn payment_of(object: &Value) -> Option<ExternalPaymentId> {
-    let id = wire::id_of(object.get("payment_intent")?).filter(|id| wire::is_id(id, "pi_"))?;
+    let id = id_of(object.get("payment_intent")?).filter(|id| is_id(id, "pi_"))?;
     ExternalPaymentId::new(id).ok()
 }
 
 /// The customer's bank took the money, or gave it back. A dispute carries nothing of ours: it is found by its payment.
 fn dispute(kind: Kind, dispute: &Value) -> Option<ParsedEvent> {
-    let id = wire::id_of(dispute)?;
+    let id = id_of(dispute)?;
     let reason = dispute.get("reason").and_then(Value::as_str).filter(|reason| declines::is_code(reason));
     Some(ParsedEvent {
         kind,
@@ -260,8 +251,8 @@ fn dispute(kind: Kind, dispute: &Value) -> Option<ParsedEvent> {
 
 /// Details that can never be used again; whose they were is told among what changed.
 fn detached(method: &Value, data: &Value) -> Option<ParsedEvent> {
-    let shopper = data.get("previous_attributes")?.get("customer").and_then(wire::id_of)?;
-    let token = StripeToken::write(wire::id_of(method)?, shopper)?;
+    let shopper = data.get("previous_attributes")?.get("customer").and_then(id_of)?;
+    let token = StripeToken::write(id_of(method)?, shopper)?;
     let token = NotifiedToken { shopper: shopper.to_owned(), token: token.0.expose().to_owned() };
     Some(ParsedEvent { kind: Kind::TokenDisabled, token: Some(token), ..ParsedEvent::ignored() })
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::wire::{id_of, is_id};
+use super::id::{id_of, is_id};
 use crate::gateway::{GatewayError, StoredToken};
 use crate::secret::SecretString;
 
