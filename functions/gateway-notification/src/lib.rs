@@ -23,7 +23,7 @@ use connector::checkout::{finalize_approved, settle_by_notification};
 use connector::cleeng::webhook::Verified;
 use connector::delivery::Delivery;
 use connector::flow::{Disposition, FlowContext, NotificationFlow};
-use connector::gateway::{GatewayName, GatewayNotification, NotificationKind, Reference, StoredToken};
+use connector::gateway::{Decline, DeclineClass, GatewayName, GatewayNotification, NotificationKind, Reference, StoredToken};
 use connector::journal::JournalError;
 use connector::journal::payment::PaymentRecord;
 use connector::journal::record::Finish;
@@ -116,13 +116,14 @@ async fn settle_purchase(
     item: &GatewayNotification,
     delivery: &Delivery,
 ) -> FlowResult<Disposition> {
-    let authorised = item.kind == NotificationKind::Authorised;
+    let decline = || item.decline.clone().unwrap_or_else(|| Decline::new(DeclineClass::Soft, "notified"));
+    let declined = (item.kind != NotificationKind::Authorised).then(decline);
     let token = match &item.token {
         Some(token) => Some(StoredToken(SecretString::new(token.token.as_str()))),
         None => stored_tokens::for_payment(flow_context, payment).await?,
     };
     let external = item.external_payment_id.as_ref();
-    Ok(settle_by_notification(flow_context, &payment.reference, authorised, external, token, delivery).await)
+    Ok(settle_by_notification(flow_context, &payment.reference, declined, external, token, delivery).await)
 }
 
 fn apply_item(ctx: &mut NotificationContext<'_>) -> Result<TransitionEffect, JournalError> {

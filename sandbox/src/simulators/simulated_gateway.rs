@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use connector::gateway::{DeclineClass, GatewayName};
-use connector::http::HeaderMap;
+use connector::http::{HeaderMap, Method};
 use connector::ids::ExternalPaymentId;
 use connector::money::Money;
 use serde_json::Value;
@@ -107,7 +107,7 @@ pub trait SimulatedGateway: SimulatedServer {
     /// Whether it still has these details.
     fn has_stored_details(&self, token: &str) -> bool;
 
-    /// The next payment with these stored details is refused in this class. False where the gateway has no such refusal.
+    /// The next payment with these stored details is refused in this class. False if the gateway has no such refusal.
     fn decline_next(&self, token: &str, class: DeclineClass) -> bool;
 
     /// What its front-end component adds to the body of a start. `number` tells two entries of the same details apart.
@@ -143,13 +143,13 @@ pub trait SimulatedGateway: SimulatedServer {
         notification.clone()
     }
 
+    /// Whether a call to it asks to release an authorisation, or to give up what waits for the customer. Suites count these, and the contract
+    /// proves that they are counted.
+    fn is_release(&self, method: &Method, path: &str) -> bool;
+
     /// The next operation that it acknowledges fails later. False if it acknowledges nothing before it is done.
-    fn fail_next_operation(&self) -> bool {
-        false
-    }
+    fn fail_next_operation(&self) -> bool;
 
     /// The next capture is declined, at once or when it is processed, and the authorisation stays. False if a decline leaves none.
-    fn decline_next_capture(&self) -> bool {
-        false
-    }
+    fn decline_next_capture(&self) -> bool;
 }

@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::expect::expect_fixture;
 use crate::simulators::adyen::{AdyenConfig, AdyenSimulator};
-use crate::simulators::network::SimulatedServer;
+use crate::simulators::network::{FaultyNetwork, InProcessTransport, SimulatedServer};
 use crate::simulators::paypal::{PayPalConfig, PayPalSimulator};
 use crate::simulators::simulated_gateway::SimulatedGateway;
 use crate::simulators::stripe::{StripeConfig, StripeSimulator};
@@ -208,6 +208,13 @@ pub fn gateway_secrets() -> Value {
 #[must_use]
 pub fn build_adapter(gateway: GatewayName, transport: Arc<dyn Transport>, clock: &VirtualClock) -> Arc<dyn Gateway> {
     build_adapter_with(gateway, &gateway_settings(gateway, None), &gateway_secrets(), transport, clock)
+}
+
+/// Whether a charge at this gateway may be authorised first and captured afterwards by itself.
+#[must_use]
+pub fn charges_settle_later(gateway: GatewayName, clock: &VirtualClock) -> bool {
+    let unused = InProcessTransport::new(FaultyNetwork::default());
+    build_adapter(gateway, Arc::new(unused), clock).capabilities().charges_settle_later
 }
 
 /// The same with other settings and secrets.

@@ -8,7 +8,7 @@ use super::{gateway_calls, reversal};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::flow::{Disposition, FlowContext};
-use crate::gateway::{Decline, DeclineClass, Reference, StoredToken};
+use crate::gateway::{Decline, Reference, StoredToken};
 use crate::ids::ExternalPaymentId;
 use crate::journal::payment::{PaymentRecord, PaymentState};
 use crate::journal::record::Finish;
@@ -20,19 +20,20 @@ use crate::payments::{FlowResult, retry};
 /// A notification says whether a payment of a purchase was authorised. Finishes the attempt if nobody has: the customer may never come back.
 /// A payment that nobody is to be charged for any more is given back. May be called again and again.
 ///
-/// `external` is the payment at the gateway; `token` its stored details, where the notification has them.
+/// `declined` says why it was not, `None` that it was; `external` is the payment at the gateway; `token` its stored details, where the
+/// notification has them.
 ///
 /// # Errors
 /// None: what is left to be done is in the verdict.
 pub async fn settle_by_notification(
     flow_context: &FlowContext,
     reference: &Reference,
-    authorised: bool,
+    declined: Option<Decline>,
     external: Option<&ExternalPaymentId>,
     token: Option<StoredToken>,
     delivery: &Delivery,
 ) -> Disposition {
-    let news = AuthorisationNews { reference, authorised, external, token };
+    let news = AuthorisationNews { reference, declined, external, token };
     match apply_notification(flow_context, &news, delivery).await {
         Ok(disposition) | Err(disposition) => disposition,
     }
@@ -41,7 +42,7 @@ pub async fn settle_by_notification(
 /// What a notification says.
 struct AuthorisationNews<'a> {
     reference: &'a Reference,
-    authorised: bool,
+    declined: Option<Decline>,
     external: Option<&'a ExternalPaymentId>,
     token: Option<StoredToken>,
 }
@@ -67,7 +68,7 @@ async fn apply_notification(flow_context: &FlowContext, news: &AuthorisationNews
         Some(Finish::Captured | Finish::Stored) => Ok(Disposition::Completed("already_finished")),
         Some(Finish::Parked { .. }) => Ok(Disposition::Completed("parked")),
         // Refused, replaced or lapsed: Cleeng does not have it and will not.
-        Some(_) if news.authorised => Ok(reversal::reverse(flow_context, news.reference, news.external, delivery).await),
+        Some(_) if news.declined.is_none() => Ok(reversal::reverse(flow_context, news.reference, news.external, delivery).await),
         Some(_) => Ok(Disposition::Completed("declined")),
     }
 }
@@ -81,16 +82,16 @@ async fn resume_open_attempt(case: &mut ObligationContext<'_>, news: &Authorisat
         // A payment that never got to the gateway has no notification: the first call's effect is proven by this one.
         _ => None,
     };
-    let answered = match (known, news.authorised, news.external) {
-        (Some(PurchaseResult::Done { external, at, display_params: shown, .. }), true, _) if token.is_some() => {
+    let answered = match (known, &news.declined, news.external) {
+        (Some(PurchaseResult::Done { external, at, display_params: shown, .. }), None, _) if token.is_some() => {
             PurchaseResult::Done { external, token, display_params: shown, at }
         }
         (Some(answered), ..) => return apply_result(case, &kept, answered).await,
-        (None, true, Some(external)) => {
+        (None, None, Some(external)) => {
             PurchaseResult::Done { external: external.clone(), token, display_params: serde_json::Value::Null, at: case.now() }
         }
-        (None, true, None) => return Err(retry("notification_without_payment")),
-        (None, false, _) => PurchaseResult::Declined(Decline::new(DeclineClass::Soft, "notified")),
+        (None, None, None) => return Err(retry("notification_without_payment")),
+        (None, Some(decline), _) => PurchaseResult::Declined(decline.clone()),
     };
     case.checkpoint(NOTIFIED, &answered);
     apply_result(case, &kept, answered).await

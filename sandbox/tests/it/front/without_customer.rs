@@ -7,7 +7,7 @@ use connector::checkout::reversal::reverse;
 use connector::checkout::{expire_purchase, settle_by_notification};
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
-use connector::gateway::{Reference, StoredToken};
+use connector::gateway::{Decline, DeclineClass, Reference, StoredToken};
 use connector::http::Method;
 use connector::ids::ExternalPaymentId;
 use connector::journal::record::Obligation;
@@ -30,7 +30,8 @@ async fn notify(env: &TestEnvironment, payment: &Payment, authorised: bool, stor
     let reference = Reference::parse(&payment.reference).unwrap();
     let external = ExternalPaymentId::new(&payment.psp_reference).unwrap();
     let token = stored.map(|stored| StoredToken(SecretString::new(format!("{stored}:{}", payment.shopper_reference))));
-    settle_by_notification(&env.flow_context, &reference, authorised, Some(&external), token, &env.delivery_received_now()).await
+    let declined = (!authorised).then(|| Decline::new(DeclineClass::Soft, "notified"));
+    settle_by_notification(&env.flow_context, &reference, declined, Some(&external), token, &env.delivery_received_now()).await
 }
 
 fn finish_at_gateway(env: &TestEnvironment, back: &serde_json::Value) -> Payment {

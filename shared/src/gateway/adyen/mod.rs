@@ -159,7 +159,7 @@ impl Gateway for Adyen {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            separate_capture: true,
+            charges_settle_later: false,
             settles_by_notification: true,
             inquiry: false,
             cancel_by_reference: true,

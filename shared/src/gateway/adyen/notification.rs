@@ -77,6 +77,7 @@ impl NotificationVerifier {
             at: body.get("createdAt").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok()),
             dedupe_key: format!("event:{kind}:{event}"),
             reason: clean_reason(kind),
+            decline: None,
             token,
         })
     }
@@ -108,6 +109,8 @@ impl NotificationVerifier {
             at: item.get("eventDate").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok()),
             dedupe_key: format!("{}:{}:{}", fields.event_code, fields.psp_reference, fields.success),
             reason: item.get("reason").and_then(Value::as_str).and_then(clean_reason),
+            // The HMAC does not cover the reason.
+            decline: None,
             token: None,
         }
     }

@@ -126,7 +126,7 @@ impl Gateway for PayPal {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            separate_capture: true,
+            charges_settle_later: false,
             settles_by_notification: false,
             inquiry: false,
             cancel_by_reference: false,

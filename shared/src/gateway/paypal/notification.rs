@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::token::PayPalToken;
 use super::{currency, declines, wire};
 use crate::clock::Timestamp;
-use crate::gateway::{GatewayNotification, NotificationError, NotificationKind as Kind, NotifiedToken, Reference};
+use crate::gateway::{Decline, GatewayNotification, NotificationError, NotificationKind as Kind, NotifiedToken, Reference};
 use crate::ids::ExternalPaymentId;
 
 /// The longest id of an event, in characters.
@@ -32,6 +32,7 @@ pub(super) fn read(body: &[u8]) -> Result<GatewayNotification, NotificationError
         at,
         dedupe_key: told.dedupe_key.unwrap_or_else(|| format!("event:{id}")),
         reason: told.reason,
+        decline: told.decline,
         token: told.token,
     })
 }
@@ -49,6 +50,7 @@ struct ParsedEvent {
     amount: Option<crate::money::Money>,
     dedupe_key: Option<String>,
     reason: Option<String>,
+    decline: Option<Decline>,
     token: Option<NotifiedToken>,
 }
 
@@ -62,15 +64,18 @@ impl ParsedEvent {
             amount: None,
             dedupe_key: None,
             reason: None,
+            decline: None,
             token: None,
         }
     }
 
-    /// What every event about money of ours has.
+    /// What every event about money of ours has. The whole body is signed, the reason of a decline too.
     fn payment_event(kind: Kind, reference: Option<Reference>, resource: &Value) -> Self {
+        let declined = kind == Kind::AuthorisationDeclined;
+        let decline = declined.then(|| declines::from_status(resource, "PAYMENT_DENIED"));
         let reason = resource.get("status_details").and_then(|details| details.get("reason")).and_then(Value::as_str);
         let reason = reason.filter(|reason| declines::is_code(reason)).map(str::to_owned);
-        Self { kind, reference, amount: resource.get("amount").and_then(currency::read_amount), reason, ..Self::ignored() }
+        Self { kind, reference, amount: resource.get("amount").and_then(currency::read_amount), reason, decline, ..Self::ignored() }
     }
 }
 

@@ -90,7 +90,7 @@ impl Gateway for Stripe {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            separate_capture: true,
+            charges_settle_later: false,
             settles_by_notification: false,
             inquiry: true,
             cancel_by_reference: true,

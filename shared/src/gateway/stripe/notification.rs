@@ -10,7 +10,7 @@ use super::token::StripeToken;
 use super::{currency, declines, wire};
 use crate::clock::Timestamp;
 use crate::gateway::common::signature::{HmacKeys, from_hex};
-use crate::gateway::{GatewayNotification, NotificationError, NotificationKind as Kind, NotifiedToken};
+use crate::gateway::{Decline, GatewayNotification, NotificationError, NotificationKind as Kind, NotifiedToken};
 use crate::http::HeaderMap;
 use crate::ids::ExternalPaymentId;
 use crate::money::Money;
@@ -88,6 +88,7 @@ fn read(event: &Value, live: bool) -> Option<GatewayNotification> {
         at,
         dedupe_key: told.dedupe_key.unwrap_or_else(|| format!("event:{id}")),
         reason: told.reason,
+        decline: told.decline,
         token: told.token,
     })
 }
@@ -101,6 +102,7 @@ struct ParsedEvent {
     amount: Option<Money>,
     dedupe_key: Option<String>,
     reason: Option<String>,
+    decline: Option<Decline>,
     token: Option<NotifiedToken>,
 }
 
@@ -114,6 +116,7 @@ impl ParsedEvent {
             amount: None,
             dedupe_key: None,
             reason: None,
+            decline: None,
             token: None,
         }
     }
@@ -181,7 +184,8 @@ fn failed(intent: &Value, error: &str) -> Option<ParsedEvent> {
     }
     let decline = declines::from_error(intent.get(error).unwrap_or(&Value::Null), "unspecified");
     let amount = currency::read_amount(intent, "amount");
-    Some(ParsedEvent { amount, reason: Some(decline.code), ..payment_event(Kind::AuthorisationDeclined, intent)? })
+    let reason = Some(decline.code.clone());
+    Some(ParsedEvent { amount, reason, decline: Some(decline), ..payment_event(Kind::AuthorisationDeclined, intent)? })
 }
 
 /// Released by us, or lapsed by itself: `automatic`, and `expired` since 2024 (docs.stripe.com/api/payment_intents, `cancellation_reason`).
