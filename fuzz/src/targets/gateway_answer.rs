@@ -149,11 +149,7 @@ impl CallCase {
     }
 
     fn external(&self) -> ExternalPaymentId {
-        id(match self.gateway {
-            GatewayName::Adyen => "D2RGHBT7PGNG5S82",
-            GatewayName::PayPal => "5O190127TN364715T",
-            GatewayName::Stripe => "pi_3OgcFuzz0123456789abcdef",
-        })
+        id(gateway_fixtures::account_of(self.gateway).example_payment_id)
     }
 
     fn payment(&self) -> MerchantInitiated {

@@ -177,7 +177,7 @@ impl TestEnvironment {
             sleeper: Arc::new(YieldingSleeper),
             captcha: Arc::new(NoCaptcha),
         };
-        let (gateways, SimulatedGateways { adyen, paypal, stripe }) = (simulators.fixtures(), simulators);
+        let (gateways, SimulatedGateways { adyen, paypal, stripe, .. }) = (simulators.fixtures(), simulators);
         Self {
             clock,
             cleeng,

@@ -108,6 +108,10 @@ impl SimulatedGateway for AdyenSimulator {
         self.expire(payment.as_str());
     }
 
+    fn sign_notifications_with(&self, key: &str) {
+        self.sign_with(key);
+    }
+
     fn is_release(&self, method: &Method, path: &str) -> bool {
         *method == Method::POST && path.ends_with("/cancels")
     }

@@ -92,6 +92,10 @@ impl SimulatedGateway for PayPalSimulator {
         self.expire(payment.as_str());
     }
 
+    fn sign_notifications_with(&self, key: &str) {
+        self.set_webhook_id(key);
+    }
+
     /// An order that waits for its payer needs no call to be given up.
     fn is_release(&self, method: &Method, path: &str) -> bool {
         *method == Method::POST && path.ends_with("/void")

@@ -16,6 +16,7 @@
 //! leaves an intent behind; a search is a minute behind; a canceled hold is notified as `charge.refunded`; and details that
 //! were not set up for off-session payments are declined without the customer.
 
+pub mod account;
 mod cards;
 mod details;
 mod error;

@@ -11,8 +11,8 @@ mod payments;
 mod purchases;
 
 use connector::gateway::{
-    CaptureRequest, DeclineClass, Gateway, GatewayError, GatewayName, GatewayText, IdempotencyKey, MerchantInitiated, Operation, OperationKind, Outcome,
-    Reference, StoredToken,
+    CaptureRequest, DeclineClass, Gateway, GatewayError, GatewayName, GatewayText, IdempotencyKey, MerchantInitiated, Operation,
+    OperationKind, Outcome, Reference, StoredToken,
 };
 use connector::ids::CustomerId;
 use connector::money::Money;

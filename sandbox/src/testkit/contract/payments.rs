@@ -4,8 +4,8 @@ use connector::gateway::{DeclineClass, InquiryRequest, OperationKind, Outcome, U
 
 use crate::simulators::network::Fault;
 use crate::testkit::contract::{
-    ContractResult, GatewayFactory, GatewayUnderTest, authorise, authorised_count, describe, ensure, expect_charged, expect_done, expect_only_payment, expect_unknown,
-    payment_request, report_skipped,
+    ContractResult, GatewayFactory, GatewayUnderTest, authorise, authorised_count, describe, ensure, expect_charged, expect_done,
+    expect_only_payment, expect_unknown, payment_request, report_skipped,
 };
 
 /// `Done` with the ledger's id and amount; a hold and no more.
@@ -91,11 +91,7 @@ pub async fn declines_have_their_class_and_no_effect(factory: GatewayFactory) ->
 }
 
 /// The fault, then the same key: unknown first, then done; one payment in all.
-async fn same_key_settles(
-    factory: GatewayFactory,
-    (name, fault): (&str, Fault),
-    expected: fn(&UnknownCause) -> bool,
-) -> ContractResult {
+async fn same_key_settles(factory: GatewayFactory, (name, fault): (&str, Fault), expected: fn(&UnknownCause) -> bool) -> ContractResult {
     for charging in [false, true] {
         let operation = if charging { "charge" } else { "authorise" };
         let settled = same_key_settles_one(factory(), operation, fault.clone(), expected).await;
@@ -141,7 +137,8 @@ pub async fn an_answer_lost_after_the_effect_is_unknown_and_the_same_key_finds_t
 /// # Errors
 /// The broken rule.
 pub async fn a_call_lost_before_the_effect_is_unknown_and_the_same_key_does_it_once(factory: GatewayFactory) -> ContractResult {
-    same_key_settles(factory, ("a timeout before the effect", Fault::TimeoutBefore), |cause| matches!(cause, UnknownCause::NoAnswer(_))).await
+    same_key_settles(factory, ("a timeout before the effect", Fault::TimeoutBefore), |cause| matches!(cause, UnknownCause::NoAnswer(_)))
+        .await
 }
 
 /// Status 5xx although it happened.
@@ -150,7 +147,10 @@ pub async fn a_call_lost_before_the_effect_is_unknown_and_the_same_key_does_it_o
 /// The broken rule.
 pub async fn a_server_error_after_the_effect_is_unknown_and_the_same_key_finds_the_payment(factory: GatewayFactory) -> ContractResult {
     for status in [500, 502, 503, 504] {
-        same_key_settles(factory, (&format!("status {status} after the effect"), Fault::StatusAfter(status)), |cause| matches!(cause, UnknownCause::ServerError(_))).await?;
+        same_key_settles(factory, (&format!("status {status} after the effect"), Fault::StatusAfter(status)), |cause| {
+            matches!(cause, UnknownCause::ServerError(_))
+        })
+        .await?;
     }
     Ok(())
 }
@@ -161,7 +161,10 @@ pub async fn a_server_error_after_the_effect_is_unknown_and_the_same_key_finds_t
 /// The broken rule.
 pub async fn a_garbled_answer_is_unknown_and_the_same_key_finds_the_payment(factory: GatewayFactory) -> ContractResult {
     for status in [200, 201, 204, 302, 400, 404, 409, 418, 422] {
-        same_key_settles(factory, (&format!("status {status} after the effect"), Fault::StatusAfter(status)), |cause| matches!(cause, UnknownCause::Unreadable)).await?;
+        same_key_settles(factory, (&format!("status {status} after the effect"), Fault::StatusAfter(status)), |cause| {
+            matches!(cause, UnknownCause::Unreadable)
+        })
+        .await?;
     }
     Ok(())
 }

@@ -55,6 +55,7 @@ fn item(kind: Kind, number: usize) -> GatewayNotification {
         at: None,
         dedupe_key: format!("{}:{number}", kind.as_str()),
         reason: None,
+        decline: None,
         token: None,
     }
 }
