@@ -101,7 +101,7 @@ async fn a_refusal_at_the_bank_frees_the_order_for_another_card() {
 async fn a_notification_before_our_own_record_is_deferred_and_one_of_another_payment_is_ignored() {
     let env = TestEnvironment::default();
     let unknown = Reference::parse("clg-123e4567-e89b-82d3-a456-426614174000").unwrap();
-    let disposition = settle_by_notification(&env.flow_context, &unknown, true, None, None, &env.delivery_received_now()).await;
+    let disposition = settle_by_notification(&env.flow_context, &unknown, None, None, None, &env.delivery_received_now()).await;
     assert!(matches!(disposition, Disposition::Retry { reason: "payment_not_known_yet", .. }));
     let subscriber = env.subscriber(sandbox::testkit::gateway_fixtures::ADYEN_METHOD);
     env.clock.advance_to(subscriber.due.before(Duration::from_secs(72 * 3600)));
