@@ -144,7 +144,7 @@ pub trait Gateway: Send + Sync {
     /// Asks something harmless, to find out whether the gateway can be reached and takes our credentials and account. Changes nothing.
     ///
     /// # Errors
-    /// [`GatewayError`]: why calls would fail now. An answer that tells nothing is [`GatewayError::Unreachable`].
+    /// [`GatewayError`]: why calls would fail now. An answer that says nothing is [`GatewayError::Unreachable`].
     async fn check_access(&self) -> Result<(), GatewayError>;
 
     /// Verifies a notification of the gateway over its raw bytes and reads it, item by item: a bad one does not spoil the others. Items that
@@ -183,7 +183,7 @@ pub struct GatewayNotification {
     /// The gateway's raw reason, where it says one. Not signed by every gateway, so it decides nothing.
     #[serde(default)]
     pub reason: Option<String>,
-    /// The decline that this tells, if the gateway signs its reason; without one it counts as soft.
+    /// The decline that this reports, if the gateway signs its reason; without one it counts as soft.
     #[serde(default)]
     pub decline: Option<Decline>,
     /// The stored details that this is about.
@@ -267,7 +267,7 @@ pub enum NotificationError {
     #[error("signature does not fit")]
     BadSignature,
     /// It cannot be verified now: what is needed for that was not reached. The gateway delivers it again.
-    #[error("it cannot be told now whether the gateway sent it")]
+    #[error("it cannot be verified now whether the gateway sent it")]
     Unverifiable,
 }
 

@@ -23,7 +23,7 @@ pub(crate) const PREVIOUS_API_KEY: &str = "AQEyhmfxPREVIOUSw0m/n3Q5qf3VaY9U";
 pub(crate) const HMAC_KEY: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
 pub(crate) const SHOPPER: &str = "332332332";
 
-/// An adapter, its simulator, the road between them and the time.
+/// An adapter, its simulator, the network between them and the time.
 pub(crate) struct AdyenHarness {
     pub(crate) adapter: Adyen,
     pub(crate) simulator: Arc<Simulator>,

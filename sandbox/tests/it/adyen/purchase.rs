@@ -98,7 +98,7 @@ async fn returned_data_of_another_payment_is_never_done() {
     };
     let answered = harness.adapter.finalize(&of_another_order).await;
     assert!(matches!(answered, Ok(Outcome::Unknown(UnknownCause::AnotherPayment))));
-    // His own payment with another amount is not another one, and not done either.
+    // The own payment with another amount is not another one, and not done either.
     let another_amount = FinalizeRequest { reference: Reference::from_key(&key("1")), amount: money(998, "EUR"), ..of_another_order };
     assert!(matches!(harness.adapter.finalize(&another_amount).await, Ok(Outcome::Unknown(UnknownCause::Unreadable))));
 }

@@ -78,7 +78,7 @@ async fn purchases(env: &TestEnvironment, gateway: &dyn Gateway) {
     env.adyen.process();
 }
 
-/// The customer does what he is asked to, and in the end brings back something that nobody gave him.
+/// The customer does what the action asks for, and in the end brings back something that no gateway gave.
 async fn finalize_until_final(gateway: &dyn Gateway, mut outcome: Outcome, mut finalize: FinalizeRequest) {
     let was_asked = matches!(outcome, Outcome::ActionRequired(..));
     for round in 1.. {

@@ -28,7 +28,7 @@ pub(crate) const API: &str = "https://api-m.sandbox.paypal.com";
 /// Where certificates lie.
 pub(crate) const CERTIFICATES: &str = "https://api.sandbox.paypal.com";
 
-/// An adapter, its simulator, the road between them and the time.
+/// An adapter, its simulator, the network between them and the time.
 pub(crate) struct PayPalHarness {
     pub(crate) adapter: PayPal,
     pub(crate) simulator: Arc<Simulator>,

@@ -239,7 +239,7 @@ async fn a_verification_stores_details_without_a_charge_and_they_renew() {
         let back = harness.simulator.complete_action(&payload);
         let stored = done(harness.adapter.finalize(&finalize(&request, Some(&setup), back)).await);
         assert_eq!(stored.external_payment_id.unwrap().as_str(), setup);
-        // Whoever brings it once more gets the same details.
+        // A second delivery gets the same details.
         let again = done(harness.adapter.finalize(&finalize(&request, Some(&setup), Value::Null)).await);
         let token = stored.token.unwrap();
         assert_eq!(again.token.unwrap().0.expose(), token.0.expose());

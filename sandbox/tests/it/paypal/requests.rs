@@ -105,7 +105,7 @@ pub(crate) fn unknown(answered: Result<Outcome, GatewayError>) -> connector::gat
     }
 }
 
-/// The redirect that is asked of the customer, and the id of what waits for him.
+/// The redirect that is asked of the customer, and the id of what waits for them.
 pub(crate) fn action(answered: Result<Outcome, GatewayError>) -> (Value, Operation) {
     match answered {
         Ok(Outcome::ActionRequired(action, operation)) => (action.payload, operation),

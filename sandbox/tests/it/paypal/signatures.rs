@@ -108,7 +108,7 @@ async fn an_expired_certificate_is_rejected() {
     assert_eq!(
         (certificate_requests(&harness), verification_requests(&harness)),
         (2, 1),
-        "it is fetched anew, is over as well, and PayPal is asked"
+        "it is fetched again, is over as well, and PayPal is asked"
     );
 }
 

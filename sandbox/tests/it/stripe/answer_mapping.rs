@@ -171,7 +171,7 @@ async fn the_state_of_an_intent_counts_only_where_the_refusal_is_about_it() {
     }
 }
 
-/// What a release of this object comes to, and of what was told under another id.
+/// What a release of this object comes to, and of what was reported under another id.
 async fn release(name: &str, object: Value) -> Result<Outcome, GatewayError> {
     let order =
         CancelRequest { reference: payment(money(999, "EUR"), DETAILS, "1").reference, ..cancel("1", CancelTarget::Payment(id(name))) };
@@ -304,7 +304,7 @@ async fn a_foreign_or_deleted_customer_is_never_used() {
         let sent = scripted.recorder.sent.lock().unwrap().clone();
         let pairs: Vec<(String, String)> = form_urlencoded::parse(&sent[2].body).into_owned().collect();
         assert!(pairs.contains(&("customer".to_owned(), "cus_9s6XKzkNRiz8i3".to_owned())), "{stranger}");
-        // The answer to a customer that is made has to be his as well.
+        // The answer to a customer that is made has to name that customer as well.
         let scripted = ScriptedAdapter::answering(&[(200, json!({ "data": [] })), (200, stranger)]);
         assert_eq!(unknown(scripted.adapter.start_purchase(&request()).await), UnknownCause::Unreadable);
     }

@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 
 const DAY: Duration = Duration::from_secs(24 * 3_600);
 
-/// A subscriber who is charged at once, when his paid period ends.
+/// A subscriber who is charged at once, when the paid period ends.
 fn due_to_be_charged(change: impl FnOnce(&mut BillingPolicy)) -> (TestEnvironment, TestSubscriber) {
     let env = TestEnvironment::new(change);
     let subscriber = env.subscriber(STRIPE_CAPTURE_ONLY_METHOD);

@@ -28,7 +28,7 @@ pub(crate) const CUSTOMER: &str = "332332332";
 pub(crate) const OURS: &str = "clg-00112233-4455-8677-8899-aabbccddeeff";
 pub(crate) const API: &str = "https://api.stripe.com";
 
-/// An adapter, its simulator, the road between them and the time.
+/// An adapter, its simulator, the network between them and the time.
 pub(crate) struct StripeHarness {
     pub(crate) adapter: Stripe,
     pub(crate) simulator: Arc<Simulator>,

@@ -17,7 +17,7 @@ fn harness() -> StripeHarness {
     StripeHarness::new(money(999, "EUR"))
 }
 
-/// A purchase with a card that is entered anew.
+/// A purchase with a card that is entered again.
 fn purchase_with_card(harness: &StripeHarness, card: &str, attempt: &str) -> PurchaseRequest {
     let number = u32::try_from(attempt.len()).unwrap();
     purchase(harness.amount, &harness.simulator.tokenize_card(card, number), attempt)
@@ -46,7 +46,7 @@ async fn a_customer_who_authenticates_pays_once() {
     let harness = harness();
     let (request, payload, started) = start(&harness, "1").await;
     assert_eq!((&payload["type"], &payload["method"]), (&json!("redirect"), &json!("GET")));
-    // Nobody has agreed yet: he is asked the same again.
+    // The customer has not agreed yet: the same is asked again.
     let (again, _) = action(harness.adapter.finalize(&finalize(&request, Some(&started), Value::Null)).await);
     assert_eq!((again, taken(&harness)), (payload.clone(), 0));
     let back = harness.simulator.complete_action(&payload);
@@ -132,12 +132,12 @@ async fn a_customer_is_made_once_and_found_again() {
     harness.clock.advance(Duration::from_secs(61));
     let before = harness.simulator.customers();
     done(harness.adapter.start_purchase(&purchase_with_card(&harness, "pm_card_visa", "1")).await);
-    assert_eq!(harness.simulator.customers(), before, "the search knows him");
+    assert_eq!(harness.simulator.customers(), before, "the search finds the customer");
     let stranger = |attempt| PurchaseRequest {
         customer: connector::ids::CustomerId::new("7").unwrap(),
         ..purchase_with_card(&harness, "pm_card_visa", attempt)
     };
-    // The search does not know him yet, and his key does.
+    // The search does not find the customer yet, and the key does.
     for attempt in ["22", "22", "333"] {
         done(harness.adapter.start_purchase(&stranger(attempt)).await);
     }

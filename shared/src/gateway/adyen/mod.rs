@@ -10,7 +10,7 @@
 //! | `notification.rs` | the standard webhook, the tokenization webhook, and their HMACs |
 //! | `settings.rs` | settings and secrets |
 //!
-//! Adyen only acknowledges captures, cancels and refunds and tells the result by notification; it has no way to ask for a payment's state.
+//! Adyen only acknowledges captures, cancels and refunds and reports the result by notification; it has no way to ask for a payment's state.
 //! A payment's id is the `pspReference` of its authorisation for ever. This module must never read an acknowledgement as success, nor put
 //! another id in that one's place.
 
@@ -184,7 +184,7 @@ impl Gateway for Adyen {
         modified.await.or_else(CallError::into_outcome)
     }
 
-    /// A capture is refused by notification (CAPTURE, `success` false), whose reason is not signed: it tells nothing about the hold.
+    /// A capture is refused by notification (CAPTURE, `success` false), whose reason is not signed: it says nothing about the authorisation.
     fn authorisation_may_remain(&self, _refusal: &Decline, _accepted: bool) -> bool {
         true
     }

@@ -166,7 +166,7 @@ struct SignedFields {
 }
 
 impl SignedFields {
-    /// Reads them; nothing if the item is none. What is absent counts as empty, and a number as its own digits.
+    /// Reads them; `None` if the item is none. What is absent counts as empty, and a number as its own digits.
     fn read(item: &Value) -> Option<Self> {
         item.as_object()?;
         let amount = item.get("amount");
@@ -200,7 +200,7 @@ impl SignedFields {
         .join(":")
     }
 
-    /// The payment's id, and the id of the capture, cancel or refund that is told about. Where a modification or a dispute does not name its
+    /// The payment's id, and the id of the capture, cancel or refund that the item is about. Where a modification or a dispute does not name its
     /// payment, the payment has to be found by our reference.
     fn ids(&self) -> (Option<&str>, Option<String>) {
         let own = self.psp_reference.as_str();

@@ -23,7 +23,7 @@ pub(super) fn amount(money: Money) -> Result<Value, GatewayError> {
     Ok(json!({ "currency": money.currency.as_str(), "value": currency::to_minor_units(money)? }))
 }
 
-/// Reads an amount; nothing if it is none, or not expressible by ISO 4217.
+/// Reads an amount; `None` if it is none, or not expressible by ISO 4217.
 pub(super) fn read_amount(value: &Value) -> Option<Money> {
     let code = value.get("currency")?.as_str()?;
     let minor = value.get("value")?.as_i64()?;
@@ -128,7 +128,7 @@ fn read_display_params(body: &Value) -> Value {
 
 /// What the answer of a capture, cancel or refund is held against.
 pub(super) struct ExpectedModification<'a> {
-    /// The payment; nothing where it was named by reference.
+    /// The payment; `None` if it was named by reference.
     pub(super) payment: Option<&'a ExternalPaymentId>,
     pub(super) merchant_account: &'a str,
     pub(super) amount: Option<Money>,

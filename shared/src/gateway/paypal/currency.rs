@@ -40,7 +40,7 @@ pub(super) fn amount(money: Money) -> Result<Value, GatewayError> {
     Ok(serde_json::json!({ "currency_code": money.currency.as_str(), "value": to_decimal(money)? }))
 }
 
-/// Reads an amount; nothing if it is none. A number instead of a text is none: PayPal writes texts.
+/// Reads an amount; `None` if it is none. A number instead of a text is none: PayPal writes texts.
 pub(super) fn read_amount(value: &Value) -> Option<Money> {
     let currency = Currency::new(value.get("currency_code")?.as_str()?).ok()?;
     Money::parse(value.get("value")?.as_str()?, currency).ok()

@@ -56,7 +56,7 @@ use crate::settings::Problems;
 /// The longest time that one operation takes, all its calls included: an access token, the write, its second step, and reading what there is.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// The same for what a customer waits for at a page: whoever answers him has that long for the gateway (`frontend_api::GATEWAY_TIMEOUT`), and only
+/// The same for what a customer waits for at a page: the front-end API has that long for the gateway (`frontend_api::GATEWAY_TIMEOUT`), and only
 /// one call of several can be bound from outside.
 const CUSTOMER_PRESENT_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -167,7 +167,7 @@ impl Gateway for PayPal {
         self.create_refund(request).await.or_else(CallError::into_outcome)
     }
 
-    /// What is to be asked about has no id yet: PayPal finds no order by our reference. The same call under the same key tells the order's
+    /// What is to be asked about has no id yet: PayPal finds no order by our reference. The same call under the same key answers with the order's
     /// state of now, which is better than any question.
     async fn inquire(&self, _request: &InquiryRequest) -> Result<Option<Outcome>, GatewayError> {
         Ok(None)

@@ -1,4 +1,4 @@
-//! Orders: payments with stored details, and whatever an order's answer leaves to be done. The create call pays in one step where the account
+//! Orders: payments with stored details, and what an order's answer leaves to be done. The create call pays in one step where the account
 //! allows it; else the order waits for its second step. Must never take an order without a payment for a paid one.
 
 use serde_json::{Value, json};

@@ -107,7 +107,7 @@ impl PayPal {
     ) -> Result<Outcome, CallError> {
         let held = read_after_write(self.client.get(budget, &format!("/v2/payments/authorizations/{authorisation}")).await)?;
         let order = self.parent_order(budget, &held).await?;
-        // The order was made to hold the money, whatever is asked for now.
+        // The order was made to hold the money, and its intent says so.
         let listed =
             Value::Object(order.as_object().into_iter().flatten().filter(|(name, _)| *name != "intent").map(owned_entry).collect());
         match wire::read_order(&listed, expected) {

@@ -1,4 +1,4 @@
-//! Purchases and storing with the customer present, who agrees at PayPal and comes back. The money of a purchase is taken when he is back.
+//! Purchases and storing with the customer present, who agrees at PayPal and comes back. The money of a purchase is taken after their return.
 //! Must never take an amount or a customer from what the browser sent: nothing of it is passed on.
 
 use serde_json::{Value, json};
@@ -18,11 +18,11 @@ use crate::ids::ExternalPaymentId;
 const SETUP_TOKENS: &str = "/v3/vault/setup-tokens";
 const PAYMENT_TOKENS: &str = "/v3/vault/payment-tokens";
 
-/// The names under which PayPal tells in the return URL what the customer agreed to: `token` for orders, the others for setup tokens.
+/// The names under which PayPal says in the return URL what the customer agreed to: `token` for orders, the others for setup tokens.
 const PENDING_ID_PARAMETERS: &[&str] = &["token", "approval_token_id", "approval_session_id"];
 
 impl PayPal {
-    /// Where the customer comes back to, and what he sees at PayPal.
+    /// Where the customer comes back to, and what PayPal shows them.
     fn experience_context(request: &PurchaseRequest) -> Value {
         json!({
             "return_url": request.return_url,
@@ -31,7 +31,7 @@ impl PayPal {
         })
     }
 
-    /// Starts a purchase: an order that the customer agrees to, with his details stored when it is paid.
+    /// Starts a purchase: an order that the customer agrees to, with the details stored when it is paid.
     pub(super) async fn start_order(&self, request: &PurchaseRequest) -> Result<Outcome, CallError> {
         let expected = ExpectedPayment { reference: &request.reference, amount: request.amount, intent: Intent::Capture };
         let mut experience = Self::experience_context(request);
@@ -74,7 +74,7 @@ impl PayPal {
         }
     }
 
-    /// The customer is back, or PayPal told that he agreed. The request ids here are made of our reference and not of the call's key: whoever
+    /// The customer is back, or PayPal notified that they agreed. The request ids here are made of our reference and not of the call's key: whoever
     /// brings it, it is the same capture.
     pub(super) async fn finalize_order(&self, request: &FinalizeRequest) -> Result<Outcome, CallError> {
         let pending_id = request.pending_id.as_deref().ok_or_else(|| CallError::malformed("nothing_pending"))?;

@@ -31,7 +31,7 @@ const USAGE_PATTERNS: &[&str] = &[
     "INSTALLMENT_PREPAID",
     "INSTALLMENT_POSTPAID",
 ];
-/// How many webhook ids can be named: a webhook that is set up anew has another one, and both tell for a while.
+/// How many webhook ids can be named: a webhook that is set up again has another one, and both send for a while.
 const MOST_WEBHOOKS: usize = 4;
 
 /// Which PayPal is spoken to.

@@ -1,5 +1,5 @@
 //! Whether a notification is PayPal's: by its signature, and where that cannot be checked here, by asking PayPal. Must never look into a body
-//! before that, nor write it anew: the signature is over the bytes as they came.
+//! before that, nor write it again: the signature is over the bytes as they came.
 
 use std::time::Duration;
 
@@ -75,7 +75,7 @@ impl NotificationVerifier {
     /// Checks a body, at best without any call: the certificate is kept.
     ///
     /// # Errors
-    /// It is not PayPal's; or nobody can tell now, and PayPal tells it again for three days.
+    /// It is not PayPal's; or it cannot be verified now, and PayPal delivers it again for three days.
     pub(super) async fn verify(&self, client: &Client, headers: &HeaderMap, body: &[u8]) -> Result<(), NotificationError> {
         let transmission = Transmission::read(headers)?;
         if transmission.algorithm != ALGORITHM {

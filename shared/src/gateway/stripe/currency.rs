@@ -59,7 +59,7 @@ pub(super) fn code(money: Money) -> String {
     money.currency.as_str().to_ascii_lowercase()
 }
 
-/// Reads the amount of this name in the object's `currency`; nothing if it is none.
+/// Reads the amount of this name in the object's `currency`; `None` if it is none.
 pub(super) fn read_amount(object: &Value, name: &str) -> Option<Money> {
     let currency = Currency::new(object.get("currency")?.as_str()?).ok()?;
     from_minor_units(object.get(name)?.as_i64()?, currency).ok()
@@ -156,7 +156,7 @@ mod tests {
             let money = Money::new(minor, currency);
             match to_minor_units(money) {
                 Ok(value) => {
-                    // In major units it is the same number, whoever counts.
+                    // In major units it is the same number on both sides.
                     let (ours, theirs) = (u32::from(currency.exponent()), u32::from(documented_exponent(currency)));
                     prop_assert_eq!(i128::from(minor).saturating_mul(10_i128.pow(theirs)), i128::from(value).saturating_mul(10_i128.pow(ours)));
                     prop_assert_eq!(from_minor_units(value, currency), Ok(money));

@@ -40,7 +40,7 @@ revocation_of_authorization security_violation stolen_card stop_payment_order tr
 /// The bank's or Stripe's rules against fraud.
 const RISK: &str = "fraudulent highest_risk_level merchant_blacklist rule";
 
-/// The decline that a `card_error` or an intent's `last_payment_error` tells.
+/// The decline that a `card_error` or an intent's `last_payment_error` describes.
 pub(super) fn from_error(error: &Value, otherwise: &str) -> Decline {
     let text = |name: &str| error.get(name).and_then(Value::as_str).filter(|code| is_code(code));
     let code = text("decline_code").or_else(|| text("code")).unwrap_or(otherwise);

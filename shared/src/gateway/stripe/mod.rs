@@ -135,7 +135,7 @@ impl Gateway for Stripe {
         self.look_up_write(request).await.or_else(|error| error.into_outcome().map(Some))
     }
 
-    /// An intent that does not exist is asked for, which a key that may read intents is told (docs.stripe.com/api/errors, `resource_missing`).
+    /// An intent that does not exist is asked for, which is the answer to a key that may read intents (docs.stripe.com/api/errors, `resource_missing`).
     async fn check_access(&self) -> Result<(), GatewayError> {
         self.client.check_access(&TimeBudget::new(CALL_TIMEOUT)).await.map_err(CallError::into_access_error)
     }

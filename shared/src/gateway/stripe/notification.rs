@@ -70,7 +70,7 @@ impl NotificationVerifier {
     }
 }
 
-/// Reads a verified event; nothing if it is none.
+/// Reads a verified event; `None` if it is none.
 fn read(event: &Value, live: bool) -> Option<GatewayNotification> {
     let id = id_of(event)?;
     let kind = event.get("type").and_then(Value::as_str)?;
@@ -122,8 +122,8 @@ impl ParsedEvent {
     }
 }
 
-/// What an event means (docs.stripe.com/api/events/types); nothing for those that have nothing to tell the connector. `charge.refunded` sums up
-/// what each refund tells by itself, and a dispute that is closed has moved its money before.
+/// What an event means (docs.stripe.com/api/events/types); `None` for those that have nothing to tell the connector. `charge.refunded` sums up
+/// what the event of each refund says, and a dispute that is closed has moved its money before.
 fn interpret(kind: &str, object: &Value, data: &Value) -> Option<ParsedEvent> {
     match kind {
         "payment_intent.succeeded" => succeeded(object),
@@ -156,7 +156,7 @@ fn token_of(intent: &Value) -> Option<NotifiedToken> {
     Some(NotifiedToken { shopper, token: token.0.expose().to_owned() })
 }
 
-/// The money is taken: of a payment that was held before, or at once, which is all that is told of such a one.
+/// The money is taken: of a payment that was held before, or at once, which is the only event of such a one.
 fn succeeded(intent: &Value) -> Option<ParsedEvent> {
     if wire::status(intent) != "succeeded" {
         return None;
@@ -188,7 +188,7 @@ fn failed(intent: &Value, error: &str) -> Option<ParsedEvent> {
     Some(ParsedEvent { amount, reason, decline: Some(decline), ..payment_event(Kind::AuthorisationDeclined, intent)? })
 }
 
-/// Released by us, or lapsed by itself: `automatic`, and `expired` since 2024 (docs.stripe.com/api/payment_intents, `cancellation_reason`).
+/// Released by us, or lapsed: `automatic`, and `expired` since 2024 (docs.stripe.com/api/payment_intents, `cancellation_reason`).
 fn canceled(intent: &Value) -> Option<ParsedEvent> {
     if wire::status(intent) != "canceled" {
         return None;
@@ -206,7 +206,7 @@ fn details_stored(setup: &Value) -> Option<ParsedEvent> {
     Some(ParsedEvent { token: token_of(setup), ..payment_event(Kind::Authorised, setup)? })
 }
 
-/// A refund, whoever asked for it: one that was made by hand at Stripe carries no reference of ours and is found by its payment.
+/// A refund of any origin: one that was made by hand at Stripe carries no reference of ours and is found by its payment.
 fn refund(refund: &Value) -> Option<ParsedEvent> {
     let kind = match wire::status(refund) {
         "succeeded" => Kind::Refunded,
@@ -225,7 +225,7 @@ fn refund(refund: &Value) -> Option<ParsedEvent> {
         reference,
         operation_ref: Some(id.to_owned()),
         amount: currency::read_amount(refund, "amount"),
-        // The same is told by several events.
+        // Several events say the same.
         dedupe_key: Some(format!("refund:{id}:{}", wire::status(refund))),
         reason: reason.map(str::to_owned),
         ..ParsedEvent::ignored()
@@ -253,7 +253,7 @@ fn dispute(kind: Kind, dispute: &Value) -> Option<ParsedEvent> {
     })
 }
 
-/// Details that can never be used again; whose they were is told among what changed.
+/// Details that can never be used again; whose they were is among what changed.
 fn detached(method: &Value, data: &Value) -> Option<ParsedEvent> {
     let shopper = data.get("previous_attributes")?.get("customer").and_then(id_of)?;
     let token = StripeToken::write(id_of(method)?, shopper)?;

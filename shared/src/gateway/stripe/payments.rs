@@ -55,7 +55,7 @@ pub(super) fn refusal_outcome(refused: &StripeError, expected: &ExpectedPayment<
     Err(refused.to_malformed())
 }
 
-/// A decline, with the intent that was refused; one of another payment tells nothing about ours.
+/// A decline, with the intent that was refused; one of another payment says nothing about ours.
 fn declined(refused: &StripeError, expected: &ExpectedPayment<'_>) -> Outcome {
     let payment = match refused.intent() {
         Some(intent) => match wire::reference_of(intent) {
@@ -244,7 +244,7 @@ impl Stripe {
         let expected = ExpectedPayment { reference: &request.reference, amount: request.amount, capture_method: None, customer: None };
         match self.client.post(&budget, REFUNDS, &form, request.key.as_str()).await? {
             ApiResponse::Body(refund) => Ok(wire::read_refund(&refund, &expected, payment)),
-            // Whatever is refused may have been done by a call that Stripe no longer remembers the key of.
+            // What is refused may have been done by a call that Stripe no longer remembers the key of.
             ApiResponse::Refused(answer) => match self.find_refund(&budget, &expected, payment).await? {
                 Some(outcome) => Ok(outcome),
                 None => refund_refusal(&answer),
@@ -293,10 +293,10 @@ impl Stripe {
         }
     }
 
-    /// What became of a write. Nothing where Stripe finds nothing (yet): then the same call under the same key is right.
+    /// What became of a write. `None` if Stripe finds nothing (yet): then the same call under the same key is right.
     pub(super) async fn look_up_write(&self, request: &InquiryRequest) -> Result<Option<Outcome>, CallError> {
         use crate::gateway::OperationKind as Kind;
-        // Whoever asks may wait for it, or want to send the call again afterwards.
+        // A customer may wait for it, or the call is to be sent again afterwards.
         let budget = TimeBudget::new(CUSTOMER_PRESENT_TIMEOUT);
         let Some(amount) = request.amount.filter(|amount| !amount.is_zero()) else {
             return if request.operation == Kind::Cancel { self.look_up_cancel(&budget, &request.reference).await } else { Ok(None) };

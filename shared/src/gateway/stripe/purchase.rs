@@ -14,7 +14,7 @@ use crate::gateway::{FinalizeRequest, Outcome, PurchaseRequest, UnknownCause};
 
 const CUSTOMERS: &str = "/customers";
 
-/// The names under which Stripe tells in the return URL which intent the customer comes from (docs.stripe.com/payments/3d-secure).
+/// The names under which Stripe says in the return URL which intent the customer comes from (docs.stripe.com/payments/3d-secure).
 const PENDING_ID_PARAMETERS: [&str; 2] = ["payment_intent", "setup_intent"];
 
 /// The payment method that Stripe's script in the page made: `{"paymentMethod": {"id": "pm_…"}}`.
@@ -38,7 +38,7 @@ impl Stripe {
             .with("amount", amount)
             .with("currency", currency::code(request.amount))
             .with("capture_method", CaptureMethod::Automatic.as_str())
-            // Said already now, or later payments without the customer would need him.
+            // Said already now, or later payments without the customer would need them.
             .with_some("setup_future_usage", request.store.then_some("off_session"))
             .with("expand[0]", "latest_charge")
             .with("expand[1]", "payment_method");
@@ -63,7 +63,7 @@ impl Stripe {
         }
     }
 
-    /// The customer is back, or Stripe told what became of him: the intent says it. Nothing of what he brought decides anything.
+    /// The customer is back, or a notification came: the intent says what became of it. Nothing of what the customer brought decides.
     pub(super) async fn finalize_intent(&self, request: &FinalizeRequest) -> Result<Outcome, CallError> {
         let pending_id = request.pending_id.as_deref().ok_or_else(|| CallError::malformed("nothing_pending"))?;
         // What a page hands in stands one level lower.
@@ -89,8 +89,8 @@ impl Stripe {
         Ok(if storing { wire::read_setup(&intent, &expected) } else { wire::read_payment(&intent, &expected) })
     }
 
-    /// After authentication some intents wait for one more word of ours. The key is made of our reference and not of the call's: whoever says
-    /// it, it is the same confirmation.
+    /// After authentication some intents wait for one more word of ours. The key is made of our reference and not of the call's: it is the
+    /// same confirmation in every call.
     async fn confirm(&self, budget: &TimeBudget, id: &str, storing: bool, expected: &ExpectedPayment<'_>) -> Result<Outcome, CallError> {
         let (collection, form) = if storing {
             (SETUPS, Form::default().with("expand[0]", "payment_method"))
@@ -118,7 +118,7 @@ impl Stripe {
             }
         }
         let form = Form::default().with(&format!("metadata[{}]", wire::CUSTOMER), ours);
-        // The same for every start of his: two customers at once would be two sets of parameters under the key of a start that is sent again.
+        // The same for every start of one customer: two customers at once would be two sets of parameters under the key of a start that is sent again.
         let key = format!("clg-customer-{ours}");
         match self.client.post(budget, CUSTOMERS, &form, &key).await? {
             ApiResponse::Body(customer) => Ok(matching_customer_id(&customer, ours).ok_or(UnknownCause::Unreadable)?.to_owned()),

@@ -114,7 +114,7 @@ impl StripeSecrets {
 /// Shorter than any real secret, longer than what people type as a placeholder.
 const SHORTEST: usize = 16;
 
-/// Which world an API key belongs to (docs.stripe.com/keys); nothing for what is no key.
+/// Which world an API key belongs to (docs.stripe.com/keys); `None` for what is no key.
 fn mode_of(key: &SecretString) -> Option<StripeEnvironment> {
     let rest = key.expose().strip_prefix("sk_").or_else(|| key.expose().strip_prefix("rk_"))?;
     let (mode, part) = rest.split_once('_')?;

@@ -44,7 +44,7 @@ pub(super) struct ExpectedPayment<'a> {
     pub(super) reference: &'a Reference,
     /// Zero for an intent that only stores details.
     pub(super) amount: Money,
-    /// How the money was to be taken; nothing where it does not matter.
+    /// How the money was to be taken; `None` if it does not matter.
     pub(super) capture_method: Option<CaptureMethod>,
     /// Whose payment it is, where that is to be checked.
     pub(super) customer: Option<&'a CustomerId>,
@@ -145,7 +145,7 @@ fn declined(intent: &Value, error: &str, otherwise: &str) -> Outcome {
     Outcome::Declined(Decline { payment: external_id(intent), ..declines::from_error(error, otherwise) })
 }
 
-/// What the customer has to do: go to his bank's page, or what Stripe's own script in the page finds out.
+/// What the customer has to do: go to the bank's page, or what Stripe's own script in the page finds out.
 fn action(intent: &Value, id: ExternalPaymentId) -> Outcome {
     let next = intent.get("next_action").filter(|next| next.is_object());
     let url = next.and_then(|next| next.get("redirect_to_url")).and_then(|to| to.get("url")).and_then(Value::as_str);

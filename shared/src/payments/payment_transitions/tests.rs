@@ -247,6 +247,17 @@ fn an_authorisation_result_is_left_to_the_flow_that_waits_for_it() {
 }
 
 #[test]
+fn a_decline_keeps_the_class_that_the_gateway_signed_and_a_second_one_says_nothing_new() {
+    let waiting = OwnerState { in_flight: true, reporting: false };
+    let mut pending = payment(S::Starting);
+    let decline = Some(Decline::new(DeclineClass::Hard, "lost_card"));
+    let signed = GatewayNotification { decline: decline.clone(), ..item(Kind::AuthorisationDeclined, 1) };
+    assert_eq!(apply_notification(&mut pending, &signed, waiting, NOW), Ok(TransitionEffect::Changed));
+    assert_eq!(apply_notification(&mut pending, &item(Kind::AuthorisationDeclined, 2), waiting, NOW), Ok(TransitionEffect::Unchanged));
+    assert_eq!(pending.authorisation_result, Some(AuthorisationResult::Declined { decline }));
+}
+
+#[test]
 fn a_record_stores_a_limited_number_of_notifications() {
     let mut disputed = payment(S::Captured);
     let effects: Vec<_> = (0..100)
