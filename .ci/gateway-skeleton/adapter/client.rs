@@ -50,7 +50,7 @@ impl Client {
     /// Whether ExampleGateway takes the key. TODO: a question that needs the key and changes nothing.
     pub(super) async fn check_access(&self, budget: &TimeBudget) -> Result<(), CallError> {
         match self.get(budget, "/v1/account").await? {
-            ApiResponse::Body(_) => Ok(()),
+            ApiResponse::Body(account) => Ok(account.get("id").map(drop).ok_or(UnknownCause::Unreadable)?),
             ApiResponse::Refused(code) => Err(CallError::malformed(code)),
         }
     }
