@@ -24,7 +24,7 @@ use connector::cleeng::webhook::Verified;
 use connector::clock::Timestamp;
 use connector::delivery::Delivery;
 use connector::flow::{Disposition, FlowContext, NotificationFlow};
-use connector::gateway::{GatewayName, GatewayNotification, NotificationKind, Reference, StoredToken};
+use connector::gateway::{Decline, DeclineClass, GatewayName, GatewayNotification, NotificationKind, Reference, StoredToken};
 use connector::journal::JournalError;
 use connector::journal::payment::PaymentRecord;
 use connector::journal::payment::refunds::RefundRecord;
@@ -87,9 +87,9 @@ async fn settle_purchase(ctx: &mut NotificationContext<'_>, delivery: &Delivery)
         Some(token) => Some(StoredToken(SecretString::new(token.token.as_str()))),
         None => stored_tokens::for_payment(flow_context, ctx.payment()?).await?,
     };
-    let authorised = item.kind == NotificationKind::Authorised;
-    let notification =
-        AuthorisationNotification { reference: &ctx.reference, authorised, external: item.external_payment_id.as_ref(), token };
+    let decline = || item.decline.clone().unwrap_or_else(|| Decline::new(DeclineClass::Soft, "notified"));
+    let declined = (item.kind != NotificationKind::Authorised).then(decline);
+    let notification = AuthorisationNotification { reference: &ctx.reference, declined, external: item.external_payment_id.as_ref(), token };
     Ok(settle_by_notification(flow_context, &notification, delivery).await)
 }
 

@@ -135,6 +135,8 @@ pub struct NetworkCall {
     pub reached_server: bool,
     /// The body that was sent; null if it was no JSON.
     pub request_body: Value,
+    /// The body that was sent, as it came.
+    pub request_text: String,
     /// The body that came back; null if it was no JSON.
     pub response_body: Value,
 }
@@ -221,6 +223,7 @@ impl FaultyNetwork {
             status,
             reached_server: reaches,
             request_body: request.json(),
+            request_text: String::from_utf8_lossy(&request.body).into_owned(),
             response_body: answered,
         };
         self.lock().calls.push(call);

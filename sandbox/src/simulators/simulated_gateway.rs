@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use connector::gateway::{DeclineClass, GatewayName};
-use connector::http::HeaderMap;
+use connector::http::{HeaderMap, Method};
 use connector::ids::ExternalPaymentId;
 use connector::money::Money;
 use serde_json::Value;
@@ -96,6 +96,36 @@ pub enum EnteredDetails {
     Declined,
 }
 
+/// Where the keys of notifications are kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SigningKeysIn {
+    /// In the gateway's part of the deployment's secret, under this name.
+    Secret(&'static str),
+    /// In this setting, separated by commas.
+    Setting(&'static str),
+}
+
+/// The sandbox's account at a gateway: what a deployment would have in Cleeng, its settings and its secret.
+pub struct SandboxAccount {
+    /// The payment method in Cleeng that is authorised first. No two gateways have the same.
+    pub method: &'static str,
+    /// The payment method in Cleeng that is charged at once.
+    pub capture_only_method: &'static str,
+    /// Where the gateway is without sockets: every address that its adapter calls.
+    pub base_urls: &'static [&'static str],
+    /// The settings, as the template would give them; an address replaces the base URL, if there are sockets.
+    pub settings: fn(Option<&str>) -> Vec<(&'static str, String)>,
+    /// The gateway's part of the deployment's secret.
+    pub secrets: fn() -> Value,
+    /// Where the keys of notifications are kept.
+    pub signing_keys_in: SigningKeysIn,
+    /// The key that notifications are signed with at first, the next one, and one that the deployment never has; of a gateway that signs with
+    /// a certificate, the ids of webhooks.
+    pub signing_keys: [&'static str; 3],
+    /// An id of a payment as this gateway writes them.
+    pub example_payment_id: &'static str,
+}
+
 /// A simulated gateway.
 pub trait SimulatedGateway: SimulatedServer {
     /// Its name in settings and routes.
@@ -107,7 +137,7 @@ pub trait SimulatedGateway: SimulatedServer {
     /// Whether it still has these details.
     fn has_stored_details(&self, token: &str) -> bool;
 
-    /// The next payment with these stored details is refused in this class. False where the gateway has no such refusal.
+    /// The next payment with these stored details is refused in this class. False if the gateway has no such refusal.
     fn decline_next(&self, token: &str, class: DeclineClass) -> bool;
 
     /// What its front-end component adds to the body of a start. `number` tells two entries of the same details apart.
@@ -138,18 +168,21 @@ pub trait SimulatedGateway: SimulatedServer {
     /// The hold of an authorised payment lapses.
     fn expire(&self, payment: &ExternalPaymentId);
 
+    /// Notifications are signed with this one of the keys of its [`SandboxAccount`] from now on.
+    fn sign_notifications_with(&self, key: &str);
+
     /// A notification as it is redelivered now: if the signature covers the time, each delivery is signed again.
     fn sign_for_redelivery(&self, notification: &NotificationRequest) -> NotificationRequest {
         notification.clone()
     }
 
+    /// Whether a call to it asks to release an authorisation, or to give up what waits for the customer. Suites count these, and the contract
+    /// proves that they are counted.
+    fn is_release(&self, method: &Method, path: &str) -> bool;
+
     /// The next operation that it acknowledges fails later. False if it acknowledges nothing before it is done.
-    fn fail_next_operation(&self) -> bool {
-        false
-    }
+    fn fail_next_operation(&self) -> bool;
 
     /// The next capture is declined, at once or when it is processed, and the authorisation stays. False if a decline leaves none.
-    fn decline_next_capture(&self) -> bool {
-        false
-    }
+    fn decline_next_capture(&self) -> bool;
 }

@@ -177,7 +177,7 @@ impl TestEnvironment {
             sleeper: Arc::new(YieldingSleeper),
             captcha: Arc::new(NoCaptcha),
         };
-        let (gateways, SimulatedGateways { adyen, paypal, stripe }) = (simulators.fixtures(), simulators);
+        let (gateways, SimulatedGateways { adyen, paypal, stripe, .. }) = (simulators.fixtures(), simulators);
         Self {
             clock,
             cleeng,
@@ -219,6 +219,14 @@ impl TestEnvironment {
     #[must_use]
     pub fn gateway(&self, gateway: GatewayName) -> &GatewayFixture {
         expect_fixture(self.gateways.iter().find(|fixture| fixture.simulator.gateway_name() == gateway))
+    }
+
+    /// How often this gateway was asked to release an authorisation. The contract of gateways proves that releases are counted.
+    #[must_use]
+    pub fn release_count(&self, gateway: GatewayName) -> usize {
+        let simulator = &self.gateway(gateway).simulator;
+        let calls = self.network.calls().into_iter().filter(|call| call.server == simulator.name());
+        calls.filter(|call| simulator.is_release(&call.method, &call.path)).count()
     }
 
     /// The gateway of this payment method; Adyen for a method of another connector.

@@ -2,6 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use connector::gateway::GatewayName;
+
 use crate::support::files::root;
 use crate::support::template::{section, variables};
 use crate::{functions, readme_table, visit_sources};
@@ -13,13 +15,15 @@ fn settings_read(source: &str) -> BTreeSet<String> {
     let code: String =
         code.lines().filter(|line| !line.trim_start().starts_with("//")).flat_map(str::chars).filter(|c| !c.is_whitespace()).collect();
     let calls = [".text(", ".required(", ".parsed(", ".number(", ".base_url(", "env::var(", "env::var_os(", "get)(", "get("];
-    let families = ["CONNECTOR_", "CLEENG_", "ADYEN_", "PAYPAL_", "STRIPE_"];
+    let gateways = GatewayName::ALL.iter().map(|gateway| gateway.as_str().to_uppercase());
+    let families: Vec<String> =
+        ["CONNECTOR", "CLEENG"].map(str::to_owned).into_iter().chain(gateways).map(|name| format!("{name}_")).collect();
     let mut names = BTreeSet::new();
     let pieces: Vec<&str> = code.split('"').collect();
     for pair in pieces.windows(2) {
         let (before, text) = (pair[0], pair[1]);
         let named = text.contains('_') && text.chars().all(|c| c.is_ascii_uppercase() || c.is_ascii_digit() || c == '_');
-        if named && (calls.iter().any(|call| before.ends_with(call)) || families.iter().any(|family| text.starts_with(family))) {
+        if named && (calls.iter().any(|call| before.ends_with(call)) || families.iter().any(|family| text.starts_with(family.as_str()))) {
             names.insert(text.to_owned());
         }
     }

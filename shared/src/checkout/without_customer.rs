@@ -11,7 +11,7 @@ use super::{gateway_calls, reversal};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::flow::{Disposition, FlowContext};
-use crate::gateway::{Decline, DeclineClass, Reference, StoredToken};
+use crate::gateway::{Decline, Reference, StoredToken};
 use crate::ids::ExternalPaymentId;
 use crate::journal::payment::{PaymentRecord, PaymentState};
 use crate::journal::record::Finish;
@@ -25,8 +25,8 @@ use crate::reason::{CompletionReason, RetryReason};
 pub struct AuthorisationNotification<'a> {
     /// The payment.
     pub reference: &'a Reference,
-    /// Whether it was authorised.
-    pub authorised: bool,
+    /// Why it was declined; `None` if it was authorised.
+    pub declined: Option<Decline>,
     /// Its id at the gateway.
     pub external: Option<&'a ExternalPaymentId>,
     /// Its stored details, if the notification has them.
@@ -66,7 +66,7 @@ async fn apply_notification(
         Some(Finish::Captured | Finish::Stored) => Ok(Disposition::Completed(CompletionReason::AlreadyFinished)),
         Some(Finish::Parked { .. }) => Ok(Disposition::Completed(CompletionReason::Parked)),
         // Declined, replaced or expired: Cleeng does not have it and will not.
-        Some(_) if notification.authorised => {
+        Some(_) if notification.declined.is_none() => {
             Ok(reversal::reverse(flow_context, notification.reference, notification.external, delivery).await)
         }
         Some(_) => Ok(Disposition::Completed(CompletionReason::Declined)),
@@ -95,16 +95,16 @@ async fn resume_open_attempt(ctx: &mut ObligationContext<'_>, notification: &Aut
         // A payment that never reached the gateway has no notification: this one proves the first call's effect.
         _ => None,
     };
-    let result = match (known, notification.authorised, notification.external) {
-        (Some(PurchaseResult::Done { external, at, display_params, .. }), true, _) if token.is_some() => {
+    let result = match (known, &notification.declined, notification.external) {
+        (Some(PurchaseResult::Done { external, at, display_params, .. }), None, _) if token.is_some() => {
             PurchaseResult::Done { external, token, display_params, at }
         }
         (Some(result), ..) => return apply_result(ctx, &snapshot, result).await,
-        (None, true, Some(external)) => {
+        (None, None, Some(external)) => {
             PurchaseResult::Done { external: external.clone(), token, display_params: Value::Null, at: ctx.now() }
         }
-        (None, true, None) => return Err(retry(RetryReason::NotificationWithoutPayment)),
-        (None, false, _) => PurchaseResult::Declined(Decline::new(DeclineClass::Soft, "notified")),
+        (None, None, None) => return Err(retry(RetryReason::NotificationWithoutPayment)),
+        (None, Some(decline), _) => PurchaseResult::Declined(decline.clone()),
     };
     ctx.checkpoint(NOTIFIED, &result);
     apply_result(ctx, &snapshot, result).await

@@ -1,14 +1,13 @@
 //! What the connector asks of a payment gateway.
 //!
-//! A gateway is one adapter file (or folder) here and one line in the registry. Only an adapter knows its gateway's
-//! spellings. The trait is asynchronous in meaning: a gateway may answer that it has *received* an order, and say later what became of
-//! it. An adapter must never turn "unknown" into "declined", nor either into "done".
+//! A gateway is one adapter folder here and one line in the registry's table; `common` has what adapters share. Only an adapter knows its
+//! gateway's spellings. The trait is asynchronous in meaning: a gateway may only acknowledge a call, and notify later what became of it. An
+//! adapter must never turn "unknown" into "declined", nor either into "done".
 
+mod common;
 mod outcome;
 mod registry;
 mod requests;
-mod rotating_keys;
-mod time_budget;
 
 pub mod adyen;
 pub mod paypal;
@@ -34,23 +33,29 @@ use crate::money::Money;
 use crate::reason::CompletionReason;
 pub use crate::reference::{GatewayText, IdempotencyKey, OperationKind, Reference};
 
-/// What a gateway can do, so that flows never ask for a gateway's name.
+/// What a gateway can do, so that flows never ask for a gateway's name. Each says who reads it; what nobody reads is not here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
-    /// Authorise now, capture later.
-    pub separate_capture: bool,
-    /// Captures, cancels and refunds are only acknowledged; the result comes by notification.
+    /// A charge, or a purchase that takes its money at once, may be authorised when it is answered and captured afterwards without another
+    /// call: it is then [`Outcome::Received`] until a notification says that the money is taken. Read by the contract's checks and by the
+    /// demo, which then wait for that notification; flows handle either.
+    pub charges_settle_later: bool,
+    /// Captures, cancels and refunds are only acknowledged; the result comes by notification. Read by the contract's checks and the suites of
+    /// all gateways; flows go by [`Outcome::Received`].
     pub settles_by_notification: bool,
-    /// [`Gateway::inquire`] can tell the state of a payment.
+    /// [`Gateway::inquire`] can tell the state of a payment. Read by the contract's checks and by `connectorctl explain`.
     pub inquiry: bool,
-    /// A payment can be cancelled by our reference when its gateway id is unknown.
+    /// A payment can be cancelled by our reference when its gateway id is unknown. Read by the reversal of purchases, and by the contract's
+    /// checks.
     pub cancel_by_reference: bool,
     /// A start with the customer present needs what the gateway's front-end component collected (`paymentMethod`); without this the customer
-    /// enters everything at the gateway.
+    /// enters everything at the gateway. Read by the front-end API.
     pub needs_payment_method: bool,
-    /// How long an idempotency key is certain to be honoured, per operation kind the shortest.
+    /// How long an idempotency key is certain to be honoured, per operation kind the shortest. Read by the gateway step, which parks what is
+    /// unknown when the key is too old.
     pub idempotency_window: Duration,
-    /// The longest time that one call can take, which is the client's total timeout.
+    /// The longest time that one call can take, which is the client's total timeout. Read before each call: without so much time left it is
+    /// not begun.
     pub call_timeout: Duration,
 }
 
@@ -72,7 +77,10 @@ pub trait Gateway: Send + Sync {
     /// [`GatewayError`]: known to have had no effect.
     async fn authorise(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError>;
 
-    /// Authorises and captures a merchant-initiated payment in one go. `Done` means that the money is taken.
+    /// Authorises and captures a merchant-initiated payment in one go. Money counts as taken when the gateway says that it captured, whenever
+    /// it is paid out: then it is `Done`. An answer that says no more than "authorised", with the capture to follow, is `Received`
+    /// ([`Capabilities::charges_settle_later`]), and the notification that the money is taken is [`NotificationKind::Authorised`]: one that says
+    /// no more than "authorised" of a charge is ignored.
     ///
     /// # Errors
     /// As [`Gateway::authorise`].
@@ -84,9 +92,9 @@ pub trait Gateway: Send + Sync {
     /// As [`Gateway::authorise`].
     async fn capture(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError>;
 
-    /// Whether the money may be held still, after a capture was refused for good like this. `accepted`: the gateway had taken the order first, and
-    /// refused it afterwards. No where the refusal says that the hold is gone, or where the order used it up; where the gateway does not tell, yes:
-    /// a cancel too many does nothing.
+    /// Whether the money may still be held after a capture was refused for good like this. `accepted`: the gateway had acknowledged the capture
+    /// first, and refused it afterwards. No, if the refusal says that the authorisation is gone, or if the capture used it up; yes, if the
+    /// gateway does not say: a cancel too many does nothing.
     fn authorisation_may_remain(&self, refusal: &Decline, accepted: bool) -> bool;
 
     /// Releases an authorised payment. A payment that is cancelled or expired already is `Done`; one that is captured is
@@ -102,8 +110,8 @@ pub trait Gateway: Send + Sync {
     /// As [`Gateway::authorise`].
     async fn refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError>;
 
-    /// Asks what became of a write whose outcome is unknown. `Ok(None)` where the gateway has no way to tell, or finds nothing: then the same
-    /// call under the same key is right. `NotFound` where it could not be asked, or says nothing clear.
+    /// Asks what became of a write whose outcome is unknown. `Ok(None)` if the gateway has no way to tell, or finds nothing: then the same call
+    /// under the same key is right. `Unknown` if it could not be asked, or says nothing clear.
     ///
     /// # Errors
     /// As [`Gateway::authorise`].
@@ -115,13 +123,14 @@ pub trait Gateway: Send + Sync {
     /// As [`Gateway::authorise`].
     async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError>;
 
-    /// Starts a purchase with the customer present, storing the details where asked.
+    /// Starts a purchase with the customer present, storing the details where asked. Money counts as taken as for [`Gateway::charge`]. Of the
+    /// page's data an adapter passes on what it names, and nothing else: a page may name somebody else's stored details.
     ///
     /// # Errors
     /// As [`Gateway::authorise`].
     async fn start_purchase(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError>;
 
-    /// Finishes a purchase or a storing that waited for the customer.
+    /// Finishes a purchase or a storing that waited for the customer. Money counts as taken as for [`Gateway::charge`].
     ///
     /// # Errors
     /// As [`Gateway::authorise`].
@@ -136,7 +145,7 @@ pub trait Gateway: Send + Sync {
     /// Asks something harmless, to find out whether the gateway can be reached and takes our credentials and account. Changes nothing.
     ///
     /// # Errors
-    /// [`GatewayError`]: why calls would fail now. An answer that tells nothing is [`GatewayError::Unreachable`].
+    /// [`GatewayError`]: why calls would fail now. An answer that says nothing is [`GatewayError::Unreachable`].
     async fn check_access(&self) -> Result<(), GatewayError>;
 
     /// Verifies a notification of the gateway over its raw bytes and reads it, item by item: a bad one does not spoil the others. Items that
@@ -150,7 +159,7 @@ pub trait Gateway: Send + Sync {
 /// One item of a notification: verified and read, or why not.
 pub type NotificationItem = Result<GatewayNotification, NotificationError>;
 
-/// One thing that a gateway tells, verified. It is kept in queues as JSON, so fields are added with a default and never renamed.
+/// One thing that a gateway reports, verified. It is kept in queues as JSON, so fields are added with a default and never renamed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct GatewayNotification {
     /// What happened.
@@ -172,15 +181,18 @@ pub struct GatewayNotification {
     pub at: Option<Timestamp>,
     /// The same for every repetition of the same notification.
     pub dedupe_key: String,
-    /// The gateway's raw reason, where it says one.
+    /// The gateway's raw reason, where it says one. Not signed by every gateway, so it decides nothing.
     #[serde(default)]
     pub reason: Option<String>,
+    /// The decline that this reports, if the gateway signs its reason; without one it counts as soft.
+    #[serde(default)]
+    pub decline: Option<Decline>,
     /// The stored details that this is about.
     #[serde(default)]
     pub token: Option<NotifiedToken>,
 }
 
-/// Stored details that a gateway tells about. As good as a key to them: its `Debug` shows nothing.
+/// Stored details that a notification names. As good as a key to them: its `Debug` shows nothing.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct NotifiedToken {
     /// Whose they are, as the gateway knows the customer.
@@ -203,7 +215,7 @@ pub enum NotificationKind {
     Authorised,
     /// A payment was declined.
     AuthorisationDeclined,
-    /// The customer agreed to what waited for him, and the gateway waits for [`Gateway::finalize`]; he may never come back himself.
+    /// The customer agreed to what waited for them, and the gateway waits for [`Gateway::finalize`]; the customer may never come back.
     CustomerApproved,
     /// A capture succeeded.
     Captured,
@@ -276,8 +288,8 @@ pub enum NotificationError {
     /// The signature does not fit.
     #[error("signature does not fit")]
     BadSignature,
-    /// Nobody can tell now whether it is the gateway's: whoever could say so was not reached. The gateway tells it again.
-    #[error("it cannot be told now whether the gateway sent it")]
+    /// It cannot be verified now: what is needed for that was not reached. The gateway delivers it again.
+    #[error("it cannot be verified now whether the gateway sent it")]
     Unverifiable,
 }
 

@@ -123,7 +123,7 @@ pub struct PurchaseRequest {
     pub store: bool,
     /// Where the customer comes back to.
     pub return_url: String,
-    /// Where the customer comes back to after he gave up, if that is another place.
+    /// Where the customer comes back to after cancelling, if that is another place.
     pub cancel_url: Option<String>,
     /// The page's origin.
     pub origin: Option<String>,
@@ -142,11 +142,11 @@ pub struct FinalizeRequest {
     pub amount: Money,
     /// Cleeng's customer.
     pub customer: CustomerId,
-    /// The payment at the gateway, where the start told its id.
+    /// The payment at the gateway, if the start returned its id.
     pub external_payment_id: Option<ExternalPaymentId>,
     /// What the gateway called what waits for the customer ([`super::Operation::pending_id`]).
     pub pending_id: Option<String>,
-    /// What the gateway's front-end component or redirect brought back; null where the gateway told by itself that the customer agreed.
+    /// What the gateway's front-end component or redirect brought back; null if a notification said that the customer agreed.
     pub details: serde_json::Value,
 }
 

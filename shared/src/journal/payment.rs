@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 use self::refunds::RefundRecord;
 use super::{JournalError, SCHEMA};
 use crate::clock::Timestamp;
-use crate::gateway::{GatewayName, NotificationKind};
+use crate::gateway::{Decline, GatewayName, NotificationKind};
 use crate::ids::{CustomerId, ExternalPaymentId, OrderId, PaymentDetailsId, PaymentId, SubscriptionId};
 use crate::journal::store::Key;
 use crate::money::Money;
@@ -117,7 +117,11 @@ pub enum AuthorisationResult {
         external: ExternalPaymentId,
     },
     /// It was refused.
-    Declined,
+    Declined {
+        /// Why, if the gateway signs that.
+        #[serde(default)]
+        decline: Option<Decline>,
+    },
 }
 
 /// A notification that was taken into account.

@@ -112,10 +112,11 @@ fn apply_authorisation(
     let answer = match (&item.external_payment_id, authorised) {
         (Some(external), true) => AuthorisationResult::Authorised { external: external.clone() },
         (None, true) => return Ok(TransitionEffect::Unexpected(ParkReason::AuthorisationWithoutAnId)),
-        (_, false) => AuthorisationResult::Declined,
+        (_, false) => AuthorisationResult::Declined { decline: item.decline.clone() },
     };
     match &payment.authorisation_result {
         Some(known) if *known == answer => return Ok(TransitionEffect::Unchanged),
+        Some(AuthorisationResult::Declined { .. }) if !authorised => return Ok(TransitionEffect::Unchanged),
         Some(_) => return Ok(TransitionEffect::Unexpected(ParkReason::ContradictingAnswers)),
         None => payment.authorisation_result = Some(answer),
     }
@@ -275,8 +276,10 @@ pub fn authorisation_result(case: &mut ObligationContext<'_>, step: &str, refere
     }
     let fact = match answer {
         AuthorisationResult::Authorised { external } => StepResult::Done { external: Some(external), expires_at: None },
-        // The notification's reason is not signed: it says nothing about what can be done.
-        AuthorisationResult::Declined => StepResult::Declined(Decline::new(DeclineClass::Soft, "refused")),
+        // A reason that is not signed says nothing about what can be done.
+        AuthorisationResult::Declined { decline } => {
+            StepResult::Declined(decline.unwrap_or_else(|| Decline::new(DeclineClass::Soft, "refused")))
+        }
     };
     case.record_result(step, &fact);
     Ok(Some(fact))

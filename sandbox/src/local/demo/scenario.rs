@@ -17,7 +17,7 @@ use crate::local::demo::narration::Narration;
 use crate::simulators::cleeng::{OperatorRefund, PaymentRow, SubscriptionRow};
 use crate::simulators::simulated_gateway::{EnteredDetails, LedgerEntry, LedgerStatus, SimulatedGateway};
 use crate::testkit::fixtures::{OFFER, PASS, SHOP_ORIGIN, id};
-use crate::testkit::gateway_fixtures::payment_methods_of;
+use crate::testkit::gateway_fixtures::{charges_settle_later, payment_methods_of};
 
 /// More declines than dunning has attempts.
 const DECLINES_UNTIL_TERMINATION: usize = 12;
@@ -214,7 +214,7 @@ impl CustomerScenario {
         narration.call_frontend(self.gateway, "initial-payment", &token, &body).await
     }
 
-    /// Pays an order as a page and its customer do. Returns whether it is paid.
+    /// Pays an order as a page and its customer do. Returns whether it is paid: in the answer, or afterwards if the gateway settles charges later.
     async fn pay_order<W: Write>(
         &mut self,
         narration: &mut Narration<'_, W>,
@@ -227,6 +227,11 @@ impl CustomerScenario {
         while let Some(details) = self.complete_action(&answer) {
             let facts = json!({ "orderId": order, "details": details });
             answer = narration.call_frontend(self.gateway, "initial-payment/finalize", &token, &facts).await?;
+        }
+        if charges_settle_later(self.gateway, &narration.world.clock) {
+            self.run_follow_ups(narration).await?;
+            let paid = |payment: &PaymentRow| payment.order == *order && payment.status == PaymentStatus::Captured;
+            return Ok(self.payments(narration, customer).iter().any(paid));
         }
         Ok(answer.pointer("/responseData/payment/status").and_then(Value::as_str) == Some("captured"))
     }

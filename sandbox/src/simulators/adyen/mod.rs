@@ -13,6 +13,7 @@
 //! Amounts are in Adyen's minor units throughout. It must never be kinder than the real thing: what is received only counts once it is
 //! processed, and a reused idempotency key gets the first answer even if its body differs.
 
+pub mod account;
 mod details;
 mod modifications;
 mod notifications;

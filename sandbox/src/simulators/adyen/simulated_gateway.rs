@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 use connector::gateway::{DeclineClass, GatewayName};
-use connector::http::{HeaderMap, HeaderName, HeaderValue};
+use connector::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use connector::ids::ExternalPaymentId;
 use connector::money::{Currency, Money};
 use serde_json::{Value, json};
@@ -106,6 +106,14 @@ impl SimulatedGateway for AdyenSimulator {
 
     fn expire(&self, payment: &ExternalPaymentId) {
         self.expire(payment.as_str());
+    }
+
+    fn sign_notifications_with(&self, key: &str) {
+        self.sign_with(key);
+    }
+
+    fn is_release(&self, method: &Method, path: &str) -> bool {
+        *method == Method::POST && path.ends_with("/cancels")
     }
 
     fn fail_next_operation(&self) -> bool {

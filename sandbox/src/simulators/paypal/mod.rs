@@ -15,6 +15,7 @@
 //! It must never be kinder than the real thing: a request id gets the *latest* state of what it made and is forgotten after its time, an order
 //! that is completed can hold a capture that is not, and only a capture's id can be refunded.
 
+pub mod account;
 mod money;
 mod notifications;
 mod orders;

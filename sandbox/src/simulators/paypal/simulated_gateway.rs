@@ -1,6 +1,7 @@
 //! PayPal as one of the [`SimulatedGateway`]s.
 
 use connector::gateway::{DeclineClass, GatewayName};
+use connector::http::Method;
 use connector::ids::ExternalPaymentId;
 use connector::money::Money;
 use serde_json::{Value, json};
@@ -89,6 +90,19 @@ impl SimulatedGateway for PayPalSimulator {
 
     fn expire(&self, payment: &ExternalPaymentId) {
         self.expire(payment.as_str());
+    }
+
+    fn sign_notifications_with(&self, key: &str) {
+        self.set_webhook_id(key);
+    }
+
+    /// An order that waits for its payer needs no call to be given up.
+    fn is_release(&self, method: &Method, path: &str) -> bool {
+        *method == Method::POST && path.ends_with("/void")
+    }
+
+    fn fail_next_operation(&self) -> bool {
+        false
     }
 
     fn decline_next_capture(&self) -> bool {

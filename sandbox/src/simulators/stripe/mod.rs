@@ -16,6 +16,7 @@
 //! leaves an intent behind; a search is a minute behind; a canceled hold is notified as `charge.refunded`; and details that
 //! were not set up for off-session payments are declined without the customer.
 
+pub mod account;
 mod cards;
 mod details;
 mod error;
@@ -262,7 +263,7 @@ impl StripeSimulator {
         }
     }
 
-    /// The scheme tells that the customer has a new card: `payment_method.automatically_updated`.
+    /// The scheme reports that the customer has a new card: `payment_method.automatically_updated`.
     pub fn update_card_automatically(&self, token: &str) {
         let now = self.clock.now();
         let previous = serde_json::json!({ "card": { "exp_year": 2027 } });

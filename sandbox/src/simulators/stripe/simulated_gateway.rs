@@ -1,6 +1,7 @@
 //! Stripe as one of the [`SimulatedGateway`]s.
 
 use connector::gateway::{DeclineClass, GatewayName};
+use connector::http::Method;
 use connector::ids::ExternalPaymentId;
 use serde_json::{Value, json};
 
@@ -115,6 +116,22 @@ impl SimulatedGateway for StripeSimulator {
 
     fn expire(&self, payment: &ExternalPaymentId) {
         self.expire(payment.as_str());
+    }
+
+    fn sign_notifications_with(&self, key: &str) {
+        self.sign_with(&[key]);
+    }
+
+    fn is_release(&self, method: &Method, path: &str) -> bool {
+        *method == Method::POST && path.ends_with("/cancel")
+    }
+
+    fn fail_next_operation(&self) -> bool {
+        false
+    }
+
+    fn decline_next_capture(&self) -> bool {
+        false
     }
 }
 

@@ -11,8 +11,8 @@ mod payments;
 mod purchases;
 
 use connector::gateway::{
-    CaptureRequest, DeclineClass, Gateway, GatewayError, GatewayText, IdempotencyKey, MerchantInitiated, Operation, OperationKind, Outcome,
-    Reference, StoredToken,
+    CaptureRequest, DeclineClass, Gateway, GatewayError, GatewayName, GatewayText, IdempotencyKey, MerchantInitiated, Operation,
+    OperationKind, Outcome, Reference, StoredToken,
 };
 use connector::ids::CustomerId;
 use connector::money::Money;
@@ -106,6 +106,19 @@ pub trait GatewayUnderTest: Send + Sync {
 #[error("{0}")]
 pub struct ContractFailure(pub String);
 
+impl ContractFailure {
+    /// The same with the gateway and the check in front.
+    #[must_use]
+    pub fn of_check(self, check: &str, factory: GatewayFactory) -> Self {
+        self.within(&format!("{}: {check}", factory().gateway().name()))
+    }
+
+    /// The same with the scenario in front.
+    fn within(self, scenario: &str) -> Self {
+        Self(format!("{scenario}: {}", self.0))
+    }
+}
+
 /// What a check comes to.
 pub type ContractResult = Result<(), ContractFailure>;
 
@@ -132,7 +145,7 @@ macro_rules! gateway_contract {
             a_mutated_decline_never_makes_a_payment, a_mutated_answer_never_makes_a_wrong_capture,
             a_mutated_answer_never_makes_a_wrong_cancel, a_mutated_answer_never_makes_a_wrong_refund,
             a_mutated_answer_never_makes_a_wrong_inquiry, a_mutated_answer_never_makes_a_wrong_start,
-            a_mutated_answer_never_makes_a_wrong_finish,
+            a_mutated_answer_never_makes_a_wrong_finish, stored_details_in_the_data_of_a_page_never_reach_the_gateway,
             notifications_report_the_result_of_each_operation, a_repeated_notification_has_the_same_dedupe_key,
             a_forged_or_broken_notification_is_refused, what_is_unknown_or_not_ours_is_ignored,
         }
@@ -141,7 +154,8 @@ macro_rules! gateway_contract {
         $(
             #[tokio::test]
             async fn $check() {
-                assert_eq!($crate::testkit::contract::$check($make).await, Ok(()));
+                let outcome = $crate::testkit::contract::$check($make).await;
+                assert_eq!(outcome.map_err(|failure| failure.of_check(stringify!($check), $make)), Ok(()));
             }
         )*
     };
@@ -175,22 +189,46 @@ fn payment_request(world: &dyn GatewayUnderTest, token: StoredToken, number: u32
     MerchantInitiated { reference: Reference::from_key(&key), key, amount: world.amount(), token, customer: world.customer() }
 }
 
-fn expect_done(answered: CallResult) -> Result<Operation, ContractFailure> {
+fn unexpected(operation: &str, expected: &str, answered: &CallResult) -> ContractFailure {
+    ContractFailure(format!("{operation}: expected {expected}, got {}", describe(answered)))
+}
+
+fn expect_done(operation: &str, answered: CallResult) -> Result<Operation, ContractFailure> {
     match answered {
-        Ok(Outcome::Done(operation)) => Ok(operation),
-        other => Err(ContractFailure(format!("expected done, got {}", describe(&other)))),
+        Ok(Outcome::Done(done)) => Ok(done),
+        other => Err(unexpected(operation, "done", &other)),
     }
 }
 
-fn expect_done_or_received(answered: CallResult) -> Result<Operation, ContractFailure> {
+fn expect_done_or_received(operation: &str, answered: CallResult) -> Result<Operation, ContractFailure> {
     match answered {
-        Ok(Outcome::Done(operation) | Outcome::Received(operation)) => Ok(operation),
-        other => Err(ContractFailure(format!("expected done or received, got {}", describe(&other)))),
+        Ok(Outcome::Done(known) | Outcome::Received(known)) => Ok(known),
+        other => Err(unexpected(operation, "done or received", &other)),
     }
 }
 
-fn expect_unknown(answered: &CallResult) -> ContractResult {
-    ensure(matches!(answered, Ok(Outcome::Unknown(_))), format!("expected unknown, got {}", describe(answered)))
+/// The result of a charge: done; or received, if the gateway's charges settle later.
+fn expect_charged(world: &dyn GatewayUnderTest, answered: CallResult) -> Result<Operation, ContractFailure> {
+    if world.gateway().capabilities().charges_settle_later {
+        expect_done_or_received("charge", answered)
+    } else {
+        expect_done("charge", answered)
+    }
+}
+
+fn expect_unknown(operation: &str, answered: &CallResult) -> ContractResult {
+    if matches!(answered, Ok(Outcome::Unknown(_))) { Ok(()) } else { Err(unexpected(operation, "unknown", answered)) }
+}
+
+/// Says in the test's output what a check leaves out because the gateway has no such thing.
+#[expect(clippy::print_stderr, reason = "the output of a test")]
+pub fn report_skipped(gateway: GatewayName, what: &str) {
+    eprintln!("skipped at {gateway}: {what}");
+}
+
+/// How often the gateway was asked to release an authorisation.
+fn release_count(world: &dyn GatewayUnderTest) -> usize {
+    world.network().calls().iter().filter(|call| world.simulator().is_release(&call.method, &call.path)).count()
 }
 
 fn authorised_count(world: &dyn GatewayUnderTest) -> usize {
@@ -208,7 +246,7 @@ fn expect_only_payment(world: &dyn GatewayUnderTest) -> Result<LedgerEntry, Cont
 
 /// Authorises a payment and returns the ledger's entry.
 async fn authorise(world: &dyn GatewayUnderTest, number: u32) -> Result<LedgerEntry, ContractFailure> {
-    let operation = expect_done(world.gateway().authorise(&payment_request(world, world.working_token(), number)).await)?;
+    let operation = expect_done("authorise", world.gateway().authorise(&payment_request(world, world.working_token(), number)).await)?;
     let reference = Reference::from_key(&key(OperationKind::Authorise, number));
     let entry = world.ledger().into_iter().find(|entry| entry.reference == reference.as_str());
     let entry = entry.ok_or_else(|| ContractFailure("the ledger has no payment of this reference".to_owned()))?;
@@ -231,7 +269,7 @@ fn capture_request(entry: &LedgerEntry, number: u32) -> Result<CaptureRequest, C
 /// Authorises, captures and lets the gateway do it; returns the ledger's entry.
 async fn authorise_and_capture(world: &dyn GatewayUnderTest, number: u32) -> Result<LedgerEntry, ContractFailure> {
     let entry = authorise(world, number).await?;
-    expect_done_or_received(world.gateway().capture(&capture_request(&entry, number)?).await)?;
+    expect_done_or_received("capture", world.gateway().capture(&capture_request(&entry, number)?).await)?;
     world.process();
     let reference = entry.reference;
     let entry = world.ledger().into_iter().find(|now| now.reference == reference);

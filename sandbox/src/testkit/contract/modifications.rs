@@ -9,7 +9,7 @@ use connector::money::Money;
 use crate::simulators::network::Fault;
 use crate::testkit::contract::{
     ContractFailure, ContractResult, GatewayFactory, LedgerEntry, authorise, authorise_and_capture, capture_request, describe, ensure,
-    expect_done, expect_done_or_received, expect_only_payment, expect_unknown, key, payment_request,
+    expect_done, expect_done_or_received, expect_only_payment, expect_unknown, key, payment_request, release_count, report_skipped,
 };
 
 /// Twice the same key takes the money once; the payment's id is the ledger's afterwards.
@@ -20,8 +20,8 @@ pub async fn a_capture_is_taken_once_under_its_key(factory: GatewayFactory) -> C
     let world = factory();
     let entry = authorise(world.as_ref(), 1).await?;
     let request = capture_request(&entry, 1)?;
-    let first = expect_done_or_received(world.gateway().capture(&request).await)?;
-    let second = expect_done_or_received(world.gateway().capture(&request).await)?;
+    let first = expect_done_or_received("capture", world.gateway().capture(&request).await)?;
+    let second = expect_done_or_received("capture", world.gateway().capture(&request).await)?;
     world.process();
     let entry = expect_only_payment(world.as_ref())?;
     ensure(entry.captured == entry.amount, "the capture did not take exactly the amount")?;
@@ -39,9 +39,9 @@ pub async fn a_capture_whose_answer_was_lost_is_taken_once(factory: GatewayFacto
         let world = factory();
         let request = capture_request(&authorise(world.as_ref(), 1).await?, 1)?;
         world.network().inject(fault, world.write_matcher());
-        expect_unknown(&world.gateway().capture(&request).await)?;
+        expect_unknown("capture", &world.gateway().capture(&request).await)?;
         world.process();
-        expect_done_or_received(world.gateway().capture(&request).await)?;
+        expect_done_or_received("capture", world.gateway().capture(&request).await)?;
         world.process();
         let entry = expect_only_payment(world.as_ref())?;
         ensure(entry.captured == entry.amount, "the capture did not take exactly the amount")?;
@@ -54,7 +54,8 @@ fn cancel_request(entry: &LedgerEntry, target: CancelTarget, number: u32) -> Res
     Ok(CancelRequest { key: key(OperationKind::Cancel, number), reference, target })
 }
 
-/// A cancel releases the authorisation, and a second one changes nothing.
+/// A cancel releases the authorisation, and a second one changes nothing. Suites that say "nothing was released" count releases, so that a
+/// release is counted is proven here.
 ///
 /// # Errors
 /// The broken rule.
@@ -62,8 +63,12 @@ pub async fn a_cancel_releases_the_hold(factory: GatewayFactory) -> ContractResu
     let world = factory();
     let entry = authorise(world.as_ref(), 1).await?;
     let request = cancel_request(&entry, CancelTarget::Payment(entry.external_payment_id.clone()), 1)?;
-    expect_done_or_received(world.gateway().cancel(&request).await)?;
-    expect_done_or_received(world.gateway().cancel(&request).await)?;
+    let count = release_count(world.as_ref());
+    ensure(count == 0, format!("an authorisation is counted as {count} releases"))?;
+    expect_done_or_received("cancel", world.gateway().cancel(&request).await)?;
+    let count = release_count(world.as_ref());
+    ensure(count == 1, format!("a cancel is counted as {count} releases: see SimulatedGateway::is_release"))?;
+    expect_done_or_received("cancel", world.gateway().cancel(&request).await)?;
     world.process();
     let entry = expect_only_payment(world.as_ref())?;
     ensure(entry.is_released() && entry.captured.is_zero(), "the hold was not released")
@@ -76,18 +81,19 @@ pub async fn a_cancel_releases_the_hold(factory: GatewayFactory) -> ContractResu
 pub async fn a_payment_is_cancelled_by_reference_alone(factory: GatewayFactory) -> ContractResult {
     let world = factory();
     if !world.gateway().capabilities().cancel_by_reference {
+        report_skipped(world.gateway().name(), "cancels by reference");
         return Ok(());
     }
     let lost = payment_request(world.as_ref(), world.working_token(), 1);
     world.network().inject(Fault::TimeoutAfter, world.write_matcher());
-    expect_unknown(&world.gateway().authorise(&lost).await)?;
+    expect_unknown("authorise", &world.gateway().authorise(&lost).await)?;
     authorise(world.as_ref(), 2).await?;
     let request = CancelRequest {
         key: key(OperationKind::Cancel, 1),
         reference: lost.reference.clone(),
         target: CancelTarget::Reference { reference: lost.reference.clone(), pending_id: None },
     };
-    expect_done_or_received(world.gateway().cancel(&request).await)?;
+    expect_done_or_received("cancel", world.gateway().cancel(&request).await)?;
     world.process();
     for entry in world.ledger() {
         let aimed_at = entry.reference == lost.reference.as_str();
@@ -146,8 +152,8 @@ pub async fn refunds_are_made_in_parts_and_each_once(factory: GatewayFactory) ->
     let rest = entry.amount.checked_sub(part).map_err(|error| ContractFailure(error.to_string()))?;
     for (number, amount) in [(1, part), (2, rest)] {
         let request = refund_request(&entry, amount, number);
-        let first = expect_done_or_received(world.gateway().refund(&request).await)?;
-        let second = expect_done_or_received(world.gateway().refund(&request).await)?;
+        let first = expect_done_or_received("refund", world.gateway().refund(&request).await)?;
+        let second = expect_done_or_received("refund", world.gateway().refund(&request).await)?;
         ensure(
             first.operation_ref.is_some() && first.operation_ref == second.operation_ref,
             "one key made two refunds, or one without an id",
@@ -156,6 +162,7 @@ pub async fn refunds_are_made_in_parts_and_each_once(factory: GatewayFactory) ->
         let given = if number == 1 { part } else { entry.amount };
         ensure(expect_only_payment(world.as_ref())?.refunded == given, "not exactly the amount was refunded")?;
     }
+    ensure(release_count(world.as_ref()) == 0, "a capture or a refund is counted as a release")?;
     ensure(expect_only_payment(world.as_ref())?.external_payment_id == entry.external_payment_id, "the payment's id changed")
 }
 
@@ -187,7 +194,7 @@ pub async fn deleting_details_twice_is_done_twice(factory: GatewayFactory) -> Co
     ensure(world.has_stored_details(&token), "the details are not there to begin with")?;
     for number in 1..3 {
         let request = DeleteDetailsRequest { key: key(OperationKind::Delete, number), token: token.clone(), customer: world.customer() };
-        expect_done(world.gateway().delete_details(&request).await)?;
+        expect_done("delete_details", world.gateway().delete_details(&request).await)?;
         ensure(!world.has_stored_details(&token), "the details are still there")?;
     }
     let answered = world.gateway().authorise(&payment_request(world.as_ref(), token, 1)).await;

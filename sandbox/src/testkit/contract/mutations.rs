@@ -11,7 +11,7 @@ use crate::simulators::network::Fault;
 use crate::testkit::contract::modifications::{full_refund_request, payment_cancel_request};
 use crate::testkit::contract::{
     CallResult, ContractFailure, ContractResult, GatewayFactory, GatewayUnderTest, InquiryCall, LedgerEntry, RequestMatcher, authorise,
-    authorise_and_capture, capture_request, describe, ensure, expect_done_or_received, expect_unknown, payment_request,
+    authorise_and_capture, capture_request, describe, ensure, expect_done_or_received, expect_unknown, payment_request, report_skipped,
 };
 
 /// One step into a JSON document.
@@ -77,6 +77,8 @@ fn apply(document: &mut Value, path: &[PathSegment], change: &FieldChange) {
 /// An operation whose answers are changed, and how to judge what the adapter made of one.
 #[async_trait]
 pub(super) trait MutationScenario: Sync {
+    /// The operation, for the texts of failures.
+    fn operation(&self) -> &'static str;
     /// What has to be there first.
     async fn prepare(&self, world: &dyn GatewayUnderTest) -> Result<Option<LedgerEntry>, ContractFailure>;
     /// The operation.
@@ -89,9 +91,9 @@ pub(super) trait MutationScenario: Sync {
     }
 }
 
-/// Runs a scene with every change of its answer.
+/// Runs a scenario with every change of its answer.
 pub(super) async fn run_mutations(factory: GatewayFactory, scenario: &dyn MutationScenario) -> ContractResult {
-    let pristine = record_response(factory, scenario).await?;
+    let pristine = record_response(factory, scenario).await.map_err(|failure| failure.within(scenario.operation()))?;
     let mut found = Vec::new();
     collect_paths(&pristine, &[], &mut found);
     ensure(found.len() >= 3, "there is hardly an answer to change")?;
@@ -103,7 +105,7 @@ pub(super) async fn run_mutations(factory: GatewayFactory, scenario: &dyn Mutati
             world.network().inject(Fault::Mutate(Arc::new(move |body| apply(body, &place, &altered))), scenario.matcher(world.as_ref()));
             let answered = scenario.run(world.as_ref(), prepared.as_ref()).await?;
             world.process();
-            let context = |broken: ContractFailure| ContractFailure(format!("{path:?} {change:?}: {broken}"));
+            let context = |broken: ContractFailure| broken.within(&format!("{} with {change:?} at {path:?}", scenario.operation()));
             check_against_ledger(world.as_ref(), scenario, prepared.as_ref(), &answered).map_err(context)?;
             if matches!(answered, Ok(Outcome::Unknown(_))) {
                 let settled = scenario.run(world.as_ref(), prepared.as_ref()).await?;
@@ -121,8 +123,8 @@ async fn record_response(factory: GatewayFactory, scenario: &dyn MutationScenari
     let world = factory();
     let prepared = scenario.prepare(world.as_ref()).await?;
     let seen = Arc::new(Mutex::new(Value::Null));
-    let seen_on_the_road = Arc::clone(&seen);
-    let fault = Fault::Mutate(Arc::new(move |body| *seen_on_the_road.lock().unwrap_or_else(PoisonError::into_inner) = body.clone()));
+    let recorded = Arc::clone(&seen);
+    let fault = Fault::Mutate(Arc::new(move |body| *recorded.lock().unwrap_or_else(PoisonError::into_inner) = body.clone()));
     world.network().inject(fault, scenario.matcher(world.as_ref()));
     let answered = scenario.run(world.as_ref(), prepared.as_ref()).await?;
     ensure(!matches!(answered, Ok(Outcome::Unknown(_))), "an unchanged answer is unknown")?;
@@ -172,6 +174,10 @@ impl PaymentScenario {
 
 #[async_trait]
 impl MutationScenario for PaymentScenario {
+    fn operation(&self) -> &'static str {
+        if self.charges { "charge" } else { "authorise" }
+    }
+
     async fn prepare(&self, _world: &dyn GatewayUnderTest) -> Result<Option<LedgerEntry>, ContractFailure> {
         Ok(None)
     }
@@ -195,6 +201,14 @@ enum ModificationScenario {
 
 #[async_trait]
 impl MutationScenario for ModificationScenario {
+    fn operation(&self) -> &'static str {
+        match self {
+            Self::Capture => "capture",
+            Self::Cancel => "cancel",
+            Self::Refund => "refund",
+        }
+    }
+
     async fn prepare(&self, world: &dyn GatewayUnderTest) -> Result<Option<LedgerEntry>, ContractFailure> {
         match self {
             Self::Capture | Self::Cancel => authorise(world, 1).await.map(Some),
@@ -231,9 +245,13 @@ fn lost_payment(world: &dyn GatewayUnderTest) -> MerchantInitiated {
 
 #[async_trait]
 impl MutationScenario for InquiryScenario {
+    fn operation(&self) -> &'static str {
+        "inquire"
+    }
+
     async fn prepare(&self, world: &dyn GatewayUnderTest) -> Result<Option<LedgerEntry>, ContractFailure> {
         world.network().inject(Fault::TimeoutAfter, world.write_matcher());
-        expect_unknown(&world.gateway().authorise(&lost_payment(world)).await)?;
+        expect_unknown("authorise", &world.gateway().authorise(&lost_payment(world)).await)?;
         if self.inquiry_call.after_catch_up {
             world.wait_for_consistent_reads();
         }
@@ -268,7 +286,11 @@ impl MutationScenario for InquiryScenario {
 /// # Errors
 /// The broken rule.
 pub async fn a_mutated_answer_never_makes_a_wrong_inquiry(factory: GatewayFactory) -> ContractResult {
-    for inquiry_call in factory().inquiry_calls() {
+    let calls = factory().inquiry_calls();
+    if calls.is_empty() {
+        report_skipped(factory().gateway().name(), "inquiries");
+    }
+    for inquiry_call in calls {
         run_mutations(factory, &InquiryScenario { inquiry_call }).await?;
     }
     Ok(())
@@ -323,5 +345,5 @@ pub async fn a_mutated_answer_never_makes_a_wrong_refund(factory: GatewayFactory
     run_mutations(factory, &ModificationScenario::Refund).await?;
     let world = factory();
     let entry = authorise_and_capture(world.as_ref(), 1).await?;
-    expect_done_or_received(world.gateway().refund(&full_refund_request(&entry)).await).map(|_| ())
+    expect_done_or_received("refund", world.gateway().refund(&full_refund_request(&entry)).await).map(|_| ())
 }

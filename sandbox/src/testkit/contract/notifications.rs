@@ -6,7 +6,7 @@ use connector::gateway::{GatewayNotification, NotificationError, NotificationKin
 use crate::testkit::contract::modifications::{full_refund_request, payment_cancel_request};
 use crate::testkit::contract::{
     ContractFailure, ContractResult, GatewayFactory, GatewayUnderTest, LedgerEntry, NotificationRequest, authorise, authorise_and_capture,
-    capture_request, ensure,
+    capture_request, ensure, report_skipped,
 };
 
 async fn read(world: &dyn GatewayUnderTest, notification: &NotificationRequest) -> Result<Vec<GatewayNotification>, NotificationError> {
@@ -47,6 +47,7 @@ pub async fn notifications_report_the_result_of_each_operation(factory: GatewayF
     let world = factory();
     let world = world.as_ref();
     if !world.gateway().capabilities().settles_by_notification {
+        report_skipped(world.gateway().name(), "results that come by notification alone");
         return Ok(());
     }
     let entry = authorise(world, 1).await?;

@@ -4,8 +4,8 @@ use connector::gateway::{DeclineClass, InquiryRequest, OperationKind, Outcome, U
 
 use crate::simulators::network::Fault;
 use crate::testkit::contract::{
-    ContractResult, GatewayFactory, authorise, authorised_count, describe, ensure, expect_done, expect_only_payment, expect_unknown,
-    payment_request,
+    ContractResult, GatewayFactory, GatewayUnderTest, authorise, authorised_count, describe, ensure, expect_charged, expect_done,
+    expect_only_payment, expect_unknown, payment_request, report_skipped,
 };
 
 /// `Done` with the ledger's id and amount; a hold and no more.
@@ -14,7 +14,7 @@ use crate::testkit::contract::{
 /// The broken rule; so for all checks.
 pub async fn authorising_is_done_and_takes_no_money(factory: GatewayFactory) -> ContractResult {
     let world = factory();
-    let operation = expect_done(world.gateway().authorise(&payment_request(world.as_ref(), world.working_token(), 1)).await)?;
+    let operation = expect_done("authorise", world.gateway().authorise(&payment_request(world.as_ref(), world.working_token(), 1)).await)?;
     world.process();
     let entry = expect_only_payment(world.as_ref())?;
     ensure(operation.external_payment_id == Some(entry.external_payment_id), "the id is not the ledger's")?;
@@ -23,15 +23,15 @@ pub async fn authorising_is_done_and_takes_no_money(factory: GatewayFactory) -> 
     ensure(entry.captured.is_zero(), "an authorisation took money")
 }
 
-/// `Done` means that the money is taken.
+/// `Done` means that the money is taken; if the gateway's charges settle later, it is taken once the gateway has processed it.
 ///
 /// # Errors
 /// The broken rule.
 pub async fn charging_takes_the_money_once(factory: GatewayFactory) -> ContractResult {
     let world = factory();
     let request = payment_request(world.as_ref(), world.working_token(), 1);
-    let first = expect_done(world.gateway().charge(&request).await)?;
-    let second = expect_done(world.gateway().charge(&request).await)?;
+    let first = expect_charged(world.as_ref(), world.gateway().charge(&request).await)?;
+    let second = expect_charged(world.as_ref(), world.gateway().charge(&request).await)?;
     world.process();
     let entry = expect_only_payment(world.as_ref())?;
     ensure(entry.captured == world.amount(), "the charge did not take exactly the amount")?;
@@ -46,8 +46,8 @@ pub async fn charging_takes_the_money_once(factory: GatewayFactory) -> ContractR
 pub async fn the_same_key_twice_is_one_authorisation(factory: GatewayFactory) -> ContractResult {
     let world = factory();
     let request = payment_request(world.as_ref(), world.working_token(), 1);
-    let first = expect_done(world.gateway().authorise(&request).await)?;
-    let second = expect_done(world.gateway().authorise(&request).await)?;
+    let first = expect_done("authorise", world.gateway().authorise(&request).await)?;
+    let second = expect_done("authorise", world.gateway().authorise(&request).await)?;
     expect_only_payment(world.as_ref())?;
     ensure(first.external_payment_id == second.external_payment_id, "the second answer names another payment")?;
     ensure(first.amount == second.amount, "the second answer has another amount")
@@ -69,18 +69,11 @@ pub async fn another_key_is_another_authorisation(factory: GatewayFactory) -> Co
 /// # Errors
 /// The broken rule.
 pub async fn declines_have_their_class_and_no_effect(factory: GatewayFactory) -> ContractResult {
-    const CLASSES: [DeclineClass; 6] = [
-        DeclineClass::Soft,
-        DeclineClass::NeedsCustomer,
-        DeclineClass::NeedsNewDetails,
-        DeclineClass::Hard,
-        DeclineClass::Risk,
-        DeclineClass::Cancelled,
-    ];
-    for (number, class) in (1_u32..).zip(CLASSES) {
+    for (number, class) in (1_u32..).zip(DeclineClass::ALL.iter().copied()) {
         let world = factory();
         let Some(token) = world.declining_token(class) else {
             ensure(!matches!(class, DeclineClass::Soft | DeclineClass::Hard), "a gateway must know soft and hard declines")?;
+            report_skipped(world.gateway().name(), &format!("declines of class {}", class.as_str()));
             continue;
         };
         let request = payment_request(world.as_ref(), token, number);
@@ -98,23 +91,37 @@ pub async fn declines_have_their_class_and_no_effect(factory: GatewayFactory) ->
 }
 
 /// The fault, then the same key: unknown first, then done; one payment in all.
-async fn same_key_settles(factory: GatewayFactory, fault: Fault, expected: fn(&UnknownCause) -> bool) -> ContractResult {
+async fn same_key_settles(factory: GatewayFactory, (name, fault): (&str, Fault), expected: fn(&UnknownCause) -> bool) -> ContractResult {
     for charging in [false, true] {
-        let world = factory();
-        let request = payment_request(world.as_ref(), world.working_token(), 1);
-        world.network().inject(fault.clone(), world.write_matcher());
-        let first = if charging { world.gateway().charge(&request).await } else { world.gateway().authorise(&request).await };
-        expect_unknown(&first)?;
-        let cause = matches!(&first, Ok(Outcome::Unknown(cause)) if expected(cause));
-        ensure(cause, format!("the cause is another one: {}", describe(&first)))?;
-        let again = if charging { world.gateway().charge(&request).await } else { world.gateway().authorise(&request).await };
-        let operation = expect_done(again)?;
-        world.process();
-        let entry = expect_only_payment(world.as_ref())?;
-        ensure(operation.external_payment_id == Some(entry.external_payment_id), "the id is not the ledger's")?;
-        ensure(entry.captured == if charging { entry.amount } else { entry.captured }, "the money was not taken exactly once")?;
+        let operation = if charging { "charge" } else { "authorise" };
+        let settled = same_key_settles_one(factory(), operation, fault.clone(), expected).await;
+        settled.map_err(|failure| failure.within(&format!("{operation} with {name}")))?;
     }
     Ok(())
+}
+
+async fn same_key_settles_one(
+    world: Box<dyn GatewayUnderTest>,
+    operation: &str,
+    fault: Fault,
+    expected: fn(&UnknownCause) -> bool,
+) -> ContractResult {
+    let charging = operation == "charge";
+    let request = payment_request(world.as_ref(), world.working_token(), 1);
+    world.network().inject(fault, world.write_matcher());
+    let first = if charging { world.gateway().charge(&request).await } else { world.gateway().authorise(&request).await };
+    expect_unknown(operation, &first)?;
+    let cause = matches!(&first, Ok(Outcome::Unknown(cause)) if expected(cause));
+    ensure(cause, format!("the cause is another one: {}", describe(&first)))?;
+    let done = if charging {
+        expect_charged(world.as_ref(), world.gateway().charge(&request).await)?
+    } else {
+        expect_done(operation, world.gateway().authorise(&request).await)?
+    };
+    world.process();
+    let entry = expect_only_payment(world.as_ref())?;
+    ensure(done.external_payment_id == Some(entry.external_payment_id), "the id is not the ledger's")?;
+    ensure(entry.captured == if charging { entry.amount } else { entry.captured }, "the money was not taken exactly once")
 }
 
 /// Timeout after the effect.
@@ -122,7 +129,7 @@ async fn same_key_settles(factory: GatewayFactory, fault: Fault, expected: fn(&U
 /// # Errors
 /// The broken rule.
 pub async fn an_answer_lost_after_the_effect_is_unknown_and_the_same_key_finds_the_payment(factory: GatewayFactory) -> ContractResult {
-    same_key_settles(factory, Fault::TimeoutAfter, |cause| matches!(cause, UnknownCause::NoAnswer(_))).await
+    same_key_settles(factory, ("a timeout after the effect", Fault::TimeoutAfter), |cause| matches!(cause, UnknownCause::NoAnswer(_))).await
 }
 
 /// Timeout before the effect.
@@ -130,7 +137,8 @@ pub async fn an_answer_lost_after_the_effect_is_unknown_and_the_same_key_finds_t
 /// # Errors
 /// The broken rule.
 pub async fn a_call_lost_before_the_effect_is_unknown_and_the_same_key_does_it_once(factory: GatewayFactory) -> ContractResult {
-    same_key_settles(factory, Fault::TimeoutBefore, |cause| matches!(cause, UnknownCause::NoAnswer(_))).await
+    same_key_settles(factory, ("a timeout before the effect", Fault::TimeoutBefore), |cause| matches!(cause, UnknownCause::NoAnswer(_)))
+        .await
 }
 
 /// Status 5xx although it happened.
@@ -139,7 +147,10 @@ pub async fn a_call_lost_before_the_effect_is_unknown_and_the_same_key_does_it_o
 /// The broken rule.
 pub async fn a_server_error_after_the_effect_is_unknown_and_the_same_key_finds_the_payment(factory: GatewayFactory) -> ContractResult {
     for status in [500, 502, 503, 504] {
-        same_key_settles(factory, Fault::StatusAfter(status), |cause| matches!(cause, UnknownCause::ServerError(_))).await?;
+        same_key_settles(factory, (&format!("status {status} after the effect"), Fault::StatusAfter(status)), |cause| {
+            matches!(cause, UnknownCause::ServerError(_))
+        })
+        .await?;
     }
     Ok(())
 }
@@ -150,7 +161,10 @@ pub async fn a_server_error_after_the_effect_is_unknown_and_the_same_key_finds_t
 /// The broken rule.
 pub async fn a_garbled_answer_is_unknown_and_the_same_key_finds_the_payment(factory: GatewayFactory) -> ContractResult {
     for status in [200, 201, 204, 302, 400, 404, 409, 418, 422] {
-        same_key_settles(factory, Fault::StatusAfter(status), |cause| matches!(cause, UnknownCause::Unreadable)).await?;
+        same_key_settles(factory, (&format!("status {status} after the effect"), Fault::StatusAfter(status)), |cause| {
+            matches!(cause, UnknownCause::Unreadable)
+        })
+        .await?;
     }
     Ok(())
 }
@@ -166,7 +180,7 @@ pub async fn an_inquiry_reports_the_truth_or_nothing(factory: GatewayFactory) ->
         let able = world.gateway().capabilities().inquiry;
         let request = payment_request(world.as_ref(), world.working_token(), 1);
         world.network().inject(if happens { Fault::TimeoutAfter } else { Fault::TimeoutBefore }, world.write_matcher());
-        expect_unknown(&world.gateway().authorise(&request).await)?;
+        expect_unknown("authorise", &world.gateway().authorise(&request).await)?;
         let inquiry = InquiryRequest {
             operation: OperationKind::Authorise,
             key: request.key.clone(),
@@ -180,7 +194,7 @@ pub async fn an_inquiry_reports_the_truth_or_nothing(factory: GatewayFactory) ->
         match world.gateway().inquire(&inquiry).await {
             Ok(None) => {
                 ensure(!(able && happens && caught_up), "a gateway that can be asked does not find what happened")?;
-                let operation = expect_done(world.gateway().authorise(&request).await)?;
+                let operation = expect_done("authorise", world.gateway().authorise(&request).await)?;
                 let entry = expect_only_payment(world.as_ref())?;
                 ensure(operation.external_payment_id == Some(entry.external_payment_id), "the id is not the ledger's")?;
             }

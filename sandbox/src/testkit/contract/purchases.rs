@@ -3,13 +3,13 @@
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
-use connector::gateway::{FinalizeRequest, OperationKind, Outcome, PurchaseRequest, Reference};
+use connector::gateway::{FinalizeRequest, OperationKind, Outcome, PurchaseRequest, Reference, StoreDetailsRequest};
 use serde_json::Value;
 
 use crate::simulators::simulated_gateway::EnteredDetails;
 use crate::testkit::contract::mutations::{MutationScenario, run_mutations};
 use crate::testkit::contract::{
-    CallResult, ContractFailure, ContractResult, GatewayFactory, GatewayUnderTest, LedgerEntry, RequestMatcher, describe, key,
+    CallResult, ContractFailure, ContractResult, GatewayFactory, GatewayUnderTest, LedgerEntry, RequestMatcher, describe, ensure, key,
 };
 
 fn purchase_request(world: &dyn GatewayUnderTest, entry: EnteredDetails) -> PurchaseRequest {
@@ -36,6 +36,10 @@ struct StartScenario {
 
 #[async_trait]
 impl MutationScenario for StartScenario {
+    fn operation(&self) -> &'static str {
+        "start_purchase"
+    }
+
     async fn prepare(&self, world: &dyn GatewayUnderTest) -> Result<Option<LedgerEntry>, ContractFailure> {
         if self.customer_is_known {
             world.wait_for_consistent_reads();
@@ -60,6 +64,10 @@ struct FinalizeScenario {
 
 #[async_trait]
 impl MutationScenario for FinalizeScenario {
+    fn operation(&self) -> &'static str {
+        "finalize"
+    }
+
     async fn prepare(&self, world: &dyn GatewayUnderTest) -> Result<Option<LedgerEntry>, ContractFailure> {
         let answered = world.gateway().start_purchase(&purchase_request(world, EnteredDetails::ActionRequired)).await;
         let Ok(Outcome::ActionRequired(action, operation)) = answered else {
@@ -109,4 +117,57 @@ pub async fn a_mutated_answer_never_makes_a_wrong_start(factory: GatewayFactory)
 /// The broken rule.
 pub async fn a_mutated_answer_never_makes_a_wrong_finish(factory: GatewayFactory) -> ContractResult {
     run_mutations(factory, &FinalizeScenario::default()).await
+}
+
+/// Names under which gateways take stored details or their owner.
+const NAMES_OF_STORED_DETAILS: [&str; 14] = [
+    "storedPaymentMethodId",
+    "recurringDetailReference",
+    "shopperReference",
+    "networkPaymentReference",
+    "token",
+    "vault_id",
+    "vaultId",
+    "customer",
+    "customerId",
+    "mandate",
+    "source",
+    "sourceId",
+    "payment_method",
+    "payment_source",
+];
+
+/// A page that names somebody else's stored details, under whichever name, beside what the customer entered: what an adapter does not name itself
+/// is not passed on.
+///
+/// # Errors
+/// The broken rule.
+pub async fn stored_details_in_the_data_of_a_page_never_reach_the_gateway(factory: GatewayFactory) -> ContractResult {
+    for nested in [false, true] {
+        let world = factory();
+        let stored = world.simulator().add_stored_details("somebody-else");
+        let mut request = purchase_request(world.as_ref(), EnteredDetails::Frictionless);
+        name_stored_details(&mut request.payment_data, &stored, nested);
+        let _ = world.gateway().start_purchase(&request).await;
+        request.amount.minor = 0;
+        let _ = world.gateway().store_details(&StoreDetailsRequest { purchase: request }).await;
+        let parts = stored.split(':').filter(|part| part.len() >= 8).collect::<Vec<_>>();
+        ensure(!parts.is_empty(), "the stored details have no part that could be recognised")?;
+        for call in world.network().calls() {
+            let said = format!("{} {:?} {}", call.path, call.query, call.request_text);
+            let found = parts.iter().any(|part| said.contains(part));
+            ensure(!found, format!("start_purchase or store_details passes them on to {} {}", call.method, call.path))?;
+        }
+    }
+    Ok(())
+}
+
+fn name_stored_details(data: &mut Value, stored: &str, nested: bool) {
+    let place = if nested { data.get_mut("paymentMethod") } else { Some(data) };
+    let Some(place) = place.and_then(Value::as_object_mut) else { return };
+    let id = stored.split(':').next().unwrap_or_default();
+    for name in NAMES_OF_STORED_DETAILS {
+        place.entry(name).or_insert_with(|| Value::from(id));
+    }
+    place.insert("attributes".to_owned(), serde_json::json!({ "vault": { "id": id } }));
 }

@@ -1,15 +1,17 @@
 //! A gateway refuses a capture permanently: the refusal is reported to Cleeng, and the authorisation is released.
 
+use std::sync::Arc;
+
 use connector::cleeng::PaymentStatus;
 use connector::cleeng::webhook::Topic;
 use connector::flow::Disposition;
 use connector::gateway::GatewayName;
-use connector::http::Method;
 use connector::metrics::Metric;
 use connector::reason::{CompletionReason, ParkReason};
 use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::simulators::network::Fault;
 use sandbox::simulators::simulated_gateway::{LedgerEntry, LedgerStatus};
+use sandbox::testkit::contract::report_skipped;
 use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
 use crate::every_gateway::crash_points::crash_every_pair;
@@ -22,6 +24,7 @@ async fn capture_to_be_refused(gateway: GatewayName) -> (TestEnvironment, TestSu
     let (env, subscriber) = authorised_and_due(gateway).await;
     let simulator = &env.gateway(gateway).simulator;
     if !simulator.decline_next_capture() {
+        report_skipped(gateway, "a declined capture that leaves its authorisation");
         simulator.expire(&only_external_id(&env, gateway));
     }
     drop(simulator.take_notifications());
@@ -43,13 +46,6 @@ async fn deliver_until_final(env: &TestEnvironment, event: &SentWebhook) -> Disp
     last
 }
 
-/// How often the gateway was asked to give a hold free.
-fn release_requests(env: &TestEnvironment) -> usize {
-    let releases = |path: &str| path.ends_with("/cancels") || path.ends_with("/void") || path.ends_with("/cancel");
-    let all = env.network.calls().into_iter().filter(|call| call.server != "cleeng" && call.method == Method::POST);
-    all.filter(|call| releases(&call.path)).count()
-}
-
 fn assert_released(env: &TestEnvironment, gateway: GatewayName, context: &str) {
     assert!(approved_entries(env, gateway).iter().all(LedgerEntry::is_released), "{context}: {:?}", approved_entries(env, gateway));
     assert_eq!(statuses(env), [PaymentStatus::Rejected], "{context}");
@@ -64,7 +60,7 @@ pub(crate) async fn an_authorisation_whose_capture_is_refused_is_released_and_th
     for _ in 0..3 {
         assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed(CompletionReason::Declined));
     }
-    assert!(release_requests(&env) <= 1, "requested once, on every repetition");
+    assert!(env.release_count(gateway) <= 1, "requested once, on every repetition");
     // The next attempt holds the amount, and nothing else does.
     let at = subscriber.due.after(24 * HOUR);
     env.clock.advance_to(at);
@@ -90,7 +86,7 @@ pub(crate) async fn nothing_is_released_if_the_authorisation_is_gone(gateway: Ga
     }
     assert_eq!(deliver_until_final(&env, &env.capture_event(&subscriber)).await, Disposition::Completed(CompletionReason::Declined));
     assert_released(&env, gateway, "lapsed");
-    assert_eq!(release_requests(&env), 0);
+    assert_eq!(env.release_count(gateway), 0);
 }
 
 pub(crate) async fn two_deliveries_of_a_refused_capture_release_once_at_every_interleaving(gateway: GatewayName) {
@@ -100,7 +96,7 @@ pub(crate) async fn two_deliveries_of_a_refused_capture_release_once_at_every_in
         deliver_twice_concurrently(&env, &capture, head_start).await;
         assert_eq!(deliver_until_final(&env, &capture).await, Disposition::Completed(CompletionReason::Declined), "{head_start}");
         assert_released(&env, gateway, &format!("head start {head_start}"));
-        assert!(release_requests(&env) <= 1, "{head_start}");
+        assert!(env.release_count(gateway) <= 1, "{head_start}");
     }
 }
 
@@ -137,8 +133,9 @@ pub(crate) async fn at_any_write_of_a_refused_capture(gateway: GatewayName) {
 pub(crate) async fn a_release_that_stays_unknown_does_not_block_the_next_attempt(gateway: GatewayName) {
     let (env, subscriber) = capture_to_be_refused(gateway).await;
     for _ in 0..400 {
-        env.network.inject(Fault::StatusBefore(500), |peer, request| {
-            peer != "cleeng" && ["/cancels", "/void", "/cancel"].iter().any(|end| request.path.ends_with(end))
+        let simulator = Arc::clone(&env.gateway(gateway).simulator);
+        env.network.inject(Fault::StatusBefore(500), move |server, request| {
+            server == simulator.name() && simulator.is_release(&request.method, &request.path)
         });
     }
     let disposition = deliver_until_final(&env, &env.capture_event(&subscriber)).await;

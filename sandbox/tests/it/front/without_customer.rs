@@ -8,7 +8,7 @@ use connector::checkout::reversal::reverse;
 use connector::checkout::{AuthorisationNotification, expire_purchase, settle_by_notification};
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
-use connector::gateway::{Reference, StoredToken};
+use connector::gateway::{Decline, DeclineClass, Reference, StoredToken};
 use connector::http::Method;
 use connector::ids::ExternalPaymentId;
 use connector::journal::record::Obligation;
@@ -32,7 +32,8 @@ async fn notify(env: &TestEnvironment, payment: &Payment, authorised: bool, stor
     let reference = Reference::parse(&payment.reference).unwrap();
     let external = ExternalPaymentId::new(&payment.psp_reference).unwrap();
     let token = stored.map(|stored| StoredToken(SecretString::new(format!("{stored}:{}", payment.shopper_reference))));
-    let notification = AuthorisationNotification { reference: &reference, authorised, external: Some(&external), token };
+    let declined = (!authorised).then(|| Decline::new(DeclineClass::Soft, "notified"));
+    let notification = AuthorisationNotification { reference: &reference, declined, external: Some(&external), token };
     settle_by_notification(&env.flow_context, &notification, &env.delivery_received_now()).await
 }
 
@@ -103,7 +104,7 @@ async fn a_refusal_at_the_bank_frees_the_order_for_another_card() {
 async fn a_notification_before_our_own_record_is_deferred_and_one_of_another_payment_is_ignored() {
     let env = TestEnvironment::default();
     let unknown = Reference::parse("clg-123e4567-e89b-82d3-a456-426614174000").unwrap();
-    let notification = AuthorisationNotification { reference: &unknown, authorised: true, external: None, token: None };
+    let notification = AuthorisationNotification { reference: &unknown, declined: None, external: None, token: None };
     let disposition = settle_by_notification(&env.flow_context, &notification, &env.delivery_received_now()).await;
     assert!(matches!(disposition, Disposition::Retry { reason: RetryReason::PaymentNotKnownYet, .. }));
     let subscriber = env.subscriber(sandbox::testkit::gateway_fixtures::ADYEN_METHOD);

@@ -15,11 +15,8 @@ use connector::lambda::secrets::{SecretError, SecretSource};
 use connector::money::{Currency, Money};
 use connector::secret::SecretString;
 use sandbox::simulators::network::InProcessTransport;
-use sandbox::simulators::simulated_gateway::NotificationRequest;
-use sandbox::testkit::gateway_fixtures::ADYEN_HMAC_KEY;
-use sandbox::testkit::gateway_fixtures::{
-    PAYPAL_WEBHOOK_ID, STRIPE_WEBHOOK_SECRET, base_urls_of, build_adapter_with, gateway_secrets, gateway_settings,
-};
+use sandbox::simulators::simulated_gateway::{NotificationRequest, SigningKeysIn};
+use sandbox::testkit::gateway_fixtures::{account_of, base_urls_of, build_adapter_with, gateway_secrets, gateway_settings};
 use sandbox::testkit::harness::TestEnvironment;
 use sandbox::testkit::notifications::{NotificationEndpoint, deployment_secret};
 use serde_json::{Value, json};
@@ -64,16 +61,11 @@ enum SigningKey {
 
 impl SigningKey {
     const fn text(self, gateway: GatewayName) -> &'static str {
-        match (gateway, self) {
-            (GatewayName::Adyen, Self::Old) => ADYEN_HMAC_KEY,
-            (GatewayName::Adyen, Self::New) => "44782DEF547AAA06C910C43932B1EB0C71FC68D9D0C057550C48EC2ACF6BA056",
-            (GatewayName::Adyen, Self::Unknown) => "0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF0123456789ABCDEF",
-            (GatewayName::PayPal, Self::Old) => PAYPAL_WEBHOOK_ID,
-            (GatewayName::PayPal, Self::New) => "0EH40505U7160970P",
-            (GatewayName::PayPal, Self::Unknown) => "9XX99999X9999999X",
-            (GatewayName::Stripe, Self::Old) => STRIPE_WEBHOOK_SECRET,
-            (GatewayName::Stripe, Self::New) => "whsec_NextSecret0123456789abcdefghijklm",
-            (GatewayName::Stripe, Self::Unknown) => "whsec_SecretOfNobody0123456789abcdefghi",
+        let [old, new, unknown] = account_of(gateway).signing_keys;
+        match self {
+            Self::Old => old,
+            Self::New => new,
+            Self::Unknown => unknown,
         }
     }
 }
@@ -109,7 +101,9 @@ impl RotationScenario {
     async fn endpoint_with(&self, keys: &[SigningKey]) -> Arc<NotificationEndpoint> {
         let texts: Vec<&str> = keys.iter().map(|key| key.text(self.gateway)).collect();
         let mut settings = gateway_settings(self.gateway, None);
-        settings.iter_mut().filter(|(name, _)| *name == "PAYPAL_WEBHOOK_ID").for_each(|(_, ids)| *ids = texts.join(","));
+        if let SigningKeysIn::Setting(setting) = account_of(self.gateway).signing_keys_in {
+            settings.iter_mut().filter(|(name, _)| *name == setting).for_each(|(_, ids)| *ids = texts.join(","));
+        }
         let peers = InProcessTransport::new(self.env.network.clone());
         let transport = base_urls_of(self.gateway)
             .iter()
@@ -129,21 +123,15 @@ impl RotationScenario {
     /// An operator puts these keys into the secret, or deploys them; the endpoint from then on.
     async fn rotate(&self, endpoint: Arc<NotificationEndpoint>, keys: &[SigningKey]) -> Arc<NotificationEndpoint> {
         let texts: Vec<&str> = keys.iter().map(|key| key.text(self.gateway)).collect();
-        match self.gateway {
-            GatewayName::Adyen => self.vault.0.lock().unwrap()["adyen"]["hmac_keys"] = json!(texts),
-            GatewayName::Stripe => self.vault.0.lock().unwrap()["stripe"]["webhook_secrets"] = json!(texts),
-            GatewayName::PayPal => return self.endpoint_with(keys).await,
+        match account_of(self.gateway).signing_keys_in {
+            SigningKeysIn::Secret(name) => self.vault.0.lock().unwrap()[self.gateway.as_str()][name] = json!(texts),
+            SigningKeysIn::Setting(_) => return self.endpoint_with(keys).await,
         }
         endpoint
     }
 
     fn sign_with(&self, key: SigningKey) {
-        let text = key.text(self.gateway);
-        match self.gateway {
-            GatewayName::Adyen => self.env.adyen.sign_with(text),
-            GatewayName::Stripe => self.env.stripe.sign_with(&[text]),
-            GatewayName::PayPal => self.env.paypal.set_webhook_id(text),
-        }
+        self.env.gateway(self.gateway).simulator.sign_notifications_with(key.text(self.gateway));
     }
 
     /// What the gateway tells of a payment, signed with this key.

@@ -326,7 +326,7 @@ async fn missing_details_count_as_deleted_for_every_paypal_error_code() {
 #[tokio::test]
 async fn the_capabilities_are_declared_correctly() {
     let capabilities = ScriptedAdapter::answering(&[]).adapter.capabilities();
-    assert!(capabilities.separate_capture && !capabilities.settles_by_notification);
+    assert!(!capabilities.charges_settle_later && !capabilities.settles_by_notification);
     assert!(!capabilities.inquiry && !capabilities.cancel_by_reference);
     assert_eq!(capabilities.call_timeout, CALL_TIMEOUT);
 }

@@ -39,7 +39,7 @@ async fn an_order_that_is_completed_is_only_received_while_the_payment_inside_is
         let first = received(first).external_payment_id;
         assert_eq!(taken(&harness), 0);
         harness.simulator.process();
-        // A repetition tells the state of now.
+        // A repetition has the present state.
         let again = if charging { harness.adapter.charge(&request).await } else { harness.adapter.authorise(&request).await };
         assert_eq!(done(again).external_payment_id, first);
         assert_eq!(taken(&harness), if charging { 999 } else { 0 });

@@ -76,13 +76,6 @@ fn assert_kept(env: &TestEnvironment, gateway: GatewayName, context: &str) {
     assert_eq!(env.cleeng.payments()[0].status, PaymentStatus::Authorised, "{gateway} {context}");
 }
 
-/// How often the gateway was asked to give a hold free.
-fn release_requests(env: &TestEnvironment) -> usize {
-    let releases = |path: &str| path.ends_with("/cancels") || path.ends_with("/void") || path.ends_with("/cancel");
-    let all = env.network.calls().into_iter().filter(|call| call.server != "cleeng" && call.method == Method::POST);
-    all.filter(|call| releases(&call.path)).count()
-}
-
 #[tokio::test]
 async fn an_authorisation_for_a_period_paid_elsewhere_is_released_at_the_gateway_and_in_cleeng() {
     for gateway in GatewayName::ALL {
@@ -93,7 +86,7 @@ async fn an_authorisation_for_a_period_paid_elsewhere_is_released_at_the_gateway
         assert_released(&env, *gateway, "at once");
         assert_eq!(env.metrics.count(Metric::Warning, DRIFT), 1, "{gateway}");
         run_for_hours(&env, 24).await;
-        assert_eq!((release_requests(&env), env.metrics.count(Metric::Warning, DRIFT)), (1, 1), "{gateway}: done once");
+        assert_eq!((env.release_count(*gateway), env.metrics.count(Metric::Warning, DRIFT)), (1, 1), "{gateway}: done once");
         // The period that was paid otherwise is followed by one that is paid here.
         let event = |topic, attempt| env.billing_event(topic, &subscriber, attempt, subscriber.due.after(MONTH));
         env.clock.advance_to(subscriber.due.after(MONTH).before(72 * HOUR));
@@ -158,7 +151,7 @@ async fn nothing_is_released_if_cleengs_answer_leaves_a_doubt() {
                 env.clock.advance(HOUR / 12);
             }
             assert_kept(&env, *gateway, context);
-            assert_eq!(release_requests(&env), 0, "{gateway} {context}");
+            assert_eq!(env.release_count(*gateway), 0, "{gateway} {context}");
             let told = env.metrics.count(Metric::Warning, DRIFT) > 0;
             assert_eq!(told, *context != "not paid", "{gateway} {context}");
         }
@@ -174,7 +167,7 @@ async fn a_payment_that_cleeng_does_not_list_as_authorised_is_not_released() {
         env.flow_context.cleeng.cancel_payment(&payment).await.unwrap();
         run_for_hours(&env, 2).await;
         assert_eq!(approved_entries(&env, *gateway)[0].status, LedgerStatus::Authorised, "{gateway}");
-        assert_eq!(release_requests(&env), 0, "{gateway}");
+        assert_eq!(env.release_count(*gateway), 0, "{gateway}");
         assert!(env.metrics.count(Metric::Warning, DRIFT) > 0, "{gateway}");
     }
 }
@@ -192,7 +185,7 @@ async fn an_authorisation_that_is_being_captured_is_not_released() {
             env.run_reconciliation().await;
             env.clock.advance(HOUR / 12);
         }
-        assert_eq!(release_requests(&env), 0, "{gateway}");
+        assert_eq!(env.release_count(*gateway), 0, "{gateway}");
     }
 }
 
@@ -286,7 +279,7 @@ async fn two_concurrent_runs_release_once_at_every_interleaving() {
             assert!(one.released + other.released <= 1, "{gateway} {head_start}: {one:?} {other:?}");
             run_until_released(&env).await;
             assert_released(&env, *gateway, &format!("head start {head_start}"));
-            assert_eq!(release_requests(&env), 1, "{gateway} {head_start}");
+            assert_eq!(env.release_count(*gateway), 1, "{gateway} {head_start}");
         }
     }
 }
@@ -330,7 +323,7 @@ async fn an_authorisation_that_the_gateway_refuses_to_release_is_parked_after_on
     env.paypal.capture_manually(approved_entries(&env, gateway)[0].external_payment_id.as_str());
     run_for_hours(&env, 24).await;
     assert_eq!(env.metrics.count(Metric::Parked, "release_refused"), 1);
-    assert_eq!((release_requests(&env), env.gateway(gateway).simulator.ledger()[0].refunded.minor), (1, 0));
+    assert_eq!((env.release_count(gateway), env.gateway(gateway).simulator.ledger()[0].refunded.minor), (1, 0));
     assert_eq!(statuses(&env), [PaymentStatus::Authorised], "Cleeng is told nothing that is not so");
 }
 

@@ -171,7 +171,7 @@ async fn the_state_of_an_intent_counts_only_where_the_refusal_is_about_it() {
     }
 }
 
-/// What a release of this object comes to, and of what was told under another id.
+/// What a release of this object comes to, and of what was reported under another id.
 async fn release(name: &str, object: Value) -> Result<Outcome, GatewayError> {
     let order =
         CancelRequest { reference: payment(money(999, "EUR"), DETAILS, "1").reference, ..cancel("1", CancelTarget::Payment(id(name))) };

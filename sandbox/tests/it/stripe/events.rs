@@ -12,7 +12,7 @@ fn harness() -> StripeHarness {
     StripeHarness::new(money(999, "EUR"))
 }
 
-/// Everything that is told and not ignored.
+/// Everything that is notified and not ignored.
 async fn read_notifications(harness: &StripeHarness) -> Vec<GatewayNotification> {
     let mut all = Vec::new();
     for posted in harness.simulator.take_notifications() {
@@ -42,7 +42,7 @@ async fn each_operation_is_notified_once_with_payment_reference_and_amount() {
     let made = done(harness.adapter.refund(&request).await);
     harness.simulator.process();
     let told = read_notifications(&harness).await;
-    // The refund is told three times, and it is the same news.
+    // The refund is notified three times, with one dedupe key.
     assert_eq!(kinds(&told), [Kind::Refunded; 3]);
     assert!(told.iter().all(|one| one.dedupe_key == told[0].dedupe_key && one.operation_ref == made.operation_ref));
     assert_eq!((&told[0].reference, told[0].amount), (&Some(request.reference), Some(money(400, "EUR"))));

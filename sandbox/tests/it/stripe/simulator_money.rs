@@ -16,7 +16,7 @@ fn an_authorisation_is_captured_or_released_once_and_errors_name_its_status() {
     assert_eq!(post(&harness, &format!("/payment_intents/{one}/capture"), None, "").1["amount_received"], 999);
     assert_eq!(event_kinds(&harness), ["charge.captured", "payment_intent.succeeded"]);
     assert_eq!(post(&harness, &format!("/payment_intents/{other}/cancel"), None, "").1["status"], "canceled");
-    // The release is told as a refund of what was never taken.
+    // The release is reported as a refund of what was never taken.
     assert_eq!(event_kinds(&harness), ["charge.refunded", "payment_intent.canceled"]);
     for (id, status) in [(&one, "succeeded"), (&other, "canceled")] {
         for what in ["capture", "cancel", "confirm"] {

@@ -5,10 +5,11 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::gateway::rotating_keys::RotatingKeys;
-use crate::gateway::time_budget::TimeBudget;
-use crate::gateway::{GatewayError, IdempotencyKey, Outcome, UnknownCause};
-use crate::http::{HeaderName, Method, Request, Response, Transport, TransportCause, TransportError};
+use crate::gateway::common::call::{Answer, CallError, read_status};
+use crate::gateway::common::rotating_keys::RotatingKeys;
+use crate::gateway::common::time_budget::TimeBudget;
+use crate::gateway::{GatewayError, IdempotencyKey, UnknownCause};
+use crate::http::{HeaderName, Method, Request, Response, Transport};
 use crate::secret::SecretString;
 
 /// The longest time that one call takes, a second try with the other API key included.
@@ -18,14 +19,6 @@ const API_KEY: HeaderName = HeaderName::from_static("x-api-key");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 /// "Request already processed or in progress" (docs.adyen.com, "API idempotency").
 const IN_PROGRESS: &str = "704";
-
-/// What came back.
-pub(super) enum ApiResponse {
-    /// A 2xx with a JSON object, still to be understood.
-    Body(Value),
-    /// Nothing that can be read further; the outcome is known to be this.
-    Decided(Outcome),
-}
 
 /// The way to one Adyen endpoint.
 pub(super) struct Client {
@@ -44,90 +37,66 @@ impl Client {
         Self { transport, base_url, keys: RotatingKeys::new(api_key, previous_api_key) }
     }
 
-    /// Posts under an idempotency key. `Err` is known to have had no effect.
-    pub(super) async fn post(&self, path: &str, body: &Value, key: &IdempotencyKey) -> Result<ApiResponse, GatewayError> {
+    /// Posts under an idempotency key.
+    pub(super) async fn post(&self, path: &str, body: &Value, key: &IdempotencyKey) -> Result<Value, CallError> {
         let request = Request::new(Method::POST, format!("{}{path}", self.base_url), CALL_TIMEOUT)
             .header(IDEMPOTENCY_KEY, key.as_str())
             .json(body)
             .repeatable();
-        let response = match self.send(request).await? {
-            Ok(response) => response,
-            Err(error) => return unanswered(error),
-        };
-        if !response.status.is_success() {
-            return read_failure(&response).map(ApiResponse::Decided);
-        }
-        Ok(response.json().filter(Value::is_object).map_or_else(unreadable, ApiResponse::Body))
+        read(self.send(request).await?)
     }
 
     /// Posts a question that changes nothing; what it answers does not matter, only that it does.
-    pub(super) async fn probe(&self, path: &str, body: &Value) -> Result<(), GatewayError> {
+    pub(super) async fn probe(&self, path: &str, body: &Value) -> Result<(), CallError> {
         let request = Request::new(Method::POST, format!("{}{path}", self.base_url), CALL_TIMEOUT).json(body).repeatable();
-        let response = self.send(request).await?.map_err(GatewayError::Unreachable)?;
-        let readable = response.json().is_some_and(|body| body.is_object());
-        if response.status.is_success() && readable {
+        read(self.send(request).await?).map(drop)
+    }
+
+    /// Deletes; no idempotency key, as Adyen takes them with POST only and a second deletion changes nothing. What is gone already (404, or one
+    /// of these codes) is deleted.
+    pub(super) async fn delete(&self, path_and_query: &str, gone: &[&str]) -> Result<(), CallError> {
+        let request = Request::new(Method::DELETE, format!("{}{path_and_query}", self.base_url), CALL_TIMEOUT).repeatable();
+        let response = self.send(request).await?;
+        let is_gone = ServiceError::read(&response).code.is_some_and(|code| gone.contains(&code.as_str()));
+        if response.status.is_success() || response.status.as_u16() == 404 || is_gone {
             return Ok(());
         }
-        read_failure(&response)?;
-        Err(GatewayError::Unreachable(TransportError::NoResponse(TransportCause::Malformed)))
+        read(response).map(drop)
     }
 
-    /// Deletes; no idempotency key, as Adyen takes them with POST only and a second deletion changes nothing.
-    pub(super) async fn delete(&self, path_and_query: &str) -> Result<Result<Response, TransportError>, GatewayError> {
-        let request = Request::new(Method::DELETE, format!("{}{path_and_query}", self.base_url), CALL_TIMEOUT).repeatable();
-        self.send(request).await
-    }
-
-    async fn send(&self, request: Request) -> Result<Result<Response, TransportError>, GatewayError> {
+    async fn send(&self, request: Request) -> Result<Response, CallError> {
         let sign = |request: Request, key: &SecretString| request.secret_header(API_KEY, key.clone());
         self.keys.send(self.transport.as_ref(), &TimeBudget::new(CALL_TIMEOUT), request, sign).await
     }
 }
 
-fn unreadable() -> ApiResponse {
-    ApiResponse::Decided(Outcome::Unknown(UnknownCause::Unreadable))
-}
-
-/// What a missing answer means.
-pub(super) const fn unanswered(error: TransportError) -> Result<ApiResponse, GatewayError> {
-    match error {
-        TransportError::NotSent(_) => Err(GatewayError::Unreachable(error)),
-        TransportError::NoResponse(_) => Ok(ApiResponse::Decided(Outcome::Unknown(UnknownCause::NoAnswer(error)))),
+/// What an answer means (CheckoutService v71, `ServiceError`).
+fn read(response: Response) -> Result<Value, CallError> {
+    match read_status(response, &[400, 409, 422], |response| ServiceError::read(response).code)? {
+        Answer::Body(body) => Ok(body),
+        Answer::Empty => Err(UnknownCause::Unreadable.into()),
+        Answer::Refusal(response) => Err(read_refusal(ServiceError::read(&response))),
     }
 }
 
-/// What an answer outside 2xx means (CheckoutService v71, `ServiceError`). A 4xx whose error cannot be read is unknown, not refused: it
-/// could be "still in progress".
-pub(super) fn read_failure(response: &Response) -> Result<Outcome, GatewayError> {
-    let status = response.status.as_u16();
-    let error = ServiceError::read(response);
-    match status {
-        401 | 403 => Err(GatewayError::Credentials { code: error.code.unwrap_or_else(|| status.to_string()) }),
-        429 => Err(GatewayError::Throttled { retry_after: response.retry_after() }),
-        400 | 409 | 422 => read_refusal(error),
-        500.. => Ok(Outcome::Unknown(UnknownCause::ServerError(status))),
-        _ => Ok(Outcome::Unknown(UnknownCause::Unreadable)),
-    }
-}
-
-fn read_refusal(error: ServiceError) -> Result<Outcome, GatewayError> {
+fn read_refusal(error: ServiceError) -> CallError {
     match (error.code, error.kind.as_deref()) {
-        (Some(code), _) if code == IN_PROGRESS => Ok(Outcome::Unknown(UnknownCause::InProgress)),
-        (Some(code), Some("validation" | "configuration")) => Err(GatewayError::Malformed { code }),
-        (Some(code), Some("security")) => Err(GatewayError::Credentials { code }),
-        _ => Ok(Outcome::Unknown(UnknownCause::Unreadable)),
+        (Some(code), _) if code == IN_PROGRESS => UnknownCause::InProgress.into(),
+        (Some(code), Some("validation" | "configuration")) => CallError::malformed(code),
+        (Some(code), Some("security")) => GatewayError::Credentials { code }.into(),
+        _ => UnknownCause::Unreadable.into(),
     }
 }
 
 /// Adyen's error object, as far as it decides anything.
-pub(super) struct ServiceError {
+struct ServiceError {
     /// `errorCode`, if it has the form of one: digits and underscores, such as `000` or `14_030`.
-    pub(super) code: Option<String>,
+    code: Option<String>,
     kind: Option<String>,
 }
 
 impl ServiceError {
-    pub(super) fn read(response: &Response) -> Self {
+    fn read(response: &Response) -> Self {
         let body = response.json().unwrap_or_default();
         let text = |name: &str| body.get(name).and_then(Value::as_str);
         let code = text("errorCode").filter(|code| is_error_code(code));

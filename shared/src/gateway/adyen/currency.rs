@@ -1,16 +1,16 @@
 //! Adyen's own exponents. Must never round: an amount that does not fit is refused.
 
+use crate::gateway::common::amounts::MinorUnits;
 use crate::money::{Currency, Money, MoneyError};
 
 /// The currencies that Adyen counts otherwise than ISO 4217 does, with Adyen's digits after the point (docs.adyen.com, "Currency codes and
 /// minor units", rows marked "differs from standard").
-const EXCEPTIONS: &[(&str, u8)] = &[("CLP", 2), ("CVE", 0), ("IDR", 0), ("ISK", 2)];
+const MINOR_UNITS: MinorUnits = MinorUnits { tables: &[(2, "CLP ISK"), (0, "CVE IDR")], others: true };
 
 /// Digits after the point in Adyen's minor units.
 #[must_use]
 pub fn exponent(currency: Currency) -> u8 {
-    let different = EXCEPTIONS.iter().find(|(code, _)| *code == currency.as_str());
-    different.map_or(currency.exponent(), |(_, exponent)| *exponent)
+    MINOR_UNITS.exponent(currency).unwrap_or_else(|| currency.exponent())
 }
 
 /// The amount in Adyen's minor units.
@@ -18,7 +18,7 @@ pub fn exponent(currency: Currency) -> u8 {
 /// # Errors
 /// [`MoneyError::TooPrecise`] if digits would be lost, [`MoneyError::TooLarge`] if it does not fit.
 pub fn to_minor_units(money: Money) -> Result<i64, MoneyError> {
-    money.to_exponent(exponent(money.currency))
+    MINOR_UNITS.encode(money)
 }
 
 /// An amount from Adyen's minor units.
@@ -26,7 +26,7 @@ pub fn to_minor_units(money: Money) -> Result<i64, MoneyError> {
 /// # Errors
 /// As [`to_minor_units`].
 pub fn from_minor_units(value: i64, currency: Currency) -> Result<Money, MoneyError> {
-    Money::from_exponent(value, exponent(currency), currency)
+    MINOR_UNITS.decode(value, currency)
 }
 
 #[cfg(test)]
@@ -66,8 +66,10 @@ mod tests {
 
     #[test]
     fn every_listed_difference_is_a_difference_to_a_known_currency() {
-        for (code, exponent) in EXCEPTIONS {
-            assert_ne!(Currency::new(code).unwrap().exponent(), *exponent, "{code}");
+        for (exponent, codes) in MINOR_UNITS.tables {
+            for code in codes.split_ascii_whitespace() {
+                assert_ne!(Currency::new(code).unwrap().exponent(), *exponent, "{code}");
+            }
         }
     }
 

@@ -1,6 +1,6 @@
 //! Adyen, Checkout API v71.
 //!
-//! | file | duty |
+//! | file | purpose |
 //! |---|---|
 //! | `mod.rs` | the [`Gateway`] and what it asks of Adyen |
 //! | `purchase.rs` | payments with the customer present |
@@ -10,7 +10,7 @@
 //! | `notification.rs` | the standard webhook, the tokenization webhook, and their HMACs |
 //! | `settings.rs` | settings and secrets |
 //!
-//! Adyen only acknowledges captures, cancels and refunds and tells the result by notification; it has no way to ask for a payment's state.
+//! Adyen only acknowledges captures, cancels and refunds and reports the result by notification; it has no way to ask for a payment's state.
 //! A payment's id is the `pspReference` of its authorisation for ever. This module must never read an acknowledgement as success, nor put
 //! another id in that one's place.
 
@@ -28,12 +28,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 pub use client::CALL_TIMEOUT;
-use client::{ApiResponse, Client, ServiceError};
+use client::Client;
 use serde_json::{Value, json};
 pub use settings::{AdyenEnvironment, AdyenSecrets, AdyenSettings, CaptureMode};
 use token::{AdyenToken, escape};
 use wire::{ExpectedModification, ExpectedPayment};
 
+use super::common::amounts::{ensure_free, ensure_positive, ensure_refundable};
+use super::common::call::{CallError, set_field};
 use super::{
     CancelRequest, CancelTarget, Capabilities, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, FinalizeRequest, Gateway,
     GatewayError, GatewayName, IdempotencyKey, InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Operation, Outcome,
@@ -84,14 +86,14 @@ impl Adyen {
             (CaptureMethod::Manual, _) => set_field(body, "additionalData", json!({ "manualCapture": "true" })),
             (CaptureMethod::Automatic, CaptureMode::Manual) => {
                 set_field(body, "additionalData", json!({ "manualCapture": "false" }));
-                set_field(body, "captureDelayHours", json!(0));
+                set_field(body, "captureDelayHours", 0);
             }
             // An account that captures by itself may do so with a delay of days.
-            (CaptureMethod::Automatic, CaptureMode::Automatic) => set_field(body, "captureDelayHours", json!(0)),
+            (CaptureMethod::Automatic, CaptureMode::Automatic) => set_field(body, "captureDelayHours", 0),
         }
     }
 
-    async fn create_payment(&self, request: &MerchantInitiated, capture_method: CaptureMethod) -> Result<Outcome, GatewayError> {
+    async fn create_payment(&self, request: &MerchantInitiated, capture_method: CaptureMethod) -> Result<Outcome, CallError> {
         let token = AdyenToken::read(&request.token, &request.customer)?;
         let mut body = json!({
             "merchantAccount": self.settings.merchant_account,
@@ -104,8 +106,8 @@ impl Adyen {
             "recurringProcessingModel": "Subscription",
         });
         self.capture_fields(capture_method, &mut body);
-        let reply = match self.client.post("/payments", &body, &request.key).await {
-            Err(GatewayError::Malformed { code }) if NO_SUCH_DETAILS.contains(&code.as_str()) => {
+        let answer = match self.client.post("/payments", &body, &request.key).await {
+            Err(CallError::NoEffect(GatewayError::Malformed { code })) if NO_SUCH_DETAILS.contains(&code.as_str()) => {
                 return Ok(Outcome::Declined(Decline::new(DeclineClass::NeedsNewDetails, code)));
             }
             other => other?,
@@ -116,10 +118,7 @@ impl Adyen {
             shopper_reference: &token.shopper_reference,
             reference_required: false,
         };
-        match reply {
-            ApiResponse::Decided(outcome) => Ok(outcome),
-            ApiResponse::Body(answer) => wire::read_payment(&answer, &expected),
-        }
+        wire::read_payment(&answer, &expected)
     }
 
     /// Captures or refunds an amount of a payment.
@@ -130,7 +129,7 @@ impl Adyen {
         amount: Money,
         reference: &Reference,
         key: &IdempotencyKey,
-    ) -> Result<Outcome, GatewayError> {
+    ) -> Result<Outcome, CallError> {
         let merchant_account = self.settings.merchant_account.as_str();
         let body = json!({ "merchantAccount": merchant_account, "amount": wire::amount(amount)?, "reference": reference.as_str() });
         let expected = ExpectedModification { payment: Some(payment), merchant_account, amount: Some(amount), payment_reference: None };
@@ -143,27 +142,13 @@ impl Adyen {
         body: &Value,
         key: &IdempotencyKey,
         expected: &ExpectedModification<'_>,
-    ) -> Result<Outcome, GatewayError> {
-        match self.client.post(path, body, key).await? {
-            ApiResponse::Decided(outcome) => Ok(outcome),
-            ApiResponse::Body(answer) => Ok(wire::read_modification(&answer, expected)),
-        }
-    }
-}
-
-/// Sets a field of a body.
-fn set_field(body: &mut Value, name: &str, value: Value) {
-    if let Some(body) = body.as_object_mut() {
-        body.insert(name.to_owned(), value);
+    ) -> Result<Outcome, CallError> {
+        Ok(wire::read_modification(&self.client.post(path, body, key).await?, expected))
     }
 }
 
 fn payment_path(payment: &ExternalPaymentId, operation: &str) -> String {
     format!("/payments/{}/{operation}", escape(payment.as_str()))
-}
-
-fn ensure_positive(amount: Money) -> Result<(), GatewayError> {
-    if amount.minor > 0 { Ok(()) } else { Err(GatewayError::Malformed { code: "amount_not_positive".to_owned() }) }
 }
 
 #[async_trait]
@@ -174,7 +159,7 @@ impl Gateway for Adyen {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            separate_capture: true,
+            charges_settle_later: false,
             settles_by_notification: true,
             inquiry: false,
             cancel_by_reference: true,
@@ -185,20 +170,21 @@ impl Gateway for Adyen {
     }
 
     async fn authorise(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
-        self.create_payment(request, CaptureMethod::Manual).await
+        self.create_payment(request, CaptureMethod::Manual).await.or_else(CallError::into_outcome)
     }
 
     async fn charge(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
         ensure_positive(request.amount)?;
-        self.create_payment(request, CaptureMethod::Automatic).await
+        self.create_payment(request, CaptureMethod::Automatic).await.or_else(CallError::into_outcome)
     }
 
     async fn capture(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
         ensure_positive(request.amount)?;
-        self.modify_amount("captures", &request.external_payment_id, request.amount, &request.reference, &request.key).await
+        let modified = self.modify_amount("captures", &request.external_payment_id, request.amount, &request.reference, &request.key);
+        modified.await.or_else(CallError::into_outcome)
     }
 
-    /// A capture is refused by notification (CAPTURE, `success` false), whose reason is not signed: it tells nothing about the hold.
+    /// A capture is refused by notification (CAPTURE, `success` false), whose reason is not signed: it says nothing about the authorisation.
     fn authorisation_may_remain(&self, _refusal: &Decline, _accepted: bool) -> bool {
         true
     }
@@ -211,25 +197,24 @@ impl Gateway for Adyen {
             amount: None,
             payment_reference: None,
         };
-        match &request.target {
+        let modified = match &request.target {
             CancelTarget::Payment(payment) => {
                 let expected = ExpectedModification { payment: Some(payment), ..expected };
                 self.modify(&payment_path(payment, "cancels"), &body, &request.key, &expected).await
             }
             CancelTarget::Reference { reference, .. } => {
-                set_field(&mut body, "paymentReference", json!(reference.as_str()));
+                set_field(&mut body, "paymentReference", reference.as_str());
                 let expected = ExpectedModification { payment_reference: Some(reference), ..expected };
                 self.modify("/cancels", &body, &request.key, &expected).await
             }
-        }
+        };
+        modified.or_else(CallError::into_outcome)
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError> {
-        ensure_positive(request.amount)?;
-        if request.captured.checked_sub(request.amount)?.minor < 0 {
-            return Err(GatewayError::Malformed { code: "refund_above_capture".to_owned() });
-        }
-        self.modify_amount("refunds", &request.external_payment_id, request.amount, &request.reference, &request.key).await
+        ensure_refundable(request)?;
+        let modified = self.modify_amount("refunds", &request.external_payment_id, request.amount, &request.reference, &request.key);
+        modified.await.or_else(CallError::into_outcome)
     }
 
     /// Adyen's Checkout API has no way to read a payment: what became of it comes by notification, or by the same call under the same key.
@@ -240,7 +225,7 @@ impl Gateway for Adyen {
     /// Which payment methods the account has (CheckoutService v71, `POST /paymentMethods`): a question that needs the key and the account.
     async fn check_access(&self) -> Result<(), GatewayError> {
         let body = json!({ "merchantAccount": self.settings.merchant_account });
-        self.client.probe("/paymentMethods", &body).await
+        self.client.probe("/paymentMethods", &body).await.map_err(CallError::into_access_error)
     }
 
     async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
@@ -251,33 +236,21 @@ impl Gateway for Adyen {
             escape(&self.settings.merchant_account),
             escape(&token.shopper_reference),
         );
-        let response = match self.client.delete(&path).await? {
-            Ok(response) => response,
-            Err(error) => match client::unanswered(error)? {
-                ApiResponse::Decided(outcome) => return Ok(outcome),
-                ApiResponse::Body(_) => return Ok(Outcome::Unknown(super::UnknownCause::Unreadable)),
-            },
-        };
-        let gone = ServiceError::read(&response).code.is_some_and(|code| NO_SUCH_DETAILS.contains(&code.as_str()));
-        if response.status.is_success() || response.status.as_u16() == 404 || gone {
-            return Ok(Outcome::Done(Operation::default()));
-        }
-        client::read_failure(&response)
+        let deleted = self.client.delete(&path, NO_SUCH_DETAILS).await.map(|()| Outcome::Done(Operation::default()));
+        deleted.or_else(CallError::into_outcome)
     }
 
     async fn start_purchase(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
-        self.start_payment(request).await
+        self.start_payment(request).await.or_else(CallError::into_outcome)
     }
 
     async fn finalize(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
-        self.submit_details(request).await
+        self.submit_details(request).await.or_else(CallError::into_outcome)
     }
 
     async fn store_details(&self, request: &StoreDetailsRequest) -> Result<Outcome, GatewayError> {
-        if !request.purchase.amount.is_zero() {
-            return Err(GatewayError::Malformed { code: "amount_not_zero".to_owned() });
-        }
-        self.start_payment(&PurchaseRequest { store: true, ..request.purchase.clone() }).await
+        ensure_free(request)?;
+        self.start_purchase(&PurchaseRequest { store: true, ..request.purchase.clone() }).await
     }
 
     async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError> {

@@ -3,13 +3,13 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
-use ring::hmac;
 use serde_json::Value;
 
 use super::settings::hmac_key;
 use super::token::AdyenToken;
 use super::wire;
 use crate::clock::Timestamp;
+use crate::gateway::common::signature::HmacKeys;
 use crate::gateway::{GatewayNotification, NotificationError, NotificationItem, NotificationKind, NotifiedToken, Reference};
 use crate::http::HeaderMap;
 use crate::ids::ExternalPaymentId;
@@ -22,15 +22,14 @@ const SIGNATURE_HEADER: &str = "hmacsignature";
 
 /// Verifies and reads notifications of one merchant account.
 pub(super) struct NotificationVerifier {
-    keys: Vec<hmac::Key>,
+    keys: HmacKeys,
     merchant_account: String,
 }
 
 impl NotificationVerifier {
     /// Takes the keys that are ones; secrets are validated before.
     pub(super) fn new(keys: &[SecretString], merchant_account: String) -> Self {
-        let keys = keys.iter().filter_map(hmac_key).map(|bytes| hmac::Key::new(hmac::HMAC_SHA256, &bytes)).collect();
-        Self { keys, merchant_account }
+        Self { keys: HmacKeys::new(keys.iter().filter_map(hmac_key)), merchant_account }
     }
 
     /// Reads a body of one or more items, each on its own; a body without any good one is refused as its first item is.
@@ -78,6 +77,7 @@ impl NotificationVerifier {
             at: body.get("createdAt").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok()),
             dedupe_key: format!("event:{kind}:{event}"),
             reason: clean_reason(kind),
+            decline: None,
             token,
         })
     }
@@ -91,10 +91,8 @@ impl NotificationVerifier {
         Some(NotifiedToken { shopper: shopper.to_owned(), token: token.0.expose().to_owned() })
     }
 
-    /// Whether one of the keys made this signature. Each comparison takes constant time; which key fits is no secret.
     fn signature_matches(&self, message: &[u8], signature: &str) -> bool {
-        let Ok(signature) = STANDARD.decode(signature) else { return false };
-        self.keys.iter().any(|key| hmac::verify(key, message, &signature).is_ok())
+        STANDARD.decode(signature).is_ok_and(|signature| self.keys.verify(message, &signature))
     }
 
     fn interpret(&self, fields: &SignedFields, item: &Value) -> GatewayNotification {
@@ -111,6 +109,8 @@ impl NotificationVerifier {
             at: item.get("eventDate").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok()),
             dedupe_key: format!("{}:{}:{}", fields.event_code, fields.psp_reference, fields.success),
             reason: item.get("reason").and_then(Value::as_str).and_then(clean_reason),
+            // The HMAC does not cover the reason.
+            decline: None,
             token: None,
         }
     }
@@ -166,7 +166,7 @@ struct SignedFields {
 }
 
 impl SignedFields {
-    /// Reads them; nothing if the item is none. What is absent counts as empty, and a number as its own digits.
+    /// Reads them; `None` if the item is none. What is absent counts as empty, and a number as its own digits.
     fn read(item: &Value) -> Option<Self> {
         item.as_object()?;
         let amount = item.get("amount");
@@ -200,7 +200,7 @@ impl SignedFields {
         .join(":")
     }
 
-    /// The payment's id, and the id of the capture, cancel or refund that is told about. Where a modification or a dispute does not name its
+    /// The payment's id, and the id of the capture, cancel or refund that the item is about. Where a modification or a dispute does not name its
     /// payment, the payment has to be found by our reference.
     fn ids(&self) -> (Option<&str>, Option<String>) {
         let own = self.psp_reference.as_str();

@@ -1,6 +1,8 @@
 use proptest::prelude::*;
 use serde_json::json;
 
+use ring::hmac;
+
 use super::*;
 use crate::money::{Currency, Money};
 

@@ -3,18 +3,98 @@
 
 use serde_json::{Value, json};
 
-use super::client::ApiResponse;
 use super::wire::{self, ExpectedPayment};
-use super::{Adyen, CaptureMethod, set_field};
+use super::{Adyen, CaptureMethod};
+use crate::gateway::common::call::{CallError, set_field};
+use crate::gateway::common::page_data::pick;
 use crate::gateway::{FinalizeRequest, GatewayError, Outcome, PurchaseRequest};
 
-/// What of the front-end component's data is passed on besides `paymentMethod` (CheckoutService v71, `PaymentRequest`). All the rest is ours
-/// to say.
-const FORWARDED_FIELDS: &[&str] = &["browserInfo", "billingAddress", "riskData", "shopperLocale", "countryCode"];
+/// What of the component's `paymentMethod` is passed on: what a customer enters (CheckoutService v71, the objects of `PaymentRequest.paymentMethod`).
+/// What names stored details or another network's payment is not among it: it could be somebody else's.
+const PAYMENT_METHOD_FIELDS: &[&str] = &[
+    "type",
+    "subtype",
+    "brand",
+    "encryptedCard",
+    "encryptedCardNumber",
+    "encryptedExpiryMonth",
+    "encryptedExpiryYear",
+    "encryptedSecurityCode",
+    "encryptedPassword",
+    "encryptedBankAccountNumber",
+    "encryptedBankLocationId",
+    "fundingSource",
+    "holderName",
+    "checkoutAttemptId",
+    "sdkData",
+    "threeDS2SdkVersion",
+    "applePayToken",
+    "googlePayToken",
+    "googlePayCardNetwork",
+    "amazonPayToken",
+    "checkoutSessionId",
+    "iban",
+    "ownerName",
+    "bankAccountNumber",
+    "bankAccountType",
+    "bankLocationId",
+    "issuer",
+    "telephoneNumber",
+    "taxNumber",
+    "shopperEmail",
+    "firstName",
+    "lastName",
+    "orderID",
+    "payerID",
+    "payeePreferred",
+];
+
+/// What is passed on besides, and of each what (CheckoutService v71, `PaymentRequest`). All the rest is ours to say.
+const FORWARDED_OBJECTS: &[(&str, &[&str])] = &[
+    (
+        "browserInfo",
+        &[
+            "acceptHeader",
+            "colorDepth",
+            "javaEnabled",
+            "javaScriptEnabled",
+            "language",
+            "screenHeight",
+            "screenWidth",
+            "timeZoneOffset",
+            "userAgent",
+        ],
+    ),
+    ("billingAddress", &["city", "country", "houseNumberOrName", "postalCode", "stateOrProvince", "street"]),
+    ("riskData", &["clientData"]),
+];
+const FORWARDED_TEXTS: &[&str] = &["shopperLocale", "countryCode"];
+
+/// What of the component's or the redirect's data is passed on (CheckoutService v71, `PaymentCompletionDetails`).
+const DETAILS_FIELDS: &[&str] = &[
+    "redirectResult",
+    "threeDSResult",
+    "threeds2.challengeResult",
+    "threeds2.fingerprint",
+    "MD",
+    "PaReq",
+    "PaRes",
+    "payload",
+    "authorization_token",
+    "billingToken",
+    "cupsecureplus.smscode",
+    "facilitatorAccessToken",
+    "oneTimePasscode",
+    "orderID",
+    "payerID",
+    "paymentID",
+    "paymentStatus",
+    "resultCode",
+];
 
 impl Adyen {
     /// Starts a purchase, or with amount zero a verification.
-    pub(super) async fn start_payment(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
+    pub(super) async fn start_payment(&self, request: &PurchaseRequest) -> Result<Outcome, CallError> {
         let body = self.purchase_body(request)?;
         let expected = ExpectedPayment {
             reference: &request.reference,
@@ -22,15 +102,12 @@ impl Adyen {
             shopper_reference: request.customer.as_str(),
             reference_required: false,
         };
-        match self.client.post("/payments", &body, &request.key).await? {
-            ApiResponse::Decided(outcome) => Ok(outcome),
-            ApiResponse::Body(answer) => wire::read_payment(&answer, &expected),
-        }
+        wire::read_payment(&self.client.post("/payments", &body, &request.key).await?, &expected)
     }
 
     fn purchase_body(&self, request: &PurchaseRequest) -> Result<Value, GatewayError> {
-        let method = request.payment_data.get("paymentMethod").filter(|method| method.is_object());
-        let Some(method) = method else { return Err(GatewayError::Malformed { code: "payment_method_missing".to_owned() }) };
+        let method = pick(request.payment_data.get("paymentMethod"), PAYMENT_METHOD_FIELDS);
+        let method = method.ok_or_else(|| GatewayError::Malformed { code: "payment_method_missing".to_owned() })?;
         let mut body = json!({
             "merchantAccount": self.settings.merchant_account,
             "reference": request.reference.as_str(),
@@ -42,20 +119,23 @@ impl Adyen {
             "channel": "Web",
         });
         if request.store {
-            set_field(&mut body, "storePaymentMethod", json!(true));
+            set_field(&mut body, "storePaymentMethod", true);
             // The first payment has to say already what the later ones will be.
-            set_field(&mut body, "recurringProcessingModel", json!("Subscription"));
+            set_field(&mut body, "recurringProcessingModel", "Subscription");
         }
-        for name in FORWARDED_FIELDS {
-            if let Some(value) = request.payment_data.get(*name) {
-                set_field(&mut body, name, value.clone());
+        for (name, fields) in FORWARDED_OBJECTS {
+            if let Some(object) = pick(request.payment_data.get(*name), fields) {
+                set_field(&mut body, name, object);
             }
         }
+        for (name, text) in pick(Some(&request.payment_data), FORWARDED_TEXTS).into_iter().flatten().filter(|(_, text)| text.is_string()) {
+            set_field(&mut body, &name, text);
+        }
         if let Some(origin) = &request.origin {
-            set_field(&mut body, "origin", json!(origin));
+            set_field(&mut body, "origin", origin.as_str());
         }
         if let Some(ip) = &request.customer_ip {
-            set_field(&mut body, "shopperIP", json!(ip));
+            set_field(&mut body, "shopperIP", ip.as_str());
         }
         if !request.amount.is_zero() {
             self.capture_fields(CaptureMethod::Automatic, &mut body);
@@ -64,15 +144,13 @@ impl Adyen {
     }
 
     /// Hands in what the customer brought back. It comes from a browser, so the answer has to name our own payment.
-    pub(super) async fn submit_details(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
+    pub(super) async fn submit_details(&self, request: &FinalizeRequest) -> Result<Outcome, CallError> {
         let nested = request.details.get("details").filter(|details| details.is_object());
-        let details = nested.unwrap_or(&request.details);
-        if details.as_object().is_none_or(serde_json::Map::is_empty) {
-            return Err(GatewayError::Malformed { code: "details_missing".to_owned() });
-        }
+        let details = pick(nested.or(Some(&request.details)), DETAILS_FIELDS).filter(|details| !details.is_empty());
+        let details = details.ok_or_else(|| CallError::malformed("details_missing"))?;
         let mut body = json!({ "details": details });
         if let (Some(_), Some(Value::String(data))) = (nested, request.details.get("paymentData")) {
-            set_field(&mut body, "paymentData", json!(data));
+            set_field(&mut body, "paymentData", data.as_str());
         }
         let expected = ExpectedPayment {
             reference: &request.reference,
@@ -80,9 +158,6 @@ impl Adyen {
             shopper_reference: request.customer.as_str(),
             reference_required: true,
         };
-        match self.client.post("/payments/details", &body, &request.key).await? {
-            ApiResponse::Decided(outcome) => Ok(outcome),
-            ApiResponse::Body(answer) => wire::read_payment(&answer, &expected),
-        }
+        wire::read_payment(&self.client.post("/payments/details", &body, &request.key).await?, &expected)
     }
 }

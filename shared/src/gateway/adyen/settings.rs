@@ -4,10 +4,12 @@ use std::sync::Arc;
 
 use super::Adyen;
 use crate::clock::Clock;
+use crate::gateway::common::secrets::{SecretsCheck, current_and_previous};
+use crate::gateway::common::signature::from_hex;
 use crate::gateway::{Gateway, GatewayConfig, GatewayName};
 use crate::http::Transport;
 use crate::secret::{NamedSecrets, SecretString};
-use crate::settings::{Problem, Problems, SettingsReader};
+use crate::settings::{Problems, SettingsReader};
 
 /// The version of the Checkout API that the adapter speaks.
 const VERSION: &str = "v71";
@@ -136,46 +138,27 @@ impl AdyenSecrets {
     /// Reads the object `adyen` of the deployment's secret. What is missing is found by [`AdyenSecrets::validate`].
     #[must_use]
     pub fn read(texts: &NamedSecrets) -> Self {
-        let mut keys = texts.values("api_key").iter().cloned();
-        Self {
-            api_key: keys.next().unwrap_or_else(|| SecretString::new("")),
-            previous_api_key: keys.next(),
-            hmac_keys: texts.values("hmac_keys").to_vec(),
-        }
+        let (api_key, previous_api_key) = current_and_previous(texts, "api_key");
+        Self { api_key, previous_api_key, hmac_keys: texts.values("hmac_keys").to_vec() }
     }
 
     /// Checks what can be checked without Adyen.
     ///
     /// # Errors
-    /// Every [`Problem`], by the path in the secret.
+    /// Every mistake, by the path in the secret.
     pub fn validate(&self) -> Result<(), Problems> {
-        let mut problems = Vec::new();
-        let fix = "copy the API key of the web service user from Adyen's Customer Area";
+        let mut check = SecretsCheck::of("adyen");
         if !is_api_key(&self.api_key) {
-            problems.push(problem("adyen.api_key", "is missing, a placeholder, or no API key", fix));
+            let fix = "copy the API key of the web service user from Adyen's Customer Area";
+            check.problem("api_key", "is missing, a placeholder, or no API key", fix);
         }
         if self.previous_api_key.as_ref().is_some_and(|key| !is_api_key(key)) {
-            problems.push(problem(
-                "adyen.api_key[1]",
-                "is empty, a placeholder, or no API key",
-                "remove it, or set the key before the last",
-            ));
+            check.problem("api_key[1]", "is empty, a placeholder, or no API key", "remove it, or set the key before the last");
         }
         let fix = "copy the HMAC key of the standard webhook (64 hex digits) from Adyen's Customer Area";
-        if self.hmac_keys.is_empty() {
-            problems.push(problem("adyen.hmac_keys", "is missing or empty", fix));
-        }
-        for (index, key) in self.hmac_keys.iter().enumerate() {
-            if hmac_key(key).is_none() {
-                problems.push(problem(&format!("adyen.hmac_keys[{index}]"), "is no key of 64 hex digits", fix));
-            }
-        }
-        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+        check.list("hmac_keys", &self.hmac_keys, fix, |key| hmac_key(key).is_none().then_some("is no key of 64 hex digits"));
+        check.finish()
     }
-}
-
-fn problem(setting: &str, problem: &str, fix: &str) -> Problem {
-    Problem { setting: setting.to_owned(), problem: problem.to_owned(), fix: fix.to_owned() }
 }
 
 /// Shorter than any real key, longer than what people type as a placeholder.
@@ -186,16 +169,9 @@ fn is_api_key(key: &SecretString) -> bool {
     key.len() >= SHORTEST_API_KEY && key.bytes().all(|b| b.is_ascii_graphic()) && key.bytes().any(|b| Some(b) != key.bytes().next())
 }
 
-/// The bytes of an HMAC key; nothing for anything but 32 bytes in hex, or for one byte repeated, which is a placeholder.
-pub(super) fn hmac_key(key: &SecretString) -> Option<Vec<u8>> {
-    let text = key.expose().trim().as_bytes();
-    let mut bytes = Vec::with_capacity(32);
-    for pair in text.chunks(2) {
-        let pair = std::str::from_utf8(pair).ok().filter(|pair| pair.len() == 2 && pair.bytes().all(|b| b.is_ascii_hexdigit()))?;
-        bytes.push(u8::from_str_radix(pair, 16).ok()?);
-    }
-    let first = bytes.first().copied();
-    (bytes.len() == 32 && bytes.iter().any(|byte| Some(*byte) != first)).then_some(bytes)
+/// The bytes of an HMAC key; `None` for anything but 32 bytes in hex, or for one byte repeated, which is a placeholder.
+pub(super) fn hmac_key(key: &SecretString) -> Option<[u8; 32]> {
+    from_hex(key.expose().trim()).filter(|bytes| bytes.iter().any(|byte| Some(byte) != bytes.first()))
 }
 
 #[cfg(test)]

@@ -32,7 +32,7 @@ impl AdyenToken {
         Ok(Self { stored_payment_method_id: SecretString::new(id), shopper_reference })
     }
 
-    /// Writes a token; nothing if a part is one that [`AdyenToken::read`] would refuse.
+    /// Writes a token; `None` if a part is one that [`AdyenToken::read`] would refuse.
     pub(super) fn write(stored_payment_method_id: &str, shopper_reference: &str) -> Option<StoredToken> {
         let fits = is_part(stored_payment_method_id, 1) && stored_payment_method_id.is_ascii() && is_part(shopper_reference, MIN_SHOPPER);
         fits.then(|| StoredToken(SecretString::new(format!("{}:{}", escape(stored_payment_method_id), escape(shopper_reference)))))
@@ -56,7 +56,7 @@ pub(super) fn escape(text: &str) -> String {
     escaped
 }
 
-/// The reverse of [`escape`]; nothing where a character should have been escaped, so that every token has one spelling.
+/// The reverse of [`escape`]; `None` if a character should have been escaped, so that every token has one spelling.
 fn unescape(text: &str) -> Option<String> {
     let mut bytes = Vec::with_capacity(text.len());
     let mut rest = text.as_bytes();

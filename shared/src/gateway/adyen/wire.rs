@@ -6,6 +6,8 @@ use serde_json::{Value, json};
 use super::currency;
 use super::declines::{self, RefusalClass};
 use super::token::AdyenToken;
+use crate::gateway::common::call::CallError;
+use crate::gateway::common::display::DisplayedCard;
 use crate::gateway::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, Reference, UnknownCause};
 use crate::ids::ExternalPaymentId;
 use crate::money::{Currency, Money};
@@ -13,7 +15,7 @@ use crate::money::{Currency, Money};
 /// `{"currency", "value"}` in Adyen's minor units.
 ///
 /// # Errors
-/// [`GatewayError::InvalidAmount`] if it does not fit, [`GatewayError::Malformed`] if it is negative: Adyen takes no such amount.
+/// [`GatewayError::Amount`] if it does not fit, [`GatewayError::Malformed`] if it is negative: Adyen takes no such amount.
 pub(super) fn amount(money: Money) -> Result<Value, GatewayError> {
     if money.minor < 0 {
         return Err(GatewayError::Malformed { code: "negative_amount".to_owned() });
@@ -21,7 +23,7 @@ pub(super) fn amount(money: Money) -> Result<Value, GatewayError> {
     Ok(json!({ "currency": money.currency.as_str(), "value": currency::to_minor_units(money)? }))
 }
 
-/// Reads an amount; nothing if it is none, or not expressible by ISO 4217.
+/// Reads an amount; `None` if it is none, or not expressible by ISO 4217.
 pub(super) fn read_amount(value: &Value) -> Option<Money> {
     let code = value.get("currency")?.as_str()?;
     let minor = value.get("value")?.as_i64()?;
@@ -46,7 +48,7 @@ pub(super) struct ExpectedPayment<'a> {
 }
 
 /// Reads the answer of `/payments` and `/payments/details` (CheckoutService v71, `PaymentResponse.resultCode`).
-pub(super) fn read_payment(body: &Value, expected: &ExpectedPayment<'_>) -> Result<Outcome, GatewayError> {
+pub(super) fn read_payment(body: &Value, expected: &ExpectedPayment<'_>) -> Result<Outcome, CallError> {
     const UNREADABLE: Outcome = Outcome::Unknown(UnknownCause::Unreadable);
     let Some(result) = body.get("resultCode").and_then(Value::as_str) else { return Ok(UNREADABLE) };
     if !echo_matches(body, expected) {
@@ -81,7 +83,7 @@ fn echo_matches(body: &Value, expected: &ExpectedPayment<'_>) -> bool {
     reference && body.get("amount").is_none_or(|amount| read_amount(amount) == Some(expected.amount))
 }
 
-fn read_refusal(body: &Value, result: &str) -> Result<Outcome, GatewayError> {
+fn read_refusal(body: &Value, result: &str) -> Result<Outcome, CallError> {
     let code = match body.get("refusalReasonCode") {
         Some(Value::String(code)) => Some(code.clone()),
         Some(Value::Number(code)) => Some(code.to_string()),
@@ -95,7 +97,7 @@ fn read_refusal(body: &Value, result: &str) -> Result<Outcome, GatewayError> {
     }
     match declines::classify(code.as_deref(), advice) {
         RefusalClass::Decline(decline) => Ok(Outcome::Declined(Decline { payment, ..decline })),
-        RefusalClass::ConnectorFault(code) => Err(GatewayError::Malformed { code: format!("refusal_{code}") }),
+        RefusalClass::ConnectorFault(code) => Err(CallError::malformed(format!("refusal_{code}"))),
     }
 }
 
@@ -120,23 +122,13 @@ fn read_token(body: &Value, shopper_reference: &str) -> Option<crate::gateway::S
 fn read_display_params(body: &Value) -> Value {
     let data = |name: &str| body.get("additionalData").and_then(|data| data.get(name)).and_then(Value::as_str);
     let brand = body.get("paymentMethod").and_then(|method| method.get("brand")).and_then(Value::as_str);
-    let digits = |text: &&str| (1..=4).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_digit());
-    let mut display_params = serde_json::Map::new();
-    let mut put = |name: &str, text: Option<&str>| {
-        if let Some(text) = text.filter(|text| (1..=64).contains(&text.len())) {
-            display_params.insert(name.to_owned(), Value::from(text));
-        }
-    };
-    put("variant", brand);
-    put("lastCardFourDigits", data("cardSummary").filter(digits));
-    put("cardExpirationDate", data("expiryDate"));
-    put("holderName", data("cardHolderName"));
-    if display_params.is_empty() { Value::Null } else { Value::Object(display_params) }
+    let expires = data("expiryDate").map(str::to_owned);
+    DisplayedCard { brand, last_digits: data("cardSummary"), expires, holder: data("cardHolderName") }.into_json()
 }
 
 /// What the answer of a capture, cancel or refund is held against.
 pub(super) struct ExpectedModification<'a> {
-    /// The payment; nothing where it was named by reference.
+    /// The payment; `None` if it was named by reference.
     pub(super) payment: Option<&'a ExternalPaymentId>,
     pub(super) merchant_account: &'a str,
     pub(super) amount: Option<Money>,

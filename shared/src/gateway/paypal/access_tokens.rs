@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::clock::{Clock, Timestamp};
 use crate::gateway::GatewayError;
-use crate::gateway::time_budget::TimeBudget;
+use crate::gateway::common::time_budget::TimeBudget;
 use crate::http::{HeaderName, Method, Request, Response, Transport, TransportCause, TransportError};
 use crate::secret::SecretString;
 
@@ -64,8 +64,8 @@ impl AccessTokens {
         self.cached.lock().await.token = None;
     }
 
-    /// A token that can be used now; another one than `refused`, which PayPal just did not take. Whoever comes while a token is being asked
-    /// for waits for that one.
+    /// A token that can be used now; another one than `refused`, which PayPal just did not take. A call that comes while a token is being
+    /// asked for waits for that one.
     ///
     /// # Errors
     /// What was to be done with it is known not to have been done.
@@ -91,7 +91,7 @@ impl AccessTokens {
         Err(GatewayError::Credentials { code: "invalid_client".to_owned() })
     }
 
-    /// Asks with one secret; nothing if PayPal does not take it.
+    /// Asks with one secret; `None` if PayPal does not take it.
     async fn request_token(&self, secret: &SecretString, budget: &TimeBudget, now: Timestamp) -> Result<Option<AccessToken>, GatewayError> {
         let basic = SecretString::new(format!("{}:{}", self.client_id, secret.expose()));
         let basic = SecretString::new(format!("Basic {}", STANDARD.encode(basic.expose())));

@@ -24,7 +24,7 @@ const LONGEST_URL: usize = 500;
 const MAX_CACHED: usize = 8;
 /// How many certificates a chain may have.
 const LONGEST_CHAIN: usize = 6;
-/// How many calls notifications may cause in [`CALL_WINDOW`]: whoever posts forgeries must not use up our calls at PayPal.
+/// How many calls notifications may cause in [`CALL_WINDOW`]: forged notifications must not use up our calls at PayPal.
 const MAX_CALLS: u32 = 120;
 const CALL_WINDOW: Duration = Duration::from_secs(60);
 /// A certificate that is of no use is not fetched again for this long: each notification then costs one question, not two calls.
@@ -205,11 +205,6 @@ fn insert_bounded<T>(cached: &Mutex<BTreeMap<String, T>>, url: &str, what: T) {
 
 fn anchor(der: &CertificateDer<'_>) -> Option<TrustAnchor<'static>> {
     webpki::anchor_from_trusted_cert(der).ok().map(|anchor| anchor.to_owned())
-}
-
-/// Whether these bytes are a certificate that others can lead back to.
-pub(super) fn is_trust_root(der: &[u8]) -> bool {
-    anchor(&CertificateDer::from(der)).is_some()
 }
 
 /// Nothing below these locks can fail half-way, and none is held across a wait.

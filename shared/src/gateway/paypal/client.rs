@@ -7,9 +7,10 @@ use serde_json::Value;
 
 use super::access_tokens::AccessTokens;
 use super::declines::is_code;
-use crate::gateway::time_budget::TimeBudget;
-use crate::gateway::{GatewayError, UnknownCause};
-use crate::http::{HeaderName, Method, Request, Response, Transport, TransportError};
+use crate::gateway::UnknownCause;
+use crate::gateway::common::call::{Answer, CallError, read_status};
+use crate::gateway::common::time_budget::TimeBudget;
+use crate::http::{HeaderName, Method, Request, Response, Transport};
 use crate::secret::SecretString;
 
 const AUTHORIZATION: HeaderName = HeaderName::from_static("authorization");
@@ -19,10 +20,8 @@ const CONTENT_TYPE: HeaderName = HeaderName::from_static("content-type");
 
 /// What PayPal answered.
 pub(super) enum ApiResponse {
-    /// A 2xx with a JSON object, still to be understood.
+    /// A 2xx with a JSON object, still to be understood; null for a 204.
     Body(Value),
-    /// 204.
-    Empty,
     /// A 400, 404 or 422 with an issue of the right form.
     Refused {
         /// The status.
@@ -30,8 +29,6 @@ pub(super) enum ApiResponse {
         /// `details[0].issue`, or the error's `name` where it has no details.
         issue: String,
     },
-    /// It may or may not have happened.
-    Unknown(UnknownCause),
 }
 
 /// The way to PayPal.
@@ -46,15 +43,14 @@ impl Client {
         Self { transport, base_url, access_tokens: access }
     }
 
-    /// Posts under a request id, and asks for the whole resource back: the default answer is an id, a status and links. `Err` is known to have
-    /// had no effect.
+    /// Posts under a request id, and asks for the whole resource back: the default answer is an id, a status and links.
     pub(super) async fn post(
         &self,
         budget: &TimeBudget,
         path: &str,
         body: Option<&Value>,
         request_id: &str,
-    ) -> Result<ApiResponse, GatewayError> {
+    ) -> Result<ApiResponse, CallError> {
         let mut request = self.request(budget, Method::POST, path)?.header(REQUEST_ID, request_id).header(PREFER, "return=representation");
         request = match body {
             Some(body) => request.json(body),
@@ -65,76 +61,60 @@ impl Client {
     }
 
     /// Posts bytes as they are, without a request id; only for what changes nothing at PayPal.
-    pub(super) async fn post_raw(&self, budget: &TimeBudget, path: &str, body: Bytes) -> Result<ApiResponse, GatewayError> {
+    pub(super) async fn post_raw(&self, budget: &TimeBudget, path: &str, body: Bytes) -> Result<ApiResponse, CallError> {
         let mut request = self.request(budget, Method::POST, path)?.header(CONTENT_TYPE, "application/json").repeatable();
         request.body = body;
         self.send(budget, request).await
     }
 
     /// Whether PayPal gives us access: a fresh token, as one that is kept may have been revoked since.
-    pub(super) async fn check_access(&self, budget: &TimeBudget) -> Result<(), GatewayError> {
+    pub(super) async fn check_access(&self, budget: &TimeBudget) -> Result<(), CallError> {
         self.access_tokens.clear().await;
-        self.access_tokens.token(None, budget).await.map(drop)
+        Ok(self.access_tokens.token(None, budget).await.map(drop)?)
     }
 
     /// Reads.
-    pub(super) async fn get(&self, budget: &TimeBudget, path: &str) -> Result<ApiResponse, GatewayError> {
+    pub(super) async fn get(&self, budget: &TimeBudget, path: &str) -> Result<ApiResponse, CallError> {
         self.send(budget, self.request(budget, Method::GET, path)?).await
     }
 
     /// Deletes; a second deletion changes nothing.
-    pub(super) async fn delete(&self, budget: &TimeBudget, path: &str) -> Result<ApiResponse, GatewayError> {
+    pub(super) async fn delete(&self, budget: &TimeBudget, path: &str) -> Result<ApiResponse, CallError> {
         self.send(budget, self.request(budget, Method::DELETE, path)?.repeatable()).await
     }
 
-    fn request(&self, budget: &TimeBudget, method: Method, path: &str) -> Result<Request, GatewayError> {
+    fn request(&self, budget: &TimeBudget, method: Method, path: &str) -> Result<Request, CallError> {
         Ok(Request::new(method, format!("{}{path}", self.base_url), budget.for_call()?))
     }
 
     /// Sends with the access token that is kept, and once with a new one if PayPal does not take it (401: nothing was done).
-    async fn send(&self, budget: &TimeBudget, request: Request) -> Result<ApiResponse, GatewayError> {
+    async fn send(&self, budget: &TimeBudget, request: Request) -> Result<ApiResponse, CallError> {
         let token = self.access_tokens.token(None, budget).await?;
-        let answered = self.send_with(budget, request.clone(), &token).await?;
-        match answered {
-            Ok(response) if response.status.as_u16() == 401 => {
-                let renewed = self.access_tokens.token(Some(&token), budget).await?;
-                read(self.send_with(budget, request, &renewed).await?)
-            }
-            other => read(other),
+        let response = self.send_with(budget, request.clone(), &token).await?;
+        if response.status.as_u16() != 401 {
+            return read(response);
         }
+        let renewed = self.access_tokens.token(Some(&token), budget).await?;
+        read(self.send_with(budget, request, &renewed).await?)
     }
 
-    async fn send_with(
-        &self,
-        budget: &TimeBudget,
-        request: Request,
-        token: &SecretString,
-    ) -> Result<Result<Response, TransportError>, GatewayError> {
+    async fn send_with(&self, budget: &TimeBudget, request: Request, token: &SecretString) -> Result<Response, CallError> {
         let timeout = budget.for_call()?;
         let bearer = SecretString::new(format!("Bearer {}", token.expose()));
-        Ok(self.transport.send(Request { timeout, ..request }.secret_header(AUTHORIZATION, bearer)).await)
+        Ok(self.transport.send(Request { timeout, ..request }.secret_header(AUTHORIZATION, bearer)).await?)
     }
 }
 
-/// What an answer means by its status (the specifications' `responses`). A 4xx whose error cannot be read is unknown, not refused: it could be
-/// "still in progress".
-fn read(answered: Result<Response, TransportError>) -> Result<ApiResponse, GatewayError> {
-    let response = match answered {
-        Ok(response) => response,
-        Err(error @ TransportError::NotSent(_)) => return Err(GatewayError::Unreachable(error)),
-        Err(error @ TransportError::NoResponse(_)) => return Ok(ApiResponse::Unknown(UnknownCause::NoAnswer(error))),
-    };
-    let status = response.status.as_u16();
-    let unreadable = ApiResponse::Unknown(UnknownCause::Unreadable);
-    match status {
-        204 if response.body.is_empty() => Ok(ApiResponse::Empty),
-        200..=299 => Ok(response.json().filter(Value::is_object).map_or(unreadable, ApiResponse::Body)),
-        401 | 403 => Err(GatewayError::Credentials { code: issue_of(&response).unwrap_or_else(|| status.to_string()) }),
-        429 => Err(GatewayError::Throttled { retry_after: response.retry_after() }),
-        409 => Ok(issue_of(&response).map_or(unreadable, |_| ApiResponse::Unknown(UnknownCause::InProgress))),
-        400 | 404 | 422 => Ok(issue_of(&response).map_or(unreadable, |issue| ApiResponse::Refused { status, issue })),
-        500.. => Ok(ApiResponse::Unknown(UnknownCause::ServerError(status))),
-        _ => Ok(unreadable),
+/// What an answer means (the specifications' `responses`).
+fn read(response: Response) -> Result<ApiResponse, CallError> {
+    match read_status(response, &[400, 404, 409, 422], issue_of)? {
+        Answer::Body(body) => Ok(ApiResponse::Body(body)),
+        Answer::Empty => Ok(ApiResponse::Body(Value::Null)),
+        Answer::Refusal(response) => match (response.status.as_u16(), issue_of(&response)) {
+            (409, Some(_)) => Err(UnknownCause::InProgress.into()),
+            (status, Some(issue)) => Ok(ApiResponse::Refused { status, issue }),
+            (_, None) => Err(UnknownCause::Unreadable.into()),
+        },
     }
 }
 

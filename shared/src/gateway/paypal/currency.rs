@@ -3,42 +3,20 @@
 use serde_json::Value;
 
 use crate::gateway::GatewayError;
+use crate::gateway::common::amounts::{MinorUnits, ensure_positive};
 use crate::money::{Currency, Money, MoneyError};
 
 /// The currencies that PayPal takes, with its digits after the point (developer.paypal.com, "Currency codes": those with footnote 1 do
 /// "not support decimals. If you pass a decimal amount, an error occurs").
-const CURRENCIES: &[(&str, u8)] = &[
-    ("AUD", 2),
-    ("BRL", 2),
-    ("CAD", 2),
-    ("CHF", 2),
-    ("CNY", 2),
-    ("CZK", 2),
-    ("DKK", 2),
-    ("EUR", 2),
-    ("GBP", 2),
-    ("HKD", 2),
-    ("HUF", 0),
-    ("ILS", 2),
-    ("JPY", 0),
-    ("MXN", 2),
-    ("MYR", 2),
-    ("NOK", 2),
-    ("NZD", 2),
-    ("PHP", 2),
-    ("PLN", 2),
-    ("RUB", 2),
-    ("SEK", 2),
-    ("SGD", 2),
-    ("THB", 2),
-    ("TWD", 0),
-    ("USD", 2),
-];
+const MINOR_UNITS: MinorUnits = MinorUnits {
+    tables: &[(2, "AUD BRL CAD CHF CNY CZK DKK EUR GBP HKD ILS MXN MYR NOK NZD PHP PLN RUB SEK SGD THB USD"), (0, "HUF JPY TWD")],
+    others: false,
+};
 
-/// Digits after the point at PayPal; nothing for a currency that it does not take.
+/// Digits after the point at PayPal; `None` for a currency that it does not take.
 #[must_use]
 pub fn exponent(currency: Currency) -> Option<u8> {
-    CURRENCIES.iter().find(|(code, _)| *code == currency.as_str()).map(|(_, exponent)| *exponent)
+    MINOR_UNITS.exponent(currency)
 }
 
 /// The amount as PayPal writes it: `9.99`, `500` (JPY), `1990` (HUF).
@@ -56,15 +34,13 @@ pub fn to_decimal(money: Money) -> Result<String, MoneyError> {
 /// `{"currency_code", "value"}`.
 ///
 /// # Errors
-/// [`GatewayError::InvalidAmount`] if it does not fit, [`GatewayError::Malformed`] unless it is above zero: PayPal takes no other.
+/// [`GatewayError::Amount`] if it does not fit, [`GatewayError::Malformed`] unless it is above zero: PayPal takes no other.
 pub(super) fn amount(money: Money) -> Result<Value, GatewayError> {
-    if money.minor <= 0 {
-        return Err(GatewayError::Malformed { code: "amount_not_positive".to_owned() });
-    }
+    ensure_positive(money)?;
     Ok(serde_json::json!({ "currency_code": money.currency.as_str(), "value": to_decimal(money)? }))
 }
 
-/// Reads an amount; nothing if it is none. A number instead of a text is none: PayPal writes texts.
+/// Reads an amount; `None` if it is none. A number instead of a text is none: PayPal writes texts.
 pub(super) fn read_amount(value: &Value) -> Option<Money> {
     let currency = Currency::new(value.get("currency_code")?.as_str()?).ok()?;
     Money::parse(value.get("value")?.as_str()?, currency).ok()

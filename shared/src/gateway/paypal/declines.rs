@@ -3,7 +3,16 @@
 
 use serde_json::Value;
 
+use crate::gateway::common::code_table::{CodeTable, contains};
 use crate::gateway::{Decline, DeclineClass};
+
+const ISSUES: CodeTable = CodeTable(&[
+    (DeclineClass::Soft, SOFT),
+    (DeclineClass::NeedsCustomer, NEEDS_CUSTOMER),
+    (DeclineClass::NeedsNewDetails, NEEDS_NEW_DETAILS),
+    (DeclineClass::Hard, HARD),
+    (DeclineClass::Risk, RISK),
+]);
 
 /// May succeed later: funds, limits, authorisations that are gone, refunds that have to wait.
 const SOFT: &str = "ALIAS_DECLINED_BY_PROCESSOR AUTHORIZATION_DENIED AUTHORIZATION_EXPIRED AUTHORIZATION_VOIDED DECLINED_DUE_TO_RELATED_TXN \
@@ -86,39 +95,26 @@ pub(super) enum RefusalClass {
 /// Reads a refusal by its issue, whose form is checked before. One that is not listed is soft where PayPal calls it a business rule, since
 /// dunning tries again within its limits and its next answer may be clearer, and ours where it calls the request wrong.
 pub(super) fn classify(status: u16, issue: &str) -> RefusalClass {
-    let listed = |table: &str| table.split_ascii_whitespace().any(|known| known == issue);
-    if listed(IN_PROGRESS) {
+    if contains(IN_PROGRESS, issue) {
         return RefusalClass::InProgress;
     }
-    if listed(ALREADY_DONE) {
+    if contains(ALREADY_DONE, issue) {
         return RefusalClass::AlreadyDone;
     }
-    if let Some(class) = class_of(issue) {
+    if let Some(class) = ISSUES.class_of(issue) {
         return RefusalClass::Decline(Decline::new(class, issue));
     }
-    if status == UNPROCESSABLE && !listed(CONNECTOR_FAULT) {
+    if status == UNPROCESSABLE && !contains(CONNECTOR_FAULT, issue) {
         return RefusalClass::Decline(Decline::new(DeclineClass::Soft, issue));
     }
     RefusalClass::ConnectorFault(issue.to_owned())
-}
-
-fn class_of(issue: &str) -> Option<DeclineClass> {
-    let tables = [
-        (SOFT, DeclineClass::Soft),
-        (NEEDS_CUSTOMER, DeclineClass::NeedsCustomer),
-        (NEEDS_NEW_DETAILS, DeclineClass::NeedsNewDetails),
-        (HARD, DeclineClass::Hard),
-        (RISK, DeclineClass::Risk),
-    ];
-    let listed = |table: &str| table.split_ascii_whitespace().any(|known| known == issue);
-    tables.into_iter().find(|(table, _)| listed(table)).map(|(_, class)| class)
 }
 
 /// The decline of a payment whose own status says so, by its `status_details.reason` where it has one.
 pub(super) fn from_status(payment: &Value, otherwise: &str) -> Decline {
     let reason = payment.get("status_details").and_then(|details| details.get("reason")).and_then(Value::as_str);
     let code = reason.filter(|reason| is_code(reason)).unwrap_or(otherwise);
-    Decline::new(class_of(code).unwrap_or(DeclineClass::Soft), code)
+    Decline::new(ISSUES.class_of(code).unwrap_or(DeclineClass::Soft), code)
 }
 
 /// Issues and reasons are constants in capitals; anything else could be a text about a person.
@@ -178,8 +174,8 @@ mod tests {
 
     #[test]
     fn no_issue_is_listed_twice() {
-        let tables = [SOFT, NEEDS_CUSTOMER, NEEDS_NEW_DETAILS, HARD, RISK, IN_PROGRESS, ALREADY_DONE, CONNECTOR_FAULT];
-        let mut issues: Vec<_> = tables.iter().flat_map(|table| table.split_ascii_whitespace()).collect();
+        let mut issues = ISSUES.codes();
+        issues.extend([IN_PROGRESS, ALREADY_DONE, CONNECTOR_FAULT].iter().flat_map(|table| table.split_ascii_whitespace()));
         assert!(issues.iter().all(|issue| is_code(issue)));
         let count = issues.len();
         issues.sort_unstable();

@@ -1,12 +1,12 @@
 //! PayPal: Orders v2, Payments v2, Payment Method Tokens v3.
 //!
-//! | file | duty |
+//! | file | purpose |
 //! |---|---|
 //! | `mod.rs` | the [`Gateway`] and what every operation needs |
 //! | `orders.rs` | payments with stored details, and orders whose payment comes in a second step |
 //! | `payments.rs` | capture (with reauthorisation), void, refund, deletion |
 //! | `purchase.rs` | purchases and storing with the customer present, by redirect |
-//! | `access.rs`, `client.rs` | access tokens; one call: request id, statuses |
+//! | `access_tokens.rs`, `client.rs` | access tokens; one call: request id, statuses |
 //! | `wire.rs` | answers, read by hand |
 //! | `declines.rs`, `currency.rs`, `token.rs` | issues, decimals, stored tokens |
 //! | `signature.rs`, `certificates.rs`, `notification.rs` | whether a webhook is PayPal's, and what it says |
@@ -41,6 +41,9 @@ use serde_json::Value;
 pub use settings::{PayPalEnvironment, PayPalSecrets, PayPalSettings};
 use wire::Intent;
 
+use super::common::amounts::ensure_free;
+use super::common::call::CallError;
+use super::common::time_budget::TimeBudget;
 use super::{
     CancelRequest, CancelTarget, Capabilities, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, FinalizeRequest, Gateway,
     GatewayError, GatewayName, InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Operation, Outcome, PurchaseRequest,
@@ -53,7 +56,7 @@ use crate::settings::Problems;
 /// The longest time that one operation takes, all its calls included: an access token, the write, its second step, and reading what there is.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// The same for what a customer waits for at a page: whoever answers him has that long for the gateway (`frontend_api::GATEWAY_TIMEOUT`), and only
+/// The same for what a customer waits for at a page: the front-end API has that long for the gateway (`frontend_api::GATEWAY_TIMEOUT`), and only
 /// one call of several can be bound from outside.
 const CUSTOMER_PRESENT_TIMEOUT: Duration = Duration::from_secs(20);
 
@@ -97,25 +100,21 @@ impl PayPal {
     }
 }
 
-/// What a refusal comes to where nobody has a better idea.
-///
-/// # Errors
-/// A mistake of ours.
-fn refusal_outcome(status: u16, issue: &str) -> Result<Outcome, GatewayError> {
+/// What a refusal comes to that the caller has no better reading of.
+fn refusal_outcome(status: u16, issue: &str) -> Result<Outcome, CallError> {
     match declines::classify(status, issue) {
         RefusalClass::Decline(decline) => Ok(Outcome::Declined(decline)),
-        RefusalClass::InProgress => Ok(Outcome::Unknown(UnknownCause::InProgress)),
-        RefusalClass::AlreadyDone => Ok(wire::UNREADABLE),
-        RefusalClass::ConnectorFault(code) => Err(GatewayError::Malformed { code }),
+        RefusalClass::InProgress => Err(UnknownCause::InProgress.into()),
+        RefusalClass::AlreadyDone => Err(UnknownCause::Unreadable.into()),
+        RefusalClass::ConnectorFault(code) => Err(CallError::malformed(code)),
     }
 }
 
-/// A read after a write: whatever goes wrong with it, what the write did is unknown, not undone.
-fn read_after_write(read: Result<ApiResponse, GatewayError>) -> Result<Value, UnknownCause> {
-    match read {
-        Ok(ApiResponse::Body(body)) => Ok(body),
-        Ok(ApiResponse::Unknown(cause)) => Err(cause),
-        Ok(ApiResponse::Empty | ApiResponse::Refused { .. }) | Err(_) => Err(UnknownCause::Unreadable),
+/// A read after a write.
+fn read_after_write(read: Result<ApiResponse, CallError>) -> Result<Value, CallError> {
+    match read.map_err(CallError::after_write)? {
+        ApiResponse::Body(body) => Ok(body),
+        ApiResponse::Refused { .. } => Err(UnknownCause::Unreadable.into()),
     }
 }
 
@@ -127,7 +126,7 @@ impl Gateway for PayPal {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            separate_capture: true,
+            charges_settle_later: false,
             settles_by_notification: false,
             inquiry: false,
             cancel_by_reference: false,
@@ -138,15 +137,15 @@ impl Gateway for PayPal {
     }
 
     async fn authorise(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
-        self.create_payment(request, Intent::Authorize).await
+        self.create_payment(request, Intent::Authorize).await.or_else(CallError::into_outcome)
     }
 
     async fn charge(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
-        self.create_payment(request, Intent::Capture).await
+        self.create_payment(request, Intent::Capture).await.or_else(CallError::into_outcome)
     }
 
     async fn capture(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
-        self.capture_authorisation(request).await
+        self.capture_authorisation(request).await.or_else(CallError::into_outcome)
     }
 
     /// A capture that PayPal took first (PENDING) was the final one and closed its authorisation.
@@ -155,19 +154,20 @@ impl Gateway for PayPal {
     }
 
     async fn cancel(&self, request: &CancelRequest) -> Result<Outcome, GatewayError> {
-        match &request.target {
+        let cancelled = match &request.target {
             CancelTarget::Payment(payment) => self.void_authorisation(request, payment).await,
             CancelTarget::Reference { pending_id: Some(pending_id), reference } => self.cancel_order(pending_id, reference).await,
             // PayPal finds nothing by our reference, and what never started has no id.
-            CancelTarget::Reference { pending_id: None, .. } => Err(GatewayError::Unsupported),
-        }
+            CancelTarget::Reference { pending_id: None, .. } => Err(GatewayError::Unsupported.into()),
+        };
+        cancelled.or_else(CallError::into_outcome)
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError> {
-        self.create_refund(request).await
+        self.create_refund(request).await.or_else(CallError::into_outcome)
     }
 
-    /// What is to be asked about has no id yet: PayPal finds no order by our reference. The same call under the same key tells the order's
+    /// What is to be asked about has no id yet: PayPal finds no order by our reference. The same call under the same key answers with the order's
     /// state of now, which is better than any question.
     async fn inquire(&self, _request: &InquiryRequest) -> Result<Option<Outcome>, GatewayError> {
         Ok(None)
@@ -175,26 +175,25 @@ impl Gateway for PayPal {
 
     /// An access token is asked for, which needs client id and secret (developer.paypal.com, "Get an access token").
     async fn check_access(&self) -> Result<(), GatewayError> {
-        self.client.check_access(&crate::gateway::time_budget::TimeBudget::new(CALL_TIMEOUT)).await
+        self.client.check_access(&TimeBudget::new(CALL_TIMEOUT)).await.map_err(CallError::into_access_error)
     }
 
     async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
-        self.delete_payment_token(request).await
+        self.delete_payment_token(request).await.or_else(CallError::into_outcome)
     }
 
     async fn start_purchase(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
-        if request.amount.is_zero() { self.start_setup(request).await } else { self.start_order(request).await }
+        let started = if request.amount.is_zero() { self.start_setup(request).await } else { self.start_order(request).await };
+        started.or_else(CallError::into_outcome)
     }
 
     async fn finalize(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
-        self.finalize_order(request).await
+        self.finalize_order(request).await.or_else(CallError::into_outcome)
     }
 
     async fn store_details(&self, request: &StoreDetailsRequest) -> Result<Outcome, GatewayError> {
-        if !request.purchase.amount.is_zero() {
-            return Err(GatewayError::Malformed { code: "amount_not_zero".to_owned() });
-        }
-        self.start_setup(&request.purchase).await
+        ensure_free(request)?;
+        self.start_setup(&request.purchase).await.or_else(CallError::into_outcome)
     }
 
     async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError> {

@@ -6,7 +6,7 @@ use serde_json::Value;
 use super::token::PayPalToken;
 use super::{currency, declines, wire};
 use crate::clock::Timestamp;
-use crate::gateway::{GatewayNotification, NotificationError, NotificationKind as Kind, NotifiedToken, Reference};
+use crate::gateway::{Decline, GatewayNotification, NotificationError, NotificationKind as Kind, NotifiedToken, Reference};
 use crate::ids::ExternalPaymentId;
 
 /// The longest id of an event, in characters.
@@ -32,6 +32,7 @@ pub(super) fn read(body: &[u8]) -> Result<GatewayNotification, NotificationError
         at,
         dedupe_key: told.dedupe_key.unwrap_or_else(|| format!("event:{id}")),
         reason: told.reason,
+        decline: told.decline,
         token: told.token,
     })
 }
@@ -49,6 +50,7 @@ struct ParsedEvent {
     amount: Option<crate::money::Money>,
     dedupe_key: Option<String>,
     reason: Option<String>,
+    decline: Option<Decline>,
     token: Option<NotifiedToken>,
 }
 
@@ -62,19 +64,22 @@ impl ParsedEvent {
             amount: None,
             dedupe_key: None,
             reason: None,
+            decline: None,
             token: None,
         }
     }
 
-    /// What every event about money of ours has.
+    /// What every event about money of ours has. The whole body is signed, the reason of a decline too.
     fn payment_event(kind: Kind, reference: Option<Reference>, resource: &Value) -> Self {
+        let declined = kind == Kind::AuthorisationDeclined;
+        let decline = declined.then(|| declines::from_status(resource, "PAYMENT_DENIED"));
         let reason = resource.get("status_details").and_then(|details| details.get("reason")).and_then(Value::as_str);
         let reason = reason.filter(|reason| declines::is_code(reason)).map(str::to_owned);
-        Self { kind, reference, amount: resource.get("amount").and_then(currency::read_amount), reason, ..Self::ignored() }
+        Self { kind, reference, amount: resource.get("amount").and_then(currency::read_amount), reason, decline, ..Self::ignored() }
     }
 }
 
-/// What an event means (developer.paypal.com, "Webhook event names"); nothing for those that have nothing to tell the connector.
+/// What an event means (developer.paypal.com, "Webhook event names"); `None` for those that have nothing to tell the connector.
 fn interpret(event_type: &str, resource: &Value, at: Option<Timestamp>) -> Option<ParsedEvent> {
     match event_type {
         "CHECKOUT.ORDER.APPROVED" => order_approved(resource),
@@ -118,7 +123,7 @@ fn status(resource: &Value) -> Option<&str> {
     resource.get("status").and_then(Value::as_str)
 }
 
-/// The payer agreed and waits for nobody: a purchase that is taken at once can be finished without him. The operation is the order.
+/// The payer agreed: a purchase that is taken at once can be finished without their return. The operation is the order.
 fn order_approved(order: &Value) -> Option<ParsedEvent> {
     let unit = order.get("purchase_units")?.get(0)?;
     let waits = status(order).is_none_or(|status| status == "APPROVED");
@@ -153,7 +158,7 @@ fn authorisation(event_type: &str, authorisation: &Value, at: Option<Timestamp>)
     Some(ParsedEvent { payment: Some(wire::read_id(authorisation, "id")?.to_owned()), ..told })
 }
 
-/// The authorisation that a capture was made of; nothing for one that was taken at once.
+/// The authorisation that a capture was made of; `None` for one that was taken at once.
 enum CaptureMethod {
     Manual,
     Automatic,
@@ -179,7 +184,7 @@ fn capture(event_type: &str, capture: &Value) -> Option<ParsedEvent> {
         (Some("COMPLETED" | "PARTIALLY_REFUNDED" | "REFUNDED"), "PAYMENT.CAPTURE.COMPLETED") => true,
         (None, event_type) => event_type == "PAYMENT.CAPTURE.COMPLETED",
         (Some("DECLINED" | "FAILED" | "DENIED"), _) => false,
-        // A failure that is told of a capture in another state, or the other way round, says nothing for certain.
+        // A failure that is reported of a capture in another state, or the other way round, says nothing for certain.
         (Some(_), _) => return None,
     };
     let id = wire::read_id(capture, "id")?.to_owned();
@@ -197,7 +202,7 @@ fn parent_capture(resource: &Value) -> Option<&str> {
     wire::id_in_link(resource, "up", "/captures").or_else(|| wire::related(resource, "capture_id"))
 }
 
-/// A refund, whoever asked for it: one that was made by hand at PayPal carries no reference of ours and is found by its capture.
+/// A refund of any origin: one that was made by hand at PayPal carries no reference of ours and is found by its capture.
 fn refund(event_type: &str, refund: &Value) -> Option<ParsedEvent> {
     let kind = match status(refund) {
         Some("COMPLETED") => Kind::Refunded,
@@ -216,7 +221,7 @@ fn refund(event_type: &str, refund: &Value) -> Option<ParsedEvent> {
     Some(ParsedEvent { payment: Some(payment), operation_ref: Some(wire::read_id(refund, "id")?.to_owned()), ..told })
 }
 
-/// PayPal took a captured payment back. Whether the resource is the reversal or the capture itself is told differently at different times.
+/// PayPal took a captured payment back. Whether the resource is the reversal or the capture itself differs from time to time.
 fn reversal(resource: &Value) -> Option<ParsedEvent> {
     let reference = match reference_owner(resource, ["custom_id", "invoice_id"]) {
         ReferenceOwner::Ours(reference) => Some(reference),

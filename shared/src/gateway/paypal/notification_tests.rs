@@ -1,6 +1,7 @@
 use serde_json::json;
 
 use super::*;
+use crate::gateway::DeclineClass;
 use crate::money::{Currency, Money};
 
 const OURS: &str = "clg-00112233-4455-8677-8899-aabbccddeeff";
@@ -165,6 +166,18 @@ fn what_is_no_event_is_malformed_and_what_is_of_another_form_is_ignored() {
             assert_eq!(event(event_type, resource.clone()).kind, Kind::Ignored, "{event_type} {resource}");
         }
     }
+}
+
+#[test]
+fn a_signed_decline_has_its_class() {
+    let mut resource = capture(json!("DECLINED"), json!({ "order_id": "5O190127TN364715T" }));
+    resource["status_details"] = json!({ "reason": "DECLINED_BY_RISK_FRAUD_FILTERS" });
+    let told = event("PAYMENT.CAPTURE.DENIED", resource.clone());
+    assert_eq!(told.decline, Some(Decline::new(DeclineClass::Risk, "DECLINED_BY_RISK_FRAUD_FILTERS")));
+    resource["status_details"] = json!({ "reason": "Jane Doe has no money" });
+    assert_eq!(event("PAYMENT.CAPTURE.DENIED", resource).decline, Some(Decline::new(DeclineClass::Soft, "PAYMENT_DENIED")));
+    let taken = capture(json!("COMPLETED"), json!({ "order_id": "5O190127TN364715T" }));
+    assert_eq!(event("PAYMENT.CAPTURE.COMPLETED", taken).decline, None);
 }
 
 #[test]

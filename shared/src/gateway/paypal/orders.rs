@@ -1,4 +1,4 @@
-//! Orders: payments with stored details, and whatever an order's answer leaves to be done. The create call pays in one step where the account
+//! Orders: payments with stored details, and what an order's answer leaves to be done. The create call pays in one step where the account
 //! allows it; else the order waits for its second step. Must never take an order without a payment for a paid one.
 
 use serde_json::{Value, json};
@@ -7,24 +7,25 @@ use super::client::ApiResponse;
 use super::token::PayPalToken;
 use super::wire::{self, ExpectedPayment, Intent, OpenOrder, OrderState, UNREADABLE};
 use super::{
-    CALL_TIMEOUT, Decline, DeclineClass, GatewayError, MerchantInitiated, NO_SUCH_RESOURCE, Outcome, PayPal, UnknownCause, currency,
-    declines, read_after_write, refusal_outcome,
+    CALL_TIMEOUT, Decline, DeclineClass, MerchantInitiated, NO_SUCH_RESOURCE, Outcome, PayPal, currency, declines, read_after_write,
+    refusal_outcome,
 };
-use crate::gateway::time_budget::TimeBudget;
+use crate::gateway::common::call::{CallError, set_field};
+use crate::gateway::common::time_budget::TimeBudget;
 use declines::RefusalClass;
 
 const ORDERS: &str = "/v2/checkout/orders";
 
 /// The one purchase unit of an order: our reference in `custom_id`, which PayPal echoes, and in `invoice_id`, under which an account can refuse
 /// a second payment long after the request id is forgotten.
-pub(super) fn purchase_unit(expected: &ExpectedPayment<'_>) -> Result<Value, GatewayError> {
+pub(super) fn purchase_unit(expected: &ExpectedPayment<'_>) -> Result<Value, CallError> {
     let reference = expected.reference.as_str();
     Ok(json!({ "custom_id": reference, "invoice_id": reference, "amount": currency::amount(expected.amount)? }))
 }
 
 impl PayPal {
     /// A payment without the customer.
-    pub(super) async fn create_payment(&self, request: &MerchantInitiated, intent: Intent) -> Result<Outcome, GatewayError> {
+    pub(super) async fn create_payment(&self, request: &MerchantInitiated, intent: Intent) -> Result<Outcome, CallError> {
         let token = PayPalToken::read(&request.token)?;
         let expected = ExpectedPayment { reference: &request.reference, amount: request.amount, intent };
         let mut paypal = json!({ "vault_id": token.vault_id.expose() });
@@ -46,8 +47,6 @@ impl PayPal {
                 return Ok(Outcome::Declined(Decline::new(DeclineClass::NeedsNewDetails, issue)));
             }
             ApiResponse::Refused { status, issue } => return refusal_outcome(status, &issue),
-            ApiResponse::Empty => return Ok(UNREADABLE),
-            ApiResponse::Unknown(cause) => return Ok(Outcome::Unknown(cause)),
         };
         let open = match wire::read_order(&order, &expected) {
             OrderState::Decided(outcome) => return Ok(outcome),
@@ -56,9 +55,9 @@ impl PayPal {
         match open.status.as_str() {
             "CREATED" | "APPROVED" | "SAVED" => {
                 let request_id = format!("{}-{}", request.key.as_str(), intent.step());
-                Ok(self.complete_order(&budget, &open.id, &expected, &request_id).await.unwrap_or(UNREADABLE))
+                Ok(self.complete_order(&budget, &open.id, &expected, &request_id).await.map_err(CallError::after_write)?)
             }
-            "COMPLETED" => Ok(self.read_order_outcome(&budget, &open.id, &expected).await),
+            "COMPLETED" => self.read_order_outcome(&budget, &open.id, &expected).await,
             "PAYER_ACTION_REQUIRED" => Ok(payer_action_required()),
             _ => Ok(UNREADABLE),
         }
@@ -74,46 +73,41 @@ impl PayPal {
         order: &str,
         expected: &ExpectedPayment<'_>,
         request_id: &str,
-    ) -> Result<Outcome, GatewayError> {
+    ) -> Result<Outcome, CallError> {
         let path = format!("{ORDERS}/{order}/{}", expected.intent.step());
         match self.client.post(budget, &path, Some(&json!({})), request_id).await? {
             ApiResponse::Body(answer) => match wire::read_order(&answer, expected) {
                 OrderState::Decided(outcome) => Ok(outcome),
                 OrderState::Open(OpenOrder { status, .. }) if status == "PAYER_ACTION_REQUIRED" => Ok(payer_action_required()),
-                OrderState::Open(_) => Ok(self.read_order_outcome(budget, order, expected).await),
+                OrderState::Open(_) => self.read_order_outcome(budget, order, expected).await,
             },
             ApiResponse::Refused { status, issue } if declines::classify(status, &issue) == RefusalClass::AlreadyDone => {
-                Ok(self.read_order_outcome(budget, order, expected).await)
+                self.read_order_outcome(budget, order, expected).await
             }
             ApiResponse::Refused { status, issue } => refusal_outcome(status, &issue),
-            ApiResponse::Empty => Ok(UNREADABLE),
-            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
     /// Reads an order whose payment must be there.
-    async fn read_order_outcome(&self, budget: &TimeBudget, order: &str, expected: &ExpectedPayment<'_>) -> Outcome {
-        match self.read_order(budget, order).await {
-            Ok(answer) => match wire::read_order(&answer, expected) {
-                OrderState::Decided(outcome) => outcome,
-                OrderState::Open(_) => UNREADABLE,
-            },
-            Err(cause) => Outcome::Unknown(cause),
+    async fn read_order_outcome(&self, budget: &TimeBudget, order: &str, expected: &ExpectedPayment<'_>) -> Result<Outcome, CallError> {
+        match wire::read_order(&self.read_order(budget, order).await?, expected) {
+            OrderState::Decided(outcome) => Ok(outcome),
+            OrderState::Open(_) => Ok(UNREADABLE),
         }
     }
 
     /// Reads an order after a write.
-    pub(super) async fn read_order(&self, budget: &TimeBudget, order: &str) -> Result<Value, UnknownCause> {
+    pub(super) async fn read_order(&self, budget: &TimeBudget, order: &str) -> Result<Value, CallError> {
         read_after_write(self.client.get(budget, &format!("{ORDERS}/{order}")).await)
     }
 
     /// Starts an order that the payer has to agree to.
-    pub(super) async fn create_order(&self, budget: &TimeBudget, body: &Value, request_id: &str) -> Result<ApiResponse, GatewayError> {
+    pub(super) async fn create_order(&self, budget: &TimeBudget, body: &Value, request_id: &str) -> Result<ApiResponse, CallError> {
         self.client.post(budget, ORDERS, Some(body), request_id).await
     }
 
     /// Looks at an order that may be gone.
-    pub(super) async fn find_order(&self, budget: &TimeBudget, order: &str) -> Result<ApiResponse, GatewayError> {
+    pub(super) async fn find_order(&self, budget: &TimeBudget, order: &str) -> Result<ApiResponse, CallError> {
         self.client.get(budget, &format!("{ORDERS}/{order}")).await
     }
 }
@@ -122,16 +116,9 @@ fn payer_action_required() -> Outcome {
     Outcome::Declined(Decline::new(DeclineClass::NeedsCustomer, "PAYER_ACTION_REQUIRED"))
 }
 
-/// Sets a field of a body.
-pub(super) fn set_field(body: &mut Value, name: &str, value: Value) {
-    if let Some(body) = body.as_object_mut() {
-        body.insert(name.to_owned(), value);
-    }
-}
-
 /// Says what stored details are for, unless the account does not allow it.
 pub(super) fn set_usage_pattern(body: &mut Value, pattern: Option<&str>) {
     if let Some(pattern) = pattern {
-        set_field(body, "usage_pattern", json!(pattern));
+        set_field(body, "usage_pattern", pattern);
     }
 }

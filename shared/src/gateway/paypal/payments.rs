@@ -10,11 +10,13 @@ use super::declines::{self, RefusalClass};
 use super::token::PayPalToken;
 use super::wire::{self, ExpectedPayment, Intent, OrderState, UNREADABLE};
 use super::{
-    CALL_TIMEOUT, CancelRequest, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, GatewayError, NO_SUCH_RESOURCE, Operation,
-    Outcome, PayPal, RefundRequest, UnknownCause, currency, read_after_write, refusal_outcome,
+    CALL_TIMEOUT, CancelRequest, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, NO_SUCH_RESOURCE, Operation, Outcome, PayPal,
+    RefundRequest, UnknownCause, currency, read_after_write, refusal_outcome,
 };
 use crate::gateway::Reference;
-use crate::gateway::time_budget::TimeBudget;
+use crate::gateway::common::amounts::ensure_refundable;
+use crate::gateway::common::call::CallError;
+use crate::gateway::common::time_budget::TimeBudget;
 use crate::ids::ExternalPaymentId;
 
 /// How long PayPal honours an authorisation; after that it has to be renewed for the funds to be certain (Payments 2.5, `reauthorize`).
@@ -28,9 +30,9 @@ const ALREADY_RELEASED: &[&str] = &["AUTHORIZATION_EXPIRED", "AUTHORIZATION_VOID
 /// Issues of a refused capture that say that nothing is held any more, or that nothing ever was (Payments 2.5, `authorizations.capture`).
 pub(super) const NO_AUTHORISATION_ISSUES: &[&str] = &["AUTHORIZATION_DENIED", "AUTHORIZATION_EXPIRED", "AUTHORIZATION_VOIDED"];
 
-fn payment_path_id(payment: &ExternalPaymentId) -> Result<&str, GatewayError> {
+fn payment_path_id(payment: &ExternalPaymentId) -> Result<&str, CallError> {
     let id = payment.as_str();
-    if wire::is_id(id) { Ok(id) } else { Err(GatewayError::Malformed { code: "payment_id".to_owned() }) }
+    if wire::is_id(id) { Ok(id) } else { Err(CallError::malformed("payment_id")) }
 }
 
 /// What came of renewing an authorisation.
@@ -43,7 +45,7 @@ enum Reauthorisation {
 
 impl PayPal {
     /// Captures the whole of an authorisation; what would be left of it is released.
-    pub(super) async fn capture_authorisation(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
+    pub(super) async fn capture_authorisation(&self, request: &CaptureRequest) -> Result<Outcome, CallError> {
         let amount = currency::amount(request.amount)?;
         let original = payment_path_id(&request.external_payment_id)?;
         let expected = ExpectedPayment { reference: &request.reference, amount: request.amount, intent: Intent::Capture };
@@ -65,11 +67,9 @@ impl PayPal {
                 Ok(if other { UNREADABLE } else { wire::read_capture(&capture, &expected) })
             }
             ApiResponse::Refused { status, issue } if declines::classify(status, &issue) == RefusalClass::AlreadyDone => {
-                Ok(self.read_capture_of(&budget, original, &expected).await)
+                self.read_capture_of(&budget, original, &expected).await
             }
             ApiResponse::Refused { status, issue } => refusal_outcome(status, &issue),
-            ApiResponse::Empty => Ok(UNREADABLE),
-            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
@@ -80,7 +80,7 @@ impl PayPal {
         request: &CaptureRequest,
         original: &str,
         amount: &Value,
-    ) -> Result<Reauthorisation, GatewayError> {
+    ) -> Result<Reauthorisation, CallError> {
         let path = format!("/v2/payments/authorizations/{original}/reauthorize");
         let request_id = format!("{}-reauthorize", request.key.as_str());
         let expected = ExpectedPayment { reference: &request.reference, amount: request.amount, intent: Intent::Authorize };
@@ -95,45 +95,41 @@ impl PayPal {
                 Ok(Reauthorisation::Capture(original.to_owned()))
             }
             ApiResponse::Refused { status, issue } => refusal_outcome(status, &issue).map(Reauthorisation::Final),
-            ApiResponse::Empty => Ok(Reauthorisation::Final(UNREADABLE)),
-            ApiResponse::Unknown(cause) => Ok(Reauthorisation::Final(Outcome::Unknown(cause))),
         }
     }
 
     /// The capture of an authorisation that is captured: its order lists it.
-    async fn read_capture_of(&self, budget: &TimeBudget, authorisation: &str, expected: &ExpectedPayment<'_>) -> Outcome {
-        let read = self.client.get(budget, &format!("/v2/payments/authorizations/{authorisation}")).await;
-        let held = match read_after_write(read) {
-            Ok(held) => held,
-            Err(cause) => return Outcome::Unknown(cause),
-        };
-        let order = match self.parent_order(budget, &held).await {
-            Ok(order) => order,
-            Err(cause) => return Outcome::Unknown(cause),
-        };
-        // The order was made to hold the money, whatever is asked for now.
+    async fn read_capture_of(
+        &self,
+        budget: &TimeBudget,
+        authorisation: &str,
+        expected: &ExpectedPayment<'_>,
+    ) -> Result<Outcome, CallError> {
+        let held = read_after_write(self.client.get(budget, &format!("/v2/payments/authorizations/{authorisation}")).await)?;
+        let order = self.parent_order(budget, &held).await?;
+        // The order was made to hold the money, and its intent says so.
         let listed =
             Value::Object(order.as_object().into_iter().flatten().filter(|(name, _)| *name != "intent").map(owned_entry).collect());
         match wire::read_order(&listed, expected) {
-            OrderState::Decided(outcome) => outcome,
-            OrderState::Open(_) => UNREADABLE,
+            OrderState::Decided(outcome) => Ok(outcome),
+            OrderState::Open(_) => Ok(UNREADABLE),
         }
     }
 
     /// The order that an authorisation or a capture belongs to.
-    async fn parent_order(&self, budget: &TimeBudget, payment: &Value) -> Result<Value, UnknownCause> {
+    async fn parent_order(&self, budget: &TimeBudget, payment: &Value) -> Result<Value, CallError> {
         let order = wire::related(payment, "order_id").or_else(|| wire::id_in_link(payment, "up", "/orders"));
         self.read_order(budget, order.ok_or(UnknownCause::Unreadable)?).await
     }
 
     /// Releases an authorisation.
-    pub(super) async fn void_authorisation(&self, request: &CancelRequest, payment: &ExternalPaymentId) -> Result<Outcome, GatewayError> {
+    pub(super) async fn void_authorisation(&self, request: &CancelRequest, payment: &ExternalPaymentId) -> Result<Outcome, CallError> {
         let id = payment_path_id(payment)?;
         let budget = TimeBudget::new(CALL_TIMEOUT);
         let done = || Outcome::Done(Operation { external_payment_id: Some(payment.clone()), ..Operation::default() });
         let path = format!("/v2/payments/authorizations/{id}/void");
         match self.client.post(&budget, &path, None, request.key.as_str()).await? {
-            ApiResponse::Empty => Ok(done()),
+            ApiResponse::Body(Value::Null) => Ok(done()),
             ApiResponse::Body(held) => {
                 let same = wire::read_id(&held, "id") == Some(id);
                 let released = held.get("status").and_then(Value::as_str) == Some("VOIDED");
@@ -145,35 +141,31 @@ impl PayPal {
                 self.check_for_capture(&budget, payment, issue).await
             }
             ApiResponse::Refused { status, issue } => refusal_outcome(status, &issue),
-            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
     /// No authorisation has this id. A payment that is captured has the id of its capture.
-    async fn check_for_capture(&self, budget: &TimeBudget, payment: &ExternalPaymentId, issue: String) -> Result<Outcome, GatewayError> {
+    async fn check_for_capture(&self, budget: &TimeBudget, payment: &ExternalPaymentId, issue: String) -> Result<Outcome, CallError> {
         match self.client.get(budget, &format!("/v2/payments/captures/{}", payment.as_str())).await? {
             ApiResponse::Body(capture) if wire::read_id(&capture, "id") == Some(payment.as_str()) => {
                 Ok(already_captured("PREVIOUSLY_CAPTURED".to_owned(), payment))
             }
-            ApiResponse::Refused { .. } => Err(GatewayError::Malformed { code: issue }),
-            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
-            ApiResponse::Body(_) | ApiResponse::Empty => Ok(UNREADABLE),
+            ApiResponse::Refused { .. } => Err(CallError::malformed(issue)),
+            ApiResponse::Body(_) => Ok(UNREADABLE),
         }
     }
 
     /// Gives up an order that waits for its payer. PayPal has no call for that and needs none: an order takes no money before we capture it,
     /// and lapses. Only one that was captured is worth a word.
-    pub(super) async fn cancel_order(&self, pending_id: &str, reference: &Reference) -> Result<Outcome, GatewayError> {
+    pub(super) async fn cancel_order(&self, pending_id: &str, reference: &Reference) -> Result<Outcome, CallError> {
         if !wire::is_id(pending_id) {
-            return Err(GatewayError::Malformed { code: "order_id".to_owned() });
+            return Err(CallError::malformed("order_id"));
         }
         let order = match self.find_order(&TimeBudget::new(CALL_TIMEOUT), pending_id).await? {
             ApiResponse::Body(order) => order,
             // It is a setup token, which holds nothing either, or it has lapsed.
             ApiResponse::Refused { status: 404, .. } => return Ok(Outcome::Done(Operation::default())),
             ApiResponse::Refused { status, issue } => return refusal_outcome(status, &issue),
-            ApiResponse::Empty => return Ok(UNREADABLE),
-            ApiResponse::Unknown(cause) => return Ok(Outcome::Unknown(cause)),
         };
         let unit = order.get("purchase_units").and_then(|units| units.get(0));
         if unit.and_then(|unit| unit.get("custom_id")).is_some_and(|custom| custom.as_str() != Some(reference.as_str())) {
@@ -198,11 +190,9 @@ impl PayPal {
     }
 
     /// Gives captured money back.
-    pub(super) async fn create_refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError> {
+    pub(super) async fn create_refund(&self, request: &RefundRequest) -> Result<Outcome, CallError> {
+        ensure_refundable(request)?;
         let amount = currency::amount(request.amount)?;
-        if request.captured.checked_sub(request.amount)?.minor < 0 {
-            return Err(GatewayError::Malformed { code: "refund_above_capture".to_owned() });
-        }
         let capture = &request.external_payment_id;
         let path = format!("/v2/payments/captures/{}/refund", payment_path_id(capture)?);
         let reference = request.reference.as_str();
@@ -215,8 +205,6 @@ impl PayPal {
                 self.find_refund(&budget, &expected, capture, status, &issue).await
             }
             ApiResponse::Refused { status, issue } => refusal_outcome(status, &issue),
-            ApiResponse::Empty => Ok(UNREADABLE),
-            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
@@ -228,15 +216,9 @@ impl PayPal {
         capture: &ExternalPaymentId,
         status: u16,
         issue: &str,
-    ) -> Result<Outcome, GatewayError> {
-        let taken = match read_after_write(self.client.get(budget, &format!("/v2/payments/captures/{}", capture.as_str())).await) {
-            Ok(taken) => taken,
-            Err(cause) => return Ok(Outcome::Unknown(cause)),
-        };
-        let order = match self.parent_order(budget, &taken).await {
-            Ok(order) => order,
-            Err(cause) => return Ok(Outcome::Unknown(cause)),
-        };
+    ) -> Result<Outcome, CallError> {
+        let taken = read_after_write(self.client.get(budget, &format!("/v2/payments/captures/{}", capture.as_str())).await)?;
+        let order = self.parent_order(budget, &taken).await?;
         let refunds = order.pointer("/purchase_units/0/payments/refunds").and_then(Value::as_array);
         let Some(refunds) = refunds else { return Ok(UNREADABLE) };
         let is_it = |refund: &&Value| refund.get("invoice_id").and_then(Value::as_str) == Some(expected.reference.as_str());
@@ -247,16 +229,15 @@ impl PayPal {
     }
 
     /// Deletes stored details.
-    pub(super) async fn delete_payment_token(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
+    pub(super) async fn delete_payment_token(&self, request: &DeleteDetailsRequest) -> Result<Outcome, CallError> {
         let token = PayPalToken::read(&request.token)?;
         let path = format!("/v3/vault/payment-tokens/{}", token.vault_id.expose());
         match self.client.delete(&TimeBudget::new(CALL_TIMEOUT), &path).await? {
-            ApiResponse::Empty | ApiResponse::Body(_) => Ok(Outcome::Done(Operation::default())),
+            ApiResponse::Body(_) => Ok(Outcome::Done(Operation::default())),
             ApiResponse::Refused { issue, .. } if issue == "TOKEN_ID_NOT_FOUND" || NO_SUCH_RESOURCE.contains(&issue.as_str()) => {
                 Ok(Outcome::Done(Operation::default()))
             }
-            ApiResponse::Refused { issue, .. } => Err(GatewayError::Malformed { code: issue }),
-            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
+            ApiResponse::Refused { issue, .. } => Err(CallError::malformed(issue)),
         }
     }
 }

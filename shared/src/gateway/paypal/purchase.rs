@@ -1,27 +1,28 @@
-//! Purchases and storing with the customer present, who agrees at PayPal and comes back. The money of a purchase is taken when he is back.
+//! Purchases and storing with the customer present, who agrees at PayPal and comes back. The money of a purchase is taken after their return.
 //! Must never take an amount or a customer from what the browser sent: nothing of it is passed on.
 
 use serde_json::{Value, json};
 
 use super::client::ApiResponse;
-use super::orders::{purchase_unit, set_field, set_usage_pattern};
+use super::orders::{purchase_unit, set_usage_pattern};
 use super::token::PayPalToken;
 use super::wire::{self, ExpectedPayment, Intent, OpenOrder, OrderState, UNREADABLE};
 use super::{
     CUSTOMER_PRESENT_TIMEOUT, Decline, DeclineClass, FinalizeRequest, GatewayError, NO_SUCH_RESOURCE, Operation, Outcome, PayPal,
     PurchaseRequest, UnknownCause, refusal_outcome,
 };
-use crate::gateway::time_budget::TimeBudget;
+use crate::gateway::common::call::{CallError, set_field};
+use crate::gateway::common::time_budget::TimeBudget;
 use crate::ids::ExternalPaymentId;
 
 const SETUP_TOKENS: &str = "/v3/vault/setup-tokens";
 const PAYMENT_TOKENS: &str = "/v3/vault/payment-tokens";
 
-/// The names under which PayPal tells in the return URL what the customer agreed to: `token` for orders, the others for setup tokens.
+/// The names under which PayPal says in the return URL what the customer agreed to: `token` for orders, the others for setup tokens.
 const PENDING_ID_PARAMETERS: &[&str] = &["token", "approval_token_id", "approval_session_id"];
 
 impl PayPal {
-    /// Where the customer comes back to, and what he sees at PayPal.
+    /// Where the customer comes back to, and what PayPal shows them.
     fn experience_context(request: &PurchaseRequest) -> Value {
         json!({
             "return_url": request.return_url,
@@ -30,13 +31,13 @@ impl PayPal {
         })
     }
 
-    /// Starts a purchase: an order that the customer agrees to, with his details stored when it is paid.
-    pub(super) async fn start_order(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
+    /// Starts a purchase: an order that the customer agrees to, with the details stored when it is paid.
+    pub(super) async fn start_order(&self, request: &PurchaseRequest) -> Result<Outcome, CallError> {
         let expected = ExpectedPayment { reference: &request.reference, amount: request.amount, intent: Intent::Capture };
         let mut experience = Self::experience_context(request);
-        set_field(&mut experience, "user_action", json!("PAY_NOW"));
+        set_field(&mut experience, "user_action", "PAY_NOW");
         // A payment that can be pending for days is no first payment of a subscription.
-        set_field(&mut experience, "payment_method_preference", json!("IMMEDIATE_PAYMENT_REQUIRED"));
+        set_field(&mut experience, "payment_method_preference", "IMMEDIATE_PAYMENT_REQUIRED");
         let mut paypal = json!({ "experience_context": experience });
         if request.store {
             let mut vault = json!({ "store_in_vault": "ON_SUCCESS", "usage_type": "MERCHANT", "customer_type": "CONSUMER" });
@@ -52,13 +53,11 @@ impl PayPal {
         match self.create_order(&TimeBudget::new(CUSTOMER_PRESENT_TIMEOUT), &body, request.key.as_str()).await? {
             ApiResponse::Body(order) => Ok(read_started_order(&order, &expected)),
             ApiResponse::Refused { status, issue } => refusal_outcome(status, &issue),
-            ApiResponse::Empty => Ok(UNREADABLE),
-            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
     /// Starts storing details without a charge. The setup token is also the id of this verification.
-    pub(super) async fn start_setup(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
+    pub(super) async fn start_setup(&self, request: &PurchaseRequest) -> Result<Outcome, CallError> {
         let mut paypal = json!({
             "usage_type": "MERCHANT",
             "customer_type": "CONSUMER",
@@ -72,24 +71,20 @@ impl PayPal {
         match answer {
             ApiResponse::Body(setup) => Ok(read_setup_token(&setup)),
             ApiResponse::Refused { status, issue } => refusal_outcome(status, &issue),
-            ApiResponse::Empty => Ok(UNREADABLE),
-            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
-    /// The customer is back, or PayPal told that he agreed. The request ids here are made of our reference and not of the call's key: whoever
+    /// The customer is back, or PayPal notified that they agreed. The request ids here are made of our reference and not of the call's key: whoever
     /// brings it, it is the same capture.
-    pub(super) async fn finalize_order(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
-        let Some(pending_id) = request.pending_id.as_deref() else {
-            return Err(GatewayError::Malformed { code: "nothing_pending".to_owned() });
-        };
+    pub(super) async fn finalize_order(&self, request: &FinalizeRequest) -> Result<Outcome, CallError> {
+        let pending_id = request.pending_id.as_deref().ok_or_else(|| CallError::malformed("nothing_pending"))?;
         // What a page hands in stands one level lower.
         let details = request.details.get("details").filter(|nested| nested.is_object()).unwrap_or(&request.details);
         if PENDING_ID_PARAMETERS.iter().any(|name| details.get(*name).is_some_and(|told| told.as_str() != Some(pending_id))) {
             return Ok(Outcome::Unknown(UnknownCause::AnotherPayment));
         }
         if !wire::is_id(pending_id) {
-            return Err(GatewayError::Malformed { code: "pending_id".to_owned() });
+            return Err(CallError::malformed("pending_id"));
         }
         let budget = TimeBudget::new(CUSTOMER_PRESENT_TIMEOUT);
         if request.amount.is_zero() {
@@ -99,14 +94,14 @@ impl PayPal {
         let request_id = format!("{}-capture", request.reference.as_str());
         match self.complete_order(&budget, pending_id, &expected, &request_id).await {
             // It was there when it was started, so it has lapsed: the customer was too long about it.
-            Err(GatewayError::Malformed { code }) if NO_SUCH_RESOURCE.contains(&code.as_str()) => {
+            Err(CallError::NoEffect(GatewayError::Malformed { code })) if NO_SUCH_RESOURCE.contains(&code.as_str()) => {
                 Ok(Outcome::Declined(Decline::new(DeclineClass::NeedsCustomer, code)))
             }
             other => other,
         }
     }
 
-    async fn finalize_setup(&self, budget: &TimeBudget, request: &FinalizeRequest, setup: &str) -> Result<Outcome, GatewayError> {
+    async fn finalize_setup(&self, budget: &TimeBudget, request: &FinalizeRequest, setup: &str) -> Result<Outcome, CallError> {
         let body = json!({ "payment_source": { "token": { "id": setup, "type": "SETUP_TOKEN" } } });
         let request_id = format!("{}-vault", request.reference.as_str());
         let stored = match self.client.post(budget, PAYMENT_TOKENS, Some(&body), &request_id).await? {
@@ -115,8 +110,6 @@ impl PayPal {
                 return Ok(Outcome::Declined(Decline::new(DeclineClass::NeedsCustomer, issue)));
             }
             ApiResponse::Refused { status, issue } => return refusal_outcome(status, &issue),
-            ApiResponse::Empty => return Ok(UNREADABLE),
-            ApiResponse::Unknown(cause) => return Ok(Outcome::Unknown(cause)),
         };
         let customer = stored.get("customer").and_then(|customer| customer.get("merchant_customer_id"));
         if customer.is_some_and(|whose| whose.as_str() != Some(request.customer.as_str())) {

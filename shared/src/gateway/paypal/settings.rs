@@ -4,14 +4,15 @@ use std::sync::Arc;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use rustls::pki_types::CertificateDer;
 
 use super::PayPal;
-use super::certificates::is_trust_root;
 use crate::clock::Clock;
+use crate::gateway::common::secrets::{SecretsCheck, current_and_previous, is_secret_text};
 use crate::gateway::{Gateway, GatewayConfig, GatewayName};
 use crate::http::Transport;
 use crate::secret::{NamedSecrets, SecretString};
-use crate::settings::{Problem, Problems, SettingsReader};
+use crate::settings::{Problems, SettingsReader};
 
 /// What the stored details of a subscription are for, where nothing else is set: paid in advance, at regular times.
 const USAGE_PATTERN: &str = "SUBSCRIPTION_PREPAID";
@@ -30,7 +31,7 @@ const USAGE_PATTERNS: &[&str] = &[
     "INSTALLMENT_PREPAID",
     "INSTALLMENT_POSTPAID",
 ];
-/// How many webhook ids can be named: a webhook that is set up anew has another one, and both tell for a while.
+/// How many webhook ids can be named: a webhook that is set up again has another one, and both send for a while.
 const MOST_WEBHOOKS: usize = 4;
 
 /// Which PayPal is spoken to.
@@ -136,7 +137,7 @@ fn read_base_url(reader: &mut SettingsReader<'_>, environment: PayPalEnvironment
     }
 }
 
-/// Nothing where it is wrong, nothing inside where it is not set.
+/// `None` if it is wrong, `Some(None)` if it is not set.
 fn read_trust_root(reader: &mut SettingsReader<'_>, environment: PayPalEnvironment) -> Option<Option<Vec<u8>>> {
     let Some(text) = reader.text("PAYPAL_TRUST_ROOT") else { return Some(None) };
     if environment == PayPalEnvironment::Live {
@@ -148,6 +149,11 @@ fn read_trust_root(reader: &mut SettingsReader<'_>, environment: PayPalEnvironme
         reader.problem("PAYPAL_TRUST_ROOT", "is no certificate, DER in base64", "remove it, or set a test CA's certificate");
     }
     root.map(Some)
+}
+
+/// Whether these bytes are a certificate that others can lead back to.
+fn is_trust_root(der: &[u8]) -> bool {
+    webpki::anchor_from_trusted_cert(&CertificateDer::from(der)).is_ok()
 }
 
 impl GatewayConfig for PayPalSettings {
@@ -177,38 +183,33 @@ impl PayPalSecrets {
     /// Reads the object `paypal` of the deployment's secret. What is missing is found by [`PayPalSecrets::validate`].
     #[must_use]
     pub fn read(texts: &NamedSecrets) -> Self {
-        let mut values = texts.values("client_secret").iter().cloned();
-        Self { client_secret: values.next().unwrap_or_else(|| SecretString::new("")), previous_client_secret: values.next() }
+        let (client_secret, previous_client_secret) = current_and_previous(texts, "client_secret");
+        Self { client_secret, previous_client_secret }
     }
 
     /// Checks what can be checked without PayPal.
     ///
     /// # Errors
-    /// Every [`Problem`], by the path in the secret.
+    /// Every mistake, by the path in the secret.
     pub fn validate(&self) -> Result<(), Problems> {
-        let mut problems = Vec::new();
+        let mut check = SecretsCheck::of("paypal");
         if !is_client_secret(&self.client_secret) {
             let fix = "copy the secret of the REST app from PayPal's Developer Dashboard";
-            problems.push(problem("paypal.client_secret", "is missing, a placeholder, or no client secret", fix));
+            check.problem("client_secret", "is missing, a placeholder, or no client secret", fix);
         }
         if self.previous_client_secret.as_ref().is_some_and(|secret| !is_client_secret(secret)) {
             let fix = "remove it, or set the secret before the last";
-            problems.push(problem("paypal.client_secret[1]", "is empty, a placeholder, or no client secret", fix));
+            check.problem("client_secret[1]", "is empty, a placeholder, or no client secret", fix);
         }
-        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+        check.finish()
     }
-}
-
-fn problem(setting: &str, problem: &str, fix: &str) -> Problem {
-    Problem { setting: setting.to_owned(), problem: problem.to_owned(), fix: fix.to_owned() }
 }
 
 /// Shorter than any real secret (80 characters), longer than what people type as a placeholder.
 const SHORTEST_SECRET: usize = 20;
 
 fn is_client_secret(secret: &SecretString) -> bool {
-    let text = secret.expose();
-    text.len() >= SHORTEST_SECRET && text.bytes().all(|b| b.is_ascii_graphic()) && !secret.is_placeholder()
+    is_secret_text(secret.expose(), SHORTEST_SECRET)
 }
 
 #[cfg(test)]

@@ -1,5 +1,5 @@
 //! Whether a notification is PayPal's: by its signature, and where that cannot be checked here, by asking PayPal. Must never look into a body
-//! before that, nor write it anew: the signature is over the bytes as they came.
+//! before that, nor write it again: the signature is over the bytes as they came.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use serde_json::Value;
 use super::certificates::{CertificateError, Certificates};
 use super::client::{ApiResponse, Client};
 use crate::gateway::NotificationError;
-use crate::gateway::time_budget::TimeBudget;
+use crate::gateway::common::time_budget::TimeBudget;
 use crate::http::HeaderMap;
 
 /// How long PayPal may be asked about one notification: its sender waits for the answer.
@@ -75,7 +75,7 @@ impl NotificationVerifier {
     /// Checks a body, at best without any call: the certificate is kept.
     ///
     /// # Errors
-    /// It is not PayPal's; or nobody can tell now, and PayPal tells it again for three days.
+    /// It is not PayPal's; or it cannot be verified now, and PayPal delivers it again for three days.
     pub(super) async fn verify(&self, client: &Client, headers: &HeaderMap, body: &[u8]) -> Result<(), NotificationError> {
         let transmission = Transmission::read(headers)?;
         if transmission.algorithm != ALGORITHM {
@@ -116,7 +116,7 @@ impl NotificationVerifier {
                 },
                 // What PayPal cannot read was not written by it.
                 Ok(ApiResponse::Refused { status: 400 | 422, .. }) => {}
-                Ok(ApiResponse::Refused { .. } | ApiResponse::Empty | ApiResponse::Unknown(_)) | Err(_) => decided = false,
+                Ok(ApiResponse::Refused { .. }) | Err(_) => decided = false,
             }
         }
         if decided { Ok(false) } else { Err(NotificationError::Unverifiable) }

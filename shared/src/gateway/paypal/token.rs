@@ -28,7 +28,7 @@ impl PayPalToken {
         Ok(Self { vault_id: SecretString::new(vault_id) })
     }
 
-    /// Writes a token; nothing if a part is one that [`PayPalToken::read`] would refuse.
+    /// Writes a token; `None` if a part is one that [`PayPalToken::read`] would refuse.
     pub(super) fn write(vault_id: &str, customer: &str) -> Option<StoredToken> {
         (is_part(vault_id) && is_part(customer)).then(|| StoredToken(SecretString::new(format!("{vault_id}:{customer}"))))
     }

@@ -100,7 +100,7 @@ pub(super) fn related<'a>(value: &'a Value, name: &str) -> Option<&'a str> {
     read_id(value.get("supplementary_data")?.get("related_ids")?, name)
 }
 
-/// Whether `custom_id` names our reference; nothing where there is none.
+/// Whether `custom_id` names our reference; `None` if there is none.
 fn names_our_reference(value: &Value, expected: &ExpectedPayment<'_>) -> Option<bool> {
     value.get("custom_id").map(|custom| custom.as_str() == Some(expected.reference.as_str()))
 }
@@ -217,7 +217,7 @@ fn declined(payment: &Value, code: &str) -> Outcome {
     Outcome::Declined(Decline { payment: external_id(payment), ..declines::from_status(payment, code) })
 }
 
-/// Reads an authorisation (Payments 2.5, `authorization_status`). A repetition tells the state of now, so one that is captured was authorised.
+/// Reads an authorisation (Payments 2.5, `authorization_status`). A repetition has the present state, so one that is captured was authorised.
 pub(super) fn read_authorisation(payment: &Value, expected: &ExpectedPayment<'_>) -> Outcome {
     let Some(id) = external_id(payment).filter(|_| matches(payment, expected)) else { return UNREADABLE };
     let expires_at = payment.get("expiration_time").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok());

@@ -7,11 +7,12 @@ use form_urlencoded::Serializer;
 use serde_json::Value;
 
 use super::declines::is_code;
-use super::wire;
-use crate::gateway::rotating_keys::RotatingKeys;
-use crate::gateway::time_budget::TimeBudget;
-use crate::gateway::{GatewayError, UnknownCause};
-use crate::http::{HeaderName, Method, Request, Response, Transport, TransportCause, TransportError};
+use super::id::id_of;
+use crate::gateway::UnknownCause;
+use crate::gateway::common::call::{Answer, CallError, read_status};
+use crate::gateway::common::rotating_keys::RotatingKeys;
+use crate::gateway::common::time_budget::TimeBudget;
+use crate::http::{HeaderName, Method, Request, Response, Transport};
 use crate::secret::SecretString;
 
 /// The version of the API that this adapter is written for. Without it the account's own default would decide, which changes.
@@ -53,8 +54,6 @@ pub(super) enum ApiResponse {
     Body(Value),
     /// A 400, 402 or 404 with an error of the right form: nothing was done, or a payment was refused.
     Refused(StripeError),
-    /// It may or may not have happened.
-    Unknown(UnknownCause),
 }
 
 /// Stripe's error object (2023-08-16, `api_errors`), as far as it decides anything.
@@ -100,12 +99,12 @@ impl StripeError {
     /// The intent that was refused or is in another state than the call wants; it exists although the status is no 2xx.
     pub(super) fn intent(&self) -> Option<&Value> {
         let intent = self.error.get("payment_intent").or_else(|| self.error.get("setup_intent"));
-        intent.filter(|intent| wire::id_of(intent).is_some())
+        intent.filter(|intent| id_of(intent).is_some())
     }
 
     /// What a refusal that is no decline comes to.
-    pub(super) fn to_malformed(&self) -> GatewayError {
-        GatewayError::Malformed { code: self.most_specific_code().to_owned() }
+    pub(super) fn to_malformed(&self) -> CallError {
+        CallError::malformed(self.most_specific_code())
     }
 }
 
@@ -121,8 +120,8 @@ impl Client {
         Self { transport, base_url, keys }
     }
 
-    /// Posts a form under an idempotency key. `Err` is known to have had no effect.
-    pub(super) async fn post(&self, budget: &TimeBudget, path: &str, form: &Form, key: &str) -> Result<ApiResponse, GatewayError> {
+    /// Posts a form under an idempotency key.
+    pub(super) async fn post(&self, budget: &TimeBudget, path: &str, form: &Form, key: &str) -> Result<ApiResponse, CallError> {
         // Stripe wants the content type even where there is nothing to say.
         let mut request = self
             .request(budget, Method::POST, path)?
@@ -134,27 +133,26 @@ impl Client {
     }
 
     /// Reads.
-    pub(super) async fn get(&self, budget: &TimeBudget, path: &str, query: &Form) -> Result<ApiResponse, GatewayError> {
+    pub(super) async fn get(&self, budget: &TimeBudget, path: &str, query: &Form) -> Result<ApiResponse, CallError> {
         let query = query.encode();
         let path = if query.is_empty() { path.to_owned() } else { format!("{path}?{query}") };
         self.send(budget, self.request(budget, Method::GET, &path)?).await
     }
 
     /// Whether Stripe takes the key: what is asked for does not exist, and saying so is the right answer.
-    pub(super) async fn check_access(&self, budget: &TimeBudget) -> Result<(), GatewayError> {
+    pub(super) async fn check_access(&self, budget: &TimeBudget) -> Result<(), CallError> {
         match self.get(budget, "/payment_intents/pi_access_check", &Form::default()).await? {
             ApiResponse::Body(_) => Ok(()),
             ApiResponse::Refused(refused) if refused.is_missing() => Ok(()),
             ApiResponse::Refused(refused) => Err(refused.to_malformed()),
-            ApiResponse::Unknown(_) => Err(GatewayError::Unreachable(TransportError::NoResponse(TransportCause::Malformed))),
         }
     }
 
-    fn request(&self, budget: &TimeBudget, method: Method, path: &str) -> Result<Request, GatewayError> {
+    fn request(&self, budget: &TimeBudget, method: Method, path: &str) -> Result<Request, CallError> {
         Ok(Request::new(method, format!("{}/v1{path}", self.base_url), budget.for_call()?).header(STRIPE_VERSION, VERSION))
     }
 
-    async fn send(&self, budget: &TimeBudget, request: Request) -> Result<ApiResponse, GatewayError> {
+    async fn send(&self, budget: &TimeBudget, request: Request) -> Result<ApiResponse, CallError> {
         let sign = |request: Request, key: &SecretString| {
             request.secret_header(AUTHORIZATION, SecretString::new(format!("Bearer {}", key.expose())))
         };
@@ -162,38 +160,27 @@ impl Client {
     }
 }
 
-/// What an answer means by its status (docs.stripe.com/api/errors). A 4xx whose error cannot be read is unknown, not refused: it could be
-/// "still in progress".
-fn read(answered: Result<Response, TransportError>) -> Result<ApiResponse, GatewayError> {
-    let response = match answered {
-        Ok(response) => response,
-        Err(error @ TransportError::NotSent(_)) => return Err(GatewayError::Unreachable(error)),
-        Err(error @ TransportError::NoResponse(_)) => return Ok(ApiResponse::Unknown(UnknownCause::NoAnswer(error))),
-    };
-    let status = response.status.as_u16();
-    let unknown = |cause| Ok(ApiResponse::Unknown(cause));
-    match status {
-        200..=299 => Ok(response.json().filter(Value::is_object).map_or(ApiResponse::Unknown(UnknownCause::Unreadable), ApiResponse::Body)),
-        401 | 403 => Err(GatewayError::Credentials { code: status.to_string() }),
-        429 => Err(GatewayError::Throttled { retry_after: response.retry_after() }),
-        400 | 402 | 404 | 409 => Ok(read_refusal(status, &response)),
-        500.. => unknown(UnknownCause::ServerError(status)),
-        _ => unknown(UnknownCause::Unreadable),
+/// What an answer means (docs.stripe.com/api/errors).
+fn read(response: Response) -> Result<ApiResponse, CallError> {
+    match read_status(response, &[400, 402, 404, 409], |_| None)? {
+        Answer::Body(body) => Ok(ApiResponse::Body(body)),
+        Answer::Empty => Err(UnknownCause::Unreadable.into()),
+        Answer::Refusal(response) => read_refusal(&response),
     }
 }
 
-fn read_refusal(status: u16, response: &Response) -> ApiResponse {
+fn read_refusal(response: &Response) -> Result<ApiResponse, CallError> {
+    let status = response.status.as_u16();
     let error = response.json().and_then(|mut body| body.get_mut("error").map(Value::take)).filter(Value::is_object);
-    let Some(error) = error else { return ApiResponse::Unknown(UnknownCause::Unreadable) };
-    let refused = StripeError { status, error };
+    let refused = StripeError { status, error: error.ok_or(UnknownCause::Unreadable)? };
     match refused.text("type") {
         // Stripe's own word on technical failures, before the status (stripe-node, `RequestSender`): the same call will go through.
         // Another request with this key is being processed, or the object is locked.
-        Some("idempotency_error" | "invalid_request_error") if status == 409 => ApiResponse::Unknown(UnknownCause::InProgress),
-        Some("invalid_request_error") if should_retry(response) => ApiResponse::Unknown(UnknownCause::InProgress),
-        Some("card_error" | "invalid_request_error") => ApiResponse::Refused(refused),
+        Some("idempotency_error" | "invalid_request_error") if status == 409 => Err(UnknownCause::InProgress.into()),
+        Some("invalid_request_error") if should_retry(response) => Err(UnknownCause::InProgress.into()),
+        Some("card_error" | "invalid_request_error") => Ok(ApiResponse::Refused(refused)),
         // The key was used for another call than this one: what that one did is not said here.
-        _ => ApiResponse::Unknown(UnknownCause::Unreadable),
+        _ => Err(UnknownCause::Unreadable.into()),
     }
 }
 

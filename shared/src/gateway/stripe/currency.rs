@@ -3,6 +3,7 @@
 use serde_json::Value;
 
 use crate::gateway::GatewayError;
+use crate::gateway::common::amounts::{MinorUnits, ensure_positive};
 use crate::money::{Currency, Money, MoneyError};
 
 /// Presentment currencies with two digits after the point at Stripe (docs.stripe.com/currencies, "Supported presentment currencies", as far as
@@ -16,11 +17,12 @@ const NO_DIGITS: &str = "BIF CLP DJF GNF JPY KMF KRW MGA PYG RWF VND VUV XAF XOF
 /// "Three-decimal currencies" of the same page: the last digit of what is asked for has to be 0.
 const THREE_DIGITS: &str = "BHD JOD KWD OMR TND";
 
-/// Digits after the point at Stripe; nothing for a currency that it does not take.
+const MINOR_UNITS: MinorUnits = MinorUnits { tables: &[(2, TWO_DIGITS), (0, NO_DIGITS), (3, THREE_DIGITS)], others: false };
+
+/// Digits after the point at Stripe; `None` for a currency that it does not take.
 #[must_use]
 pub fn exponent(currency: Currency) -> Option<u8> {
-    let listed = |table: &str| table.split_ascii_whitespace().any(|code| code == currency.as_str());
-    [(TWO_DIGITS, 2), (NO_DIGITS, 0), (THREE_DIGITS, 3)].into_iter().find(|(table, _)| listed(table)).map(|(_, exponent)| exponent)
+    MINOR_UNITS.exponent(currency)
 }
 
 /// The amount in Stripe's minor units.
@@ -28,9 +30,8 @@ pub fn exponent(currency: Currency) -> Option<u8> {
 /// # Errors
 /// [`MoneyError::UnknownCurrency`] for a currency that Stripe does not take, [`MoneyError::TooPrecise`] if digits would be lost.
 pub fn to_minor_units(money: Money) -> Result<i64, MoneyError> {
-    let exponent = exponent(money.currency).ok_or(MoneyError::UnknownCurrency)?;
-    let value = money.to_exponent(exponent)?;
-    if exponent == 3 && value.checked_rem(10) != Some(0) {
+    let value = MINOR_UNITS.encode(money)?;
+    if exponent(money.currency) == Some(3) && value.checked_rem(10) != Some(0) {
         return Err(MoneyError::TooPrecise { currency: money.currency, allowed: 2 });
     }
     Ok(value)
@@ -41,17 +42,15 @@ pub fn to_minor_units(money: Money) -> Result<i64, MoneyError> {
 /// # Errors
 /// [`MoneyError::UnknownCurrency`] and [`MoneyError::TooPrecise`], as [`to_minor_units`].
 pub fn from_minor_units(value: i64, currency: Currency) -> Result<Money, MoneyError> {
-    Money::from_exponent(value, exponent(currency).ok_or(MoneyError::UnknownCurrency)?, currency)
+    MINOR_UNITS.decode(value, currency)
 }
 
 /// What is asked for: Stripe takes nothing but amounts above zero.
 ///
 /// # Errors
-/// [`GatewayError::InvalidAmount`] if it does not fit, [`GatewayError::Malformed`] unless it is above zero.
+/// [`GatewayError::Amount`] if it does not fit, [`GatewayError::Malformed`] unless it is above zero.
 pub(super) fn amount(money: Money) -> Result<String, GatewayError> {
-    if money.minor <= 0 {
-        return Err(GatewayError::Malformed { code: "amount_not_positive".to_owned() });
-    }
+    ensure_positive(money)?;
     Ok(to_minor_units(money)?.to_string())
 }
 
@@ -60,7 +59,7 @@ pub(super) fn code(money: Money) -> String {
     money.currency.as_str().to_ascii_lowercase()
 }
 
-/// Reads the amount of this name in the object's `currency`; nothing if it is none.
+/// Reads the amount of this name in the object's `currency`; `None` if it is none.
 pub(super) fn read_amount(object: &Value, name: &str) -> Option<Money> {
     let currency = Currency::new(object.get("currency")?.as_str()?).ok()?;
     from_minor_units(object.get(name)?.as_i64()?, currency).ok()
@@ -157,7 +156,7 @@ mod tests {
             let money = Money::new(minor, currency);
             match to_minor_units(money) {
                 Ok(value) => {
-                    // In major units it is the same number, whoever counts.
+                    // In major units it is the same number on both sides.
                     let (ours, theirs) = (u32::from(currency.exponent()), u32::from(documented_exponent(currency)));
                     prop_assert_eq!(i128::from(minor).saturating_mul(10_i128.pow(theirs)), i128::from(value).saturating_mul(10_i128.pow(ours)));
                     prop_assert_eq!(from_minor_units(value, currency), Ok(money));

@@ -4,7 +4,16 @@
 
 use serde_json::Value;
 
+use crate::gateway::common::code_table::CodeTable;
 use crate::gateway::{Decline, DeclineClass};
+
+const CODES: CodeTable = CodeTable(&[
+    (DeclineClass::Soft, SOFT),
+    (DeclineClass::NeedsCustomer, NEEDS_CUSTOMER),
+    (DeclineClass::NeedsNewDetails, NEEDS_NEW_DETAILS),
+    (DeclineClass::Hard, HARD),
+    (DeclineClass::Risk, RISK),
+]);
 
 /// May succeed later: funds, limits, banks that cannot be reached, reasons that the bank keeps to itself, and refunds that failed.
 const SOFT: &str = "approve_with_id authorization_expired automatic call_issuer capture_charge_authorization_expired card_declined \
@@ -31,7 +40,7 @@ revocation_of_authorization security_violation stolen_card stop_payment_order tr
 /// The bank's or Stripe's rules against fraud.
 const RISK: &str = "fraudulent highest_risk_level merchant_blacklist rule";
 
-/// The decline that a `card_error` or an intent's `last_payment_error` tells.
+/// The decline that a `card_error` or an intent's `last_payment_error` describes.
 pub(super) fn from_error(error: &Value, otherwise: &str) -> Decline {
     let text = |name: &str| error.get(name).and_then(Value::as_str).filter(|code| is_code(code));
     let code = text("decline_code").or_else(|| text("code")).unwrap_or(otherwise);
@@ -57,15 +66,7 @@ pub(super) fn from_code(code: &str) -> Decline {
 
 /// The class of a code; one that is not listed is soft, since dunning tries again within its limits and the next answer may be clearer.
 fn class_of(code: &str) -> DeclineClass {
-    let tables = [
-        (SOFT, DeclineClass::Soft),
-        (NEEDS_CUSTOMER, DeclineClass::NeedsCustomer),
-        (NEEDS_NEW_DETAILS, DeclineClass::NeedsNewDetails),
-        (HARD, DeclineClass::Hard),
-        (RISK, DeclineClass::Risk),
-    ];
-    let listed = |table: &str| table.split_ascii_whitespace().any(|known| known == code);
-    tables.into_iter().find(|(table, _)| listed(table)).map_or(DeclineClass::Soft, |(_, class)| class)
+    CODES.class_of(code).unwrap_or(DeclineClass::Soft)
 }
 
 /// Codes are words in lower case; anything else could be a text about a person.
@@ -131,8 +132,7 @@ mobile_device_authentication_required new_account_information_available no_actio
 online_or_offline_pin_required pickup_card pin_try_exceeded processing_error reenter_transaction restricted_card \
 revocation_of_all_authorizations revocation_of_authorization security_violation service_not_allowed stolen_card stop_payment_order \
 test_mode_live_card testmode_decline transaction_not_allowed try_again_later withdrawal_count_limit_exceeded";
-        let known: Vec<&str> =
-            [SOFT, NEEDS_CUSTOMER, NEEDS_NEW_DETAILS, HARD, RISK].iter().flat_map(|table| table.split_ascii_whitespace()).collect();
+        let known = CODES.codes();
         for code in documented.split_ascii_whitespace() {
             assert!(known.contains(&code), "{code}");
         }
@@ -140,8 +140,7 @@ test_mode_live_card testmode_decline transaction_not_allowed try_again_later wit
 
     #[test]
     fn no_code_is_listed_twice() {
-        let tables = [SOFT, NEEDS_CUSTOMER, NEEDS_NEW_DETAILS, HARD, RISK];
-        let mut codes: Vec<_> = tables.iter().flat_map(|table| table.split_ascii_whitespace()).collect();
+        let mut codes = CODES.codes();
         assert!(codes.iter().all(|code| is_code(code)));
         let count = codes.len();
         codes.sort_unstable();

@@ -1,13 +1,13 @@
 //! Stripe: PaymentIntents, SetupIntents, Refunds, Customers.
 //!
-//! | file | duty |
+//! | file | purpose |
 //! |---|---|
 //! | `mod.rs` | the [`Gateway`] and what every operation needs |
 //! | `payments.rs` | payments with stored details; capture, cancel, refund, deletion; what became of a write |
 //! | `purchase.rs` | purchases and storing with the customer present |
 //! | `client.rs` | one call: key, version, form, statuses |
 //! | `wire.rs` | intents and refunds, read by hand |
-//! | `declines.rs`, `currency.rs`, `token.rs` | codes, minor units, stored tokens |
+//! | `declines.rs`, `currency.rs`, `id.rs`, `token.rs` | codes, minor units, the form of ids, stored tokens |
 //! | `notification.rs` | whether a webhook is Stripe's, and what it says |
 //! | `settings.rs` | settings and secrets |
 //!
@@ -17,6 +17,7 @@
 mod client;
 pub mod currency;
 mod declines;
+mod id;
 mod notification;
 mod payments;
 mod purchase;
@@ -33,8 +34,10 @@ use notification::NotificationVerifier;
 pub use settings::{StripeEnvironment, StripeSecrets, StripeSettings};
 use wire::CaptureMethod;
 
-use super::rotating_keys::RotatingKeys;
-use super::time_budget::TimeBudget;
+use super::common::amounts::ensure_free;
+use super::common::call::CallError;
+use super::common::rotating_keys::RotatingKeys;
+use super::common::time_budget::TimeBudget;
 use super::{
     CancelRequest, CancelTarget, Capabilities, CaptureRequest, Decline, DeleteDetailsRequest, FinalizeRequest, Gateway, GatewayError,
     GatewayName, InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Outcome, PurchaseRequest, RefundRequest,
@@ -87,7 +90,7 @@ impl Gateway for Stripe {
 
     fn capabilities(&self) -> Capabilities {
         Capabilities {
-            separate_capture: true,
+            charges_settle_later: false,
             settles_by_notification: false,
             inquiry: true,
             cancel_by_reference: true,
@@ -98,15 +101,15 @@ impl Gateway for Stripe {
     }
 
     async fn authorise(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
-        self.create_payment(request, CaptureMethod::Manual).await
+        self.create_payment(request, CaptureMethod::Manual).await.or_else(CallError::into_outcome)
     }
 
     async fn charge(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError> {
-        self.create_payment(request, CaptureMethod::Automatic).await
+        self.create_payment(request, CaptureMethod::Automatic).await.or_else(CallError::into_outcome)
     }
 
     async fn capture(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
-        self.capture_intent(request).await
+        self.capture_intent(request).await.or_else(CallError::into_outcome)
     }
 
     /// A capture that Stripe took first (`processing`) used up what was held.
@@ -116,43 +119,43 @@ impl Gateway for Stripe {
 
     async fn cancel(&self, request: &CancelRequest) -> Result<Outcome, GatewayError> {
         let budget = TimeBudget::new(CALL_TIMEOUT);
-        match &request.target {
+        let cancelled = match &request.target {
             CancelTarget::Payment(payment) => self.cancel_intent(&budget, request, payment.as_str()).await,
             CancelTarget::Reference { pending_id: Some(pending_id), .. } => self.cancel_intent(&budget, request, pending_id).await,
             CancelTarget::Reference { pending_id: None, reference } => self.cancel_by_reference(&budget, request, reference).await,
-        }
+        };
+        cancelled.or_else(CallError::into_outcome)
     }
 
     async fn refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError> {
-        self.create_refund(request).await
+        self.create_refund(request).await.or_else(CallError::into_outcome)
     }
 
     async fn inquire(&self, request: &InquiryRequest) -> Result<Option<Outcome>, GatewayError> {
-        self.look_up_write(request).await
+        self.look_up_write(request).await.or_else(|error| error.into_outcome().map(Some))
     }
 
-    /// An intent that does not exist is asked for, which a key that may read intents is told (docs.stripe.com/api/errors, `resource_missing`).
+    /// An intent that does not exist is asked for, which is the answer to a key that may read intents (docs.stripe.com/api/errors, `resource_missing`).
     async fn check_access(&self) -> Result<(), GatewayError> {
-        self.client.check_access(&TimeBudget::new(CALL_TIMEOUT)).await
+        self.client.check_access(&TimeBudget::new(CALL_TIMEOUT)).await.map_err(CallError::into_access_error)
     }
 
     async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
-        self.detach_method(request).await
+        self.detach_method(request).await.or_else(CallError::into_outcome)
     }
 
     async fn start_purchase(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
-        if request.amount.is_zero() { self.start_setup(request).await } else { self.start_payment(request).await }
+        let started = if request.amount.is_zero() { self.start_setup(request).await } else { self.start_payment(request).await };
+        started.or_else(CallError::into_outcome)
     }
 
     async fn finalize(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
-        self.finalize_intent(request).await
+        self.finalize_intent(request).await.or_else(CallError::into_outcome)
     }
 
     async fn store_details(&self, request: &StoreDetailsRequest) -> Result<Outcome, GatewayError> {
-        if !request.purchase.amount.is_zero() {
-            return Err(GatewayError::Malformed { code: "amount_not_zero".to_owned() });
-        }
-        self.start_setup(&request.purchase).await
+        ensure_free(request)?;
+        self.start_setup(&request.purchase).await.or_else(CallError::into_outcome)
     }
 
     async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError> {

@@ -3,13 +3,14 @@
 
 use std::time::Duration;
 
-use ring::hmac;
 use serde_json::Value;
 
+use super::id::{id_of, is_id};
 use super::token::StripeToken;
 use super::{currency, declines, wire};
 use crate::clock::Timestamp;
-use crate::gateway::{GatewayNotification, NotificationError, NotificationKind as Kind, NotifiedToken};
+use crate::gateway::common::signature::{HmacKeys, from_hex};
+use crate::gateway::{Decline, GatewayNotification, NotificationError, NotificationKind as Kind, NotifiedToken};
 use crate::http::HeaderMap;
 use crate::ids::ExternalPaymentId;
 use crate::money::Money;
@@ -23,15 +24,14 @@ const LONGEST_HEADER: usize = 1_024;
 
 /// Verifies and reads events of one account.
 pub(super) struct NotificationVerifier {
-    keys: Vec<hmac::Key>,
+    keys: HmacKeys,
     live: bool,
 }
 
 impl NotificationVerifier {
     /// The secrets sign as the texts that they are, prefix included.
     pub(super) fn new(secrets: &[SecretString], live: bool) -> Self {
-        let keys = secrets.iter().map(|secret| hmac::Key::new(hmac::HMAC_SHA256, secret.expose().as_bytes())).collect();
-        Self { keys, live }
+        Self { keys: HmacKeys::new(secrets.iter().map(|secret| secret.expose().as_bytes())), live }
     }
 
     /// Verifies a body and reads it.
@@ -65,23 +65,14 @@ impl NotificationVerifier {
         message.extend_from_slice(told.as_bytes());
         message.push(b'.');
         message.extend_from_slice(body);
-        let signatures: Vec<Vec<u8>> = pairs().filter(|(name, _)| *name == "v1").filter_map(|(_, value)| from_hex(value)).collect();
-        self.keys.iter().any(|key| signatures.iter().any(|signature| hmac::verify(key, &message, signature).is_ok()))
+        let mut signatures = pairs().filter(|(name, _)| *name == "v1").filter_map(|(_, value)| from_hex(value));
+        signatures.any(|signature| self.keys.verify(&message, &signature))
     }
 }
 
-/// 32 bytes in hex; nothing for anything else.
-fn from_hex(text: &str) -> Option<Vec<u8>> {
-    let text = text.as_bytes();
-    if text.len() != 64 || !text.iter().all(u8::is_ascii_hexdigit) {
-        return None;
-    }
-    text.chunks(2).map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect()
-}
-
-/// Reads a verified event; nothing if it is none.
+/// Reads a verified event; `None` if it is none.
 fn read(event: &Value, live: bool) -> Option<GatewayNotification> {
-    let id = wire::id_of(event)?;
+    let id = id_of(event)?;
     let kind = event.get("type").and_then(Value::as_str)?;
     let at = event.get("created").and_then(Value::as_i64).map(Timestamp::from_secs);
     let data = event.get("data").filter(|data| data.is_object())?;
@@ -97,6 +88,7 @@ fn read(event: &Value, live: bool) -> Option<GatewayNotification> {
         at,
         dedupe_key: told.dedupe_key.unwrap_or_else(|| format!("event:{id}")),
         reason: told.reason,
+        decline: told.decline,
         token: told.token,
     })
 }
@@ -110,6 +102,7 @@ struct ParsedEvent {
     amount: Option<Money>,
     dedupe_key: Option<String>,
     reason: Option<String>,
+    decline: Option<Decline>,
     token: Option<NotifiedToken>,
 }
 
@@ -123,13 +116,14 @@ impl ParsedEvent {
             amount: None,
             dedupe_key: None,
             reason: None,
+            decline: None,
             token: None,
         }
     }
 }
 
-/// What an event means (docs.stripe.com/api/events/types); nothing for those that have nothing to tell the connector. `charge.refunded` sums up
-/// what each refund tells by itself, and a dispute that is closed has moved its money before.
+/// What an event means (docs.stripe.com/api/events/types); `None` for those that have nothing to tell the connector. `charge.refunded` sums up
+/// what the event of each refund says, and a dispute that is closed has moved its money before.
 fn interpret(kind: &str, object: &Value, data: &Value) -> Option<ParsedEvent> {
     match kind {
         "payment_intent.succeeded" => succeeded(object),
@@ -158,11 +152,11 @@ fn payment_event(kind: Kind, intent: &Value) -> Option<ParsedEvent> {
 
 fn token_of(intent: &Value) -> Option<NotifiedToken> {
     let token = StripeToken::from_intent(intent)?;
-    let shopper = wire::id_of(intent.get("customer")?)?.to_owned();
+    let shopper = id_of(intent.get("customer")?)?.to_owned();
     Some(NotifiedToken { shopper, token: token.0.expose().to_owned() })
 }
 
-/// The money is taken: of a payment that was held before, or at once, which is all that is told of such a one.
+/// The money is taken: of a payment that was held before, or at once, which is the only event of such a one.
 fn succeeded(intent: &Value) -> Option<ParsedEvent> {
     if wire::status(intent) != "succeeded" {
         return None;
@@ -190,10 +184,11 @@ fn failed(intent: &Value, error: &str) -> Option<ParsedEvent> {
     }
     let decline = declines::from_error(intent.get(error).unwrap_or(&Value::Null), "unspecified");
     let amount = currency::read_amount(intent, "amount");
-    Some(ParsedEvent { amount, reason: Some(decline.code), ..payment_event(Kind::AuthorisationDeclined, intent)? })
+    let reason = Some(decline.code.clone());
+    Some(ParsedEvent { amount, reason, decline: Some(decline), ..payment_event(Kind::AuthorisationDeclined, intent)? })
 }
 
-/// Released by us, or lapsed by itself: `automatic`, and `expired` since 2024 (docs.stripe.com/api/payment_intents, `cancellation_reason`).
+/// Released by us, or lapsed: `automatic`, and `expired` since 2024 (docs.stripe.com/api/payment_intents, `cancellation_reason`).
 fn canceled(intent: &Value) -> Option<ParsedEvent> {
     if wire::status(intent) != "canceled" {
         return None;
@@ -211,7 +206,7 @@ fn details_stored(setup: &Value) -> Option<ParsedEvent> {
     Some(ParsedEvent { token: token_of(setup), ..payment_event(Kind::Authorised, setup)? })
 }
 
-/// A refund, whoever asked for it: one that was made by hand at Stripe carries no reference of ours and is found by its payment.
+/// A refund of any origin: one that was made by hand at Stripe carries no reference of ours and is found by its payment.
 fn refund(refund: &Value) -> Option<ParsedEvent> {
     let kind = match wire::status(refund) {
         "succeeded" => Kind::Refunded,
@@ -222,7 +217,7 @@ fn refund(refund: &Value) -> Option<ParsedEvent> {
     if reference.is_none() && wire::has_reference(refund) {
         return None;
     }
-    let id = wire::id_of(refund)?;
+    let id = id_of(refund)?;
     let reason = refund.get("failure_reason").and_then(Value::as_str).filter(|reason| declines::is_code(reason));
     Some(ParsedEvent {
         kind,
@@ -230,7 +225,7 @@ fn refund(refund: &Value) -> Option<ParsedEvent> {
         reference,
         operation_ref: Some(id.to_owned()),
         amount: currency::read_amount(refund, "amount"),
-        // The same is told by several events.
+        // Several events say the same.
         dedupe_key: Some(format!("refund:{id}:{}", wire::status(refund))),
         reason: reason.map(str::to_owned),
         ..ParsedEvent::ignored()
@@ -239,13 +234,13 @@ fn refund(refund: &Value) -> Option<ParsedEvent> {
 }
 
 fn payment_of(object: &Value) -> Option<ExternalPaymentId> {
-    let id = wire::id_of(object.get("payment_intent")?).filter(|id| wire::is_id(id, "pi_"))?;
+    let id = id_of(object.get("payment_intent")?).filter(|id| is_id(id, "pi_"))?;
     ExternalPaymentId::new(id).ok()
 }
 
 /// The customer's bank took the money, or gave it back. A dispute carries nothing of ours: it is found by its payment.
 fn dispute(kind: Kind, dispute: &Value) -> Option<ParsedEvent> {
-    let id = wire::id_of(dispute)?;
+    let id = id_of(dispute)?;
     let reason = dispute.get("reason").and_then(Value::as_str).filter(|reason| declines::is_code(reason));
     Some(ParsedEvent {
         kind,
@@ -258,10 +253,10 @@ fn dispute(kind: Kind, dispute: &Value) -> Option<ParsedEvent> {
     })
 }
 
-/// Details that can never be used again; whose they were is told among what changed.
+/// Details that can never be used again; whose they were is among what changed.
 fn detached(method: &Value, data: &Value) -> Option<ParsedEvent> {
-    let shopper = data.get("previous_attributes")?.get("customer").and_then(wire::id_of)?;
-    let token = StripeToken::write(wire::id_of(method)?, shopper)?;
+    let shopper = data.get("previous_attributes")?.get("customer").and_then(id_of)?;
+    let token = StripeToken::write(id_of(method)?, shopper)?;
     let token = NotifiedToken { shopper: shopper.to_owned(), token: token.0.expose().to_owned() };
     Some(ParsedEvent { kind: Kind::TokenDisabled, token: Some(token), ..ParsedEvent::ignored() })
 }

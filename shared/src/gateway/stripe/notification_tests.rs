@@ -2,6 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
+use crate::gateway::DeclineClass;
 use crate::gateway::Reference;
 use crate::http::HeaderValue;
 use crate::money::Currency;
@@ -143,6 +144,7 @@ fn a_refusal_has_the_banks_code() {
     failed["last_payment_error"] = json!({ "code": "card_declined", "decline_code": "lost_card", "message": "Jane Doe's card was lost" });
     let told = parse_event("payment_intent.payment_failed", failed);
     assert_eq!((told.kind, told.reason.as_deref()), (Kind::AuthorisationDeclined, Some("lost_card")));
+    assert_eq!(told.decline, Some(Decline::new(DeclineClass::Hard, "lost_card")), "Stripe signs it");
     assert_eq!(told.amount, Some(Money::new(999, Currency::new("EUR").unwrap())));
 }
 

@@ -6,13 +6,16 @@ use std::time::Duration;
 use serde_json::Value;
 
 use super::client::{ApiResponse, Form, StripeError};
+use super::id::{id_of, is_id};
 use super::token::StripeToken;
 use super::wire::{self, CaptureMethod, ExpectedPayment, UNREADABLE};
 use super::{CALL_TIMEOUT, CUSTOMER_PRESENT_TIMEOUT, Stripe, currency, declines};
-use crate::gateway::time_budget::TimeBudget;
+use crate::gateway::common::amounts::ensure_refundable;
+use crate::gateway::common::call::CallError;
+use crate::gateway::common::time_budget::TimeBudget;
 use crate::gateway::{
-    CancelRequest, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, GatewayError, InquiryRequest, MerchantInitiated, Operation,
-    Outcome, Reference, RefundRequest, UnknownCause,
+    CancelRequest, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, InquiryRequest, MerchantInitiated, Operation, Outcome,
+    Reference, RefundRequest, UnknownCause,
 };
 use crate::ids::ExternalPaymentId;
 
@@ -41,7 +44,7 @@ pub(super) fn with_metadata(form: Form, reference: &Reference, customer: &str) -
 }
 
 /// What a refused call about an intent comes to where it is no decline: the stored details are gone, or a mistake of ours.
-pub(super) fn refusal_outcome(refused: &StripeError, expected: &ExpectedPayment<'_>) -> Result<Outcome, GatewayError> {
+pub(super) fn refusal_outcome(refused: &StripeError, expected: &ExpectedPayment<'_>) -> Result<Outcome, CallError> {
     if refused.is_decline() {
         return Ok(declined(refused, expected));
     }
@@ -52,7 +55,7 @@ pub(super) fn refusal_outcome(refused: &StripeError, expected: &ExpectedPayment<
     Err(refused.to_malformed())
 }
 
-/// A decline, with the intent that was refused; one of another payment tells nothing about ours.
+/// A decline, with the intent that was refused; one of another payment says nothing about ours.
 fn declined(refused: &StripeError, expected: &ExpectedPayment<'_>) -> Outcome {
     let payment = match refused.intent() {
         Some(intent) => match wire::reference_of(intent) {
@@ -65,9 +68,9 @@ fn declined(refused: &StripeError, expected: &ExpectedPayment<'_>) -> Outcome {
     Outcome::Declined(Decline { payment, ..declines::from_error(refused.error(), "card_declined") })
 }
 
-fn payment_path_id(payment: &ExternalPaymentId) -> Result<&str, GatewayError> {
+fn payment_path_id(payment: &ExternalPaymentId) -> Result<&str, CallError> {
     let id = payment.as_str();
-    if wire::is_id(id, "pi_") { Ok(id) } else { Err(GatewayError::Malformed { code: "payment_id".to_owned() }) }
+    if is_id(id, "pi_") { Ok(id) } else { Err(CallError::malformed("payment_id")) }
 }
 
 /// Money is taken already: a cancel gives nothing back.
@@ -83,8 +86,6 @@ enum IntentLookup {
     NotFound,
     /// The search does not have it, and there are more new intents than can be read.
     Incomplete,
-    /// It could not be looked for.
-    Unknown(UnknownCause),
 }
 
 /// The id of the only intent of this reference.
@@ -92,14 +93,14 @@ fn only_match<'a>(list: &'a [Value], reference: &Reference) -> Result<Option<&'a
     let mut ours = list.iter().filter(|intent| wire::reference_of(intent).as_ref() == Some(reference));
     match (ours.next(), ours.next()) {
         (None, _) => Ok(None),
-        (Some(intent), None) => wire::id_of(intent).filter(|id| wire::is_id(id, "pi_")).map(Some).ok_or(UnknownCause::Unreadable),
+        (Some(intent), None) => id_of(intent).filter(|id| is_id(id, "pi_")).map(Some).ok_or(UnknownCause::Unreadable),
         (Some(_), Some(_)) => Err(UnknownCause::Unreadable),
     }
 }
 
 impl Stripe {
     /// A payment without the customer.
-    pub(super) async fn create_payment(&self, request: &MerchantInitiated, capture_method: CaptureMethod) -> Result<Outcome, GatewayError> {
+    pub(super) async fn create_payment(&self, request: &MerchantInitiated, capture_method: CaptureMethod) -> Result<Outcome, CallError> {
         let token = StripeToken::read(&request.token)?;
         let form = Form::default()
             .with("amount", currency::amount(request.amount)?)
@@ -117,12 +118,11 @@ impl Stripe {
         match self.client.post(&TimeBudget::new(CALL_TIMEOUT), INTENTS, &form, request.key.as_str()).await? {
             ApiResponse::Body(intent) => Ok(wire::read_payment(&intent, &expected)),
             ApiResponse::Refused(answer) => refusal_outcome(&answer, &expected),
-            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
     /// Captures the whole of what is held.
-    pub(super) async fn capture_intent(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError> {
+    pub(super) async fn capture_intent(&self, request: &CaptureRequest) -> Result<Outcome, CallError> {
         let id = payment_path_id(&request.external_payment_id)?;
         let form = Form::default().with("amount_to_capture", currency::amount(request.amount)?).with("expand[0]", "latest_charge");
         let expected = ExpectedPayment {
@@ -140,18 +140,17 @@ impl Stripe {
                 (_, Some(code)) if AUTHORISATION_EXPIRED_CODES.contains(&code) => Ok(Outcome::Declined(declines::from_code(code))),
                 _ => refusal_outcome(&answer, &expected),
             },
-            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
     /// Releases a payment, or gives up one that waits for its customer.
-    pub(super) async fn cancel_intent(&self, budget: &TimeBudget, request: &CancelRequest, id: &str) -> Result<Outcome, GatewayError> {
-        let collection = if wire::is_id(id, "pi_") {
+    pub(super) async fn cancel_intent(&self, budget: &TimeBudget, request: &CancelRequest, id: &str) -> Result<Outcome, CallError> {
+        let collection = if is_id(id, "pi_") {
             INTENTS
-        } else if wire::is_id(id, "seti_") {
+        } else if is_id(id, "seti_") {
             SETUPS
         } else {
-            return Err(GatewayError::Malformed { code: "payment_id".to_owned() });
+            return Err(CallError::malformed("payment_id"));
         };
         let path = format!("{collection}/{id}/cancel");
         match self.client.post(budget, &path, &Form::default(), request.key.as_str()).await? {
@@ -160,7 +159,6 @@ impl Stripe {
                 (Some(intent), Some(code)) if UNEXPECTED_STATE.contains(&code) => Ok(read_cancelled(intent, id, &request.reference)),
                 _ => Err(answer.to_malformed()),
             },
-            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
@@ -170,38 +168,35 @@ impl Stripe {
         budget: &TimeBudget,
         request: &CancelRequest,
         reference: &Reference,
-    ) -> Result<Outcome, GatewayError> {
+    ) -> Result<Outcome, CallError> {
         match self.find_intent(budget, reference).await? {
-            IntentLookup::Found(intent) => match wire::id_of(&intent) {
+            IntentLookup::Found(intent) => match id_of(&intent) {
                 Some(id) => self.cancel_intent(budget, request, id).await,
                 None => Ok(UNREADABLE),
             },
             IntentLookup::NotFound => Ok(Outcome::Declined(Decline::new(DeclineClass::Hard, "missing"))),
             IntentLookup::Incomplete => Ok(UNREADABLE),
-            IntentLookup::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
     /// The intent of this reference, as it is now. Stripe's search is some time behind, as a rule less than a minute, and not there for every
     /// account (docs.stripe.com/search: not for "read-after-write flows"): what it does not find is looked for among the newest ones, whose list
     /// is never behind.
-    async fn find_intent(&self, budget: &TimeBudget, reference: &Reference) -> Result<IntentLookup, GatewayError> {
+    async fn find_intent(&self, budget: &TimeBudget, reference: &Reference) -> Result<IntentLookup, CallError> {
         let query = Form::default().with("query", format!("metadata['{}']:'{reference}'", wire::REFERENCE));
         let found = match self.client.get(budget, &format!("{INTENTS}/search"), &query).await? {
             ApiResponse::Body(found) => found,
             ApiResponse::Refused(_) => return self.find_among_newest(budget, reference).await,
-            ApiResponse::Unknown(cause) => return Ok(IntentLookup::Unknown(cause)),
         };
-        let Some(list) = found.get("data").and_then(Value::as_array) else { return Ok(IntentLookup::Unknown(UnknownCause::Unreadable)) };
-        match only_match(list, reference) {
-            Ok(Some(id)) => self.read_found(budget, id).await,
-            Ok(None) => self.find_among_newest(budget, reference).await,
-            Err(cause) => Ok(IntentLookup::Unknown(cause)),
+        let list = found.get("data").and_then(Value::as_array).ok_or(UnknownCause::Unreadable)?;
+        match only_match(list, reference)? {
+            Some(id) => self.read_intent(budget, id).await.map(IntentLookup::Found),
+            None => self.find_among_newest(budget, reference).await,
         }
     }
 
     /// Reads lists, newest first, as far back as any search is behind.
-    async fn find_among_newest(&self, budget: &TimeBudget, reference: &Reference) -> Result<IntentLookup, GatewayError> {
+    async fn find_among_newest(&self, budget: &TimeBudget, reference: &Reference) -> Result<IntentLookup, CallError> {
         let since = self.clock.now().before(SEARCH_LAG).secs().to_string();
         let mut last = None;
         for _ in 0..MAX_PAGES {
@@ -210,50 +205,36 @@ impl Stripe {
             let listed = match self.client.get(budget, INTENTS, &query).await? {
                 ApiResponse::Body(listed) => listed,
                 ApiResponse::Refused(answer) => return Err(answer.to_malformed()),
-                ApiResponse::Unknown(cause) => return Ok(IntentLookup::Unknown(cause)),
             };
-            let more = listed.get("has_more").and_then(Value::as_bool);
-            let (Some(list), Some(more)) = (listed.get("data").and_then(Value::as_array), more) else {
-                return Ok(IntentLookup::Unknown(UnknownCause::Unreadable));
-            };
-            match only_match(list, reference) {
-                Ok(Some(id)) => return self.read_found(budget, id).await,
-                Ok(None) if !more => return Ok(IntentLookup::NotFound),
-                Ok(None) => last = list.last().and_then(wire::id_of).map(str::to_owned),
-                Err(cause) => return Ok(IntentLookup::Unknown(cause)),
-            }
-            if last.is_none() {
-                return Ok(IntentLookup::Unknown(UnknownCause::Unreadable));
+            let more = listed.get("has_more").and_then(Value::as_bool).ok_or(UnknownCause::Unreadable)?;
+            let list = listed.get("data").and_then(Value::as_array).ok_or(UnknownCause::Unreadable)?;
+            match only_match(list, reference)? {
+                Some(id) => return self.read_intent(budget, id).await.map(IntentLookup::Found),
+                None if !more => return Ok(IntentLookup::NotFound),
+                None => last = Some(list.last().and_then(id_of).ok_or(UnknownCause::Unreadable)?.to_owned()),
             }
         }
         Ok(IntentLookup::Incomplete)
     }
 
-    async fn read_found(&self, budget: &TimeBudget, id: &str) -> Result<IntentLookup, GatewayError> {
-        Ok(self.read_intent(budget, id).await?.map_or_else(IntentLookup::Unknown, IntentLookup::Found))
-    }
-
     /// Reads an intent that is there.
-    pub(super) async fn read_intent(&self, budget: &TimeBudget, id: &str) -> Result<Result<Value, UnknownCause>, GatewayError> {
-        let (collection, query) = if wire::is_id(id, "seti_") {
+    pub(super) async fn read_intent(&self, budget: &TimeBudget, id: &str) -> Result<Value, CallError> {
+        let (collection, query) = if is_id(id, "seti_") {
             (SETUPS, Form::default().with("expand[0]", "payment_method"))
         } else {
             (INTENTS, Form::default().with("expand[0]", "latest_charge").with("expand[1]", "payment_method"))
         };
         match self.client.get(budget, &format!("{collection}/{id}"), &query).await? {
-            ApiResponse::Body(intent) if wire::id_of(&intent) == Some(id) => Ok(Ok(intent)),
-            ApiResponse::Body(_) => Ok(Err(UnknownCause::Unreadable)),
+            ApiResponse::Body(intent) if id_of(&intent) == Some(id) => Ok(intent),
+            ApiResponse::Body(_) => Err(UnknownCause::Unreadable.into()),
             ApiResponse::Refused(answer) => Err(answer.to_malformed()),
-            ApiResponse::Unknown(cause) => Ok(Err(cause)),
         }
     }
 
     /// Gives captured money back.
-    pub(super) async fn create_refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError> {
+    pub(super) async fn create_refund(&self, request: &RefundRequest) -> Result<Outcome, CallError> {
+        ensure_refundable(request)?;
         let amount = currency::amount(request.amount)?;
-        if request.captured.checked_sub(request.amount)?.minor < 0 {
-            return Err(GatewayError::Malformed { code: "refund_above_capture".to_owned() });
-        }
         let payment = &request.external_payment_id;
         let form = Form::default()
             .with("payment_intent", payment_path_id(payment)?)
@@ -263,13 +244,11 @@ impl Stripe {
         let expected = ExpectedPayment { reference: &request.reference, amount: request.amount, capture_method: None, customer: None };
         match self.client.post(&budget, REFUNDS, &form, request.key.as_str()).await? {
             ApiResponse::Body(refund) => Ok(wire::read_refund(&refund, &expected, payment)),
-            // Whatever is refused may have been done by a call that Stripe no longer remembers the key of.
+            // What is refused may have been done by a call that Stripe no longer remembers the key of.
             ApiResponse::Refused(answer) => match self.find_refund(&budget, &expected, payment).await? {
-                Ok(Some(outcome)) => Ok(outcome),
-                Ok(None) => refund_refusal(&answer),
-                Err(cause) => Ok(Outcome::Unknown(cause)),
+                Some(outcome) => Ok(outcome),
+                None => refund_refusal(&answer),
             },
-            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
@@ -279,24 +258,23 @@ impl Stripe {
         budget: &TimeBudget,
         expected: &ExpectedPayment<'_>,
         payment: &ExternalPaymentId,
-    ) -> Result<Result<Option<Outcome>, UnknownCause>, GatewayError> {
+    ) -> Result<Option<Outcome>, CallError> {
         let query = Form::default().with("payment_intent", payment_path_id(payment)?).with("limit", PAGE_LIMIT);
         let listed = match self.client.get(budget, REFUNDS, &query).await? {
             ApiResponse::Body(listed) => listed,
             ApiResponse::Refused(answer) => return Err(answer.to_malformed()),
-            ApiResponse::Unknown(cause) => return Ok(Err(cause)),
         };
-        let Some(refunds) = listed.get("data").and_then(Value::as_array) else { return Ok(Err(UnknownCause::Unreadable)) };
+        let refunds = listed.get("data").and_then(Value::as_array).ok_or(UnknownCause::Unreadable)?;
         let ours = refunds.iter().find(|refund| wire::reference_of(refund).as_ref() == Some(expected.reference));
         match ours {
-            Some(refund) => Ok(Ok(Some(wire::read_refund(refund, expected, payment)))),
-            None if listed.get("has_more").and_then(Value::as_bool) == Some(true) => Ok(Err(UnknownCause::Unreadable)),
-            None => Ok(Ok(None)),
+            Some(refund) => Ok(Some(wire::read_refund(refund, expected, payment))),
+            None if listed.get("has_more").and_then(Value::as_bool) == Some(true) => Err(UnknownCause::Unreadable.into()),
+            None => Ok(None),
         }
     }
 
     /// Detaches stored details, which ends them.
-    pub(super) async fn detach_method(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
+    pub(super) async fn detach_method(&self, request: &DeleteDetailsRequest) -> Result<Outcome, CallError> {
         let token = StripeToken::read(&request.token)?;
         let method = token.payment_method.expose();
         let budget = TimeBudget::new(CALL_TIMEOUT);
@@ -306,54 +284,47 @@ impl Stripe {
             ApiResponse::Body(_) => return Ok(UNREADABLE),
             ApiResponse::Refused(answer) if answer.is_missing() => return Ok(Outcome::Done(Operation::default())),
             ApiResponse::Refused(answer) => answer,
-            ApiResponse::Unknown(cause) => return Ok(Outcome::Unknown(cause)),
         };
         // Stripe has no code for "it is detached already".
         match self.client.get(&budget, &format!("{METHODS}/{method}"), &Form::default()).await? {
             ApiResponse::Body(gone) if is_detached(&gone, method) => Ok(Outcome::Done(Operation::default())),
             ApiResponse::Refused(missing) if missing.is_missing() => Ok(Outcome::Done(Operation::default())),
             ApiResponse::Body(_) | ApiResponse::Refused(_) => Err(answer.to_malformed()),
-            ApiResponse::Unknown(cause) => Ok(Outcome::Unknown(cause)),
         }
     }
 
-    /// What became of a write. Nothing where Stripe finds nothing (yet): then the same call under the same key is right.
-    pub(super) async fn look_up_write(&self, request: &InquiryRequest) -> Result<Option<Outcome>, GatewayError> {
+    /// What became of a write. `None` if Stripe finds nothing (yet): then the same call under the same key is right.
+    pub(super) async fn look_up_write(&self, request: &InquiryRequest) -> Result<Option<Outcome>, CallError> {
         use crate::gateway::OperationKind as Kind;
-        // Whoever asks may wait for it, or want to send the call again afterwards.
+        // A customer may wait for it, or the call is to be sent again afterwards.
         let budget = TimeBudget::new(CUSTOMER_PRESENT_TIMEOUT);
         let Some(amount) = request.amount.filter(|amount| !amount.is_zero()) else {
             return if request.operation == Kind::Cancel { self.look_up_cancel(&budget, &request.reference).await } else { Ok(None) };
         };
         let expected = |capture_method| ExpectedPayment { reference: &request.reference, amount, capture_method, customer: None };
         match (request.operation, &request.external_payment_id) {
-            (Kind::Refund, Some(payment)) => match self.find_refund(&budget, &expected(None), payment).await? {
-                Ok(made) => Ok(made),
-                Err(cause) => Ok(Some(Outcome::Unknown(cause))),
-            },
-            (Kind::Capture, Some(payment)) => match self.read_intent(&budget, payment_path_id(payment)?).await? {
-                Ok(intent) if wire::status(&intent) == "requires_capture" => Ok(None),
-                Ok(intent) => Ok(Some(read_captured(&intent, &expected(Some(CaptureMethod::Manual))))),
-                Err(cause) => Ok(Some(Outcome::Unknown(cause))),
-            },
+            (Kind::Refund, Some(payment)) => self.find_refund(&budget, &expected(None), payment).await,
+            (Kind::Capture, Some(payment)) => {
+                let intent = self.read_intent(&budget, payment_path_id(payment)?).await?;
+                let held = wire::status(&intent) == "requires_capture";
+                Ok((!held).then(|| read_captured(&intent, &expected(Some(CaptureMethod::Manual)))))
+            }
             (Kind::Authorise | Kind::Charge | Kind::Purchase, _) => {
                 let capture_method = if request.operation == Kind::Authorise { CaptureMethod::Manual } else { CaptureMethod::Automatic };
                 match self.find_intent(&budget, &request.reference).await? {
                     IntentLookup::Found(intent) => Ok(Some(wire::read_payment(&intent, &expected(Some(capture_method))))),
                     IntentLookup::NotFound | IntentLookup::Incomplete => Ok(None),
-                    IntentLookup::Unknown(cause) => Ok(Some(Outcome::Unknown(cause))),
                 }
             }
             _ => Ok(None),
         }
     }
 
-    async fn look_up_cancel(&self, budget: &TimeBudget, reference: &Reference) -> Result<Option<Outcome>, GatewayError> {
+    async fn look_up_cancel(&self, budget: &TimeBudget, reference: &Reference) -> Result<Option<Outcome>, CallError> {
         match self.find_intent(budget, reference).await? {
             IntentLookup::Found(intent) if matches!(wire::status(&intent), "canceled" | "succeeded") => {
-                Ok(wire::id_of(&intent).map(|id| read_cancelled(&intent, id, reference)))
+                Ok(id_of(&intent).map(|id| read_cancelled(&intent, id, reference)))
             }
-            IntentLookup::Unknown(cause) => Ok(Some(Outcome::Unknown(cause))),
             _ => Ok(None),
         }
     }
@@ -369,7 +340,7 @@ fn read_captured(intent: &Value, expected: &ExpectedPayment<'_>) -> Outcome {
 
 /// Reads an intent that was to be released. What was never confirmed or refused holds nothing once it is canceled.
 fn read_cancelled(intent: &Value, id: &str, reference: &Reference) -> Outcome {
-    if wire::id_of(intent) != Some(id) {
+    if id_of(intent) != Some(id) {
         return UNREADABLE;
     }
     if wire::reference_of(intent).is_some_and(|told| told != *reference) {
@@ -379,14 +350,14 @@ fn read_cancelled(intent: &Value, id: &str, reference: &Reference) -> Outcome {
     match wire::status(intent) {
         "canceled" => Outcome::Done(Operation { external_payment_id: Some(payment), ..Operation::default() }),
         // Stored details hold no money.
-        "succeeded" if wire::is_id(id, "seti_") => Outcome::Done(Operation { external_payment_id: Some(payment), ..Operation::default() }),
+        "succeeded" if is_id(id, "seti_") => Outcome::Done(Operation { external_payment_id: Some(payment), ..Operation::default() }),
         "succeeded" => already_captured(payment),
         "processing" => Outcome::Unknown(UnknownCause::InProgress),
         _ => UNREADABLE,
     }
 }
 
-fn refund_refusal(answer: &StripeError) -> Result<Outcome, GatewayError> {
+fn refund_refusal(answer: &StripeError) -> Result<Outcome, CallError> {
     let listed = declines::from_code(answer.most_specific_code());
     if answer.is_decline() || listed.class == DeclineClass::Hard {
         return Ok(Outcome::Declined(listed));
@@ -395,5 +366,5 @@ fn refund_refusal(answer: &StripeError) -> Result<Outcome, GatewayError> {
 }
 
 fn is_detached(method: &Value, id: &str) -> bool {
-    wire::id_of(method) == Some(id) && method.get("customer").is_some_and(Value::is_null)
+    id_of(method) == Some(id) && method.get("customer").is_some_and(Value::is_null)
 }

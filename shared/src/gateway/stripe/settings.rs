@@ -4,10 +4,11 @@ use std::sync::Arc;
 
 use super::Stripe;
 use crate::clock::Clock;
+use crate::gateway::common::secrets::{SecretsCheck, current_and_previous, is_secret_text};
 use crate::gateway::{Gateway, GatewayConfig, GatewayName};
 use crate::http::Transport;
 use crate::secret::{NamedSecrets, SecretString};
-use crate::settings::{Problem, Problems, SettingsReader};
+use crate::settings::{Problems, SettingsReader};
 
 /// Which of an account's two worlds is spoken to: Stripe has one host for both, and the key decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,65 +80,45 @@ impl StripeSecrets {
     /// Reads the object `stripe` of the deployment's secret. What is missing is found by [`StripeSecrets::validate`].
     #[must_use]
     pub fn read(texts: &NamedSecrets) -> Self {
-        let mut keys = texts.values("api_key").iter().cloned();
-        Self {
-            api_key: keys.next().unwrap_or_else(|| SecretString::new("")),
-            previous_api_key: keys.next(),
-            webhook_secrets: texts.values("webhook_secrets").to_vec(),
-        }
+        let (api_key, previous_api_key) = current_and_previous(texts, "api_key");
+        Self { api_key, previous_api_key, webhook_secrets: texts.values("webhook_secrets").to_vec() }
     }
 
     /// Checks what can be checked without Stripe.
     ///
     /// # Errors
-    /// Every [`Problem`], by the path in the secret.
+    /// Every mistake, by the path in the secret.
     pub fn validate(&self, environment: StripeEnvironment) -> Result<(), Problems> {
-        let mut problems = Vec::new();
-        let fix = "copy a secret key (sk_...) or restricted key (rk_...) of the account from Stripe's Dashboard";
-        let mut check_key = |path: &str, key: &SecretString| match mode_of(key) {
-            None => problems.push(problem(path, "is missing, a placeholder, or no API key", fix)),
-            Some(mode) if mode != environment => {
-                problems.push(problem(
-                    path,
-                    "is of the other mode than STRIPE_ENVIRONMENT says",
-                    "take a test key for test, a live key for live",
-                ));
+        let mut check = SecretsCheck::of("stripe");
+        let keys = [("api_key", Some(&self.api_key)), ("api_key[1]", self.previous_api_key.as_ref())];
+        for (name, key) in keys.into_iter().filter_map(|(name, key)| Some((name, key?))) {
+            match mode_of(key) {
+                None => {
+                    let fix = "copy a secret key (sk_...) or restricted key (rk_...) of the account from Stripe's Dashboard";
+                    check.problem(name, "is missing, a placeholder, or no API key", fix);
+                }
+                Some(mode) if mode != environment => {
+                    let fix = "take a test key for test, a live key for live";
+                    check.problem(name, "is of the other mode than STRIPE_ENVIRONMENT says", fix);
+                }
+                Some(_) => {}
             }
-            Some(_) => {}
-        };
-        check_key("stripe.api_key", &self.api_key);
-        if let Some(previous) = &self.previous_api_key {
-            check_key("stripe.api_key[1]", previous);
         }
         let fix = "copy the signing secret (whsec_...) of the webhook endpoint from Stripe's Dashboard";
-        if self.webhook_secrets.is_empty() {
-            problems.push(problem("stripe.webhook_secrets", "is missing or empty", fix));
-        }
-        for (index, secret) in self.webhook_secrets.iter().enumerate() {
-            if !is_webhook_secret(secret) {
-                problems.push(problem(&format!("stripe.webhook_secrets[{index}]"), "is a placeholder, or no signing secret", fix));
-            }
-        }
-        if problems.is_empty() { Ok(()) } else { Err(Problems(problems)) }
+        let wrong = |secret: &SecretString| (!is_webhook_secret(secret)).then_some("is a placeholder, or no signing secret");
+        check.list("webhook_secrets", &self.webhook_secrets, fix, wrong);
+        check.finish()
     }
-}
-
-fn problem(setting: &str, problem: &str, fix: &str) -> Problem {
-    Problem { setting: setting.to_owned(), problem: problem.to_owned(), fix: fix.to_owned() }
 }
 
 /// Shorter than any real secret, longer than what people type as a placeholder.
 const SHORTEST: usize = 16;
 
-fn is_secret_part(part: &str) -> bool {
-    part.len() >= SHORTEST && part.bytes().all(|b| b.is_ascii_graphic()) && !SecretString::new(part).is_placeholder()
-}
-
-/// Which world an API key belongs to (docs.stripe.com/keys); nothing for what is no key.
+/// Which world an API key belongs to (docs.stripe.com/keys); `None` for what is no key.
 fn mode_of(key: &SecretString) -> Option<StripeEnvironment> {
     let rest = key.expose().strip_prefix("sk_").or_else(|| key.expose().strip_prefix("rk_"))?;
     let (mode, part) = rest.split_once('_')?;
-    if !is_secret_part(part) {
+    if !is_secret_text(part, SHORTEST) {
         return None;
     }
     match mode {
@@ -148,7 +129,7 @@ fn mode_of(key: &SecretString) -> Option<StripeEnvironment> {
 }
 
 fn is_webhook_secret(secret: &SecretString) -> bool {
-    secret.expose().strip_prefix("whsec_").is_some_and(is_secret_part)
+    secret.expose().strip_prefix("whsec_").is_some_and(|part| is_secret_text(part, SHORTEST))
 }
 
 #[cfg(test)]

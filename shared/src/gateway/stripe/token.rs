@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use super::wire::{id_of, is_id};
+use super::id::{id_of, is_id};
 use crate::gateway::{GatewayError, StoredToken};
 use crate::secret::SecretString;
 
@@ -25,7 +25,7 @@ impl StripeToken {
         Ok(Self { payment_method: SecretString::new(method), customer: customer.to_owned() })
     }
 
-    /// Writes a token; nothing if a part is one that [`StripeToken::read`] would refuse.
+    /// Writes a token; `None` if a part is one that [`StripeToken::read`] would refuse.
     pub(super) fn write(payment_method: &str, customer: &str) -> Option<StoredToken> {
         let fits = is_method(payment_method) && is_id(customer, "cus_");
         fits.then(|| StoredToken(SecretString::new(format!("{payment_method}:{customer}"))))

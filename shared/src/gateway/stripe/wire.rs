@@ -3,9 +3,11 @@
 
 use serde_json::Value;
 
+use super::id::{id_of, is_id};
 use super::token::StripeToken;
 use super::{currency, declines};
 use crate::clock::Timestamp;
+use crate::gateway::common::display::DisplayedCard;
 use crate::gateway::{Action, Decline, Operation, Outcome, Reference, UnknownCause};
 use crate::ids::{CustomerId, ExternalPaymentId};
 use crate::money::Money;
@@ -16,9 +18,6 @@ pub(super) const UNREADABLE: Outcome = Outcome::Unknown(UnknownCause::Unreadable
 pub(super) const REFERENCE: &str = "reference";
 /// The name of Cleeng's customer in `metadata`.
 pub(super) const CUSTOMER: &str = "cleengCustomerId";
-
-/// The longest id, in characters (docs.stripe.com/upgrades: "object IDs ... won't exceed 255 characters").
-const LONGEST_ID: usize = 255;
 
 /// What happens to the money of an intent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,22 +44,10 @@ pub(super) struct ExpectedPayment<'a> {
     pub(super) reference: &'a Reference,
     /// Zero for an intent that only stores details.
     pub(super) amount: Money,
-    /// How the money was to be taken; nothing where it does not matter.
+    /// How the money was to be taken; `None` if it does not matter.
     pub(super) capture_method: Option<CaptureMethod>,
     /// Whose payment it is, where that is to be checked.
     pub(super) customer: Option<&'a CustomerId>,
-}
-
-/// Whether this is an id of Stripe's with this prefix.
-pub(super) fn is_id(text: &str, prefix: &str) -> bool {
-    let plain = |rest: &str| !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
-    text.len() <= LONGEST_ID && text.strip_prefix(prefix).is_some_and(plain)
-}
-
-/// The id of an object, or the id that stands for one that is not expanded.
-pub(super) fn id_of(value: &Value) -> Option<&str> {
-    let id = value.as_str().or_else(|| value.get("id").and_then(Value::as_str))?;
-    is_id(id, "").then_some(id)
 }
 
 pub(super) fn external_id(intent: &Value) -> Option<ExternalPaymentId> {
@@ -158,7 +145,7 @@ fn declined(intent: &Value, error: &str, otherwise: &str) -> Outcome {
     Outcome::Declined(Decline { payment: external_id(intent), ..declines::from_error(error, otherwise) })
 }
 
-/// What the customer has to do: go to his bank's page, or what Stripe's own script in the page finds out.
+/// What the customer has to do: go to the bank's page, or what Stripe's own script in the page finds out.
 fn action(intent: &Value, id: ExternalPaymentId) -> Outcome {
     let next = intent.get("next_action").filter(|next| next.is_object());
     let url = next.and_then(|next| next.get("redirect_to_url")).and_then(|to| to.get("url")).and_then(Value::as_str);
@@ -195,17 +182,7 @@ fn display_params(intent: &Value) -> Value {
         (Some(month @ 1..=12), Some(year @ 2000..=2100)) => Some(format!("{month:02}/{year}")),
         _ => None,
     };
-    let mut display_params = serde_json::Map::new();
-    let mut put = |name: &str, text: Option<&str>| {
-        if let Some(text) = text.map(str::trim).filter(|text| (1..=64).contains(&text.chars().count())) {
-            display_params.insert(name.to_owned(), Value::from(text));
-        }
-    };
-    put("variant", text("brand"));
-    put("lastCardFourDigits", text("last4").filter(|digits| digits.len() <= 4 && digits.bytes().all(|b| b.is_ascii_digit())));
-    put("cardExpirationDate", expires.as_deref());
-    put("holderName", holder);
-    if display_params.is_empty() { Value::Null } else { Value::Object(display_params) }
+    DisplayedCard { brand: text("brand"), last_digits: text("last4"), expires, holder }.into_json()
 }
 
 /// Reads a refund (2023-08-16, `refund`) of this payment. The payment keeps its id; the refund's names the operation.

@@ -94,6 +94,7 @@ mod tests {
             at: Some(Timestamp::from_secs(1_790_000_000)),
             dedupe_key: "CHARGEBACK_REVERSED:D1SPUTE000000001:true".to_owned(),
             reason: Some("won".to_owned()),
+            decline: None,
             token: Some(NotifiedToken { shopper: "123".to_owned(), token: "8415:123".to_owned() }),
         }
     }

@@ -56,6 +56,7 @@ fn item(kind: Kind, number: usize) -> GatewayNotification {
         at: None,
         dedupe_key: format!("{}:{number}", kind.as_str()),
         reason: None,
+        decline: None,
         token: None,
     }
 }
@@ -267,6 +268,17 @@ fn an_authorisation_result_is_left_to_the_flow_that_waits_for_it() {
         (effect, orphan.state),
         (Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::AuthorisedWithoutOpenAttempt)), S::Authorised)
     );
+}
+
+#[test]
+fn a_decline_keeps_the_class_that_the_gateway_signed_and_a_second_one_says_nothing_new() {
+    let waiting = OwnerState { in_flight: true, reporting: false };
+    let mut pending = payment(S::Starting);
+    let decline = Some(Decline::new(DeclineClass::Hard, "lost_card"));
+    let signed = GatewayNotification { decline: decline.clone(), ..item(Kind::AuthorisationDeclined, 1) };
+    assert_eq!(apply_notification(&mut pending, &signed, waiting, NOW), Ok(TransitionEffect::Changed));
+    assert_eq!(apply_notification(&mut pending, &item(Kind::AuthorisationDeclined, 2), waiting, NOW), Ok(TransitionEffect::Unchanged));
+    assert_eq!(pending.authorisation_result, Some(AuthorisationResult::Declined { decline }));
 }
 
 #[test]

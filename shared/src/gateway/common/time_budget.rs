@@ -2,24 +2,24 @@
 
 use std::time::{Duration, Instant};
 
-use super::GatewayError;
+use crate::gateway::GatewayError;
 use crate::http::{TransportCause, TransportError};
 
 /// Counts down from when it was made.
 #[derive(Clone, Copy)]
-pub(super) struct TimeBudget {
+pub(crate) struct TimeBudget {
     started: Instant,
     total: Duration,
 }
 
 impl TimeBudget {
     /// Starts counting.
-    pub(super) fn new(total: Duration) -> Self {
+    pub(crate) fn new(total: Duration) -> Self {
         Self { started: Instant::now(), total }
     }
 
     /// What is left of it.
-    pub(super) fn remaining(&self) -> Duration {
+    pub(crate) fn remaining(&self) -> Duration {
         self.total.saturating_sub(self.started.elapsed())
     }
 
@@ -27,7 +27,7 @@ impl TimeBudget {
     ///
     /// # Errors
     /// Nothing is sent when the time is over.
-    pub(super) fn for_call(&self) -> Result<Duration, GatewayError> {
+    pub(crate) fn for_call(&self) -> Result<Duration, GatewayError> {
         let left = self.remaining();
         if left.is_zero() { Err(GatewayError::Unreachable(TransportError::NotSent(TransportCause::Timeout))) } else { Ok(left) }
     }

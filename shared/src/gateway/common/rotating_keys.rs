@@ -2,16 +2,16 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::GatewayError;
+use super::call::CallError;
 use super::time_budget::TimeBudget;
-use crate::http::{Request, Response, Transport, TransportError};
+use crate::http::{Request, Response, Transport};
 use crate::secret::SecretString;
 
 /// What the gateway says to a key that it does not know; nothing was done.
 const UNAUTHORISED: u16 = 401;
 
 /// Sends with the key that works.
-pub(super) struct RotatingKeys {
+pub(crate) struct RotatingKeys {
     current: SecretString,
     previous: Option<SecretString>,
     /// Set while the gateway takes the previous key only, so that not every call is refused first.
@@ -19,7 +19,7 @@ pub(super) struct RotatingKeys {
 }
 
 impl RotatingKeys {
-    pub(super) const fn new(current: SecretString, previous: Option<SecretString>) -> Self {
+    pub(crate) const fn new(current: SecretString, previous: Option<SecretString>) -> Self {
         Self { current, previous, previous_works: AtomicBool::new(false) }
     }
 
@@ -27,29 +27,28 @@ impl RotatingKeys {
     /// request.
     ///
     /// # Errors
-    /// Nothing is sent when the time is over.
-    pub(super) async fn send(
+    /// No answer came; nothing is sent when the time is over.
+    pub(crate) async fn send(
         &self,
         transport: &dyn Transport,
         budget: &TimeBudget,
         request: Request,
         sign: impl Fn(Request, &SecretString) -> Request + Send + Sync,
-    ) -> Result<Result<Response, TransportError>, GatewayError> {
-        let in_time = |request: Request| Ok::<_, GatewayError>(Request { timeout: budget.for_call()?, ..request });
+    ) -> Result<Response, CallError> {
+        let in_time = |request: Request| Ok::<_, CallError>(Request { timeout: budget.for_call()?, ..request });
         let Some(previous) = &self.previous else {
-            return Ok(transport.send(sign(in_time(request)?, &self.current)).await);
+            return Ok(transport.send(sign(in_time(request)?, &self.current)).await?);
         };
         let previous_first = self.previous_works.load(Ordering::Relaxed);
         let (first, second) = if previous_first { (previous, &self.current) } else { (&self.current, previous) };
-        let answered = transport.send(sign(in_time(request.clone())?, first)).await;
-        let refused = answered.as_ref().is_ok_and(|response| response.status.as_u16() == UNAUTHORISED);
-        if !refused || budget.remaining().is_zero() {
-            return Ok(answered);
+        let response = transport.send(sign(in_time(request.clone())?, first)).await?;
+        if response.status.as_u16() != UNAUTHORISED || budget.remaining().is_zero() {
+            return Ok(response);
         }
-        let answered = transport.send(sign(in_time(request)?, second)).await;
-        if answered.as_ref().is_ok_and(|response| response.status.as_u16() != UNAUTHORISED) {
+        let response = transport.send(sign(in_time(request)?, second)).await?;
+        if response.status.as_u16() != UNAUTHORISED {
             self.previous_works.store(!previous_first, Ordering::Relaxed);
         }
-        Ok(answered)
+        Ok(response)
     }
 }
