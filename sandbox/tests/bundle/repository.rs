@@ -102,13 +102,6 @@ fn dependencies(manifest: &str, own: &BTreeSet<String>) -> BTreeSet<String> {
     names.difference(own).filter(|name| !name.is_empty()).cloned().collect()
 }
 
-/// Every file that is committed.
-fn tracked_files() -> Vec<String> {
-    let files = Command::new("git").args(["ls-files", "-z"]).current_dir(root()).output().unwrap();
-    let files = String::from_utf8(files.stdout).unwrap();
-    files.split('\0').filter(|file| !file.is_empty() && root().join(file).is_file()).map(str::to_owned).collect()
-}
-
 #[test]
 fn every_dependency_has_its_reason_and_every_reason_its_dependency() {
     let mut own: BTreeSet<String> = names();
@@ -129,7 +122,7 @@ fn every_dependency_has_its_reason_and_every_reason_its_dependency() {
 fn only_the_lambda_folder_and_the_dynamodb_store_name_aws() {
     let is_product =
         |file: &str| file.ends_with(".rs") && ["shared/src/", "functions/", "cli/src/"].iter().any(|folder| file.starts_with(folder));
-    let files = tracked_files();
+    let files: Vec<String> = committed(&["."]).into_iter().map(|(file, _)| file).collect();
     let product: Vec<&str> = files.iter().map(String::as_str).filter(|file| is_product(file)).collect();
     assert!(product.len() > 100, "too few files to prove anything");
     for file in product {

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use connector::clock::{Clock, Timestamp};
-use connector::flow::{Flow, NoRequeue};
+use connector::flow::NoRequeue;
 use connector::http::{Request, Response, Transport, TransportCause, TransportError};
 use connector::journal::store::{CommitError, Key, Put, Store, StoreError, StoredDocument};
 use connector::lambda::app::App;
