@@ -3,7 +3,7 @@
 
 use connector::frontend_api::Origins;
 use connector::frontend_api::origins;
-use connector::frontend_api::redirect_urls::{self, RedirectUrls};
+use connector::frontend_api::redirect_urls::{self, RedirectMessage, RedirectUrls};
 use reqwest::Url;
 
 const ALLOWED: &str = "https://shop.example.com,https://localhost:3000";
@@ -44,16 +44,16 @@ fn check_query(query: &str) {
     assert_eq!(redirect_urls::parse_query(url.query().unwrap_or_default()), Some(read), "{query} is not read back");
 }
 
-/// What is told in the query of an error address stands there, and the address stays on its server.
+/// The message and the code of an error address stand in its query, and the address stays on its server.
 fn check_error_address(allowed: &Origins, address: &str) {
     if !allowed.contains_url(address) {
         return;
     }
-    let onward = RedirectUrls { success: String::new(), cancel: String::new(), error: address.to_owned() };
-    let told = onward.error_with("refused & gone", Some("ADYEN#1"));
-    assert!(allowed.contains_url(&told), "{told} leads elsewhere");
-    let url = Url::parse(&told).expect("a URL");
+    let redirect_urls = RedirectUrls { success: String::new(), cancel: String::new(), error: address.to_owned() };
+    let location = redirect_urls.error_with(RedirectMessage::Refused, Some("ADYEN#1 & gone"));
+    assert!(allowed.contains_url(&location), "{location} leads elsewhere");
+    let url = Url::parse(&location).expect("a URL");
     let last: Vec<(String, String)> = url.query_pairs().into_owned().collect();
-    let expected = [("message", "refused & gone"), ("code", "ADYEN#1")].map(|(name, value)| (name.to_owned(), value.to_owned()));
-    assert!(last.ends_with(&expected), "{told} does not say it");
+    let expected = [("message", "refused"), ("code", "ADYEN#1 & gone")].map(|(name, value)| (name.to_owned(), value.to_owned()));
+    assert!(last.ends_with(&expected), "{location} lacks them");
 }
