@@ -15,9 +15,7 @@ use connector::ids::PaymentMethodId;
 use connector::journal::store::{Key, StoreError};
 use connector::journal::transaction::Retention;
 use connector::journal::{JournalError, SCHEMA};
-use connector::payments::subscription_state::LastBillingEvent;
-use connector::payments::subscription_state::SubscriptionState;
-use connector::renewal::expected_event::StoredDetails;
+use connector::payments::subscription_state::{LastBillingEvent, StoredDetails, SubscriptionState};
 use serde::{Deserialize, Serialize};
 
 use crate::documents;

@@ -46,7 +46,6 @@ const RETIRED: &[(&str, &str)] = &[
     ("go_round", "run_once"),
     ("Tally", "RunReport"),
     ("made_up", "recovered"),
-    ("looked_at", "claimed_at"),
     ("Wiring", "DependencyFactory"),
     ("Wired", "Dependencies"),
     ("SecretKeeper", "SecretCache"),

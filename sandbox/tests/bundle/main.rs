@@ -12,6 +12,7 @@
 mod documents;
 mod functions;
 mod glossary;
+mod layers;
 mod repository;
 mod samples;
 mod settings;

@@ -18,9 +18,9 @@ use crate::metrics::Metric;
 use crate::payments::cleeng_step::{self, CleengStep, LostAnswer};
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::report_change::ReportRecord;
+use crate::payments::subscription_state::StoredDetails;
 use crate::payments::{FlowResult, read_failed, token_usage};
 use crate::reason::{ParkReason, RetryReason};
-use crate::renewal::expected_event::StoredDetails;
 
 /// One exchange of 10 s, and a quick refusal of the other publisher token while one is being rotated. A customer waits, so a report begins only
 /// if it fits into what is left of 29 s.

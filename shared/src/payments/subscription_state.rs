@@ -158,5 +158,25 @@ impl Default for SubscriptionState {
     }
 }
 
+/// Stored details that were created here, so that a missed event of the first renewal with them can be recovered.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StoredDetails {
+    /// The schema that it was written with.
+    pub schema: u32,
+    /// Gives access to the details; this type has no `Debug`.
+    pub token: String,
+    /// The currency of the first payment with them; `None` if nothing was paid.
+    #[serde(default)]
+    pub currency: Option<Currency>,
+}
+
+impl StoredDetails {
+    /// Its key in the journal.
+    #[must_use]
+    pub fn key(details: &PaymentDetailsId) -> Key {
+        Key::new("stored-details", &[details.as_str()])
+    }
+}
+
 #[cfg(test)]
 mod tests;

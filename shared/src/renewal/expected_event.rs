@@ -3,17 +3,14 @@
 
 use std::time::Duration;
 
-use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use crate::cleeng::webhook::{BillingEvent, Topic};
 use crate::cleeng::{Subscription, SubscriptionStatus};
 use crate::clock::Timestamp;
 use crate::flow::BillingMode;
-use crate::ids::{PaymentDetailsId, PaymentMethodId, PublisherId};
+use crate::ids::{PaymentMethodId, PublisherId};
 use crate::journal::record::{AttemptKind, Obligation};
-use crate::journal::store::Key;
-use crate::money::Currency;
 use crate::payments::subscription_state::{BillingAction, ExpectedEvent, LastBillingEvent, SubscriptionState};
 use crate::secret::SecretString;
 
@@ -22,26 +19,6 @@ use crate::secret::SecretString;
 pub const DELIVERY_SLACK: Duration = Duration::from_secs(8 * 60);
 /// An event whose attempt date is so much earlier than expected is the expected one.
 const DATE_TOLERANCE: Duration = Duration::from_secs(5 * 60);
-
-/// Stored details that came to be here, so that the first renewal with them can be made up for as well.
-#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StoredDetails {
-    /// The schema that it was written with.
-    pub schema: u32,
-    /// As good as a key to the details; this type has no `Debug`.
-    pub token: String,
-    /// In which currency they were first used, where something was paid.
-    #[serde(default)]
-    pub currency: Option<Currency>,
-}
-
-impl StoredDetails {
-    /// Where it is kept.
-    #[must_use]
-    pub fn key(details: &PaymentDetailsId) -> Key {
-        Key::new("stored-details", &[details.as_str()])
-    }
-}
 
 impl LastBillingEvent {
     /// What an event says; what is expected is kept.
