@@ -71,7 +71,7 @@ impl Function {
     async fn handle(&self, event: &Value, invocation: &Invocation) -> Value {
         let answer = match self {
             Self::App(app) => app.handle(&event.to_string(), invocation).await,
-            Self::Frontend(door) => door.handle(&event.to_string(), invocation).await,
+            Self::Frontend(app) => app.handle(&event.to_string(), invocation).await,
         };
         answer.unwrap_or(Value::Null)
     }
@@ -228,7 +228,7 @@ impl Functions {
         }
     }
 
-    /// Hands a message to its function, and deletes it unless the function says that it failed. Tells whether it was dealt with.
+    /// Hands a message to its function, and deletes it unless the function says that it failed. Returns whether the function handled it.
     pub async fn deliver_message(&self, message: &LocalMessage) -> bool {
         let Some(function) = self.functions.get(&message.function) else { return false };
         let event = json!({ "Records": [{

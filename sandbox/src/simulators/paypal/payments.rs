@@ -19,7 +19,7 @@ pub(super) fn push_capture(state: &mut State, id: &str, order: &str, authorisati
     state.captures.push(capture);
 }
 
-/// Tells what became of a capture.
+/// Notifies of what became of a capture.
 pub(super) fn notify_capture(state: &mut State, id: &str, now: Timestamp) {
     let event = match state.capture(id).map(|capture| capture.status) {
         Some("COMPLETED") => "PAYMENT.CAPTURE.COMPLETED",

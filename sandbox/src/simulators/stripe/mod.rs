@@ -262,7 +262,7 @@ impl StripeSimulator {
         }
     }
 
-    /// The scheme tells that the customer has a new card: `payment_method.automatically_updated`.
+    /// The scheme reports that the customer has a new card: `payment_method.automatically_updated`.
     pub fn update_card_automatically(&self, token: &str) {
         let now = self.clock.now();
         let previous = serde_json::json!({ "card": { "exp_year": 2027 } });

@@ -66,7 +66,7 @@ pub(super) fn read(state: &State, id: &str) -> HandlerResult {
     state.refund(id).map(|one| ServerResponse::json(200, &render::refund(one))).ok_or_else(|| not_found("refund", id))
 }
 
-/// Does what is pending, and tells the banks' references of refunds.
+/// Does what is pending, and reports the banks' references of refunds.
 pub(super) fn process(state: &mut State, now: Timestamp) {
     let processing: Vec<_> = state.intents.iter().filter(|one| one.status == "processing").map(|one| one.id.clone()).collect();
     for id in processing {

@@ -6,23 +6,24 @@ mod ingress_and_logs;
 mod journals;
 
 use sandbox::simulation::fault_profile::FaultProfile;
-use sandbox::simulation::{Mutation, SimulationOptions, run_seed};
+use sandbox::simulation::{SimulationOptions, run_seed};
+use sandbox::testkit::interceptors::Interceptors;
 
 /// Every mistake is found within so many worlds; those of a quick run are enough for all of them.
 const MAX_SEEDS: u64 = 10_000;
 
 /// The mistake is found by its effect, in a world where nothing is found without it.
 #[track_caller]
-fn assert_detected(tricks: &dyn Mutation, effects: &[&str]) {
+fn assert_detected(tricks: &dyn Interceptors, effects: &[&str]) {
     assert_detected_with(tricks, None, effects);
 }
 
 /// The same in a climate where there is occasion for it.
 #[track_caller]
-fn assert_detected_with(tricks: &dyn Mutation, climate: Option<&FaultProfile>, effects: &[&str]) {
+fn assert_detected_with(tricks: &dyn Interceptors, climate: Option<&FaultProfile>, effects: &[&str]) {
     let mut others = Vec::new();
     for seed in 0..MAX_SEEDS {
-        let played = run_seed(seed, &SimulationOptions { mutation: tricks, fault_profile: climate, trace: false });
+        let played = run_seed(seed, &SimulationOptions { interceptors: tricks, fault_profile: climate, trace: false });
         let by_effect = played.violations.iter().any(|line| effects.iter().any(|effect| line.contains(effect)));
         if by_effect && run_seed(seed, &SimulationOptions { fault_profile: climate, ..SimulationOptions::default() }).violations.is_empty()
         {
