@@ -1,4 +1,4 @@
-//! Runs worlds by seed: `cargo run --release -p sandbox --bin simulate -- --seeds 0..1000 --jobs 2`, and one of them with its trace:
+//! Runs the simulation by seed: `cargo run --release -p sandbox --bin simulate -- --seeds 0..1000 --jobs 2`, and one seed with its trace:
 //! `cargo run -p sandbox --bin simulate -- --seed 17 --trace`. Ends with 1 if something was found wrong.
 
 use std::io::{self, Write};
@@ -15,7 +15,7 @@ use sandbox::simulation::{SimulationOptions, SimulationReport, run_seed};
 /// So often a long run says how far it is, in seeds.
 const PROGRESS_INTERVAL: u64 = 5_000;
 
-/// Runs worlds by seed.
+/// Runs the simulation by seed.
 #[derive(Parser)]
 struct Options {
     /// The seeds from A up to B, without B.
@@ -24,10 +24,10 @@ struct Options {
     /// One seed.
     #[arg(long)]
     seed: Option<u64>,
-    /// How many threads play; each seed is played by one.
+    /// How many threads run; each seed is run by one.
     #[arg(long, default_value_t = 1)]
     jobs: u64,
-    /// Prints the trace of what was played; with `--seeds` of what was found wrong.
+    /// Prints the trace of the run; with `--seeds` of the runs with violations.
     #[arg(long)]
     trace: bool,
     /// Ends when so many seeds were found wrong.
@@ -56,7 +56,7 @@ fn main() -> io::Result<ExitCode> {
     let seeds = options.seeds.clone().unwrap_or(0..1_000);
     let next = AtomicU64::new(seeds.start);
     let (sender, receiver) = mpsc::channel::<SimulationReport>();
-    let (mut plays, mut deliveries, mut crashes, mut wrong) = (0_u64, 0_u64, 0_u64, 0_u64);
+    let (mut runs, mut deliveries, mut crashes, mut wrong) = (0_u64, 0_u64, 0_u64, 0_u64);
     thread::scope(|scope| -> io::Result<()> {
         for _ in 0..options.jobs.max(1) {
             let (next, sender, end) = (&next, sender.clone(), seeds.end);
@@ -71,9 +71,9 @@ fn main() -> io::Result<ExitCode> {
         }
         drop(sender);
         for report in &receiver {
-            plays = plays.saturating_add(1);
-            if plays.checked_rem(PROGRESS_INTERVAL) == Some(0) {
-                writeln!(out, "{plays} seeds, {wrong} wrong")?;
+            runs = runs.saturating_add(1);
+            if runs.checked_rem(PROGRESS_INTERVAL) == Some(0) {
+                writeln!(out, "{runs} seeds, {wrong} wrong")?;
             }
             deliveries = deliveries.saturating_add(report.counts.deliveries);
             crashes = crashes.saturating_add(report.counts.crashes);
@@ -98,7 +98,7 @@ fn main() -> io::Result<ExitCode> {
     let per_second = deliveries.saturating_mul(1_000).checked_div(millis).unwrap_or_default();
     writeln!(
         out,
-        "{plays} seeds, {deliveries} deliveries, {crashes} crashes, {wrong} wrong; {millis} ms, {per_second} deliveries per second"
+        "{runs} seeds, {deliveries} deliveries, {crashes} crashes, {wrong} wrong; {millis} ms, {per_second} deliveries per second"
     )?;
     Ok(if wrong == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }

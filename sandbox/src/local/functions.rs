@@ -225,7 +225,7 @@ impl Functions {
         }
     }
 
-    /// Hands a message to its function, and deletes it unless the function says that it failed. Tells whether it was dealt with.
+    /// Hands a message to its function, and deletes it unless the function says that it failed. Returns whether the function handled it.
     pub async fn deliver_message(&self, message: &LocalMessage) -> bool {
         let Some(function) = self.functions.get(&message.function) else { return false };
         let event = json!({ "Records": [{

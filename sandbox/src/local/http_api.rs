@@ -2,56 +2,22 @@
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
-use std::net::SocketAddr;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
-use tokio::task::JoinHandle;
 
 use super::functions::Functions;
+use crate::simulators::network::{RunningServer, serve_with};
 
-/// The listening HTTP API. Dropping it stops it.
-pub struct HttpApi {
-    address: SocketAddr,
-    task: JoinHandle<()>,
-}
-
-impl HttpApi {
-    /// Serves on this listener.
-    ///
-    /// # Errors
-    /// If it does not.
-    pub fn open(listener: TcpListener, functions: Arc<Functions>) -> std::io::Result<Self> {
-        let address = listener.local_addr()?;
-        let task = tokio::spawn(async move {
-            while let Ok((stream, _)) = listener.accept().await {
-                let functions = Arc::clone(&functions);
-                tokio::spawn(async move {
-                    let service = service_fn(move |request| handle_request(Arc::clone(&functions), request));
-                    // A caller may close the connection early.
-                    let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                });
-            }
-        });
-        Ok(Self { address, task })
-    }
-
-    /// Where it is.
-    #[must_use]
-    pub fn url(&self) -> String {
-        format!("http://{}", self.address)
-    }
-}
-
-impl Drop for HttpApi {
-    fn drop(&mut self) {
-        self.task.abort();
-    }
+/// Serves the functions on this listener.
+///
+/// # Errors
+/// If the listener has no address.
+pub(super) fn serve(listener: TcpListener, functions: Arc<Functions>) -> std::io::Result<RunningServer> {
+    serve_with(listener, move |request| handle_request(Arc::clone(&functions), request))
 }
 
 async fn handle_request(functions: Arc<Functions>, request: hyper::Request<Incoming>) -> Result<hyper::Response<Full<Bytes>>, Infallible> {

@@ -18,6 +18,5 @@ pub mod serve;
 mod world;
 
 pub use functions::{FunctionResponse, Functions, PATH_KEY, StartError};
-pub use http_api::HttpApi;
 pub use queue::{LocalMessage, QueueSet};
 pub use world::{Addresses, LocalWorld};

@@ -34,7 +34,7 @@ const SAMPLE_PAYMENTS: [(&str, &str, &str); 3] = [
     ("1536331076", "123456790", "D2RGHBT7PGNG5S83"),
     ("1536331077", "123456791", "D2RGHBT7PGNG5S84"),
 ];
-/// Where `sam local start-api` is told to listen (README, "Try a function alone").
+/// Where `sam local start-api` listens (README, "Try a function alone").
 const SAM_LOCAL_URL: &str = "http://127.0.0.1:3001";
 
 /// Keeps the world open until Ctrl-C. With `env_vars` for functions that run elsewhere: their settings are written there, and none runs here.

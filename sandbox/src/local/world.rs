@@ -14,7 +14,7 @@ use serde_json::Value;
 use tokio::net::TcpListener;
 
 use super::functions::{self, Functions, PATH_KEY, StartError};
-use super::http_api::HttpApi;
+use super::http_api;
 use crate::simulators::adyen::AdyenSimulator;
 use crate::simulators::cleeng::{CleengSimulator, SentWebhook};
 use crate::simulators::network::{FaultyNetwork, NetworkCall, RunningServer, SimulatedServer, serve};
@@ -66,7 +66,7 @@ pub struct LocalWorld {
     pub functions: Arc<Functions>,
     cleeng_server: RunningServer,
     servers: Vec<(GatewayName, RunningServer)>,
-    http_api: HttpApi,
+    http_api: RunningServer,
     http_client: ReqwestTransport,
 }
 
@@ -99,7 +99,7 @@ impl LocalWorld {
         let listener = TcpListener::bind(addresses.connector).await?;
         let own_url = format!("http://{}", listener.local_addr()?);
         let functions = Arc::new(Functions::start(&clock, &cleeng_server.url(), &own_url, &settings).await?);
-        let http_api = HttpApi::open(listener, Arc::clone(&functions))?;
+        let http_api = http_api::serve(listener, Arc::clone(&functions))?;
         let sender = ReqwestTransport::new().map_err(|_| StartError::Http)?;
         let (gateways, adyen) = (simulators.fixtures(), simulators.adyen);
         Ok(Self { clock, cleeng, adyen, gateways, network, functions, cleeng_server, servers, http_api, http_client: sender })
@@ -129,7 +129,7 @@ impl LocalWorld {
         format!("{}/webhooks/{PATH_KEY}/{}", self.connector_url(), route_for_topic(topic))
     }
 
-    /// The settings and secrets of functions that run elsewhere without AWS, with this world's simulators as peers. `own_url` is where
+    /// The settings and secrets of functions that run elsewhere without AWS, with this world's simulators as upstreams. `own_url` is where
     /// browsers reach those functions.
     #[must_use]
     pub fn embedded_settings(&self, own_url: &str) -> BTreeMap<&'static str, String> {

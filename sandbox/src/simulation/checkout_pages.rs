@@ -42,7 +42,7 @@ impl Simulator<'_> {
                 shopper.step = ShopperStep::Finalizing(simulator.complete_action(action));
                 Some(self.prng.duration(5, 900))
             } else {
-                // He agrees and never comes back, or never agrees, or begins anew with something else.
+                // The shopper approves and never returns, or never approves, or starts again with other details.
                 match self.prng.below(3) {
                     0 => {
                         simulator.complete_action(action);

@@ -1,4 +1,4 @@
-//! What everybody in a run shares: the dice, the climate, the trace and what was found wrong.
+//! What all parts of a run share: random numbers, fault profile, trace and violations.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,7 +12,7 @@ use super::prng::Prng;
 use crate::simulators::virtual_clock::VirtualClock;
 use crate::testkit::fixtures::START;
 
-/// Shared by everybody in one play. Clones are the same one.
+/// Shared by all parts of one run. Clones are the same one.
 #[derive(Clone)]
 pub struct SimulationContext {
     clock: VirtualClock,
@@ -22,21 +22,21 @@ pub struct SimulationContext {
 struct State {
     prng: Prng,
     fault_profile: FaultProfile,
-    /// Who has the turn.
+    /// The worker that is polled.
     current_worker: u64,
     trace_lines: Option<Vec<String>>,
     violations: Vec<String>,
     late_requests: Vec<Request>,
-    /// Which peers were reached since the last time.
+    /// The hosts that were reached since the last time.
     reached_hosts: Vec<String>,
     /// Whether the journal was written since the last time.
     journal_written: bool,
-    /// What operators were called for.
+    /// The alarms that were raised.
     alarms: BTreeSet<String>,
 }
 
 impl SimulationContext {
-    /// Over a run, fair for now. A trace is kept only where it is wanted.
+    /// Without faults at first. A trace is kept only if it is wanted.
     #[must_use]
     pub fn new(clock: VirtualClock, prng: Prng, trace: bool) -> Self {
         let state = State {
@@ -65,12 +65,12 @@ impl SimulationContext {
         self.clock.now()
     }
 
-    /// Draws from the dice.
+    /// Draws from the random numbers.
     pub fn draw<T>(&self, draw: impl FnOnce(&mut Prng) -> T) -> T {
         draw(&mut self.lock().prng)
     }
 
-    /// Whether something happens now that happens so often in this climate.
+    /// Whether something happens now that the fault profile makes happen so often.
     #[must_use]
     pub fn chance(&self, often: impl FnOnce(&FaultProfile) -> u16) -> bool {
         let mut state = self.lock();
@@ -163,15 +163,15 @@ impl SimulationContext {
         std::mem::take(&mut self.lock().late_requests)
     }
 
-    /// A peer did something.
-    pub(super) fn mark_reached(&self, peer: &str) {
+    /// A host received a request that may have an effect.
+    pub(super) fn mark_reached(&self, host: &str) {
         let mut state = self.lock();
-        if !state.reached_hosts.iter().any(|other| other == peer) {
-            state.reached_hosts.push(peer.to_owned());
+        if !state.reached_hosts.iter().any(|other| other == host) {
+            state.reached_hosts.push(host.to_owned());
         }
     }
 
-    /// The peers that did something since the last time.
+    /// The hosts that received such requests since the last time.
     pub(super) fn take_reached_hosts(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().reached_hosts)
     }

@@ -39,7 +39,7 @@ impl Simulator<'_> {
             }
             LifeEvent::Stop => env.cleeng.set_status(&actor.subscriber.ids.subscription, SubscriptionStatus::Stopped),
             LifeEvent::RepeatedDeactivation => {
-                // Of details that are still in use it is never told.
+                // Details that are still in use are never announced.
                 let details = &actor.subscriber.ids.details;
                 if env.cleeng.details(details).is_some_and(|details| !details.active)
                     && let Some(webhook) = env.cleeng.deactivation_event(details)

@@ -32,13 +32,13 @@ const VISIBILITY_TIMEOUT_SECS: u64 = 540;
 /// So often a message is delivered at the most before it goes to the dead letters, where nobody but an operator looks: `maxReceiveCount`.
 const MAX_RECEIVES: u32 = 200;
 /// A message is put back for this long at first where its function does not say how long, and for twice as long each time up to the longest: the
-/// queue door's own backoff.
+/// queue consumer's own backoff.
 const BACKOFF_SECS: u64 = 30;
 const MAX_BACKOFF_SECS: u64 = 900;
 
 impl Simulator<'_> {
-    /// Who runs, and what will happen in their lives until the storm is over.
-    pub(super) fn schedule_actors(&mut self, profile: &FaultProfile, storm: Timestamp) {
+    /// The actors of the run, and what happens to them until the fault phase ends.
+    pub(super) fn schedule_actors(&mut self, profile: &FaultProfile, fault_phase_end: Timestamp) {
         // What was there before it began.
         if self.prng.chance(250) {
             let (payment, asked) = (actors::single_purchase(&self.env, &mut self.prng), self.prng.duration(3_600, 5 * 86_400));
@@ -46,7 +46,7 @@ impl Simulator<'_> {
         }
         self.context.set_fault_profile(profile.clone());
         let mut day = self.context.now();
-        while day < storm {
+        while day < fault_phase_end {
             if self.context.chance(|profile| profile.credential_rotation) {
                 let (whose, at) =
                     (self.prng.choose(CredentialOwner::Cleeng, &[CredentialOwner::Gateway]), day.after(self.prng.duration(0, 86_400)));
@@ -55,18 +55,18 @@ impl Simulator<'_> {
             }
             day = day.after(Duration::from_secs(86_400));
         }
-        let (members, visitors) = (self.prng.duration(1, 4).as_secs(), self.prng.below(4));
-        for _ in 0..members {
+        let (subscriber_count, shopper_count) = (self.prng.duration(1, 4).as_secs(), self.prng.below(4));
+        for _ in 0..subscriber_count {
             let actor = Subscriber::random(&self.env, &mut self.prng);
             let (who, due) = (self.subscribers.len(), actor.subscriber.due);
             self.context.trace(|| format!("subscriber {who} at {}: subscription {}", actor.gateway, actor.subscriber.ids.subscription));
             self.subscribers.push(actor);
             self.schedule_life_events(who, due);
-            if storm > due.after(Duration::from_secs(31 * 86_400)) {
+            if fault_phase_end > due.after(Duration::from_secs(31 * 86_400)) {
                 self.schedule_life_events(who, due.after(Duration::from_secs(31 * 86_400)));
             }
         }
-        for _ in 0..visitors {
+        for _ in 0..shopper_count {
             let shopper = Shopper::random(&self.env, &mut self.prng);
             let (who, comes) = (self.shoppers.len(), self.context.now().after(self.prng.duration(60, 8 * 86_400)));
             self.context.trace(|| format!("shopper {who} at {}: {:?}", shopper.gateway, shopper.order));
@@ -75,10 +75,10 @@ impl Simulator<'_> {
         }
     }
 
-    /// What will happen to a member around the end of his period.
+    /// What happens to a subscriber around the end of their period.
     fn schedule_life_events(&mut self, who: usize, due: Timestamp) {
         while self.context.chance(|profile| profile.life_event) && self.prng.chance(700) {
-            let guests = self.env.gateways.len();
+            let gateways = self.env.gateways.len();
             let refusal = LifeEvent::Decline(self.prng.choose(
                 DeclineClass::Soft,
                 &[DeclineClass::Soft, DeclineClass::NeedsCustomer, DeclineClass::NeedsNewDetails, DeclineClass::Hard, DeclineClass::Risk],
@@ -96,7 +96,7 @@ impl Simulator<'_> {
                 LifeEvent::Stop,
                 LifeEvent::RepeatedDeactivation,
             ];
-            let elsewhere = LifeEvent::NewDetails(self.prng.index(guests));
+            let elsewhere = LifeEvent::NewDetails(self.prng.index(gateways));
             let life = self.prng.choose(elsewhere, &others);
             let at = match life {
                 LifeEvent::Decline(_)
@@ -131,12 +131,12 @@ impl Simulator<'_> {
         }
     }
 
-    /// A round of reconciliation starts.
+    /// A reconciliation run starts.
     pub(super) fn start_reconciliation(&mut self) {
-        let (world, delivery) = (self.env.flow_context.clone(), self.new_delivery(FUNCTION_TIMEOUT, self.context.now(), 1));
+        let (flow_context, delivery) = (self.env.flow_context.clone(), self.new_delivery(FUNCTION_TIMEOUT, self.context.now(), 1));
         self.context.trace(|| format!("w{} starts a reconciliation run", self.next_task_id()));
-        let round = async move { TaskResult::ReconciliationFinished(Reconciliation.run(&world, &delivery).await) };
-        self.spawn(TaskKind::Reconciliation, FUNCTION_TIMEOUT, Box::pin(round));
+        let run = async move { TaskResult::ReconciliationFinished(Reconciliation.run(&flow_context, &delivery).await) };
+        self.spawn(TaskKind::Reconciliation, FUNCTION_TIMEOUT, Box::pin(run));
     }
 
     pub(super) fn handle_event(&mut self, event: ScheduledEvent) {
@@ -168,13 +168,13 @@ impl Simulator<'_> {
         }
     }
 
-    /// A webhook at its function's door: it is on its queue before the door says so.
+    /// A webhook reaches its function's handler, which acknowledges it only after its queue accepted it.
     fn receive_webhook(&mut self, webhook: &SentWebhook) {
         let mut headers = HeaderMap::new();
         headers.insert("x-cleeng-signature", expect_fixture(HeaderValue::from_str(&webhook.signature).ok()));
         let (now, topic) = (self.context.now(), webhook.topic);
         if self.context.chance(|profile| profile.queue_error) {
-            if self.mutation.acknowledges_before_enqueue() {
+            if self.interceptors.acknowledges_before_enqueue() {
                 return;
             }
             // 503: whether Cleeng sends it again is not documented; here it does.
@@ -211,14 +211,14 @@ impl Simulator<'_> {
             }
             return;
         }
-        let world = self.env.flow_context.clone();
+        let flow_context = self.env.flow_context.clone();
         let worker = self.next_task_id();
         let come: std::pin::Pin<Box<dyn Future<Output = TaskResult>>> = match content {
             MessageContent::Event(event, received_at) => {
                 let delivery = self.new_delivery(FUNCTION_TIMEOUT, received_at, receives);
-                let flow = self.mutation.flow(expect_fixture(flow_for(event.get().topic)));
+                let flow = self.interceptors.flow(expect_fixture(flow_for(event.get().topic)));
                 self.context.trace(|| format!("w{worker} receives {:?}, message {number}, delivery {receives}", event.get().topic));
-                Box::pin(async move { TaskResult::MessageHandled(number, flow.handle(&world, &event, &delivery).await) })
+                Box::pin(async move { TaskResult::MessageHandled(number, flow.handle(&flow_context, &event, &delivery).await) })
             }
             MessageContent::Notification(message) => {
                 let envelope = expect_fixture(NotificationEnvelope::from_text(&message).ok());
@@ -228,9 +228,9 @@ impl Simulator<'_> {
                     let (kind, reference) = (item.get().kind.as_str(), item.get().reference.as_ref().map_or("", |it| it.as_str()));
                     format!("w{worker} receives {kind} of {reference} from {gateway}, message {number}, delivery {receives}")
                 });
-                Box::pin(
-                    async move { TaskResult::MessageHandled(number, GatewayNotifications.handle(&world, gateway, &item, &delivery).await) },
-                )
+                Box::pin(async move {
+                    TaskResult::MessageHandled(number, GatewayNotifications.handle(&flow_context, gateway, &item, &delivery).await)
+                })
             }
         };
         self.spawn(TaskKind::Message(number), FUNCTION_TIMEOUT, come);
@@ -252,22 +252,22 @@ impl Simulator<'_> {
         self.spawn(TaskKind::Notification(gateway, kept), FRONTEND_TIMEOUT, Box::pin(come));
     }
 
-    /// A gateway does what it has received, and tells it: at least once, in whatever order.
+    /// A gateway processes what it has received, and notifies at least once, in any order.
     fn process_gateway(&mut self, gateway: GatewayName) {
         let env = Arc::clone(&self.env);
         let simulator = &env.gateway(gateway).simulator;
         simulator.process();
         self.invariants.check_step(&env, &self.checker, &self.context);
-        for told in simulator.take_notifications() {
+        for notification in simulator.take_notifications() {
             let times = if self.context.chance(|profile| profile.duplicate) { 2 } else { 1 };
             if self.context.chance(|profile| profile.forgery) {
                 let wait = self.prng.duration(0, 60);
-                self.events.schedule(self.context.now().after(wait), ScheduledEvent::ForgedNotification(gateway, told.clone()));
+                self.events.schedule(self.context.now().after(wait), ScheduledEvent::ForgedNotification(gateway, notification.clone()));
             }
             for _ in 0..times {
                 let late = self.context.chance(|profile| profile.delayed);
                 let wait = if late { self.prng.duration(1, 6 * 3600) } else { self.prng.duration(0, 2) };
-                self.events.schedule(self.context.now().after(wait), ScheduledEvent::Notification(gateway, told.clone()));
+                self.events.schedule(self.context.now().after(wait), ScheduledEvent::Notification(gateway, notification.clone()));
             }
         }
     }
@@ -303,7 +303,7 @@ impl Simulator<'_> {
         }
     }
 
-    /// As the queue door has it: less up to a fifth.
+    /// As the queue consumer has it: less up to a fifth.
     fn backoff(&mut self, receives: u32) -> Duration {
         let doubled = BACKOFF_SECS.saturating_mul(2_u64.saturating_pow(receives.saturating_sub(1).min(10))).min(MAX_BACKOFF_SECS);
         Duration::from_secs(doubled.saturating_sub(self.prng.below(doubled.div_euclid(5).saturating_add(1))))
@@ -352,7 +352,7 @@ impl Simulator<'_> {
                 }
             }
             TaskResult::PageAnswered(who, reply) => self.handle_page_reply(who, &reply),
-            TaskResult::ReconciliationFinished(tally) => self.context.trace(|| format!("reconciliation run finished: {tally:?}")),
+            TaskResult::ReconciliationFinished(report) => self.context.trace(|| format!("reconciliation run finished: {report:?}")),
         }
     }
 }

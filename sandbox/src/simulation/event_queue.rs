@@ -14,15 +14,15 @@ use crate::simulators::simulated_gateway::NotificationRequest;
 
 /// Something that is still to come.
 pub(super) enum ScheduledEvent {
-    /// A webhook of Cleeng arrives at its function's door.
+    /// A webhook of Cleeng reaches its function's handler.
     Webhook(SentWebhook),
-    /// A notification of a gateway arrives at its door.
+    /// A notification of a gateway reaches its handler.
     Notification(GatewayName, NotificationRequest),
     /// A queue delivers a message.
     MessageDelivery(u64),
     /// A customer's page makes its next call.
     PageCall(usize),
-    /// A gateway does what it has received, and tells.
+    /// A gateway processes what it has received, and notifies.
     GatewayProcessing(GatewayName),
     /// A call arrives that its caller has given up.
     LateRequest(Request),
@@ -30,11 +30,11 @@ pub(super) enum ScheduledEvent {
     LifeEvent(usize, LifeEvent),
     /// Cleeng asks for the capture of a single purchase.
     SinglePurchaseCapture(PaymentId),
-    /// A peer changes its credentials, or ours are changed after it.
+    /// Our credentials at a server are no longer accepted, or are accepted again.
     CredentialRotation(CredentialOwner, bool),
     /// Somebody posts what nobody signed.
     ForgedWebhook(SentWebhook),
-    /// The same at the gateways' door.
+    /// A forged notification reaches its handler.
     ForgedNotification(GatewayName, NotificationRequest),
 }
 
@@ -50,21 +50,21 @@ pub(super) enum CredentialOwner {
 /// Something in the life of a subscriber.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum LifeEvent {
-    /// His bank refuses the next payment.
+    /// The bank declines the next payment.
     Decline(DeclineClass),
-    /// He has other details from now on, at the gateway with this place on the environment.
+    /// The subscriber has other details from now on, at the gateway with this index in the environment.
     NewDetails(usize),
     /// What is held lapses.
     Expiry,
-    /// His bank takes back what was paid.
+    /// The bank charges a payment back.
     Chargeback,
-    /// Whoever looks after him asks for a refund: of everything, or of so much.
+    /// An operator requests a refund: in full, or of this amount.
     Refund(Option<i64>),
-    /// What his gateway takes next it will not be able to do.
+    /// The next operation that the gateway acknowledges fails later.
     OperationFailure,
-    /// He ends his subscription.
+    /// The subscriber ends the subscription.
     Stop,
-    /// Everything that was announced about his details is announced again.
+    /// Every deactivation of their details is announced again.
     RepeatedDeactivation,
 }
 

@@ -11,21 +11,21 @@ use connector::gateway::GatewayName;
 
 use crate::simulators::simulated_gateway::NotificationRequest;
 
-/// What a worker came to.
+/// The result of a worker.
 pub(super) enum TaskResult {
     /// A delivery of this message.
     MessageHandled(u64, Disposition),
-    /// A notification at its door, kept for the case that it has to come again, and the door's answer.
+    /// A notification, kept in case that it has to be redelivered, and the status of the handler's response.
     NotificationHandled(GatewayName, NotificationRequest, u64),
-    /// A forged notification at the door, and the door's answer.
+    /// A forged notification, and the status of the handler's response.
     ForgeryHandled(u64),
-    /// A call of this visitor's page.
+    /// A call of this shopper's page.
     PageAnswered(usize, Reply),
-    /// A round.
+    /// A reconciliation run.
     ReconciliationFinished(RunReport),
 }
 
-/// What is to be done again if its worker crashes.
+/// What a worker does, so that it can be scheduled again after a crash.
 pub(super) enum TaskKind {
     Message(u64),
     Notification(GatewayName, NotificationRequest),
@@ -42,7 +42,7 @@ pub(super) struct Task {
     pub(super) future: Pin<Box<dyn Future<Output = TaskResult>>>,
 }
 
-/// Runs something to its end that waits for nobody.
+/// Runs a future to its end that waits for nothing outside itself. `None` if it does not end.
 pub(super) fn run_to_completion<T>(work: impl Future<Output = T>) -> Option<T> {
     let mut work = std::pin::pin!(work);
     let mut context = Context::from_waker(Waker::noop());
@@ -52,7 +52,7 @@ pub(super) fn run_to_completion<T>(work: impl Future<Output = T>) -> Option<T> {
     })
 }
 
-/// Gives all others their turn: the place where a worker is interrupted, and where it can crash.
+/// Lets other workers be polled: the point at which a worker is interrupted, and at which it can crash.
 #[must_use]
 pub const fn yield_now() -> YieldNow {
     YieldNow(false)
@@ -66,7 +66,7 @@ impl Future for YieldNow {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<()> {
-        // Nobody has to be woken: whoever runs the run comes round to everybody.
+        // No waker is needed: the simulator polls every worker again.
         if std::mem::replace(&mut self.0, true) { Poll::Ready(()) } else { Poll::Pending }
     }
 }

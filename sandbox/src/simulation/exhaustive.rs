@@ -21,7 +21,7 @@ pub trait Scenario {
     /// After every turn, every jump and every crash: what must be true at any time.
     fn check(&mut self);
 
-    /// Everybody has come to his end, or is dead.
+    /// Every worker has finished or crashed.
     fn check_final_state(&mut self);
 }
 
@@ -66,7 +66,7 @@ impl ChoicePath {
     }
 }
 
-/// Runs every run; tells how many there were.
+/// Executes every interleaving; returns how many there were.
 pub fn explore_all<S: Scenario>(bounds: ExplorationLimits, scene: impl Fn() -> S) -> u64 {
     let (mut choices, mut runs) = (ChoicePath::default(), 0_u64);
     loop {
@@ -94,9 +94,9 @@ fn run_once(scene: &mut impl Scenario, bounds: ExplorationLimits, choices: &mut 
             jumps = jumps.saturating_sub(1);
             scene.expire_leases();
         } else {
-            let dies = way.saturating_sub(turns).saturating_sub(usize::from(jumps > 0));
+            let crashed = way.saturating_sub(turns).saturating_sub(usize::from(jumps > 0));
             crashes = crashes.saturating_sub(1);
-            drop(workers.remove(dies));
+            drop(workers.remove(crashed));
         }
         scene.check();
     }

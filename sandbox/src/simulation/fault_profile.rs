@@ -13,9 +13,9 @@ pub struct FaultProfile {
     pub timeout_after: u16,
     /// A call is lost for its caller and arrives all the same, later.
     pub delivered_late: u16,
-    /// A peer refuses a call for a technical reason: 500, 502, 503, 429, 401.
+    /// A server refuses a call for a technical reason: 500, 502, 503, 429, 401.
     pub error_before: u16,
-    /// A peer does it and answers 500 or 502.
+    /// A server executes it and answers 500 or 502.
     pub error_after: u16,
     /// An answer comes cut off.
     pub truncated_body: u16,
@@ -33,7 +33,7 @@ pub struct FaultProfile {
     pub crash: u16,
     /// A worker outlives its time, by the clock of the others.
     pub overrun: u16,
-    /// Time jumps forward by minutes while workers are at it.
+    /// Time jumps forward by minutes while workers run.
     pub clock_jump: u16,
     /// A webhook or notification comes twice.
     pub duplicate: u16,
@@ -43,7 +43,7 @@ pub struct FaultProfile {
     pub dropped: u16,
     /// A queue does not take a message; a queue delivers one twice.
     pub queue_error: u16,
-    /// A peer does not take our credentials for some minutes, because they were changed there first: per day.
+    /// A server does not accept our credentials for some minutes, because they were changed there first: per day.
     pub credential_rotation: u16,
     /// Somebody posts what nobody signed: per webhook or notification.
     pub forgery: u16,
@@ -52,17 +52,17 @@ pub struct FaultProfile {
 }
 
 impl FaultProfile {
-    /// Nothing goes wrong, and customers do nothing but pay.
+    /// Nothing fails, and customers do nothing but pay.
     #[must_use]
     pub fn no_faults() -> Self {
         Self::default()
     }
 
-    /// As the dice have it: some kinds of trouble not at all, some now and then, some all the time, so that every mixture comes up.
+    /// Draws a profile: some kinds of fault not at all, some now and then, some all the time, so that every mixture comes up.
     #[must_use]
     pub fn from_prng(prng: &mut Prng) -> Self {
         let mut often = |much: &[u16]| prng.choose(0, much);
-        // In a few worlds nothing fails, so that what customers and banks do is seen by itself.
+        // In a few runs nothing fails, so that what customers and banks do is seen alone.
         let calls: &[u16] = &[0, 0, 3, 10, 40];
         let rarely: &[u16] = &[0, 0, 2, 8];
         Self {

@@ -1,4 +1,4 @@
-//! The ways out of the functions under an open sky: calls that get lost, answers that come late, cut off or not at all, a journal that fails.
+//! Transport, journal and queue that inject faults: calls that are lost, responses that are late, truncated or missing, a journal that fails.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::journal_checker::JournalChecker;
 /// The host of Cleeng on an environment.
 pub(super) const CLEENG_HOST: &str = "cleeng.test";
 
-/// What becomes of a call.
+/// The fault of a call.
 #[derive(Clone, Copy)]
 enum CallFault {
     Delivered,
@@ -32,7 +32,7 @@ enum CallFault {
     TruncatedField,
 }
 
-/// The way to the peers.
+/// The transport to Cleeng and the gateways.
 pub(super) struct FaultyTransport {
     pub(super) inner: Arc<dyn Transport>,
     pub(super) context: SimulationContext,
@@ -41,7 +41,7 @@ pub(super) struct FaultyTransport {
 impl FaultyTransport {
     fn choose_fault(&self, request: &Request) -> CallFault {
         let context = &self.context;
-        // Cleeng takes no idempotency key: a call that arrives after its caller has asked and been told "no" cannot be told from a second one.
+        // Cleeng takes no idempotency key: a call that arrives after its caller inquired and saw no effect cannot be distinguished from a second one.
         let may_be_late = request.repeatable && !request.url.contains(CLEENG_HOST);
         if context.chance(|profile| profile.not_sent) {
             CallFault::NotSent
@@ -267,7 +267,7 @@ impl Store for FaultyStore {
     }
 }
 
-/// The queue behind the door where gateways post.
+/// The queue of the notification handler.
 pub(super) struct FaultyQueue {
     context: SimulationContext,
     messages: Mutex<Vec<String>>,

@@ -1,4 +1,4 @@
-//! What nobody signed, and credentials that are not taken.
+//! Forged webhooks and notifications, and credentials that are refused.
 
 use std::sync::Arc;
 

@@ -1,4 +1,4 @@
-//! What must be true: after every step, and in the end.
+//! The invariants: after every step, and at the end.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -20,13 +20,13 @@ use crate::simulators::simulated_gateway::{LedgerEntry, LedgerStatus};
 use crate::testkit::balance_check::{compare, double_payments, must_be_in_cleeng};
 use crate::testkit::harness::TestEnvironment;
 
-/// A worker went on after its time.
+/// A worker ran past its deadline.
 pub(super) const OVERRUN_ALARM: &str = "overrun";
 
 /// An event that was sent before something changed comes later than this only if it never comes.
 const MAX_EVENT_AGE: Duration = Duration::from_secs(24 * 3_600);
 
-/// Looks at both sides' books, again and again.
+/// Compares Cleeng's records with the gateways' ledgers after every step.
 pub(super) struct InvariantChecker {
     /// Webhooks that never came, and what they were about: a subscription or payment details.
     lost_webhooks: BTreeSet<(String, String)>,
@@ -75,8 +75,8 @@ impl InvariantChecker {
             // the details were deleted or the subscription ended meanwhile, Cleeng says no. What comes of it is seen in the end.
             let in_between =
                 ["payment_for_expired_order", "payment_with_unknown_details", "order_for_ended_subscription"].contains(&violation.rule);
-            // After a refund that failed when Cleeng had been told of it, an operator has the payment; and whoever outlives his time, which no
-            // function does, may tell what another one has told.
+            // After a refund that failed when it was reported already, the payment is parked for an operator; and a worker that runs past its
+            // deadline, as no function does, may repeat another worker's report.
             let operators =
                 violation.rule == "repeated_change" && (context.has_alarm("refund_failed_later") || context.has_alarm(OVERRUN_ALARM));
             if (!in_between || context.has_no_faults()) && !operators {
@@ -154,8 +154,8 @@ impl InvariantChecker {
         }
     }
 
-    /// A message was delivered so often that its queue gives it up. That is for technical failures alone; where an operator has the subscription
-    /// anyway, he has this as well.
+    /// A message was delivered so often that its queue gives it up. Only technical failures may end so; a message of a subscription that is parked for an operator may
+    /// as well.
     pub(super) fn check_dead_letter(&self, context: &SimulationContext, checker: &JournalChecker, content: &MessageContent) {
         let what = match content {
             MessageContent::Event(event, _) => {
@@ -173,8 +173,8 @@ impl InvariantChecker {
         context.report_violation(format!("{what} ends among the dead letters"));
     }
 
-    /// The door did not take what a gateway posted: it comes again. 401 is for whoever looks at a signature when its time is over, and 503 for
-    /// when nobody can tell whether it is the gateway's.
+    /// The handler did not accept a genuine notification, which is redelivered. 401 is right only for a signature that is checked after its time is
+    /// over, and 503 only while the signature cannot be checked.
     pub(super) fn check_notification_status(&self, status: u64, context: &SimulationContext) {
         let undecided = status == 401 && !context.has_no_faults() && context.has_alarm(OVERRUN_ALARM);
         if status != 503 && status != 500 && !undecided {
@@ -182,7 +182,7 @@ impl InvariantChecker {
         }
     }
 
-    /// A customer is told something.
+    /// A reply to a customer.
     pub(super) fn check_reply(&self, reply: &Reply, context: &SimulationContext) {
         let text = reply.body.to_string();
         if super::leak_checker::find_leak(&text).is_some_and(|what| what != super::leak_checker::PERSONAL_DATA) {
@@ -209,7 +209,7 @@ impl InvariantChecker {
         let (ours, theirs) = (env.cleeng.payments(), all_ledger_entries(env));
         for payment in &ours {
             let entry = theirs.iter().find(|other| other.external_payment_id == payment.external_payment_id);
-            // A hold that lapsed is told by whatever would have released it, which never came.
+            // An expired authorisation is reported by the event that would have released it, which was lost.
             let untold = self.has_lost_release_event(payment.subscription.as_ref(), payment.details.as_ref())
                 && payment.status == PaymentStatus::Authorised
                 && entry.is_some_and(|entry| entry.status == LedgerStatus::Expired);
@@ -243,7 +243,7 @@ fn all_ledger_entries(env: &TestEnvironment) -> Vec<LedgerEntry> {
     env.gateways.iter().flat_map(|fixture| fixture.simulator.ledger()).collect()
 }
 
-/// Whether an operator was told of this payment.
+/// Whether this payment was parked for an operator.
 fn is_with_operator(
     unsettled: &[UnsettledObligation],
     (checker, context): (&JournalChecker, &SimulationContext),
@@ -258,7 +258,7 @@ fn is_with_operator(
     let mut words: Vec<String> = Vec::new();
     if let Some(payment) = ours {
         words.extend([payment.id.to_string(), payment.order.to_string(), payment.external_payment_id.to_string()]);
-        // All periods of a subscription wait for whoever looks after one of them.
+        // All periods of a subscription wait while one of them is parked.
         words.extend(payment.subscription.as_ref().map(ToString::to_string));
     }
     if let Some(entry) = theirs {

@@ -147,7 +147,7 @@ impl JournalChecker {
         };
         let capture = record.reached_at(PaymentState::CaptureFailed).is_some() || came_back(PaymentState::Capturing);
         let refund = record.refunds.iter().any(|part| part.state == RefundState::Failed);
-        // A capture that was refused is told to Cleeng as a refusal of the bank.
+        // A refused capture is reported to Cleeng as a decline.
         capture
             || (came_back(PaymentState::Cancelling) && context.has_alarm("cancel_failed"))
             || (refund && (context.has_alarm("refund_failed_later") || context.has_alarm("refund_failed")))

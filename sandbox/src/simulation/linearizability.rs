@@ -1,7 +1,7 @@
 //! What workers saw of a store, and whether one store can have looked like that: the rules of [`Store`], checked after the fact, so that they can be
 //! checked of a real database as well.
 //!
-//! A document is a register with a version. Writes of it that succeeded have the versions 1, 2, 3 and so on, each once; whoever read a version read
+//! A document is a register with a version. Writes of it that succeeded have the versions 1, 2, 3 and so on, each once; a reader of a version read
 //! what its write wrote; nobody read an older one after a newer one was written, nor a newer one before that was begun; two writes of several documents
 //! come in the same order for each of them; and a write is refused only where another one could be the reason.
 
@@ -118,7 +118,7 @@ pub async fn run_contending_worker(store: Arc<dyn Store>, worker: u64, rounds: u
             Put { key, expected_version: expected, body: body.clone(), due_at: None, parked_since: None, expires_at: None }
         };
         let puts: Vec<Put> = keys.into_iter().zip(found).map(put).collect();
-        // Refused or not: the next round reads anew.
+        // Refused or not: the next round reads again.
         let _written = store.commit(&puts).await;
     }
 }

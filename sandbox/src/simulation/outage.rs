@@ -1,7 +1,7 @@
-//! A long night: whoever works behind a queue stands still for hours or days, and everything is done at dawn.
+//! A long outage: no queue is consumed for hours or days, and everything is delivered when it ends.
 //!
 //! It is long enough for a gateway to forget its idempotency keys (PayPal after 6 h, Stripe after a day, Adyen after a week), for orders and holds
-//! to lapse, and for the deadlines of what is unknown. The doors stay open: queues keep messages for 14 days.
+//! to lapse, and for the deadlines of what is unknown. The webhook handlers stay available: queues keep messages for 14 days.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ pub(super) struct Outage {
 }
 
 impl Outage {
-    /// One play in eight has one, within this time.
+    /// One run in eight has one, within this time.
     pub(super) fn from_prng(prng: &mut Prng, from: Timestamp, time: Duration) -> Option<Self> {
         if !prng.chance(125) {
             return None;
@@ -29,12 +29,12 @@ impl Outage {
         Some(Self { start: falls, end: falls.after(lasts) })
     }
 
-    /// Whether it is night at this time.
+    /// Whether it lasts at this time.
     pub(super) fn contains(&self, at: Timestamp) -> bool {
         (self.start..self.end).contains(&at)
     }
 
-    /// Whether this has to wait until dawn.
+    /// Whether this event waits until the outage ends.
     pub(super) const fn delays(event: &ScheduledEvent) -> bool {
         matches!(event, ScheduledEvent::MessageDelivery(_))
     }
@@ -48,12 +48,12 @@ mod tests {
     #[test]
     fn an_outage_lies_within_the_fault_phase_and_some_outlast_a_gateways_idempotency_keys() {
         let time = Duration::from_secs(11 * 86_400);
-        let nights: Vec<Outage> = (0..2_000).filter_map(|seed| Outage::from_prng(&mut Prng::from_seed(seed), START, time)).collect();
-        assert!((200..300).contains(&nights.len()), "{}", nights.len());
-        assert!(nights.iter().all(|outage| outage.start >= START && outage.start < outage.end && outage.end <= START.after(time)));
+        let outages: Vec<Outage> = (0..2_000).filter_map(|seed| Outage::from_prng(&mut Prng::from_seed(seed), START, time)).collect();
+        assert!((200..300).contains(&outages.len()), "{}", outages.len());
+        assert!(outages.iter().all(|outage| outage.start >= START && outage.start < outage.end && outage.end <= START.after(time)));
         let week = Duration::from_secs(7 * 86_400);
-        assert!(nights.iter().any(|outage| outage.end.since(outage.start) > week));
-        let outage = nights[0];
+        assert!(outages.iter().any(|outage| outage.end.since(outage.start) > week));
+        let outage = outages[0];
         assert!(outage.contains(outage.start) && !outage.contains(outage.end));
     }
 }

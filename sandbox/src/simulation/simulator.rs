@@ -1,46 +1,50 @@
-//! The play itself: who is at work, who has the next turn, and how time passes.
+//! The scheduler: which worker is polled next, and how time advances.
 //!
-//! Workers are futures that nobody else polls: each turn of one of them leads to its next call of the outside or of the journal. The dice say whose
-//! turn it is, so that every interleaving of calls comes up under some seed; a worker that crashes is dropped where it stands.
+//! Workers are futures that nobody else polls: each poll leads to the next call of the outside or of the journal. The random numbers choose
+//! the worker, so that every interleaving of calls comes up under some seed; a worker that crashes is dropped where it stands.
 
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use connector::clock::Timestamp;
+use connector::flow::{PartialRefunds, SettleOn};
 
 use super::actors::{Shopper, Subscriber};
 use super::context::SimulationContext;
 use super::event_queue::{EventQueue, InFlightMessage};
-use super::executor::{Task, TaskKind, TaskResult};
+use super::executor::{Task, TaskKind, TaskResult, run_to_completion};
+use super::fault_injection::FaultInjection;
 use super::fault_profile::FaultProfile;
 use super::faulty_io::{FaultyQueue, FaultyTransport};
 use super::invariants::{InvariantChecker, OVERRUN_ALARM};
 use super::journal_checker::JournalChecker;
 use super::outage::Outage;
 use super::prng::Prng;
-use super::{Mutation, SimulationCounts};
+use super::{SimulationCounts, SimulationOptions};
+use crate::expect::expect_fixture;
 use crate::testkit::fixtures::START;
 use crate::testkit::harness::TestEnvironment;
+use crate::testkit::interceptors::Interceptors;
 use crate::testkit::notifications::NotificationEndpoint;
 
-/// Trouble ends when the last subscriber's period and his grace are over, whichever way he is billed; in some runs that of the next month.
+/// Faults end when the last subscriber's period and grace are over, in either billing mode; in some runs those of the next month.
 const FAULT_PHASE: Duration = Duration::from_secs(11 * 86_400);
 const LONG_FAULT_PHASE: Duration = Duration::from_secs(42 * 86_400);
-/// So much later everything has come to its end: a bank's time, a day of asking about unknown outcomes, and what follows from them.
+/// So much later everything is settled: a bank's time, a day of asking about unknown outcomes, and what follows from them.
 const QUIESCENT_PHASE: Duration = Duration::from_secs(6 * 86_400);
-/// More turns than any play needs.
+/// More steps than any run needs.
 const MAX_STEPS: u64 = 400_000;
-/// Two rounds of reconciliation lie so far apart at least: its schedule.
+/// The interval of the schedule of reconciliation.
 const RECONCILIATION_INTERVAL: Duration = Duration::from_secs(15 * 60);
 
-/// One play.
+/// One run.
 pub(super) struct Simulator<'a> {
     pub(super) env: Arc<TestEnvironment>,
-    pub(super) mutation: &'a dyn Mutation,
+    pub(super) interceptors: &'a dyn Interceptors,
     pub(super) context: SimulationContext,
     pub(super) prng: Prng,
     pub(super) checker: JournalChecker,
@@ -62,33 +66,36 @@ pub(super) struct Simulator<'a> {
     outage_started: bool,
 }
 
-/// What a theatre is opened with.
-pub(super) struct SimulatorParts<'a> {
-    pub(super) env: Arc<TestEnvironment>,
-    pub(super) mutation: &'a dyn Mutation,
-    pub(super) context: SimulationContext,
-    pub(super) prng: Prng,
-    pub(super) outage_prng: Option<Prng>,
-    pub(super) checker: JournalChecker,
-    pub(super) transport: Arc<FaultyTransport>,
-    pub(super) endpoint: Arc<NotificationEndpoint>,
-    pub(super) queue: Arc<FaultyQueue>,
-}
-
 impl<'a> Simulator<'a> {
-    pub(super) fn new(parts: SimulatorParts<'a>) -> Self {
-        let SimulatorParts { env, mutation, context, prng, outage_prng, checker, transport, endpoint, queue } = parts;
-        let invariants = InvariantChecker::for_environment(&env);
+    /// The environment of a seed before the first event: the seed decides the billing policy too.
+    pub(super) fn new(seed: u64, mut prng: Prng, context: &SimulationContext, options: &SimulationOptions<'a>) -> Self {
+        let faults = FaultInjection {
+            context: context.clone(),
+            checker: JournalChecker::default(),
+            outer: options.interceptors,
+            transport: OnceLock::new(),
+        };
+        let (partial, delete, receipt) = (prng.chance(700), prng.chance(500), prng.chance(200));
+        let env = TestEnvironment::with_interceptors(&faults, context.clock().clone(), |policy| {
+            policy.partial_refunds = if partial { PartialRefunds::Send } else { PartialRefunds::Park };
+            policy.delete_deactivated_details = delete;
+            policy.settle_on = if receipt { SettleOn::Receipt } else { SettleOn::Notification };
+        });
+        env.network.disable_recording();
+        // The connector must keep the sum of refunds right even where the gateway does not check it.
+        env.adyen.allow_over_refunds();
+        let queue = Arc::new(FaultyQueue::new(context.clone()));
+        let endpoint = Arc::new(expect_fixture(run_to_completion(env.notification_endpoint(queue.clone()))));
         Self {
-            env,
-            mutation,
-            context,
+            invariants: InvariantChecker::for_environment(&env),
+            env: Arc::new(env),
+            interceptors: options.interceptors,
+            context: context.clone(),
             prng,
-            checker,
-            transport,
+            checker: faults.checker,
+            transport: expect_fixture(faults.transport.into_inner()),
             endpoint,
             queue,
-            invariants,
             events: EventQueue::default(),
             messages: BTreeMap::new(),
             subscribers: Vec::new(),
@@ -98,19 +105,20 @@ impl<'a> Simulator<'a> {
             tasks: Vec::new(),
             quiescent: false,
             last_reconciliation: START,
-            outage_prng,
+            // A generator of its own: without an outage the run is the same as if there were none to draw.
+            outage_prng: options.fault_profile.is_none().then(|| Prng::from_seed(!seed)),
             outage: None,
             outage_started: false,
         }
     }
 
-    /// Runs until everything has come to its end, or something is found wrong.
+    /// Runs until everything is settled, or a violation is found.
     pub(super) fn run(&mut self, profile: &FaultProfile) {
         let lasts = self.prng.choose(FAULT_PHASE, &[FAULT_PHASE, FAULT_PHASE, FAULT_PHASE, LONG_FAULT_PHASE]);
-        let (storm, end) = (START.after(lasts), START.after(lasts).after(QUIESCENT_PHASE));
+        let (fault_phase_end, end) = (START.after(lasts), START.after(lasts).after(QUIESCENT_PHASE));
         self.outage = self.outage_prng.as_mut().and_then(|prng| Outage::from_prng(prng, START, lasts));
         self.invariants.outage_duration = self.outage.map_or(Duration::ZERO, |outage| outage.end.since(outage.start));
-        self.schedule_actors(profile, storm);
+        self.schedule_actors(profile, fault_phase_end);
         loop {
             self.counts.steps = self.counts.steps.saturating_add(1);
             if self.counts.steps > MAX_STEPS {
@@ -119,7 +127,7 @@ impl<'a> Simulator<'a> {
             if self.context.has_violations() {
                 return;
             }
-            if !self.quiescent && self.context.now() >= storm {
+            if !self.quiescent && self.context.now() >= fault_phase_end {
                 self.quiescent = true;
                 self.context.set_current_worker(0);
                 self.context.trace(|| "quiescent phase begins".to_owned());
@@ -152,14 +160,14 @@ impl<'a> Simulator<'a> {
         self.last_id.saturating_add(1)
     }
 
-    /// Lets the next thing happen, if there is one before the end: while workers are at it only what is near.
+    /// Starts the next event, if there is one before the end; while workers run, only one that is near.
     fn start_next_event(&mut self, end: Timestamp) -> bool {
         let now = self.context.now();
         self.begin_outage(now);
-        let round = self.checker.next_due().map(|due| due.max(self.last_reconciliation.after(RECONCILIATION_INTERVAL)));
-        let round = round.map(|at| self.outage.filter(|outage| outage.contains(at)).map_or(at, |outage| outage.end));
+        let due = self.checker.next_due().map(|due| due.max(self.last_reconciliation.after(RECONCILIATION_INTERVAL)));
+        let reconciliation = due.map(|at| self.outage.filter(|outage| outage.contains(at)).map_or(at, |outage| outage.end));
         let sent = self.env.cleeng.next_webhook_due();
-        let next = [round, sent, self.events.next_time()].into_iter().flatten().min();
+        let next = [reconciliation, sent, self.events.next_time()].into_iter().flatten().min();
         let Some(at) = next.filter(|at| *at <= end) else { return false };
         let near = now.after(self.prng.duration(0, 20));
         let jumps = !self.tasks.is_empty() && self.context.chance(|profile| profile.clock_jump);
@@ -176,7 +184,7 @@ impl<'a> Simulator<'a> {
         self.context.set_current_worker(0);
         if sent.is_some_and(|sent| sent <= at) {
             self.send_cleeng_webhooks();
-        } else if round.is_some_and(|round| round <= at) {
+        } else if reconciliation.is_some_and(|due| due <= at) {
             self.last_reconciliation = self.context.now();
             self.start_reconciliation();
         } else if let Some(event) = self.events.pop() {
@@ -186,7 +194,7 @@ impl<'a> Simulator<'a> {
         true
     }
 
-    /// One of the workers has its turn.
+    /// Polls one of the workers.
     fn poll_one(&mut self) {
         let place = self.prng.index(self.tasks.len());
         let now = self.context.now();
@@ -215,7 +223,7 @@ impl<'a> Simulator<'a> {
         }
     }
 
-    /// Whoever is at work behind a queue stops where he is.
+    /// Workers behind a queue stop where they stand.
     fn begin_outage(&mut self, now: Timestamp) {
         if self.outage_started || !self.outage.is_some_and(|outage| outage.contains(now)) {
             return;
@@ -236,7 +244,7 @@ impl<'a> Simulator<'a> {
         self.reschedule(worker.kind);
     }
 
-    /// Whatever was done is looked at, and what follows from it is put on the agenda.
+    /// Checks what was done, and schedules what follows from it.
     fn observe(&mut self) {
         let reached = self.context.take_reached_hosts();
         self.schedule_gateway_processing(&reached);

@@ -12,7 +12,7 @@ use bytes::Bytes;
 use connector::http::{HeaderMap, Method, StatusCode};
 pub use in_process::InProcessTransport;
 use serde_json::Value;
-pub use server::{RunningServer, serve};
+pub use server::{RunningServer, serve, serve_with};
 
 /// A request as a simulated server sees it.
 #[derive(Clone, Debug)]

@@ -1,4 +1,4 @@
-//! Virtual time: stands still until it is told to move.
+//! Virtual time: stands still until a caller moves it.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use connector::clock::{Clock, Timestamp};
 
-/// A clock that everybody in the sandbox shares. Clones show the same time.
+/// A clock that everything in the sandbox shares. Clones show the same time.
 #[derive(Clone, Debug)]
 pub struct VirtualClock(Arc<AtomicI64>);
 

@@ -11,14 +11,14 @@ use connector::clock::{Clock, Timestamp};
 use connector::delivery::Delivery;
 use connector::flow::{BillingPolicy, Disposition, FlowContext};
 use connector::frontend_api::{FrontendContext, FrontendFlow, NoCaptcha, Origins, Reply, Sleeper};
-use connector::gateway::{Gateway, GatewayName, Gateways};
-use connector::http::{HeaderMap, HeaderValue, Transport};
+use connector::gateway::{GatewayName, Gateways};
+use connector::http::{HeaderMap, HeaderValue};
 use connector::journal::memory::MemoryStore;
 use connector::journal::store::Store;
 use connector::lambda::event::{self, Event};
 use connector::lambda::frontend_handler::handle_request;
 use connector::lambda::state::Invocation;
-use connector::metrics::{MetricSink, Metrics};
+use connector::metrics::Metrics;
 use initial_purchase::InitialPurchase;
 use payment_details::PaymentDetails;
 use serde_json::{Value, json};
@@ -36,36 +36,9 @@ use crate::testkit::fixtures::{
     core_api, flow_for, id, publisher, seed, stored_id_of, verifier,
 };
 use crate::testkit::gateway_fixtures::{self, GatewayFixture, SimulatedGateways};
+use crate::testkit::interceptors::{Interceptors, NoInterceptors};
 use crate::testkit::metric_recorder::MetricRecorder;
 use crate::testkit::queues::MessageQueues;
-
-/// Wrappers around everything outside the functions, for tests that inject faults. By default nothing is wrapped.
-pub trait Interceptors {
-    /// The transport to Cleeng and the gateways.
-    fn transport(&self, inner: Arc<dyn Transport>) -> Arc<dyn Transport> {
-        inner
-    }
-
-    /// The journal.
-    fn store(&self, journal: Arc<dyn Store>) -> Arc<dyn Store> {
-        journal
-    }
-
-    /// The adapter of a gateway.
-    fn gateway(&self, adapter: Arc<dyn Gateway>) -> Arc<dyn Gateway> {
-        adapter
-    }
-
-    /// Where metrics go.
-    fn metrics(&self, sink: Arc<dyn MetricSink>) -> Arc<dyn MetricSink> {
-        sink
-    }
-}
-
-/// Wraps nothing.
-struct NoInterceptors;
-
-impl Interceptors for NoInterceptors {}
 
 /// The environment of one test.
 pub struct TestEnvironment {

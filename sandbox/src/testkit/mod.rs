@@ -5,6 +5,8 @@
 //! | [`harness`] | the test environment without sockets: simulators, journal in memory, virtual time, the real clients, adapters and flows |
 //! | [`fixtures`] | Cleeng's account, ids, flows and the billing policy of the sandbox |
 //! | [`gateway_fixtures`] | accounts, settings, secrets and payment methods of each gateway |
+//! | [`interceptors`] | wrappers around the functions and everything outside them |
+//! | [`purchases`] | single purchases that were made before a test begins |
 //! | [`queues`], [`queue_worker`] | the queues of a test environment, and the delivery of what lies on them |
 //! | [`notifications`] | the gateways' notifications, from the HTTP endpoint to the flow |
 //! | [`crash`] | crashes at a chosen point |
@@ -18,7 +20,9 @@ pub mod crash;
 pub mod fixtures;
 pub mod gateway_fixtures;
 pub mod harness;
+pub mod interceptors;
 pub mod metric_recorder;
 pub mod notifications;
+pub mod purchases;
 pub mod queue_worker;
 pub mod queues;

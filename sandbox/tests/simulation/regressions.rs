@@ -22,7 +22,8 @@ use sandbox::testkit::contract::report_skipped;
 use sandbox::testkit::crash::CrashTiming;
 use sandbox::testkit::fixtures::{SHOP_ORIGIN, START};
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
-use sandbox::testkit::harness::{Interceptors, TestEnvironment, TestSubscriber};
+use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
+use sandbox::testkit::interceptors::Interceptors;
 use serde_json::{Value, json};
 
 const HOUR: Duration = Duration::from_secs(3_600);

@@ -3,7 +3,7 @@
 use sandbox::simulation::{SimulationOptions, run_seed};
 
 const TRACED: SimulationOptions<'static> =
-    SimulationOptions { trace: true, fault_profile: None, mutation: &sandbox::simulation::NoMutation };
+    SimulationOptions { trace: true, fault_profile: None, interceptors: &sandbox::testkit::interceptors::NoInterceptors };
 
 #[test]
 fn the_same_seed_gives_the_same_run_byte_for_byte() {

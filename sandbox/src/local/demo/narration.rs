@@ -29,8 +29,8 @@ pub(super) struct Narration<'a, W> {
 
 impl<'a, W: Write> Narration<'a, W> {
     pub(super) fn new(world: &'a LocalWorld, out: &'a mut W) -> Self {
-        let next_round = world.clock.now().after(RECONCILIATION_INTERVAL);
-        Self { world, failed_checks: 0, out, printed_calls: 0, next_reconciliation: next_round }
+        let next_reconciliation = world.clock.now().after(RECONCILIATION_INTERVAL);
+        Self { world, failed_checks: 0, out, printed_calls: 0, next_reconciliation }
     }
 
     /// The title of a scene.
@@ -118,18 +118,18 @@ impl<'a, W: Write> Narration<'a, W> {
     }
 
     async fn run_reconciliation(&mut self) -> Result<(), DemoError> {
-        let tally = self.world.functions.run_reconciliation().await;
+        let report = self.world.functions.run_reconciliation().await;
         self.print_calls()?;
-        if tally.get("due").and_then(Value::as_u64) != Some(0) {
-            self.print_row("schedule", "reconciliation", &tally.to_string())?;
+        if report.get("due").and_then(Value::as_u64) != Some(0) {
+            self.print_row("schedule", "reconciliation", &report.to_string())?;
         }
         Ok(())
     }
 
     fn print_calls(&mut self) -> Result<(), DemoError> {
-        for NetworkCall { server: peer, method, path, status, .. } in self.world.calls_since(self.printed_calls) {
+        for NetworkCall { server, method, path, status, .. } in self.world.calls_since(self.printed_calls) {
             self.printed_calls = self.printed_calls.saturating_add(1);
-            self.print_row(&format!("  > {peer}"), &format!("{method} {path}"), &status_text(status))?;
+            self.print_row(&format!("  > {server}"), &format!("{method} {path}"), &status_text(status))?;
         }
         Ok(())
     }

@@ -156,8 +156,8 @@ impl CustomerScenario {
             self.payments(narration, customer).into_iter().rfind(captured).ok_or(DemoError::Inconsistent("no renewal to charge back"))?;
         self.simulator.charge_back(&last.external_payment_id);
         self.run_follow_ups(narration).await?;
-        let told = self.payments(narration, customer).into_iter().find(|payment| payment.id == last.id);
-        narration.check(told.is_some_and(|payment| payment.status == PaymentStatus::Refunded), "Cleeng records the payment as refunded")
+        let reported = self.payments(narration, customer).into_iter().find(|payment| payment.id == last.id);
+        narration.check(reported.is_some_and(|payment| payment.status == PaymentStatus::Refunded), "Cleeng records the payment as refunded")
     }
 
     async fn abandoned_checkout<W: Write>(&mut self, narration: &mut Narration<'_, W>, customer: &CustomerId) -> Result<(), DemoError> {

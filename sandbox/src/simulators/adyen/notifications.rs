@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::simulators::adyen::AdyenConfig;
 use crate::simulators::adyen::state::{Payment, State};
 
-/// What is told.
+/// What a notification says.
 pub(super) struct NotificationEvent<'a> {
     pub(super) event_code: &'a str,
     pub(super) success: bool,

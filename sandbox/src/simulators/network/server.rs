@@ -1,6 +1,5 @@
-//! Simulated servers over HTTP on loopback.
+//! HTTP on loopback: simulated servers, and every other handler of the sandbox.
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
@@ -15,14 +14,14 @@ use tokio::task::JoinHandle;
 use crate::simulators::network::in_process::parse_query;
 use crate::simulators::network::{FaultyNetwork, ServerRequest, ServerResponse, SimulatedServer, Transit};
 
-/// A simulated server that listens. Dropping it stops it.
+/// A server that listens. Dropping it stops it.
 pub struct RunningServer {
     address: SocketAddr,
     task: JoinHandle<()>,
 }
 
 impl RunningServer {
-    /// Where it listens.
+    /// Its base URL.
     #[must_use]
     pub fn url(&self) -> String {
         format!("http://{}", self.address)
@@ -41,13 +40,25 @@ impl Drop for RunningServer {
 /// If the address cannot be bound.
 pub async fn serve(server: Arc<dyn SimulatedServer>, network: FaultyNetwork, address: SocketAddr) -> std::io::Result<RunningServer> {
     let listener = TcpListener::bind(address).await?;
+    serve_with(listener, move |request| handle_request(Arc::clone(&server), network.clone(), request))
+}
+
+/// Serves HTTP on this listener with a handler. An error of the handler closes the connection without a response.
+///
+/// # Errors
+/// If the listener has no address.
+pub fn serve_with<H, F, E>(listener: TcpListener, handler: H) -> std::io::Result<RunningServer>
+where
+    H: Fn(hyper::Request<Incoming>) -> F + Clone + Send + 'static,
+    F: Future<Output = Result<hyper::Response<Full<Bytes>>, E>> + Send + 'static,
+    E: std::error::Error + Send + Sync + 'static,
+{
     let address = listener.local_addr()?;
     let task = tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            let (server, network) = (Arc::clone(&server), network.clone());
+            let service = service_fn(handler.clone());
             tokio::spawn(async move {
-                let service = service_fn(move |request| handle_request(Arc::clone(&server), network.clone(), request));
-                // Errors of a connection are ignored: a closed connection is one of the faults.
+                // Errors of a connection are ignored: a closed connection is one of the faults, and a caller may close it early.
                 let _ = hyper::server::conn::http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
             });
         }
@@ -86,9 +97,3 @@ fn to_hyper(answer: ServerResponse) -> hyper::Response<Full<Bytes>> {
 #[derive(Debug, thiserror::Error)]
 #[error("no answer")]
 struct ConnectionClosed;
-
-impl From<Infallible> for ConnectionClosed {
-    fn from(never: Infallible) -> Self {
-        match never {}
-    }
-}

@@ -4,19 +4,13 @@ use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
 use connector::cleeng::webhook::Topic;
-use connector::clock::Clock as _;
 use connector::flow::{BillingPolicy, Disposition, PartialRefunds};
 use connector::frontend_api::Reply;
-use connector::gateway::{GatewayName, GatewayText, IdempotencyKey, MerchantInitiated, OperationKind, Outcome, Reference, StoredToken};
+use connector::gateway::GatewayName;
 use connector::ids::{CustomerId, ExternalPaymentId, OrderId, PaymentId};
-use connector::journal::payment::{PaymentRecord, PaymentState};
-use connector::journal::store::Key;
-use connector::journal::transaction::{Retention, Transaction};
 use connector::money::{Currency, Money};
-use connector::payments::obligation_context::PaymentLookup;
 use connector::reason::CompletionReason;
-use connector::secret::SecretString;
-use sandbox::simulators::cleeng::{OperatorRefund, PaidPurchase, SentWebhook};
+use sandbox::simulators::cleeng::{OperatorRefund, SentWebhook};
 use sandbox::simulators::simulated_gateway::{EnteredDetails, LedgerEntry};
 use sandbox::testkit::fixtures::{OFFER, SHOP_ORIGIN, id};
 use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
@@ -86,39 +80,8 @@ pub(crate) fn refund(env: &TestEnvironment, payment: &PaymentId, minor: Option<i
 pub(crate) async fn single_purchase(gateway: GatewayName) -> (TestEnvironment, PaymentId) {
     let env = environment();
     let subscriber = env.subscriber(env.gateway(gateway).method);
-    let key = IdempotencyKey::derive(&SecretString::new("single"), GatewayText(gateway.as_str()), OperationKind::Authorise, "single", "1");
-    let customer = subscriber.ids.customer.clone();
-    let token = StoredToken(SecretString::new(subscriber.token.clone()));
-    let request = MerchantInitiated { reference: Reference::from_key(&key), key, amount: usd(999), token, customer: customer.clone() };
-    let Ok(Outcome::Done(operation)) = env.flow_context.gateways.get(gateway).unwrap().authorise(&request).await else {
-        panic!("the purchase is not authorised")
-    };
-    let purchase = PaidPurchase {
-        customer,
-        offer: id(OFFER),
-        method: id(env.gateway(gateway).method),
-        details: Some(subscriber.ids.details.clone()),
-        total: usd(999),
-        external_payment_id: operation.external_payment_id.unwrap(),
-        status: PaymentStatus::Authorised,
-    };
-    let (external, reference) = (purchase.external_payment_id.clone(), request.reference);
-    let (payment, order) = env.cleeng.insert_purchase(purchase).unwrap();
-    let (now, obligation) = (env.clock.now(), Key::new("order", &[order.as_str()]));
-    let mut record = PaymentRecord::new(reference.clone(), gateway, &obligation, request.customer, usd(999), now);
-    record.transition_to(PaymentState::Authorised, now).unwrap();
-    (record.order, record.details) = (Some(order), Some(subscriber.ids.details.clone()));
-    record.cleeng_payment = Some(payment.clone());
-    (record.authorisation, record.external_payment_id) = (Some(external.clone()), Some(external.clone()));
-    let mut work = Transaction::new(env.flow_context.store.clone());
-    work.stage(&PaymentRecord::key(&reference), &record, Retention::default()).unwrap();
-    for key in [PaymentRecord::cleeng_id_key(&payment), PaymentRecord::gateway_id_key(gateway, &external)] {
-        work.stage(&key, &PaymentLookup { reference: reference.clone() }, Retention::default()).unwrap();
-    }
-    work.commit().await.unwrap();
-    env.process_gateways();
-    env.gateway(gateway).simulator.take_notifications();
-    (env, payment)
+    let bought = env.seed_purchase(&subscriber, PaymentStatus::Authorised, "1").await;
+    (env, bought.payment)
 }
 
 /// A customer with an order, at a page.

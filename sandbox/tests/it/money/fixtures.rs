@@ -7,24 +7,20 @@ use connector::cleeng::PaymentStatus;
 use connector::cleeng::envelope::Envelope;
 use connector::clock::Clock as _;
 use connector::flow::Disposition;
-use connector::gateway::{
-    Gateway, GatewayName, GatewayText, IdempotencyKey, MerchantInitiated, NotificationKind, OperationKind, Outcome, Reference, StoredToken,
-};
+use connector::gateway::{Gateway, GatewayName, NotificationKind, Reference};
 use connector::http::HeaderMap;
-use connector::ids::{ExternalPaymentId, OrderId, PaymentId};
-use connector::journal::payment::{PaymentRecord, PaymentState};
+use connector::journal::payment::PaymentRecord;
 use connector::journal::record::Obligation;
 use connector::journal::store::Key;
 use connector::journal::transaction::{Retention, Transaction};
 use connector::money::{Currency, Money};
-use connector::payments::obligation_context::PaymentLookup;
 use connector::payments::settlement::{GatewayOperation, RefundSettlement, settle_refund};
-use connector::secret::SecretString;
-use sandbox::simulators::cleeng::{OperatorRefund, PaidPurchase, SentWebhook};
+use sandbox::simulators::cleeng::{OperatorRefund, SentWebhook};
 use sandbox::testkit::crash::CrashTiming;
-use sandbox::testkit::fixtures::{OFFER, id};
+use sandbox::testkit::fixtures::id;
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
+pub(crate) use sandbox::testkit::purchases::SeededPurchase;
 
 pub(crate) fn usd(minor: i64) -> Money {
     Money::new(minor, Currency::new("USD").unwrap())
@@ -38,15 +34,6 @@ pub(crate) fn parked(reason: &'static str) -> Disposition {
     Disposition::Parked(reason.parse().unwrap())
 }
 
-/// A payment that both sides know.
-#[derive(Clone, Debug)]
-pub(crate) struct SeededPurchase {
-    pub(crate) payment: PaymentId,
-    pub(crate) order: OrderId,
-    pub(crate) external: ExternalPaymentId,
-    pub(crate) reference: Reference,
-}
-
 /// A subscriber's single purchase of 9.99, authorised or captured, that the journal does not know.
 pub(crate) async fn seed_foreign_purchase(
     env: &TestEnvironment,
@@ -54,47 +41,12 @@ pub(crate) async fn seed_foreign_purchase(
     status: PaymentStatus,
     number: usize,
 ) -> SeededPurchase {
-    let salt = SecretString::new("purchase");
-    let name = format!("{}-{number}", subscriber.ids.customer);
-    let key = IdempotencyKey::derive(&salt, GatewayText("adyen"), OperationKind::Charge, &name, "1");
-    let reference = Reference::from_key(&key);
-    let token = env.cleeng.details(&subscriber.ids.details).unwrap().token;
-    let (token, customer) = (StoredToken(SecretString::new(token)), subscriber.ids.customer.clone());
-    let request = MerchantInitiated { key, reference: reference.clone(), amount: usd(999), token, customer: customer.clone() };
-    let adyen = Arc::clone(env.flow_context.gateways.get(GatewayName::Adyen).unwrap());
-    let captured = status == PaymentStatus::Captured;
-    let outcome = if captured { adyen.charge(&request).await } else { adyen.authorise(&request).await };
-    let Ok(Outcome::Done(operation)) = outcome else { panic!("the purchase is not paid") };
-    let external = operation.external_payment_id.unwrap();
-    let (details, method) = (Some(subscriber.ids.details.clone()), id(ADYEN_METHOD));
-    let purchase =
-        PaidPurchase { customer, offer: id(OFFER), method, details, total: usd(999), external_payment_id: external.clone(), status };
-    let (payment, order) = env.cleeng.insert_purchase(purchase).unwrap();
-    env.adyen.process();
-    let _ = env.adyen.take_notifications();
-    SeededPurchase { payment, order, external, reference }
+    env.seed_foreign_purchase(subscriber, status, &format!("{}-{number}", subscriber.ids.customer)).await
 }
 
 /// The same, in the journal as the purchase would have left it.
 pub(crate) async fn seed_purchase(env: &TestEnvironment, subscriber: &TestSubscriber, status: PaymentStatus) -> SeededPurchase {
-    let captured = status == PaymentStatus::Captured;
-    let bought = seed_foreign_purchase(env, subscriber, status, 0).await;
-    let now = env.clock.now();
-    let obligation = Key::new("order", &[bought.order.as_str()]);
-    let customer = subscriber.ids.customer.clone();
-    let mut record = PaymentRecord::new(bought.reference.clone(), GatewayName::Adyen, &obligation, customer, usd(999), now);
-    record.transition_to(if captured { PaymentState::Captured } else { PaymentState::Authorised }, now).unwrap();
-    record.captured = usd(if captured { 999 } else { 0 });
-    (record.order, record.details) = (Some(bought.order.clone()), Some(subscriber.ids.details.clone()));
-    record.cleeng_payment = Some(bought.payment.clone());
-    (record.authorisation, record.external_payment_id) = (Some(bought.external.clone()), Some(bought.external.clone()));
-    let mut work = Transaction::new(env.flow_context.store.clone());
-    work.stage(&PaymentRecord::key(&bought.reference), &record, Retention::default()).unwrap();
-    for key in [PaymentRecord::cleeng_id_key(&bought.payment), PaymentRecord::gateway_id_key(GatewayName::Adyen, &bought.external)] {
-        work.stage(&key, &PaymentLookup { reference: bought.reference.clone() }, Retention::default()).unwrap();
-    }
-    work.commit().await.unwrap();
-    bought
+    env.seed_purchase(subscriber, status, subscriber.ids.customer.as_str()).await
 }
 
 /// An environment with a captured purchase of 9.99.

@@ -148,8 +148,9 @@ async fn an_event_that_names_two_payments_is_refused() {
     let (one, other) = (env.subscriber(ADYEN_METHOD), env.subscriber(ADYEN_METHOD));
     let one = crate::money::fixtures::seed_purchase(&env, &one, PaymentStatus::Captured).await;
     let other = crate::money::fixtures::seed_purchase(&env, &other, PaymentStatus::Captured).await;
-    let event =
-        edited_event(&env, &refund_event(&env, &one, None, None), |data| data["externalPaymentId"] = json!(other.external.as_str()));
+    let event = edited_event(&env, &refund_event(&env, &one, None, None), |data| {
+        data["externalPaymentId"] = json!(other.external_payment_id.as_str())
+    });
     assert_eq!(env.deliver(&event).await, parked("event_contradicts_journal"));
     assert_nothing_moved(&env);
     assert_balanced(&env);

@@ -11,7 +11,7 @@ use connector::gateway::{
 };
 use connector::http::HeaderMap;
 use connector::secret::SecretString;
-use sandbox::simulation::Mutation;
+use sandbox::testkit::interceptors::Interceptors;
 
 use super::assert_detected;
 
@@ -139,7 +139,7 @@ impl Gateway for DefectiveGateway {
     }
 }
 
-impl Mutation for GatewayDefect {
+impl Interceptors for GatewayDefect {
     fn gateway(&self, adapter: Arc<dyn Gateway>) -> Arc<dyn Gateway> {
         Arc::new(DefectiveGateway { inner: adapter, defect: *self, calls: AtomicU64::new(0) })
     }

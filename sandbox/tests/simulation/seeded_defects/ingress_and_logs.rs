@@ -9,7 +9,7 @@ use connector::delivery::Delivery;
 use connector::flow::{Disposition, Flow, FlowContext};
 use connector::http::{Method, Request, Response, Transport, TransportError};
 use connector::reason::CompletionReason;
-use sandbox::simulation::Mutation;
+use sandbox::testkit::interceptors::Interceptors;
 
 use super::assert_detected;
 
@@ -30,7 +30,7 @@ impl Transport for RepeatingTransport {
     }
 }
 
-impl Mutation for ReportRepeatedBlindly {
+impl Interceptors for ReportRepeatedBlindly {
     fn transport(&self, way: Arc<dyn Transport>) -> Arc<dyn Transport> {
         Arc::new(RepeatingTransport(way))
     }
@@ -58,7 +58,7 @@ impl Flow for DeduplicatingFlow {
     }
 }
 
-impl Mutation for SeenTreatedAsDone {
+impl Interceptors for SeenTreatedAsDone {
     fn flow(&self, flow: Box<dyn Flow>) -> Box<dyn Flow> {
         Box::new(DeduplicatingFlow { inner: flow, seen: Arc::clone(&self.0) })
     }
@@ -71,7 +71,7 @@ impl Mutation for SeenTreatedAsDone {
 /// An ingress answers 200 although its queue did not accept the event.
 struct AcknowledgedBeforeEnqueue;
 
-impl Mutation for AcknowledgedBeforeEnqueue {
+impl Interceptors for AcknowledgedBeforeEnqueue {
     fn acknowledges_before_enqueue(&self) -> bool {
         true
     }
@@ -97,7 +97,7 @@ impl Flow for LoggingFlow {
     }
 }
 
-impl Mutation for PersonalDataLogged {
+impl Interceptors for PersonalDataLogged {
     fn flow(&self, flow: Box<dyn Flow>) -> Box<dyn Flow> {
         Box::new(LoggingFlow(flow))
     }

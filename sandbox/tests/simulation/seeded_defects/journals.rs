@@ -9,8 +9,8 @@ use connector::clock::Timestamp;
 use connector::delivery::Delivery;
 use connector::flow::{Disposition, Flow, FlowContext};
 use connector::journal::store::{CommitError, Key, Put, Store, StoreError, StoredDocument};
-use sandbox::simulation::Mutation;
 use sandbox::simulation::fault_profile::FaultProfile;
+use sandbox::testkit::interceptors::Interceptors;
 use serde_json::{Value, json};
 
 use super::{assert_detected, assert_detected_with};
@@ -149,7 +149,7 @@ impl Flow for DetailsRecordingFlow {
     }
 }
 
-impl Mutation for SeededDefect {
+impl Interceptors for SeededDefect {
     fn store(&self, journal: Arc<dyn Store>) -> Arc<dyn Store> {
         Arc::new(DefectiveStore {
             inner: journal,

@@ -1,0 +1,43 @@
+//! Wraps the test environment into transport and journal that inject faults, and into the checks of journal, logs and metrics.
+
+use std::sync::{Arc, OnceLock};
+
+use connector::gateway::Gateway;
+use connector::http::Transport;
+use connector::journal::store::Store;
+use connector::metrics::MetricSink;
+
+use super::context::SimulationContext;
+use super::faulty_io::{FaultyStore, FaultyTransport};
+use super::journal_checker::JournalChecker;
+use super::leak_checker::LeakDetectingMetrics;
+use crate::testkit::interceptors::Interceptors;
+
+/// The wrappers of a run. Those of its options stand between them and the functions.
+pub(super) struct FaultInjection<'a> {
+    pub(super) context: SimulationContext,
+    pub(super) checker: JournalChecker,
+    pub(super) outer: &'a dyn Interceptors,
+    /// Set when the environment is built: requests that arrive late go through it.
+    pub(super) transport: OnceLock<Arc<FaultyTransport>>,
+}
+
+impl Interceptors for FaultInjection<'_> {
+    fn transport(&self, inner: Arc<dyn Transport>) -> Arc<dyn Transport> {
+        let faulty = self.transport.get_or_init(|| Arc::new(FaultyTransport { inner, context: self.context.clone() }));
+        self.outer.transport(faulty.clone())
+    }
+
+    fn store(&self, inner: Arc<dyn Store>) -> Arc<dyn Store> {
+        let (context, checker) = (self.context.clone(), self.checker.clone());
+        self.outer.store(Arc::new(FaultyStore { inner, context, checker }))
+    }
+
+    fn gateway(&self, inner: Arc<dyn Gateway>) -> Arc<dyn Gateway> {
+        self.outer.gateway(inner)
+    }
+
+    fn metrics(&self, sink: Arc<dyn MetricSink>) -> Arc<dyn MetricSink> {
+        Arc::new(LeakDetectingMetrics { context: self.context.clone(), sink })
+    }
+}
