@@ -1,7 +1,9 @@
 use crate::cleeng::LatestPayment;
 use crate::gateway::Reference;
+use crate::ids::PaymentDetailsId;
 use crate::ids::{CustomerId, OfferId, SubscriptionId};
 use crate::journal::record::{Attempt, Finish};
+use crate::money::Currency;
 use crate::payments::subscription_state::LiveAuthorisation;
 use crate::renewal::expected_event::*;
 
