@@ -89,7 +89,8 @@ async fn settle_purchase(ctx: &mut NotificationContext<'_>, delivery: &Delivery)
     };
     let decline = || item.decline.clone().unwrap_or_else(|| Decline::new(DeclineClass::Soft, "notified"));
     let declined = (item.kind != NotificationKind::Authorised).then(decline);
-    let notification = AuthorisationNotification { reference: &ctx.reference, declined, external: item.external_payment_id.as_ref(), token };
+    let notification =
+        AuthorisationNotification { reference: &ctx.reference, declined, external: item.external_payment_id.as_ref(), token };
     Ok(settle_by_notification(flow_context, &notification, delivery).await)
 }
 
