@@ -81,8 +81,8 @@ const RETIRED: &[(&str, &str)] = &[
     ("Happening", "ScheduledEvent"),
     ("Visitor", "Shopper"),
     ("Censor", "LeakDetectingSubscriber"),
-    ("Tricks", "Mutation"),
-    ("Honest", "NoMutation"),
+    ("Tricks", "Interceptors"),
+    ("Honest", "NoInterceptors"),
 ];
 
 /// Phrases that a reader of documents and template had to decipher.
