@@ -3,20 +3,22 @@
 //!
 //! It is reported once: Cleeng has no idempotency keys and no way to query what it knows of a captured payment, so a lost answer is parked.
 
-use connector::cleeng::{CALL_TIMEOUT, CleengError, PaymentOperation, PaymentPatch};
+use connector::cleeng::{CALL_TIMEOUT, PaymentOperation, PaymentPatch};
 use connector::flow::Disposition;
 use connector::gateway::NotificationKind;
 use connector::ids::PaymentId;
 use connector::journal::payment::PaymentRecord;
 use connector::journal::record::Finish;
-use connector::metrics::Metric;
 use connector::payments::FlowResult;
+use connector::payments::cleeng_step::{self, CleengStep, LostAnswer};
 use connector::payments::obligation_context::TypedStepState;
 use connector::reason::ParkReason;
 
 use crate::notification_context::NotificationContext;
 
 const REPORT: &str = "report";
+const STEP: CleengStep =
+    CleengStep { name: REPORT, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::Park(ParkReason::LossReportUnknown) };
 
 /// Opens the notification's own attempt and reports. The payment's new state, the attempt and the intent are one write.
 pub(crate) async fn open_and_report(ctx: &mut NotificationContext<'_>) -> FlowResult<Disposition> {
@@ -35,16 +37,10 @@ pub(crate) async fn report_loss(ctx: &mut NotificationContext<'_>) -> FlowResult
     let Some((payment, patch)) = refund_patch(ctx.payment()?, ctx.item.kind) else {
         return ctx.park(ParkReason::LossOfAPaymentUnknownToCleeng).await;
     };
-    ctx.obligation.begin_step(REPORT, None, CALL_TIMEOUT).await?;
-    let flow_context = ctx.obligation.flow_context;
-    match flow_context.cleeng.update_payment(&payment, &patch).await {
+    let call = ctx.obligation.flow_context.cleeng.update_payment(&payment, &patch);
+    match cleeng_step::run(&mut ctx.obligation, STEP, call).await? {
         Ok(()) => finish(ctx).await,
-        Err(CleengError::Refused { .. } | CleengError::NotFound) => ctx.park(ParkReason::CleengRefusedLoss).await,
-        Err(CleengError::Unknown(_)) => {
-            flow_context.metrics.count(Metric::UnknownOutcome, &[("step", REPORT)]);
-            ctx.park(ParkReason::LossReportUnknown).await
-        }
-        Err(error) => Err(ctx.obligation.retry_without_effect(REPORT, error.retry_after(), (&error).into()).await),
+        Err(_) => ctx.park(ParkReason::CleengRefusedLoss).await,
     }
 }
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::FlowResult;
 use super::obligation_context::ObligationContext;
 use crate::cleeng::CleengError;
+use crate::metrics::Metric;
 use crate::reason::ParkReason;
 
 /// What a lost answer means.
@@ -49,7 +50,10 @@ pub async fn run<T>(
     };
     Err(match (&error, step.lost_answer) {
         (CleengError::Unknown(_), LostAnswer::FindOut) => ctx.leave_unknown(step.name, (&error).into()).await,
-        (CleengError::Unknown(_), LostAnswer::Park(reason)) => ctx.park(reason, false).await?,
+        (CleengError::Unknown(_), LostAnswer::Park(reason)) => {
+            ctx.flow_context.metrics.count(Metric::UnknownOutcome, &[("step", step.name)]);
+            ctx.park(reason, false).await?
+        }
         _ => ctx.retry_without_effect(step.name, error.retry_after(), (&error).into()).await,
     })
 }
