@@ -14,7 +14,9 @@ use connector::reason::{AlarmReason, ParkReason};
 const EXCEPTIONS: &[(GatewayName, &str)] = &[
     // The example in a text about settings.
     (GatewayName::Adyen, "shared/src/lambda/settings.rs"),
-    // Events and measurements of one gateway.
+    // The example of a deployment.
+    (GatewayName::Adyen, "samconfig.toml"),
+    // Notifications and simulations of one gateway.
     (GatewayName::Adyen, "sandbox/src/testkit/notifications.rs"),
     (GatewayName::Adyen, "sandbox/src/simulation/"),
     (GatewayName::Adyen, "fuzz/src/targets/"),
