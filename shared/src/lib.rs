@@ -6,12 +6,12 @@
 //! | [`gateway`] | the [`Gateway`](gateway::Gateway) trait, its outcomes, the registry and the adapters |
 //! | [`journal`] | durable steps, leases and payment records, and the stores that keep them |
 //! | [`billing`] | the rules of a billing period, used by every function that touches one |
-//! | [`flow`], [`metrics`] | what a flow is given, and what is counted |
+//! | [`flow`], [`delivery`], [`metrics`] | the flows and their dependencies, one delivery of an event, the metrics |
 //! | [`reason`] | why a delivery is completed, tried again or parked |
 //! | [`front`], [`purchase`] | the front-end API, and what is done with the customer present |
 //! | [`parked`] | what an operator may decide about work that waits for him |
-//! | [`lambda`] | the two doors of a function, start-up and telemetry |
-//! | [`settings`] | how settings are read and how their mistakes are told |
+//! | [`lambda`] | a function in AWS Lambda: start-up, dispatch, handlers and telemetry |
+//! | [`settings`], [`rate_limit`] | the reader of settings and of their mistakes; a limit per window of time |
 //! | [`reference`], [`keyed_hash`] | the keys and references of writes, and the keyed hash that they are made with |
 //! | [`money`], [`ids`], [`secret`], [`clock`], [`http`] | the small types that everything else is made of |
 //!
