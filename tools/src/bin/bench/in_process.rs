@@ -57,8 +57,8 @@ async fn build_app() -> Result<App, Box<dyn Error>> {
     let get = |name: &str| environment.get(name).cloned();
     let mut reader = SettingsReader::new(&get);
     let settings = Settings::read(&mut reader);
-    let peers = settings.as_ref().and_then(|settings| read_upstream_settings(&mut reader, settings));
-    let (settings, peers) = reader.finish(settings.zip(peers))?;
+    let upstreams = settings.as_ref().and_then(|settings| read_upstream_settings(&mut reader, settings));
+    let (settings, upstreams) = reader.finish(settings.zip(upstreams))?;
 
     let redactor = Arc::new(Redactor::default());
     let output = Output::new(Box::new(std::io::sink()), Arc::clone(&redactor));
@@ -70,7 +70,7 @@ async fn build_app() -> Result<App, Box<dyn Error>> {
     let secret_cache = SecretCache::open(source, gateways, redactor, Arc::clone(&clock)).await?;
     let deps = SharedDeps {
         settings,
-        upstreams: peers,
+        upstreams,
         transport: Arc::new(ReplayingTransport::default()),
         store: Arc::new(NullStore),
         clock,
