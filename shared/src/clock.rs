@@ -1,7 +1,7 @@
-//! Points in time, and where they come from.
+//! Points in time, and the clocks that provide them.
 //!
-//! Flows never read the system's clock: they get a [`Clock`], so that the sandbox can live a month in a second and a test can stand
-//! still.
+//! Flows never read the system's clock: they get a [`Clock`], so that the sandbox can simulate a month in a second and a test can stop the
+//! time.
 
 use std::fmt;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -96,7 +96,7 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Tells the time.
+/// Provides the time.
 pub trait Clock: Send + Sync {
     /// Now.
     fn now(&self) -> Timestamp;

@@ -1,4 +1,4 @@
-//! What a flow is, and what it is given: Cleeng, the gateways, the journal and a clock, and nothing of AWS or HTTP.
+//! What a flow is, and its dependencies: Cleeng, the gateways, the journal and a clock, and nothing of AWS or HTTP.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -32,22 +32,22 @@ pub struct FlowContext {
     pub clock: Arc<dyn Clock>,
     /// The metrics.
     pub metrics: Metrics,
-    /// The way back to the queue of an event that waits for a gateway's word.
+    /// The way back to the queue of an event that waits for a gateway's result.
     pub requeue: Arc<dyn Requeue>,
 }
 
-/// Brings an event that waits in the journal back to its own function's queue.
+/// Returns an event that waits in the journal to its own function's queue.
 #[async_trait]
 pub trait Requeue: Send + Sync {
-    /// Queues a copy of the event, as an attempt keeps it (`waiting_event`): the text of an envelope or of the webhook itself. A copy too many
-    /// is harmless: flows stand repetition.
+    /// Queues a copy of the event, as an attempt keeps it (`waiting_event`): the text of an envelope or of the webhook itself. A surplus
+    /// copy is harmless: flows tolerate repetition.
     ///
     /// # Errors
-    /// [`RequeueError`]; the event is where it was.
+    /// [`RequeueError`]; the event stays where it was.
     async fn requeue(&self, event: &str) -> Result<(), RequeueError>;
 }
 
-/// Why an event was not brought back to its queue.
+/// Why an event was not returned to its queue.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum RequeueError {
     /// The queue cannot be reached.
@@ -79,7 +79,7 @@ impl From<RequeueError> for RetryReason {
     }
 }
 
-/// Nothing is brought back: every event is on its queue, or there are no queues.
+/// Requeues nothing: every event is on its queue, or there are no queues.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoRequeue;
 
@@ -116,8 +116,8 @@ pub struct BillingPolicy {
 /// What becomes of a partial refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PartialRefunds {
-    /// An operator decides. Cleeng does not publish the name of the amount's field; if it ignores ours, it takes a partial refund for a full
-    /// one and ends the subscription.
+    /// An operator decides. Cleeng does not publish the name of the amount's field; if it ignores ours, it takes a partial refund for a
+    /// full one and ends the subscription.
     Park,
     /// Done and reported like a full one.
     Send,
@@ -150,14 +150,14 @@ pub enum SettleOn {
     Receipt,
 }
 
-/// What became of a delivery.
+/// The result of a delivery.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Disposition {
-    /// The event is dealt with. It leaves the queue.
+    /// The event is processed. It leaves the queue.
     Completed(CompletionReason),
-    /// Nothing of ours. It leaves the queue.
+    /// The event is not for this connector. It leaves the queue.
     NotOurs,
-    /// An operator has to look; recorded in the journal and alarmed. It leaves the queue.
+    /// An operator has to decide; recorded in the journal and alarmed. It leaves the queue.
     Parked(ParkReason),
     /// It cannot be completed now. It goes back to the queue.
     Retry {
@@ -174,16 +174,16 @@ pub trait Flow: Send + Sync {
     /// The topic that it handles.
     fn topic(&self) -> Topic;
 
-    /// Deals with one delivery, as far as it can be dealt with now. May be called again and again with the same event, at the same time
-    /// even, and must then have the effect of one call.
+    /// Processes one delivery as far as possible now. May be called several times with the same event, even concurrently, and must then
+    /// have the effect of one call.
     async fn handle(&self, flow_context: &FlowContext, event: &Verified<Webhook>, delivery: &Delivery) -> Disposition;
 }
 
 /// The flow of the gateways' notifications.
 #[async_trait]
 pub trait NotificationFlow: Send + Sync {
-    /// Deals with one delivery of one item. May be called again and again with the same item, in any order with others, at the same time
-    /// even, and must then have the effect of one call of each.
+    /// Processes one delivery of one item. May be called several times with the same item, in any order with others, even concurrently, and
+    /// must then have the effect of one call of each.
     async fn handle(
         &self,
         flow_context: &FlowContext,
@@ -207,7 +207,7 @@ pub struct RunReport {
     pub due: u32,
     /// Events that were put back on their queues.
     pub requeued: u32,
-    /// Purchases that came to an end.
+    /// Purchases that were finished.
     pub finished: u32,
     /// Subscriptions whose next event was checked.
     pub checked: u32,

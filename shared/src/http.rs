@@ -1,4 +1,4 @@
-//! The way out: one request, one answer, and an honest word about what is known when there is no answer.
+//! Outgoing HTTP: one request, one response, and a precise statement of what is known if there is no response.
 //!
 //! Clients and adapters speak [`Transport`]; the real one is [`ReqwestTransport`], the sandbox has one without sockets. This module must
 //! never decide whether money moved: it says only whether the request can have reached the peer.
@@ -34,8 +34,8 @@ pub struct Request {
     pub body: Bytes,
     /// How long the whole exchange may take, connection included.
     pub timeout: Duration,
-    /// Whether sending it twice has the effect of sending it once: a read, or a write under an idempotency key. Only then is it repeated
-    /// when a pooled connection turns out to be dead.
+    /// Whether sending it twice has the effect of sending it once: a read, or a write under an idempotency key. Only then is it repeated if
+    /// a pooled connection turns out to be closed.
     pub repeatable: bool,
 }
 
@@ -79,7 +79,7 @@ impl Request {
     }
 }
 
-/// An answer of a peer, whatever its status. It has no `Debug`, as bodies hold personal data.
+/// An answer of a peer with any status. It has no `Debug`, as bodies hold personal data.
 #[derive(Clone)]
 pub struct Response {
     /// The status.
@@ -91,7 +91,7 @@ pub struct Response {
 }
 
 impl Response {
-    /// The body as JSON, or nothing.
+    /// The body as JSON; `None` if it is not JSON.
     #[must_use]
     pub fn json(&self) -> Option<serde_json::Value> {
         serde_json::from_slice(&self.body).ok()
@@ -108,10 +108,10 @@ impl Response {
 /// Why there is no answer.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum TransportError {
-    /// The request cannot have reached the peer: no connection came about. The effect is known: none.
+    /// The request cannot have reached the peer: no connection was established. It had no effect.
     #[error("could not connect: {0}")]
     NotSent(TransportCause),
-    /// The request may have reached the peer, the answer did not reach us. The effect is unknown.
+    /// The request may have reached the peer, but no response arrived. The effect is unknown.
     #[error("no answer: {0}")]
     NoResponse(TransportCause),
 }

@@ -110,9 +110,8 @@ impl<K> Id<K> {
         &self.0
     }
 
-    /// A JSON number where the id is one, else a string: Cleeng's reference asks for integers in request bodies
-    /// (Cleeng, "Create an order": `customerId` int). A text that a number would not give back (`0012`, `+5`) stays a text, or it would be
-    /// somebody else's id.
+    /// A JSON number if the id is one, else a string: Cleeng's reference asks for integers in request bodies (Cleeng, "Create an order":
+    /// `customerId` int). A text that a number would not reproduce (`0012`, `+5`) stays a text, or it would be another customer's id.
     #[must_use]
     pub fn to_json_number(&self) -> Value {
         let number = self.0.parse::<u64>().ok().filter(|number| number.to_string() == self.0);

@@ -1,5 +1,5 @@
-//! The keyed hash of the project: the same parts have the same hash, and only who holds the salt can make it. Must never change: the keys of calls
-//! and of journal documents are made of it.
+//! The keyed hash of the project: the same parts have the same hash, and only a holder of the salt can compute it. Must never change: the
+//! keys of calls and of journal documents are derived from it.
 
 use ring::hmac;
 

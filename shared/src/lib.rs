@@ -5,17 +5,17 @@
 //! | [`cleeng`] | Cleeng's Core API, its webhook envelope and signature |
 //! | [`gateway`] | the [`Gateway`](gateway::Gateway) trait, its outcomes, the registry and the adapters |
 //! | [`journal`] | durable steps, leases and payment records, and the stores that keep them |
-//! | [`billing`] | the rules of a billing period, used by every function that touches one |
+//! | [`payments`], [`renewal`] | what every kind of payment shares; what renewals need beside that |
 //! | [`flow`], [`delivery`], [`metrics`] | the flows and their dependencies, one delivery of an event, the metrics |
 //! | [`reason`] | why a delivery is completed, tried again or parked |
-//! | [`front`], [`purchase`] | the front-end API, and what is done with the customer present |
-//! | [`parked`] | what an operator may decide about work that waits for him |
+//! | [`frontend_api`], [`checkout`] | the front-end API, and the purchases and stored details of a customer who is present |
+//! | [`manual_review`] | what an operator may decide about parked work |
 //! | [`lambda`] | a function in AWS Lambda: start-up, dispatch, handlers and telemetry |
 //! | [`settings`], [`rate_limit`] | the reader of settings and of their mistakes; a limit per window of time |
 //! | [`reference`], [`keyed_hash`] | the keys and references of writes, and the keyed hash that they are made with |
 //! | [`money`], [`ids`], [`secret`], [`clock`], [`http`] | the small types that everything else is made of |
 //!
-//! Nothing that only one function needs lives here.
+//! Code that only one function needs does not belong here.
 
 pub mod checkout;
 pub mod cleeng;

@@ -1,11 +1,11 @@
-//! What an operator may decide about work that waits for him, and what becomes of the journal then. Must never send anything to a gateway or to
-//! Cleeng: a flow does that, when its event comes back.
+//! What an operator may decide about parked work, and how the decision changes the journal. Must never send anything to a gateway or to
+//! Cleeng: a flow does that, when its event is delivered again.
 //!
-//! | decision | what it says | what becomes of the attempt |
+//! | decision | meaning | effect on the attempt |
 //! |---|---|---|
-//! | done | both sides were brought into line by hand | it stays parked for good, so that no other attempt of this obligation opens where money may have moved; nobody is called any more |
-//! | retry | the cause is mended | it goes on where it stopped: what is finished is not done again, what is unknown is asked about first. One that had not begun anything is taken out and judged anew, by every guard |
-//! | abandon | nothing happened to the customer's money, and nothing is to be done | it is finished, and the next event of the same obligation may try anew |
+//! | done | both sides were reconciled by hand | it stays parked for good, so that no other attempt of this obligation opens after money may have moved; it raises no more alarms |
+//! | retry | the cause is fixed | it continues where it stopped: what is finished is not done again, an unknown outcome is queried first. An attempt that had not begun anything is removed from the record, and every guard checks its event again |
+//! | abandon | the customer's money did not move, and nothing is to be done | it is finished, and the next event of the same obligation may try again |
 //!
 //! Every decision is a conditional write, and stays in the record with its author and reason.
 
@@ -28,16 +28,16 @@ use crate::reason::ParkReason;
 /// A decision.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Decision {
-    /// Both sides were brought into line by hand.
+    /// Both sides were reconciled by hand.
     Done,
-    /// The cause is mended: go on.
+    /// The cause is fixed: continue.
     Retry,
     /// Nothing happened, and nothing is to be done.
     Abandon,
 }
 
 impl Decision {
-    /// A stable word.
+    /// A stable code.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -57,7 +57,7 @@ pub struct DecisionRequest {
     pub by: String,
     /// Why; at most 500 characters.
     pub note: String,
-    /// The operator looked at the gateway, and it took no money.
+    /// The operator checked at the gateway that it took no money.
     pub no_money_moved: bool,
 }
 
@@ -70,7 +70,7 @@ pub enum DecisionError {
     /// Nothing of it is parked.
     #[error("nothing of it is parked: it was decided about already, or went on by itself")]
     NotParked,
-    /// A worker is at it.
+    /// A worker holds the lease.
     #[error("a function is at it right now; try again in two minutes")]
     InProgress,
     /// The author or the reason is missing or too long.
@@ -117,8 +117,8 @@ pub struct ParkedAttempt {
     pub reference: Option<Reference>,
 }
 
-/// Everything that is parked, the longest parked first. What has a later attempt in flight beside it may be missing until that ends: it is
-/// listed as due then.
+/// Everything that is parked, the longest parked first. A parked attempt with a later one in flight beside it may be missing until that one
+/// is finished: it is listed as due then.
 ///
 /// # Errors
 /// [`StoreError`].
@@ -144,7 +144,7 @@ pub async fn list_parked(store: &dyn Store, limit: usize) -> Result<Vec<ParkedAt
     Ok(found)
 }
 
-/// So much of what is due is looked through for something parked beside it.
+/// How many due documents are searched for something parked beside it.
 const DUE_SCAN_LIMIT: usize = 1_000;
 
 fn parked_attempt(key: &Key, attempt: &Attempt) -> Option<ParkedAttempt> {
@@ -167,16 +167,16 @@ pub struct PreparedDecision {
     subscription_state: Option<(Key, SubscriptionState)>,
     now: Timestamp,
     before: Obligation,
-    /// The event that has to go back to its queue when the journal is written; nothing where a round of reconciliation goes on by itself.
+    /// The event that has to be requeued when the journal is written; `None` if a run of reconciliation continues without an event.
     pub event: Option<String>,
     /// What it is about.
     pub affected: Vec<ParkedAttempt>,
-    /// Whether the attempt is taken out of the record, and its event with it.
+    /// Whether the attempt is removed from the record, and its event with it.
     attempt_removed: bool,
 }
 
 impl PreparedDecision {
-    /// Looks whether a decision may be carried out, and prepares it.
+    /// Checks whether a decision may be carried out, and prepares it.
     ///
     /// # Errors
     /// [`DecisionError`].
@@ -250,7 +250,7 @@ impl PreparedDecision {
             attempt.waiting_event = None;
             attempt.finish = Some(Finish::Abandoned);
         }
-        // A charge that may have been counted like one that was; now it is known that it was none.
+        // A charge that may have happened counted like one that did; now it is known that it did not.
         let period = period_end(&self.key);
         if let Some((_, head)) = &mut self.subscription_state
             && head.last_charge.as_ref().is_some_and(|charge| unknown && !charge.certain && Some(charge.expiration.secs()) == period)
@@ -269,7 +269,7 @@ impl PreparedDecision {
             return Err(DecisionError::NoEvent);
         }
         if attempt.steps.iter().all(|step| step.state == StepStatus::NoEffect) && !by_reconciliation {
-            // Nothing was begun: everything is judged anew.
+            // Nothing was begun: every guard checks the event again.
             self.event = attempt.waiting_event.take();
             self.obligation.attempts.pop();
             self.attempt_removed = true;
@@ -298,14 +298,14 @@ impl PreparedDecision {
         }
     }
 
-    /// Whether the event will be nowhere but on its queue. Where it is not, the journal keeps it, and a round of reconciliation brings it back
-    /// if its queue cannot be reached now.
+    /// Whether the event will be only on its queue. Otherwise the journal keeps it, and a run of reconciliation requeues it if its queue
+    /// cannot be reached now.
     #[must_use]
     pub const fn event_needs_queue(&self) -> bool {
         self.event.is_some() && self.attempt_removed
     }
 
-    /// Writes it, if everything is as it was when the plan was made.
+    /// Writes it, if everything is as it was when the decision was prepared.
     ///
     /// # Errors
     /// [`DecisionError::Journal`].
@@ -317,7 +317,7 @@ impl PreparedDecision {
     /// Parks it again, after its event could not be put on its queue. The decision stays in the record.
     ///
     /// # Errors
-    /// [`DecisionError::Journal`]; then the event is nowhere but in [`PreparedDecision::event`].
+    /// [`DecisionError::Journal`]; then only [`PreparedDecision::event`] still has the event.
     pub async fn revert(&mut self) -> Result<(), DecisionError> {
         let before = Obligation { decisions: self.obligation.decisions.clone(), ..self.before.clone() };
         self.write(&before, None).await
@@ -326,7 +326,7 @@ impl PreparedDecision {
     async fn write(&mut self, obligation: &Obligation, head: Option<(Key, SubscriptionState)>) -> Result<(), DecisionError> {
         let unsettled = obligation.current_attempt().is_some() || obligation.needs_cleanup;
         let keep = Retention {
-            // At once: the next round brings it back, whatever becomes of this process.
+            // At once: the next run requeues it, even if this process crashes.
             due_at: unsettled.then_some(self.now),
             parked_since: obligation.parked_since(),
             expires_at: (!unsettled && !obligation.is_parked()).then(|| self.now.after(SETTLED_RETENTION)),
@@ -340,7 +340,8 @@ impl PreparedDecision {
     }
 }
 
-/// The head of the subscription that an obligation belongs to, loaded: the flows that mark it name the subscription in the key, or the payment.
+/// The state of the subscription that an obligation belongs to, loaded: the flows that mark it name the subscription in the key, or the
+/// payment.
 async fn load_subscription_state(work: &mut Transaction, key: &Key) -> Result<Option<Key>, JournalError> {
     let mut parts = key.as_str().split('#');
     let subscription = match (parts.next(), parts.next()) {
@@ -365,7 +366,7 @@ fn period_end(key: &Key) -> Option<i64> {
     key.as_str().strip_prefix("period#")?.split('#').nth(1)?.parse().ok()
 }
 
-/// Whether a round of reconciliation takes the obligation further without any event.
+/// Whether a run of reconciliation continues the obligation without any event.
 fn is_resumed_by_reconciliation(key: &Key) -> bool {
     matches!(key.as_str().split('#').next(), Some("order" | "details" | "reversal" | "obsolete-authorisation"))
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 pub enum Metric {
     /// A webhook was verified and queued.
     EventAccepted,
-    /// A webhook was refused at the door.
+    /// A webhook was refused by its handler.
     EventRefused,
     /// A bad or missing signature; counted in [`Metric::EventRefused`] too.
     SignatureFailure,
@@ -16,7 +16,7 @@ pub enum Metric {
     EventNotOurs,
     /// A delivery of something that is settled already.
     Duplicate,
-    /// A flow came to its end; dimension `outcome`.
+    /// A flow was completed; dimension `outcome`.
     Settled,
     /// A delivery was put back to be tried again; dimension `reason`.
     Deferred,
@@ -26,7 +26,7 @@ pub enum Metric {
     Parked,
     /// Something deviates and was handled; dimension `reason`.
     Warning,
-    /// Money went another way than it was reported, and the books say so now; dimension `reason`. Alarmed.
+    /// Money moved in another way than it was reported, and the journal has been corrected; dimension `reason`. Alarmed.
     Alarm,
     /// Money that was authorised, captured, released, refunded or charged back, as the journal knows it now, in minor units; dimensions
     /// `movement`, `gateway` and `currency`.
@@ -35,7 +35,7 @@ pub enum Metric {
     Declined,
     /// How long a call to a gateway took, in milliseconds; dimensions `gateway` and `operation`.
     GatewayLatency,
-    /// How long ago unsettled work was begun that is looked at because it is due, in seconds.
+    /// The age of unsettled work that is checked because it is due, in seconds.
     DueAge,
     /// How long ago an event that is being put back was received, in seconds. Its maximum is the age of unsettled work.
     UnsettledAge,

@@ -136,7 +136,7 @@ impl Decimal {
 
 impl<'de> Deserialize<'de> for Decimal {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        // serde_json keeps a number's own digits here (feature arbitrary_precision): no float is ever made of it.
+        // serde_json keeps a number's own digits here (feature arbitrary_precision): it is never converted to a float.
         match Value::deserialize(deserializer)? {
             Value::Number(number) => Ok(Self(number.to_string())),
             Value::String(text) => Ok(Self(text)),
@@ -145,7 +145,7 @@ impl<'de> Deserialize<'de> for Decimal {
     }
 }
 
-/// An amount: minor units of a currency by ISO 4217. Can be zero or negative; whoever charges checks the sign.
+/// An amount: minor units of a currency by ISO 4217. Can be zero or negative; a charge checks the sign.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Money {
     /// Minor units (cents for USD, yen for JPY).
@@ -223,7 +223,7 @@ impl Money {
         }
     }
 
-    /// The other way round: minor units of a gateway's exponent back into an amount.
+    /// The reverse conversion: minor units of a gateway's exponent back into an amount.
     ///
     /// # Errors
     /// As [`Money::to_exponent`].
@@ -293,7 +293,7 @@ mod tests {
         Currency::new(code).unwrap()
     }
 
-    /// The list of somebody else, so that the tables above are not their own witness.
+    /// An independent list, so that the tables above do not confirm themselves.
     #[test]
     fn every_currency_and_its_digits_are_those_of_an_independent_list() {
         use iso_currency::{Currency as Listed, IntoEnumIterator as _};

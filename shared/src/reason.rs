@@ -1,5 +1,5 @@
-//! Reasons: why a delivery is completed, tried again or parked, and why an operator is alarmed. Each has a stable text, which metrics, logs,
-//! answers and the journal show; flows compare the values, never the texts.
+//! Reasons: why a delivery is completed, tried again or parked, and why an operator is alarmed. Each has a stable text, which metrics,
+//! logs, answers and the journal show; flows compare the values, never the texts.
 //!
 //! | module | purpose |
 //! |---|---|
@@ -34,7 +34,7 @@ use stable_text;
 stable_text!(CompletionReason);
 stable_text!(AlarmReason);
 
-/// Why a delivery is dealt with.
+/// Why a delivery is completed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum CompletionReason {
@@ -84,9 +84,9 @@ pub enum CompletionReason {
     RefundReceived,
     /// The customer has to act at the gateway first.
     ActionRequired,
-    /// The customer gave up at the gateway.
+    /// The customer cancelled at the gateway.
     CustomerCancelled,
-    /// Nothing waits for what the customer brought back.
+    /// Nothing waits for the data that the customer returned.
     NothingPending,
     /// No purchase is open.
     NothingOpen,
@@ -136,7 +136,7 @@ pub enum CompletionReason {
     TokenCreated,
     /// A gateway says that payment details can no longer be used.
     TokenDisabled,
-    /// A gateway says something that is of no account here.
+    /// A gateway says something that has no effect here.
     Ignored,
 }
 

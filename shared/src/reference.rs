@@ -61,15 +61,15 @@ pub enum OperationKind {
 }
 
 impl OperationKind {
-    /// A stable word for keys, logs and metrics.
+    /// A stable code for keys, logs and metrics.
     #[must_use]
     pub fn as_str(self) -> &'static str {
         self.into()
     }
 }
 
-/// Our own name of a payment at the gateway: unique, written with the intent, echoed in notifications. It starts with [`Reference::PREFIX`],
-/// by which payments of other systems on the same merchant account are told apart.
+/// Our own name of a payment at the gateway: unique, written with the intent, echoed in notifications. It starts with
+/// [`Reference::PREFIX`], which distinguishes our payments from those of other systems on the same merchant account.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Reference(String);

@@ -1,7 +1,7 @@
 //! Text that must never be seen: API keys, HMAC secrets, gateway tokens.
 //!
-//! There is no `Debug`, `Display` or `Serialize`, so that a secret cannot reach a log, an error or the journal by accident. Whoever
-//! needs the text calls [`SecretString::expose`], which is easy to search for.
+//! There is no `Debug`, `Display` or `Serialize`, so that a secret cannot reach a log, an error or the journal by accident. Code that needs
+//! the text calls [`SecretString::expose`], which is easy to search for.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +15,7 @@ use zeroize::Zeroizing;
 pub struct SecretString(Zeroizing<String>);
 
 impl SecretString {
-    /// Takes a text into custody.
+    /// Wraps a text.
     #[must_use]
     pub fn new(text: impl Into<String>) -> Self {
         Self(Zeroizing::new(text.into()))
@@ -27,7 +27,8 @@ impl SecretString {
         &self.0
     }
 
-    /// Whether it is evidently none: empty, one character repeated, a word or a bracket left over from an example. Never quotes what it judges.
+    /// Whether it is evidently no secret: empty, one character repeated, a word or a bracket left over from an example. Never quotes the
+    /// text.
     #[must_use]
     pub fn is_placeholder(&self) -> bool {
         const WORDS: [&str; 6] = ["todo", "tbd", "secret", "password", "none", "null"];
@@ -50,7 +51,7 @@ impl SecretString {
         bracketed || monotonous || WORDS.contains(&lower.as_str()) || MARKERS.iter().any(|mark| lower.contains(mark))
     }
 
-    /// Compares without telling by its duration where the texts differ.
+    /// Compares in constant time, so that the duration does not reveal where the texts differ.
     #[must_use]
     pub fn matches(&self, candidate: &str) -> bool {
         self.0.as_bytes().ct_eq(candidate.as_bytes()).into()

@@ -46,7 +46,7 @@ impl<'a> SettingsReader<'a> {
         Self { get, problems: Vec::new() }
     }
 
-    /// Notes a mistake.
+    /// Records a mistake.
     pub fn problem(&mut self, setting: &str, problem: impl Into<String>, fix: impl Into<String>) {
         self.problems.push(Problem { setting: setting.to_owned(), problem: problem.into(), fix: fix.into() });
     }
@@ -66,7 +66,7 @@ impl<'a> SettingsReader<'a> {
         value
     }
 
-    /// An optional value read by `parse`; a value that it does not take is a problem, and the default stands in so that reading goes on.
+    /// An optional value read by `parse`; a value that it does not take is a problem, and the default is used so that reading continues.
     pub fn parsed<T>(&mut self, name: &str, default: T, expected: &str, parse: impl FnOnce(&str) -> Option<T>) -> T {
         let Some(text) = self.text(name) else { return default };
         parse(&text).unwrap_or_else(|| {
@@ -82,7 +82,7 @@ impl<'a> SettingsReader<'a> {
         })
     }
 
-    /// An optional base URL without a slash at its end; `https`, or `http` where `plain_http` allows it (tests, sandbox).
+    /// An optional base URL without a slash at its end; `https`, or `http` if `plain_http` allows it (tests, sandbox).
     pub fn base_url(&mut self, name: &str, default: &str, plain_http: bool) -> String {
         let expected = if plain_http { "an http or https URL" } else { "an https URL" };
         self.parsed(name, default.to_owned(), expected, |text| {
@@ -92,8 +92,7 @@ impl<'a> SettingsReader<'a> {
         })
     }
 
-    /// The value, as far as it could be read, and everything that was wrong: for whoever looks for more mistakes. Nothing may be started with
-    /// it.
+    /// The value, as far as it could be read, and every problem: for code that looks for more mistakes. Nothing may be started with it.
     #[must_use]
     pub fn into_parts<T>(self, value: Option<T>) -> (Option<T>, Vec<Problem>) {
         (value, self.problems)

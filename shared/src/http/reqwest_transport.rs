@@ -10,7 +10,7 @@ use thiserror::Error;
 
 use super::{MAX_RESPONSE_BYTES, Request, Response, Transport, TransportCause, TransportError};
 
-/// Idle connections are dropped after this long: below the idle time of every gateway, and a frozen Lambda finds them dead anyway.
+/// Idle connections are dropped after this long: below the idle time of every gateway, and a frozen Lambda finds them closed in any case.
 const POOL_IDLE: Duration = Duration::from_secs(50);
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 
@@ -19,7 +19,7 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 #[error("the HTTP client cannot start: no usable CA certificates were found; set SSL_CERT_FILE to a PEM bundle")]
 pub struct ClientError;
 
-/// The real way out: keep-alive, total timeouts, no redirects, no proxies, and one repeat on a dead pooled connection.
+/// The real transport: keep-alive, total timeouts, no redirects, no proxies, and one repeat on a closed pooled connection.
 #[derive(Clone)]
 pub struct ReqwestTransport {
     client: reqwest::Client,
@@ -108,8 +108,8 @@ impl Transport for ReqwestTransport {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
         let started = Instant::now();
         match self.send_once(&request).await {
-            // The peer closed a kept connection, or the Lambda thawed with a dead one: no byte of an answer came, so a request that may be
-            // repeated goes once more, on a new connection, within what is left of its time.
+            // The peer closed a pooled connection, or the Lambda thawed with a closed one: no byte of a response came, so a repeatable
+            // request is sent once more, on a new connection, within the remaining time.
             Err(TransportError::NoResponse(TransportCause::Broken)) if request.repeatable => {
                 let timeout = request.timeout.saturating_sub(started.elapsed());
                 self.send_once(&Request { timeout, ..request }).await

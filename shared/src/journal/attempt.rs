@@ -1,4 +1,4 @@
-//! An attempt at an obligation: its steps, and what became of it.
+//! An attempt at an obligation: its steps, and its result.
 
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -27,7 +27,7 @@ pub enum AttemptKind {
     Purchase,
     /// Store payment details with the customer present.
     StoreDetails,
-    /// Reverse a payment that nobody is to be charged for: cancel or refund, whichever applies.
+    /// Reverse a payment that must not be charged: cancel or refund, whichever applies.
     Reversal,
     /// Give money back.
     Refund,
@@ -38,7 +38,7 @@ pub enum AttemptKind {
 }
 
 impl AttemptKind {
-    /// A stable word for keys and logs.
+    /// A stable code for keys and logs.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -62,7 +62,7 @@ impl AttemptKind {
 pub struct Attempt {
     /// What it is about.
     pub kind: AttemptKind,
-    /// When it was due (`dunningAttemptDate`): with `kind`, what tells one attempt from another.
+    /// When it was due (`dunningAttemptDate`): distinguishes the attempts of a `kind`.
     pub due: Timestamp,
     /// When it was opened.
     pub opened_at: Timestamp,
@@ -75,19 +75,19 @@ pub struct Attempt {
     /// Its steps, in the order of their beginning.
     #[serde(default)]
     pub steps: Vec<Step>,
-    /// What became of it; nothing while it is open.
+    /// Its result; `None` while it is open.
     #[serde(default)]
     pub finish: Option<Finish>,
-    /// The event as an envelope's text, kept only while a result is awaited from outside or an operator has to look, so that whoever learns
-    /// the result or mends the cause can bring the event back.
+    /// The event as an envelope's text, kept only while a result is awaited from outside or an operator has to decide, so that the event
+    /// can be requeued once the result is known or the cause is fixed.
     #[serde(default)]
     pub waiting_event: Option<String>,
-    /// Until when that event is on its queue as well, or a copy of it that was brought back. Nothing where it left its queue.
+    /// Until when that event, or a requeued copy of it, is on its queue as well. `None` if it left its queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_until: Option<Timestamp>,
 }
 
-/// What became of an attempt.
+/// The result of an attempt.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Finish {
@@ -95,7 +95,7 @@ pub enum Finish {
     Authorised,
     /// The money is taken and Cleeng knows.
     Captured,
-    /// Refused by the bank or the gateway, and Cleeng knows, as far as that could be found out.
+    /// Refused by the bank or the gateway, and Cleeng knows, as far as that could be resolved.
     Declined {
         /// What can be done about it.
         class: DeclineClass,
@@ -113,38 +113,38 @@ pub enum Finish {
     LossReported,
     /// The payment details are stored and Cleeng has them.
     Stored,
-    /// Another attempt took its place while it waited for the customer. If it succeeds after all, it is given back.
+    /// Another attempt replaced it while it waited for the customer. If it succeeds after all, it is reversed.
     Superseded,
     /// The gateway acknowledged the reversal.
     Reversed,
-    /// The money was given back and Cleeng knows.
+    /// The money was refunded and Cleeng knows.
     Refunded,
-    /// The held money was given up and Cleeng knows.
+    /// The authorisation was released and Cleeng knows.
     Released,
     /// Nothing is held any more with details that were deactivated.
     Deactivated,
     /// An operator abandoned it after a check that it had no effect. It does not count any more, and stays in the record.
     Abandoned,
-    /// An operator has to look.
+    /// An operator has to decide.
     Parked {
         /// The text of a [`ParkReason`], perhaps of another release.
         reason: String,
-        /// Whether it is unknown what the attempt did to the customer's money. Then no other attempt may open.
+        /// Whether the attempt's effect on the customer's money is unknown. Then no other attempt may open.
         money_unknown: bool,
-        /// Whether an operator brought both sides into line. Nobody has to look any more, and still no other attempt opens.
+        /// Whether an operator reconciled both sides. No more decision is needed, and still no other attempt opens.
         #[serde(default, skip_serializing_if = "std::ops::Not::not")]
         resolved: bool,
     },
 }
 
 impl Finish {
-    /// A stable word for logs and metrics.
+    /// A stable code for logs and metrics.
     #[must_use]
     pub fn as_str(&self) -> &'static str {
         CompletionReason::from(self).as_str()
     }
 
-    /// Why an operator has to look; `None` for a reason of another release, and for every other end.
+    /// Why it is parked; `None` for a reason of another release, and for every other result.
     #[must_use]
     pub fn park_reason(&self) -> Option<ParkReason> {
         match self {
@@ -153,7 +153,7 @@ impl Finish {
         }
     }
 
-    /// Why nothing was to be done; `None` for a reason of another release, and for every other end.
+    /// Why nothing was to be done; `None` for a reason of another release, and for every other result.
     #[must_use]
     pub fn stale_reason(&self) -> Option<CompletionReason> {
         match self {
@@ -162,7 +162,7 @@ impl Finish {
         }
     }
 
-    /// The end of an attempt for which nothing was to be done.
+    /// The result of an attempt for which nothing was to be done.
     #[must_use]
     pub fn stale(reason: CompletionReason) -> Self {
         Self::Stale { reason: reason.as_str().to_owned() }
@@ -195,7 +195,7 @@ impl From<&Finish> for CompletionReason {
 pub struct Step {
     /// Its name, unique in its attempt.
     pub name: String,
-    /// The idempotency key that it is done under, where the peer takes one. It wins over any derived later.
+    /// The idempotency key that it is done under, if the peer takes one. It wins over any derived later.
     #[serde(default)]
     pub key: Option<IdempotencyKey>,
     /// When it was first begun under this key.
@@ -216,7 +216,7 @@ pub struct Step {
 pub enum StepStatus {
     /// The intent is recorded; whether the call had its effect is not.
     Started,
-    /// The call is known to have had no effect and may be made anew, under a new key.
+    /// The call is known to have had no effect and may be made again, under a new key.
     NoEffect,
     /// The result.
     Done(Value),
@@ -256,7 +256,7 @@ impl Attempt {
         self.steps.iter().find(|step| step.name == name)
     }
 
-    /// What the step of that name finds when its turn comes.
+    /// The state of the step of that name before its call is made.
     #[must_use]
     pub fn step_state(&self, name: &str) -> StepState {
         match self.step(name) {
@@ -304,7 +304,7 @@ impl Attempt {
         }
     }
 
-    /// Whether its event waits in the journal and may still be on its queue, so that no copy of it has to be brought back.
+    /// Whether its event waits in the journal and may still be on its queue, so that no copy of it has to be requeued.
     #[must_use]
     pub fn is_queued(&self, now: Timestamp) -> bool {
         self.queued_until.is_some_and(|until| until > now)

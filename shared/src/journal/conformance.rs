@@ -1,8 +1,8 @@
-//! What every [`Store`] must do, as code that runs against any of them: the store in memory in a unit test, DynamoDB in the sandbox's tests.
-//! Must never know which store it is looking at.
+//! What every [`Store`] must do, as code that runs against any of them: the store in memory in a unit test, DynamoDB in the sandbox's
+//! tests. Must never know which store is under test.
 //!
-//! Every case uses keys of its own, so the cases can share one table; only [`the_due_list_is_ordered_limited_and_sparse`] and [`what_is_parked_is_listed_apart_from_what_is_due`] look at the whole
-//! store and therefore at a stretch of time of its own.
+//! Every case uses keys of its own, so the cases can share one table. Only [`the_due_list_is_ordered_limited_and_sparse`] and
+//! [`what_is_parked_is_listed_apart_from_what_is_due`] read the whole store, and therefore use a period of their own.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -11,17 +11,17 @@ use std::time::Duration;
 use super::store::{CommitError, Key, MAX_BATCH, MAX_BODY_BYTES, Put, Store, StoreError, StoredDocument};
 use crate::clock::{Clock, Timestamp};
 
-/// A store to look at, with the clock that it lives by.
+/// A store under test, with the clock that it uses.
 pub struct StoreUnderTest<'a> {
     /// The store, empty of keys of the kind `conformance`.
     pub store: Arc<dyn Store>,
     /// The clock that the store expires documents by.
     pub clock: Arc<dyn Clock>,
-    /// Lets time pass on that clock.
+    /// Advances that clock.
     pub advance: &'a (dyn Fn(Duration) + Sync),
 }
 
-/// Runs every case and tells how many there were.
+/// Runs every case and returns how many there were.
 pub async fn run_all(subject: &StoreUnderTest<'_>) -> u32 {
     let store = subject.store.as_ref();
     let ran = AtomicU32::new(0);
@@ -74,7 +74,7 @@ fn stored(version: u64, body: &str) -> Option<StoredDocument> {
     Some(StoredDocument { version, body: body.to_owned() })
 }
 
-/// A document that never was reads as nothing, beside others that are there.
+/// A document that was never written reads as `None`, beside others that exist.
 pub async fn absent_documents_read_as_none_in_the_order_of_the_keys(store: &dyn Store) {
     let keys = [key("order", 3), key("order", 1), key("order", 2), key("order", 1)];
     assert_eq!(store.load(&keys).await, Ok(vec![None, None, None, None]));
@@ -90,7 +90,7 @@ pub async fn a_new_document_has_version_one(store: &dyn Store) {
     assert_eq!(store.load(&[key("new", 1)]).await, Ok(vec![stored(1, "{}")]));
 }
 
-/// Nothing is ever created over something.
+/// An existing document is never created again.
 pub async fn a_second_new_document_conflicts(store: &dyn Store) {
     assert_eq!(store.commit(&[put(key("second", 1), None, "\"first\"")]).await, Ok(()));
     assert_eq!(store.commit(&[put(key("second", 1), None, "\"second\"")]).await, Err(CommitError::Conflict));
@@ -106,7 +106,7 @@ pub async fn a_versioned_write_counts_on(store: &dyn Store) {
     }
 }
 
-/// Fencing: who read an older version cannot write.
+/// Fencing: a worker that read an older version cannot write.
 pub async fn a_stale_version_conflicts_and_changes_nothing(store: &dyn Store) {
     assert_eq!(store.commit(&[put(key("stale", 1), None, "1")]).await, Ok(()));
     assert_eq!(store.commit(&[put(key("stale", 1), Some(1), "2")]).await, Ok(()));
@@ -142,7 +142,7 @@ pub async fn of_concurrent_writers_exactly_one_wins(store: &Arc<dyn Store>) {
             .map(|racer| {
                 let store = Arc::clone(store);
                 let body = format!("\"{round}-{racer}\"");
-                // Two documents each, so that a half-won race would show.
+                // Two documents each, so that a half-won race is detected.
                 let puts = [put(key("race", 1), expected, &body), put(key("race", 2), expected, &body)];
                 tokio::spawn(async move { store.commit(&puts).await.map(|()| body) })
             })
@@ -169,7 +169,7 @@ pub async fn of_concurrent_writers_exactly_one_wins(store: &Arc<dyn Store>) {
     }
 }
 
-/// The most documents of one write and one read.
+/// The largest number of documents of one write and one read.
 pub async fn a_full_batch_is_written_and_read(store: &dyn Store) {
     let keys: Vec<Key> = (0..MAX_BATCH).map(|number| key("full", number)).collect();
     let large = format!("\"{}\"", "x".repeat(40_000));
@@ -178,7 +178,7 @@ pub async fn a_full_batch_is_written_and_read(store: &dyn Store) {
     assert_eq!(store.load(&keys).await, Ok(vec![stored(1, &large); MAX_BATCH]));
 }
 
-/// One more than the most.
+/// One more than the largest number.
 pub async fn more_than_a_batch_is_refused(store: &dyn Store) {
     let keys: Vec<Key> = (0..=MAX_BATCH).map(|number| key("more", number)).collect();
     let puts: Vec<Put> = keys.iter().map(|key| put(key.clone(), None, "{}")).collect();
@@ -187,7 +187,7 @@ pub async fn more_than_a_batch_is_refused(store: &dyn Store) {
     assert_eq!(store.load(&[key("more", 0)]).await, Ok(vec![None]));
 }
 
-/// A caller's mistake is told, not half done.
+/// A caller's mistake is reported, not half done.
 pub async fn a_key_twice_in_one_write_is_refused(store: &dyn Store) {
     let twice = [put(key("twice", 1), None, "1"), put(key("twice", 1), None, "2")];
     assert!(matches!(store.commit(&twice).await, Err(CommitError::NotWritten(StoreError::Refused(_)))));
@@ -238,7 +238,7 @@ pub async fn what_is_parked_is_listed_apart_from_what_is_due(store: &dyn Store) 
     assert!(left.is_ok_and(|left| (1..=4).all(|number| !left.contains(&key("parked", number)))));
 }
 
-/// Expiry holds for reads and conditions at once, whenever the database gets round to deleting.
+/// An expired document is absent for reads and conditions at once, even before the database deletes it.
 pub async fn an_expired_document_is_absent_at_once_and_may_be_created_again(subject: &StoreUnderTest<'_>) {
     let (store, name) = (subject.store.as_ref(), key("expiry", 1));
     let minutes = |count: u64| Some(subject.clock.now().after(Duration::from_secs(count.saturating_mul(60))));
@@ -257,7 +257,7 @@ pub async fn an_expired_document_is_absent_at_once_and_may_be_created_again(subj
     assert_eq!(store.load(std::slice::from_ref(&name)).await, Ok(vec![stored(1, "\"new\"")]));
 }
 
-/// Bodies come back as they went, to the byte.
+/// Bodies are returned as they were written, to the byte.
 pub async fn any_text_survives(store: &dyn Store) {
     let bodies = ["", " ", "{\"name\":\"Zażółć gęślą jaźń 🦀 \\u0000 漢字\"}", "line\r\nbreak\ttab\u{1}", "12345678901234567890.000"];
     for (number, body) in bodies.into_iter().enumerate() {

@@ -6,12 +6,12 @@
 //! | `kind` | S | the key's text before the first `#`, for people |
 //! | `version` | N | [`StoredDocument::version`] |
 //! | `body` | S | the document, JSON |
-//! | `due_at`, `due_bucket` | N, S | milliseconds, and the hash key of the sparse index `due`: `due`, or `parked` with the time since when an operator has to look; both absent when neither is the case |
+//! | `due_at`, `due_bucket` | N, S | milliseconds, and the hash key of the sparse index `due`: `due`, or `parked` with the time since when an operator has to decide; both absent if neither applies |
 //! | `expires_at` | N | unix seconds, the table's TTL attribute; absent when it is kept |
 //!
-//! It must never tell that something was not written when it may have been: a write without an answer is repeated under the same client
-//! request token, for which DynamoDB answers as it did the first time (DynamoDB, "TransactWriteItems", `ClientRequestToken`), and if there is
-//! still no answer the outcome is [`CommitError::Unknown`].
+//! It must never say that something was not written if it may have been: a write without an answer is repeated under the same client
+//! request token, for which DynamoDB answers as it did the first time (DynamoDB, "TransactWriteItems", `ClientRequestToken`), and if there
+//! is still no answer the outcome is [`CommitError::Unknown`].
 
 mod failure;
 mod table;
@@ -64,7 +64,8 @@ impl DynamoStore {
         item.map_or(Ok(None), |item| self.read_item(&item))
     }
 
-    /// Reads several documents. The answer may leave some out under load, and then says which (DynamoDB, "BatchGetItem", `UnprocessedKeys`).
+    /// Reads several documents. The answer may leave some out under load, and then says which (DynamoDB, "BatchGetItem",
+    /// `UnprocessedKeys`).
     async fn load_many(&self, keys: &BTreeSet<&Key>) -> Result<BTreeMap<String, StoredDocument>, StoreError> {
         let mut found = BTreeMap::new();
         let mut wanted: Vec<Item> = keys.iter().map(|key| HashMap::from([("pk".to_owned(), text(key.as_str()))])).collect();
@@ -89,7 +90,7 @@ impl DynamoStore {
         Err(StoreError::Unavailable)
     }
 
-    /// An item as a document; nothing if it has expired.
+    /// An item as a document; `None` if it has expired.
     fn read_item(&self, item: &Item) -> Result<Option<StoredDocument>, StoreError> {
         let number = |name: &str| item.get(name).map(|value| value.as_n().map_err(|_| StoreError::Corrupt)).transpose();
         if let Some(expiry) = number("expires_at")? {
@@ -154,9 +155,10 @@ impl Store for DynamoStore {
             backoff_before(attempt).await;
             match self.send_once(&writes, &token).await {
                 Ok(()) => return Ok(()),
-                // Under the token of a write that was carried out DynamoDB answers with success, so a failed condition is somebody else's doing.
+                // For the token of a write that was carried out DynamoDB answers with success, so a failed condition comes from another
+                // writer.
                 Err(RequestFailure::Condition) => return Err(CommitError::Conflict),
-                // This one may be our own earlier attempt, still under way.
+                // This one may be our own earlier attempt, still in progress.
                 Err(RequestFailure::Contention) if !may_be_written => return Err(CommitError::Conflict),
                 Err(RequestFailure::Refused(why)) if !may_be_written => return Err(CommitError::NotWritten(StoreError::Refused(why))),
                 Err(RequestFailure::Contention | RequestFailure::Refused(_) | RequestFailure::NotApplied) => {}
@@ -219,7 +221,7 @@ fn to_item(put: &Put) -> Item {
         item.insert("due_bucket".to_owned(), text(bucket));
     }
     if let Some(expiry) = put.expires_at {
-        // Whole seconds, rounded up: never gone before its time.
+        // Whole seconds, rounded up: never expired too early.
         item.insert("expires_at".to_owned(), number(Timestamp::from_millis(expiry.millis().saturating_add(999)).secs()));
     }
     item

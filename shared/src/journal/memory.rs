@@ -36,7 +36,7 @@ impl MemoryStore {
         Self { clock, documents: Mutex::new(BTreeMap::new()) }
     }
 
-    /// Every document that has not expired, by key: what an audit of a test or of the sandbox reads.
+    /// Every document that has not expired, by key: read by the checks of a test or of the sandbox.
     #[must_use]
     pub fn snapshot(&self) -> BTreeMap<Key, StoredDocument> {
         let now = self.clock.now();
@@ -58,13 +58,13 @@ impl MemoryStore {
         found.into_iter().take(limit).map(|(_, key)| key.clone()).collect()
     }
 
-    /// A poisoned lock is taken over: every write below happens after all checks, so no half-made state can be behind it.
+    /// A poisoned lock is recovered: every write below happens after all checks, so no partial state can be behind it.
     fn lock(&self) -> MutexGuard<'_, BTreeMap<Key, Document>> {
         self.documents.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-/// Refuses what no store would take, before anything is sent: shared by both stores so that they refuse the same.
+/// Refuses what no store accepts, before anything is sent: shared by both stores so that they refuse the same.
 pub(super) fn check_puts(puts: &[Put]) -> Result<(), CommitError> {
     let refused = |why| Err(CommitError::NotWritten(StoreError::Refused(why)));
     if puts.len() > MAX_BATCH {

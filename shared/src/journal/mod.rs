@@ -8,11 +8,11 @@
 //! |---|---|
 //! | [`store`] | what is needed of a database; [`memory`] and [`dynamodb`] are two |
 //! | [`record`] | the obligation: its attempts, its lease, what operators decided about it |
-//! | [`attempt`] | one attempt: its steps, and what became of it |
+//! | [`attempt`] | one attempt: its steps, and its result |
 //! | [`payment`] | the payment record, its legal transitions and its refunds |
 //! | [`stored_tokens`] | stored details that a gateway notified |
 //! | [`transaction`] | documents read together and written together, each only if it is still the one that was read |
-//! | [`session`] | one worker at one obligation: lease, steps, deadline |
+//! | [`session`] | one worker's session on one obligation: lease, steps, deadline |
 
 pub mod attempt;
 #[cfg(any(test, feature = "test-support"))]
@@ -43,18 +43,18 @@ pub const SETTLED_RETENTION: Duration = Duration::from_secs(400 * 24 * 3600);
 /// How long a payment record is kept: chargebacks come late.
 pub const PAYMENT_RETENTION: Duration = Duration::from_secs(25 * 31 * 24 * 3600);
 
-/// How soon reconciliation looks at unsettled work.
+/// How soon reconciliation checks unsettled work.
 pub const RECHECK_INTERVAL: Duration = Duration::from_secs(15 * 60);
-/// A message that is put back without a time of its own is shown again by its queue after this time at the latest: the longest backoff.
+/// Upper bound for the redelivery of a message that is put back without a time of its own: the longest backoff.
 pub const MAX_BACKOFF: Duration = Duration::from_secs(15 * 60);
 /// Upper bound for the redelivery of a message after a crash: the visibility timeout of nine minutes plus slack.
 pub const MAX_REDELIVERY_DELAY: Duration = Duration::from_secs(12 * 60);
 /// How long a queue delivers a message that is put back again and again: two hundred times, 12 to 15 minutes apart (`maxReceiveCount`).
 pub const QUEUE_REDELIVERY_WINDOW: Duration = Duration::from_secs(2 * 24 * 3600);
-/// How long it leaves unsettled work alone at the most.
+/// The longest time between two checks of unsettled work.
 pub const MAX_RECHECK_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
-/// Why the journal could not be used. The worker stops at once; the next delivery finds the last state that was written.
+/// Why the journal could not be used. The worker stops at once; the next delivery reads the last state that was written.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum JournalError {
     /// Another worker wrote first: either a race, or this worker's lease ran out and it is fenced off.

@@ -15,10 +15,10 @@ use crate::reference::Reference;
 
 /// How many entries of the history are kept: the oldest ones go first.
 const MAX_HISTORY: usize = 40;
-/// How many notifications are remembered; a payment has about six in its life.
+/// How many notifications are remembered; a payment has about six altogether.
 const MAX_SEEN_NOTIFICATIONS: usize = 40;
 
-/// Where a payment stands.
+/// The state of a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum PaymentState {
@@ -28,19 +28,19 @@ pub enum PaymentState {
     Authorised,
     /// Refused; no money is held or taken.
     Declined,
-    /// The gateway is being asked to take the held money, or has taken the order and not said yet what became of it.
+    /// The gateway is being asked to capture the authorisation, or has acknowledged that and not reported the result yet.
     Capturing,
     /// The money is taken.
     Captured,
     /// The gateway refused the capture, at once or later.
     CaptureFailed,
-    /// The gateway is being asked to release the held money, or has taken that order.
+    /// The gateway is being asked to release the authorisation, or has acknowledged that.
     Cancelling,
     /// The held money is released.
     Cancelled,
     /// The authorisation lapsed.
     Expired,
-    /// All of the money was given back.
+    /// All of the money was refunded.
     Refunded,
     /// The bank took the money back.
     ChargedBack,
@@ -62,7 +62,7 @@ impl PaymentState {
         Self::ChargedBack,
     ];
 
-    /// A stable word.
+    /// A stable code.
     #[must_use]
     pub const fn as_str(self) -> &'static str {
         match self {
@@ -80,7 +80,7 @@ impl PaymentState {
         }
     }
 
-    /// Whether a payment may go from here to there. Whatever is not listed is illegal: a late or repeated notification changes nothing.
+    /// Whether this transition is legal. A transition that is not listed is illegal: a late or repeated notification changes nothing.
     #[must_use]
     pub const fn can_transition_to(self, to: Self) -> bool {
         use PaymentState as S;
@@ -88,10 +88,11 @@ impl PaymentState {
             (self, to),
             (S::Starting, S::Authorised | S::Captured | S::Declined | S::Cancelling)
                 | (S::Authorised, S::Capturing | S::Cancelling | S::Cancelled | S::Expired)
-                // A cancel that crossed a capture: the notification tells which of them won.
+                // A cancel that crossed a capture: the notification says which of them won.
                 | (S::Capturing, S::Captured | S::CaptureFailed | S::Authorised | S::Expired | S::Cancelled)
                 | (S::Cancelling, S::Cancelled | S::Expired | S::Captured | S::Authorised)
-                // A capture that was reported done can fail days later, and be repeated by the gateway (CAPTURE_FAILED, "Transaction Recaptured").
+                // A capture that was reported done can fail days later, and be repeated by the gateway (CAPTURE_FAILED, "Transaction
+                // Recaptured").
                 | (S::Captured, S::CaptureFailed | S::Refunded | S::ChargedBack)
                 | (S::CaptureFailed, S::Captured)
                 // A refund that fails later, a chargeback that is won.
@@ -100,18 +101,18 @@ impl PaymentState {
         )
     }
 
-    /// Whether money is held or may be: somebody has to capture or release it.
+    /// Whether money is held or may be: it has to be captured or released.
     #[must_use]
     pub const fn is_open(self) -> bool {
         matches!(self, Self::Starting | Self::Authorised | Self::Capturing | Self::Cancelling)
     }
 }
 
-/// What the gateway told about a payment whose own flow still waits for an answer.
+/// What the gateway notified about a payment whose own flow still waits for an answer.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum AuthorisationResult {
-    /// The money is held, or taken where it is taken at once.
+    /// The money is held, or taken if it is taken at once.
     Authorised {
         /// The gateway's id of it.
         external: ExternalPaymentId,
@@ -147,9 +148,9 @@ pub struct PaymentRecord {
     /// The subscription that it renews.
     #[serde(default)]
     pub subscription: Option<SubscriptionId>,
-    /// Whose money.
+    /// The customer whose money it is.
     pub customer: CustomerId,
-    /// With which details.
+    /// The details that it is made with.
     #[serde(default)]
     pub details: Option<PaymentDetailsId>,
     /// Cleeng's order.
@@ -171,17 +172,17 @@ pub struct PaymentRecord {
     pub amount: Money,
     /// What was taken.
     pub captured: Money,
-    /// What was given back.
+    /// What was refunded.
     pub refunded: Money,
     /// Its refunds, in the order in which they were asked for; see [`super::refunds`].
     #[serde(default)]
     pub refunds: Vec<RefundRecord>,
-    /// Where it stands.
+    /// Its state.
     pub state: PaymentState,
     /// When the authorisation lapses, if the gateway said so.
     #[serde(default)]
     pub expires_at: Option<Timestamp>,
-    /// The order was free: nothing was asked of the gateway.
+    /// The order was free: the gateway was not asked for anything.
     #[serde(default)]
     pub zero_amount: bool,
     /// What a notification said while the flow that makes the payment waits for an answer; that flow alone acts on it.
@@ -190,10 +191,10 @@ pub struct PaymentRecord {
     /// The notifications that were taken into account, by key.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub seen_notifications: Vec<SeenNotification>,
-    /// Cleeng was told, or is being told, that the captured money is gone.
+    /// The loss of the captured money was reported to Cleeng, or is being reported.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub loss_reported: bool,
-    /// When it came to which state.
+    /// When it reached which state.
     #[serde(default)]
     pub history: Vec<(Timestamp, PaymentState)>,
 }
@@ -236,19 +237,19 @@ impl PaymentRecord {
         self.obligation.starts_with("order#") || self.obligation.starts_with("details#")
     }
 
-    /// Whether it belongs to a purchase that was called off before anybody learnt an id of it: there may never have been anything to call off.
+    /// Whether it belongs to a purchase that was cancelled before its id was known: there may never have been anything to cancel.
     #[must_use]
     pub fn is_cancelled_without_id(&self) -> bool {
         self.is_purchase() && self.state == PaymentState::Cancelling && self.external_payment_id.is_none()
     }
 
-    /// Whether somebody still has to do something about it, so that it must be kept whatever its age.
+    /// Whether something still has to be done about it, so that it must be kept at any age.
     #[must_use]
     pub fn is_unsettled(&self) -> bool {
         (self.state.is_open() && !self.is_cancelled_without_id()) || self.has_refund_in_flight()
     }
 
-    /// What happened to the money since the record looked like `before`: a stable word for each kind of movement, and how much.
+    /// How the money moved since the record was `before`: a stable code for each kind of movement, and the amount.
     #[must_use]
     pub fn movements_since(&self, before: &Self) -> Vec<(&'static str, Money)> {
         let grown = |now: Money, then: Money| now.checked_sub(then).ok().filter(|by| by.minor > 0);
@@ -267,13 +268,13 @@ impl PaymentRecord {
         movements
     }
 
-    /// When it first came to this state, as far back as the history goes.
+    /// When it first reached this state, as far back as the history goes.
     #[must_use]
     pub fn reached_at(&self, state: PaymentState) -> Option<Timestamp> {
         self.history.iter().find(|(_, reached)| *reached == state).map(|(at, _)| *at)
     }
 
-    /// Moves it along a legal transition; staying where it is changes nothing.
+    /// Moves it along a legal transition; a transition to its own state changes nothing.
     ///
     /// # Errors
     /// [`JournalError::IllegalTransition`].
@@ -304,7 +305,7 @@ impl PaymentRecord {
         self.seen_notifications.iter().filter(|seen| seen.kind == kind).count()
     }
 
-    /// Remembers a notification. The order in which notifications came leaves no trace here. False if there is no room for more.
+    /// Records a notification. The order in which notifications came leaves no trace here. False if the limit is reached.
     pub fn record_notification(&mut self, key: &str, kind: NotificationKind) -> bool {
         let seen = SeenNotification { key: key.to_owned(), kind };
         match self.seen_notifications.binary_search(&seen) {
@@ -323,7 +324,7 @@ impl PaymentRecord {
         self.state == PaymentState::Authorised && self.expires_at.is_none_or(|expires| expires > now)
     }
 
-    /// Where it is kept.
+    /// Its key in the journal.
     #[must_use]
     pub fn key(reference: &Reference) -> Key {
         Key::new("payment", &[reference.as_str()])

@@ -22,13 +22,13 @@ pub struct Obligation {
     /// How many older attempts were dropped.
     #[serde(default)]
     pub dropped_attempts: u32,
-    /// Who is at it.
+    /// The worker that holds it.
     #[serde(default)]
     pub lease: Option<Lease>,
-    /// An attempt that is finished left something at the gateway that has to be ended when its time is over.
+    /// A finished attempt left something at the gateway that has to be ended when its time is over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needs_cleanup: bool,
-    /// When reconciliation last took it in hand.
+    /// When reconciliation last claimed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_at: Option<Timestamp>,
     /// What operators decided about what was parked, oldest first.
@@ -46,7 +46,7 @@ pub struct Lease {
 }
 
 impl Obligation {
-    /// One that nobody has tried yet.
+    /// An obligation without any attempt.
     #[must_use]
     pub const fn new() -> Self {
         Self {
@@ -83,14 +83,14 @@ impl Obligation {
         self.lease.as_ref().is_some_and(|lease| lease.until > now)
     }
 
-    /// The latest finished attempt of this kind. One that was abandoned does not count: what it was about may be tried anew.
+    /// The latest finished attempt of this kind. One that was abandoned does not count: what it was about may be tried again.
     #[must_use]
     pub fn last_finished(&self, kind: AttemptKind) -> Option<&Attempt> {
         let counts = |attempt: &&Attempt| attempt.finish.as_ref().is_some_and(|finish| *finish != Finish::Abandoned);
         self.attempts.iter().rev().filter(counts).find(|attempt| attempt.kind == kind)
     }
 
-    /// Whether an attempt is parked with the customer's money in an unknown state, so that no other may open.
+    /// Whether an attempt is parked while its effect on the customer's money is unknown, so that no other may open.
     #[must_use]
     pub fn is_blocked(&self) -> bool {
         self.attempts.iter().any(|attempt| matches!(attempt.finish, Some(Finish::Parked { money_unknown: true, .. })))

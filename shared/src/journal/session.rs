@@ -1,7 +1,7 @@
-//! One worker at one obligation: its lease, its steps, its remaining time.
+//! One worker's session on one obligation: its lease, its steps, its remaining time.
 //!
-//! Nothing is written by changing the obligation here; [`ObligationSession::commit`] writes it together with whatever else was staged. A result is
-//! therefore written with the intent that follows it, and a crash in between leaves an intent without a result, which is the truth.
+//! Changing the obligation here writes nothing; [`ObligationSession::commit`] writes it together with the other staged documents. A result
+//! is therefore written with the intent that follows it, and a crash in between leaves an intent without a result, which is the truth.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,7 +18,7 @@ use crate::reference::IdempotencyKey;
 /// What must remain of the function's time when a call has used up all of its own.
 pub const SAFETY_MARGIN: Duration = Duration::from_secs(3);
 
-/// Unsettled work is looked at soon at first, then the more seldom the older it is: a refund takes days.
+/// Unsettled work is checked soon at first, then more seldom as it grows older: a refund takes days.
 fn recheck_interval(obligation: &Obligation, now: Timestamp) -> Duration {
     let age = obligation.attempts.last().map_or(Duration::ZERO, |attempt| now.since(attempt.opened_at));
     age.checked_div(4).unwrap_or(RECHECK_INTERVAL).clamp(RECHECK_INTERVAL, MAX_RECHECK_INTERVAL)
@@ -35,7 +35,7 @@ pub fn retention(obligation: &Obligation, now: Timestamp) -> Retention {
     }
 }
 
-/// One worker at one obligation.
+/// One worker's session on one obligation.
 pub struct ObligationSession {
     /// Every document of the obligation.
     pub transaction: Transaction,
@@ -51,7 +51,7 @@ impl ObligationSession {
     /// Reads the obligation, and the documents `also` with it.
     ///
     /// # Errors
-    /// [`JournalError::Leased`] if another delivery is at it; [`JournalError::Store`].
+    /// [`JournalError::Leased`] if another delivery holds the lease; [`JournalError::Store`].
     pub async fn open(
         store: Arc<dyn Store>,
         clock: Arc<dyn Clock>,
@@ -91,7 +91,7 @@ impl ObligationSession {
         self.obligation.current_attempt_mut()
     }
 
-    /// What a step of the open attempt finds when its turn comes.
+    /// The state of a step of the open attempt before its call is made.
     #[must_use]
     pub fn step_state(&self, step: &str) -> StepState {
         self.obligation.current_attempt().map_or(StepState::NotStarted, |attempt| attempt.step_state(step))
@@ -125,7 +125,7 @@ impl ObligationSession {
         self.obligation.lease.as_ref().is_some_and(|lease| lease.owner == self.owner)
     }
 
-    /// Gives the lease back, in memory.
+    /// Releases the lease, in memory.
     pub fn release_lease(&mut self) {
         self.obligation.lease = None;
     }
@@ -137,7 +137,7 @@ impl ObligationSession {
     pub async fn commit(&mut self) -> Result<(), JournalError> {
         let keep = retention(&self.obligation, self.now());
         let Self { transaction: work, obligation, key, .. } = self;
-        // An obligation without any attempt is none: nothing is written of it.
+        // An obligation without any attempt does not exist: nothing is written of it.
         if *obligation != Obligation::new() {
             work.stage(key, obligation, keep)?;
         }

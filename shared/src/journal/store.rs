@@ -1,5 +1,5 @@
 //! What a journal needs of a database: strongly consistent reads, and writes that happen all together or not at all, each under the
-//! condition that its document is still the one that was read. Nothing else, so that two stores can pass one conformance suite.
+//! condition that its document is still the one that was read. It needs nothing else, so that two stores can pass one conformance suite.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl Key {
         Self(text)
     }
 
-    /// Takes a key as a store gives it back.
+    /// Takes a key as a store returns it.
     #[must_use]
     pub fn from_stored(text: impl Into<String>) -> Self {
         Self(text.into())
@@ -63,16 +63,16 @@ pub struct StoredDocument {
 pub struct Put {
     /// Which document.
     pub key: Key,
-    /// The version that must still be there; nothing if the document must not exist.
+    /// The version that must still be there; `None` if the document must not exist.
     pub expected_version: Option<u64>,
     /// The new body, JSON, at most [`MAX_BODY_BYTES`].
     pub body: String,
-    /// When somebody should look at it again; found by [`Store::due`]. Nothing for settled documents.
+    /// When it should be checked again; found by [`Store::due`]. `None` for settled documents.
     pub due_at: Option<Timestamp>,
-    /// Since when an operator has to look at it; found by [`Store::parked`] unless something is also due.
+    /// Since when an operator has to decide; found by [`Store::parked`] unless something is also due.
     pub parked_since: Option<Timestamp>,
-    /// When it may vanish. A document that has expired reads as absent at once, even before the database removes it. Nothing keeps it for
-    /// ever.
+    /// When it may be deleted. A document that has expired reads as absent at once, even before the database removes it. `None` keeps it
+    /// for ever.
     pub expires_at: Option<Timestamp>,
 }
 
@@ -120,14 +120,14 @@ pub trait Store: Send + Sync {
     async fn commit(&self, puts: &[Put]) -> Result<(), CommitError>;
 
     /// Keys of documents whose `due_at` is not later than `until`, the earliest first, at most `limit`. May lag behind the writes by
-    /// seconds: whoever acts on one loads it first.
+    /// seconds: load a document before you act on its key.
     ///
     /// # Errors
     /// [`StoreError`].
     async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError>;
 
-    /// Keys of documents that have a `parked_since` and no `due_at`, the longest parked first, at most `limit`. May lag behind the writes as
-    /// [`Store::due`] does.
+    /// Keys of documents that have a `parked_since` and no `due_at`, the longest parked first, at most `limit`. May lag behind the writes
+    /// as [`Store::due`] does.
     ///
     /// # Errors
     /// [`StoreError`].

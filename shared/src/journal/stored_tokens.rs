@@ -1,5 +1,5 @@
-//! Stored details that a gateway told about by itself: those that came to be later than the payment that stored them, and those that can
-//! no longer be used. Holds what is as good as a key to the details, as the waiting events do: it has no `Debug`.
+//! Stored details that a gateway notified: those that were created later than the payment that stored them, and those that can no longer be
+//! used. Holds data that gives access to the details, as the waiting events do: it has no `Debug`.
 
 use serde::{Deserialize, Serialize};
 
@@ -12,12 +12,12 @@ use crate::ids::CustomerId;
 /// How many stored details of one customer are remembered; the oldest go first.
 const MAX_TOKENS: usize = 20;
 
-/// What a gateway told about a customer's stored details.
+/// What a gateway notified about a customer's stored details.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TokenRecord {
     /// The schema that it was written with.
     pub schema: u32,
-    /// The details, in the order in which they were first told about.
+    /// The details, in the order of their first notifications.
     pub tokens: Vec<TokenEntry>,
 }
 
@@ -26,21 +26,21 @@ pub struct TokenRecord {
 pub struct TokenEntry {
     /// In the adapter's own form.
     pub token: String,
-    /// They can no longer be used, and never again can be.
+    /// They can never be used again.
     pub disabled: bool,
-    /// When they were first told about.
+    /// When they were first notified.
     pub at: Timestamp,
 }
 
 impl TokenRecord {
-    /// Where it is kept: by the customer, as the gateway knows him. Nothing for a name that is no id.
+    /// Its key in the journal: by the gateway's name of the customer. `None` if that name is no id.
     #[must_use]
     pub fn key(gateway: GatewayName, shopper: &str) -> Option<Key> {
         let shopper = CustomerId::new(shopper).ok()?;
         Some(Key::new("gateway-token", &[gateway.as_str(), shopper.as_str()]))
     }
 
-    /// Notes what was told. The order in which it is told does not matter.
+    /// Records a notification. The order of notifications does not matter.
     pub fn record(&mut self, token: &str, disabled: bool, now: Timestamp) {
         if let Some(known) = self.tokens.iter_mut().find(|known| known.token == token) {
             known.disabled |= disabled;

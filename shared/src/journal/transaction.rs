@@ -10,7 +10,7 @@ use super::store::{Key, Put, Store, StoreError};
 use super::{JournalError, SCHEMA};
 use crate::clock::Timestamp;
 
-/// How long a document is kept and when somebody should look at it.
+/// How long a document is kept and when it should be checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Retention {
     /// See [`Put::due_at`].
@@ -34,7 +34,7 @@ pub struct Transaction {
 }
 
 impl Transaction {
-    /// Nothing yet.
+    /// A transaction without documents.
     #[must_use]
     pub fn new(store: Arc<dyn Store>) -> Self {
         Self { store, documents: BTreeMap::new() }
@@ -57,7 +57,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// The document as it was read or last written, or nothing if there is none.
+    /// The document as it was read or last written; `None` if there is none.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] if it cannot be read, [`JournalError::NewerSchema`] if a newer release wrote it.
@@ -71,8 +71,8 @@ impl Transaction {
         serde_json::from_value(value).map(Some).map_err(|_| StoreError::Corrupt.into())
     }
 
-    /// Stages a document for the next [`Transaction::commit`]; one that is as it was is left alone. A document that was not loaded is taken to be
-    /// new, and the commit fails if it is not.
+    /// Stages a document for the next [`Transaction::commit`]; an unchanged one is left alone. A document that was not loaded is taken to
+    /// be new, and the commit fails if it is not.
     ///
     /// # Errors
     /// [`StoreError::Corrupt`] if it cannot be written as JSON.
@@ -83,7 +83,7 @@ impl Transaction {
         Ok(())
     }
 
-    /// As [`Transaction::stage`], for a document whose times move: one that is as it was is written as well.
+    /// As [`Transaction::stage`], for a document whose times move: an unchanged one is written as well.
     ///
     /// # Errors
     /// As [`Transaction::stage`].
@@ -95,10 +95,10 @@ impl Transaction {
         Ok(())
     }
 
-    /// Writes what is staged, all or nothing; does nothing if nothing is.
+    /// Writes what is staged, all or nothing; does nothing if nothing is staged.
     ///
     /// # Errors
-    /// [`JournalError::Contended`] if any document has changed meanwhile. After any error this set is not to be used for writing again.
+    /// [`JournalError::Contended`] if any document has changed meanwhile. After any error this set must not be used for writing again.
     pub async fn commit(&mut self) -> Result<(), JournalError> {
         let mut puts = Vec::new();
         for (key, slot) in &self.documents {

@@ -1,4 +1,5 @@
-//! The capture of a live authorisation, and when it counts as done. What the gateway refused to capture and may hold still is released.
+//! The capture of a live authorisation, and when it counts as done. An authorisation that the gateway refused to capture and may still hold
+//! is released.
 
 use serde::{Deserialize, Serialize};
 
@@ -21,21 +22,22 @@ use crate::reason::{ParkReason, RetryReason};
 
 const CAPTURE: &str = "capture";
 const REPORT: &str = "report";
-/// The step that holds that the capture is refused and told. It is no call: it is done as soon as it is begun.
+/// The step that records that the capture was refused and reported. It is no call: it is done as soon as it is begun.
 const CAPTURE_REFUSED: &str = "capture_refused";
 
-/// A refusal that Cleeng was told.
+/// A refusal that was reported to Cleeng.
 #[derive(Debug, Serialize, Deserialize)]
 struct RefusedCapture {
     decline: Decline,
-    /// Whether the money may be held still.
+    /// Whether the money may still be held.
     authorisation_remains: bool,
 }
 
-/// Captures the whole of an authorised payment, waits until the gateway's word counts, and tells Cleeng. The open attempt names the payment.
+/// Captures the whole of an authorised payment, waits for the gateway's result as the settings require, and reports it to Cleeng. The open
+/// attempt names the payment.
 ///
 /// # Errors
-/// `Disposition::Retry` or `Disposition::Parked`.
+/// `Err(Disposition::Retry)` if it cannot be completed now; `Err(Disposition::Parked)` if an operator has to decide.
 pub async fn capture(case: &mut ObligationContext<'_>, reference: &Reference, expiration: Timestamp) -> FlowResult<Disposition> {
     if let TypedStepState::Done(refused) = case.step_state(CAPTURE_REFUSED)? {
         return finish_declined(case, reference, refused).await;
@@ -68,7 +70,8 @@ pub async fn capture(case: &mut ObligationContext<'_>, reference: &Reference, ex
     }
 }
 
-/// The gateway took the order. Its notification moves the payment record on; whoever comes first after that, or after the deadline, goes on.
+/// The gateway acknowledged the capture. Its notification moves the payment record on; the first delivery after that, or after the
+/// deadline, continues.
 async fn capture_acknowledged(
     case: &mut ObligationContext<'_>,
     reference: &Reference,
@@ -90,7 +93,7 @@ async fn capture_acknowledged(
         Some(PaymentState::Capturing) if rules.settle_on == SettleOn::Receipt => {
             capture_succeeded(case, reference, external, expiration).await
         }
-        // Only the capture of a live authorisation is taken for done without the gateway's word.
+        // Only the capture of a live authorisation is taken for done without the gateway's notification.
         Some(PaymentState::Capturing) if waited >= rules.settle_deadline && expired => {
             case.park(ParkReason::CaptureOfAnExpiredAuthorisation, true).await
         }
@@ -135,7 +138,7 @@ async fn capture_succeeded(
     case.finish(Finish::Captured).await
 }
 
-/// The capture is refused for good. `accepted`: the gateway had taken the order first.
+/// The capture is refused for good. `accepted`: the gateway had acknowledged it first.
 async fn capture_failed(
     case: &mut ObligationContext<'_>,
     reference: &Reference,
@@ -151,8 +154,8 @@ async fn capture_failed(
     finish_declined(case, reference, refused).await
 }
 
-/// Whether the money may be held still. Not where the gateway said that the hold is gone, nor where it captured first and that failed
-/// afterwards: such a capture it may make once more by itself.
+/// Whether the money may still be held. False if the gateway said that the authorisation is gone, or that the money was captured before the
+/// capture failed: the gateway may repeat such a capture without a request.
 fn authorisation_may_remain(case: &ObligationContext<'_>, reference: &Reference, decline: &Decline, accepted: bool) -> FlowResult<bool> {
     let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
     let ending_kinds = [NotificationKind::Cancelled, NotificationKind::Expired, NotificationKind::Captured];
@@ -160,8 +163,8 @@ fn authorisation_may_remain(case: &ObligationContext<'_>, reference: &Reference,
     Ok(!has_ended && case.gateway(payment.gateway)?.authorisation_may_remain(decline, accepted))
 }
 
-/// Nobody will capture what is held, and the next attempt holds the amount anew. That the capture was refused stands, whatever comes of the
-/// release: one that does not succeed is an operator's, and keeps no other attempt from opening.
+/// The authorisation will not be captured, and the next attempt authorises the amount again. The refusal of the capture stands even if the
+/// release fails: a failed release is parked for an operator, and keeps no other attempt from opening.
 async fn finish_declined(case: &mut ObligationContext<'_>, reference: &Reference, refused: RefusedCapture) -> FlowResult<Disposition> {
     if refused.authorisation_remains {
         let since = case.current_attempt().and_then(|attempt| attempt.step(CAPTURE_REFUSED)).map(|step| step.started_at);

@@ -1,5 +1,5 @@
-//! One call to Cleeng as a step of the open attempt. Cleeng has no idempotency keys, so that each caller says what a lost answer means, and
-//! finds out by itself what became of one before it calls again.
+//! One call to Cleeng as a step of the open attempt. Cleeng has no idempotency keys, so each caller says what a lost answer means, and
+//! resolves an unknown outcome before it calls again.
 
 use std::time::Duration;
 
@@ -12,9 +12,9 @@ use crate::reason::ParkReason;
 /// What a lost answer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LostAnswer {
-    /// The step stays unknown: the next delivery finds out whether the call had its effect.
+    /// The step stays unknown: the next delivery resolves whether the call had its effect.
     FindOut,
-    /// Nobody can find out, and the call must not be made twice: an operator has to look.
+    /// The outcome cannot be resolved, and the call must not be made twice: an operator has to decide.
     Park(ParkReason),
     /// The call moves no money and may simply be made again.
     Repeat,
@@ -35,8 +35,8 @@ pub struct CleengStep {
 /// [`CleengError::NotFound`]); the caller records the result.
 ///
 /// # Errors
-/// `Err(Disposition::Retry)` if the call had no effect, its outcome is unknown, or the journal is unavailable; `Err(Disposition::Parked)` if
-/// the answer is lost and [`LostAnswer::Park`] says so.
+/// `Err(Disposition::Retry)` if the call had no effect, its outcome is unknown, or the journal is unavailable; `Err(Disposition::Parked)`
+/// if the answer is lost and [`LostAnswer::Park`] says so.
 pub async fn run<T>(
     ctx: &mut ObligationContext<'_>,
     step: CleengStep,

@@ -1,5 +1,6 @@
-//! Payment details that were deleted here. Cleeng then says "not found" where it is asked for the payments that are authorised with them, which is an
-//! answer: nothing is. Of details that nobody here deleted it is none, because a wrong address says the same.
+//! Payment details that were deleted here. Cleeng then answers "not found" if it is asked for the payments that are authorised with them,
+//! which means that there are none. For details that were not deleted here the same answer means nothing, because a wrong address gets it
+//! too.
 
 use std::sync::Arc;
 
@@ -14,7 +15,7 @@ use crate::journal::transaction::Transaction;
 /// The step that deletes the details in Cleeng.
 pub const DELETE_DETAILS: &str = "delete_details";
 
-/// Where it is kept what became of details that were deactivated.
+/// The journal's key of what happened to deactivated details.
 #[must_use]
 pub fn deactivation_key(details: &PaymentDetailsId) -> Key {
     Key::new("deactivation", &[details.as_str()])
@@ -23,7 +24,7 @@ pub fn deactivation_key(details: &PaymentDetailsId) -> Key {
 /// Whether these details were deleted here, or their deletion in Cleeng was begun.
 ///
 /// # Errors
-/// `Disposition::Retry` if the journal cannot be read.
+/// `Err(Disposition::Retry)` if the journal cannot be read.
 pub async fn were_deleted(flow_context: &FlowContext, details: &PaymentDetailsId) -> FlowResult<bool> {
     let mut work = Transaction::new(Arc::clone(&flow_context.store));
     let key = deactivation_key(details);
@@ -35,10 +36,10 @@ pub async fn were_deleted(flow_context: &FlowContext, details: &PaymentDetailsId
     Ok(deletions.any(|step| step.state != StepStatus::NoEffect))
 }
 
-/// The payments that Cleeng has as authorised with these details: none, where they were deleted here and are gone.
+/// The payments that Cleeng has as authorised with these details: none if they were deleted here.
 ///
 /// # Errors
-/// `Disposition::Retry` if Cleeng cannot be asked, or does not know details that nobody here deleted.
+/// `Err(Disposition::Retry)` if Cleeng cannot be asked, or does not know details that were not deleted here.
 pub async fn authorised_payments(flow_context: &FlowContext, details: &PaymentDetailsId) -> FlowResult<Vec<Payment>> {
     match flow_context.cleeng.authorised_payments(details).await {
         Ok(payments) => Ok(payments),

@@ -1,5 +1,5 @@
-//! A payment that an event names: in the journal under Cleeng's id or the gateway's, or, where it was made before this connector, taken into
-//! the journal. Must never take over a payment whose gateway, amount or owner would have to be guessed.
+//! A payment that an event names: found in the journal under Cleeng's id or the gateway's, or, if it was made before this connector,
+//! imported into the journal. Must never import a payment whose gateway, amount or owner would have to be guessed.
 
 use std::collections::BTreeSet;
 
@@ -40,10 +40,11 @@ pub enum JournalLookup {
     Contradiction,
 }
 
-/// Finds the payment in a case that was opened with its [`lookup_keys`]. One that is found by the gateway's id alone learns Cleeng's.
+/// Finds the payment in a context that was opened with its [`lookup_keys`]. A payment that is found by the gateway's id alone gets Cleeng's
+/// id.
 ///
 /// # Errors
-/// `Disposition::Retry` if the journal cannot be read.
+/// `Err(Disposition::Retry)` if the journal cannot be read.
 pub fn find_in_journal(case: &mut ObligationContext<'_>, named: &NamedPayment) -> FlowResult<JournalLookup> {
     let mut found: BTreeSet<Reference> = BTreeSet::new();
     for key in lookup_keys(case.flow_context, named.payment.as_ref(), named.external.as_ref()) {
@@ -64,7 +65,7 @@ pub fn find_in_journal(case: &mut ObligationContext<'_>, named: &NamedPayment) -
     Ok(JournalLookup::Found(reference))
 }
 
-/// Whatever the event says must be what the journal says, where it says something.
+/// Every field that the event names must match the journal's, if the journal has one.
 fn matches_event(record: &PaymentRecord, named: &NamedPayment) -> bool {
     fn same<T: PartialEq>(ours: Option<&T>, theirs: Option<&T>) -> bool {
         ours.zip(theirs).is_none_or(|(ours, theirs)| ours == theirs)
@@ -78,18 +79,18 @@ fn matches_event(record: &PaymentRecord, named: &NamedPayment) -> bool {
         && (external.is_none() || externals.iter().all(Option::is_none) || externals.contains(&external))
 }
 
-/// Whose payment it is that the journal does not know, as far as event and Cleeng tell.
+/// The owner of a payment that the journal does not know, as far as the event and Cleeng say.
 pub struct ResolvedMethod {
-    /// The settings of its payment method; nothing where nobody tells which it is.
+    /// The settings of its payment method; `None` if neither says which it is.
     pub method: Option<PaymentMethodConfig>,
-    /// Its order, where the event names one that Cleeng still has.
+    /// Its order, if the event names one that Cleeng still has.
     pub order: Option<Order>,
 }
 
-/// Asks Cleeng for the order, and for the payment method where the event does not tell it.
+/// Asks Cleeng for the order, and for the payment method if the event does not name it.
 ///
 /// # Errors
-/// `Disposition::NotOurs` for another connector's method; `Disposition::Retry` if Cleeng cannot be read.
+/// `Err(Disposition::NotOurs)` for another connector's method; `Err(Disposition::Retry)` if Cleeng cannot be read.
 pub async fn resolve_method(flow_context: &FlowContext, named: &NamedPayment) -> FlowResult<ResolvedMethod> {
     let order = match &named.order {
         Some(order) => find_order(flow_context, order).await?,
@@ -115,7 +116,7 @@ async fn find_order(flow_context: &FlowContext, order: &OrderId) -> FlowResult<O
     }
 }
 
-/// The settings of the payment method of an order; nothing where Cleeng does not tell it.
+/// The settings of the payment method of an order; `None` if Cleeng does not name it.
 ///
 /// # Errors
 /// As [`resolve_method`].
@@ -132,7 +133,7 @@ pub struct PreexistingPayment {
     pub payment: PaymentId,
     /// The gateway's id.
     pub external: ExternalPaymentId,
-    /// Whose.
+    /// Its customer.
     pub customer: CustomerId,
     /// Its order.
     pub order: Option<OrderId>,
@@ -140,12 +141,12 @@ pub struct PreexistingPayment {
     pub details: Option<PaymentDetailsId>,
     /// The subscription that it renewed.
     pub subscription: Option<SubscriptionId>,
-    /// The whole of it.
+    /// Its whole amount.
     pub amount: Money,
 }
 
 impl PreexistingPayment {
-    /// The reference under which it is taken over, the same whoever does it. It was never sent to the gateway.
+    /// The reference under which it is imported, the same in every flow. It was never sent to the gateway.
     #[must_use]
     pub fn import_reference(&self, flow_context: &FlowContext) -> Reference {
         let name = PaymentRecord::gateway_id_key(self.gateway, &self.external);
@@ -154,10 +155,10 @@ impl PreexistingPayment {
     }
 }
 
-/// Takes a payment into the journal, in memory. `state` is authorised or captured.
+/// Imports a payment into the journal, in memory. `state` is authorised or captured.
 ///
 /// # Errors
-/// `Disposition::Retry` if the journal cannot be read.
+/// `Err(Disposition::Retry)` if the journal cannot be read.
 pub async fn import(case: &mut ObligationContext<'_>, stranger: PreexistingPayment, state: PaymentState) -> FlowResult<Reference> {
     let reference = stranger.import_reference(case.flow_context);
     if case.load_payment(&reference).await? {

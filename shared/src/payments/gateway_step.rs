@@ -25,7 +25,7 @@ use crate::reason::{ParkReason, RetryReason};
 /// Repeating stops this long before the gateway may forget the key.
 const KEY_EXPIRY_MARGIN: Duration = Duration::from_secs(3600);
 
-/// What came of a step, as the journal keeps it.
+/// The result of a step, as the journal keeps it.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum StepResult {
@@ -36,13 +36,13 @@ pub enum StepResult {
         /// When an authorisation lapses.
         expires_at: Option<Timestamp>,
     },
-    /// The gateway took the order.
+    /// The gateway acknowledged the operation.
     Received {
         /// The id by which Cleeng shall know the payment.
         external: Option<ExternalPaymentId>,
         /// The gateway's id of the operation.
         operation_ref: Option<String>,
-        /// When it took it.
+        /// When it acknowledged it.
         at: Timestamp,
     },
     /// It did not happen.
@@ -71,7 +71,7 @@ pub enum GatewayCall {
 
 /// What a kind of step keeps of an outcome.
 pub trait FromOutcome: Serialize + DeserializeOwned + Send {
-    /// Reads an outcome that is known and fits the call. Nothing if this kind of step cannot come to it, which leaves it unknown.
+    /// Reads an outcome that is known and fits the call. `None` if this kind of step cannot have it, which leaves the step unknown.
     fn from_outcome(outcome: Outcome, at: Timestamp) -> Option<Self>;
 }
 
@@ -83,7 +83,7 @@ impl FromOutcome for StepResult {
                 Self::Received { external: operation.external_payment_id, operation_ref: operation.operation_ref, at }
             }
             Outcome::Declined(decline) => Self::Declined(decline),
-            // Nobody is there to act: without the customer the payment cannot go on.
+            // The customer is not present to act, so the payment cannot continue.
             Outcome::ActionRequired(..) => Self::Declined(Decline::new(DeclineClass::NeedsCustomer, "action_required")),
             Outcome::Unknown(_) => return None,
         })
@@ -152,7 +152,7 @@ impl GatewayCall {
 /// wins over a derived one.
 ///
 /// # Errors
-/// `Disposition::Retry` or `Disposition::Parked`.
+/// `Err(Disposition::Retry)` if it cannot be completed now; `Err(Disposition::Parked)` if an operator has to decide.
 pub async fn run(
     case: &mut ObligationContext<'_>,
     name: &'static str,
@@ -202,11 +202,10 @@ async fn call_first<F: FromOutcome>(
     }
 }
 
-/// How long an unknown outcome is asked about and repeated: an operator who says "retry" gives it more time; the gateway's memory of the key is the
-/// bound that nobody can move.
+/// How long an unknown outcome is queried and repeated. An operator's "retry" extends it. The gateway's memory of the key is a fixed bound.
 ///
 /// # Errors
-/// `Disposition::Retry` if the gateway is not configured any more.
+/// `Err(Disposition::Retry)` if the gateway is not configured any more.
 pub fn retry_window(case: &ObligationContext<'_>, gateway: GatewayName) -> FlowResult<Duration> {
     let key_lifetime = case.gateway(gateway)?.capabilities().idempotency_window.saturating_sub(KEY_EXPIRY_MARGIN);
     Ok(if case.session.obligation.is_retried() { key_lifetime } else { case.flow_context.policy.unknown_deadline.min(key_lifetime) })
@@ -221,18 +220,18 @@ async fn resolve_unknown<F: FromOutcome>(
     step: &Step,
 ) -> FlowResult<F> {
     let adapter = case.gateway(gateway)?;
-    // The last question is asked even after the deadline; only the repetition needs the gateway's memory of the key.
+    // The last query is made even after the deadline; only the repetition needs the gateway's memory of the key.
     let too_late = case.now().since(step.started_at) > retry_window(case, gateway)?;
     let timeout = case.call_timeout(&adapter);
     case.begin_step(name, step.key.clone(), timeout).await?;
     let outcome = match adapter.inquire(&call.inquiry()).await {
         Ok(Some(outcome)) => outcome,
         Ok(None) if too_late => return Err(case.park(ParkReason::OutcomeUnknown, true).await?),
-        // Both calls seldom take their longest time, and where a customer waits there is no time for twice that.
+        // Both calls seldom take their longest time, and if a customer waits there is no time for twice that.
         Ok(None) if !case.session.has_time_for(timeout) => return Err(case.leave_unknown(name, RetryReason::OutOfTime).await),
         Ok(None) => match call_timed(case, &adapter, call).await {
             Ok(outcome) => outcome,
-            // This repetition had no effect; what the first call did is as unknown as before. Never a reason for a new key.
+            // This repetition had no effect; the effect of the first call is as unknown as before. Never a reason for a new key.
             Err(error) => return Err(case.leave_unknown(name, (&error).into()).await),
         },
         Err(error) => return Err(case.leave_unknown(name, (&error).into()).await),
@@ -264,7 +263,7 @@ async fn record_outcome<F: FromOutcome>(
         Outcome::Done(operation) | Outcome::Received(operation) if !answer_matches(call, operation) => {
             return Err(case.leave_unknown(name, RetryReason::AnswerMismatch).await);
         }
-        // What the customer brought back belongs to another payment: this one still waits for him.
+        // The data that the customer returned belongs to another payment: this one still waits for the customer.
         Outcome::Unknown(UnknownCause::AnotherPayment) if matches!(call, GatewayCall::Finalize(_)) => {
             return Err(case.retry_without_effect(name, None, RetryReason::AnotherPayment).await);
         }
@@ -281,7 +280,7 @@ async fn record_outcome<F: FromOutcome>(
     Ok(fact)
 }
 
-/// An answer is believed only if it speaks of the amount that was asked for, and names the payment where it must.
+/// An answer is believed only if it names the amount that was asked for, and the payment where it must.
 fn answer_matches(call: &GatewayCall, operation: &Operation) -> bool {
     let amount_matches = operation.amount.is_none() || call.amount().is_none() || operation.amount == call.amount();
     let is_named = matches!(call, GatewayCall::Capture(_) | GatewayCall::Cancel(_) | GatewayCall::Refund(_))

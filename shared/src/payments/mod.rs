@@ -6,17 +6,17 @@
 //!
 //! | module | purpose |
 //! |---|---|
-//! | [`obligation_context`] | the documents of an obligation while a flow works on it, and how it is finished, paused or parked |
+//! | [`obligation_context`] | the documents of an obligation while a flow works on it, and how it is finished, retried later or parked |
 //! | [`subscription_state`] | what is known of a subscription across its periods |
 //! | [`gateway_step`] | one call to the gateway, and how an unknown outcome is resolved |
 //! | [`cleeng_step`] | one call to Cleeng |
 //! | [`capture`] | the capture of an authorisation, and when it counts as done |
 //! | [`release`] | releasing an authorisation that is not to be captured |
-//! | [`report_change`] | reporting to Cleeng what became of an authorised payment |
+//! | [`report_change`] | reporting to Cleeng a change of an authorised payment |
 //! | [`find`] | a payment that an event names, and one that was made before this connector |
 //! | [`token_usage`] | which payment details use a stored token |
-//! | [`deleted_details`] | payment details that were deleted here, and what Cleeng's list of them says then |
-//! | [`payment_transitions`] | what a gateway's notification does to a payment, whenever it comes |
+//! | [`deleted_details`] | payment details that were deleted here, and what Cleeng's list of them means then |
+//! | [`payment_transitions`] | how a gateway's notification changes a payment, whenever it comes |
 //! | [`settlement`] | what a gateway notifies later about an operation that it acknowledged |
 //!
 //! A flow returns early with a [`Disposition`] as its error: `?` means "stop here, with this disposition".
@@ -47,12 +47,12 @@ pub type FlowResult<T> = Result<T, Disposition>;
 /// The settings of a payment method, if it is ours.
 ///
 /// # Errors
-/// [`Disposition::NotOurs`].
+/// [`Disposition::NotOurs`] if it is not ours.
 pub fn configured_method(flow_context: &FlowContext, method: &PaymentMethodId) -> FlowResult<PaymentMethodConfig> {
     flow_context.policy.methods.get(method).copied().ok_or(Disposition::NotOurs)
 }
 
-/// Puts the event back for this reason, after the door's own backoff.
+/// Puts the event back for this reason, after the queue consumer's own backoff.
 #[must_use]
 pub const fn retry(reason: RetryReason) -> Disposition {
     Disposition::Retry { after: None, reason }
@@ -69,7 +69,7 @@ impl From<JournalError> for Disposition {
 }
 
 impl From<WebhookError> for Disposition {
-    /// The door refuses such events; one that comes through was queued by another release and is kept for an operator.
+    /// The webhook handler refuses such events; one that gets here was queued by another release and is kept for an operator.
     fn from(_: WebhookError) -> Self {
         retry(RetryReason::EventLacksAField)
     }

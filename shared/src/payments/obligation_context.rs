@@ -1,4 +1,5 @@
-//! The documents of an obligation of a subscription in work, and its steps; how it is paused, finished or parked is in `ending.rs`.
+//! The documents of an obligation of a subscription in work, and its steps; how it is finished, retried later or parked is in
+//! `completion.rs`.
 
 mod completion;
 
@@ -28,18 +29,18 @@ use crate::reason::RetryReason;
 
 /// An obligation of a subscription in work.
 pub struct ObligationContext<'w> {
-    /// What the flow was given.
+    /// The flow's dependencies.
     pub flow_context: &'w FlowContext,
-    /// The obligation and this worker's hold on it.
+    /// The obligation and this worker's lease on it.
     pub session: ObligationSession,
-    /// The subscription's head.
+    /// The subscription's state.
     pub subscription_state: SubscriptionState,
-    /// The event as an envelope's text, for whoever has to bring it back: kept in the journal while a result is awaited, and while an
-    /// operator is.
+    /// The event as an envelope's text, from which it can be requeued: kept in the journal while a result or an operator's decision is
+    /// awaited.
     pub event: Option<String>,
-    /// Nothing for an obligation that belongs to no subscription.
+    /// `None` for an obligation that belongs to no subscription.
     state_key: Option<Key>,
-    /// The longest that one call to a gateway may take here, where somebody waits for the answer.
+    /// The longest that one call to a gateway may take here, if a client waits for the answer.
     max_call_time: Option<Duration>,
     payments: BTreeMap<Reference, PaymentRecord>,
     lookups: BTreeMap<Key, Reference>,
@@ -49,10 +50,10 @@ pub struct ObligationContext<'w> {
 }
 
 impl<'w> ObligationContext<'w> {
-    /// Reads the obligation, the head, and the payments that they speak of.
+    /// Reads the obligation, the subscription's state, and the payments that they name.
     ///
     /// # Errors
-    /// `Disposition::Retry` if another worker is at it or the journal cannot be read.
+    /// `Err(Disposition::Retry)` if another worker holds the lease or the journal cannot be read.
     pub async fn open(flow_context: &'w FlowContext, key: Key, subscription: &SubscriptionId, delivery: &Delivery) -> FlowResult<Self> {
         Self::open_with_lookups(flow_context, key, Some(SubscriptionState::key(subscription)), &[], delivery).await
     }
@@ -110,7 +111,8 @@ impl<'w> ObligationContext<'w> {
         Ok(Self::from_documents(flow_context, run, SubscriptionState::default(), None, payments))
     }
 
-    /// Reads the obligation of a notification, the payment that it is about, and the documents `also` with it. `None` if there is no such payment.
+    /// Reads the obligation of a notification, the payment that it is about, and the documents `also` with it. `None` if there is no such
+    /// payment.
     ///
     /// # Errors
     /// As [`ObligationContext::open`].
@@ -151,7 +153,7 @@ impl<'w> ObligationContext<'w> {
         }
     }
 
-    /// Somebody waits for the answer: a call to a gateway may take this long at the most. The way out must be bound to the same.
+    /// A client waits for the answer: a call to a gateway may take at most this long. The transport must have the same limit.
     pub const fn limit_call_time(&mut self, longest: Duration) {
         self.max_call_time = Some(longest);
     }
@@ -181,18 +183,18 @@ impl<'w> ObligationContext<'w> {
         self.payments.get(reference)
     }
 
-    /// The payment that a look-up names, among those that this case was opened with.
+    /// The payment that a look-up names, among those that this context was opened with.
     ///
     /// # Errors
-    /// `Disposition::Retry` if the look-up cannot be read.
+    /// `Err(Disposition::Retry)` if the look-up cannot be read.
     pub fn resolve_lookup(&self, key: &Key) -> FlowResult<Option<Reference>> {
         Ok(self.session.transaction.read::<PaymentLookup>(key)?.map(|found| found.reference))
     }
 
-    /// Reads a payment that is not in work yet, and tells whether there is one.
+    /// Reads a payment that is not in work yet, and returns whether there is one.
     ///
     /// # Errors
-    /// `Disposition::Retry` if the journal cannot be read.
+    /// `Err(Disposition::Retry)` if the journal cannot be read.
     pub async fn load_payment(&mut self, reference: &Reference) -> FlowResult<bool> {
         if !self.payments.contains_key(reference) {
             let key = PaymentRecord::key(reference);
@@ -207,7 +209,7 @@ impl<'w> ObligationContext<'w> {
     /// Changes a payment, in memory.
     ///
     /// # Errors
-    /// `Disposition::Retry` if the record is missing or the change is illegal: nothing is done on a record that does not add up.
+    /// `Err(Disposition::Retry)` if the record is missing or the change is illegal: an inconsistent record is never acted on.
     pub fn update_payment(
         &mut self,
         reference: &Reference,
@@ -228,16 +230,17 @@ impl<'w> ObligationContext<'w> {
         self.lookups.insert(key, reference.clone());
     }
 
-    /// Makes the payment and this obligation findable by the gateway's id of an operation, in memory, so that its notification can settle it.
+    /// Makes the payment and this obligation findable by the gateway's id of an operation, in memory, so that its notification can settle
+    /// it.
     pub fn add_operation(&mut self, gateway: GatewayName, operation_ref: &str, reference: &Reference) {
         let operation = GatewayOperation::new(reference.clone(), self.session.key());
         self.operations.extend(GatewayOperation::key(gateway, operation_ref).map(|key| (key, operation)));
     }
 
-    /// Opens an attempt and marks the head, in memory.
+    /// Opens an attempt and marks the subscription's state, in memory.
     ///
     /// # Errors
-    /// `Disposition::Retry` if an attempt of another obligation of the subscription is in flight.
+    /// `Err(Disposition::Retry)` if an attempt of another obligation of the subscription is in flight.
     pub fn open_attempt(&mut self, kind: AttemptKind, due: Timestamp, details: Option<PaymentDetailsId>) -> FlowResult<()> {
         if self.subscription_state.in_flight.as_deref().is_some_and(|other| other != self.session.key().as_str()) {
             return Err(retry(RetryReason::AnotherPeriodInFlight));
@@ -267,15 +270,15 @@ impl<'w> ObligationContext<'w> {
     /// The adapter of a gateway.
     ///
     /// # Errors
-    /// `Disposition::Retry` if it is not configured any more.
+    /// `Err(Disposition::Retry)` if it is not configured any more.
     pub fn gateway(&self, name: GatewayName) -> FlowResult<Arc<dyn Gateway>> {
         self.flow_context.gateways.get(name).cloned().ok_or_else(|| retry(RetryReason::GatewayNotConfigured))
     }
 
-    /// The recorded result of a step, or how else it stands.
+    /// The recorded result of a step, or its state.
     ///
     /// # Errors
-    /// `Disposition::Retry` if the result cannot be read.
+    /// `Err(Disposition::Retry)` if the result cannot be read.
     pub fn step_state<T: DeserializeOwned>(&self, step: &str) -> FlowResult<TypedStepState<T>> {
         Ok(match self.session.step_state(step) {
             StepState::NotStarted => TypedStepState::NotStarted,
@@ -289,7 +292,7 @@ impl<'w> ObligationContext<'w> {
     /// Writes the intent of a step, with every result so far and the lease, before its call is made.
     ///
     /// # Errors
-    /// `Disposition::Retry` if time is too short, the journal is not available, or another worker took over.
+    /// `Err(Disposition::Retry)` if time is too short, the journal is not available, or another worker holds the lease now.
     pub async fn begin_step(&mut self, step: &str, key: Option<IdempotencyKey>, timeout: Duration) -> FlowResult<()> {
         if let Err(out_of_time) = self.session.begin_step(step, key, timeout) {
             self.save_and_release_lease().await?;
@@ -298,7 +301,7 @@ impl<'w> ObligationContext<'w> {
         self.save().await
     }
 
-    /// Records the result of a step, in memory: the next write takes it along.
+    /// Records the result of a step, in memory: the next write includes it.
     pub fn record_result<T: Serialize>(&mut self, step: &str, result: &T) {
         let value = serde_json::to_value(result).unwrap_or(Value::Null);
         if let Some(attempt) = self.session.obligation.current_attempt_mut() {
@@ -317,7 +320,7 @@ impl<'w> ObligationContext<'w> {
         self.record_result(step, value);
     }
 
-    /// Records that the first call of a step is known to have had no effect, gives the lease back, and puts the event back.
+    /// Records that the first call of a step is known to have had no effect, releases the lease, and puts the event back.
     pub async fn retry_without_effect(&mut self, step: &str, after: Option<Duration>, reason: RetryReason) -> Disposition {
         if let Some(attempt) = self.session.obligation.current_attempt_mut() {
             attempt.record_no_effect(step);
@@ -325,7 +328,7 @@ impl<'w> ObligationContext<'w> {
         self.retry_later(after, reason).await
     }
 
-    /// Leaves a step as the unknown that it is, gives the lease back, and puts the event back.
+    /// Leaves a step unknown, releases the lease, and puts the event back.
     pub async fn leave_unknown(&mut self, step: &str, reason: RetryReason) -> Disposition {
         self.flow_context.metrics.count(Metric::UnknownOutcome, &[("step", step)]);
         tracing::warn!(obligation = %self.session.key(), step, reason = reason.as_str(), "outcome unknown");
@@ -333,8 +336,8 @@ impl<'w> ObligationContext<'w> {
     }
 }
 
-/// Counts what happened to a payment's money between two writes. A worker that dies in between counts nothing: these numbers are for looking
-/// at, never for accounting.
+/// Counts the movements of a payment's money between two writes. A worker that crashes in between counts nothing: these numbers are for
+/// observation, never for accounting.
 fn count_movements(flow_context: &FlowContext, before: &PaymentRecord, after: &PaymentRecord) {
     for (movement, money) in after.movements_since(before) {
         let dimensions = [("movement", movement), ("gateway", after.gateway.as_str()), ("currency", money.currency.as_str())];
@@ -352,14 +355,14 @@ fn read_payments(run: &ObligationSession, references: Vec<Reference>) -> FlowRes
     Ok(payments)
 }
 
-/// What a look-up document says.
+/// The content of a look-up document.
 #[derive(Debug, Serialize, serde::Deserialize)]
 pub struct PaymentLookup {
     /// The payment.
     pub reference: Reference,
 }
 
-/// How a step stands, with its result read.
+/// The state of a step, with its result read.
 pub enum TypedStepState<T> {
     /// Not begun, or known to have had no effect.
     NotStarted,

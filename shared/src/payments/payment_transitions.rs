@@ -1,9 +1,9 @@
-//! What a gateway's notification does to a payment, whenever it comes: late, repeated, before its time, or while the payment's own flow is
-//! still at work.
+//! How a gateway's notification changes a payment, whenever it comes: late, repeated, too early, or while the payment's own flow is still
+//! in progress.
 //!
-//! The end does not depend on the order: what can happen several times is counted, and the counts decide. A notification moves a payment
-//! along legal transitions only, never takes an amount for granted that was not asked for, and never tells Cleeng anything: that is the
-//! owning flow's business, or the notification's own obligation.
+//! The final state does not depend on the order: what can happen several times is counted, and the counts decide. A notification moves a
+//! payment along legal transitions only, never accepts an amount that was not asked for, and never reports anything to Cleeng: the owning
+//! flow, or the notification's own obligation, does that.
 
 use super::FlowResult;
 use super::gateway_step::StepResult;
@@ -14,36 +14,36 @@ use crate::journal::JournalError;
 use crate::journal::payment::{AuthorisationResult, PaymentRecord, PaymentState as S};
 use crate::reason::{AlarmReason, ParkReason};
 
-/// What the obligation that made the payment is doing.
+/// The state of the obligation that made the payment.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct OwnerState {
     /// An attempt of it is open and is about this payment.
     pub in_flight: bool,
-    /// That attempt has begun to tell Cleeng what became of the payment.
+    /// That attempt has begun to report the payment to Cleeng.
     pub reporting: bool,
 }
 
-/// What a notification did to a payment.
+/// The effect of a notification on a payment.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TransitionEffect {
-    /// Nothing: it is known, or has nothing to say.
+    /// None: the notification is known, or changes nothing.
     Unchanged,
     /// The record changed, and has to be written.
     Changed,
-    /// The record changed, and somebody should know, for this stable reason.
+    /// The record changed, and an operator should know, for this stable reason.
     ChangedUnexpectedly(AlarmReason),
     /// Captured money is gone again although Cleeng has it as captured, for this stable reason. The record changed.
     FundsLost(AlarmReason),
-    /// It comes before something that it follows; to be tried again later.
+    /// It comes before a notification that it follows; to be tried again later.
     OutOfOrder,
-    /// It does not add up, for this stable reason. Nothing changed; an operator has to look.
+    /// It is inconsistent, for this stable reason. Nothing changed; an operator has to decide.
     Unexpected(ParkReason),
 }
 
 /// Applies a notification to its payment, in memory.
 ///
 /// # Errors
-/// [`JournalError::IllegalTransition`], which the cases below leave no room for.
+/// [`JournalError::IllegalTransition`], which none of the branches below should cause.
 pub fn apply_notification(
     payment: &mut PaymentRecord,
     item: &GatewayNotification,
@@ -87,13 +87,13 @@ fn mismatch(payment: &PaymentRecord, item: &GatewayNotification) -> Option<ParkR
     (about_money && item.amount.is_some_and(|amount| amount != payment.amount)).then_some(ParkReason::NotificationNamesAnotherAmount)
 }
 
-/// Remembers a notification whose number counts.
+/// Records a notification whose number counts.
 fn record_counted(payment: &mut PaymentRecord, item: &GatewayNotification) -> Option<TransitionEffect> {
     (!payment.record_notification(&item.dedupe_key, item.kind)).then_some(TransitionEffect::Unexpected(ParkReason::TooManyNotifications))
 }
 
-/// The bank's answer to a payment that waits for it. The flow that asked alone goes on with it; only where there is none any more does the
-/// record move here.
+/// The bank's answer to a payment that waits for it. The flow that asked is the only one that acts on it; the record moves here only if
+/// that flow has ended.
 fn apply_authorisation(
     payment: &mut PaymentRecord,
     item: &GatewayNotification,
@@ -134,7 +134,7 @@ fn apply_authorisation(
 }
 
 /// Captures and their failures are counted: a failure that comes after a capture undoes it, and the gateway may capture once more
-/// (CAPTURE_FAILED, "Transaction Recaptured"). More captures than failures: the money is there.
+/// (CAPTURE_FAILED, "Transaction Recaptured"). If there are more captures than failures, the money is captured.
 fn apply_capture(
     payment: &mut PaymentRecord,
     item: &GatewayNotification,
@@ -175,7 +175,7 @@ fn apply_capture(
             payment.transition_to(S::CaptureFailed, now)?;
             Ok(TransitionEffect::Changed)
         }
-        // What Cleeng is just being told has to be finished first.
+        // The report to Cleeng that is in progress has to be finished first.
         (S::Captured, false) if owner.reporting => Ok(TransitionEffect::OutOfOrder),
         (S::Captured, false) => {
             payment.transition_to(S::CaptureFailed, now)?;
@@ -192,7 +192,7 @@ fn record_captured(payment: &mut PaymentRecord, now: Timestamp) -> Result<(), Jo
     Ok(())
 }
 
-/// Cleeng hears once that the money of a payment is gone.
+/// The loss of a payment's money is reported to Cleeng once.
 fn report_funds_lost(payment: &mut PaymentRecord, reason: AlarmReason) -> TransitionEffect {
     if payment.loss_reported || payment.refunded.minor > 0 || payment.has_refund_in_flight() {
         return TransitionEffect::ChangedUnexpectedly(reason);
@@ -201,7 +201,7 @@ fn report_funds_lost(payment: &mut PaymentRecord, reason: AlarmReason) -> Transi
     TransitionEffect::FundsLost(reason)
 }
 
-/// The hold on the money ended, or did not end when it was asked to.
+/// The authorisation ended, or did not end when it was asked to.
 fn apply_release(payment: &mut PaymentRecord, item: &GatewayNotification, now: Timestamp) -> Result<TransitionEffect, JournalError> {
     let to = match item.kind {
         Kind::Cancelled => S::Cancelled,
@@ -210,13 +210,13 @@ fn apply_release(payment: &mut PaymentRecord, item: &GatewayNotification, now: T
     };
     match (payment.state, item.kind) {
         (S::Starting, _) => Ok(TransitionEffect::OutOfOrder),
-        // The result of the capture decides. What is told here only keeps a silent gateway's capture from being taken for done.
+        // The result of the capture decides. This notification only keeps a silent gateway's capture from being taken for done.
         (S::Capturing, Kind::Cancelled | Kind::Expired) => Ok(record_counted(payment, item).unwrap_or(TransitionEffect::Changed)),
         (S::Authorised | S::Cancelling, Kind::Cancelled | Kind::Expired) => {
             payment.transition_to(to, now)?;
             Ok(TransitionEffect::Changed)
         }
-        // Nothing was there to be called off: the customer never finished. If he does after all, it is given back.
+        // There was nothing to cancel: the customer never finished. If the customer finishes after all, the payment is reversed.
         (S::Cancelling, Kind::CancelFailed) if payment.is_cancelled_without_id() => {
             Ok(record_counted(payment, item).unwrap_or(TransitionEffect::Changed))
         }
@@ -224,7 +224,7 @@ fn apply_release(payment: &mut PaymentRecord, item: &GatewayNotification, now: T
             payment.transition_to(to, now)?;
             Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::CancelFailed))
         }
-        // What was refused to be captured is released by its flow.
+        // An authorisation that could not be captured is released by its flow.
         (S::CaptureFailed, Kind::CancelFailed) => {
             Ok(record_counted(payment, item).unwrap_or(TransitionEffect::ChangedUnexpectedly(AlarmReason::CancelFailed)))
         }
@@ -264,11 +264,11 @@ fn apply_dispute(
     }
 }
 
-/// The answer that a notification gave to a step that waits for it, as the step's result; nothing where there is none, or where the step has
+/// The answer that a notification gave to a step that waits for it, as the step's result; `None` if there is no answer, or if the step has
 /// a result of its own.
 ///
 /// # Errors
-/// `Disposition::Retry` if the step's record cannot be read.
+/// `Err(Disposition::Retry)` if the step's record cannot be read.
 pub fn authorisation_result(case: &mut ObligationContext<'_>, step: &str, reference: &Reference) -> FlowResult<Option<StepResult>> {
     let Some(answer) = case.payment(reference).and_then(|payment| payment.authorisation_result.clone()) else { return Ok(None) };
     if !matches!(case.step_state::<StepResult>(step)?, TypedStepState::Unknown(_) | TypedStepState::Done(StepResult::Received { .. })) {
@@ -276,7 +276,7 @@ pub fn authorisation_result(case: &mut ObligationContext<'_>, step: &str, refere
     }
     let fact = match answer {
         AuthorisationResult::Authorised { external } => StepResult::Done { external: Some(external), expires_at: None },
-        // A reason that is not signed says nothing about what can be done.
+        // A reason that is not signed does not show what can be done.
         AuthorisationResult::Declined { decline } => {
             StepResult::Declined(decline.unwrap_or_else(|| Decline::new(DeclineClass::Soft, "refused")))
         }

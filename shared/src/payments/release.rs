@@ -1,5 +1,5 @@
-//! Giving up an authorisation that nobody will capture: the card was changed, it lapsed, or the subscription ends. First at the gateway,
-//! then in Cleeng. A release never gives captured money back.
+//! Releasing an authorisation that will not be captured: the card was changed, it lapsed, or the subscription ends. First at the gateway,
+//! then in Cleeng. A release never refunds captured money.
 
 use super::FlowResult;
 use super::gateway_step::{self, GatewayCall, StepResult};
@@ -12,14 +12,14 @@ use crate::journal::payment::PaymentState;
 use crate::journal::store::StoreError;
 use crate::reason::ParkReason;
 
-/// The steps of a release: what is cancelled at the gateway, and what is told to Cleeng.
+/// The steps of a release: the cancellation at the gateway, and the report to Cleeng.
 struct ReleaseSteps {
     cancel: &'static str,
     report: &'static str,
 }
 
 const RELEASE_STEPS: ReleaseSteps = ReleaseSteps { cancel: "release", report: "release_report" };
-/// What an attempt holds itself is given up beside what it may have released before.
+/// The attempt's own authorisation is released beside what the attempt may have released before.
 const CANCEL_STEPS: ReleaseSteps = ReleaseSteps { cancel: "cancel", report: "cancel_report" };
 /// The step that cancels what the gateway refused to capture.
 const RELEASE_AFTER_REFUSAL: &str = "release_after_refusal";
@@ -27,12 +27,12 @@ const RELEASE_AFTER_REFUSAL: &str = "release_after_refusal";
 /// Releases the subscription's live authorisation, if there is one, as steps of the open attempt.
 ///
 /// # Errors
-/// `Disposition::Retry` or `Disposition::Parked`.
+/// `Err(Disposition::Retry)` if it cannot be completed now; `Err(Disposition::Parked)` if an operator has to decide.
 pub async fn release_live_authorisation(case: &mut ObligationContext<'_>) -> FlowResult<()> {
     let Some(live) = case.subscription_state.live_authorisation.clone() else { return Ok(()) };
     let reference = live.reference;
     if case.current_attempt().is_some_and(|attempt| attempt.reference.as_ref() == Some(&reference)) {
-        // The open attempt made it: this is a resumption, and there is nothing to give up.
+        // The open attempt made it: this is a resumption, and there is nothing to release.
         return Ok(());
     }
     if let ReleaseOutcome::Refused(_) = release(case, &reference).await? {
@@ -41,28 +41,28 @@ pub async fn release_live_authorisation(case: &mut ObligationContext<'_>) -> Flo
     Ok(())
 }
 
-/// What became of a release.
+/// The result of a release.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ReleaseOutcome {
-    /// The gateway gave the money free or took the order to, and Cleeng knows.
+    /// The gateway released the money or acknowledged the request, and Cleeng knows.
     Released,
-    /// The gateway refuses, as it does for money that is captured already. Nothing was said to Cleeng.
+    /// The gateway refuses, as it does for money that is captured already. Nothing was reported to Cleeng.
     Refused(Decline),
 }
 
-/// Releases an authorisation as steps of the open attempt: cancels it at the gateway, then in Cleeng, and forgets it where it was the
+/// Releases an authorisation as steps of the open attempt: cancels it at the gateway, then in Cleeng, and clears it if it was the
 /// subscription's live one.
 ///
 /// # Errors
-/// `Disposition::Retry` or `Disposition::Parked`.
+/// `Err(Disposition::Retry)` if it cannot be completed now; `Err(Disposition::Parked)` if an operator has to decide.
 pub async fn release(case: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<ReleaseOutcome> {
     release_with(case, reference, &RELEASE_STEPS).await
 }
 
-/// Gives up what the open attempt itself holds, because Cleeng will never hear of it.
+/// Releases the open attempt's own authorisation, because it will never be reported to Cleeng.
 ///
 /// # Errors
-/// `Disposition::Retry` or `Disposition::Parked`.
+/// `Err(Disposition::Retry)` if it cannot be completed now; `Err(Disposition::Parked)` if an operator has to decide.
 pub async fn release_own(case: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<()> {
     match release_with(case, reference, &CANCEL_STEPS).await? {
         ReleaseOutcome::Released => Ok(()),
@@ -82,7 +82,7 @@ async fn release_with(case: &mut ObligationContext<'_>, reference: &Reference, s
             authorisation.map_or_else(|| CancelTarget::Reference { reference: reference.clone(), pending_id: None }, CancelTarget::Payment);
         let make = |key| GatewayCall::Cancel(CancelRequest { key, reference: reference.clone(), target });
         match gateway_step::run(case, steps.cancel, gateway, OperationKind::Cancel, make).await? {
-            // Accepted is enough to open a new attempt: the gateway has the order, and its notification says the rest.
+            // An acknowledgement is enough to open a new attempt: the notification brings the result.
             StepResult::Received { .. } => {}
             StepResult::Done { .. } => record_cancelled(case, reference)?,
             StepResult::Declined(decline) => return Ok(ReleaseOutcome::Refused(decline)),
@@ -95,11 +95,11 @@ async fn release_with(case: &mut ObligationContext<'_>, reference: &Reference, s
     Ok(ReleaseOutcome::Released)
 }
 
-/// Releases at the gateway what it refused to capture, as a step of the attempt that was refused. Cleeng has the payment as rejected, and is told
-/// nothing more. `since` is when it was to be released first: what cannot be found out for too long counts as refused.
+/// Releases at the gateway what it refused to capture, as a step of the attempt that was refused. Cleeng has the payment as rejected, and
+/// gets no further report. `since` is when it was to be released first: an outcome that is unknown for too long counts as refused.
 ///
 /// # Errors
-/// `Disposition::Retry` or `Disposition::Parked`.
+/// `Err(Disposition::Retry)` if it cannot be completed now; `Err(Disposition::Parked)` if an operator has to decide.
 pub async fn release_after_refusal(
     case: &mut ObligationContext<'_>,
     reference: &Reference,
@@ -115,13 +115,13 @@ pub async fn release_after_refusal(
         authorisation.map_or_else(|| CancelTarget::Reference { reference: reference.clone(), pending_id: None }, CancelTarget::Payment);
     let make = |key| GatewayCall::Cancel(CancelRequest { key, reference: reference.clone(), target });
     Ok(match gateway_step::run(case, RELEASE_AFTER_REFUSAL, gateway, OperationKind::Cancel, make).await? {
-        // Its notification says the rest, and one of a failure is alarmed.
+        // The notification brings the result, and a failure is alarmed.
         StepResult::Received { .. } | StepResult::Done { .. } => ReleaseOutcome::Released,
         StepResult::Declined(decline) => ReleaseOutcome::Refused(decline),
     })
 }
 
-/// Forgets a payment as the subscription's live authorisation.
+/// Clears a payment as the subscription's live authorisation.
 pub fn clear_live_authorisation(case: &mut ObligationContext<'_>, reference: &Reference) {
     if case.subscription_state.live_authorisation.as_ref().is_some_and(|live| live.reference == *reference) {
         case.subscription_state.live_authorisation = None;

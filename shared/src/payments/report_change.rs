@@ -1,7 +1,7 @@
-//! Reporting to Cleeng what became of a payment that it has as authorised.
+//! Reporting to Cleeng a change of a payment that it has as authorised.
 //!
-//! Cleeng has no idempotency keys. If its answer is lost, Cleeng's list of authorised payments is read before anything is said again. What
-//! cannot be found out is parked, never reported blindly twice.
+//! Cleeng has no idempotency keys. If its answer is lost, Cleeng's list of authorised payments is read before anything is reported again.
+//! An outcome that cannot be resolved is parked, never reported blindly twice.
 
 use serde::{Deserialize, Serialize};
 
@@ -20,15 +20,15 @@ use crate::reference::Reference;
 /// What Cleeng knows now.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ReportRecord {
-    /// The payment in Cleeng, where its id is known.
+    /// The payment in Cleeng, if its id is known.
     pub payment: Option<PaymentId>,
-    /// Whether Cleeng will never hear of it, because the details that it was made with were deleted.
+    /// Whether it will never be reported to Cleeng, because the details that it was made with were deleted.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub details_deleted: bool,
 }
 
 impl ReportRecord {
-    /// Cleeng knows it, as far as that could be found out.
+    /// Cleeng knows it, as far as that could be resolved.
     #[must_use]
     pub const fn with_payment(payment: Option<PaymentId>) -> Self {
         Self { payment, details_deleted: false }
@@ -46,11 +46,11 @@ pub enum PaymentChange<'a> {
     Cancelled,
 }
 
-/// Reports a change of a payment that Cleeng has as authorised, as the step of this name: `PATCH /payments/{id}` or `.../cancel`. A change
-/// that Cleeng has made already leaves the payment off the list of authorised ones, which is how a lost answer is found out.
+/// Reports a change of a payment that Cleeng has as authorised, as the step of this name: `PATCH /payments/{id}` or `.../cancel`. If Cleeng
+/// has made the change already, its list of authorised payments lacks the payment, which resolves a lost answer.
 ///
 /// # Errors
-/// `Disposition::Retry` or `Disposition::Parked`.
+/// `Err(Disposition::Retry)` if it cannot be completed now; `Err(Disposition::Parked)` if an operator has to decide.
 pub async fn report_change(
     case: &mut ObligationContext<'_>,
     step: &'static str,
@@ -69,7 +69,7 @@ pub async fn report_change(
     {
         let listed = find_in_authorised_list(case, &details, reference).await?;
         if unknown && listed.is_none() && !matches!(change, PaymentChange::Cancelled) && were_deleted(case.flow_context, &details).await? {
-            // Of details that are gone there is no list, and what is not on it is not known to have been told.
+            // There is no list for deleted details, so nothing shows whether the change was reported.
             return Err(case.park(ParkReason::ReportUnknown, false).await?);
         }
         if listed.is_none() && (unknown || matches!(change, PaymentChange::Cancelled)) {
@@ -82,7 +82,7 @@ pub async fn report_change(
         return Err(case.park(ParkReason::PaymentNotFoundInCleeng, true).await?);
     };
     if unknown && case.payment(reference).is_some_and(|record| record.details.is_none()) {
-        // Without details there is no list to ask, and Cleeng is never told the same thing blindly twice.
+        // Without details there is no list to query, and nothing is ever reported blindly twice.
         return Err(case.park(ParkReason::ReportUnknown, false).await?);
     }
     let cleeng_step = CleengStep { name: step, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::FindOut };
@@ -106,7 +106,7 @@ pub async fn report_change(
 /// The payment with our gateway id among the authorised ones of these details.
 ///
 /// # Errors
-/// `Disposition::Retry` if Cleeng cannot be asked.
+/// `Err(Disposition::Retry)` if Cleeng cannot be asked.
 pub async fn find_in_authorised_list(
     case: &ObligationContext<'_>,
     details: &PaymentDetailsId,
@@ -115,7 +115,7 @@ pub async fn find_in_authorised_list(
     let ours = case.payment(reference).and_then(|payment| payment.external_payment_id.clone());
     let known = case.payment(reference).and_then(|payment| payment.cleeng_payment.clone());
     let list = authorised_payments(case.flow_context, details).await?;
-    // One that does not say which it is at the gateway may be ours: nothing is concluded from such a list.
+    // An entry without a gateway id may be ours: nothing is concluded from such a list.
     let has_unidentified = known.is_none() && list.iter().any(|payment| payment.external_payment_id.is_none());
     match list.into_iter().find(|payment| known.as_ref() == Some(&payment.id) || (ours.is_some() && payment.external_payment_id == ours)) {
         None if has_unidentified => Err(retry(RetryReason::CleengListIncomplete)),
@@ -123,13 +123,13 @@ pub async fn find_in_authorised_list(
     }
 }
 
-/// The id that Cleeng has to learn, where the capture has another than the authorisation.
+/// The id that Cleeng has to learn, if the capture has another than the authorisation.
 fn changed_payment_id(case: &ObligationContext<'_>, reference: &Reference) -> Option<ExternalPaymentId> {
     let payment = case.payment(reference)?;
     payment.external_payment_id.clone().filter(|external| Some(external) != payment.authorisation.as_ref())
 }
 
-/// Cleeng refuses the change. A cancel that somebody else made already is done; anything else is for an operator.
+/// Cleeng refuses the change. A cancel that another party made already is done; anything else is parked.
 async fn handle_refused_change(
     case: &mut ObligationContext<'_>,
     step: &'static str,

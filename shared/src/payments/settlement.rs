@@ -1,5 +1,6 @@
-//! What a gateway tells later about an operation that it only took: the way from its notification to the payment and to the obligation that
-//! waits. It changes the payment record alone; Cleeng is told by the flow that owns the obligation, when its event is brought back.
+//! What a gateway notifies later about an operation that it acknowledged: the way from its notification to the payment and to the
+//! obligation that waits. It changes the payment record alone; the flow that owns the obligation reports to Cleeng, when its event is
+//! requeued.
 
 use serde::{Deserialize, Serialize};
 
@@ -29,8 +30,8 @@ impl GatewayOperation {
         Self { schema: SCHEMA, reference, obligation: obligation.as_str().to_owned() }
     }
 
-    /// Where it is kept: by the gateway's id of the operation, and, from the intent on, by our own name of it, which the gateway echoes.
-    /// Nothing for an id that cannot be part of a key.
+    /// Its key in the journal: by the gateway's id of the operation, and, from the intent on, by our own name of it, which the gateway
+    /// echoes. `None` for an id that cannot be part of a key.
     #[must_use]
     pub fn key(gateway: GatewayName, operation_ref: &str) -> Option<Key> {
         let id = ExternalPaymentId::new(operation_ref).ok()?;
@@ -41,21 +42,21 @@ impl GatewayOperation {
 /// What a notification about a refund changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RefundSettlement {
-    /// The refund came to its end: the event that waits for it can go on.
+    /// The refund has its result: the event that waits for it can continue.
     Settled,
-    /// A refund that had succeeded failed after all: the money is with the merchant again, and Cleeng may have been told otherwise.
+    /// A refund that had succeeded failed after all: the money is with the merchant again, and Cleeng may have a success report.
     FailedLater,
     /// The payment knew it already.
     AlreadyKnown,
-    /// The payment knows no such refund (yet): the worker that asked for it may have died before it could note the gateway's id, and will
-    /// note it when it is repeated. To be tried again.
+    /// The payment knows no such refund (yet): the worker that asked for it may have crashed before it could record the gateway's id, and
+    /// the next delivery records it. To be tried again.
     NotFound,
 }
 
 /// Settles a refund by the gateway's id of it, or by our own name of it.
 ///
 /// # Errors
-/// [`JournalError`] for a record that does not add up; nothing is to be written then.
+/// [`JournalError`] for an inconsistent record; nothing is to be written then.
 pub fn settle_refund(
     payment: &mut PaymentRecord,
     operation_ref: &str,

@@ -14,14 +14,14 @@ use crate::money::Currency;
 
 /// After an event was settled, Cleeng is asked this much later what it expects next.
 pub const CHECK_AFTER_EVENT: Duration = Duration::from_secs(10 * 60);
-/// While an attempt is in flight its own due time counts; this is for one that is forgotten.
+/// While an attempt is in flight its own due time counts; this applies if the attempt is forgotten.
 pub const CHECK_IN_FLIGHT: Duration = Duration::from_secs(3600);
 /// What is known of a subscription across its periods.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SubscriptionState {
     /// The schema that it was written with.
     pub schema: u32,
-    /// The payment method of its latest event: tells that the subscription is ours where a payload does not.
+    /// The payment method of its latest event: shows that the subscription is ours if a payload does not.
     #[serde(default)]
     pub method: Option<PaymentMethodId>,
     /// The obligation whose attempt is in flight. No other may open one.
@@ -80,7 +80,7 @@ pub struct LastBillingEvent {
     /// `paymentCountry`.
     #[serde(default)]
     pub country: Option<String>,
-    /// `token`: as good as a key to the details, so that no `Debug` shows it.
+    /// `token`: gives access to the details, so that no `Debug` shows it.
     #[serde(default)]
     pub token: Option<String>,
     /// What Cleeng is expected to send next.
@@ -97,7 +97,7 @@ impl fmt::Debug for LastBillingEvent {
     }
 }
 
-/// An event that is to come.
+/// An event that is expected.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ExpectedEvent {
     /// What it asks for.
@@ -123,20 +123,20 @@ pub enum BillingAction {
 }
 
 impl SubscriptionState {
-    /// Where it is kept.
+    /// Its key in the journal.
     #[must_use]
     pub fn key(subscription: &SubscriptionId) -> Key {
         Key::new("subscription", &[subscription.as_str()])
     }
 
-    /// When somebody should look whether the next event came; nothing where none is expected.
+    /// When to check whether the next event came; `None` if none is expected.
     #[must_use]
     pub fn due_at(&self, now: Timestamp) -> Option<Timestamp> {
         let wait = if self.in_flight.is_some() { CHECK_IN_FLIGHT } else { CHECK_AFTER_EVENT };
         self.last_billing_event.as_ref().map(|_| now.after(wait))
     }
 
-    /// When it may be forgotten: not while anything is in flight, held or expected.
+    /// When it may be deleted: not while anything is in flight, held or expected.
     #[must_use]
     pub fn expires_at(&self, now: Timestamp) -> Option<Timestamp> {
         let settled = self.in_flight.is_none() && self.live_authorisation.is_none() && self.last_billing_event.is_none();

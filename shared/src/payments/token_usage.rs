@@ -1,8 +1,8 @@
 //! Which payment details use a stored token. Several details can share one: a gateway that recognises a card gives it the token that it
 //! had before. The journal keeps a document per token, under its keyed fingerprint: a token itself is never written there.
 //!
-//! Whoever creates details in Cleeng notes them here *before* (as a claim under its obligation) and after (under their id); billing notes
-//! the details that it uses. Must never call a token free that it knows too little about.
+//! A flow that creates details in Cleeng records them here *before* (as a claim under its obligation) and after (under their id); a renewal
+//! records the details that it uses. Must never call a token unused if its users are not fully known.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -40,10 +40,10 @@ pub struct TokenUser {
     pub active: bool,
     /// When they became so.
     pub since: Timestamp,
-    /// The subscriptions that were paid with them, or are about to be: whoever deletes them looks there for what is on its way.
+    /// The subscriptions that were paid with them, or are about to be: a deletion looks there for payments in flight.
     #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
     pub subscriptions: BTreeSet<SubscriptionId>,
-    /// Whether their deletion was begun. It is never taken back.
+    /// Whether their deletion was begun. It is never undone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub deleted: bool,
 }
@@ -51,7 +51,7 @@ pub struct TokenUser {
 /// Whether a token can be deleted at its gateway when these details are gone.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TokenUsage {
-    /// Nobody else uses it.
+    /// No other details use it.
     Unused,
     /// Others do, or are about to.
     UsedByOthers,
@@ -61,7 +61,7 @@ pub enum TokenUsage {
     Unknown,
 }
 
-/// Where the document of a token is kept.
+/// The key of a token's document.
 #[must_use]
 pub fn token_key(salt: &SecretString, gateway: GatewayName, token: &SecretString) -> Key {
     // The first part keeps it apart from other uses of the salt.
@@ -69,7 +69,7 @@ pub fn token_key(salt: &SecretString, gateway: GatewayName, token: &SecretString
     Key::new("details-token", &[&fingerprint])
 }
 
-/// Notes that an obligation is about to create details with this token; staged for the next commit.
+/// Records that an obligation is about to create details with this token; staged for the next commit.
 ///
 /// # Errors
 /// [`JournalError`].
@@ -79,7 +79,7 @@ pub async fn claim_token(work: &mut Transaction, token: &Key, obligation: &Key, 
     work.stage(token, &uses, Retention::default())
 }
 
-/// Notes active details of this token, and drops the claim of the obligation that created them; staged for the next commit.
+/// Records active details of this token, and drops the claim of the obligation that created them; staged for the next commit.
 ///
 /// # Errors
 /// [`JournalError`].
@@ -98,8 +98,9 @@ pub async fn register_details(
     work.stage(token, &uses, Retention::default())
 }
 
-/// Notes that a subscription is about to be paid with this token, as [`register_details`]; in the transaction with the intent of the payment, so that nobody
-/// deletes what it is made with. Tells whether it may be: not with details whose deletion was begun. `since` is when that was decided.
+/// Records that a subscription is about to be paid with this token, as [`register_details`]; in the transaction with the intent of the
+/// payment, so that the details are not deleted meanwhile. Returns whether the payment is allowed: not with details whose deletion was
+/// begun. `since` is when that was decided.
 ///
 /// # Errors
 /// [`JournalError`].
@@ -134,7 +135,8 @@ pub async fn subscriptions_paid_with(
     Ok(uses.and_then(|mut uses| uses.details.remove(details)).map(|own| own.subscriptions).unwrap_or_default())
 }
 
-/// Notes that the deletion of details begins, staged for the commit with its intent: that fails if somebody began to pay with them meanwhile.
+/// Records that the deletion of details begins, staged for the commit with its intent: the commit fails if a payment with them has begun
+/// meanwhile.
 ///
 /// # Errors
 /// [`JournalError`].
@@ -146,8 +148,8 @@ pub async fn mark_deleting(work: &mut Transaction, token: &Key, details: &Paymen
     work.stage(token, &uses, Retention::default())
 }
 
-/// Notes that details are not active any more, staged for the next commit, and tells whether their token can be deleted. `event_at` is when
-/// the deactivation was announced.
+/// Records that details are not active any more, staged for the next commit, and returns whether their token can be deleted. `event_at` is
+/// when the deactivation was announced.
 ///
 /// # Errors
 /// [`JournalError`].

@@ -18,7 +18,7 @@ impl ParkReason {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum ParkReason {
-    /// The gateway never said what became of an operation.
+    /// The gateway never reported the result of an operation.
     OutcomeUnknown,
     /// The gateway never decided about the payment.
     PaymentPendingTooLong,
@@ -50,7 +50,7 @@ pub enum ParkReason {
     PaymentNotFoundInCleeng,
     /// The payment's id or order in Cleeng is not known.
     RefundCannotBeReported,
-    /// Money of a payment is gone whose id in Cleeng is not known.
+    /// Captured money is gone, and the payment's id in Cleeng is not known.
     LossOfAPaymentUnknownToCleeng,
     /// An authorised payment cannot be identified at its gateway.
     AuthorisedPaymentUnidentified,
@@ -66,7 +66,7 @@ pub enum ParkReason {
     CapturedPaymentIsInAnotherState,
     /// The subscription is to end although its period is charged.
     CapturedButToBeTerminated,
-    /// An authorisation that nobody needs could not be released.
+    /// An authorisation that is not needed could not be released.
     AuthorisationNotReleased,
     /// Payment details are to be deleted, and a parked payment uses them.
     DetailsOfAParkedPayment,
@@ -82,7 +82,7 @@ pub enum ParkReason {
     EventLacksToken,
     /// Cleeng says a status that this release does not know.
     SubscriptionStatusUnknown,
-    /// Nobody says which payment method the event is about.
+    /// Neither the event, the journal nor Cleeng names the payment method.
     PaymentMethodUnknown,
     /// The event contradicts the journal.
     EventContradictsJournal,
@@ -124,7 +124,7 @@ pub enum ParkReason {
     RefundInAnotherCurrency,
     /// The refund cannot be reserved in the payment's record.
     RefundCannotBeReserved,
-    /// A gateway tells of a refund that was not asked for here.
+    /// A gateway notifies a refund that was not asked for here.
     RefundWithoutOurRequest,
     /// The journal does not know the payment, and Cleeng does not list it.
     PaymentUnknownToJournal,
@@ -156,7 +156,7 @@ pub enum ParkReason {
     MissedEventOfUnknownDetails,
     /// A due document of the journal cannot be read.
     DueDocumentUnreadable,
-    /// The gateway never told the stored details of a paid purchase.
+    /// The gateway never notified the stored details of a paid purchase.
     TokenMissing,
     /// The gateway refused to delete stored details.
     TokenDeletionRefused,

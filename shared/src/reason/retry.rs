@@ -70,7 +70,7 @@ pub enum RetryReason {
     GatewayNotConfigured,
     /// The gateway's answer does not match the call.
     AnswerMismatch,
-    /// What the customer brought back belongs to another payment.
+    /// The data that the customer returned belongs to another payment.
     AnotherPayment,
     /// The queue of a waiting event cannot be reached.
     EventQueueUnavailable,
@@ -104,7 +104,7 @@ pub enum RetryReason {
     WaitingForAuthorisation,
     /// The customer may still come back.
     WaitingForCustomer,
-    /// The gateway does not know yet what becomes of the payment.
+    /// The gateway has not decided about the payment yet.
     PaymentPending,
     /// The gateway has not named the payment yet.
     PaymentWithoutId,
@@ -124,10 +124,10 @@ pub enum RetryReason {
     ReportUnknown,
     /// It is unknown whether the gateway started the payment.
     StartUnknown,
-    /// The gateway has not told the stored details yet.
+    /// The gateway has not notified the stored details yet.
     TokenPending,
-    /// The data that the customer brought back is not recorded.
+    /// The data that the customer returned is not recorded.
     NoReturnedData,
-    /// The gateway wants more rounds than the connector makes.
+    /// The gateway asks for more calls than the connector makes.
     TooManyFinalizeCalls,
 }

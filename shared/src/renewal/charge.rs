@@ -28,14 +28,14 @@ pub struct CreatedOrder {
     pub total: Money,
 }
 
-/// What came of asking for the money.
+/// The result of asking for the money.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum ChargeResult {
     /// It is held or taken.
     Done(Reference),
     /// It was refused.
     Declined(Reference, Decline),
-    /// It was not asked for: the details that the event names were deleted here, because others took their place.
+    /// It was not asked for: the details that the event names were deleted here, because others replaced them.
     DetailsDeleted,
 }
 
@@ -49,7 +49,7 @@ const PAY: &str = "pay";
 /// Creates the order of an attempt. It moves no money, so after an unknown outcome it is simply created again.
 ///
 /// # Errors
-/// `Disposition::Retry` or `Disposition::Parked`.
+/// `Err(Disposition::Retry)` if it cannot be completed now; `Err(Disposition::Parked)` if an operator has to decide.
 pub async fn create_order(case: &mut ObligationContext<'_>, event: &BillingEvent, method: &PaymentMethodId) -> FlowResult<CreatedOrder> {
     if let TypedStepState::Done(order) = case.step_state(ORDER)? {
         return Ok(order);
@@ -70,7 +70,7 @@ pub async fn create_order(case: &mut ObligationContext<'_>, event: &BillingEvent
     }
 }
 
-/// The order that an event asks for; nothing where it does not say enough.
+/// The order that an event asks for; `None` if the event does not say enough.
 pub(super) fn order_request(event: &BillingEvent, method: &PaymentMethodId) -> Option<NewOrder> {
     Some(NewOrder {
         customer: event.customer.clone(),
@@ -82,7 +82,7 @@ pub(super) fn order_request(event: &BillingEvent, method: &PaymentMethodId) -> O
     })
 }
 
-/// Cleeng's answer must speak of the customer, the offer, the method and the currency that were sent.
+/// Cleeng's answer must name the customer, the offer, the method and the currency that were sent.
 pub(super) fn order_matches(order: &Order, sent: &NewOrder) -> bool {
     order.customer.as_ref().is_none_or(|customer| *customer == sent.customer)
         && order.offer.as_ref().is_none_or(|offer| *offer == sent.offer)
@@ -94,7 +94,7 @@ pub(super) fn order_matches(order: &Order, sent: &NewOrder) -> bool {
 /// ([`AttemptKind::Charge`]).
 ///
 /// # Errors
-/// `Disposition::Retry` or `Disposition::Parked`.
+/// `Err(Disposition::Retry)` if it cannot be completed now; `Err(Disposition::Parked)` if an operator has to decide.
 pub async fn authorise_or_charge(
     case: &mut ObligationContext<'_>,
     event: &BillingEvent,
@@ -149,11 +149,12 @@ pub async fn authorise_or_charge(
     }
 }
 
-/// Notes who uses the token before it is used, so that nobody deletes it as unused. False where that came first; what was begun is gone on with.
+/// Registers this payment as a user of the token. Returns false if deletion of the token has already started. A payment that has already
+/// started continues.
 async fn reserve_token(case: &mut ObligationContext<'_>, event: &BillingEvent, method: PaymentMethodConfig) -> FlowResult<bool> {
     let (Some(token), StepState::NotStarted) = (&event.token, case.session.step_state(PAY)) else { return Ok(true) };
     let key = token_usage::token_key(&case.flow_context.policy.salt, method.gateway, token);
-    // Whoever was at it before they were deactivated does not make them active again.
+    // A payment that started before the deactivation does not make the details active again.
     let since = case.current_attempt().map_or(case.now(), |attempt| attempt.opened_at);
     Ok(token_usage::register_payment(&mut case.session.transaction, &key, &event.payment_details, &event.subscription, since).await?)
 }
@@ -205,7 +206,7 @@ fn record_success(
     let charged = kind == AttemptKind::Charge;
     let mut gateway = None;
     case.update_payment(reference, |payment, now| {
-        // Resumed later, it may have moved on already.
+        // If it is resumed later, it may have moved on already.
         if payment.state == PaymentState::Starting {
             payment.transition_to(if charged { PaymentState::Captured } else { PaymentState::Authorised }, now)?;
             payment.authorisation = Some(external.clone());
@@ -230,8 +231,8 @@ fn record_success(
     Ok(ChargeResult::Done(reference.clone()))
 }
 
-/// The gateway took the order and has not said what became of it: the attempt stays open and its event comes back, until the gateway's
-/// notification is recorded, or patience ends.
+/// The gateway acknowledged the payment and has not reported the result: the attempt stays open and its event is retried, until the
+/// gateway's notification is recorded, or the retry window ends.
 async fn payment_pending(
     case: &mut ObligationContext<'_>,
     reference: &Reference,
@@ -253,7 +254,7 @@ async fn payment_pending(
     if case.now().since(at) > case.flow_context.policy.unknown_deadline {
         return case.park(ParkReason::PaymentPendingTooLong, true).await;
     }
-    // The gateway's notification brings a copy back at once.
+    // The gateway's notification requeues a copy at once.
     case.store_queued_event(None);
     Ok(case.retry_later(None, RetryReason::PaymentPending).await)
 }

@@ -1,4 +1,4 @@
-//! Whose event it is, and whether anything is to be done at all.
+//! Which payment method an event belongs to, and whether anything is to be done at all.
 
 use std::time::Duration;
 
@@ -16,26 +16,26 @@ use crate::payments::subscription_state::LastBillingEvent;
 use crate::payments::{FlowResult, configured_method, read_failed, retry};
 use crate::reason::{CompletionReason, ParkReason, RetryReason};
 
-/// Where a renewal's cycle is unknown, two charges are at least this far apart.
+/// If a renewal's cycle is unknown, two charges are at least this far apart.
 const DEFAULT_PERIOD_GAP: Duration = Duration::from_secs(24 * 3600);
 
-/// The obligation of a billing period: the subscription and the instant at which its paid time ends, however that instant was written.
+/// The obligation of a billing period: the subscription and the instant at which its paid time ends, in any notation.
 #[must_use]
 pub fn period_key(subscription: &SubscriptionId, expiration: Timestamp) -> Key {
     Key::new("period", &[subscription.as_str(), &expiration.secs().to_string()])
 }
 
-/// Where the end of a subscription is kept.
+/// The journal's key of the end of a subscription.
 #[must_use]
 pub fn termination_key(subscription: &SubscriptionId) -> Key {
     Key::new("termination", &[subscription.as_str()])
 }
 
-/// The payment method of an event. Where the payload has none, the journal is asked, then Cleeng.
+/// The payment method of an event. If the payload has none, the journal is asked, then Cleeng. `None` if none of them says: such an event
+/// is parked, never dropped and never acted on.
 ///
 /// # Errors
-/// [`Disposition::NotOurs`] for another connector's, later if Cleeng cannot be asked. Nothing where nobody can tell: such an event is parked,
-/// never dropped and never acted on.
+/// `Err(Disposition::NotOurs)` for another connector's method; `Err(Disposition::Retry)` if Cleeng cannot be asked.
 pub async fn resolve_payment_method(
     flow_context: &FlowContext,
     from_event: Option<&PaymentMethodId>,
@@ -54,7 +54,7 @@ pub async fn resolve_payment_method(
 /// What the journal says about an event of a kind of attempt.
 #[derive(Debug, PartialEq, Eq)]
 pub enum AttemptStatus {
-    /// It was dealt with.
+    /// It was completed.
     Finished(CompletionReason),
     /// Its attempt is in flight, to be resumed.
     InFlight,
@@ -62,10 +62,10 @@ pub enum AttemptStatus {
     NotStarted,
 }
 
-/// Reads the journal's word about an event.
+/// Reads the journal's state of an event.
 ///
 /// # Errors
-/// `Disposition::Retry` if an attempt of another kind, or one that this event cannot resume, is in flight.
+/// `Err(Disposition::Retry)` if an attempt of another kind, or one that this event cannot resume, is in flight.
 pub fn attempt_status(case: &ObligationContext<'_>, kinds: &[AttemptKind], event: &BillingEvent) -> FlowResult<AttemptStatus> {
     let obligation = &case.session.obligation;
     if obligation.is_blocked() {
@@ -93,7 +93,7 @@ pub fn usable_authorisation(case: &ObligationContext<'_>, event: &BillingEvent) 
     case.payment(&live.reference).filter(|payment| payment.is_live(case.now())).map(|payment| payment.reference.clone())
 }
 
-/// Notes what an event says about the subscription, in memory.
+/// Records what an event says about the subscription, in memory.
 pub fn record_event(case: &mut ObligationContext<'_>, event: &BillingEvent, method: &PaymentMethodId) {
     case.subscription_state.method = Some(method.clone());
     case.subscription_state.latest_period_end = case.subscription_state.latest_period_end.max(Some(event.expiration));
@@ -101,7 +101,7 @@ pub fn record_event(case: &mut ObligationContext<'_>, event: &BillingEvent, meth
         Some(LastBillingEvent::from_event(event, case.subscription_state.last_billing_event.as_ref()));
 }
 
-/// After an attempt was resumed by another event than its own: that event has its own turn next, as soon as the attempt is finished.
+/// After another event resumed an attempt: the resuming event is processed next, as soon as the attempt is finished.
 #[must_use]
 pub fn after_resuming(disposition: Disposition, resumed_due: Option<Timestamp>, event: &BillingEvent) -> Disposition {
     let is_own_attempt = resumed_due.is_none_or(|due| due.secs() == event.attempt.secs());
@@ -113,7 +113,7 @@ pub fn after_resuming(disposition: Disposition, resumed_due: Option<Timestamp>, 
     }
 }
 
-/// Counts an event that was dealt with before.
+/// Counts an event that was completed before.
 #[must_use]
 pub fn duplicate(flow_context: &FlowContext, outcome: impl Into<CompletionReason>) -> Disposition {
     let outcome = outcome.into();
@@ -127,14 +127,14 @@ pub enum SubscriptionCheck {
     Due(Box<Subscription>),
     /// Nothing is to be done any more, for this reason.
     Stale(CompletionReason),
-    /// It does not add up; an operator has to look.
+    /// It is inconsistent; an operator has to decide.
     Inconsistent(ParkReason),
 }
 
 /// Asks Cleeng for the subscription and compares it with the event: ended, or paid beyond the event's expiry, is stale.
 ///
 /// # Errors
-/// `Disposition::Retry` if Cleeng cannot be asked.
+/// `Err(Disposition::Retry)` if Cleeng cannot be asked.
 pub async fn check_subscription(flow_context: &FlowContext, event: &BillingEvent) -> FlowResult<SubscriptionCheck> {
     let subscription = match flow_context.cleeng.subscription(&event.subscription).await {
         Ok(subscription) => subscription,
@@ -158,7 +158,7 @@ pub async fn check_subscription(flow_context: &FlowContext, event: &BillingEvent
     Ok(SubscriptionCheck::Due(Box::new(subscription)))
 }
 
-/// What Cleeng says elsewhere and this event does not fit: counted, but no reason not to act, since these fields are unconfirmed.
+/// Where the event deviates from Cleeng's subscription: counted, but no reason not to act, since these fields are unconfirmed.
 fn warn_about_deviations(flow_context: &FlowContext, event: &BillingEvent, subscription: &Subscription) {
     if subscription.payment_details.as_ref().is_some_and(|details| *details != event.payment_details) {
         flow_context.metrics.count(Metric::Warning, &[("reason", "subscription_names_other_details")]);
@@ -168,18 +168,18 @@ fn warn_about_deviations(flow_context: &FlowContext, event: &BillingEvent, subsc
     }
 }
 
-/// How far two periods of a subscription lie apart at the least: half a cycle, or 24 hours where the cycle is unknown. What lies nearer is one
-/// period whose end moved.
+/// The smallest distance of two periods of a subscription: half a cycle, or 24 hours if the cycle is unknown. Two ends that are nearer
+/// belong to one period whose end moved.
 #[must_use]
 pub fn min_period_gap(subscription: &Subscription) -> Duration {
     subscription.cycle.map_or(DEFAULT_PERIOD_GAP, |cycle| cycle.0.checked_div(2).unwrap_or(DEFAULT_PERIOD_GAP))
 }
 
 /// Whether another period of the subscription was charged so recently that charging this one would be a second charge for one period: less
-/// than half a cycle ago, or 24 hours where the cycle is unknown.
+/// than half a cycle ago, or 24 hours if the cycle is unknown.
 ///
 /// An authorisation takes no money before its capture, which is checked again, and may come early in a short cycle (twelve hours before a
-/// daily renewal). It is held back only if the two periods also end less than that apart, which is what an expiry that moved looks like.
+/// daily renewal). It is held back only if the two periods also end less than that apart, which suggests that the expiry moved.
 #[must_use]
 pub fn charged_recently(case: &ObligationContext<'_>, event: &BillingEvent, subscription: &Subscription, kind: AttemptKind) -> bool {
     let gap = min_period_gap(subscription);

@@ -1,5 +1,5 @@
-//! What has to be known of a subscription to make up for a billing webhook that never came: what the latest one said, and what Cleeng expects
-//! next. Kept in the subscription's head; read by reconciliation, which is due when the next event is.
+//! What has to be known of a subscription to recover a billing webhook that never came: what the latest one said, and what Cleeng expects
+//! next. Kept in the subscription's state; read by reconciliation, which is due when the next event is.
 
 use std::time::Duration;
 
@@ -14,8 +14,8 @@ use crate::journal::record::{AttemptKind, Obligation};
 use crate::payments::subscription_state::{BillingAction, ExpectedEvent, LastBillingEvent, SubscriptionState};
 use crate::secret::SecretString;
 
-/// How long after its time an event may still be on its way. With rounds every five minutes, one that never came is made up for within a
-/// quarter of an hour.
+/// How long after its time an event may still be on its way. With runs every five minutes, a missed event is recovered within a quarter of
+/// an hour.
 pub const DELIVERY_SLACK: Duration = Duration::from_secs(8 * 60);
 /// An event whose attempt date is so much earlier than expected is the expected one.
 const DATE_TOLERANCE: Duration = Duration::from_secs(5 * 60);
@@ -40,7 +40,8 @@ impl LastBillingEvent {
 }
 
 impl ExpectedEvent {
-    /// What Cleeng is to send next for this subscription. Nothing for one that has ended, rests, or whose end is Cleeng's to decide.
+    /// What Cleeng is to send next for this subscription. `None` if the subscription has ended or is paused, or if its end is Cleeng's to
+    /// decide.
     #[must_use]
     pub fn next(subscription: &Subscription, head: &SubscriptionState, billing: BillingMode) -> Option<Self> {
         let expiration = subscription.paid_until;
@@ -66,7 +67,7 @@ impl ExpectedEvent {
         self.at.after(DELIVERY_SLACK) <= now
     }
 
-    /// Whether it still stands, now that Cleeng says this of the subscription.
+    /// Whether it is still expected, given what Cleeng says now about the subscription.
     #[must_use]
     pub fn is_still_expected(&self, subscription: &Subscription) -> bool {
         let has_status = match self.action {
@@ -76,7 +77,7 @@ impl ExpectedEvent {
         has_status && subscription.paid_until.secs() == self.expiration.secs()
     }
 
-    /// Whether the journal knows the event: what came of it is in the period's obligation, or the subscription's termination.
+    /// Whether the journal knows the event: its result is in the period's obligation, or the subscription's termination.
     #[must_use]
     pub fn was_received(&self, head: &SubscriptionState, obligation: Option<&Obligation>) -> bool {
         let is_authorised = head.live_authorisation.as_ref().is_some_and(|live| live.expiration.secs() == self.expiration.secs());
@@ -94,7 +95,7 @@ impl ExpectedEvent {
         received || (self.action == BillingAction::Authorise && is_authorised)
     }
 
-    /// The event, as Cleeng would have sent it. Nothing if the journal does not know the details that are to be charged.
+    /// The event, as Cleeng would have sent it. `None` if the journal does not know the details that are to be charged.
     #[must_use]
     pub fn to_webhook(
         &self,
@@ -105,7 +106,7 @@ impl ExpectedEvent {
         method: &PaymentMethodId,
     ) -> Option<String> {
         let current = head.live_authorisation.as_ref().filter(|live| live.expiration.secs() == self.expiration.secs());
-        // Cleeng names the details that count now: what is held with others is never captured, but released.
+        // Cleeng names the current details: an authorisation with other details is never captured, but released.
         let authorised_with = || current.map(|live| live.details.clone());
         let details = subscription.payment_details.clone().or_else(authorised_with).unwrap_or_else(|| watch.details.clone());
         let token = watch.token.as_ref().filter(|_| watch.details == details);
@@ -122,7 +123,7 @@ impl ExpectedEvent {
             "expirationDate": self.expiration.to_rfc3339(),
         });
         if let (Some(status), Some(data)) = (dunning, data.as_object_mut()) {
-            // The time that it was due: the event itself, should it come after all, is the same attempt.
+            // The time that it was due: if the event itself comes after all, it is the same attempt.
             data.insert("dunningAttemptDate".to_owned(), Value::from(self.at.to_rfc3339()));
             data.insert("dunningStatus".to_owned(), Value::from(status));
             data.insert("paymentDetailsId".to_owned(), json!(details));

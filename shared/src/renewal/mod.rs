@@ -2,7 +2,7 @@
 //!
 //! | module | purpose |
 //! |---|---|
-//! | [`eligibility`] | whose event it is, and whether there is anything to do |
+//! | [`eligibility`] | which payment method an event belongs to, and whether there is anything to do |
 //! | [`charge`] | the order, and the authorisation or charge of an attempt |
 //! | [`expected_event`] | which billing event comes next, and how a missed one is rebuilt |
 //! | `replacement_order` | another order, if one lapsed before its payment could be reported |

@@ -1,6 +1,6 @@
-//! Another order for a payment whose own order lapsed before Cleeng heard of it, which is when a report got no answer for a day. Cleeng takes no report
-//! for an order that lapsed ("Create an order": 24 hours), and an order moves no money: with another one for the same period and the same amount it
-//! learns of money that is held or taken.
+//! Another order for a payment whose own order lapsed before it was reported to Cleeng, which happens if a report got no answer for a day.
+//! Cleeng takes no report for an order that lapsed ("Create an order": 24 hours), and an order moves no money: with another one for the
+//! same period and the same amount the held or captured money can be reported.
 
 use std::time::Duration;
 
@@ -19,10 +19,10 @@ use crate::renewal::charge::{CreatedOrder, ORDER, order_matches, order_request};
 const ORDER_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const REPLACEMENT_ORDER: &str = "replacement_order";
 
-/// The order that counts: the one that was created again, or the attempt's own.
+/// The order that counts: the replacement, or the attempt's own.
 ///
 /// # Errors
-/// `Disposition::Retry` if the record cannot be read.
+/// `Err(Disposition::Retry)` if the record cannot be read.
 pub(crate) fn current_order(case: &ObligationContext<'_>, own: &OrderId) -> FlowResult<OrderId> {
     Ok(match case.step_state::<CreatedOrder>(REPLACEMENT_ORDER)? {
         TypedStepState::Done(replacement) => replacement.id,
@@ -38,11 +38,11 @@ pub(crate) fn is_past_lifetime(case: &ObligationContext<'_>) -> bool {
     step.is_some_and(|step| case.now().since(step.started_at) >= ORDER_LIFETIME)
 }
 
-/// Creates another order if this one has lapsed, as a step of the open attempt. Nothing where it has not, where that was done before, or where
-/// Cleeng asks for another amount now or for none at all.
+/// Creates another order if this one has lapsed, as a step of the open attempt. `None` if it has not lapsed, if that was done before, or if
+/// Cleeng now asks for another amount or for none at all.
 ///
 /// # Errors
-/// `Disposition::Retry` if Cleeng or the journal cannot be reached.
+/// `Err(Disposition::Retry)` if Cleeng or the journal cannot be reached.
 pub(crate) async fn create_replacement(
     case: &mut ObligationContext<'_>,
     event: &BillingEvent,
@@ -74,7 +74,7 @@ pub(crate) async fn create_replacement(
     }
 }
 
-/// Asks Cleeng; where it does not tell when the order lapses, its age does.
+/// Asks Cleeng; if it does not say when the order lapses, the order's age decides.
 async fn has_lapsed(case: &ObligationContext<'_>, order: &OrderId) -> FlowResult<bool> {
     match case.flow_context.cleeng.order(order).await {
         Ok(order) => Ok(order.expires_at.map_or_else(|| is_past_lifetime(case), |at| at <= case.now())),

@@ -1,8 +1,8 @@
 //! Reporting a renewal's payment to Cleeng.
 //!
-//! Cleeng has no idempotency keys. If its answer is lost, Cleeng is asked what it knows before anything is said again: the list of authorised
-//! payments, or the subscription's latest payment. What cannot be found out is parked, never reported blindly twice. An unknown `rejected`
-//! report alone may be repeated once: it moves no money.
+//! Cleeng has no idempotency keys. If its answer is lost, Cleeng is asked what it knows before anything is reported again: the list of
+//! authorised payments, or the subscription's latest payment. An outcome that cannot be resolved is parked, never reported blindly twice.
+//! An unknown `rejected` report alone may be repeated once: it moves no money.
 
 use std::time::Duration;
 
@@ -34,12 +34,12 @@ const MAX_REPEATS: u32 = 5;
 const REPORT: &str = "report";
 const REPORT_STEP: CleengStep = CleengStep { name: REPORT, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::FindOut };
 
-/// What came of a report.
+/// The result of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ReportResult {
-    /// Cleeng knows, as far as that could be found out.
+    /// Cleeng knows, as far as that could be resolved.
     Reported,
-    /// Cleeng never will, and what was held is given up: the details that it was made with were deleted.
+    /// Cleeng never will, and the authorisation is released: the details that it was made with were deleted.
     DetailsDeleted,
 }
 
@@ -57,7 +57,7 @@ pub enum NewPaymentState<'a> {
 /// Reports a new payment: `POST /payments`.
 ///
 /// # Errors
-/// `Disposition::Retry` or `Disposition::Parked`.
+/// `Err(Disposition::Retry)` if it cannot be completed now; `Err(Disposition::Parked)` if an operator has to decide.
 pub async fn report_new_payment(
     case: &mut ObligationContext<'_>,
     event: &BillingEvent,
@@ -103,8 +103,7 @@ pub async fn report_new_payment(
     }
 }
 
-/// Cleeng takes nothing that was made with details that are gone. What is held with them was to be released when they were deleted, had anybody
-/// known of it.
+/// Cleeng rejects reports for deleted payment details. The authorisation is therefore released now.
 async fn release_after_deletion(case: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<ReportResult> {
     case.record_result(REPORT, &ReportRecord { payment: None, details_deleted: true });
     release_own(case, reference).await?;
@@ -137,7 +136,7 @@ fn payment_to_report(
 enum ReportLookup {
     Known(Option<PaymentId>),
     NotKnown,
-    /// There is no list of details that were deleted, and no report with them is taken.
+    /// There is no list of details that were deleted, and Cleeng takes no report with them.
     DetailsDeleted,
     Undecidable,
 }
@@ -173,7 +172,7 @@ async fn find_report(
     Ok(ReportLookup::NotKnown)
 }
 
-/// A captured payment is not on the list of authorised ones; the subscription tells.
+/// A captured payment is not on the list of authorised ones; the subscription shows it.
 async fn find_captured_report(case: &ObligationContext<'_>, event: &BillingEvent, reference: &Reference) -> FlowResult<ReportLookup> {
     let subscription = case.flow_context.cleeng.subscription(&event.subscription).await.map_err(|error| read_failed(&error))?;
     let ours = case.payment(reference).and_then(|payment| payment.external_payment_id.clone());
@@ -203,8 +202,8 @@ fn apply_report(case: &mut ObligationContext<'_>, reference: &Reference, reporte
     Ok(ReportResult::Reported)
 }
 
-/// Nobody can tell whether a report arrived. A refusal moved no money and must not keep the next attempt from opening; anything else is for
-/// an operator.
+/// It cannot be resolved whether a report arrived. A refusal moved no money and must not keep the next attempt from opening; anything else
+/// is parked.
 async fn settle_undecidable(case: &mut ObligationContext<'_>, new: NewPaymentState<'_>) -> FlowResult<ReportResult> {
     match new {
         NewPaymentState::Rejected(_) => {
@@ -215,7 +214,7 @@ async fn settle_undecidable(case: &mut ObligationContext<'_>, new: NewPaymentSta
     }
 }
 
-/// Cleeng refuses to hear of it. The gateway's side stands: an operator has to bring the two together.
+/// Cleeng refuses the report. The payment at the gateway is unchanged: an operator has to reconcile the two.
 async fn handle_refusal(case: &mut ObligationContext<'_>, new: NewPaymentState<'_>, error: &CleengError) -> FlowResult<ReportResult> {
     tracing::error!(obligation = %case.session.key(), error = %error, "Cleeng refused a report");
     match new {

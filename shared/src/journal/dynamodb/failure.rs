@@ -1,5 +1,5 @@
-//! What an error of the SDK says about the database: carried out, not carried out, or unknown. No text of the error leaves this file, because
-//! an SDK error holds raw headers and bodies.
+//! What an error of the SDK says about the database: carried out, not carried out, or unknown. No text of the error leaves this file,
+//! because an SDK error holds raw headers and bodies.
 
 use std::error::Error;
 use std::io::ErrorKind;
@@ -17,7 +17,7 @@ type RawResponse = aws_sdk_dynamodb::config::http::HttpResponse;
 pub(super) enum RequestFailure {
     /// A condition did not hold. Not written.
     Condition,
-    /// Another transaction was at the same documents. Not written by this attempt.
+    /// Another transaction was using the same documents. Not written by this attempt.
     Contention,
     /// Throttled or never connected. Not written; worth another attempt.
     NotApplied,
@@ -44,8 +44,8 @@ pub(super) fn classify_commit(error: &SdkError<TransactWriteItemsError, RawRespo
     }
 }
 
-/// A cancelled transaction wrote nothing. A condition that failed outweighs everything else; what will pass outweighs what is wrong for good
-/// only if nothing is wrong for good.
+/// A cancelled transaction wrote nothing. A failed condition outweighs everything else. A transient reason counts only if no reason is
+/// permanent.
 fn classify_reasons(reasons: &[CancellationReason]) -> RequestFailure {
     let codes: Vec<&str> = reasons.iter().filter_map(CancellationReason::code).filter(|code| *code != "None").collect();
     let any = |wanted: &[&str]| codes.iter().any(|code| wanted.contains(code));
@@ -88,7 +88,7 @@ fn classify_response(code: Option<&str>, status: u16) -> RequestFailure {
     }
 }
 
-/// Whether no connection can have come about. A timeout does not say so: it may have struck after the request was sent.
+/// Whether no connection can have been established. A timeout does not prove that: it may have occurred after the request was sent.
 fn never_connected(error: &(dyn Error + 'static)) -> bool {
     let mut cause: Option<&(dyn Error + 'static)> = Some(error);
     while let Some(error) = cause {

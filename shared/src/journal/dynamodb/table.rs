@@ -10,16 +10,16 @@ use thiserror::Error;
 
 use super::DUE_INDEX;
 
-/// Why a table could not be made.
+/// Why a table could not be created.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum TableError {
     /// The request could not be built.
     #[error("the table's definition is incomplete")]
     Definition,
-    /// The database did not make it.
+    /// The database did not create it.
     #[error("the table could not be created: is the database there, and is the name free?")]
     NotCreated,
-    /// It was made, and will not delete what expires.
+    /// It was created, but does not delete expired documents.
     #[error("the table's time to live could not be switched on")]
     NoTimeToLive,
 }
@@ -30,7 +30,7 @@ impl From<BuildError> for TableError {
     }
 }
 
-/// Makes a journal table: on demand, with the index of what is due and TTL.
+/// Creates a journal table: on demand, with the index of what is due and TTL.
 ///
 /// # Errors
 /// [`TableError`].

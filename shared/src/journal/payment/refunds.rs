@@ -1,5 +1,5 @@
-//! What of a payment is given back, and what is reserved for it. A refund is reserved in the payment record in the transaction of its
-//! intent, so that two refunds at once never promise more than was captured. Must never free a reservation whose outcome is unknown.
+//! The refunds of a payment, and the amounts that are reserved for them. A refund is reserved in the payment record in the transaction of
+//! its intent, so that two concurrent refunds never promise more than was captured. Must never free a reservation whose outcome is unknown.
 
 use serde::{Deserialize, Serialize};
 
@@ -25,26 +25,26 @@ pub struct RefundRecord {
     /// The gateway's id of it.
     #[serde(default)]
     pub operation_ref: Option<String>,
-    /// Where it stands.
+    /// Its state.
     pub state: RefundState,
 }
 
-/// Where a refund stands.
+/// The state of a refund.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum RefundState {
     /// The gateway is being asked; reserved.
     Requested,
-    /// The gateway took the order and has not said what became of it; reserved.
+    /// The gateway acknowledged it and has not reported the result; reserved.
     Received,
-    /// The money went back.
+    /// The money was refunded.
     Done,
-    /// It did not, or came back again. Frees the reservation.
+    /// The refund failed, at once or later. Frees the reservation.
     Failed,
 }
 
 impl RefundState {
-    /// Whether the amount is reserved and not yet given back.
+    /// Whether the amount is reserved and not yet refunded.
     #[must_use]
     pub const fn is_in_flight(self) -> bool {
         matches!(self, Self::Requested | Self::Received)
@@ -54,7 +54,7 @@ impl RefundState {
 /// Why a refund cannot be reserved.
 #[derive(Clone, Copy, Debug, thiserror::Error, PartialEq, Eq)]
 pub enum ReservationError {
-    /// More than was captured would be given back.
+    /// More than was captured would be refunded.
     #[error("the refunds would be above what was captured")]
     AboveCaptured,
     /// The amount is not above zero, of another currency, or too large.
@@ -66,16 +66,16 @@ pub enum ReservationError {
 }
 
 impl PaymentRecord {
-    /// What is given back or reserved for it.
+    /// The amount that is refunded or reserved for it.
     ///
     /// # Errors
-    /// [`MoneyError`] for a record that does not add up.
+    /// [`MoneyError`] for an inconsistent record.
     pub fn committed_refunds(&self) -> Result<Money, MoneyError> {
         let in_flight = self.refunds.iter().filter(|part| part.state.is_in_flight());
         in_flight.map(|part| part.amount).try_fold(self.refunded, Money::checked_add)
     }
 
-    /// Whether a refund is asked for whose end is not known.
+    /// Whether a refund is requested whose result is not known.
     #[must_use]
     pub fn has_refund_in_flight(&self) -> bool {
         self.refunds.iter().any(|part| part.state.is_in_flight())
@@ -111,7 +111,7 @@ impl PaymentRecord {
         Ok(())
     }
 
-    /// Notes that the gateway took the order of a refund.
+    /// Records that the gateway acknowledged a refund.
     pub fn record_refund_received(&mut self, obligation: &Key, operation_ref: Option<String>) {
         let is_requested = |part: &&mut RefundRecord| part.obligation == obligation.as_str() && part.state == RefundState::Requested;
         if let Some(part) = self.refunds.iter_mut().find(is_requested) {
@@ -120,7 +120,7 @@ impl PaymentRecord {
         }
     }
 
-    /// Frees the reservation of a refund that the gateway is known not to have taken.
+    /// Frees the reservation of a refund that the gateway is known not to have accepted.
     pub fn release_refund_reservation(&mut self, obligation: &Key) {
         let asked = |part: &&mut RefundRecord| part.obligation == obligation.as_str() && part.state == RefundState::Requested;
         if let Some(part) = self.refunds.iter_mut().find(asked) {
@@ -128,11 +128,11 @@ impl PaymentRecord {
         }
     }
 
-    /// Moves the refund at `index` to its end and the payment with it. What ended well can still fail later; what failed stays so.
-    /// Tells whether anything changed.
+    /// Moves the refund at `index` to its result and the payment with it. A refund that succeeded can still fail later; one that failed
+    /// stays so. Returns whether anything changed.
     ///
     /// # Errors
-    /// [`JournalError::IllegalTransition`], or [`StoreError::Corrupt`] for a record that does not add up.
+    /// [`JournalError::IllegalTransition`], or [`StoreError::Corrupt`] for an inconsistent record.
     pub fn complete_refund(&mut self, index: usize, success: bool, now: Timestamp) -> Result<bool, JournalError> {
         let Some(part) = self.refunds.get_mut(index) else { return Ok(false) };
         let corrupt = |_| JournalError::Store(StoreError::Corrupt);

@@ -83,7 +83,7 @@ fn a_payment_whose_money_is_or_may_be_held_is_kept_whatever_its_age() {
         for (obligation, known) in [("period#1#2", true), ("period#1#2", false), ("order#1", true), ("details#1", true)] {
             assert_eq!(record_in_state(obligation, state, known).is_unsettled(), open, "{obligation} {state:?} {known}");
         }
-        // Nobody learnt an id of what was called off: there may never have been anything to call off.
+        // The id of what was cancelled was never known: there may never have been anything to cancel.
         for purchase in ["order#1", "details#1"] {
             let cancelled = record_in_state(purchase, state, false);
             assert_eq!(cancelled.is_cancelled_without_id(), state == S::Cancelling, "{purchase} {state:?}");
@@ -106,7 +106,7 @@ fn a_payment_with_a_refund_whose_end_is_not_known_is_kept_whatever_its_age() {
     assert!(!payment.is_unsettled());
 }
 
-/// What moved from one look of a record to the next, as words and minor units.
+/// What moved from one version of a record to the next, as words and minor units.
 fn movements(before: &PaymentRecord, change: impl FnOnce(&mut PaymentRecord)) -> Vec<(&'static str, i64)> {
     let mut now = before.clone();
     change(&mut now);

@@ -1,11 +1,12 @@
-//! What is parked for an operator, and what operators decided about it, as a record keeps it. The rules of deciding are in [`crate::manual_review`].
+//! What is parked for an operator, and what operators decided about it, as a record keeps it. The rules of deciding are in
+//! [`crate::manual_review`].
 
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, AttemptKind, Finish, MAX_KEPT_ATTEMPTS, Obligation};
 use crate::clock::Timestamp;
 
-/// The word of the decision that has a parked attempt go on.
+/// The code of the decision that lets a parked attempt continue.
 pub const RETRY: &str = "retry";
 
 /// What an operator decided about a parked attempt.
@@ -28,25 +29,25 @@ pub struct OperatorDecision {
 }
 
 impl Obligation {
-    /// Whether an attempt is parked and nobody decided about it: such a record never expires.
+    /// Whether an attempt is parked and no decision was made about it: such a record never expires.
     #[must_use]
     pub fn is_parked(&self) -> bool {
         self.attempts.iter().any(Attempt::is_parked)
     }
 
-    /// Whether an operator was called about an attempt that was not abandoned since.
+    /// Whether an attempt was parked and not abandoned since.
     #[must_use]
     pub fn was_parked(&self) -> bool {
         self.attempts.iter().any(|attempt| matches!(attempt.finish, Some(Finish::Parked { .. })))
     }
 
-    /// Since when an operator has to look: when the first attempt that he has to look at was opened.
+    /// Since when an operator has to decide: when the first attempt that waits for a decision was opened.
     #[must_use]
     pub fn parked_since(&self) -> Option<Timestamp> {
         self.attempts.iter().filter(|attempt| attempt.is_parked()).map(|attempt| attempt.opened_at).min()
     }
 
-    /// Whether an operator had the open attempt go on after it was parked.
+    /// Whether an operator let the open attempt continue after it was parked.
     #[must_use]
     pub fn is_retried(&self) -> bool {
         self.current_attempt().is_some_and(|open| {
@@ -54,7 +55,7 @@ impl Obligation {
         })
     }
 
-    /// Keeps what an operator decided; the oldest decisions go when there are too many.
+    /// Keeps an operator's decision; the oldest decisions are dropped if there are too many.
     pub fn record_decision(&mut self, ruling: OperatorDecision) {
         if self.decisions.len() >= MAX_KEPT_ATTEMPTS {
             self.decisions.remove(0);
@@ -64,7 +65,7 @@ impl Obligation {
 }
 
 impl Attempt {
-    /// Whether an operator has to look at it.
+    /// Whether it waits for an operator's decision.
     #[must_use]
     pub const fn is_parked(&self) -> bool {
         matches!(self.finish, Some(Finish::Parked { resolved: false, .. }))

@@ -1,4 +1,4 @@
-//! How a case is put down: put back, paused, finished or parked, and written.
+//! How an obligation is completed: retried later, finished or parked, and written.
 
 use std::time::Duration;
 
@@ -16,7 +16,7 @@ use crate::payments::subscription_state::LastCharge;
 use crate::reason::{CompletionReason, ParkReason, RetryReason};
 
 impl ObligationContext<'_> {
-    /// Gives the lease back and puts the event back.
+    /// Releases the lease and puts the event back.
     pub async fn retry_later(&mut self, after: Option<Duration>, reason: RetryReason) -> Disposition {
         match self.save_and_release_lease().await {
             Ok(()) => Disposition::Retry { after, reason },
@@ -24,8 +24,8 @@ impl ObligationContext<'_> {
         }
     }
 
-    /// The end of a story. One that ended early while it held the lease, such as by a read that failed between two steps, keeps its results
-    /// and gives the lease back, so that the next delivery need not wait for it.
+    /// The end of a flow. A flow that returned early while it held the lease, such as after a read that failed between two steps, keeps its
+    /// results and releases the lease, so that the next delivery need not wait for it.
     pub async fn conclude(&mut self, result: FlowResult<Disposition>) -> Disposition {
         match result {
             Ok(disposition) => disposition,
@@ -39,10 +39,10 @@ impl ObligationContext<'_> {
         }
     }
 
-    /// Gives the lease back and writes what is known.
+    /// Releases the lease and writes what is known.
     ///
     /// # Errors
-    /// `Disposition::Retry` if the journal cannot be written.
+    /// `Err(Disposition::Retry)` if the journal cannot be written.
     pub async fn save_and_release_lease(&mut self) -> FlowResult<()> {
         self.session.release_lease();
         self.save().await
@@ -51,13 +51,13 @@ impl ObligationContext<'_> {
     /// Opens an attempt and finishes it at once, because nothing is to be done for it.
     ///
     /// # Errors
-    /// `Disposition::Retry` if an attempt of another period is in flight or the journal cannot be written.
+    /// `Err(Disposition::Retry)` if an attempt of another period is in flight or the journal cannot be written.
     pub async fn skip(&mut self, kind: AttemptKind, due: Timestamp, finish: Finish) -> FlowResult<Disposition> {
         self.open_attempt(kind, due, None)?;
         self.finish(finish).await
     }
 
-    /// Opens an attempt and parks it at once; it did nothing to anybody's money.
+    /// Opens an attempt and parks it at once; it moved no money.
     ///
     /// # Errors
     /// As [`ObligationContext::skip`].
@@ -69,7 +69,7 @@ impl ObligationContext<'_> {
     /// Finishes the open attempt and writes everything.
     ///
     /// # Errors
-    /// `Disposition::Retry` if the journal cannot be written.
+    /// `Err(Disposition::Retry)` if the journal cannot be written.
     pub async fn finish(&mut self, finish: Finish) -> FlowResult<Disposition> {
         let outcome = CompletionReason::from(&finish);
         tracing::info!(obligation = %self.session.key(), outcome = outcome.as_str(), "attempt finished");
@@ -85,7 +85,7 @@ impl ObligationContext<'_> {
     /// Parks the open attempt for an operator, with an alarm.
     ///
     /// # Errors
-    /// `Disposition::Retry` if the journal cannot be written.
+    /// `Err(Disposition::Retry)` if the journal cannot be written.
     pub async fn park(&mut self, reason: ParkReason, money_unknown: bool) -> FlowResult<Disposition> {
         if money_unknown && let Some(expiration) = self.subscription_state.latest_period_end {
             // It may have been a charge, and counts like one: the next period must not be charged right after it.
@@ -96,7 +96,7 @@ impl ObligationContext<'_> {
             self.payments.values_mut().for_each(|payment| payment.release_refund_reservation(&obligation));
         }
         self.close_attempt(Finish::Parked { reason: reason.as_str().to_owned(), money_unknown, resolved: false });
-        // The alarm before the write: a worker that dies in between rings it twice, never not at all.
+        // The alarm comes before the write: a worker that crashes in between raises it twice, never not at all.
         self.flow_context.metrics.count(Metric::Parked, &[("reason", reason.as_str())]);
         tracing::error!(obligation = %self.session.key(), reason = reason.as_str(), money_unknown, "parked for an operator");
         self.save_and_release_lease().await?;
@@ -112,8 +112,8 @@ impl ObligationContext<'_> {
         }
     }
 
-    /// Keeps the event with the open attempt, in memory, and leaves it on its queue for so long, or for the queue's own backoff. Only should it
-    /// get lost there is a copy brought back.
+    /// Keeps the event with the open attempt, in memory, and leaves it on its queue for so long, or for the queue's own backoff. A copy is
+    /// requeued only if the event is lost there.
     pub fn store_queued_event(&mut self, after: Option<Duration>) {
         let until = self.now().after(after.unwrap_or(MAX_BACKOFF)).after(MAX_REDELIVERY_DELAY);
         let before = self.current_attempt().and_then(|attempt| attempt.queued_until);
@@ -132,7 +132,7 @@ impl ObligationContext<'_> {
             attempt.waiting_event = attempt.waiting_event.take().filter(|_| parked);
             attempt.queued_until = None;
             if finish == Finish::Terminated {
-                // Nothing more is to come.
+                // No more events are expected.
                 self.subscription_state.last_billing_event = None;
             }
             attempt.finish = Some(finish);
@@ -140,7 +140,7 @@ impl ObligationContext<'_> {
         self.subscription_state.in_flight = None;
     }
 
-    /// Writes whatever changed, all or nothing.
+    /// Writes every change, all or nothing.
     pub(super) async fn save(&mut self) -> FlowResult<()> {
         let now = self.now();
         let state_retention = Retention {
@@ -156,7 +156,8 @@ impl ObligationContext<'_> {
             let keep = if payment.is_unsettled() { Retention::default() } else { payment_retention };
             self.session.transaction.stage(&PaymentRecord::key(reference), payment, keep)?;
         }
-        // Read before anything is taken: whatever a failed read leaves unwritten must be written with the rest of it, or not at all.
+        // Everything is read before any field is taken: what a failed read leaves unwritten must be written with the rest of it, or not at
+        // all.
         let keys: Vec<Key> = self.lookups.keys().chain(self.operations.keys()).cloned().collect();
         self.session.transaction.load(&keys).await?;
         for (key, reference) in std::mem::take(&mut self.lookups) {

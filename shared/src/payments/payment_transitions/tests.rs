@@ -81,7 +81,7 @@ fn every_notification_in_every_state_makes_a_legal_transition_or_none() {
     }
 }
 
-/// What is told to a payment that no flow is at, by kind; every state that a row does not name is untouched by it.
+/// The effect of a notification on a payment without a running flow, by kind; it leaves every state that a row does not name unchanged.
 const EFFECTS: [(Kind, &[S], TransitionEffect, Option<S>); 27] = [
     (
         Kind::Authorised,
@@ -291,7 +291,7 @@ fn a_record_stores_a_limited_number_of_notifications() {
     assert!(serde_json::to_string(&disputed).unwrap().len() < 10_000);
 }
 
-/// Applies what can be applied until nothing is put off any more.
+/// Applies what can be applied until nothing is out of order any more.
 fn settle(payment: &mut PaymentRecord, items: &[GatewayNotification]) {
     let mut queue: Vec<&GatewayNotification> = items.iter().collect();
     loop {

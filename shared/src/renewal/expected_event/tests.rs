@@ -191,7 +191,7 @@ fn a_missed_event_is_rebuilt_with_the_current_details_and_only_with_their_own_to
         (last_event(), SubscriptionState::default(), Some("55"), Some(("55", Some("secret")))),
         (last_event(), SubscriptionState::default(), Some("66"), None),
         (bare.clone(), SubscriptionState::default(), None, None),
-        // What is held needs no token. It was made with details of its own.
+        // An authorisation needs no token. It was made with details of its own.
         (last_event(), authorised_until(END), None, Some(("77", None))),
         (bare.clone(), authorised_until(END), Some("66"), Some(("66", None))),
         (last_event(), authorised_until(END), Some("55"), Some(("55", Some("secret")))),
