@@ -205,7 +205,7 @@ impl PreparedDecision {
             now,
             before,
             event: None,
-            affected: affected,
+            affected,
             attempt_removed: false,
         };
         plan.record_decision(order);

@@ -149,7 +149,7 @@ async fn capture_failed(
     clear_live_authorisation(case, reference);
     report_change(case, REPORT, reference, PaymentChange::Rejected(&decline)).await?;
     let authorisation_remains = authorisation_may_remain(case, reference, &decline, accepted)?;
-    let refused = RefusedCapture { decline, authorisation_remains: authorisation_remains };
+    let refused = RefusedCapture { decline, authorisation_remains };
     case.checkpoint(CAPTURE_REFUSED, &refused);
     finish_declined(case, reference, refused).await
 }
