@@ -10,9 +10,9 @@ use crate::output::CommandOutput;
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// It was looked at, and is right.
+    /// It was checked, and is right.
     Fine,
-    /// It could not be looked at, or is worth knowing.
+    /// It could not be checked, or is worth knowing.
     Note,
     /// It works, and will cause a problem some day; or it cannot be checked.
     Warning,

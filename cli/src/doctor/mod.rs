@@ -1,5 +1,5 @@
-//! Looks for everything that is wrong with a deployment. Changes nothing, makes only harmless requests, and never quotes a value: it could be a
-//! secret in the wrong place.
+//! Reports every problem of a deployment. Changes nothing, makes only harmless requests, and never quotes a value: it could be a secret in
+//! the wrong place.
 
 mod advice;
 mod clock_check;

@@ -9,7 +9,8 @@ use super::Finding;
 use crate::command_env::CommandEnv;
 use crate::session;
 
-/// Six times a function's 90 seconds (AWS Lambda, "Using Lambda with Amazon SQS"): with less a message is given to a second worker too early.
+/// Six times a function's 90 seconds (AWS Lambda, "Using Lambda with Amazon SQS"): with less a message is given to a second worker too
+/// early.
 const VISIBILITY_SECONDS: u64 = 540;
 
 /// Looks at table and queues.

@@ -17,8 +17,7 @@ use connector::reason::ParkReason;
 use crate::notification_context::NotificationContext;
 
 const REPORT: &str = "report";
-const STEP: CleengStep =
-    CleengStep { name: REPORT, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::Park(ParkReason::LossReportUnknown) };
+const STEP: CleengStep = CleengStep { name: REPORT, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::Park(ParkReason::LossReportUnknown) };
 
 /// Opens the notification's own attempt and reports. The payment's new state, the attempt and the intent are one write.
 pub(crate) async fn open_and_report(ctx: &mut NotificationContext<'_>) -> FlowResult<Disposition> {
@@ -27,7 +26,7 @@ pub(crate) async fn open_and_report(ctx: &mut NotificationContext<'_>) -> FlowRe
     report_loss(ctx).await
 }
 
-/// Reports, whatever the attempt has done before.
+/// Reports the loss. The attempt resumes where it stopped.
 pub(crate) async fn report_loss(ctx: &mut NotificationContext<'_>) -> FlowResult<Disposition> {
     match ctx.obligation.step_state::<bool>(REPORT)? {
         TypedStepState::NotStarted => {}
