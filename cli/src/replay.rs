@@ -49,7 +49,7 @@ pub async fn run(options: &Replay, env: &CommandEnv) -> Result<CommandOutput, Co
     }
     let lines: String = prepared.iter().map(|message| format!("on its queue: {}\n", message.about)).collect();
     Ok(CommandOutput {
-        text: format!("{lines}its function takes it from there; connectorctl explain tells what became of it\n"),
+        text: format!("{lines}its function processes it; connectorctl explain shows the result\n"),
         json: json!({ "sent": told }),
         exit_code: 0,
     })

@@ -136,7 +136,7 @@ async fn ask_gateways(session: &Session, found: &RelatedDocuments, sides: &mut V
                 let answer = gateway.inquire(&InquiryRequest { operation, key, reference, external_payment_id, amount }).await;
                 let word = match answer {
                     Ok(Some(outcome)) => outcome.as_str().to_owned(),
-                    Ok(None) => "cannot tell".to_owned(),
+                    Ok(None) => "has no information".to_owned(),
                     Err(error) => error.to_string(),
                 };
                 sides.push(format!("{}: step {} of {}: {word}", payment.gateway, step.name, payment.reference.as_str()));

@@ -40,7 +40,7 @@ pub enum MergePlan {
 
 /// Another system's endpoint whose verification cannot be written back.
 pub const HIDDEN_SECRET: &str =
-    "another endpoint of this topic is verified with a secret that Cleeng does not tell, and writing the list would take it away";
+    "another endpoint of this topic is verified with a secret that Cleeng does not return, and writing the list would remove it";
 
 /// The path of a URL; nothing for what is no plain http(s) URL.
 fn path_of(url: &str) -> Option<&str> {

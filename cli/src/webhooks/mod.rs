@@ -213,8 +213,9 @@ async fn verify_written(
         let others: Vec<Value> = foreign_endpoints(list, keys, &route_for_topic(topic)).into_iter().cloned().collect();
         let Some((outcome, good)) = outcomes.get_mut(&topic) else { continue };
         if others_before.get(&topic) != Some(&others) {
-            outcome
-                .push_str("; ATTENTION: another's endpoint is not as it was: somebody else wrote at the same time, or Cleeng changed it");
+            outcome.push_str(
+                "; ATTENTION: an endpoint of another system changed: another system wrote at the same time, or Cleeng changed it",
+            );
             *good = false;
         } else if *good && plan(keys, topic, list, false) != MergePlan::Leave {
             outcome.push_str("; Cleeng took it and does not show it: look in its dashboard whether verification and retries are on");

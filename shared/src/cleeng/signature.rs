@@ -82,7 +82,7 @@ fn read_opt_out(reader: &mut SettingsReader<'_>, environment: Option<CleengEnvir
         Some(OPT_OUT) => {
             reader.problem(
                 OPT_OUT_SETTING,
-                "lets anybody who finds the address charge subscribers",
+                "lets anyone who finds the address charge subscribers",
                 "remove it; production needs signatures",
             );
             false

@@ -51,7 +51,7 @@ async fn accept(
             Err(error) => bad = bad.or(Some(error)),
             Ok(item) if item.kind == NotificationKind::Ignored => {
                 state.metrics.count(Metric::EventNotOurs, &[]);
-                info!(request_id = invocation.request_id, gateway = gateway.as_str(), "notification has nothing to tell us");
+                info!(request_id = invocation.request_id, gateway = gateway.as_str(), "notification does not concern the connector");
             }
             Ok(item) if state.mode == Mode::Embedded => {
                 let delivery = state.first_delivery(invocation, format!("{}/{number}", invocation.request_id));
