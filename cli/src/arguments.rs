@@ -26,7 +26,7 @@ pub struct Arguments {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Looks for everything that is wrong with a deployment, and says what to do. Changes nothing.
+    /// Reports every problem of a deployment with its fix. Changes nothing.
     Doctor(Doctor),
     /// Cleeng's webhook subscriptions.
     Webhooks {
@@ -34,20 +34,20 @@ pub enum Command {
         #[command(subcommand)]
         command: Webhooks,
     },
-    /// Work that waits for a decision of an operator.
+    /// Obligations that wait for an operator's decision.
     Parked {
         /// What to do with it.
         #[command(subcommand)]
         command: Parked,
     },
-    /// Tells the whole story behind an id: of Cleeng, of a gateway, or our own reference or journal key. Changes nothing.
+    /// Shows the history behind an id of Cleeng or of a gateway, our own reference, or a journal key. Changes nothing.
     Explain {
         /// The id.
         id: String,
     },
     /// Puts an event back on its function's queue: a saved webhook body, or the envelope of a dead letter.
     Replay(Replay),
-    /// What reconciliation would do now.
+    /// Shows what reconciliation would do now.
     Reconcile(Reconcile),
     /// Writes the completion script of a shell.
     Completion {
@@ -62,7 +62,7 @@ pub struct Doctor {
     /// Exits with 1 if there are warnings.
     #[arg(long)]
     pub strict: bool,
-    /// Looks at settings only; asks nobody, AWS neither (the secret is looked at in embedded mode only).
+    /// Checks the settings only, without any call, to AWS either. The secret is checked in embedded mode only.
     #[arg(long)]
     pub offline: bool,
 }
@@ -72,23 +72,25 @@ pub struct Doctor {
 pub enum Webhooks {
     /// Shows what Cleeng sends where.
     List,
-    /// Adds or mends our endpoint of every topic, with verification and retries on. Leaves every other endpoint as it is. Shows what it
-    /// would do; does it with --apply.
+    /// Adds or corrects our endpoint of every topic, with verification and retries on. Leaves every other endpoint as it is. Shows the
+    /// changes; makes them with --apply.
     Sync {
         /// The address of the webhooks: the stack's output WebhookBaseUrl.
         #[arg(long, value_name = "URL")]
         url: String,
-        /// The retry policy as JSON, in Cleeng's words. Without it, an existing one stays and `{"enabled": true}` is set where none is.
+        /// The retry policy as JSON, in Cleeng's form. Without it, an existing policy stays, and `{"enabled": true}` is set if there is no
+        /// policy.
         #[arg(long, value_name = "JSON")]
         retry_policy: Option<String>,
-        /// Writes the current webhook secret even where verification is on: after a rotation, since Cleeng does not tell which one it has.
+        /// Writes the current webhook secret even if verification is on. Use it after a rotation: Cleeng does not return the secret that it
+        /// has.
         #[arg(long)]
         push_secret: bool,
         /// Does it.
         #[arg(long)]
         apply: bool,
     },
-    /// Takes our endpoints away and leaves every other one. Shows what it would do; does it with --apply.
+    /// Removes our endpoints and leaves every other one. Shows the changes; makes them with --apply.
     Remove {
         /// Does it.
         #[arg(long)]
@@ -99,13 +101,13 @@ pub enum Webhooks {
 /// Commands about parked work.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Parked {
-    /// Lists it, the longest parked first.
+    /// Lists the parked obligations, the longest parked first.
     List {
-        /// At most so many.
+        /// The maximum number of entries.
         #[arg(long, default_value_t = 100)]
         limit: usize,
     },
-    /// Takes the decision. Shows what it would do; does it with --apply.
+    /// Records a decision. Shows its effect; records it with --apply.
     Resolve(Resolve),
 }
 
@@ -123,7 +125,7 @@ pub struct Resolve {
     /// Why; kept in the record. No personal data: the record lives for more than a year.
     #[arg(long)]
     pub note: String,
-    /// For `abandon` where it is unknown what happened to the customer's money: says that you looked at the gateway and it took none.
+    /// For `abandon` if it is unknown whether the customer's money moved: confirms that you checked at the gateway, and that it took none.
     #[arg(long)]
     pub no_money_moved: bool,
     /// Does it.
@@ -134,11 +136,11 @@ pub struct Resolve {
 /// What can be decided about parked work.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum DecisionArgument {
-    /// Both sides were brought into line by hand; the connector does nothing more about it, and never tries this obligation again.
+    /// Both sides were corrected by hand. The connector closes the obligation and never tries it again.
     Done,
-    /// The cause is mended: the event goes back to its queue. What is finished is not done again, what is unknown is asked about first.
+    /// The cause is fixed: the event is requeued. Finished steps are not repeated; an unknown step is queried first.
     Retry,
-    /// It is given up: nothing happened to the customer's money. The next event of the same obligation may try anew.
+    /// The attempt is abandoned: the customer's money was not touched. The next event of the same obligation may try again.
     Abandon,
 }
 
@@ -147,7 +149,7 @@ pub enum DecisionArgument {
 pub struct Replay {
     /// The file; `-` is standard input.
     pub file: String,
-    /// The queue to put it on, instead of the one that EVENT_QUEUE_URLS names for the topic.
+    /// The queue to send it to, instead of the one that EVENT_QUEUE_URLS names for the topic.
     #[arg(long, value_name = "URL")]
     pub queue: Option<String>,
 }
@@ -155,10 +157,10 @@ pub struct Replay {
 /// Options of `reconcile`.
 #[derive(Clone, Debug, Args)]
 pub struct Reconcile {
-    /// Shows what a round would do. The only way: rounds are made by the function, on its schedule.
+    /// Shows what a run would do. Required: only the function makes real runs, on its schedule.
     #[arg(long, required = true)]
     pub dry_run: bool,
-    /// At most so many documents.
+    /// The maximum number of documents.
     #[arg(long, default_value_t = 500)]
     pub limit: usize,
 }

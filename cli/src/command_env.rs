@@ -56,8 +56,8 @@ impl CommandEnv {
     }
 }
 
-/// Reads the text of a file with settings: lines of `KEY_KIND=VALUE` (with or without `export`, quotes and comments), or JSON: an object of texts,
-/// which may lie under `Environment` and `Variables`, as AWS reports a function's configuration.
+/// Reads the text of a file with settings: lines of `KEY=VALUE` (with or without `export`, quotes and comments), or JSON: an object of
+/// texts, which may be under `Environment` and `Variables`, as AWS reports a function's configuration.
 ///
 /// # Errors
 /// [`CommandError`], which names the line and never quotes it.

@@ -11,7 +11,7 @@
 //! | [`webhooks`] | Cleeng's webhook subscriptions: read, merge, write |
 //! | [`parked`] | what is parked for an operator's decision |
 //! | [`explain`] | the history behind an id |
-//! | [`replay`] | an event back on its queue |
+//! | [`replay`] | requeues an event |
 //! | [`reconcile`] | what a reconciliation run would do |
 //!
 //! It uses the functions' own code and must never act on a payment itself: what moves money goes through a queue to the function

@@ -19,7 +19,7 @@ async fn main() -> ExitCode {
 }
 
 fn command_env(arguments: &Arguments) -> Result<CommandEnv, CommandError> {
-    // A variable that is no text is none of ours.
+    // A variable that is not text does not belong to the connector.
     let own = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)));
     let mut variables: std::collections::BTreeMap<String, String> = own.collect();
     for file in &arguments.env_file {

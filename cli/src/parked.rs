@@ -42,7 +42,7 @@ async fn list(deployment: &Deployment, limit: usize, env: &CommandEnv) -> Result
     } else {
         let table = table(&["OBLIGATION", "WHAT", "SINCE", "MONEY", "REASON", "PAYMENT"], &rows);
         format!(
-            "{table}{} parked. The runbook has an entry for each reason; connectorctl explain OBLIGATION tells its story.\n",
+            "{table}{} parked. The runbook has an entry for each reason; connectorctl explain OBLIGATION shows its history.\n",
             rows.len()
         )
     };
@@ -69,7 +69,7 @@ async fn resolve(deployment: &Deployment, options: &Resolve, env: &CommandEnv) -
     let what = meaning(decision, &plan);
     let about: Vec<Value> = plan.affected.iter().map(parked_json).collect();
     if !options.apply {
-        let text = format!("{}: {what}\nnothing was changed; --apply does it\n", options.key);
+        let text = format!("{}: {what}\nnothing was changed; --apply records it\n", options.key);
         return Ok(CommandOutput { text, json: json!({ "applied": false, "meaning": what, "about": about }), exit_code: 0 });
     }
     let outcome = carry_out(&mut plan, deployment, env).await?;
@@ -79,15 +79,13 @@ async fn resolve(deployment: &Deployment, options: &Resolve, env: &CommandEnv) -
 
 const fn meaning(decision: Decision, plan: &PreparedDecision) -> &'static str {
     match (decision, plan.event.is_some(), plan.event_needs_queue()) {
-        (Decision::Done, ..) => {
-            "it counts as settled by hand; the connector does nothing more about it, and nothing else of this obligation is tried"
-        }
-        (Decision::Abandon, ..) => "it is given up without money moved; the next event of the same obligation may try anew",
-        (Decision::Retry, true, true) => "nothing of it had begun, so its event goes back to its queue and is judged anew by every guard",
+        (Decision::Done, ..) => "it counts as settled by hand; the connector closes it, and no other attempt of this obligation opens",
+        (Decision::Abandon, ..) => "it is abandoned, and no money moved; the next event of the same obligation may try again",
+        (Decision::Retry, true, true) => "it had started nothing, so its event is requeued and passes all guards again",
         (Decision::Retry, true, false) => {
-            "it goes on where it stopped: what is finished is not done again, what is unknown is asked about first"
+            "it continues where it stopped: finished steps are not repeated, an unknown step is queried first"
         }
-        (Decision::Retry, false, _) => "the next round of reconciliation goes on where it stopped",
+        (Decision::Retry, false, _) => "the next run of reconciliation continues where it stopped",
     }
 }
 
@@ -111,7 +109,7 @@ async fn carry_out(plan: &mut PreparedDecision, deployment: &Deployment, env: &C
         let problem = match parked_again {
             Ok(()) => format!("{}; it is parked again as it was", failure.problem),
             Err(_) => format!(
-                "{}; and it could not be parked again: look at it with connectorctl explain, and have Cleeng repeat the event",
+                "{}; and it could not be parked again: check it with connectorctl explain, and have Cleeng repeat the event",
                 failure.problem
             ),
         };
@@ -125,30 +123,29 @@ async fn carry_out(plan: &mut PreparedDecision, deployment: &Deployment, env: &C
     Ok(match sent {
         Ok(()) => "written; its event is on its queue".to_owned(),
         // The record keeps the event and is due.
-        Err(failure) => format!(
-            "written; its event could not be queued from here ({}), the next round of reconciliation brings it back",
-            failure.problem
-        ),
+        Err(failure) => {
+            format!("written; its event could not be queued from here ({}), the next run of reconciliation requeues it", failure.problem)
+        }
     })
 }
 
 fn refusal_error(refusal: &DecisionError) -> CommandError {
     let fix = match refusal {
         DecisionError::NotFound => "take the obligation from connectorctl parked list, in quotes",
-        DecisionError::NotParked => "connectorctl parked list shows what is",
-        DecisionError::MoneyUnknown => "--as abandon --no-money-moved says that you looked, --as done that both sides are in line",
+        DecisionError::NotParked => "connectorctl parked list shows what is parked",
+        DecisionError::MoneyUnknown => "--as abandon --no-money-moved confirms that you checked, --as done that both sides were corrected",
         DecisionError::Journal(error) => return journal_error(error),
-        _ => "connectorctl explain OBLIGATION tells its story",
+        _ => "connectorctl explain OBLIGATION shows its history",
     };
     CommandError::new(refusal.to_string(), fix)
 }
 
 pub(crate) fn journal_error(error: &JournalError) -> CommandError {
     let fix = match error {
-        JournalError::Contended => "somebody was faster: look again with connectorctl parked list",
+        JournalError::Contended => "another worker or operator was faster: check again with connectorctl parked list",
         JournalError::Store(_) => "check JOURNAL_TABLE, AWS_REGION, and that your credentials may read and write the table",
         JournalError::NewerSchema(_) => "use the connectorctl of the deployed release",
-        _ => "look again with connectorctl parked list before you repeat it",
+        _ => "check with connectorctl parked list before you repeat it",
     };
     CommandError::new(error.to_string(), fix)
 }

@@ -30,7 +30,7 @@ pub async fn run(options: &Reconcile, env: &CommandEnv) -> Result<CommandOutput,
         let mut transaction = Transaction::new(Arc::clone(&store));
         transaction.load(batch).await.map_err(|error| journal_error(&error))?;
         plans.extend(batch.iter().map(|key| (key.to_string(), plan(&transaction, key, now))));
-        (env.progress)(&format!("{} of {} looked at", plans.len(), due.len()));
+        (env.progress)(&format!("{} of {} read", plans.len(), due.len()));
     }
     Ok(to_output(&plans, due.len() >= options.limit))
 }
@@ -46,7 +46,7 @@ fn to_output(plans: &[(String, PlannedAction)], cut: bool) -> CommandOutput {
     if cut {
         text.push_str("there may be more: raise --limit\n");
     }
-    text.push_str("a round also reads on through Cleeng's subscriptions, to watch over those that the journal does not know yet\n");
+    text.push_str("a run also continues the scan of Cleeng's subscriptions, to find those that the journal does not know yet\n");
     let rows_json: Vec<Value> =
         plans.iter().map(|(key, plan)| json!({ "due": key, "plan": plan.as_str(), "words": plan.description() })).collect();
     CommandOutput { text, json: json!({ "due": rows_json, "counts": counts, "cut": cut }), exit_code: 0 }

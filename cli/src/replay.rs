@@ -1,8 +1,8 @@
-//! Puts an event back on its function's queue: a webhook's body that was saved, the envelope of a dead letter, or what `aws sqs receive-message`
-//! wrote. What was done is not done again, so that a replay too many is harmless.
+//! Puts an event back on its function's queue: a webhook's body that was saved, the envelope of a dead letter, or what `aws sqs
+//! receive-message` wrote. Finished steps are not repeated, so an extra replay is harmless.
 //!
-//! A message on a queue is trusted. So what is put there is checked as far as that is possible without its signature: it must be an event of
-//! this publisher, of a topic that is known, for a payment method of ours.
+//! A message on a queue is trusted. So a replayed message is checked as far as that is possible without its signature: it must be an event
+//! of this publisher, of a topic that is known, for a payment method of ours.
 
 use connector::cleeng::envelope::{Envelope, EnvelopeError};
 use connector::cleeng::webhook::{Topic, Webhook};
@@ -49,7 +49,7 @@ pub async fn run(options: &Replay, env: &CommandEnv) -> Result<CommandOutput, Co
     }
     let lines: String = prepared.iter().map(|message| format!("on its queue: {}\n", message.about)).collect();
     Ok(CommandOutput {
-        text: format!("{lines}its function takes it from there; connectorctl explain tells what became of it\n"),
+        text: format!("{lines}its function processes it; connectorctl explain shows the result\n"),
         json: json!({ "sent": told }),
         exit_code: 0,
     })

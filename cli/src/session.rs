@@ -41,7 +41,7 @@ pub async fn secret_text(deployment: &Deployment, env: &CommandEnv) -> Result<Se
     Ok(text)
 }
 
-/// Makes every text of a JSON document known to the redactor, wherever it stands and whether or not it is a good secret.
+/// Makes every text of a JSON document known to the redactor, at any depth and whether or not it is a valid secret.
 pub fn register_secrets(text: &str, env: &CommandEnv) {
     fn texts(value: &Value, found: &mut Vec<SecretString>) {
         match value {
@@ -112,7 +112,7 @@ fn secret_failure(error: &SecretError) -> CommandError {
 /// The journal.
 ///
 /// # Errors
-/// In embedded mode, which has none that lasts.
+/// [`CommandError`] in embedded mode, which has no lasting journal.
 pub async fn store(deployment: &Deployment, env: &CommandEnv) -> Result<Arc<dyn Store>, CommandError> {
     if let Some(store) = &env.store {
         return Ok(Arc::clone(store));
@@ -126,7 +126,7 @@ pub async fn store(deployment: &Deployment, env: &CommandEnv) -> Result<Arc<dyn 
 /// The queue of a topic's events: the one that is named, else the one in `EVENT_QUEUE_URLS`.
 ///
 /// # Errors
-/// If there is none.
+/// [`CommandError`] if there is no queue.
 pub async fn event_queue(
     topic: Option<Topic>,
     named: Option<&str>,

@@ -18,7 +18,7 @@ const REQUEUED_TOPICS: [Topic; 5] = [
     Topic::CapturePayment,
 ];
 
-/// Everything that can be said without asking anybody.
+/// Everything that can be checked without a call.
 pub(super) fn check(deployment: &Deployment, env: &CommandEnv) -> Vec<Finding> {
     let mut findings = Vec::new();
     check_environments(deployment, &mut findings);
@@ -32,7 +32,7 @@ pub(super) fn check(deployment: &Deployment, env: &CommandEnv) -> Vec<Finding> {
     findings
 }
 
-/// Cleeng and the gateways are of one world.
+/// Cleeng and the gateways are all production or all test environments.
 fn check_environments(deployment: &Deployment, findings: &mut Vec<Finding>) {
     let live = deployment.live_gateways();
     for gateway in deployment.gateways_in_use() {
@@ -60,7 +60,7 @@ fn check_addresses(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec
         (name.ends_with("_BASE_URL") || name == "CLEENG_API_URL" || name == "CLEENG_MEDIASTORE_URL") && !value.trim().is_empty()
     });
     for (name, _) in overridden.filter(|_| deployment.is_production()) {
-        let fix = "remove it, unless the peer told you to use this address";
+        let fix = "remove it, unless the peer gave you this address";
         findings.push(Finding::warning(name, "replaces the peer's own address in production", fix));
     }
     if let Some(address) = env.get("AWS_ENDPOINT_URL").filter(|address| !address.trim().is_empty()) {
@@ -89,18 +89,18 @@ fn check_times(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec<Fin
         findings.push(Finding::warning("CAPTURE_WAIT_MINUTES", problem, format!("set it to less than {grace_minutes}")));
     }
     if deployment.settings.settle_on == SettleOn::Receipt {
-        let problem = "is receipt: a capture that the gateway only took in is reported as paid, and may still fail";
-        findings.push(Finding::warning("SETTLE_ON", problem, "set it to notification, unless your gateway never tells"));
+        let problem = "is receipt: a capture that the gateway only acknowledged is reported as paid, and may still fail";
+        findings.push(Finding::warning("SETTLE_ON", problem, "set it to notification, unless your gateway sends no notifications"));
     }
 }
 
-/// What was switched off, or on.
+/// Protections that are switched off, and risky features that are switched on.
 fn check_risks(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec<Finding>) {
     if deployment.signature().accept_unsigned {
         let fix = "remove it as soon as Cleeng signs its webhooks (connectorctl webhooks sync turns that on)";
         findings.push(Finding::warning(
             "CLEENG_DANGEROUSLY_ACCEPT_UNSIGNED_WEBHOOKS",
-            "is on: whoever learns the address can have subscribers charged",
+            "is on: anyone who learns the address can have subscribers charged",
             fix,
         ));
     }
@@ -115,7 +115,7 @@ fn check_risks(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec<Fin
         ));
     }
     if deployment.settings.delete_deactivated_details {
-        findings.push(Finding::note("DELETE_DEACTIVATED_DETAILS", "is yes: deleted details cannot be brought back", ""));
+        findings.push(Finding::note("DELETE_DEACTIVATED_DETAILS", "is yes: deleted details cannot be restored", ""));
     }
     if deployment.is_production() && env.get("LOG_LEVEL").is_some_and(|level| level.trim().eq_ignore_ascii_case("debug")) {
         findings.push(Finding::warning("LOG_LEVEL", "is debug in production: logs are large and cost money", "set it to info"));
@@ -143,7 +143,7 @@ fn check_resources(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec
         ));
     }
     if env.get("CONNECTOR_SECRETS").is_some_and(|text| !text.trim().is_empty()) {
-        let fix = "remove it and rotate what it holds: it is readable to whoever may see the function's settings";
+        let fix = "remove it and rotate what it holds: it is readable to anyone who may see the function's settings";
         findings.push(Finding::error("CONNECTOR_SECRETS", "is set outside embedded mode, where nothing reads it", fix));
     }
     check_queues(deployment, findings);
@@ -152,17 +152,17 @@ fn check_resources(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec
 fn check_queues(deployment: &Deployment, findings: &mut Vec<Finding>) {
     if deployment.queues.is_empty() {
         let fix = "give the settings of gateway-notification or reconciliation as another --env-file";
-        let problem = "is not set: the functions that bring events back do not start without it";
+        let problem = "is not set: the functions that requeue events do not start without it";
         findings.push(Finding::warning("EVENT_QUEUE_URLS", problem, fix));
         return;
     }
     for topic in REQUEUED_TOPICS.into_iter().filter(|topic| !deployment.queues.contains_key(topic)) {
         let fix = format!("add {}=URL of its function's queue", topic.as_str());
-        findings.push(Finding::error("EVENT_QUEUE_URLS", format!("lacks {}: its events cannot be brought back", topic.as_str()), fix));
+        findings.push(Finding::error("EVENT_QUEUE_URLS", format!("lacks {}: its events cannot be requeued", topic.as_str()), fix));
     }
     if !deployment.queues.contains_key(&Topic::SubscriptionReadyForTermination) {
         let topic = Topic::SubscriptionReadyForTermination.as_str();
-        let problem = format!("lacks {topic}, which reconciliation needs to make up for terminations that never came");
+        let problem = format!("lacks {topic}, which reconciliation needs to recover missed terminations");
         findings.push(Finding::warning(
             "EVENT_QUEUE_URLS",
             problem,

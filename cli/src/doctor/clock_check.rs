@@ -12,8 +12,8 @@ use super::Finding;
 
 /// Beyond this a clock is worth a look: dates have whole seconds, and answers take some.
 const NOTABLE_SKEW: Duration = Duration::from_secs(30);
-/// Beyond this signatures are refused: AWS's after five minutes ("Signature Version 4", "RequestTimeTooSkewed" at fifteen for some services),
-/// gateways' after about as long.
+/// Beyond this signatures are refused: AWS's after five minutes ("Signature Version 4", "RequestTimeTooSkewed" at fifteen for some
+/// services), gateways' after about as long.
 const MAX_SKEW: Duration = Duration::from_secs(300);
 
 /// Sends, and compares clocks.
@@ -28,11 +28,11 @@ impl ClockCheckingTransport {
         Self { inner, clock, dates: Mutex::default() }
     }
 
-    /// What the comparison comes to.
+    /// The findings of the comparison.
     pub(super) fn findings(&self) -> Vec<Finding> {
         let dates = self.dates.lock().unwrap_or_else(PoisonError::into_inner);
         if dates.is_empty() {
-            return vec![Finding::note("clock", "no peer told the time, so this machine's clock was not compared", "")];
+            return vec![Finding::note("clock", "no peer sent the time, so this machine's clock was not compared", "")];
         }
         let apart = |(told, own): &(Timestamp, Timestamp)| told.since(*own).max(own.since(*told));
         let least = dates.iter().min_by_key(|(_, pair)| apart(pair));

@@ -10,9 +10,9 @@ use crate::output::CommandOutput;
 /// How bad it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
-    /// It was looked at, and is right.
+    /// It was checked, and is right.
     Fine,
-    /// It could not be looked at, or is worth knowing.
+    /// It could not be checked, or is worth knowing.
     Note,
     /// It works, and will cause a problem some day; or it cannot be checked.
     Warning,
@@ -107,11 +107,11 @@ mod tests {
 
     #[test]
     fn the_worst_comes_first_and_decides_the_code() {
-        let warning = Finding::warning("B", "is odd", "mend it");
+        let warning = Finding::warning("B", "is odd", "fix it");
         assert_eq!(to_output(vec![Finding::fine("A", "is right")], true).exit_code, 0);
         assert_eq!(to_output(vec![warning.clone()], false).exit_code, 0);
         assert_eq!(to_output(vec![warning.clone()], true).exit_code, 1);
-        let told = to_output(vec![Finding::fine("A", "is right"), warning, Finding::error("C", "is wrong", "mend it now")], false);
+        let told = to_output(vec![Finding::fine("A", "is right"), warning, Finding::error("C", "is wrong", "fix it now")], false);
         assert_eq!(told.exit_code, 2);
         assert!(told.text.starts_with("error    C  is wrong\n"), "{}", told.text);
         assert_eq!(told.json["findings"][0]["subject"], "C");

@@ -1,5 +1,5 @@
-//! Looks for everything that is wrong with a deployment. Changes nothing, makes only harmless requests, and never quotes a value: it could be a
-//! secret in the wrong place.
+//! Reports every problem of a deployment. Changes nothing, makes only harmless requests, and never quotes a value: it could be a secret in
+//! the wrong place.
 
 mod advice;
 mod clock_check;
@@ -32,13 +32,13 @@ pub async fn examine(options: &Doctor, env: &CommandEnv) -> CommandOutput {
 pub async fn findings(options: &Doctor, env: &CommandEnv) -> Vec<Finding> {
     let (deployment, mut findings) = check_settings(env);
     let Some(deployment) = deployment else {
-        let fix = "mend the errors above and run it again";
-        findings.push(Finding::note("secret, peers", "are not looked at, because the settings cannot be read", fix));
+        let fix = "fix the errors above and run it again";
+        findings.push(Finding::note("secret, peers", "are not checked, because the settings cannot be read", fix));
         return findings;
     };
     findings.extend(advice::check(&deployment, env));
     if options.offline && deployment.settings.resources.is_some() {
-        findings.push(Finding::note("secret", "is not looked at offline", ""));
+        findings.push(Finding::note("secret", "is not checked offline", ""));
         return findings;
     }
     let secrets = secret::examine(&deployment, env, &mut findings).await;
@@ -48,11 +48,9 @@ pub async fn findings(options: &Doctor, env: &CommandEnv) -> Vec<Finding> {
     resources::examine(&deployment, env, &mut findings).await;
     match (secrets, session::transport()) {
         (Some(secrets), Ok(transport)) => ask_upstreams(&deployment, &secrets, transport, env, &mut findings).await,
-        _ => findings.push(Finding::note(
-            "peers",
-            "are not asked, because the secret is not right",
-            "mend the errors above and run it again",
-        )),
+        _ => {
+            findings.push(Finding::note("peers", "are not asked, because the secret is not right", "fix the errors above and run it again"))
+        }
     }
     findings
 }

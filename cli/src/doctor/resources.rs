@@ -9,7 +9,8 @@ use super::Finding;
 use crate::command_env::CommandEnv;
 use crate::session;
 
-/// Six times a function's 90 seconds (AWS Lambda, "Using Lambda with Amazon SQS"): with less a message is given to a second worker too early.
+/// Six times a function's 90 seconds (AWS Lambda, "Using Lambda with Amazon SQS"): with less a message is given to a second worker too
+/// early.
 const VISIBILITY_SECONDS: u64 = 540;
 
 /// Looks at table and queues.
@@ -60,7 +61,7 @@ async fn check_queues(deployment: &Deployment, env: &CommandEnv, findings: &mut 
             Ok(status) => findings.extend(check_queue(&subject, &url, status, env)),
             Err(QueueError::Refused("access denied")) => {
                 let fix = "use credentials with sqs:GetQueueAttributes";
-                findings.push(Finding::note(subject, "cannot be looked at with your credentials", fix));
+                findings.push(Finding::note(subject, "cannot be checked with your credentials", fix));
             }
             Err(error @ QueueError::Refused(_)) => {
                 let fix = "correct EVENT_QUEUE_URLS, AWS_REGION or the account";
@@ -77,8 +78,7 @@ fn check_queue(subject: &str, url: &str, status: QueueStatus, env: &CommandEnv) 
     let mut findings = Vec::new();
     if env.get("QUARANTINE_QUEUE_URL").is_some_and(|quarantine| quarantine.trim() == url) && status.waiting > 0 {
         let problem = format!("{} event(s) wait whose signature does not fit", status.waiting);
-        let fix =
-            "if the webhook secret was rotated in Cleeng, put the new one first into cleeng.webhook_secrets; else somebody forges events";
+        let fix = "if the webhook secret was rotated in Cleeng, put the new one first into cleeng.webhook_secrets; otherwise the events are forged";
         findings.push(Finding::warning("quarantine", problem, fix));
     }
     // The quarantine is QUEUE_URL of the function that empties it, and has none: what lies there is tried until it is too old.

@@ -94,7 +94,7 @@ fn values(secrets: &Secrets) -> Vec<(String, &SecretString)> {
     groups.into_iter().flat_map(|(path, values)| named((path, values)).into_iter().zip(values)).collect()
 }
 
-/// Values that nobody drew at random, that are public, or that stand in two places.
+/// Values that are not random, that are public, or that are used in two places.
 fn weak_values(secrets: &Secrets, production: bool) -> Vec<Finding> {
     const GENERATE: &str = "draw a new one, for example with `openssl rand -hex 32`";
     let mut findings = Vec::new();
@@ -136,5 +136,5 @@ fn misplaced_values(secrets: &Secrets, env: &CommandEnv) -> Vec<Finding> {
     let plain = env.variables.iter().filter(|(name, _)| *name != "CONNECTOR_SECRETS" && !name.starts_with("AWS_"));
     let holding = plain.filter(|(_, value)| texts.iter().any(|secret| secret.expose().len() >= 8 && value.contains(secret.expose())));
     let fix = "remove it from there and rotate the secret";
-    holding.map(|(name, _)| Finding::error(name, "holds a value of the secret, readable to whoever may see the settings", fix)).collect()
+    holding.map(|(name, _)| Finding::error(name, "holds a value of the secret, readable to anyone who may see the settings", fix)).collect()
 }

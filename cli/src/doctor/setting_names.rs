@@ -44,7 +44,7 @@ fn value_of(name: &str, value: &str) -> Option<Finding> {
     let evidently_secret = value.trim_start().starts_with('{') || value.contains("PRIVATE KEY");
     if evidently_secret && name != "CONNECTOR_SECRETS" {
         let fix = "remove it from there, rotate what it held, and store the secret in AWS Secrets Manager";
-        return Some(Finding::error(name, "looks like a secret itself, readable to whoever may see the function's settings", fix));
+        return Some(Finding::error(name, "looks like a secret itself, readable to anyone who may see the function's settings", fix));
     }
     None
 }

@@ -64,8 +64,8 @@ fn cleeng_finding(error: &CleengError) -> Finding {
 fn check_method(deployment: &Deployment, method: &PaymentMethodId, billing: BillingMode, standings: &[ListedSubscription]) -> Vec<Finding> {
     let subject = format!("PAYMENT_METHODS {method}");
     if standings.is_empty() {
-        let problem = "has no subscription yet, so Cleeng cannot tell whether it exists";
-        return vec![Finding::note(subject, problem, "compare the id with what Cleeng's support told you")];
+        let problem = "has no subscription yet, so it cannot be checked whether it exists";
+        return vec![Finding::note(subject, problem, "compare the id with the one from Cleeng's support")];
     }
     let foreign_publisher =
         standings.iter().filter_map(|one| one.publisher.as_ref()).find(|publisher| **publisher != deployment.settings.publisher);
@@ -78,7 +78,7 @@ fn check_method(deployment: &Deployment, method: &PaymentMethodId, billing: Bill
     findings
 }
 
-/// Cleeng's dunning settings cannot be read, but what they come to can: when the next payment of an active subscription is due. With the default
+/// Cleeng's dunning settings cannot be read, but their effect can: when the next payment of an active subscription is due. With the default
 /// attempts a connector that charges at the capture event takes the money up to 72 hours early (Cleeng, "Dunning action settings").
 fn check_dunning(subject: &str, billing: BillingMode, standings: &[ListedSubscription]) -> Option<Finding> {
     let next_charge = |one: &&ListedSubscription| {

@@ -78,20 +78,20 @@ fn describe_obligation(key: &str, obligation: &Obligation, now: Timestamp) -> St
         let _ = write!(line, " {} older attempt(s) are only counted;", obligation.dropped_attempts);
     }
     if obligation.lease.as_ref().is_some_and(|lease| lease.until > now) {
-        line.push_str(" a function is at it right now;");
+        line.push_str(" a function is processing it now;");
     }
     for attempt in &obligation.attempts {
         let _ = write!(line, " to {} (due {}): {};", describe_purpose(attempt.kind), attempt.due, describe_finish(attempt));
     }
     if obligation.needs_cleanup {
-        line.push_str(" something at the gateway has still to be ended;");
+        line.push_str(" something at the gateway still has to be cancelled;");
     }
     line.trim_end_matches(';').to_owned()
 }
 
 fn describe_payment(payment: &PaymentRecord) -> String {
     let mut line = format!("payment {} at {}: {}", payment.reference.as_str(), payment.gateway, describe_state(payment.state));
-    let _ = write!(line, "; asked {}, taken {}, given back {}", payment.amount, payment.captured, payment.refunded);
+    let _ = write!(line, "; requested {}, captured {}, refunded {}", payment.amount, payment.captured, payment.refunded);
     if let Some(external) = &payment.external_payment_id {
         let _ = write!(line, "; the gateway calls it {external}");
     }
@@ -103,17 +103,17 @@ fn describe_payment(payment: &PaymentRecord) -> String {
         let _ = write!(line, " (order {order})");
     }
     for part in payment.refunds.iter().filter(|part| part.state.is_in_flight()) {
-        let _ = write!(line, "; a refund of {} is on its way ({})", part.amount, part.obligation);
+        let _ = write!(line, "; a refund of {} is in flight ({})", part.amount, part.obligation);
     }
     if payment.loss_reported {
-        line.push_str("; Cleeng was told that the money is gone");
+        line.push_str("; the loss was reported to Cleeng");
     }
     line
 }
 
 fn describe_finish(attempt: &Attempt) -> String {
     match &attempt.finish {
-        None if attempt.waiting_event.is_some() => "open; its event waits for the gateway's word".to_owned(),
+        None if attempt.waiting_event.is_some() => "open; its event waits for the gateway's notification".to_owned(),
         None => "open".to_owned(),
         Some(Finish::Declined { class, code }) => format!("declined ({}, code {code})", class.as_str()),
         Some(Finish::Stale { reason }) => format!("nothing was to be done ({reason})"),
@@ -122,9 +122,9 @@ fn describe_finish(attempt: &Attempt) -> String {
             let money = if *money_unknown { "; it is UNKNOWN what happened to the customer's money" } else { "" };
             format!("PARKED ({reason}){money}; see the runbook, then connectorctl parked resolve")
         }
-        Some(Finish::Abandoned) => "given up by an operator; no money moved".to_owned(),
-        Some(Finish::LossReported) => "Cleeng was told that the money is gone".to_owned(),
-        Some(Finish::Superseded) => "another attempt took its place".to_owned(),
+        Some(Finish::Abandoned) => "abandoned by an operator; no money moved".to_owned(),
+        Some(Finish::LossReported) => "the loss was reported to Cleeng".to_owned(),
+        Some(Finish::Superseded) => "replaced by another attempt".to_owned(),
         Some(other) => format!("{}, and Cleeng knows", other.as_str().replace('_', " ")),
     }
 }
@@ -135,10 +135,10 @@ const fn describe_purpose(kind: AttemptKind) -> &'static str {
         AttemptKind::Capture => "capture the renewal",
         AttemptKind::Charge => "charge the renewal",
         AttemptKind::Terminate => "terminate the subscription",
-        AttemptKind::Notification => "tell Cleeng what the gateway told",
+        AttemptKind::Notification => "report to Cleeng what the gateway notified",
         AttemptKind::Purchase => "pay the order with the customer present",
         AttemptKind::StoreDetails => "store payment details with the customer present",
-        AttemptKind::Reversal => "give back what nobody is to be charged for",
+        AttemptKind::Reversal => "reverse a payment that must not be charged",
         AttemptKind::Refund => "refund",
         AttemptKind::Release => "release held money whose payment details were deactivated",
         AttemptKind::Deactivate => "clean up after deactivated payment details",
@@ -156,7 +156,7 @@ const fn describe_state(state: PaymentState) -> &'static str {
         PaymentState::Cancelling => "the gateway is being asked to release the held money",
         PaymentState::Cancelled => "the held money is released",
         PaymentState::Expired => "the authorisation lapsed",
-        PaymentState::Refunded => "all of the money was given back",
+        PaymentState::Refunded => "all of the money was refunded",
         PaymentState::ChargedBack => "the bank took the money back",
     }
 }

@@ -1,5 +1,5 @@
-//! The whole history behind an id: of Cleeng (subscription, order, payment, payment details), of a gateway, our own reference, or a key of the
-//! journal. From the journal first, then from both sides, where they can be asked. Changes nothing.
+//! The history behind an id: of Cleeng (subscription, order, payment, payment details), of a gateway, our own reference, or a key of the
+//! journal. From the journal first, then from both sides, if they can be queried. Changes nothing.
 
 mod describe;
 mod related_documents;
@@ -45,7 +45,7 @@ pub async fn run(id: &str, env: &CommandEnv) -> Result<CommandOutput, CommandErr
     Ok(to_output(id, &found, &sides, env))
 }
 
-/// What Cleeng says; the keys of the periods that it speaks of.
+/// What Cleeng reports, and the keys of the periods that it names.
 async fn ask_cleeng(session: &Session, id: &str, found: &RelatedDocuments, sides: &mut Vec<String>) -> Vec<Key> {
     let mut periods = Vec::new();
     let mut subscriptions = found.subscriptions();
@@ -57,11 +57,11 @@ async fn ask_cleeng(session: &Session, id: &str, found: &RelatedDocuments, sides
         match session.cleeng.subscription(&subscription).await {
             Ok(told) => {
                 periods.push(Key::new("period", &[subscription.as_str(), &told.paid_until.secs().to_string()]));
-                let next = told.next_payment_action.as_deref().unwrap_or("nothing that it tells");
+                let next = told.next_payment_action.as_deref().unwrap_or("nothing that it reports");
                 let latest = match &told.latest_payment {
                     LatestPayment::Known(external) => format!("its latest payment is {external}"),
                     LatestPayment::None => "it has no payment".to_owned(),
-                    LatestPayment::NotReported => "its latest payment is not told".to_owned(),
+                    LatestPayment::NotReported => "its latest payment is not reported".to_owned(),
                 };
                 let status = format!("{:?}", told.status).to_lowercase();
                 sides.push(format!(
@@ -136,7 +136,7 @@ async fn ask_gateways(session: &Session, found: &RelatedDocuments, sides: &mut V
                 let answer = gateway.inquire(&InquiryRequest { operation, key, reference, external_payment_id, amount }).await;
                 let word = match answer {
                     Ok(Some(outcome)) => outcome.as_str().to_owned(),
-                    Ok(None) => "cannot tell".to_owned(),
+                    Ok(None) => "has no information".to_owned(),
                     Err(error) => error.to_string(),
                 };
                 sides.push(format!("{}: step {} of {}: {word}", payment.gateway, step.name, payment.reference.as_str()));

@@ -1,13 +1,13 @@
 //! What becomes of one topic's list of endpoints. Pure: it neither asks nor writes.
 //!
-//! An endpoint is ours if its path is the one of this topic under one of our path keys, which nobody else knows. Every other endpoint is somebody
-//! else's and stays where it is, to the last member.
+//! An endpoint is ours if its path is the one of this topic under one of our path keys, which are secret. Every other endpoint belongs to
+//! another system and stays as it is, to the last member.
 
 use connector::secret::SecretString;
 use serde_json::{Value, json};
 
-/// The retry policy that is set where there is none and nobody says another: Cleeng's documents name the member `retryPolicy` and show no
-/// form of it where that could be read ("Webhook settings"). A guess, in this one place.
+/// The retry policy that is set if there is none and no other is given: Cleeng's documents name the member `retryPolicy` and show no form
+/// of it in the part that can be read ("Webhook settings"). This is a guess, in this one place.
 pub const RETRY_POLICY: &str = r#"{"enabled": true}"#;
 
 /// How our endpoint is to be.
@@ -34,13 +34,13 @@ pub enum MergePlan {
         /// What is new in it, in words.
         changes: Vec<&'static str>,
     },
-    /// It cannot be written without changing somebody else's endpoint.
+    /// It cannot be written without changing another system's endpoint.
     Refuse(&'static str),
 }
 
-/// Somebody else's endpoint whose verification cannot be written back.
+/// Another system's endpoint whose verification cannot be written back.
 pub const HIDDEN_SECRET: &str =
-    "another endpoint of this topic is verified with a secret that Cleeng does not tell, and writing the list would take it away";
+    "another endpoint of this topic is verified with a secret that Cleeng does not return, and writing the list would remove it";
 
 /// The path of a URL; nothing for what is no plain http(s) URL.
 fn path_of(url: &str) -> Option<&str> {
@@ -49,7 +49,7 @@ fn path_of(url: &str) -> Option<&str> {
     Some(path)
 }
 
-/// Whether this endpoint is ours: its path is `webhooks/KEY_KIND/ROUTE` with one of our keys.
+/// Whether this endpoint is ours: its path is `webhooks/KEY/ROUTE` with one of our keys.
 #[must_use]
 pub fn is_ours(endpoint: &Value, keys: &[SecretString], route: &str) -> bool {
     let url = endpoint.get("url").and_then(Value::as_str).unwrap_or_default();
@@ -107,7 +107,7 @@ pub fn without_ours(existing: &[Value], keys: &[SecretString], route: &str) -> M
     to_plan(existing, keys, route, endpoints, changes)
 }
 
-/// Somebody else's endpoints.
+/// The endpoints of other systems.
 #[must_use]
 pub fn foreign_endpoints<'a>(endpoints: &'a [Value], keys: &[SecretString], route: &str) -> Vec<&'a Value> {
     endpoints.iter().filter(|endpoint| !is_ours(endpoint, keys, route)).collect()

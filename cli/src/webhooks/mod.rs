@@ -1,6 +1,6 @@
-//! Cleeng's webhook subscriptions: read, merge, write. Writing replaces a topic's whole list, so the list is read right before, others' endpoints
-//! are sent along as they were, and the list is read again afterwards. Must never drop or change an endpoint that is not ours, and never show a
-//! path: unguessable parts of others' addresses are secrets too.
+//! Cleeng's webhook subscriptions: read, merge, write. Writing replaces a topic's whole list, so the list is read right before, others'
+//! endpoints are sent along as they were, and the list is read again afterwards. Must never drop or change an endpoint that is not ours,
+//! and never show a path: unguessable parts of others' addresses are secrets too.
 
 pub mod merge;
 
@@ -159,7 +159,7 @@ async fn apply_plan(
     for topic in Topic::ALL {
         let mut fresh = None;
         if apply && plan(keys, topic, endpoints_for_topic(endpoints, topic).1, true) != MergePlan::Leave {
-            // Right before it is replaced, so that what somebody else wrote meanwhile is sent along.
+            // Read again right before the replacement, so that changes of another system are kept.
             fresh = Some(session.cleeng.webhook_endpoints().await.map_err(|error| read_failure(&error))?);
         }
         let (name, list) = endpoints_for_topic(fresh.as_ref().unwrap_or(endpoints), topic);
@@ -167,7 +167,7 @@ async fn apply_plan(
         let outcome = match plan(keys, topic, list, true) {
             MergePlan::Leave => ("as it should be".to_owned(), true),
             MergePlan::Refuse(why) => {
-                (format!("NOT DONE: {why}; add ours in Cleeng's dashboard, or ask whoever owns the other one"), false)
+                (format!("NOT DONE: {why}; add ours in Cleeng's dashboard, or ask the owner of the other one"), false)
             }
             MergePlan::Write { changes, .. } if !apply => (format!("would change: {}", changes.join(", ")), true),
             MergePlan::Write { endpoints, changes } => {
@@ -213,8 +213,9 @@ async fn verify_written(
         let others: Vec<Value> = foreign_endpoints(list, keys, &route_for_topic(topic)).into_iter().cloned().collect();
         let Some((outcome, good)) = outcomes.get_mut(&topic) else { continue };
         if others_before.get(&topic) != Some(&others) {
-            outcome
-                .push_str("; ATTENTION: another's endpoint is not as it was: somebody else wrote at the same time, or Cleeng changed it");
+            outcome.push_str(
+                "; ATTENTION: an endpoint of another system changed: another system wrote at the same time, or Cleeng changed it",
+            );
             *good = false;
         } else if *good && plan(keys, topic, list, false) != MergePlan::Leave {
             outcome.push_str("; Cleeng took it and does not show it: look in its dashboard whether verification and retries are on");
@@ -228,7 +229,7 @@ fn to_output(outcomes: &BTreeMap<Topic, (String, bool)>, applied: bool) -> Comma
     let mut text = table(&["TOPIC", "OUTCOME"], &rows);
     let would = outcomes.values().any(|(outcome, _)| outcome.starts_with("would"));
     if would && !applied {
-        text.push_str("nothing was changed; --apply does it\n");
+        text.push_str("nothing was changed; --apply makes the changes\n");
     }
     let rows_json: Vec<Value> =
         outcomes.iter().map(|(topic, (outcome, good))| json!({ "topic": topic.as_str(), "outcome": outcome, "good": good })).collect();

@@ -27,7 +27,7 @@ struct Aws {
 }
 
 impl Aws {
-    /// A table, a secret and queues of the test's own; nothing where there are no emulators.
+    /// A table, a secret and queues of the test's own; `None` if there are no emulators.
     #[expect(clippy::print_stderr, reason = "says loudly that it is skipped")]
     async fn prepare(test: &str) -> Option<Self> {
         let address = |name: &str| std::env::var(name).ok();

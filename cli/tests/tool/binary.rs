@@ -64,7 +64,7 @@ fn what_cannot_be_done_has_exit_code_2_and_says_what_to_do() {
     let output = run(&["replay", "-", "--env-file", settings.to_str().unwrap()], "nonsense");
     let text = String::from_utf8(output.stdout).unwrap();
     assert!(output.status.code() == Some(2) && text.contains("no event of this connector"), "{text}");
-    assert_eq!(run(&["reconcile"], "").status.code(), Some(2), "a round is never made from here");
+    assert_eq!(run(&["reconcile"], "").status.code(), Some(2), "a run is never made from here");
     assert_eq!(
         run(&["parked", "resolve", "period#1#2", "--as", "done"], "").status.code(),
         Some(2),

@@ -1,4 +1,4 @@
-//! The story behind an id, told from a journal that real flows wrote, with Cleeng asked over HTTP.
+//! The history behind an id, read from a journal that real flows wrote, with Cleeng queried over HTTP.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -126,7 +126,7 @@ async fn a_gateway_that_can_be_asked_is_asked_what_became_of_an_unknown_step() {
         let can_tell = stage.flow_context.gateways.get(*gateway).unwrap().capabilities().inquiry;
         let expected = if can_tell { format!("{gateway}: step pay of") } else { format!("{gateway}: cannot be asked about step pay") };
         let line = told.text.lines().find(|line| line.contains(&expected)).unwrap_or_else(|| panic!("{gateway}: {}", told.text));
-        // The gateway took the money, and says so where it can.
+        // The gateway took the money, and reports that if it can.
         assert_eq!(line.ends_with(": done"), can_tell, "{gateway}: {line}");
     }
 }

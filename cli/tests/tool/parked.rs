@@ -1,4 +1,4 @@
-//! Parked work from its cause to its end: real flows park it, the tool decides, real flows go on, and the gateway's ledger is looked at.
+//! Parked work from its cause to its end: real flows park it, the tool decides, real flows continue, and the gateway's ledger is checked.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,7 +23,7 @@ fn is_authorise(peer: &str, request: &ServerRequest) -> bool {
     peer == "adyen" && request.path.ends_with("/payments")
 }
 
-/// A renewal whose authorisation nobody knows the outcome of, parked after three hours: Cleeng still knows its order then, which lapses after a
+/// A renewal whose authorisation has an unknown outcome, parked after three hours: Cleeng still knows its order then, which lapses after a
 /// day.
 async fn parked_by(fault: Fault) -> (TestEnvironment, TestSubscriber, String) {
     let stage = TestEnvironment::new(|rules| rules.unknown_deadline = Duration::from_secs(3 * 3600));
@@ -85,7 +85,7 @@ async fn a_retry_whose_queue_is_away_goes_on_by_the_journal() {
     let queue = Arc::new(CapturingQueue::default());
     queue.fail_with(Some(QueueError::Unavailable));
     let answer = run_command(&stage, &queue, &resolve(&key, "retry", &["--apply"])).await;
-    assert!(answer.exit_code == 0 && answer.text.contains("the next round of reconciliation brings it back"), "{}", answer.text);
+    assert!(answer.exit_code == 0 && answer.text.contains("the next run of reconciliation requeues it"), "{}", answer.text);
     let due = connector::journal::store::Store::due(stage.store.as_ref(), connector::clock::Clock::now(&stage.clock), 5).await.unwrap();
     assert_eq!(due.iter().map(|due| due.as_str().to_owned()).collect::<Vec<_>>(), [key]);
 }
@@ -116,7 +116,7 @@ async fn what_is_abandoned_after_a_look_at_the_gateway_is_tried_anew_by_the_next
     assert_eq!(stage.discrepancies(), Vec::<String>::new());
 }
 
-/// A second charge that was held back because the first one was hours ago.
+/// A second charge that was prevented because the first one was hours ago.
 async fn charged_recently() -> (TestEnvironment, String) {
     let stage = TestEnvironment::default();
     let mut cast = stage.subscriber(ADYEN_CAPTURE_ONLY_METHOD);

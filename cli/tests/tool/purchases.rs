@@ -1,4 +1,4 @@
-//! A purchase that an operator has to look at, from the page to Cleeng's books.
+//! A purchase that needs an operator's decision, from the page to Cleeng's records.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -38,7 +38,7 @@ async fn a_purchase_whose_report_cleeng_refused_is_reported_after_a_retry_and_pa
     stage.clock.advance(Duration::from_secs(600));
     let words = ["parked", "resolve", &key, "--as", "retry", "--by", "night shift", "--note", "Cleeng mended it", "--apply"];
     let answer = run_command(&stage, &queue, &words).await;
-    assert!(answer.exit_code == 0 && answer.text.contains("the next round"), "{}", answer.text);
+    assert!(answer.exit_code == 0 && answer.text.contains("the next run"), "{}", answer.text);
     Reconciliation.run(&stage.flow_context, &stage.delivery_received_now()).await;
     stage.process_gateways();
     let statuses: Vec<PaymentStatus> = stage.cleeng.payments().into_iter().map(|payment| payment.status).collect();

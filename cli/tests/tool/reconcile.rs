@@ -1,4 +1,4 @@
-//! What a round would do, compared with what the next round does.
+//! What a run would do, compared with what the next run does.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,7 +11,7 @@ use sandbox::testkit::harness::TestEnvironment;
 
 use crate::support::run_command;
 
-/// A renewal whose capture Adyen only took in, an hour later: its event got lost, or its queue would have shown it again.
+/// A renewal whose capture Adyen only acknowledged, an hour later: its event got lost, or its queue would have shown it again.
 async fn waiting() -> TestEnvironment {
     let stage = TestEnvironment::default();
     let cast = stage.subscriber(ADYEN_METHOD);

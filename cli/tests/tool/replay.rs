@@ -1,4 +1,4 @@
-//! Events that are put back on their queues, and what becomes of them.
+//! Events that are requeued, and their results.
 
 use std::sync::Arc;
 

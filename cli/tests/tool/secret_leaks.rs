@@ -1,4 +1,4 @@
-//! No command shows a secret, whatever it answers: every value of the secret is looked for in every output, in text and in JSON.
+//! No command shows a secret in any of its answers: every value of the secret is looked for in every output, in text and in JSON.
 
 use std::sync::Arc;
 use std::time::Duration;

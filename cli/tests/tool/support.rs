@@ -93,7 +93,7 @@ pub(crate) async fn run_command_with(
     words: &[&str],
 ) -> CommandOutput {
     let mut settings = settings;
-    // Nobody is there unless a test says so; never the real one.
+    // No server answers unless a test provides one; the real one is never called.
     settings.entry("CLEENG_API_URL".to_owned()).or_insert_with(|| "http://127.0.0.1:1/3.1".to_owned());
     let mut env = CommandEnv::new(settings);
     env.clock = Arc::new(stage.clock.clone());

@@ -14,7 +14,7 @@ async fn examine(settings: BTreeMap<String, String>) -> Vec<Finding> {
     findings(&OFFLINE, &CommandEnv::new(settings)).await
 }
 
-/// What is bad enough to be mended.
+/// The findings that must be fixed.
 fn problems(findings: &[Finding]) -> Vec<&Finding> {
     findings.iter().filter(|finding| finding.level >= Level::Warning).collect()
 }

@@ -1,8 +1,8 @@
 //! `capturePayment`: an authorised single purchase is to be captured.
 //!
-//! Cleeng lists the topic and explains it nowhere; by its name, a payment that was authorised earlier and is no renewal is to be captured: at
-//! the gateway, then reported `captured` or `rejected`, once. Whatever does not fit is parked. A renewal has its own event and its own guards
-//! against a second charge: it is never captured from here.
+//! Cleeng lists the topic and explains it nowhere; by its name, a payment that was authorised earlier and is no renewal is to be captured:
+//! at the gateway, then reported `captured` or `rejected`, once. An event that does not match a payment is parked. A renewal has its own
+//! event and its own guards against a second charge: it is never captured from here.
 
 mod payment_lookup;
 
@@ -78,7 +78,7 @@ async fn process(ctx: &mut ObligationContext<'_>, request: &RequestedCapture) ->
     match capturability(record, ctx.now()) {
         Capturability::Capturable => {}
         Capturability::AlreadyCaptured => return ctx.skip(KIND, request.received_at, Finish::Captured).await,
-        // Another worker is at it, or the purchase is being authorised.
+        // Another worker is processing the payment, or the purchase is being authorised.
         Capturability::InProgress if ctx.now().since(request.received_at) < ctx.flow_context.policy.capture_wait => {
             return Err(retry(RetryReason::PaymentInFlight));
         }
@@ -93,13 +93,13 @@ async fn process(ctx: &mut ObligationContext<'_>, request: &RequestedCapture) ->
 }
 
 enum Capturability {
-    /// Held, to be captured.
+    /// Authorised, to be captured.
     Capturable,
-    /// Taken already.
+    /// Already captured.
     AlreadyCaptured,
-    /// Somebody is at it.
+    /// Another worker is processing it.
     InProgress,
-    /// An operator has to look.
+    /// An operator has to decide.
     NotCapturable(ParkReason),
 }
 

@@ -10,7 +10,7 @@ use connector::payments::obligation_context::ObligationContext;
 use connector::payments::{FlowResult, read_failed};
 use connector::reason::ParkReason;
 
-/// The payment, now in work, or why an operator has to look.
+/// The reference of the payment, which is now loaded, or why an operator has to decide.
 pub(crate) async fn find_payment(
     ctx: &mut ObligationContext<'_>,
     event: &CapturePaymentEvent,

@@ -7,7 +7,7 @@
 //! | notification | the record | then |
 //! |---|---|---|
 //! | the customer approved | nothing | the purchase that waited for the customer is finished from here |
-//! | authorised, declined | the result, for the flow that waits for it | a purchase whose customer never came back is finished from here |
+//! | authorised, declined | the result, for the flow that waits for it | a purchase whose customer never returned is finished from here |
 //! | captured, capture failed | captured, failed; also later | the waiting capture reports it; a late failure is reported from here |
 //! | cancelled, expired, cancel failed | released, or authorised still | the next event of the subscription reports it |
 //! | refunded, refund failed | the refund's end | the waiting refund reports it |

@@ -26,7 +26,7 @@ pub(crate) async fn open_and_report(ctx: &mut NotificationContext<'_>) -> FlowRe
     report_loss(ctx).await
 }
 
-/// Reports, whatever the attempt has done before.
+/// Reports the loss. The attempt resumes where it stopped.
 pub(crate) async fn report_loss(ctx: &mut NotificationContext<'_>) -> FlowResult<Disposition> {
     match ctx.obligation.step_state::<bool>(REPORT)? {
         TypedStepState::NotStarted => {}

@@ -1,5 +1,5 @@
-//! The documents that a notification is about, read together: its payment, the obligations that may wait for it, and its own obligation, which is
-//! only written if Cleeng or an operator has to be told from here.
+//! The documents that a notification is about, read together: its payment, the obligations that may wait for it, and its own obligation,
+//! which is written only if this function has to report to Cleeng or to park.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -70,7 +70,7 @@ impl<'w> NotificationContext<'w> {
         OwnerState { in_flight: open.is_some(), reporting: open.is_some_and(|attempt| attempt.step(REPORT).is_some()) }
     }
 
-    /// A worker that holds the payment now would lose its result if the record changed in the meantime.
+    /// A worker that holds the payment now would lose its result if the record changed meanwhile.
     ///
     /// # Errors
     /// `Disposition::Retry`.
@@ -151,8 +151,8 @@ impl<'w> NotificationContext<'w> {
     }
 }
 
-/// The payment, by our reference, by the gateway's id, or by the operation that the notification names; and the obligation that asked for that
-/// operation.
+/// The payment, by our reference, by the gateway's id, or by the operation that the notification names; and the obligation that asked for
+/// that operation.
 async fn find_payment(
     flow_context: &FlowContext,
     gateway: GatewayName,
@@ -188,7 +188,7 @@ async fn find_payment(
     Ok(payment.and_then(|payment| of_gateway(payment, gateway)).map(|payment| (payment, requested_by)))
 }
 
-/// A reference is unique among gateways, but a gateway speaks for itself alone.
+/// A reference is unique among gateways, but a notification is valid only for the gateway that sent it.
 fn of_gateway(payment: PaymentRecord, gateway: GatewayName) -> Option<PaymentRecord> {
     (payment.gateway == gateway).then_some(payment)
 }

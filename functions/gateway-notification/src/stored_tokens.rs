@@ -1,5 +1,5 @@
-//! Stored details that were created, or can no longer be used. Cleeng has no call for details that can no longer be used: the next renewal is
-//! declined and dunning asks the customer, so this is counted and recorded, and nothing more.
+//! Stored details that were created, or can no longer be used. Cleeng has no call for details that can no longer be used: the next renewal
+//! is declined and dunning asks the customer, so this is counted and recorded, and nothing more.
 
 use std::sync::Arc;
 
@@ -13,8 +13,8 @@ use connector::metrics::Metric;
 use connector::payments::FlowResult;
 use connector::secret::SecretString;
 
-/// The details that a notification of their own named for a payment: the customer's latest that were named after the payment started and can be
-/// used.
+/// The details that a notification of their own named for a payment: the customer's latest that were named after the payment started and
+/// can be used.
 pub(crate) async fn for_payment(flow_context: &FlowContext, payment: &PaymentRecord) -> FlowResult<Option<StoredToken>> {
     let Some(key) = TokenRecord::key(payment.gateway, payment.customer.as_str()) else { return Ok(None) };
     let mut transaction = Transaction::new(Arc::clone(&flow_context.store));

@@ -1,8 +1,8 @@
 //! `POST /connectors/{gateway}/initial-payment` and `.../finalize`, or `.../v1/tokens` and its return addresses: a customer pays an order.
 //!
-//! Cleeng's checklist: read the order with the customer's token; charge exactly the order's amount, or verify the card if nothing is to be paid
-//! yet; if the gateway demands an action of the customer, finish the payment when they return; report `captured` with the payment details and
-//! the gateway's id, or `rejected` with the reason.
+//! Cleeng's checklist: read the order with the customer's token; charge exactly the order's amount, or verify the card if nothing is to be
+//! paid yet; if the gateway demands an action of the customer, finish the payment when they return; report `captured` with the payment
+//! details and the gateway's id, or `rejected` with the reason.
 
 use async_trait::async_trait;
 use connector::checkout::{order, redirect};

@@ -1,5 +1,5 @@
-//! Deletes the token at the gateway and then the details in Cleeng, once every authorisation is released. A token that other details use, or about
-//! which the journal knows too little, is never deleted.
+//! Deletes the token at the gateway and then the details in Cleeng, once every authorisation is released. A token that other details use,
+//! or about which the journal knows too little, is never deleted.
 
 use connector::cleeng::CALL_TIMEOUT;
 use connector::flow::Disposition;
@@ -53,7 +53,7 @@ async fn token_usage(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedD
     Ok(token_usage::mark_inactive(&mut ctx.session.transaction, &key, &deactivated.event.details, deactivated.received_at, now).await?)
 }
 
-/// From the first intent on no payment uses these details; one that started in the meantime prevents the deletion.
+/// From the first intent on no payment uses these details; one that started meanwhile prevents the deletion.
 async fn mark_deleting(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<()> {
     let Some(key) = deactivated.token_key(ctx.flow_context) else { return Ok(()) };
     Ok(token_usage::mark_deleting(&mut ctx.session.transaction, &key, &deactivated.event.details).await?)

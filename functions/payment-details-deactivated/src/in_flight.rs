@@ -1,5 +1,5 @@
-//! What is in flight with the details and not on Cleeng's list of authorised payments: an attempt that was not reported yet, or one that is parked.
-//! Found by the subscriptions that were paid with the details, which are recorded with their token, and their states.
+//! What is in flight with the details and not on Cleeng's list of authorised payments: an attempt that was not reported yet, or one that is
+//! parked. Found by the subscriptions that were paid with the details, which are recorded with their token, and their states.
 
 use std::sync::Arc;
 

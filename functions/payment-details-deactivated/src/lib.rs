@@ -1,9 +1,9 @@
 //! `paymentDetailsDeactivated`: the customer changed the card, and what is authorised with the old one has to be released.
 //!
 //! Cleeng's checklist: fetch the authorised payments of the details, cancel each at the gateway and then in Cleeng; after that, if it is
-//! configured, delete the stored details at the gateway and in Cleeng. In that order, because an authorisation outlives its token and nobody
-//! would release it; a cancel that the gateway only acknowledged is waited for. A payment that is being captured or is captured is left alone: a
-//! cancel never returns captured money.
+//! configured, delete the stored details at the gateway and in Cleeng. In that order, because an authorisation outlives its token and would
+//! never be released; a cancel that the gateway only acknowledged is waited for. A payment that is being captured or is captured is left
+//! alone: a cancel never returns captured money.
 
 mod deletion;
 mod in_flight;
@@ -98,8 +98,8 @@ async fn process(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetai
         require_none_in_flight(ctx, deactivated, false).await?;
         return ctx.finish(Finish::Deactivated).await;
     }
-    // The deactivation is written before payments in flight are looked for: earlier payments are visible to the check, and later ones see the
-    // deactivation, say so, and prevent the deletion.
+    // The deactivation is written before payments in flight are looked for: earlier payments are visible to the check, and later ones see
+    // the deactivation, say so, and prevent the deletion.
     ctx.save_and_release_lease().await?;
     require_none_in_flight(ctx, deactivated, true).await?;
     if released.being_captured {
@@ -110,7 +110,7 @@ async fn process(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetai
     ctx.finish(Finish::Deactivated).await
 }
 
-/// How an earlier delivery ended, if nothing is left to be done. Details can be made active again and be deactivated once more; what counts is
+/// How an earlier delivery ended, if nothing is left to be done. Details can be made active again and be deactivated again; what counts is
 /// whether an authorisation is left.
 fn earlier_outcome(ctx: &ObligationContext<'_>, nothing_held: bool) -> Option<CompletionReason> {
     let obligation = &ctx.session.obligation;
@@ -119,8 +119,8 @@ fn earlier_outcome(ctx: &ObligationContext<'_>, nothing_held: bool) -> Option<Co
     is_done.then(|| last.finish.as_ref().map_or(CompletionReason::Finished, CompletionReason::from))
 }
 
-/// Ends the flow if something is in flight with the details. Their deletion waits for captures as well, because Cleeng needs the details until the
-/// capture is reported; and an operator may have to report a parked payment, which Cleeng refuses for deleted details.
+/// Ends the flow if something is in flight with the details. Their deletion waits for captures as well, because Cleeng needs the details
+/// until the capture is reported; and an operator may have to report a parked payment, which Cleeng refuses for deleted details.
 async fn require_none_in_flight(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails, deletes: bool) -> FlowResult<()> {
     match in_flight::find_in_flight(ctx.flow_context, deactivated, &payments_to_release(ctx)?).await? {
         InFlight::Authorisation => Err(retry(RetryReason::AuthorisationInFlight)),
@@ -147,8 +147,8 @@ struct PaymentsToRelease {
     started: Vec<Reference>,
 }
 
-/// Collects the payments and writes which ones they are, because Cleeng no longer lists a payment once its cancel is accepted: a crash after that,
-/// or a lost answer, would lose it.
+/// Collects the payments and writes which ones they are, because Cleeng no longer lists a payment once its cancel is accepted: a crash
+/// after that, or a lost answer, would lose it.
 async fn collect_payments(
     ctx: &mut ObligationContext<'_>,
     deactivated: &DeactivatedDetails,
@@ -243,8 +243,8 @@ fn payments_to_release(ctx: &ObligationContext<'_>) -> FlowResult<Vec<Reference>
     })
 }
 
-/// Nothing is deleted before the gateway has confirmed that every authorisation is gone: a cancel that it only acknowledged can still fail, and an
-/// authorisation outlives its token.
+/// Nothing is deleted before the gateway has confirmed that every authorisation is gone: a cancel that it only acknowledged can still fail,
+/// and an authorisation outlives its token.
 async fn require_all_final(ctx: &mut ObligationContext<'_>) -> FlowResult<()> {
     let all = payments_to_release(ctx)?;
     let mut states = Vec::new();

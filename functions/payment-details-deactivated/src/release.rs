@@ -1,5 +1,5 @@
-//! One authorised payment of the deactivated details: cancelled at the gateway, then in Cleeng. It has an obligation of its own, together with
-//! the state of its subscription, so that it cannot interleave with a capture or an authorisation of ours.
+//! One authorised payment of the deactivated details: cancelled at the gateway, then in Cleeng. It has an obligation of its own, together
+//! with the state of its subscription, so that it cannot interleave with a capture or an authorisation of ours.
 
 use connector::cleeng::Payment;
 use connector::delivery::Delivery;
@@ -27,11 +27,11 @@ const KIND: AttemptKind = AttemptKind::Release;
 pub(crate) enum ReleaseResult {
     /// It is released, or was.
     Released,
-    /// A capture of ours is on its way: it is left alone.
+    /// A capture of ours is in flight: the payment is left alone.
     BeingCaptured,
     /// Its money is taken: it is left alone.
     Captured,
-    /// An operator has to look.
+    /// An operator has to decide.
     Parked,
 }
 
@@ -95,8 +95,8 @@ pub(crate) async fn release_one(
     }
 }
 
-/// Continues a release that an earlier delivery has started. Cleeng no longer lists the payment once it has accepted the cancel, and a release that
-/// is left open prevents the payment of every other period of its subscription. `None` if none was started.
+/// Continues a release that an earlier delivery has started. Cleeng no longer lists the payment once it has accepted the cancel, and a
+/// release that is left open prevents the payment of every other period of its subscription. `None` if none was started.
 pub(crate) async fn resume_release(
     flow_context: &FlowContext,
     deactivated: &DeactivatedDetails,
@@ -154,8 +154,8 @@ async fn find_record(flow_context: &FlowContext, payment: &Payment) -> FlowResul
     Ok(None)
 }
 
-/// A payment that the journal does not know, made before this connector. `None` if its gateway, its id there, its amount or its owner would have to
-/// be guessed: a gateway's name alone does not say whose connector uses it.
+/// A payment that the journal does not know, made before this connector. `None` if its gateway, its id there, its amount or its owner would
+/// have to be guessed: a gateway's name alone does not say whose connector uses it.
 async fn preexisting(
     flow_context: &FlowContext,
     deactivated: &DeactivatedDetails,
@@ -247,8 +247,8 @@ fn finished_result(ctx: &ObligationContext<'_>) -> Option<ReleaseResult> {
     }
 }
 
-/// The gateway says that there is nothing left to cancel, because the payment is captured: it stays captured, with a warning for the operator who
-/// handles refunds.
+/// The gateway says that there is nothing left to cancel, because the payment is captured: it stays captured, with a warning for the
+/// operator who handles refunds.
 async fn record_captured(ctx: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<ReleaseResult> {
     ctx.update_payment(reference, |payment, now| {
         if payment.state == PaymentState::Cancelling {

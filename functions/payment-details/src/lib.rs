@@ -1,8 +1,8 @@
 //! `POST /connectors/{gateway}/payment-details` and `.../finalize`, or `.../v1/payment_details/tokens` and its return addresses: a customer
 //! stores payment details.
 //!
-//! Cleeng's checklist: obtain a token from the gateway without a charge, if needed with an action of the customer; then report the new details
-//! to Cleeng, active unless the page says otherwise. Active details replace all older ones.
+//! Cleeng's checklist: obtain a token from the gateway without a charge, if needed with an action of the customer; then report the new
+//! details to Cleeng, active unless the page says otherwise. Active details replace all older ones.
 
 use async_trait::async_trait;
 use connector::checkout::{details, redirect};

@@ -1,4 +1,5 @@
-//! The documents that a run is about. They are read and written through the journal's transaction alone, which refuses what a newer release wrote.
+//! The documents that a run is about. They are read and written through the journal's transaction alone, which refuses what a newer release
+//! wrote.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -1,8 +1,8 @@
-//! Whatever is due, one after the other, the longest due first. What is done about a document is what [`plan`] returns.
+//! Processes the due documents one after the other, the longest due first. [`plan`] decides what is done about a document.
 //!
-//! Before work on an obligation starts, its due time is moved on, under the condition that nobody has written it in the meantime. So two runs at
-//! once never do the same work, a run that crashes does not start with the same document again and again, and a document that cannot be processed
-//! does not block the others.
+//! Before work on an obligation starts, its due time is moved on, under the condition that the obligation is unchanged. So two runs at once
+//! never do the same work, a run that crashes does not start with the same document again and again, and a document that cannot be
+//! processed does not block the others.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -128,7 +128,7 @@ impl<'a> Run<'a> {
     async fn carry_out_plan(&self, key: &Key) -> Result<ItemResult, JournalError> {
         let transaction = documents::load(self.flow_context, key).await?;
         let action = plan(&transaction, key, self.flow_context.clock.now());
-        // What is done about a document has leases of its own.
+        // The work on a document takes its own leases.
         let child_delivery = Delivery { id: format!("{}/{key}", self.delivery.id), ..self.delivery.clone() };
         match action {
             PlannedAction::Settled => Ok(ItemResult::UpToDate),
@@ -184,8 +184,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The event that waits goes back to its queue. That a copy is there is written for as long as the queue delivers it; if that write fails,
-    /// above all because the event's function writes at the same time, one more copy follows, which is harmless.
+    /// The waiting event is requeued. The journal records that a copy exists for as long as the queue delivers it. If that write fails,
+    /// above all because the event's function writes at the same time, another copy follows, which is harmless.
     async fn requeue_waiting_event(&self, key: &Key, (mut transaction, mut obligation): (Transaction, Obligation)) -> ItemResult {
         let Some(attempt) = obligation.current_attempt_mut() else { return ItemResult::Deferred };
         let Some(event) = attempt.waiting_event.as_deref() else { return ItemResult::Deferred };

@@ -1,20 +1,20 @@
 //! A scheduled job: work that no event asks for, by what the journal says is due.
 //!
-//! Every obligation with something unsettled is due a quarter of an hour after it was last written, and less often the older it is. There is no
-//! second copy of any flow here:
+//! Every obligation with something unsettled is due a quarter of an hour after it was last written, and less often the older it is. There
+//! is no second copy of any flow here:
 //!
 //! | what is due | what is done |
 //! |---|---|
-//! | an order or a storing of details whose customer is away | what is possible without the customer; after its expiry it is ended and cancelled at the gateway, so that nothing stays held |
+//! | an order or a storing of details whose customer is away | what is possible without the customer; after its expiry it is ended and cancelled at the gateway, so that no money stays held |
 //! | a payment that is being reversed | the reversal continues |
 //! | an authorisation for a period that was paid in another way | it is released at the gateway and in Cleeng (`obsolete_authorisations.rs`) |
-//! | an event that waits in the journal for a gateway's notification | unless it is still on its own queue, it goes back there: its function checks whether the notification came, or its deadline has passed |
+//! | an event that waits in the journal for a gateway's notification | unless it is still on its own queue, it is requeued: its function checks whether the notification came, or its deadline has passed |
 //! | a subscription whose next billing event should have arrived | Cleeng is asked what it expects; an event that was missed is put on its queue (`missed_events.rs`) |
 //! | all the time, as far as the run's time allows | all subscriptions of our payment methods are read, and new ones are watched from then on (`scan.rs`) |
 //! | anything else unsettled | its event is on its queue; only its age is counted |
 //!
-//! Parked obligations are not due: an operator decides about them. Lost webhooks about refunds and deactivated details cannot be found by asking
-//! Cleeng, which has no list of them.
+//! Parked obligations are not due: an operator decides about them. Lost webhooks about refunds and deactivated details cannot be found by
+//! asking Cleeng, which has no list of them.
 
 mod documents;
 mod due;

@@ -1,10 +1,10 @@
-//! Billing webhooks that were missed. Cleeng promises no retry, so every subscription that the journal knows is checked when its next event should
-//! have arrived: Cleeng is asked what it expects, and an event that the journal has not received is put on its function's queue, as Cleeng would
-//! have sent it. If it arrives later after all, it is a repetition.
+//! Billing webhooks that were missed. Cleeng promises no retry, so every subscription that the journal knows is checked when its next event
+//! should have arrived: Cleeng is asked what it expects, and an event that the journal has not received is put on its function's queue, as
+//! Cleeng would have sent it. If it arrives later after all, it is a repetition.
 //!
-//! Limits: an event cannot be recovered if the subscription's payment details were stored elsewhere and no webhook has named them here yet, because
-//! Cleeng sends their token in webhooks only; that raises an alarm. Whether a subscription ends because nobody pays for it is Cleeng's decision: a
-//! termination is recovered only if the subscription was stopped.
+//! Limits: an event cannot be recovered if the subscription's payment details were stored elsewhere and no webhook has named them here yet,
+//! because Cleeng sends their token in webhooks only; that raises an alarm. Whether a subscription ends because it is unpaid is Cleeng's
+//! decision: a termination is recovered only if the subscription was stopped.
 
 use std::time::Duration;
 
@@ -106,8 +106,8 @@ impl<'a> DueSubscription<'a> {
         Some((method.clone(), *config))
     }
 
-    /// Releases an authorisation that nobody will capture, because its period was paid in another way. `None` if there is no such authorisation, or
-    /// if it is doubtful: then the check continues, and the drift is reported.
+    /// Releases an authorisation that will never be captured, because its period was paid in another way. `None` if there is no such
+    /// authorisation, or if it is doubtful: then the check continues, and the drift is reported.
     async fn release_if_obsolete(&self, subscription: &Subscription, delivery: &Delivery) -> Option<ItemResult> {
         // The authorisation of a subscription that Cleeng ended is released by its termination.
         let ended = subscription.status == SubscriptionStatus::Terminated;
@@ -161,7 +161,8 @@ impl<'a> DueSubscription<'a> {
         Ok(None)
     }
 
-    /// The event goes on its queue before this is written: a copy too many is harmless, and none would be the loss that this prevents.
+    /// The event goes on its queue before this is written: an extra copy is harmless, and a missing one would be the loss that this
+    /// prevents.
     async fn recover(mut self, subscription: &Subscription, method: &PaymentMethodId, missing: ExpectedEvent) -> ItemResult {
         let Some(last_event) = &self.state.last_billing_event else { return ItemResult::UpToDate };
         let event = missing.to_webhook(last_event, &self.state, subscription, &self.flow_context.policy.publisher, method);
@@ -211,7 +212,7 @@ impl<'a> DueSubscription<'a> {
         self.save(Some(due_at), result).await
     }
 
-    /// Writes the state, unless another worker has written it in the meantime and set its time.
+    /// Writes the state, unless another worker has written it meanwhile and set its time.
     async fn save(mut self, due_at: Option<Timestamp>, result: ItemResult) -> ItemResult {
         let keep = Retention { due_at, parked_since: None, expires_at: self.state.expires_at(self.now()) };
         let staged = self.transaction.reschedule(self.key, &self.state, keep);

@@ -1,10 +1,10 @@
-//! Authorisations for a period that was paid in another way: nobody will capture them, and the customer's money would be held until they lapse.
-//! They are released at the gateway and then in Cleeng, as after a deactivation, under an obligation of their own: if the worker crashes, the next
-//! run resumes it.
+//! Authorisations for a period that was paid in another way: they will never be captured, and the customer's money would be held until they
+//! lapse. They are released at the gateway and then in Cleeng, as after a deactivation, under an obligation of their own: if the worker
+//! crashes, the next run resumes it.
 //!
-//! Never on doubt. It has to be the subscription's live authorisation, with no attempt in flight; and Cleeng, asked once more after the documents
-//! are read, has to have the subscription as paid for another period, has to list the authorisation as authorised still, so that another payment
-//! paid, and must not wait for its capture. A doubtful one stays as it is and is reported as drift.
+//! Never in doubt. It has to be the subscription's live authorisation, with no attempt in flight; and Cleeng, queried again after the
+//! documents are read, has to have the subscription as paid for another period, has to list the authorisation as authorised still, so that
+//! another payment paid, and must not wait for its capture. A doubtful one stays as it is and is reported as drift.
 
 use connector::cleeng::{CleengError, LatestPayment, Subscription};
 use connector::delivery::Delivery;
@@ -29,8 +29,8 @@ const KIND: AttemptKind = AttemptKind::Release;
 /// The reason in the metric, for a released and for a doubtful one.
 pub(crate) const DRIFT: &str = "drift_obsolete_authorisation";
 
-/// Whether an authorisation is obsolete by what Cleeng says of the subscription: paid for another period, and not waiting for its capture. If the
-/// ends differ by less than half a cycle, it is the same period whose end moved, and its next event uses the authorisation.
+/// Whether an authorisation is obsolete by what Cleeng says of the subscription: paid for another period, and not waiting for its capture.
+/// If the ends differ by less than half a cycle, it is the same period whose end moved, and its next event uses the authorisation.
 pub(crate) fn is_obsolete(flow_context: &FlowContext, live: &LiveAuthorisation, subscription: &Subscription) -> bool {
     let paid = subscription.paid_until > live.expiration.after(eligibility::min_period_gap(subscription));
     let method = subscription.payment_method.as_ref().and_then(|method| flow_context.policy.methods.get(method));

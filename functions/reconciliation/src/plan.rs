@@ -1,5 +1,5 @@
-//! What a run does about a document that is due. The run carries out what [`plan`] returns, and the operator's tool shows it: a dry run cannot
-//! tell anything else than what a run does.
+//! What a run does about a document that is due. The run carries out what [`plan`] returns, and the operator's tool shows it: a dry run
+//! cannot differ from a real run.
 
 use connector::clock::Timestamp;
 use connector::gateway::Reference;
@@ -20,7 +20,7 @@ pub enum PlannedAction {
     ContinueReversal(Reference),
     /// The release of this authorisation, whose period was paid in another way, continues.
     ContinueRelease(Reference),
-    /// The event that waits goes back to its queue.
+    /// The waiting event is requeued.
     Requeue,
     /// Nothing: its event is on its queue. The document is due again later.
     LeaveToQueue,
@@ -28,7 +28,7 @@ pub enum PlannedAction {
     LeaveToWorker,
     /// Nothing: it is settled, and the index lags behind.
     Settled,
-    /// Cleeng is asked what it expects of the subscription; an event that should have come and was never heard of is put on its queue.
+    /// Cleeng is asked what it expects of the subscription; an event that should have arrived and did not is put on its queue.
     CheckSubscription {
         /// What is known to be expected, and when.
         expected: Option<(String, Timestamp)>,

@@ -1,9 +1,10 @@
-//! Subscriptions that the journal does not know yet: those that were bought here and never renewed, and those from before this connector. All
-//! subscriptions of our payment methods are read page by page, and new ones are watched from then on. A document in the journal keeps the position
-//! of the scan; the next run continues there.
+//! Subscriptions that the journal does not know yet: those that were bought here and never renewed, and those from before this connector.
+//! All subscriptions of our payment methods are read page by page, and new ones are watched from then on. A document in the journal keeps
+//! the position of the scan; the next run continues there.
 //!
-//! How long a whole scan takes: up to [`PAGES_PER_RUN`] pages of a hundred in each run, which is every five minutes: 24,000 subscriptions an hour
-//! for each payment method, as far as the run's time and Cleeng's throttling allow. The next scan starts [`SCAN_INTERVAL`] after the last one ended.
+//! How long a whole scan takes: up to [`PAGES_PER_RUN`] pages of a hundred in each run, which is every five minutes: 24,000 subscriptions
+//! an hour for each payment method, as far as the run's time and Cleeng's throttling allow. The next scan starts [`SCAN_INTERVAL`] after
+//! the last one ended.
 
 use std::time::Duration;
 

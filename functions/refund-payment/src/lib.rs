@@ -1,9 +1,9 @@
-//! `refundPayment`: money is to be given back.
+//! `refundPayment`: a payment is to be refunded.
 //!
 //! Cleeng's checklist: refund at the gateway, report the payment `refunded`. One obligation per refund: the payment and Cleeng's id of the
-//! refund, else the payment, the amount and a hash of the event's data. The same again within a day is the same delivery once more; later it
-//! may be another refund or an old message, so an operator decides. What is asked for is reserved in the payment record with the intent: the
-//! refunds of a payment are never above what was captured.
+//! refund, else the payment, the amount and a hash of the event's data. The same event again within a day is a repeated delivery; later it
+//! may be another refund or an old message, so an operator decides. What is asked for is reserved in the payment record with the intent:
+//! the refunds of a payment are never above what was captured.
 
 mod payment_lookup;
 mod refund;
@@ -29,10 +29,10 @@ use connector::reason::{CompletionReason, ParkReason, RetryReason};
 use connector::renewal::eligibility;
 
 const KIND: AttemptKind = AttemptKind::Refund;
-/// How long the same refund again is taken for the same delivery.
+/// How long a repetition of the same refund counts as the same delivery.
 const DUPLICATE_WINDOW: Duration = Duration::from_secs(24 * 3600);
 
-/// Gives money back.
+/// Refunds payments.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct RefundPayment;
 
@@ -105,19 +105,19 @@ async fn process(ctx: &mut ObligationContext<'_>, request: &RequestedRefund) -> 
     refund::resume(ctx, request, &reference).await
 }
 
-/// What became of this refund when it was asked for last, and whether that is so recent that this is the same delivery once more.
+/// The result of the last request for this refund, and whether it is so recent that this is a repeated delivery.
 fn last_refund(ctx: &ObligationContext<'_>, request: &RequestedRefund) -> Option<(CompletionReason, bool)> {
     let last = ctx.session.obligation.last_finished(KIND)?;
     let outcome = last.finish.as_ref().map_or(CompletionReason::Finished, CompletionReason::from);
     Some((outcome, request.received_at.since(last.due) < DUPLICATE_WINDOW))
 }
 
-/// Cleeng was told that it is captured, or is about to be.
+/// The capture is in flight: Cleeng may know the payment as captured already.
 const fn is_being_captured(record: &PaymentRecord) -> bool {
     matches!(record.state, PaymentState::Starting | PaymentState::Capturing)
 }
 
-/// How much is to be given back, or why an operator has to decide.
+/// How much is to be refunded, or why an operator has to decide.
 fn refund_amount(record: &PaymentRecord, event: &RefundEvent, partial: PartialRefunds) -> Result<Money, ParkReason> {
     match record.state {
         PaymentState::Captured => {}
@@ -130,7 +130,7 @@ fn refund_amount(record: &PaymentRecord, event: &RefundEvent, partial: PartialRe
         return Err(ParkReason::NothingWasCaptured);
     }
     if record.cleeng_payment.is_none() || record.order.as_ref().or(event.payment.order.as_ref()).is_none() {
-        // Found out before the money moves, not after.
+        // Checked before the money moves, not after.
         return Err(ParkReason::RefundCannotBeReported);
     }
     let committed = record.committed_refunds().map_err(|_| ParkReason::RefundsDoNotAddUp)?;
@@ -151,7 +151,7 @@ fn refund_amount(record: &PaymentRecord, event: &RefundEvent, partial: PartialRe
     Ok(requested)
 }
 
-/// Counts a refund that the gateway refused or did not bring about: somebody asked for it and believes that it is done.
+/// Counts a refund that the gateway refused or failed to make. The requester believes that it is done.
 fn alarm_failed_refund(ctx: &ObligationContext<'_>, reference: &Reference, reason: ParkReason) -> Disposition {
     ctx.flow_context.metrics.count(Metric::Parked, &[("reason", reason.as_str())]);
     tracing::error!(obligation = %ctx.session.key(), payment = %reference, reason = reason.as_str(), "a refund failed");

@@ -1,5 +1,5 @@
-//! Which payment a refund is about: one of the journal, or one that was made before this connector, as far as event and order tell
-//! everything that must not be guessed.
+//! Which payment a refund is about: one of the journal, or one that was made before this connector, if event and order contain everything
+//! that must not be guessed.
 
 use connector::cleeng::Order;
 use connector::cleeng::webhook::{NamedPayment, RefundEvent};
@@ -12,7 +12,7 @@ use connector::payments::find::{self, JournalLookup, PreexistingPayment, Resolve
 use connector::payments::obligation_context::ObligationContext;
 use connector::reason::ParkReason;
 
-/// The payment, now in work, or why an operator has to look.
+/// The reference of the payment, which is now loaded, or why an operator has to decide.
 pub(crate) async fn find_payment(ctx: &mut ObligationContext<'_>, event: &RefundEvent) -> FlowResult<Result<Reference, ParkReason>> {
     match find::find_in_journal(ctx, &event.payment)? {
         JournalLookup::Found(reference) => return Ok(Ok(reference)),
@@ -27,8 +27,8 @@ pub(crate) async fn find_payment(ctx: &mut ObligationContext<'_>, event: &Refund
     }
 }
 
-/// A payment that the journal does not know. The event names it at the gateway and says how much of it goes back; how much it was in all
-/// is said by its order alone.
+/// A payment that the journal does not know. The event names it at the gateway and contains the amount of the refund; the amount of the
+/// payment is in its order alone.
 fn preexisting(event: &RefundEvent, method: PaymentMethodConfig, order: Option<Order>) -> Result<PreexistingPayment, ParkReason> {
     let NamedPayment { payment, external, customer, subscription, details, operation, .. } = event.payment.clone();
     let (Some(payment), Some(external), Some(amount), Some(currency)) = (payment, external, &event.amount, event.currency) else {
@@ -36,7 +36,7 @@ fn preexisting(event: &RefundEvent, method: PaymentMethodConfig, order: Option<O
     };
     let order = order.ok_or(ParkReason::UnknownPaymentLacksOrder)?;
     if operation.is_none() && subscription.is_none() {
-        // Cleeng wants to hear which kind of payment is refunded, and a wrong word would only be noticed after the money moved.
+        // Cleeng requires the kind of the refunded payment. A wrong one would be noticed only after the money moved.
         return Err(ParkReason::UnknownPaymentLacksOperation);
     }
     let customer = match (customer, order.customer) {

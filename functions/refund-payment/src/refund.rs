@@ -1,8 +1,9 @@
-//! The steps of a refund: the gateway first, then Cleeng, and in between the wait for the gateway's word where it only took the order.
+//! The steps of a refund: the gateway first, then Cleeng, and in between the wait for the gateway's notification if it only acknowledged
+//! the refund.
 //!
 //! Cleeng has no idempotency keys, and no way to read a captured or refunded payment back: neither its list of authorised payments nor the
-//! subscription tells whether a refund was booked. A repeated report could be booked as a second refund. So a report whose answer is lost is
-//! never repeated: the money is back, and an operator compares.
+//! subscription shows whether a refund was booked. A repeated report could be booked as a second refund. So a report whose answer is lost
+//! is never repeated: the money is back, and an operator compares.
 
 use connector::cleeng::{CALL_TIMEOUT, PaymentOperation, PaymentPatch};
 use connector::clock::Timestamp;
@@ -46,7 +47,7 @@ pub(crate) async fn reserve(ctx: &mut ObligationContext<'_>, payment: &Reference
     Ok(())
 }
 
-/// Takes the open attempt from wherever it stands to its end, or to the wait for the gateway's word.
+/// Resumes the open attempt, to its end or to the wait for the gateway's notification.
 pub(crate) async fn resume(ctx: &mut ObligationContext<'_>, request: &RequestedRefund, payment: &Reference) -> FlowResult<Disposition> {
     let step_result = refund_at_gateway(ctx, payment).await?;
     if let StepResult::Declined(decline) = step_result {
@@ -57,7 +58,7 @@ pub(crate) async fn resume(ctx: &mut ObligationContext<'_>, request: &RequestedR
     match part.state {
         RefundState::Done => report_refund(ctx, request, payment, part.amount).await,
         RefundState::Received if on_receipt => {
-            // Taken for done, as a capture is: a failure that comes later is then told as what it is, and alarmed.
+            // Counts as done, as a capture does. A failure that comes later is then reported as a failure and raises an alarm.
             let obligation = ctx.session.key().clone();
             ctx.update_payment(payment, |record, now| {
                 let index = record.refunds.iter().position(|part| part.obligation == obligation.as_str());
@@ -78,7 +79,7 @@ fn reserved_refund(ctx: &ObligationContext<'_>, payment: &Reference) -> FlowResu
     Ok(part.ok_or(JournalError::Store(StoreError::Corrupt))?)
 }
 
-/// The gateway's word, noted in the payment record. The notification may have been faster.
+/// The gateway's answer, recorded in the payment record. The notification may have been faster.
 async fn refund_at_gateway(ctx: &mut ObligationContext<'_>, payment: &Reference) -> FlowResult<StepResult> {
     let part = reserved_refund(ctx, payment)?;
     let record = ctx.payment(payment).ok_or(JournalError::Store(StoreError::Corrupt))?;
@@ -116,7 +117,7 @@ fn complete_refund(ctx: &mut ObligationContext<'_>, payment: &Reference, success
     })
 }
 
-/// The gateway took the order. The event leaves the queue and is kept in the attempt; the gateway's notification brings it back.
+/// The gateway acknowledged the refund. The event leaves the queue and is kept in the attempt; the gateway's notification requeues it.
 async fn await_gateway(ctx: &mut ObligationContext<'_>, step_result: &StepResult) -> FlowResult<Disposition> {
     ctx.store_event();
     if acknowledged_at(step_result).is_some_and(|at| ctx.now().since(at) > ctx.flow_context.policy.unknown_deadline) {
@@ -133,7 +134,7 @@ const fn acknowledged_at(step_result: &StepResult) -> Option<Timestamp> {
     }
 }
 
-/// Nothing went back: the reservation is free, and Cleeng is told nothing, because nothing changed.
+/// Nothing was refunded: the reservation is released. Nothing is reported to Cleeng, because nothing changed.
 async fn refund_failed(
     ctx: &mut ObligationContext<'_>,
     payment: &Reference,
@@ -145,7 +146,7 @@ async fn refund_failed(
     Ok(alarm_failed_refund(ctx, payment, reason))
 }
 
-/// Tells Cleeng, once.
+/// Reports the refund to Cleeng, once.
 async fn report_refund(
     ctx: &mut ObligationContext<'_>,
     request: &RequestedRefund,

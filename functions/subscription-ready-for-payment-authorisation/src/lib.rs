@@ -102,14 +102,14 @@ async fn authorise(
     attempt(ctx, event, method_id, method).await
 }
 
-/// One attempt, from wherever it stands: every step that is done is passed over.
+/// Resumes one attempt: every step that is done is skipped.
 async fn attempt(
     ctx: &mut ObligationContext<'_>,
     event: &BillingEvent,
     method_id: &PaymentMethodId,
     method: PaymentMethodConfig,
 ) -> FlowResult<Disposition> {
-    // The card was changed, or the authorisation lapsed: what is still held goes back before anything new is held.
+    // The card was changed, or the authorisation lapsed: the old authorisation is released before a new one is made.
     release_live_authorisation(ctx).await?;
     let order = charge::create_order(ctx, event, method_id).await?;
     match charge::authorise_or_charge(ctx, event, method, &order, KIND).await? {

@@ -144,7 +144,7 @@ async fn charge(
     }
 }
 
-/// Nothing is authorised (yet): the authorisation may still be on its way, in a queue or in another worker's hands.
+/// Nothing is authorised (yet): the authorisation may still be in a queue or in another worker's hands.
 async fn wait_for_authorisation(
     ctx: &mut ObligationContext<'_>,
     event: &BillingEvent,
@@ -157,8 +157,8 @@ async fn wait_for_authorisation(
     import_or_park(ctx, event, method).await
 }
 
-/// Nobody authorised it in time. What is held with other details is released; then Cleeng is asked for an authorisation that was made before
-/// this connector; then an operator has to look, because the next thing that happens is a termination.
+/// The period was not authorised in time. An authorisation with other details is released; then Cleeng is asked for an authorisation that
+/// was made before this connector; then an operator has to decide, because a termination comes next.
 async fn import_or_park(ctx: &mut ObligationContext<'_>, event: &BillingEvent, method: PaymentMethodConfig) -> FlowResult<Disposition> {
     release_live_authorisation(ctx).await?;
     match import_authorisation(ctx, event, method).await? {

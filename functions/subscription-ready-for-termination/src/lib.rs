@@ -1,4 +1,4 @@
-//! `subscriptionReadyForTermination`: nobody paid, or a stopped subscription has run out.
+//! `subscriptionReadyForTermination`: a subscription is unpaid, or a stopped one has run out.
 //!
 //! Cleeng's checklist: terminate the subscription in Cleeng. Before that the journal is read: a period that is captured, or being captured,
 //! is settled instead, because taking the money and the access would be the worst of all ends.
@@ -77,7 +77,7 @@ async fn process(ctx: &mut ObligationContext<'_>, event: &TerminationEvent) -> F
         }
         ctx.open_attempt(AttemptKind::Terminate, subscription.paid_until, None)?;
     }
-    // Nobody will capture what is still held.
+    // An authorisation that is still open will never be captured.
     release_live_authorisation(ctx).await?;
     terminate(ctx, event, termination_type_of_status).await
 }
@@ -90,8 +90,8 @@ const fn termination_type(status: &SubscriptionStatus) -> Option<TerminationType
     }
 }
 
-/// Reads the journal first. Money that is on its way is waited for; money that was taken for the period that is due keeps the subscription
-/// alive, and an operator is called.
+/// Reads the journal first. A payment in flight is waited for. Money that was taken for the period that is due keeps the subscription
+/// alive, and the termination is parked.
 async fn keep_alive(ctx: &mut ObligationContext<'_>, subscription: &Subscription) -> FlowResult<Option<Disposition>> {
     if ctx.subscription_state.in_flight.is_some() {
         return Err(retry(RetryReason::PaymentInFlight));
@@ -129,7 +129,7 @@ async fn terminate(
     }
 }
 
-/// Somebody else may have ended it in the meantime: payment methods can terminate by themselves.
+/// Another party may have ended it meanwhile: payment methods can terminate subscriptions too.
 async fn handle_refusal(ctx: &mut ObligationContext<'_>, event: &TerminationEvent) -> FlowResult<Disposition> {
     match ctx.flow_context.cleeng.subscription(&event.subscription).await {
         Ok(subscription) if subscription.status != SubscriptionStatus::Terminated => ctx.park(ParkReason::TerminationRefused, false).await,
@@ -141,14 +141,16 @@ async fn handle_refusal(ctx: &mut ObligationContext<'_>, event: &TerminationEven
     }
 }
 
-/// The subscription has ended: an attempt of ours that is open is done. What is still held for it, because Cleeng ended it by itself, goes back.
+/// The subscription has ended: an open attempt of ours is done. An authorisation that is still open, because Cleeng ended the subscription,
+/// is released.
 async fn already_terminated(ctx: &mut ObligationContext<'_>) -> FlowResult<Disposition> {
     if ctx.current_attempt().is_none() {
         let last_finish = ctx.session.obligation.last_finished(AttemptKind::Terminate).and_then(|last| last.finish.as_ref());
         if ctx.subscription_state.live_authorisation.is_none() && last_finish == Some(&Finish::Terminated) {
             return Ok(eligibility::duplicate(ctx.flow_context, CompletionReason::Terminated));
         }
-        // Written even where there is nothing to do: whoever ended it in the meantime, and died over it, is noticed by the journal alone.
+        // Written even if there is nothing to do: a worker that ended the subscription meanwhile and crashed is found through the journal
+        // only.
         ctx.open_attempt(AttemptKind::Terminate, ctx.now(), None)?;
     }
     release_live_authorisation(ctx).await?;

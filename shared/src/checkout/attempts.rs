@@ -16,7 +16,8 @@ pub const MAX_ATTEMPTS: usize = 10;
 /// again; methods without entry fields send the same data every time.
 pub const DOUBLE_CLICK_WINDOW: Duration = Duration::from_secs(120);
 
-/// A page of the gateway is given out for this long. PayPal's expires after three hours (Orders 2.13, `links`), and the customer needs time there.
+/// A page of the gateway is given out for this long. PayPal's expires after three hours (Orders 2.13, `links`), and the customer needs time
+/// there.
 const PAGE_LIFETIME: Duration = Duration::from_secs(3_600);
 
 /// The snapshot of any attempt.

@@ -126,7 +126,7 @@ fn is_repeat_request(ctx: &ObligationContext<'_>, input: &PaymentInput) -> bool 
     input.has_no_payment_data() && stored.is_some_and(|last| ctx.now().since(last_step_at(last)) >= DOUBLE_CLICK_WINDOW)
 }
 
-/// Stored already, or parked. An attempt after one that stored is a new request.
+/// Already stored, or parked. An attempt after a successful one is a new request.
 fn final_reason(ctx: &ObligationContext<'_>) -> Option<CompletionReason> {
     let obligation = &ctx.session.obligation;
     if obligation.attempts.last().is_some_and(|last| last.finish == Some(Finish::Stored)) {

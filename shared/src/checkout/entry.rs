@@ -25,8 +25,8 @@ pub async fn open<'c>(context: &'c FrontendContext, key: &Key, also: &[Key], del
     Ok(ctx)
 }
 
-/// Hands in what the customer returned with, for the open attempt. The same data gets the same answer. The attempt ends instead if
-/// `obsolete_reason` says why what still waits is not handed in any more.
+/// Submits the data that the customer returned with, for the open attempt. The same data gets the same answer. The attempt ends instead if
+/// `obsolete_reason` says why the waiting data is no longer submitted.
 ///
 /// # Errors
 /// `Disposition::Retry` or `Disposition::Parked`.
@@ -64,7 +64,7 @@ pub enum Submission {
     Known(PurchaseResult),
 }
 
-/// Finds out what the open attempt waits for. A round whose outcome is unknown is repeated with its own data.
+/// Determines what the open attempt waits for. A round whose outcome is unknown is repeated with its own data.
 ///
 /// # Errors
 /// `Disposition::Completed` if nothing waits; `Disposition::Retry` or `Disposition::Parked`.
@@ -79,7 +79,7 @@ pub async fn next_submission(ctx: &mut ObligationContext<'_>, snapshot: &Snapsho
     })
 }
 
-/// Hands in the data of this round.
+/// Submits the data of this round.
 ///
 /// # Errors
 /// As [`gateway_calls::finalize`].

@@ -1,5 +1,5 @@
-//! The calls to the gateway with the customer present. [`gateway_step`] resolves unknown outcomes: by the same call under the same key, never
-//! by another one.
+//! The calls to the gateway with the customer present. [`gateway_step`] resolves unknown outcomes: by the same call under the same key,
+//! never by another one.
 
 use super::progress::write_snapshot;
 use super::snapshot::{FINALIZE_STEPS, PurchaseResult, START, Snapshot, canonical_json, fingerprint};
@@ -52,8 +52,8 @@ pub fn payment_reference(ctx: &ObligationContext<'_>) -> FlowResult<Reference> {
     reference.ok_or_else(|| JournalError::Store(StoreError::Corrupt).into())
 }
 
-/// Makes the first call of the open attempt, or repeats it if its outcome is unknown. A repetition may have other payment data than the first
-/// call: the gateway knows the key and answers for the first, and if it never saw that one, this is the only payment.
+/// Makes the first call of the open attempt, or repeats it if its outcome is unknown. A repetition may have other payment data than the
+/// first call: the gateway knows the key and answers for the first, and if it never saw that one, this is the only payment.
 ///
 /// # Errors
 /// `Disposition::Retry` or `Disposition::Parked`.
@@ -80,7 +80,7 @@ pub async fn start(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, input: 
     gateway_step::run_as(ctx, START, snapshot.gateway, operation, make).await
 }
 
-/// Hands in the data that the customer returned with in this round. It is kept until the attempt ends, so that the call can be repeated.
+/// Submits the data that the customer returned with in this round. It is kept until the attempt ends, so that the call can be repeated.
 ///
 /// # Errors
 /// Later or parked; [`gateway_step::ANOTHER_PAYMENT`] if it belongs to another payment.
@@ -91,8 +91,8 @@ pub async fn finalize(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, roun
     gateway_step::run_as(ctx, name, snapshot.gateway, OperationKind::Purchase, |_| GatewayCall::Finalize(request)).await
 }
 
-/// The call that hands in this round, as it would be for the payment of that reference. Its key is derived from the data, so that it is the
-/// same call for every payment of the order, or of the customer's setups.
+/// The call that submits this round's data, as it would be for the payment with that reference. Its key is derived from the data, so that
+/// it is the same call for every payment of the order, or of the customer's setups.
 ///
 /// # Errors
 /// `Disposition::Retry` if no data is recorded for this round.

@@ -1,8 +1,8 @@
 //! Payments that a customer is present for: paying an order, and storing payment details.
 //!
 //! Obligation = an order, or a customer and the payment data of the details to store. Attempt = one set of payment data. A snapshot of what
-//! is to be paid is written with the intent of the first gateway call; from then on neither the customer's browser nor their token is needed:
-//! a notification of the gateway can finish the attempt as well, and one conditional write decides which of the two reports it.
+//! is to be paid is written with the intent of the first gateway call; from then on neither the customer's browser nor their token is
+//! needed: a notification of the gateway can finish the attempt as well, and one conditional write decides which of the two reports it.
 //!
 //! | module | purpose |
 //! |---|---|
@@ -14,17 +14,17 @@
 //! | [`report`] | the report of an order's payment to Cleeng |
 //! | [`details_report`] | the report of stored details to Cleeng |
 //! | [`outcome`] | from the gateway's result to the report and the end of the attempt |
-//! | [`reversal`] | cancel or refund of a payment that nobody is to be charged for |
+//! | [`reversal`] | cancel or refund of a payment that must not be charged |
 //! | [`response`] | from the state of the obligation to the answer for the page |
-//! | [`entry`] | the entry points of a page's calls, and the hand-in of returned data |
+//! | [`entry`] | the entry points of a page's calls, and the submission of returned data |
 //! | [`start`] | what a start does about the open attempt |
 //! | [`redirect`] | the redirect style: the customer returns to the connector and is sent on to the page |
 //! | [`order`] | start and finalize of an order's payment |
 //! | [`details`] | start and finalize of storing details |
 //! | [`without_customer`] | progress without the customer: notifications and expired orders |
 //!
-//! The amount comes from the order alone. An attempt whose outcome is unknown is never replaced; one that waits for the customer is, and
-//! if it succeeds after all it is reversed and never reported.
+//! The amount comes from the order alone. An attempt whose outcome is unknown is never replaced; an attempt that waits for the customer is,
+//! and if it succeeds after all it is reversed and never reported.
 
 pub mod attempts;
 pub mod details;

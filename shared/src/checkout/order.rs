@@ -74,7 +74,8 @@ struct CurrentOrder {
 }
 
 impl CurrentOrder {
-    /// Reads the order with the customer's token, which proves that it is theirs. Then everything in it must be the publisher's and the token's.
+    /// Reads the order with the customer's token, which proves that it is theirs. Then everything in it must be the publisher's and the
+    /// token's.
     async fn read(context: &FrontendContext, gateway: GatewayName, token: &CustomerToken, id: &OrderId) -> Result<Self, ApiError> {
         let policy = &context.flow_context.policy;
         if *token.publisher() != policy.publisher {
@@ -120,7 +121,7 @@ impl CurrentOrder {
             && snapshot.offer.as_ref() == Some(&self.order.offer)
     }
 
-    /// Why the returned data is not handed in any more.
+    /// Why the returned data is no longer submitted.
     fn obsolete_reason(&self, now: Timestamp, snapshot: &Snapshot) -> Option<CompletionReason> {
         if snapshot.expires_at <= now || self.order.expires_at <= now {
             return Some(CompletionReason::OrderExpired);
@@ -203,14 +204,14 @@ async fn run_finalize(ctx: &mut ObligationContext<'_>, current: &CurrentOrder, r
     entry::submit_returned_data(ctx, returned_data, |ctx, snapshot| current.obsolete_reason(ctx.now(), snapshot)).await
 }
 
-/// The returned data belongs to another payment. If that is an earlier attempt of this order, it is reversed at once. The question is the same
-/// call under the same key, to which the gateway gives the same answer.
+/// The returned data belongs to another payment. If that is an earlier attempt of this order, it is reversed at once. The question is the
+/// same call under the same key, to which the gateway gives the same answer.
 async fn reverse_earlier_attempt(ctx: &ObligationContext<'_>, delivery: &Delivery) {
     let Ok(current) = read_snapshot(ctx) else { return };
     let (Some(round), Ok(gateway)) = (current.returned_data.len().checked_sub(1), ctx.gateway(current.gateway)) else { return };
     for attempt in ctx.session.obligation.attempts.iter().filter(|attempt| attempt.finish.is_some()) {
         let (Some(reference), Some(mut earlier)) = (attempt.reference.as_ref(), snapshot_of(attempt)) else { continue };
-        // What waits under an id of its own holds nothing until somebody finishes it, which nobody does any more: it is cancelled when it
+        // A payment that waits under an id of its own holds no money until it is finished, which no longer happens: it is cancelled when it
         // expires, and if it was paid without the connector, the gateway's notification has it reversed.
         if ctx.payment(reference).is_some_and(|payment| payment.pending_id.is_some()) {
             continue;
@@ -221,7 +222,7 @@ async fn reverse_earlier_attempt(ctx: &ObligationContext<'_>, delivery: &Deliver
         earlier.returned_data.clone_from(&current.returned_data);
         let Ok(request) = gateway_calls::finalize_request(ctx, &earlier, round, reference.clone()) else { return };
         if let Ok(Outcome::Done(operation)) = gateway.finalize(&request).await {
-            // If it cannot be done now, the gateway's notification brings it up again.
+            // If it cannot be done now, the gateway's notification triggers it again.
             let _ = reversal::reverse(ctx.flow_context, reference, operation.external_payment_id.as_ref(), delivery).await;
             return;
         }

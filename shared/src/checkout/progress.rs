@@ -14,7 +14,8 @@ pub enum Progress {
     NotStarted,
     /// The first call's outcome is unknown.
     StartUnknown,
-    /// The customer has to do this; the data that they return with is that of this round.
+    /// The customer has to do this; the data that they return with is that of this round. A round is one action and the finalize call after
+    /// it.
     AwaitingCustomer {
         /// For the gateway's component.
         action: Value,

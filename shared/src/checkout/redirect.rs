@@ -1,9 +1,9 @@
 //! The redirect style (`tokens` in Cleeng's SDK): the page gets a redirect URL, the gateway returns the customer to the connector, and the
 //! connector redirects them to the page.
 //!
-//! A browser that returns has no token of Cleeng's, only the address, which names the attempt by its reference: a keyed hash that nobody can
-//! guess. So nothing is done but what the customer agreed to at the gateway, and nothing is disclosed but the page's address. Must never
-//! redirect anybody to an address that is not within the allowed origins now, or that an attempt of another style did not store.
+//! A browser that returns has no token of Cleeng's, only the address, which names the attempt by its reference: a keyed hash that cannot be
+//! guessed. So a return only does what the customer agreed to at the gateway, and discloses only the page's address. Must never redirect to
+//! an address that is not within the allowed origins now, or that an attempt of another style did not store.
 
 use serde_json::{Map, Value, json};
 
@@ -28,7 +28,7 @@ use crate::payments::obligation_context::ObligationContext;
 use crate::payments::{FlowResult, retry};
 use crate::reason::{CompletionReason, RetryReason};
 
-/// The answer to a start: of a page that waits for it, or of one that only needs to know where to send the customer now.
+/// The answer to a start: for a page that waits for the result, or for one that only needs the redirect URL.
 #[must_use]
 pub fn start_reply(outcome: PageOutcome, gateway: GatewayName, redirect_urls: Option<&RedirectUrls>) -> Reply {
     let Some(redirect_urls) = redirect_urls else { return outcome.reply(gateway) };
@@ -43,8 +43,8 @@ pub fn start_reply(outcome: PageOutcome, gateway: GatewayName, redirect_urls: Op
     }
 }
 
-/// `GET .../tokens/return/{reference}`: the customer returned from the gateway; or `GET .../tokens/cancel/{reference}`: they cancelled there.
-/// `kind` is what this function is for.
+/// `GET .../tokens/return/{reference}`: the customer returned from the gateway; or `GET .../tokens/cancel/{reference}`: they cancelled
+/// there. `kind` is what this function is for.
 ///
 /// # Errors
 /// Why the request is refused.
@@ -74,8 +74,8 @@ struct BrowserReturn<'a> {
     returned_data: Option<Value>,
 }
 
-/// The obligation of the attempt of this reference, and the addresses of its page. Everything that is not such an attempt of this gateway and
-/// kind is not found.
+/// The obligation of the attempt of this reference, and the addresses of its page. Everything that is not such an attempt of this gateway
+/// and kind is not found.
 async fn find_obligation(
     context: &FrontendContext,
     gateway: GatewayName,
@@ -150,7 +150,8 @@ fn ended_outcome(ctx: &ObligationContext<'_>, attempt: &Attempt, finish: &Finish
     decline_of(attempt).map_or(PageOutcome::Refused(reply::EARLIER_ATTEMPT), PageOutcome::Declined)
 }
 
-/// The order of an attempt for which something is about to be done, as it is now. Read with the publisher's token: the customer's is not here.
+/// The order of an attempt for which something is about to be done, as it is now. Read with the publisher's token: the customer's is not
+/// here.
 async fn read_current_order(ctx: &ObligationContext<'_>) -> Result<Option<Order>, ApiError> {
     let order = match (read_progress(ctx), read_snapshot(ctx)) {
         (Ok(Progress::AwaitingCustomer { .. }), Ok(snapshot)) => snapshot.order,
@@ -167,8 +168,8 @@ async fn read_current_order(ctx: &ObligationContext<'_>) -> Result<Option<Order>
     })
 }
 
-/// Why what the customer agreed to is not handed in any more: the order has expired, or was changed. A field that Cleeng leaves out is taken
-/// to be unchanged.
+/// Why the data that the customer agreed to is no longer submitted: the order has expired, or was changed. A field that Cleeng leaves out
+/// is taken to be unchanged.
 fn obsolete_reason(ctx: &ObligationContext<'_>, snapshot: &Snapshot, order: Option<&Order>) -> Option<CompletionReason> {
     let now = ctx.now();
     if snapshot.expires_at <= now || order.and_then(|order| order.expires_at).is_some_and(|at| at <= now) {

@@ -1,6 +1,6 @@
-//! The report of an order's payment to Cleeng: `POST /payments`, once. If the answer is lost, the customer's subscriptions to the offer show
-//! their latest payment. What that does not decide is parked, never posted blindly twice; only an unknown [`report_rejected`] may be repeated
-//! once, because it moves no money.
+//! The report of an order's payment to Cleeng: `POST /payments`, once. If the answer is lost, the customer's subscriptions to the offer
+//! show their latest payment. What that does not decide is parked, never posted blindly twice; only an unknown [`report_rejected`] may be
+//! repeated once, because it moves no money.
 
 use std::time::Duration;
 
@@ -22,12 +22,12 @@ use crate::payments::subscription_state::StoredDetails;
 use crate::payments::{FlowResult, read_failed, token_usage};
 use crate::reason::{ParkReason, RetryReason};
 
-/// One exchange of 10 s, and a quick refusal of the other publisher token while one is being rotated. A customer waits, so a report begins only
-/// if it fits into what is left of 29 s.
+/// One exchange of 10 s, and a quick refusal of the other publisher token while one is being rotated. A customer waits, so a report begins
+/// only if it fits into what is left of 29 s.
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(13);
 /// A report whose answer is lost is looked for before it is made again.
 pub const REPORT_STEP: CleengStep = CleengStep { name: REPORT, timeout: REPORT_TIMEOUT, lost_answer: LostAnswer::FindOut };
-/// A report that Cleeng does not know of is made again only this long after it was first made: the first one may still be on its way.
+/// A report that Cleeng does not know is repeated only this long after the first one, which may still be in flight.
 const REPEAT_DELAY: Duration = Duration::from_secs(60);
 /// How often a report whose answer is lost is repeated at most.
 const MAX_REPEATS: u32 = 5;
@@ -79,8 +79,8 @@ pub async fn report_captured(
     }
 }
 
-/// Records that details with this token are about to be created in Cleeng, so that the clean-up of older details does not delete a token that
-/// these share. Written with the report's intent.
+/// Records that details with this token are about to be created in Cleeng, so that the clean-up of older details does not delete a token
+/// that these share. Written with the report's intent.
 ///
 /// # Errors
 /// `Disposition::Retry` if the journal cannot be read.
@@ -178,7 +178,7 @@ fn external_id(ctx: &ObligationContext<'_>, reference: &Reference) -> FlowResult
     Ok(told.map_or_else(own, Ok)?)
 }
 
-/// Whether a report whose answer was lost arrived; `None` if that cannot be found out.
+/// Whether a report whose answer was lost arrived; `None` if that cannot be determined.
 async fn known_to_cleeng(ctx: &ObligationContext<'_>, snapshot: &Snapshot, reference: &Reference, step: &Step) -> FlowResult<Option<bool>> {
     let (Some(offer), ours) = (&snapshot.offer, external_id(ctx, reference)?) else { return Ok(None) };
     let latest = ctx.flow_context.cleeng.latest_payments(&snapshot.customer, offer).await.map_err(|error| read_failed(&error))?;

@@ -53,7 +53,7 @@ impl PageOutcome {
         }
     }
 
-    /// Whether the returned data belongs to another payment than the one that it was handed in for.
+    /// Whether the returned data belongs to another payment than the one that it was submitted for.
     #[must_use]
     pub fn is_about_another_payment(&self) -> bool {
         matches!(self, Self::Refused(reply::NOTHING_PENDING | reply::EARLIER_ATTEMPT))

@@ -1,5 +1,5 @@
-//! Reversal of a payment that nobody is to be charged for: its attempt was replaced, or its order expired, and it succeeded after all. The
-//! reversal is an obligation of its own, so that it depends on nothing else that happens to the order. Must never touch a reported payment.
+//! Reversal of a payment that must not be charged: its attempt was replaced, or its order expired, and it succeeded after all. The reversal
+//! is an obligation of its own, so that it depends on nothing else that happens to the order. Must never touch a reported payment.
 
 use crate::delivery::Delivery;
 use crate::flow::{Disposition, FlowContext};
@@ -21,8 +21,8 @@ use super::outcome::record_captured;
 const REFUND: &str = "refund";
 const CANCEL: &str = "cancel";
 
-/// Reverses a payment: by a refund if it is known to be captured, which `external` says; else by a cancel of our reference, in case there is
-/// something. May be called again and again.
+/// Reverses a payment: by a refund if it is known to be captured, which `external` says; else by a cancel of our reference, in case there
+/// is a payment. The function is idempotent.
 ///
 /// # Errors
 /// None: the disposition says what is left to be done.

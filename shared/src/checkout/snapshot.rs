@@ -48,7 +48,7 @@ pub struct Snapshot {
     /// Whether stored details are to be used for renewals.
     #[serde(default)]
     pub active: bool,
-    /// The data that the customer returned with, round by round.
+    /// The data that the customer returned with, one entry per round.
     #[serde(default)]
     pub returned_data: Vec<ReturnedData>,
     /// Where the connector redirects a returning customer; `None` if they return to the page.

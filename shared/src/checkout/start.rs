@@ -63,7 +63,7 @@ pub async fn continue_attempt(
         Next::RepeatAction => return Ok(Some(Disposition::Completed(CompletionReason::ActionRequired))),
         Next::Wait => return Err(retry(RetryReason::PaymentPending)),
         Next::Start => {
-            // The gateway may hear of it only now, and then it sends the customer back to where this start says.
+            // The gateway may receive the request only now; then it redirects the customer to the addresses of this start.
             snapshot.redirect_urls = requested.redirect_urls.clone().or(snapshot.redirect_urls);
             write_snapshot(ctx, &snapshot);
             gateway_calls::start(ctx, &snapshot, input).await?

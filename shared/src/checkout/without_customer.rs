@@ -33,8 +33,8 @@ pub struct AuthorisationNotification<'a> {
     pub token: Option<StoredToken>,
 }
 
-/// A notification says whether a payment of a purchase was authorised. Finishes the attempt if nobody has: the customer may never return.
-/// A payment that nobody is to be charged for any more is reversed. May be called again and again.
+/// A notification says whether a payment of a purchase was authorised. Finishes the attempt if it is still open: the customer may never
+/// return. A payment that must not be charged any more is reversed. The function is idempotent.
 ///
 /// # Errors
 /// None: the disposition says what is left to be done.
@@ -111,7 +111,7 @@ async fn resume_open_attempt(ctx: &mut ObligationContext<'_>, notification: &Aut
 }
 
 /// The gateway says that the customer agreed to what waited for them, and waits for the connector to finish it: they may never return. Data
-/// that they return with later finds it finished. May be called again and again.
+/// that they return with later finds it finished. The function is idempotent.
 ///
 /// # Errors
 /// None: the disposition says what is left to be done.
@@ -121,7 +121,7 @@ pub async fn finalize_approved(flow_context: &FlowContext, reference: &Reference
         Err(disposition) => return disposition,
     };
     if ctx.current_attempt().and_then(|attempt| attempt.reference.as_ref()) != Some(reference) {
-        // Replaced, expired or finished: what nobody finishes holds nothing.
+        // Replaced, expired or finished: a payment that is never finished holds no money.
         return Disposition::Completed(CompletionReason::NothingPending);
     }
     let result = finalize_without_data(&mut ctx).await;
@@ -138,8 +138,8 @@ async fn finalize_without_data(ctx: &mut ObligationContext<'_>) -> FlowResult<Di
     apply_result(ctx, &snapshot, result).await
 }
 
-/// Advances an open purchase as far as possible without the customer, and ends it after the order's expiry: what is not reported is cancelled,
-/// so that nothing stays open at the gateway. `key` is the obligation (`order#...`, `details#...`). For the scheduled job.
+/// Advances an open purchase as far as possible without the customer, and ends it after the order's expiry: what is not reported is
+/// cancelled, so that nothing stays open at the gateway. `key` is the obligation (`order#...`, `details#...`). For the scheduled job.
 ///
 /// # Errors
 /// None: the disposition says what is left to be done.

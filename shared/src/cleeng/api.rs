@@ -1,4 +1,4 @@
-//! The Core API as a trait: what is asked, what comes back, and what is known when nothing comes back.
+//! The Core API as a trait: its requests, its answers, and what is known if there is no answer.
 
 use std::time::Duration;
 
@@ -15,7 +15,8 @@ use crate::secret::SecretString;
 /// How long one exchange with Cleeng may take.
 pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The longest time that one write to Cleeng can take: two exchanges, the second under the other publisher token while one is being rotated.
+/// The longest time that one write to Cleeng can take: two exchanges, the second under the other publisher token while one is being
+/// rotated.
 pub const CALL_TIMEOUT: Duration = EXCHANGE_TIMEOUT.saturating_mul(2);
 
 /// The longest time of a write for which Cleeng documents two ways (terminating a subscription): the other way is tried after the first.
@@ -69,8 +70,8 @@ pub trait Cleeng: Send + Sync {
         Err(CleengError::NotFound)
     }
 
-    /// What the customer's subscriptions to an offer report about their latest payments (`GET /3.1/subscriptions?customerId&offerId`). The one
-    /// way to find out whether a first purchase is known.
+    /// What the customer's subscriptions to an offer report about their latest payments (`GET /3.1/subscriptions?customerId&offerId`). The
+    /// only way to check whether a first purchase is known.
     ///
     /// # Errors
     /// [`CleengError`].
@@ -209,7 +210,7 @@ pub struct RenewalCycle(pub Duration);
 pub enum LatestPayment {
     /// The field is absent: nothing can be concluded.
     NotReported,
-    /// There is none.
+    /// There is no payment.
     None,
     /// The one with this id.
     Known(ExternalPaymentId),
@@ -308,7 +309,7 @@ pub enum PaymentOperation {
 pub enum PaymentSource {
     /// Details that Cleeng has.
     Existing(PaymentDetailsId),
-    /// Details that come to be with the payment.
+    /// Details that are stored with the payment.
     New {
         /// The gateway's token in the adapter's reversible form.
         token: SecretString,
@@ -336,7 +337,7 @@ pub struct NewPayment {
     pub subscription: Option<SubscriptionId>,
 }
 
-/// Where a payment stands in Cleeng.
+/// The status of a payment in Cleeng.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum PaymentStatus {
     /// `authorized`; `authorised` is read as well.
@@ -389,7 +390,7 @@ pub enum PaymentPatch {
         /// Class and code.
         reason: String,
     },
-    /// The money was given back, or taken back by the bank.
+    /// The money was refunded, or taken back by the bank.
     Refunded {
         /// The order; required by Cleeng here.
         order: OrderId,
@@ -433,7 +434,7 @@ pub struct PaymentDetails {
 /// Why a subscription ends (`terminationType`; Cleeng, "Terminate subscription").
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TerminationType {
-    /// Nobody paid.
+    /// The subscription is unpaid.
     PaymentCancel,
     /// The customer cancelled before.
     UserCancel,

@@ -1,7 +1,7 @@
 //! A verified event as it lies on a queue and in the journal.
 //!
-//! An [`Envelope`] is only ever made from an event that was verified, and only our own functions write queue and journal (their policies name
-//! the roles). Opening one is therefore the second place, after the verifiers of the HTTP handlers, that makes a [`Verified`] event.
+//! An [`Envelope`] is only ever made from an event that was verified, and only our own functions write queue and journal (their policies
+//! name the roles). Opening one is therefore the second place, after the verifiers of the HTTP handlers, that makes a [`Verified`] event.
 
 use serde::Deserialize;
 use serde_json::{Value, json};

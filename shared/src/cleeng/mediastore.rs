@@ -1,8 +1,8 @@
 //! The MediaStore API: Cleeng as a customer sees it, with the customer's own JWT.
 //!
-//! It is how a customer is known: a caller that can read an order with the customer's token may pay it (the key of Cleeng's JWT is not published). The token
-//! itself is decoded for routing only and never believed; what counts is MediaStore's answer. A token must never be stored, logged or sent
-//! anywhere else.
+//! It is how a customer is known: a caller that can read an order with the customer's token may pay it (the key of Cleeng's JWT is not
+//! published). The token itself is decoded for routing only and never believed; what counts is MediaStore's answer. A token must never be
+//! stored, logged or sent anywhere else.
 
 mod client;
 mod token;

@@ -1,7 +1,7 @@
 //! Proves that Cleeng sent a webhook: HMAC with SHA-256 over the raw body and a shared secret (Cleeng, "Webhook verification").
 //!
 //! The name of the header and the writing of the signature could not be read in Cleeng's documentation, so both are settings. Must never
-//! decode a body whose signature has not been checked, and never accept an unsigned one unless somebody asked for that in plain words.
+//! decode a body whose signature has not been checked, and never accept an unsigned one unless a setting allows it explicitly.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
@@ -17,7 +17,7 @@ use crate::settings::{Problem, Problems, SettingsReader};
 
 /// The shortest and the longest shared secret in bytes (Cleeng, "Webhook verification").
 const SECRET_LENGTH: std::ops::RangeInclusive<usize> = 16..=64;
-/// So many values of the signature header are looked at.
+/// The maximum number of values of the signature header that are checked.
 const MAX_CANDIDATES: usize = 4;
 /// What the setting that accepts unsigned webhooks must say, letter by letter.
 const OPT_OUT: &str = "anyone-may-forge-charges";
@@ -82,7 +82,7 @@ fn read_opt_out(reader: &mut SettingsReader<'_>, environment: Option<CleengEnvir
         Some(OPT_OUT) => {
             reader.problem(
                 OPT_OUT_SETTING,
-                "lets anybody who finds the address charge subscribers",
+                "lets anyone who finds the address charge subscribers",
                 "remove it; production needs signatures",
             );
             false
@@ -148,8 +148,8 @@ impl WebhookVerifier {
     /// on their way still carry it.
     ///
     /// # Errors
-    /// [`Problems`] if there is none (unless unsigned webhooks are accepted), more than two, or one that is too short, too long or evidently
-    /// no secret.
+    /// [`Problems`] if there is none (unless unsigned webhooks are accepted), more than two, or one that is too short, too long or
+    /// evidently not a secret.
     pub fn new(settings: SignatureSettings, secrets: &[SecretString]) -> Result<Self, Problems> {
         let mut problems = Vec::new();
         let mut note = |setting: &str, problem: &str, fix: &str| {
@@ -185,8 +185,8 @@ impl WebhookVerifier {
         candidates.filter_map(|text| self.decode(text)).any(|tag| self.keys.iter().any(|key| hmac::verify(key, body, &tag).is_ok()))
     }
 
-    /// Accepts a webhook that Cleeng sent, for this publisher and of this topic (`None`: of any topic). [`Webhook::validate`] checks the members
-    /// that its topic needs, once it is known to be ours: another connector's event may have any.
+    /// Accepts a webhook that Cleeng sent, for this publisher and of this topic (`None`: of any topic). [`Webhook::validate`] checks the
+    /// members that its topic needs, once it is known to be ours: another connector's event may have any.
     ///
     /// # Errors
     /// [`VerificationError`], the signature's first: the body is parsed only after it fits.

@@ -69,7 +69,7 @@ impl PaymentInput {
             Some(method @ Value::Object(_)) => method.clone(),
             _ => return Err(reply::bad_request("paymentMethod must be the object of the gateway's component")),
         };
-        // A customer must not name stored details: they could be somebody else's.
+        // A customer must not name stored details: they could belong to another customer.
         if payment_method.get("storedPaymentMethodId").is_some() || payment_method.get("recurringDetailReference").is_some() {
             return Err(reply::bad_request("stored payment details cannot be used here"));
         }

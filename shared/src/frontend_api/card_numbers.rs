@@ -1,5 +1,5 @@
-//! Detects card numbers, which must never reach the connector. Encrypted fields of a gateway's component are far longer than a card number, or have letters in
-//! them; a number of 13 to 19 digits with a right check digit, in one field, is taken for a card number wherever it stands.
+//! Detects card numbers, which must never reach the connector. Encrypted fields of a gateway's component are far longer than a card number,
+//! or have letters in them; a number of 13 to 19 digits with a valid check digit is taken for a card number in any field.
 
 use serde_json::Value;
 

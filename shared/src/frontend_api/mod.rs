@@ -8,8 +8,8 @@
 //! | [`body`] | reading the request's body |
 //! | [`redirect_urls`] | the addresses of the redirect style |
 //!
-//! Nothing that comes from a browser is believed: not the customer (MediaStore is asked with their token), not the amount (the order has it),
-//! not the addresses (they must be within the allowed origins). Bodies and tokens must never be logged.
+//! Nothing that comes from a browser is believed: not the customer (MediaStore is asked with their token), not the amount (the order has
+//! it), not the addresses (they must be within the allowed origins). Bodies and tokens must never be logged.
 
 pub mod body;
 pub mod card_numbers;
@@ -78,7 +78,7 @@ impl FrontendContext {
 /// Which of the calls it is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum CallKind {
-    /// The first call, of a page that hands in the returned data itself.
+    /// The first call, of a page that submits the returned data itself.
     Start,
     /// The customer returned to such a page (`/finalize`).
     Finalize,
@@ -140,7 +140,7 @@ pub trait FrontendFlow: Send + Sync {
     /// The same for the redirect style, without `/return/...` and `/cancel/...`.
     fn redirect_path(&self) -> &'static str;
 
-    /// Answers. May be called again and again with the same request, at the same time even, and must then have the effect of one call.
+    /// Answers. Must be idempotent: repeated calls with the same request, even concurrent ones, have the effect of one call.
     async fn handle(&self, context: &FrontendContext, request: &FrontendRequest, delivery: &Delivery) -> Reply;
 }
 
@@ -165,7 +165,7 @@ impl Sleeper for TokioSleeper {
 /// Keeps machines out, by what the page sends as `captchaValue`.
 #[async_trait]
 pub trait Captcha: Send + Sync {
-    /// Whether the request may go on.
+    /// Whether the request may continue.
     async fn passes(&self, value: Option<&str>, ip: Option<&str>) -> bool;
 }
 

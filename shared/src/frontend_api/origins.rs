@@ -1,5 +1,5 @@
-//! The allowed origins of pages and of the addresses that they name. Must never compare by prefix or suffix: `https://shop.example.evil.test` begins like
-//! `https://shop.example`.
+//! The allowed origins of pages and of the addresses that they name. Must never compare by prefix or suffix:
+//! `https://shop.example.evil.test` begins like `https://shop.example`.
 
 use crate::settings::SettingsReader;
 

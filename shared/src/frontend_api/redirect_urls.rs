@@ -1,5 +1,5 @@
-//! The addresses of the redirect style: the page names where the customer is sent afterwards, and the gateway returns them to the connector.
-//! Must never copy text from a gateway's address into a page's address: only the connector's own words and codes go there.
+//! The addresses of the redirect style: the page names where the customer is sent afterwards, and the gateway returns them to the
+//! connector. Must never copy text from a gateway's address into a page's address: only the connector's own words and codes go there.
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -14,8 +14,8 @@ const MAX_TOTAL_BYTES: usize = 3_000;
 /// More parameters than this come from no gateway.
 const MAX_PARAMETERS: usize = 32;
 
-/// Where the page wants the customer to be sent. The allowed origins are checked when it is read, and again before anybody is sent there: they
-/// may have changed since. No `Debug`: addresses can carry what a page knows of its customer.
+/// The addresses to which the page wants the customer to be redirected. The allowed origins are checked when the addresses are read, and
+/// again before the redirect, because they may have changed. No `Debug`: addresses can contain customer data of the page.
 #[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct RedirectUrls {
     /// After a success.
@@ -93,14 +93,14 @@ impl RedirectMessage {
 /// Where the gateway sends the customer when they are done there.
 #[derive(Clone)]
 pub enum ReturnTarget {
-    /// To the page, which hands in the returned data.
+    /// To the page, which submits the returned data.
     Page {
         /// After the customer agreed.
         return_url: String,
         /// After they cancelled, if that is another address.
         cancel_url: Option<String>,
     },
-    /// To the connector, which hands in the returned data and redirects the customer to the page.
+    /// To the connector, which submits the returned data and redirects the customer to the page.
     Connector {
         /// The address of the start's call; the return and cancel addresses lie below it.
         redirect_base: String,
@@ -110,8 +110,8 @@ pub enum ReturnTarget {
 }
 
 impl ReturnTarget {
-    /// The two addresses for the gateway: after the customer agreed, and after they cancelled. The connector's are bound to the attempt by its
-    /// reference, which nobody can guess.
+    /// The two addresses for the gateway: after the customer agreed, and after they cancelled. The connector's are bound to the attempt by
+    /// its reference, which cannot be guessed.
     #[must_use]
     pub fn gateway_urls(&self, reference: &Reference) -> (String, Option<String>) {
         match self {
@@ -132,8 +132,8 @@ impl ReturnTarget {
     }
 }
 
-/// Where an action sends the customer, if it does nothing else: `{"type": "redirect", "return_url": ..., "method": "GET"}` (Adyen, "Handle the
-/// redirect"; other adapters write the same). `https` only.
+/// Where an action sends the customer, if it does nothing else: `{"type": "redirect", "return_url": ..., "method": "GET"}` (Adyen, "Handle
+/// the redirect"; other adapters write the same). `https` only.
 #[must_use]
 pub fn redirect_url(action: &Value) -> Option<&str> {
     let text = |name: &str| action.get(name).and_then(Value::as_str);

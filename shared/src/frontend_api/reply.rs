@@ -24,7 +24,7 @@ pub struct Reply {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "camelCase")]
 pub enum NextStep {
-    /// Mend the request: a mistake of the page.
+    /// Correct the request: a mistake of the page.
     CorrectRequest,
     /// Have the customer log in.
     LogIn,
@@ -156,7 +156,7 @@ api_errors! {
     ORDER_NOT_FOUND = 404, PerGateway("0001"), NewOrder, "there is no such order of this customer";
     /// An expired order.
     ORDER_EXPIRED = 422, Plain("ORDER0001"), NewOrder, "the order has expired: make a new one";
-    /// An order of somebody else.
+    /// An order of another customer.
     FOREIGN_ORDER = 403, Plain("ORDER0002"), NewOrder, "the order belongs to another customer";
     /// An order with another payment method.
     FOREIGN_PAYMENT_METHOD = 422, Plain("ORDER0003"), CorrectRequest, "the payment method is not one of this connector's gateway";

@@ -33,26 +33,26 @@ use crate::money::Money;
 use crate::reason::CompletionReason;
 pub use crate::reference::{GatewayText, IdempotencyKey, OperationKind, Reference};
 
-/// What a gateway can do, so that flows never ask for a gateway's name. Each says who reads it; what nobody reads is not here.
+/// What a gateway can do, so that flows never ask for a gateway's name. Each says who reads it; unused capabilities are not here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Capabilities {
     /// A charge, or a purchase that takes its money at once, may be authorised when it is answered and captured afterwards without another
     /// call: it is then [`Outcome::Received`] until a notification says that the money is taken. Read by the contract's checks and by the
     /// demo, which then wait for that notification; flows handle either.
     pub charges_settle_later: bool,
-    /// Captures, cancels and refunds are only acknowledged; the result comes by notification. Read by the contract's checks and the suites of
-    /// all gateways; flows go by [`Outcome::Received`].
+    /// Captures, cancels and refunds are only acknowledged; the result comes by notification. Read by the contract's checks and the suites
+    /// of all gateways; flows go by [`Outcome::Received`].
     pub settles_by_notification: bool,
-    /// [`Gateway::inquire`] can tell the state of a payment. Read by the contract's checks and by `connectorctl explain`.
+    /// [`Gateway::inquire`] can return the state of a payment. Read by the contract's checks and by `connectorctl explain`.
     pub inquiry: bool,
     /// A payment can be cancelled by our reference when its gateway id is unknown. Read by the reversal of purchases, and by the contract's
     /// checks.
     pub cancel_by_reference: bool,
-    /// A start with the customer present needs what the gateway's front-end component collected (`paymentMethod`); without this the customer
-    /// enters everything at the gateway. Read by the front-end API.
+    /// A start with the customer present needs what the gateway's front-end component collected (`paymentMethod`); without this the
+    /// customer enters everything at the gateway. Read by the front-end API.
     pub needs_payment_method: bool,
-    /// How long an idempotency key is certain to be honoured, per operation kind the shortest. Read by the gateway step, which parks what is
-    /// unknown when the key is too old.
+    /// How long an idempotency key is certain to be honoured, per operation kind the shortest. Read by the gateway step, which parks what
+    /// is unknown when the key is too old.
     pub idempotency_window: Duration,
     /// The longest time that one call can take, which is the client's total timeout. Read before each call: without so much time left it is
     /// not begun.
@@ -77,10 +77,10 @@ pub trait Gateway: Send + Sync {
     /// [`GatewayError`]: known to have had no effect.
     async fn authorise(&self, request: &MerchantInitiated) -> Result<Outcome, GatewayError>;
 
-    /// Authorises and captures a merchant-initiated payment in one go. Money counts as taken when the gateway says that it captured, whenever
-    /// it is paid out: then it is `Done`. An answer that says no more than "authorised", with the capture to follow, is `Received`
-    /// ([`Capabilities::charges_settle_later`]), and the notification that the money is taken is [`NotificationKind::Authorised`]: one that says
-    /// no more than "authorised" of a charge is ignored.
+    /// Authorises and captures a merchant-initiated payment in one go. Money counts as taken when the gateway says that it captured,
+    /// whenever it is paid out: then it is `Done`. An answer that says no more than "authorised", with the capture to follow, is `Received`
+    /// ([`Capabilities::charges_settle_later`]), and the notification that the money is taken is [`NotificationKind::Authorised`]: one that
+    /// says no more than "authorised" of a charge is ignored.
     ///
     /// # Errors
     /// As [`Gateway::authorise`].
@@ -92,9 +92,9 @@ pub trait Gateway: Send + Sync {
     /// As [`Gateway::authorise`].
     async fn capture(&self, request: &CaptureRequest) -> Result<Outcome, GatewayError>;
 
-    /// Whether the money may still be held after a capture was refused for good like this. `accepted`: the gateway had acknowledged the capture
-    /// first, and refused it afterwards. No, if the refusal says that the authorisation is gone, or if the capture used it up; yes, if the
-    /// gateway does not say: a cancel too many does nothing.
+    /// Whether the money may still be held after a capture was refused for good like this. `accepted`: the gateway had acknowledged the
+    /// capture first, and refused it afterwards. No, if the refusal says that the authorisation is gone, or if the capture used it up; yes,
+    /// if the gateway does not say: an extra cancel does nothing.
     fn authorisation_may_remain(&self, refusal: &Decline, accepted: bool) -> bool;
 
     /// Releases an authorised payment. A payment that is cancelled or expired already is `Done`; one that is captured is
@@ -110,8 +110,8 @@ pub trait Gateway: Send + Sync {
     /// As [`Gateway::authorise`].
     async fn refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError>;
 
-    /// Asks what became of a write whose outcome is unknown. `Ok(None)` if the gateway has no way to tell, or finds nothing: then the same call
-    /// under the same key is right. `Unknown` if it could not be asked, or says nothing clear.
+    /// Asks what became of a write whose outcome is unknown. `Ok(None)` if the gateway has no such query, or finds nothing: then the same
+    /// call under the same key is right. `Unknown` if it could not be asked, or says nothing clear.
     ///
     /// # Errors
     /// As [`Gateway::authorise`].
@@ -123,8 +123,8 @@ pub trait Gateway: Send + Sync {
     /// As [`Gateway::authorise`].
     async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError>;
 
-    /// Starts a purchase with the customer present, storing the details where asked. Money counts as taken as for [`Gateway::charge`]. Of the
-    /// page's data an adapter passes on what it names, and nothing else: a page may name somebody else's stored details.
+    /// Starts a purchase with the customer present, storing the details where asked. Money counts as taken as for [`Gateway::charge`]. Of
+    /// the page's data an adapter passes on the fields that it lists, and nothing else: a page may name another customer's stored details.
     ///
     /// # Errors
     /// As [`Gateway::authorise`].
@@ -142,17 +142,17 @@ pub trait Gateway: Send + Sync {
     /// As [`Gateway::authorise`].
     async fn store_details(&self, request: &StoreDetailsRequest) -> Result<Outcome, GatewayError>;
 
-    /// Asks something harmless, to find out whether the gateway can be reached and takes our credentials and account. Changes nothing.
+    /// Makes a harmless call, to check whether the gateway can be reached and accepts our credentials and account. Changes nothing.
     ///
     /// # Errors
     /// [`GatewayError`]: why calls would fail now. An answer that says nothing is [`GatewayError::Unreachable`].
     async fn check_access(&self) -> Result<(), GatewayError>;
 
-    /// Verifies a notification of the gateway over its raw bytes and reads it, item by item: a bad one does not spoil the others. Items that
-    /// do not concern us, or of a kind that we do not know, are [`NotificationKind::Ignored`], never an error.
+    /// Verifies a notification of the gateway over its raw bytes and reads it, item by item: a bad one does not spoil the others. Items
+    /// that do not concern us, or of a kind that we do not know, are [`NotificationKind::Ignored`], never an error.
     ///
     /// # Errors
-    /// [`NotificationError`] for a body that is none, or one without any good item.
+    /// [`NotificationError`] for a body that is not a notification, or one without any valid item.
     async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError>;
 }
 

@@ -20,7 +20,7 @@ use crate::reason::{ParkReason, RetryReason};
 pub enum Outcome {
     /// It happened.
     Done(Operation),
-    /// The gateway took the order; whether it succeeds comes by notification.
+    /// The gateway acknowledged the request; a notification reports whether it succeeds.
     Received(Operation),
     /// The customer has to do something first.
     ActionRequired(Action, Operation),
@@ -42,11 +42,11 @@ impl Outcome {
 #[derive(Clone, Default)]
 pub struct Operation {
     /// The id by which Cleeng shall know the payment from now on. Present on `Done` and `Received` of authorise, charge and capture, and
-    /// equal to the authorisation's where the gateway keeps one id for ever.
+    /// equal to the authorisation's if the gateway never changes the id.
     pub external_payment_id: Option<ExternalPaymentId>,
     /// The gateway's id of this very operation, to recognise its notification.
     pub operation_ref: Option<String>,
-    /// The gateway's id of what waits for the customer, with `ActionRequired`: an order, an intent. It is handed back to finalize and cancel.
+    /// The gateway's id of what waits for the customer, with `ActionRequired`: an order, an intent. It is passed to finalize and cancel.
     pub pending_id: Option<String>,
     /// The amount that the gateway says it acted on; flows compare it with what they asked for.
     pub amount: Option<Money>,
@@ -133,7 +133,7 @@ pub enum UnknownCause {
     InProgress,
     /// The answer cannot be understood, or does not fit what was asked.
     Unreadable,
-    /// The answer speaks of another payment of ours than the one that was asked about.
+    /// The answer is about another payment of ours than the one that was queried.
     AnotherPayment,
 }
 
@@ -191,7 +191,7 @@ impl GatewayError {
         RetryReason::from(self).as_str()
     }
 
-    /// Why an operator has to decide, if waiting does not mend it.
+    /// Why an operator has to decide, if waiting does not help.
     #[must_use]
     pub const fn park_reason(&self) -> Option<ParkReason> {
         match self {

@@ -1,4 +1,4 @@
-//! The gateways that this connector speaks to. A new one is one line in the table of this module.
+//! The gateways that this connector supports. A new one is one line in the table of this module.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -75,8 +75,8 @@ pub trait GatewayConfig: Send + Sync {
     /// Whether real money moves: such a gateway is refused in embedded mode.
     fn is_live(&self) -> bool;
 
-    /// Builds the adapter with the gateway's part of the deployment's secret. `clock` is for what is only good for a time: signatures, access
-    /// tokens, certificates.
+    /// Builds the adapter with the gateway's part of the deployment's secret. `clock` is for what is only good for a time: signatures,
+    /// access tokens, certificates.
     ///
     /// # Errors
     /// Every mistake in the secrets, by its path, never its value.

@@ -74,7 +74,7 @@ pub struct RefundRequest {
     pub reference: Reference,
     /// The payment as Cleeng knows it now.
     pub external_payment_id: ExternalPaymentId,
-    /// How much to give back.
+    /// The amount to refund.
     pub amount: Money,
     /// How much was captured in all.
     pub captured: Money,
@@ -146,7 +146,7 @@ pub struct FinalizeRequest {
     pub external_payment_id: Option<ExternalPaymentId>,
     /// What the gateway called what waits for the customer ([`super::Operation::pending_id`]).
     pub pending_id: Option<String>,
-    /// What the gateway's front-end component or redirect brought back; null if a notification said that the customer agreed.
+    /// The data that the gateway's front-end component or redirect returned; null if a notification said that the customer agreed.
     pub details: serde_json::Value,
 }
 

@@ -1,4 +1,5 @@
-//! What the runtime hands over, told apart by its shape: a request of an HTTP API (payload format 2.0), a batch of SQS messages or a schedule.
+//! The runtime's invocation event, distinguished by its shape: a request of an HTTP API (payload format 2.0), a batch of SQS messages or a
+//! schedule.
 //!
 //! `lambda_http` converts requests. Its conversion panics on a URI that is none and on a body that is announced as base64 and is not
 //! (`build_request_uri`, `into_api_gateway_v2_request`, `Body::from_maybe_encoded`): with `panic = "abort"` one odd request would end the
@@ -21,8 +22,8 @@ use thiserror::Error;
 const SQS: &str = "aws:sqs";
 /// What EventBridge calls the event of a schedule (Amazon EventBridge, "Creating a rule that runs on a schedule").
 const SCHEDULED: &str = "Scheduled Event";
-/// The longest path and query together, in bytes. API Gateway takes 10,240 bytes with all headers; `http::Uri` takes 65,534, and a path that
-/// is percent-encoded may grow by three.
+/// The longest path and query together, in bytes. API Gateway takes 10,240 bytes with all headers; `http::Uri` takes 65,534, and a path
+/// that is percent-encoded may grow by three.
 const LONGEST_URI: usize = 16_384;
 
 /// An event.
@@ -119,8 +120,8 @@ fn read_header(name: &str, value: &Value) -> Option<(HeaderName, HeaderValue)> {
     Some((name.parse().ok()?, HeaderValue::from_str(value.as_str()?).ok()?))
 }
 
-/// Converts what `lambda_http` can convert. The URI is the path and the query as they came: it names no host, because a host that is none
-/// would panic, and no stage, which an HTTP API has put into the path already.
+/// Converts what `lambda_http` can convert. The URI is the path and the query as they came: it names no host, because an invalid host would
+/// panic, and no stage, which an HTTP API has put into the path already.
 fn convert(mut event: ApiGatewayV2httpRequest) -> Result<Request, InvalidRequest> {
     let path = event.raw_path.get_or_insert_default();
     if path.is_empty() {

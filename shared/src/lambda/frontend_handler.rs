@@ -1,4 +1,5 @@
-//! The handler of the functions that customers' browsers call. It checks path, origin, size and card numbers; then the flow answers at once.
+//! The handler of the functions that customers' browsers call. It checks path, origin, size and card numbers; then the flow answers at
+//! once.
 //!
 //! It must never log or quote what came in: bodies hold encrypted cards, tokens, and what customers typed.
 
@@ -35,7 +36,8 @@ use crate::metrics::{Metric, Metrics};
 use crate::secret::SecretString;
 use crate::settings::{Problems, SettingsReader};
 
-/// The time of such a function if the runtime reports none: the `Timeout` that `template.yaml` sets, which is all that API Gateway waits for.
+/// The time of such a function if the runtime reports none: the `Timeout` that `template.yaml` sets, which is all that API Gateway waits
+/// for.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(29);
 
 /// The longest query that a gateway adds on the way back, in bytes. API Gateway takes 10,240 with all headers.

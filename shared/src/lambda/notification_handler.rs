@@ -51,7 +51,7 @@ async fn accept(
             Err(error) => bad = bad.or(Some(error)),
             Ok(item) if item.kind == NotificationKind::Ignored => {
                 state.metrics.count(Metric::EventNotOurs, &[]);
-                info!(request_id = invocation.request_id, gateway = gateway.as_str(), "notification has nothing to tell us");
+                info!(request_id = invocation.request_id, gateway = gateway.as_str(), "notification does not concern the connector");
             }
             Ok(item) if state.mode == Mode::Embedded => {
                 let delivery = state.first_delivery(invocation, format!("{}/{number}", invocation.request_id));
@@ -84,7 +84,7 @@ fn gateway_from_path(state: &AppState, path: &str) -> Result<GatewayName, Reject
     configured.ok_or_else(|| Rejection::new(StatusCode::NOT_FOUND, "not_found", message))
 }
 
-/// Verifies and reads, and once more with secrets that are read again, because they may have been rotated meanwhile.
+/// Verifies and reads. On failure it tries again with newly read secrets, because they may have been rotated meanwhile.
 async fn read_items(
     state: &AppState,
     gateway: GatewayName,
@@ -126,7 +126,7 @@ fn rejection_for(error: NotificationError) -> Rejection {
             (StatusCode::UNAUTHORIZED, "bad_signature", message)
         }
         NotificationError::Unverifiable => {
-            let message = "it cannot be told now whether the gateway sent it: its certificate and its verification were not reached";
+            let message = "it cannot be verified now whether the gateway sent it: its certificate and its verification were not reached";
             (StatusCode::SERVICE_UNAVAILABLE, "signature_undecided", message)
         }
     };

@@ -1,7 +1,8 @@
-//! A whole deployment as an operator's tool sees it: the settings that all functions share, the secret, the table and the queues of all topics.
+//! A whole deployment as an operator's tool sees it: the settings that all functions share, the secret, the table and the queues of all
+//! topics.
 //!
-//! It reads what the functions read, by the same code, and nothing more: a mistake that is found here would keep a function from starting. Must
-//! never start a function or run a flow.
+//! It reads what the functions read, by the same code, and nothing more: a mistake that is found here would keep a function from starting.
+//! Must never start a function or run a flow.
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet};
@@ -102,14 +103,16 @@ impl Deployment {
         }
     }
 
-    /// Reads the secret and builds everything from it, so that every mistake is found at once. Returns what could be read with the mistakes.
+    /// Reads the secret and builds everything from it, so that every mistake is found at once. Returns what could be read with the
+    /// mistakes.
     #[must_use]
     pub fn check_secret(&self, text: &str, transport: &Arc<dyn Transport>, clock: &Arc<dyn Clock>) -> (Option<Secrets>, Vec<Problem>) {
         let (secrets, mut problems) = Secrets::read(text, &self.gateways_in_use());
         let Some(secrets) = secrets else { return (None, problems) };
         let mut add_new = |found: Result<(), Problems>| {
             for problem in found.err().into_iter().flat_map(|problems| problems.0) {
-                // A mistake in the form of the secret is not reported again by the module that misses it, nor what is inside something that is missing.
+                // A mistake in the form of the secret is not reported again by the module that misses it, nor what is inside something that
+                // is missing.
                 let inside =
                     |known: &Problem| problem.setting.strip_prefix(&known.setting).is_some_and(|rest| rest.starts_with(['[', '.']));
                 if !problems.iter().any(|known| known.setting == problem.setting || inside(known)) {

@@ -1,6 +1,6 @@
-//! Events whose signature does not fit yet: Cleeng drops an old webhook secret at once, and ours is changed a little later. The webhook handler
-//! answers 401 and quarantines the event on an encrypted queue for 14 days; reconciliation verifies it again with the secrets in force then, and
-//! only then queues it. Must never queue an event that did not verify, nor believe anything in it before.
+//! Events whose signature does not fit yet: Cleeng drops an old webhook secret at once, and ours is changed a little later. The webhook
+//! handler answers 401 and quarantines the event on an encrypted queue for 14 days; reconciliation verifies it again with the secrets in
+//! force then, and only then queues it. Must never queue an event that did not verify, nor believe anything in it before.
 
 use std::time::Duration;
 

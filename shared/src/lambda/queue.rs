@@ -1,5 +1,5 @@
-//! The queue between a function's HTTP handler and its queue consumer, and the gateways' notifications as they lie on it. Cleeng's events lie
-//! on it as an [`Envelope`](crate::cleeng::envelope::Envelope).
+//! The queue between a function's HTTP handler and its queue consumer, and the form of notifications on it. Cleeng's events are on it as
+//! an [`Envelope`](crate::cleeng::envelope::Envelope).
 
 mod notification;
 mod sqs;
@@ -12,7 +12,7 @@ use thiserror::Error;
 pub use self::notification::NotificationEnvelope;
 pub use self::sqs::{QueueStatus, SqsQueue};
 
-/// The longest time that a message can be put off by (SQS, "ChangeMessageVisibility": at most 12 hours).
+/// The longest time that a message can be deferred by (SQS, "ChangeMessageVisibility": at most 12 hours).
 pub const LONGEST_DELAY: Duration = Duration::from_secs(43_200);
 
 /// Why the queue did not take something.

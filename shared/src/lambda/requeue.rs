@@ -1,5 +1,5 @@
-//! Puts events that wait in the journal for a gateway's notification back on their queues (`EVENT_QUEUE_URLS`). Must never create an event of
-//! its own: it copies one that was verified when it arrived.
+//! Puts events that wait in the journal for a gateway's notification back on their queues (`EVENT_QUEUE_URLS`). Must never create an event
+//! of its own: it copies one that was verified when it arrived.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

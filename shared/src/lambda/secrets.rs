@@ -11,8 +11,8 @@
 //! }
 //! ```
 //!
-//! Where an upstream rotates, one or two values are accepted, the current one first; a single text may stand for a list of one. Placeholders
-//! are refused. Must never quote a value: a mistake is reported by its path and its fix.
+//! Where an upstream rotates, one or two values are accepted, the current one first; a single text may stand for a list of one.
+//! Placeholders are refused. Must never quote a value: a mistake is reported by its path and its fix.
 
 mod cache;
 mod source;
@@ -81,8 +81,8 @@ impl Secrets {
         }
     }
 
-    /// As [`Secrets::parse`], with what can be read beside the mistakes: what is wrong is empty or left out. For finding more mistakes; no function
-    /// may start with it. `None` if the text is no JSON object.
+    /// As [`Secrets::parse`], with what can be read beside the mistakes: what is wrong is empty or left out. For finding more mistakes; no
+    /// function may start with it. `None` if the text is no JSON object.
     #[must_use]
     pub fn read(text: &str, gateways: &BTreeSet<GatewayName>) -> (Option<Self>, Vec<Problem>) {
         let root = match serde_json::from_str(text) {

@@ -1,8 +1,8 @@
-//! The settings of a function that belong to no upstream: the publisher, the payment methods, the rules of billing, and where table, queue and
-//! secret are. Every mistake is collected; a value is never quoted, because it could be a secret in the wrong place.
+//! The settings of a function that belong to no upstream: the publisher, the payment methods, the rules of billing, and where table, queue
+//! and secret are. Every mistake is collected; a value is never quoted, because it could be a secret in the wrong place.
 //!
-//! Settings of Cleeng and of each gateway live beside their clients and are read by the same [`SettingsReader`], so that one start shows all
-//! mistakes.
+//! Settings of Cleeng and of each gateway live beside their clients and are read by the same [`SettingsReader`], so that one start shows
+//! all mistakes.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

@@ -15,10 +15,10 @@ use crate::rate_limit::WindowLimiter;
 
 /// What of a function's time is reserved for the work after the flow: the message's delay and the response to the runtime.
 const RESERVE: Duration = Duration::from_secs(1);
-/// A deadline before the year 2020 is none: local runtimes do not report one.
+/// A deadline before the year 2020 counts as absent: local runtimes do not report one.
 const NO_DEADLINE_BEFORE: Timestamp = Timestamp::from_secs(1_577_836_800);
-/// The time of a function with a queue if the runtime reports none: the `Timeout` that `template.yaml` sets. The longest call of a flow has to
-/// fit into it.
+/// The time of a function with a queue if the runtime reports none: the `Timeout` that `template.yaml` sets. The longest call of a flow has
+/// to fit into it.
 pub(super) const FUNCTION_TIMEOUT: Duration = Duration::from_secs(90);
 
 /// What a function is for, with the flow that it runs.

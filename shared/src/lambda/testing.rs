@@ -183,7 +183,7 @@ pub(super) fn secret_json(signing: &str) -> Value {
     })
 }
 
-/// The adapter of the account that notifications are about; nobody can be reached.
+/// The adapter of the account that notifications are about; no server can be reached.
 fn adyen_adapter(secrets: &Secrets) -> Result<Arc<dyn Gateway>, Problems> {
     let settings = AdyenSettings {
         environment: AdyenEnvironment::Test,

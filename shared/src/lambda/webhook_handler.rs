@@ -129,7 +129,7 @@ pub(super) fn check_body<'a>(state: &AppState, request: &'a Request) -> Result<&
     Ok(body)
 }
 
-/// Verifies, and once more with secrets that are read again, because they may have been rotated meanwhile.
+/// Verifies. On failure it tries again with newly read secrets, because they may have been rotated meanwhile.
 async fn verify(state: &AppState, headers: &HeaderMap, body: &[u8]) -> Result<Verified<Webhook>, Rejection> {
     match state.dependencies().verifier.verify(headers, body) {
         Err(rejection) if rejection.status == StatusCode::UNAUTHORIZED && state.dependencies.refresh("signature").await => {

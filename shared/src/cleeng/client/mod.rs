@@ -1,7 +1,7 @@
 //! The Core API over HTTP.
 //!
 //! [`CoreApi`] sends what Cleeng's reference asks for and reads what Cleeng answers. It must never turn a missing answer into a refusal,
-//! send a payment twice on its own, or accept an answer that speaks of something else than what was asked.
+//! send a payment twice on its own, or accept an answer about something other than what was asked.
 
 mod listed_subscriptions;
 pub(super) mod read;
@@ -231,7 +231,7 @@ fn ensure_echo_matches<K>(told: Option<&Value>, asked: &Id<K>, field: &'static s
     }
 }
 
-/// A 2xx to a change counts, unless its body speaks of another payment or of another state.
+/// A 2xx to a change counts, unless its body names another payment or another state.
 fn ensure_confirmed(body: &Value, id: &PaymentId, expected: &PaymentStatus) -> Result<(), CleengError> {
     let (told_id, told_status) = read::echoed_payment(body);
     ensure_echo_matches(told_id, id, "payment.id")?;

@@ -75,8 +75,8 @@ impl AuthorisedSpelling {
     }
 }
 
-/// How a first purchase of which nothing is charged is reported. The reference ("Update a payment") explains `initial-free-transaction` for it,
-/// but "Create a payment" does not list that value.
+/// How a first purchase of which nothing is charged is reported. The reference ("Update a payment") explains `initial-free-transaction` for
+/// it, but "Create a payment" does not list that value.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum FreeStartOperation {
     /// `initial-payment`, the default.
@@ -172,8 +172,8 @@ impl CleengSettings {
     }
 
     /// Reads `CLEENG_ENVIRONMENT` (required), `CLEENG_API_URL`, `CLEENG_AUTHORISED_LIST`, `CLEENG_TERMINATION`,
-    /// `CLEENG_AUTHORISED_SPELLING`, `CLEENG_FREE_START_OPERATION`, `CLEENG_REFUND_REASON_FIELD`, `CLEENG_REFUND_AMOUNT_FIELD` and `CLEENG_REFUND_KIND_FIELD`. Mistakes
-    /// are noted in the reader; nothing comes back where the environment is missing.
+    /// `CLEENG_AUTHORISED_SPELLING`, `CLEENG_FREE_START_OPERATION`, `CLEENG_REFUND_REASON_FIELD`, `CLEENG_REFUND_AMOUNT_FIELD` and
+    /// `CLEENG_REFUND_KIND_FIELD`. Mistakes are noted in the reader; `None` if the environment is missing.
     pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
         let environment = CleengEnvironment::read(reader);
         // The rest is read even without an environment, so that one start shows every mistake.

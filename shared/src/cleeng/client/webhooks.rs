@@ -1,8 +1,9 @@
 //! Cleeng's webhook subscriptions, for the operator's tool: read all, write one topic's list as a whole (Cleeng, "Webhook settings",
 //! `PUT /3.1/webhook_subscriptions/{topic}`, and "Webhooks configuration", `GET /3.1/webhook_subscriptions`).
 //!
-//! A write replaces the topic's list, so a write has to include the endpoints of others. Endpoints are therefore kept as Cleeng reported them, to
-//! the last member. The shape of the list is not published where it could be read: what cannot be read is an error, never an empty list.
+//! A write replaces the topic's list, so a write has to include the endpoints of others. Endpoints are therefore kept as Cleeng reported
+//! them, to the last member. The shape of the list is not published where it could be read: what cannot be read is an error, never an empty
+//! list.
 
 use std::collections::BTreeMap;
 
@@ -31,12 +32,12 @@ impl CoreApi {
     /// Replaces the endpoints of one topic.
     ///
     /// # Errors
-    /// [`CleengError`]; nothing is sent for a topic that is no plain word.
+    /// [`CleengError`]; nothing is sent for a topic that is not a plain word.
     pub async fn replace_webhook_endpoints(&self, topic: &str, endpoints: &[Value]) -> Result<(), CleengError> {
         if topic.is_empty() || !topic.bytes().all(|b| b.is_ascii_alphanumeric()) {
             return Err(NOT_SENT);
         }
-        // A whole replacement: sent twice it is the same.
+        // A whole replacement: sending it twice has the same effect.
         let call = ApiRequest::new(Method::PUT, format!("/webhook_subscriptions/{topic}"))
             .with_body(Value::Array(endpoints.to_vec()))
             .repeatable();
@@ -44,7 +45,7 @@ impl CoreApi {
     }
 }
 
-/// Reads the list: an object from topics to endpoints, or an array of objects with `topic` and `read_endpoints`, bare or in one of the known
+/// Reads the list: an object from topics to endpoints, or an array of objects with `topic` and `endpoints`, bare or in one of the known
 /// wrappers.
 fn read_endpoints(body: &Value) -> Result<WebhookEndpoints, CleengError> {
     let wrapped = ["data", "webhookSubscriptions", "webhook_subscriptions", "responseData"].iter().find_map(|name| body.get(name));

@@ -72,7 +72,7 @@ fn check_status(answer: &Response) -> Result<Value, MediaStoreError> {
     match answer.status.as_u16() {
         200..=299 => {}
         401 => return Err(MediaStoreError::Refused),
-        // Somebody else's is as good as not there.
+        // Another customer's resource counts as absent.
         403 | 404 | 422 => return Err(MediaStoreError::NotFound),
         429 => return Err(MediaStoreError::Throttled),
         _ => return Err(MediaStoreError::Unavailable(None)),

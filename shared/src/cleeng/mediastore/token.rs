@@ -9,13 +9,13 @@ use crate::clock::Timestamp;
 use crate::ids::{CustomerId, PublisherId};
 use crate::secret::SecretString;
 
-/// The longest token that is looked at, in bytes.
+/// The longest token that is read, in bytes.
 const LONGEST: usize = 8_192;
 
 /// Why a token is not even tried.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum TokenError {
-    /// There is none.
+    /// There is no token.
     #[error("the Authorization header with the customer's token is missing")]
     Missing,
     /// It is no JWT of Cleeng's.

@@ -91,7 +91,7 @@ impl NamedPayment {
 /// `refundPayment`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RefundEvent {
-    /// Whose money is to be given back.
+    /// The payment to refund.
     pub payment: NamedPayment,
     /// `refundId`, or `id` beside a payment id that is another one.
     pub refund: Option<RefundId>,

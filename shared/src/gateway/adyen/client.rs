@@ -52,8 +52,8 @@ impl Client {
         read(self.send(request).await?).map(drop)
     }
 
-    /// Deletes; no idempotency key, as Adyen takes them with POST only and a second deletion changes nothing. What is gone already (404, or one
-    /// of these codes) is deleted.
+    /// Deletes; no idempotency key, as Adyen takes them with POST only and a second deletion changes nothing. What is gone already (404, or
+    /// one of these codes) is deleted.
     pub(super) async fn delete(&self, path_and_query: &str, gone: &[&str]) -> Result<(), CallError> {
         let request = Request::new(Method::DELETE, format!("{}{path_and_query}", self.base_url), CALL_TIMEOUT).repeatable();
         let response = self.send(request).await?;

@@ -3,8 +3,9 @@
 
 use crate::gateway::{Decline, DeclineClass};
 
-/// Every published refusal code, its name there, and what can be done about it; `None` for those that are a mistake of ours and no word of
-/// the bank. The cases of card terminals (37, 40, 44, 45) cannot come from a stored card; they are listed so that none is unknown.
+/// Every published refusal code, its name there, and what can be done about it; `None` for those that are a mistake of ours and not an
+/// answer of the bank. The cases of card terminals (37, 40, 44, 45) cannot come from a stored card; they are listed so that none is
+/// unknown.
 const CODES: &[(&str, &str, Option<DeclineClass>)] = &[
     ("2", "Refused", Some(DeclineClass::Soft)),
     ("3", "Referral", Some(DeclineClass::Soft)),
@@ -62,7 +63,7 @@ pub(super) const UNSPECIFIED: &str = "unspecified";
 pub(super) enum RefusalClass {
     /// A word of the bank, the scheme or Adyen's risk rules.
     Decline(Decline),
-    /// A mistake in what we sent, which no customer can mend; the code.
+    /// A mistake in what we sent, which no customer can correct; the code.
     ConnectorFault(String),
 }
 

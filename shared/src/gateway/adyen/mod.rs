@@ -10,9 +10,9 @@
 //! | `notification.rs` | the standard webhook, the tokenization webhook, and their HMACs |
 //! | `settings.rs` | settings and secrets |
 //!
-//! Adyen only acknowledges captures, cancels and refunds and reports the result by notification; it has no way to ask for a payment's state.
-//! A payment's id is the `pspReference` of its authorisation for ever. This module must never read an acknowledgement as success, nor put
-//! another id in that one's place.
+//! Adyen only acknowledges captures, cancels and refunds and reports the result by notification; it has no way to ask for a payment's
+//! state. A payment's id is always the `pspReference` of its authorisation. This module must never read an acknowledgement as success, nor
+//! put another id in that one's place.
 
 mod client;
 pub mod currency;
@@ -79,8 +79,8 @@ impl Adyen {
         Ok(Self { client, settings, verifier })
     }
 
-    /// The fields that decide when the money is taken. `manualCapture` and `captureDelayHours` override the account's setting for one payment
-    /// (CheckoutService v71, `AdditionalDataCommon` and `PaymentRequest`).
+    /// The fields that decide when the money is taken. `manualCapture` and `captureDelayHours` override the account's setting for one
+    /// payment (CheckoutService v71, `AdditionalDataCommon` and `PaymentRequest`).
     fn capture_fields(&self, capture_method: CaptureMethod, body: &mut Value) {
         match (capture_method, self.settings.capture_mode) {
             (CaptureMethod::Manual, _) => set_field(body, "additionalData", json!({ "manualCapture": "true" })),
@@ -88,7 +88,7 @@ impl Adyen {
                 set_field(body, "additionalData", json!({ "manualCapture": "false" }));
                 set_field(body, "captureDelayHours", 0);
             }
-            // An account that captures by itself may do so with a delay of days.
+            // An account that captures automatically may do so with a delay of days.
             (CaptureMethod::Automatic, CaptureMode::Automatic) => set_field(body, "captureDelayHours", 0),
         }
     }
@@ -184,7 +184,8 @@ impl Gateway for Adyen {
         modified.await.or_else(CallError::into_outcome)
     }
 
-    /// A capture is refused by notification (CAPTURE, `success` false), whose reason is not signed: it says nothing about the authorisation.
+    /// A capture is refused by notification (CAPTURE, `success` false), whose reason is not signed: it says nothing about the
+    /// authorisation.
     fn authorisation_may_remain(&self, _refusal: &Decline, _accepted: bool) -> bool {
         true
     }

@@ -58,8 +58,8 @@ impl NotificationVerifier {
         Ok(self.interpret(&fields, item))
     }
 
-    /// Adyen's other webhooks, such as tokenization, sign their whole body in a header. Those that have nothing to tell are ignored: an error
-    /// would block the endpoint's queue for what has.
+    /// Adyen's other webhooks, such as tokenization, sign their whole body in a header. Those that do not concern the connector are
+    /// ignored: an error would block the endpoint's queue for those that do.
     fn read_body_signed(&self, headers: &HeaderMap, raw: &[u8], body: &Value) -> Result<GatewayNotification, NotificationError> {
         let signature = headers.get(SIGNATURE_HEADER).ok_or(NotificationError::Unsigned)?;
         if !signature.to_str().is_ok_and(|signature| self.signature_matches(raw, signature)) {
@@ -116,7 +116,7 @@ impl NotificationVerifier {
     }
 }
 
-/// What a tokenization webhook means (docs.adyen.com, "Tokenization webhooks"). Details that exist already are given out once more.
+/// What a tokenization webhook means (docs.adyen.com, "Tokenization webhooks"). Details that exist already are returned again.
 fn token_kind(event_type: &str) -> NotificationKind {
     match event_type {
         "recurring.token.created" | "recurring.token.alreadyExisting" => NotificationKind::TokenCreated,
@@ -125,7 +125,7 @@ fn token_kind(event_type: &str) -> NotificationKind {
     }
 }
 
-/// What an event means (docs.adyen.com, "Webhook types"; Webhooks v1). Codes that are not here have nothing to tell the connector:
+/// What an event means (docs.adyen.com, "Webhook types"; Webhooks v1). Codes that are not here do not concern the connector:
 /// CANCEL_OR_REFUND says only in unsigned data which of the two it was, and the connector never asks for it; NOTIFICATION_OF_CHARGEBACK and
 /// REQUEST_FOR_INFORMATION move no money.
 fn notification_kind(event_code: &str, success: &str) -> NotificationKind {
@@ -166,7 +166,7 @@ struct SignedFields {
 }
 
 impl SignedFields {
-    /// Reads them; `None` if the item is none. What is absent counts as empty, and a number as its own digits.
+    /// Reads them; `None` if it is not an item. What is absent counts as empty, and a number as its own digits.
     fn read(item: &Value) -> Option<Self> {
         item.as_object()?;
         let amount = item.get("amount");
@@ -200,8 +200,8 @@ impl SignedFields {
         .join(":")
     }
 
-    /// The payment's id, and the id of the capture, cancel or refund that the item is about. Where a modification or a dispute does not name its
-    /// payment, the payment has to be found by our reference.
+    /// The payment's id, and the id of the capture, cancel or refund that the item is about. Where a modification or a dispute does not
+    /// name its payment, the payment has to be found by our reference.
     fn ids(&self) -> (Option<&str>, Option<String>) {
         let own = self.psp_reference.as_str();
         let original = Some(self.original_reference.as_str()).filter(|original| !original.is_empty());

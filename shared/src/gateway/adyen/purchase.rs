@@ -9,8 +9,9 @@ use crate::gateway::common::call::{CallError, set_field};
 use crate::gateway::common::page_data::pick;
 use crate::gateway::{FinalizeRequest, GatewayError, Outcome, PurchaseRequest};
 
-/// What of the component's `paymentMethod` is passed on: what a customer enters (CheckoutService v71, the objects of `PaymentRequest.paymentMethod`).
-/// What names stored details or another network's payment is not among it: it could be somebody else's.
+/// What of the component's `paymentMethod` is passed on: what a customer enters (CheckoutService v71, the objects of
+/// `PaymentRequest.paymentMethod`). What names stored details or another network's payment is not passed on: it could belong to another
+/// customer.
 const PAYMENT_METHOD_FIELDS: &[&str] = &[
     "type",
     "subtype",
@@ -143,7 +144,7 @@ impl Adyen {
         Ok(body)
     }
 
-    /// Hands in what the customer brought back. It comes from a browser, so the answer has to name our own payment.
+    /// Submits the data that the customer returned with. It comes from a browser, so the answer has to name our own payment.
     pub(super) async fn submit_details(&self, request: &FinalizeRequest) -> Result<Outcome, CallError> {
         let nested = request.details.get("details").filter(|details| details.is_object());
         let details = pick(nested.or(Some(&request.details)), DETAILS_FIELDS).filter(|details| !details.is_empty());

@@ -11,12 +11,12 @@ use crate::http::Transport;
 use crate::secret::{NamedSecrets, SecretString};
 use crate::settings::{Problems, SettingsReader};
 
-/// The version of the Checkout API that the adapter speaks.
+/// The version of the Checkout API that the adapter uses.
 const VERSION: &str = "v71";
 /// Sent as `returnUrl` of payments without the customer, where Adyen demands one and never uses it.
 const UNUSED_RETURN_URL: &str = "https://cleeng.com";
 
-/// Which Adyen is spoken to.
+/// The Adyen environment that is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AdyenEnvironment {
     /// Test payments.
@@ -30,7 +30,7 @@ pub enum AdyenEnvironment {
 pub enum CaptureMode {
     /// Capture delay "manual": an authorisation is captured by request only.
     Manual,
-    /// Any other capture delay: Adyen captures by itself.
+    /// Any other capture delay: Adyen captures automatically.
     Automatic,
 }
 
@@ -45,7 +45,7 @@ pub struct AdyenSettings {
     pub merchant_account: String,
     /// How that account captures.
     pub capture_mode: CaptureMode,
-    /// Sent where Adyen demands a `returnUrl` that nobody will follow.
+    /// Sent if Adyen requires a `returnUrl` and no browser follows it.
     pub return_url: String,
 }
 

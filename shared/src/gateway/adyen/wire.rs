@@ -23,7 +23,7 @@ pub(super) fn amount(money: Money) -> Result<Value, GatewayError> {
     Ok(json!({ "currency": money.currency.as_str(), "value": currency::to_minor_units(money)? }))
 }
 
-/// Reads an amount; `None` if it is none, or not expressible by ISO 4217.
+/// Reads an amount; `None` if it is not an amount, or not expressible by ISO 4217.
 pub(super) fn read_amount(value: &Value) -> Option<Money> {
     let code = value.get("currency")?.as_str()?;
     let minor = value.get("value")?.as_i64()?;
@@ -43,7 +43,8 @@ pub(super) struct ExpectedPayment<'a> {
     pub(super) amount: Money,
     /// The shopper under whom details were to be stored; a token of another shopper is not taken.
     pub(super) shopper_reference: &'a str,
-    /// Whether the answer has to name our reference: where the customer's browser brought what was sent, it could belong to another payment.
+    /// Whether the answer has to name our reference: where the customer's browser brought what was sent, it could belong to another
+    /// payment.
     pub(super) reference_required: bool,
 }
 

@@ -45,7 +45,7 @@ pub(crate) fn ensure_positive(amount: Money) -> Result<(), GatewayError> {
     ensure(amount.minor > 0, "amount_not_positive")
 }
 
-/// Only what was captured can be given back.
+/// Only what was captured can be refunded.
 pub(crate) fn ensure_refundable(request: &RefundRequest) -> Result<(), GatewayError> {
     ensure_positive(request.amount)?;
     ensure(request.captured.checked_sub(request.amount)?.minor >= 0, "refund_above_capture")

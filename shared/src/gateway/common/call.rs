@@ -16,7 +16,7 @@ pub(crate) enum CallError {
 }
 
 impl CallError {
-    /// What an operation comes to that ends with this.
+    /// The outcome of an operation that ends with this failure.
     ///
     /// # Errors
     /// The call is known to have had no effect.
@@ -27,7 +27,7 @@ impl CallError {
         }
     }
 
-    /// What a write comes to whose result had to be read afterwards: if that read fails, what the write did is unknown, not undone.
+    /// The outcome of a write whose result had to be read afterwards: if that read fails, the effect of the write is unknown, not absent.
     pub(crate) fn after_write(self) -> Self {
         match self {
             Self::NoEffect(_) => Self::Unknown(UnknownCause::Unreadable),

@@ -2,8 +2,8 @@
 
 use crate::gateway::DeclineClass;
 
-/// The codes of each class, separated by spaces. A code that is not listed has no class: an adapter calls it soft, since dunning tries again
-/// within its limits and the next answer may be clearer.
+/// The codes of each class, separated by spaces. A code that is not listed has no class: an adapter calls it soft, since dunning tries
+/// again within its limits and the next answer may be clearer.
 pub(crate) struct CodeTable(pub(crate) &'static [(DeclineClass, &'static str)]);
 
 impl CodeTable {

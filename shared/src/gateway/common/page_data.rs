@@ -1,5 +1,5 @@
-//! What the page sends comes from a browser: it may name anything, somebody else's stored details too. An adapter passes on what it names here, and
-//! nothing else.
+//! What the page sends comes from a browser: it may name anything, even another customer's stored details. An adapter passes on the fields
+//! that it lists here, and nothing else.
 
 use serde_json::{Map, Value};
 

@@ -1,4 +1,5 @@
-//! The gateway's part of the deployment's secret: API keys that are rotated, and secrets that sign notifications. Must never repeat a secret.
+//! The gateway's part of the deployment's secret: API keys that are rotated, and secrets that sign notifications. Must never repeat a
+//! secret.
 
 use crate::secret::{NamedSecrets, SecretString};
 use crate::settings::{Problem, Problems};

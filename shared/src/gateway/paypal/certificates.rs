@@ -1,5 +1,5 @@
-//! The certificates that PayPal signs its notifications with: where they may come from, and whether they are PayPal's and valid now. Must never
-//! fetch from a place that the request alone names, nor take a certificate that nobody vouches for.
+//! The certificates that PayPal signs its notifications with: where they may come from, and whether they are PayPal's and valid now. Must
+//! never fetch from a place that the request alone names, nor accept a certificate that no trusted authority signed.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
@@ -119,7 +119,7 @@ impl Certificates {
         }
     }
 
-    /// Takes one of the calls that notifications may cause for now; false if there is none left.
+    /// Takes one of the calls that notifications may cause for now; false if no call is left.
     pub(super) fn allow_call(&self) -> bool {
         self.calls.allows(self.clock.now())
     }

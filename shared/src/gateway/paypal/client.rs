@@ -118,8 +118,8 @@ fn read(response: Response) -> Result<ApiResponse, CallError> {
     }
 }
 
-/// The issue of PayPal's error object, `{"name", "message", "debug_id", "details": [{"issue", ...}]}`. An error with details that cannot be read
-/// has none.
+/// The issue of PayPal's error object, `{"name", "message", "debug_id", "details": [{"issue", ...}]}`. An error with details that cannot be
+/// read has none.
 fn issue_of(response: &Response) -> Option<String> {
     let body = response.json()?;
     let issue = match body.get("details") {

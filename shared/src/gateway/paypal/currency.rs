@@ -40,7 +40,7 @@ pub(super) fn amount(money: Money) -> Result<Value, GatewayError> {
     Ok(serde_json::json!({ "currency_code": money.currency.as_str(), "value": to_decimal(money)? }))
 }
 
-/// Reads an amount; `None` if it is none. A number instead of a text is none: PayPal writes texts.
+/// Reads an amount; `None` if it is not an amount. A number instead of a text is not one: PayPal writes texts.
 pub(super) fn read_amount(value: &Value) -> Option<Money> {
     let currency = Currency::new(value.get("currency_code")?.as_str()?).ok()?;
     Money::parse(value.get("value")?.as_str()?, currency).ok()
@@ -53,7 +53,7 @@ mod tests {
 
     use super::*;
 
-    /// PayPal's page once more, so that the table above is not its own witness.
+    /// A second copy of PayPal's page, so that the table above is checked against another source.
     const WITH_DECIMALS: &str = "AUD BRL CAD CNY CZK DKK EUR HKD ILS MYR MXN NZD NOK PHP PLN GBP RUB SGD SEK CHF THB USD";
     const WITHOUT_DECIMALS: &str = "HUF JPY TWD";
 

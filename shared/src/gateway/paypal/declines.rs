@@ -1,5 +1,6 @@
-//! What PayPal's issues mean for the subscription. The issues are those of its specifications (Orders 2.13, Payments 2.5: `details[].issue`;
-//! REAUTHORIZATION_TOO_SOON of its sandbox), the classes are ours. Must never read `message` or `description`, which are meant for people.
+//! What PayPal's issues mean for the subscription. The issues are those of its specifications (Orders 2.13, Payments 2.5:
+//! `details[].issue`; REAUTHORIZATION_TOO_SOON of its sandbox), the classes are ours. Must never read `message` or `description`, which are
+//! meant for people.
 
 use serde_json::Value;
 
@@ -35,10 +36,10 @@ const RISK: &str = "COMPLIANCE_VIOLATION DECLINED_BY_RISK_FRAUD_FILTERS PAYEE_BL
 PREVIOUS_TRANSACTION_REFERENCE_HAS_CHARGEBACK PREVIOUS_TRANSACTION_REFERENCE_VOIDED TRANSACTION_BLOCKED_BY_PAYEE";
 /// The same call is still being worked on.
 const IN_PROGRESS: &str = "ORDER_COMPLETION_IN_PROGRESS PREVIOUS_REQUEST_IN_PROGRESS";
-/// It was done before, by whomever: only the resource itself can tell what there is.
+/// It was done before, by us or by another system: only the resource itself shows the current state.
 const ALREADY_DONE: &str = "AUTHORIZATION_ALREADY_CAPTURED DUPLICATE_INVOICE_ID MAX_AUTHORIZATION_COUNT_EXCEEDED MAX_CAPTURE_COUNT_EXCEEDED \
 ORDER_ALREADY_AUTHORIZED ORDER_ALREADY_CAPTURED ORDER_ALREADY_COMPLETED ORDER_COMPLETED_OR_VOIDED PREVIOUSLY_VOIDED";
-/// Mistakes of the request, the account or its settings, which no payer can mend.
+/// Mistakes of the request, the account or its settings, which no payer can correct.
 const CONNECTOR_FAULT: &str = "ACTION_DOES_NOT_MATCH_INTENT AMOUNT_CANNOT_BE_SPECIFIED AMOUNT_CHANGE_NOT_ALLOWED AMOUNT_MISMATCH AMOUNT_NOT_PATCHABLE \
 APPLE_PAY_AMOUNT_MISMATCH AUTHORIZATION_AMOUNT_EXCEEDED AUTHORIZATION_CURRENCY_MISMATCH AUTH_CAPTURE_CURRENCY_MISMATCH \
 AUTH_CAPTURE_NOT_ENABLED AUTH_CURRENCY_MISMATCH BANK_NOT_SUPPORTED_FOR_VERIFICATION BILLING_ADDRESS_INVALID \

@@ -12,8 +12,9 @@
 //! | `signature.rs`, `certificates.rs`, `notification.rs` | whether a webhook is PayPal's, and what it says |
 //! | `settings.rs` | settings and secrets |
 //!
-//! A payment's id is that of its authorisation until it is captured, and that of its capture from then on: refunds want the latter. An order
-//! that is COMPLETED can hold a capture that is pending or declined, so this module must never read the order's own status as a result.
+//! A payment's id is that of its authorisation until it is captured, and that of its capture from then on: refunds want the latter. An
+//! order that is COMPLETED can hold a capture that is pending or declined, so this module must never read the order's own status as a
+//! result.
 
 mod access_tokens;
 mod certificates;
@@ -53,11 +54,12 @@ use crate::clock::Clock;
 use crate::http::{HeaderMap, Transport};
 use crate::settings::Problems;
 
-/// The longest time that one operation takes, all its calls included: an access token, the write, its second step, and reading what there is.
+/// The longest time that one operation takes, all its calls included: an access token, the write, its second step, and reading what there
+/// is.
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 
-/// The same for what a customer waits for at a page: the front-end API has that long for the gateway (`frontend_api::GATEWAY_TIMEOUT`), and only
-/// one call of several can be bound from outside.
+/// The same for what a customer waits for at a page: the front-end API has that long for the gateway (`frontend_api::GATEWAY_TIMEOUT`), and
+/// only one call of several can be bound from outside.
 const CUSTOMER_PRESENT_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// PayPal keeps the request ids of orders for 6 hours, of payments for 45 days and of the vault for 3 hours (the specifications'
@@ -100,7 +102,7 @@ impl PayPal {
     }
 }
 
-/// What a refusal comes to that the caller has no better reading of.
+/// The outcome of a refusal that the caller cannot interpret better.
 fn refusal_outcome(status: u16, issue: &str) -> Result<Outcome, CallError> {
     match declines::classify(status, issue) {
         RefusalClass::Decline(decline) => Ok(Outcome::Declined(decline)),
@@ -167,8 +169,8 @@ impl Gateway for PayPal {
         self.create_refund(request).await.or_else(CallError::into_outcome)
     }
 
-    /// What is to be asked about has no id yet: PayPal finds no order by our reference. The same call under the same key answers with the order's
-    /// state of now, which is better than any question.
+    /// What is to be asked about has no id yet: PayPal finds no order by our reference. The same call under the same key answers with the
+    /// order's state of now, which is better than any question.
     async fn inquire(&self, _request: &InquiryRequest) -> Result<Option<Outcome>, GatewayError> {
         Ok(None)
     }

@@ -41,7 +41,7 @@ fn is_plain_text(text: &str) -> bool {
     (1..=LONGEST_ID).contains(&text.len()) && text.bytes().all(|b| b.is_ascii_graphic())
 }
 
-/// What an event comes to.
+/// The meaning of an event.
 struct ParsedEvent {
     kind: Kind,
     payment: Option<String>,
@@ -79,7 +79,7 @@ impl ParsedEvent {
     }
 }
 
-/// What an event means (developer.paypal.com, "Webhook event names"); `None` for those that have nothing to tell the connector.
+/// What an event means (developer.paypal.com, "Webhook event names"); `None` for those that do not concern the connector.
 fn interpret(event_type: &str, resource: &Value, at: Option<Timestamp>) -> Option<ParsedEvent> {
     match event_type {
         "CHECKOUT.ORDER.APPROVED" => order_approved(resource),
@@ -176,15 +176,15 @@ fn capture_method(capture: &Value) -> CaptureMethod {
     }
 }
 
-/// A capture that succeeded or failed. One of an authorisation settles that one's capture, and names no payment id: the authorisation may have
-/// been renewed before, and its new id is known to PayPal alone; our reference and the amount say what it is about. One that was taken at
-/// once is the authorisation itself.
+/// A capture that succeeded or failed. One of an authorisation settles that one's capture, and names no payment id: the authorisation may
+/// have been renewed before, and its new id is known to PayPal alone; our reference and the amount say what it is about. One that was taken
+/// at once is the authorisation itself.
 fn capture(event_type: &str, capture: &Value) -> Option<ParsedEvent> {
     let good = match (status(capture), event_type) {
         (Some("COMPLETED" | "PARTIALLY_REFUNDED" | "REFUNDED"), "PAYMENT.CAPTURE.COMPLETED") => true,
         (None, event_type) => event_type == "PAYMENT.CAPTURE.COMPLETED",
         (Some("DECLINED" | "FAILED" | "DENIED"), _) => false,
-        // A failure that is reported of a capture in another state, or the other way round, says nothing for certain.
+        // A failure that is reported of a capture in another state, or the reverse, proves nothing.
         (Some(_), _) => return None,
     };
     let id = wire::read_id(capture, "id")?.to_owned();
@@ -230,14 +230,14 @@ fn reversal(resource: &Value) -> Option<ParsedEvent> {
     };
     let own = wire::read_id(resource, "id")?;
     let capture = parent_capture(resource).unwrap_or(own).to_owned();
-    // A dispute that is lost says the same once more.
+    // A lost dispute reports the same again.
     let dedupe_key = Some(format!("charged_back:{capture}"));
     let told = ParsedEvent::payment_event(Kind::ChargedBack, reference, resource);
     Some(ParsedEvent { payment: Some(capture), operation_ref: Some(own.to_owned()), dedupe_key, ..told })
 }
 
-/// A dispute that is over. While it is open PayPal holds the money, which is neither here nor there. One that is lost took it; one that is won
-/// gives it back only where it had been taken, which a movement of money to the seller shows.
+/// A dispute that is over. While it is open PayPal holds the money, and nothing is decided. A lost dispute took it; a won one returns it
+/// only if it had been taken, which a movement of money to the seller shows.
 fn dispute(dispute: &Value) -> Option<ParsedEvent> {
     let outcome = dispute.get("dispute_outcome")?.get("outcome_code")?.as_str()?;
     let transaction = dispute.get("disputed_transactions")?.get(0)?;
@@ -272,8 +272,8 @@ fn was_returned_to_seller(dispute: &Value) -> bool {
     movements.iter().any(|movement| is(movement, "affected_party", "SELLER") && is(movement, "type", "CREDIT"))
 }
 
-/// Stored details that came to be or are gone; the shopper is Cleeng's customer, whom we named at the start. Without that name nobody could
-/// tell whose they are.
+/// Stored details that were created or deleted. The shopper is Cleeng's customer, whose id we sent at the start. Without that id the owner
+/// would be unknown.
 fn token(kind: Kind, resource: &Value) -> Option<ParsedEvent> {
     let shopper = resource.get("customer")?.get("merchant_customer_id")?.as_str().filter(|shopper| is_plain_text(shopper))?;
     let token = PayPalToken::from_payment_token(resource)?;

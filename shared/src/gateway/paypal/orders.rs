@@ -16,8 +16,8 @@ use declines::RefusalClass;
 
 const ORDERS: &str = "/v2/checkout/orders";
 
-/// The one purchase unit of an order: our reference in `custom_id`, which PayPal echoes, and in `invoice_id`, under which an account can refuse
-/// a second payment long after the request id is forgotten.
+/// The one purchase unit of an order: our reference in `custom_id`, which PayPal echoes, and in `invoice_id`, under which an account can
+/// refuse a second payment long after the request id is forgotten.
 pub(super) fn purchase_unit(expected: &ExpectedPayment<'_>) -> Result<Value, CallError> {
     let reference = expected.reference.as_str();
     Ok(json!({ "custom_id": reference, "invoice_id": reference, "amount": currency::amount(expected.amount)? }))

@@ -1,5 +1,5 @@
-//! What is done to payments that are there: capture, with reauthorisation where the authorisation is old; void; refund; and the end of stored
-//! details. Must never give captured money back in the name of a cancel, nor refund by another id than the capture's.
+//! What is done to payments that are there: capture, with reauthorisation where the authorisation is old; void; refund; and the end of
+//! stored details. A cancel must never return captured money, and a refund must never use another id than the capture's.
 
 use std::time::Duration;
 
@@ -87,7 +87,7 @@ impl PayPal {
         match self.client.post(budget, &path, Some(&json!({ "amount": amount })), &request_id).await? {
             ApiResponse::Body(renewed) => match wire::read_authorisation(&renewed, &expected) {
                 Outcome::Done(Operation { external_payment_id: Some(id), .. }) => Ok(Reauthorisation::Capture(id.as_str().to_owned())),
-                // Nothing was captured, and nothing can be until PayPal has made up its mind.
+                // Nothing was captured, and nothing can be until PayPal has decided.
                 Outcome::Received(_) => Ok(Reauthorisation::Final(Outcome::Unknown(UnknownCause::InProgress))),
                 other => Ok(Reauthorisation::Final(other)),
             },
@@ -155,8 +155,8 @@ impl PayPal {
         }
     }
 
-    /// Gives up an order that waits for its payer. PayPal has no call for that and needs none: an order takes no money before we capture it,
-    /// and lapses. Only one that was captured is worth a word.
+    /// Cancels an order that waits for its payer. PayPal has no call for that and needs none: an order takes no money before we capture it,
+    /// and lapses. Only a captured order needs an answer.
     pub(super) async fn cancel_order(&self, pending_id: &str, reference: &Reference) -> Result<Outcome, CallError> {
         if !wire::is_id(pending_id) {
             return Err(CallError::malformed("order_id"));

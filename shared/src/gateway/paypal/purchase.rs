@@ -1,5 +1,5 @@
-//! Purchases and storing with the customer present, who agrees at PayPal and comes back. The money of a purchase is taken after their return.
-//! Must never take an amount or a customer from what the browser sent: nothing of it is passed on.
+//! Purchases and storing with the customer present, who agrees at PayPal and comes back. The money of a purchase is taken after their
+//! return. Must never take an amount or a customer from what the browser sent: nothing of it is passed on.
 
 use serde_json::{Value, json};
 
@@ -74,11 +74,11 @@ impl PayPal {
         }
     }
 
-    /// The customer is back, or PayPal notified that they agreed. The request ids here are made of our reference and not of the call's key: whoever
-    /// brings it, it is the same capture.
+    /// The customer is back, or PayPal notified that they agreed. The request ids here are derived from our reference and not from the
+    /// call's key: both lead to the same capture.
     pub(super) async fn finalize_order(&self, request: &FinalizeRequest) -> Result<Outcome, CallError> {
         let pending_id = request.pending_id.as_deref().ok_or_else(|| CallError::malformed("nothing_pending"))?;
-        // What a page hands in stands one level lower.
+        // The data that a page submits is one level lower.
         let details = request.details.get("details").filter(|nested| nested.is_object()).unwrap_or(&request.details);
         if PENDING_ID_PARAMETERS.iter().any(|name| details.get(*name).is_some_and(|told| told.as_str() != Some(pending_id))) {
             return Ok(Outcome::Unknown(UnknownCause::AnotherPayment));

@@ -34,7 +34,7 @@ const USAGE_PATTERNS: &[&str] = &[
 /// How many webhook ids can be named: a webhook that is set up again has another one, and both send for a while.
 const MOST_WEBHOOKS: usize = 4;
 
-/// Which PayPal is spoken to.
+/// The PayPal environment that is called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum PayPalEnvironment {
     /// Test payments.
@@ -52,7 +52,7 @@ pub struct PayPalSettings {
     pub base_url: String,
     /// The client id of the REST app.
     pub client_id: String,
-    /// The ids of the app's webhooks at PayPal, each of which may tell.
+    /// The ids of the app's webhooks at PayPal, each of which may send notifications.
     pub webhook_ids: Vec<String>,
     /// The `usage_pattern` of stored details; nothing to leave it out.
     pub usage_pattern: Option<String>,
@@ -64,9 +64,9 @@ pub struct PayPalSettings {
 
 impl PayPalSettings {
     /// Reads `PAYPAL_ENVIRONMENT` (`sandbox` or `live`), `PAYPAL_BASE_URL` (optional, for the sandbox only: another base URL),
-    /// `PAYPAL_CLIENT_ID`, `PAYPAL_WEBHOOK_ID` (one id, or several separated by commas), `PAYPAL_USAGE_PATTERN` (optional: one of PayPal's, or
-    /// `none`), `PAYPAL_STORED_CREDENTIAL` (optional: `send` or `omit`) and `PAYPAL_TRUST_ROOT` (optional, for the sandbox only: a certificate,
-    /// DER in base64). Mistakes are noted in the reader.
+    /// `PAYPAL_CLIENT_ID`, `PAYPAL_WEBHOOK_ID` (one id, or several separated by commas), `PAYPAL_USAGE_PATTERN` (optional: one of PayPal's,
+    /// or `none`), `PAYPAL_STORED_CREDENTIAL` (optional: `send` or `omit`) and `PAYPAL_TRUST_ROOT` (optional, for the sandbox only: a
+    /// certificate, DER in base64). Mistakes are noted in the reader.
     pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
         let environment = reader.required("PAYPAL_ENVIRONMENT", "set it to sandbox or live");
         let environment = environment.and_then(|text| match text.as_str() {
@@ -170,7 +170,8 @@ impl GatewayConfig for PayPalSettings {
     }
 }
 
-/// The secrets of the adapter, the object `paypal` in the deployment's secret: `{"client_secret": [current, previous?]}`. It has no `Debug`.
+/// The secrets of the adapter, the object `paypal` in the deployment's secret: `{"client_secret": [current, previous?]}`. It has no
+/// `Debug`.
 #[derive(Clone)]
 pub struct PayPalSecrets {
     /// The client secret of the REST app.

@@ -1,5 +1,5 @@
-//! Whether a notification is PayPal's: by its signature, and where that cannot be checked here, by asking PayPal. Must never look into a body
-//! before that, nor write it again: the signature is over the bytes as they came.
+//! Whether a notification is PayPal's: by its signature, and where that cannot be checked here, by asking PayPal. Must never look into a
+//! body before that, nor write it again: the signature is over the bytes as they came.
 
 use std::time::Duration;
 
@@ -18,7 +18,7 @@ use crate::http::HeaderMap;
 const VERIFICATION_TIMEOUT: Duration = Duration::from_secs(10);
 /// The only algorithm that PayPal names.
 const ALGORITHM: &str = "SHA256withRSA";
-/// The longest value of a header that is looked at, in bytes: above the specification's (Webhooks 1.11, `verify_webhook_signature`).
+/// The longest header value that is read, in bytes: above the specification's (Webhooks 1.11, `verify_webhook_signature`).
 const LONGEST_HEADER: usize = 1_024;
 
 /// What PayPal sends along with a notification.
@@ -54,8 +54,8 @@ impl<'a> Transmission<'a> {
         })
     }
 
-    /// The signed text: id, time, webhook and the body's CRC-32 as an unsigned decimal, joined by bars (developer.paypal.com, "Verify webhook
-    /// messages").
+    /// The signed text: id, time, webhook and the body's CRC-32 as an unsigned decimal, joined by bars (developer.paypal.com, "Verify
+    /// webhook messages").
     fn message(&self, webhook: &str, crc: u32) -> String {
         format!("{}|{}|{webhook}|{crc}", self.id, self.time)
     }

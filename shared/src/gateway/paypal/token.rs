@@ -1,4 +1,4 @@
-//! The stored token of PayPal details as one text: `<vault id>:<PayPalSimulator's customer id>`. Only the vault id is needed to charge; the customer
+//! The stored token of PayPal details as one text: `<vault id>:<PayPal's customer id>`. Only the vault id is needed to charge; the customer
 //! belongs to it. Must never end up in a log; it has no `Debug`.
 
 use serde_json::Value;

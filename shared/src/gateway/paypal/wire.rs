@@ -1,5 +1,5 @@
-//! PayPal's answers, read by hand, so that a field of another type is noticed and not guessed. Must never make more of an answer than it says:
-//! the status of the capture or the authorisation inside decides, never the order's, and what does not fit what was asked is unknown.
+//! PayPal's answers, read by hand, so that a field of another type is noticed and not guessed. Must never make more of an answer than it
+//! says: the status of the capture or the authorisation inside decides, never the order's, and what does not fit what was asked is unknown.
 
 use serde_json::Value;
 
@@ -105,7 +105,7 @@ fn names_our_reference(value: &Value, expected: &ExpectedPayment<'_>) -> Option<
     value.get("custom_id").map(|custom| custom.as_str() == Some(expected.reference.as_str()))
 }
 
-/// Why an order is not the one that was asked for.
+/// Why an order is not the requested one.
 fn mismatch(order: &Value, unit: Option<&Value>, expected: &ExpectedPayment<'_>) -> Option<Outcome> {
     let intent = order.get("intent").is_none_or(|intent| intent.as_str() == Some(expected.intent.as_str()));
     let Some(unit) = unit else { return (!intent).then_some(UNREADABLE) };
@@ -217,7 +217,8 @@ fn declined(payment: &Value, code: &str) -> Outcome {
     Outcome::Declined(Decline { payment: external_id(payment), ..declines::from_status(payment, code) })
 }
 
-/// Reads an authorisation (Payments 2.5, `authorization_status`). A repetition has the present state, so one that is captured was authorised.
+/// Reads an authorisation (Payments 2.5, `authorization_status`). A repetition has the present state, so one that is captured was
+/// authorised.
 pub(super) fn read_authorisation(payment: &Value, expected: &ExpectedPayment<'_>) -> Outcome {
     let Some(id) = external_id(payment).filter(|_| matches(payment, expected)) else { return UNREADABLE };
     let expires_at = payment.get("expiration_time").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok());

@@ -102,7 +102,7 @@ impl StripeError {
         intent.filter(|intent| id_of(intent).is_some())
     }
 
-    /// What a refusal that is no decline comes to.
+    /// The outcome of a refusal that is not a decline.
     pub(super) fn to_malformed(&self) -> CallError {
         CallError::malformed(self.most_specific_code())
     }

@@ -6,8 +6,8 @@ use crate::gateway::GatewayError;
 use crate::gateway::common::amounts::{MinorUnits, ensure_positive};
 use crate::money::{Currency, Money, MoneyError};
 
-/// Presentment currencies with two digits after the point at Stripe (docs.stripe.com/currencies, "Supported presentment currencies", as far as
-/// ISO 4217 still lists them). ISK and UGX have none of their own and yet "must be represented as two-decimal" values ("Special cases").
+/// Presentment currencies with two digits after the point at Stripe (docs.stripe.com/currencies, "Supported presentment currencies", as far
+/// as ISO 4217 still lists them). ISK and UGX have none of their own and yet "must be represented as two-decimal" values ("Special cases").
 const TWO_DIGITS: &str = "AED AFN ALL AMD AOA ARS AUD AWG AZN BAM BBD BDT BMD BND BOB BRL BSD BWP BYN BZD CAD CDF CHF CNY COP CRC CVE CZK DKK \
 DOP DZD EGP ETB EUR FJD FKP GBP GEL GIP GMD GTQ GYD HKD HNL HTG HUF IDR ILS INR ISK JMD KES KGS KHR KYD KZT LAK LBP LKR LRD LSL MAD MDL \
 MKD MMK MNT MOP MUR MVR MWK MXN MYR MZN NAD NGN NIO NOK NPR NZD PAB PEN PGK PHP PKR PLN QAR RON RSD RUB SAR SBD SCR SEK SGD SHP SLE SOS \
@@ -59,7 +59,7 @@ pub(super) fn code(money: Money) -> String {
     money.currency.as_str().to_ascii_lowercase()
 }
 
-/// Reads the amount of this name in the object's `currency`; `None` if it is none.
+/// Reads the amount of this name in the object's `currency`; `None` if it is not an amount.
 pub(super) fn read_amount(object: &Value, name: &str) -> Option<Money> {
     let currency = Currency::new(object.get("currency")?.as_str()?).ok()?;
     from_minor_units(object.get(name)?.as_i64()?, currency).ok()
@@ -72,7 +72,7 @@ mod tests {
 
     use super::*;
 
-    /// Stripe's page once more, in the order of its groups, so that the tables above are not their own witness.
+    /// A second copy of Stripe's page, in the order of its groups, so that the tables above are checked against another source.
     const ZERO_DECIMAL_PAGE: [&str; 15] =
         ["BIF", "CLP", "DJF", "GNF", "JPY", "KMF", "KRW", "MGA", "PYG", "RWF", "VND", "VUV", "XAF", "XOF", "XPF"];
     const THREE_DECIMAL_PAGE: [&str; 5] = ["BHD", "JOD", "KWD", "OMR", "TND"];

@@ -1,6 +1,6 @@
 //! What Stripe's codes mean for the subscription. The codes are those of docs.stripe.com/declines/codes (`decline_code`),
-//! docs.stripe.com/error-codes (`code`) and docs.stripe.com/refunds (`failure_reason`), the classes are ours; `advice_code` is the bank's own
-//! word on trying again (docs.stripe.com/declines/card, "advice code"). Must never read `message`, which is meant for people.
+//! docs.stripe.com/error-codes (`code`) and docs.stripe.com/refunds (`failure_reason`), the classes are ours; `advice_code` is the bank's
+//! own word on trying again (docs.stripe.com/declines/card, "advice code"). Must never read `message`, which is meant for people.
 
 use serde_json::Value;
 
@@ -31,7 +31,7 @@ const NEEDS_NEW_DETAILS: &str = "expired_card incorrect_address incorrect_cvc in
 invalid_card_type invalid_cvc invalid_expiry_month invalid_expiry_year invalid_number invalid_pin live_mode_test_card missing \
 new_account_information_available payment_method_not_available payment_method_unactivated payment_method_unexpected_state \
 pin_try_exceeded postal_code_invalid test_mode_live_card testmode_decline";
-/// Never again with these details; or what cannot be given back any more.
+/// Never again with these details; or money that can no longer be refunded.
 const HARD: &str = "card_not_supported charge_already_captured charge_already_refunded charge_disputed charge_for_pending_refund_disputed \
 charge_not_refundable currency_not_supported customer_canceled do_not_try_again expired_or_canceled_card invalid_account invalid_amount \
 lost_card lost_or_stolen_card merchant_request not_permitted payment_method_customer_decline payment_method_provider_decline \
@@ -121,7 +121,7 @@ mod tests {
         }
     }
 
-    /// Every `decline_code` of docs.stripe.com/declines/codes, written down once more, so that none is soft only because it was forgotten.
+    /// Every `decline_code` of docs.stripe.com/declines/codes, listed a second time, so that no code is soft only because it was forgotten.
     #[test]
     fn every_documented_decline_code_is_in_a_table() {
         let documented = "authentication_not_handled authentication_required approve_with_id call_issuer card_not_supported \

@@ -11,8 +11,8 @@
 //! | `notification.rs` | whether a webhook is Stripe's, and what it says |
 //! | `settings.rs` | settings and secrets |
 //!
-//! A payment's id is that of its intent for ever. A refused payment has one too: HTTP 402 keeps the intent. Stripe repeats under a key what it
-//! answered first, refusals and server errors included, so an unknown outcome is asked about before anything is sent again.
+//! A payment's id is always that of its intent. A refused payment has one too: HTTP 402 keeps the intent. Stripe repeats under a key what
+//! it answered first, refusals and server errors included, so an unknown outcome is queried before anything is sent again.
 
 mod client;
 pub mod currency;
@@ -135,7 +135,8 @@ impl Gateway for Stripe {
         self.look_up_write(request).await.or_else(|error| error.into_outcome().map(Some))
     }
 
-    /// An intent that does not exist is asked for, which is the answer to a key that may read intents (docs.stripe.com/api/errors, `resource_missing`).
+    /// An intent that does not exist is asked for, which is the answer to a key that may read intents (docs.stripe.com/api/errors,
+    /// `resource_missing`).
     async fn check_access(&self) -> Result<(), GatewayError> {
         self.client.check_access(&TimeBudget::new(CALL_TIMEOUT)).await.map_err(CallError::into_access_error)
     }

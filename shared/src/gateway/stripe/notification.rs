@@ -1,5 +1,5 @@
-//! Stripe's webhooks: whether one is Stripe's, and what it says. Must never look into a body before its signature is known to fit, nor read an
-//! event's name where the object inside says something else.
+//! Stripe's webhooks: whether one is Stripe's, and what it says. Must never look into a body before its signature is known to fit, nor read
+//! an event's name where the object inside says something else.
 
 use std::time::Duration;
 
@@ -19,7 +19,7 @@ use crate::secret::SecretString;
 const SIGNATURE_HEADER: &str = "stripe-signature";
 /// How old a signature may be, and how far ahead of our clock (stripe-node, `Webhooks.DEFAULT_TOLERANCE`).
 const TOLERANCE: Duration = Duration::from_secs(300);
-/// The longest header that is looked at, in bytes: a dozen signatures.
+/// The longest header that is read, in bytes: a dozen signatures.
 const LONGEST_HEADER: usize = 1_024;
 
 /// Verifies and reads events of one account.
@@ -51,8 +51,8 @@ impl NotificationVerifier {
         read(&event, self.live).ok_or(NotificationError::Malformed)
     }
 
-    /// Whether one of the secrets made one of the `v1` signatures, of which there are two while a secret is replaced (docs.stripe.com/webhooks,
-    /// "Verify webhook signatures manually"). Each comparison takes constant time; which one fits is no secret.
+    /// Whether one of the secrets made one of the `v1` signatures, of which there are two while a secret is replaced
+    /// (docs.stripe.com/webhooks, "Verify webhook signatures manually"). Each comparison takes constant time; which one fits is no secret.
     fn signature_matches(&self, header: &str, body: &[u8], now: Timestamp) -> bool {
         let pairs = || header.split(',').filter_map(|pair| pair.trim().split_once('='));
         let Some(told) = pairs().find_map(|(name, value)| (name == "t").then_some(value)) else { return false };
@@ -70,7 +70,7 @@ impl NotificationVerifier {
     }
 }
 
-/// Reads a verified event; `None` if it is none.
+/// Reads a verified event; `None` if it is not an event.
 fn read(event: &Value, live: bool) -> Option<GatewayNotification> {
     let id = id_of(event)?;
     let kind = event.get("type").and_then(Value::as_str)?;
@@ -93,7 +93,7 @@ fn read(event: &Value, live: bool) -> Option<GatewayNotification> {
     })
 }
 
-/// What an event comes to.
+/// The meaning of an event.
 struct ParsedEvent {
     kind: Kind,
     payment: Option<ExternalPaymentId>,
@@ -122,7 +122,7 @@ impl ParsedEvent {
     }
 }
 
-/// What an event means (docs.stripe.com/api/events/types); `None` for those that have nothing to tell the connector. `charge.refunded` sums up
+/// What an event means (docs.stripe.com/api/events/types); `None` for those that do not concern the connector. `charge.refunded` sums up
 /// what the event of each refund says, and a dispute that is closed has moved its money before.
 fn interpret(kind: &str, object: &Value, data: &Value) -> Option<ParsedEvent> {
     match kind {

@@ -202,7 +202,7 @@ fn a_dispute_counts_when_its_money_moves() {
             assert_eq!(told.external_payment_id.unwrap().as_str(), "pi_1");
             assert_eq!((told.operation_ref.as_deref(), told.reason.as_deref()), (Some("dp_1"), Some("fraudulent")));
             assert_eq!(told.amount, Some(Money::new(999, Currency::new("EUR").unwrap())));
-            assert_eq!(told.dedupe_key, format!("{}:dp_1", meaning.as_str()), "the same however often it is told");
+            assert_eq!(told.dedupe_key, format!("{}:dp_1", meaning.as_str()), "the same however often it is sent");
         }
     }
 }

@@ -1,5 +1,5 @@
-//! Payments with stored details, and what is done to payments that are there: capture, cancel, refund, and the end of stored details. Must never
-//! give captured money back in the name of a cancel.
+//! Payments with stored details, and what is done to payments that are there: capture, cancel, refund, and the end of stored details. A
+//! cancel must never return captured money.
 
 use std::time::Duration;
 
@@ -43,7 +43,7 @@ pub(super) fn with_metadata(form: Form, reference: &Reference, customer: &str) -
     form.with(&format!("metadata[{}]", wire::REFERENCE), reference.as_str()).with(&format!("metadata[{}]", wire::CUSTOMER), customer)
 }
 
-/// What a refused call about an intent comes to where it is no decline: the stored details are gone, or a mistake of ours.
+/// The outcome of a refused call about an intent that is not a decline: the stored details are gone, or a mistake of ours.
 pub(super) fn refusal_outcome(refused: &StripeError, expected: &ExpectedPayment<'_>) -> Result<Outcome, CallError> {
     if refused.is_decline() {
         return Ok(declined(refused, expected));
@@ -78,7 +78,7 @@ fn already_captured(payment: ExternalPaymentId) -> Outcome {
     Outcome::Declined(Decline { payment: Some(payment), ..Decline::new(DeclineClass::Hard, "charge_already_captured") })
 }
 
-/// What looking for an intent by our reference comes to.
+/// The result of a search for an intent by our reference.
 enum IntentLookup {
     /// It is there.
     Found(Value),
@@ -143,7 +143,7 @@ impl Stripe {
         }
     }
 
-    /// Releases a payment, or gives up one that waits for its customer.
+    /// Releases a payment, or cancels one that waits for its customer.
     pub(super) async fn cancel_intent(&self, budget: &TimeBudget, request: &CancelRequest, id: &str) -> Result<Outcome, CallError> {
         let collection = if is_id(id, "pi_") {
             INTENTS
@@ -179,9 +179,9 @@ impl Stripe {
         }
     }
 
-    /// The intent of this reference, as it is now. Stripe's search is some time behind, as a rule less than a minute, and not there for every
-    /// account (docs.stripe.com/search: not for "read-after-write flows"): what it does not find is looked for among the newest ones, whose list
-    /// is never behind.
+    /// The intent of this reference, as it is now. Stripe's search is some time behind, as a rule less than a minute, and not available for
+    /// every account (docs.stripe.com/search: not for "read-after-write flows"): what it does not find is looked for among the newest ones,
+    /// whose list is never behind.
     async fn find_intent(&self, budget: &TimeBudget, reference: &Reference) -> Result<IntentLookup, CallError> {
         let query = Form::default().with("query", format!("metadata['{}']:'{reference}'", wire::REFERENCE));
         let found = match self.client.get(budget, &format!("{INTENTS}/search"), &query).await? {

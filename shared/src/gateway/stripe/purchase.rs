@@ -1,5 +1,5 @@
-//! Purchases and storing with the customer present. The money of a purchase is taken at once. Must never take an amount or a customer from what
-//! the browser sent: of that only the payment method's id is passed on.
+//! Purchases and storing with the customer present. The money of a purchase is taken at once. Must never take an amount or a customer from
+//! what the browser sent: of that only the payment method's id is passed on.
 
 use serde_json::Value;
 
@@ -66,7 +66,7 @@ impl Stripe {
     /// The customer is back, or a notification came: the intent says what became of it. Nothing of what the customer brought decides.
     pub(super) async fn finalize_intent(&self, request: &FinalizeRequest) -> Result<Outcome, CallError> {
         let pending_id = request.pending_id.as_deref().ok_or_else(|| CallError::malformed("nothing_pending"))?;
-        // What a page hands in stands one level lower.
+        // The data that a page submits is one level lower.
         let details = request.details.get("details").filter(|nested| nested.is_object()).unwrap_or(&request.details);
         if PENDING_ID_PARAMETERS.iter().any(|name| details.get(*name).is_some_and(|told| told.as_str() != Some(pending_id))) {
             return Ok(Outcome::Unknown(UnknownCause::AnotherPayment));
@@ -108,7 +108,7 @@ impl Stripe {
     /// The customer at Stripe to whom details are attached: the one that an earlier purchase made, else a new one.
     async fn find_or_create_customer(&self, budget: &TimeBudget, request: &PurchaseRequest) -> Result<String, CallError> {
         let ours = request.customer.as_str();
-        // Search is a convenience, and not for every account: without it the customer is made once more, which costs nothing.
+        // Search is a convenience, and not available for every account: without it a second customer is created, which costs nothing.
         if ours.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_')) {
             let query = Form::default().with("query", format!("metadata['{}']:'{ours}'", wire::CUSTOMER)).with("limit", "1");
             if let Ok(ApiResponse::Body(found)) = self.client.get(budget, &format!("{CUSTOMERS}/search"), &query).await
@@ -118,7 +118,8 @@ impl Stripe {
             }
         }
         let form = Form::default().with(&format!("metadata[{}]", wire::CUSTOMER), ours);
-        // The same for every start of one customer: two customers at once would be two sets of parameters under the key of a start that is sent again.
+        // The same for every start of one customer: two customers at once would be two sets of parameters under the key of a start that is
+        // sent again.
         let key = format!("clg-customer-{ours}");
         match self.client.post(budget, CUSTOMERS, &form, &key).await? {
             ApiResponse::Body(customer) => Ok(matching_customer_id(&customer, ours).ok_or(UnknownCause::Unreadable)?.to_owned()),

@@ -10,7 +10,7 @@ use crate::http::Transport;
 use crate::secret::{NamedSecrets, SecretString};
 use crate::settings::{Problems, SettingsReader};
 
-/// Which of an account's two worlds is spoken to: Stripe has one host for both, and the key decides.
+/// Which of an account's two modes is used: Stripe has one host for both, and the key decides.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum StripeEnvironment {
     /// Test payments.
@@ -22,15 +22,15 @@ pub enum StripeEnvironment {
 /// Plain settings of the adapter.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StripeSettings {
-    /// Which world is spoken to.
+    /// The mode that is used.
     pub environment: StripeEnvironment,
     /// The base of all URLs, without the version and without a slash at its end.
     pub base_url: String,
 }
 
 impl StripeSettings {
-    /// Reads `STRIPE_ENVIRONMENT` (`test` or `live`) and `STRIPE_BASE_URL` (optional, for tests only: another base URL). Mistakes are noted in
-    /// the reader.
+    /// Reads `STRIPE_ENVIRONMENT` (`test` or `live`) and `STRIPE_BASE_URL` (optional, for tests only: another base URL). Mistakes are noted
+    /// in the reader.
     pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
         let environment = reader.required("STRIPE_ENVIRONMENT", "set it to test or live")?;
         let environment = match environment.as_str() {
@@ -163,7 +163,7 @@ mod tests {
             (&[KEY, "sk_test_"][..], &[WEBHOOK][..], &["stripe.api_key[1]"][..]),
             (&[KEY][..], &["0123456789abcdefghij", WEBHOOK][..], &["stripe.webhook_secrets[0]"][..]),
             (&[KEY][..], &[WEBHOOK, "whsec_changeme"][..], &["stripe.webhook_secrets[1]"][..]),
-            // Long enough, and yet nobody's.
+            // Long enough, and yet not a real key.
             (&["sk_test_changeme-changeme-changeme"][..], &[WEBHOOK][..], &["stripe.api_key"][..]),
             (&["sk_test_51Hxyz 123456789abcdef"][..], &[WEBHOOK][..], &["stripe.api_key"][..]),
             (&["sk_test_51Hxyz01234567"][..], &[WEBHOOK][..], &["stripe.api_key"][..]),

@@ -1,5 +1,5 @@
-//! The stored token of Stripe details as one text: `<payment method>:<customer>`. Stripe takes a payment method again only together with the
-//! customer that it is attached to. Must never end up in a log; it has no `Debug`.
+//! The stored token of Stripe details as one text: `<payment method>:<customer>`. Stripe takes a payment method again only together with
+//! the customer that it is attached to. Must never end up in a log; it has no `Debug`.
 
 use serde_json::Value;
 

@@ -1,5 +1,5 @@
-//! Stripe's objects, read by hand, so that a field of another type is noticed and not guessed. Must never make more of an answer than it says:
-//! what does not name our reference, our amount and our way of capturing is unknown.
+//! Stripe's objects, read by hand, so that a field of another type is noticed and not guessed. Must never make more of an answer than it
+//! says: what does not name our reference, our amount and our way of capturing is unknown.
 
 use serde_json::Value;
 
@@ -68,12 +68,12 @@ pub(super) fn reference_of(object: &Value) -> Option<Reference> {
     Reference::parse(metadata(object, REFERENCE)?)
 }
 
-/// Whether the object carries somebody's reference, ours or another system's.
+/// Whether the object carries a reference, ours or another system's.
 pub(super) fn has_reference(object: &Value) -> bool {
     metadata(object, REFERENCE).is_some_and(|text| !text.is_empty())
 }
 
-/// Why an intent is not the one that was asked about.
+/// Why an intent is not the requested one.
 fn mismatch(intent: &Value, expected: &ExpectedPayment<'_>) -> Option<Outcome> {
     match reference_of(intent) {
         Some(reference) if reference == *expected.reference => {}
@@ -145,7 +145,7 @@ fn declined(intent: &Value, error: &str, otherwise: &str) -> Outcome {
     Outcome::Declined(Decline { payment: external_id(intent), ..declines::from_error(error, otherwise) })
 }
 
-/// What the customer has to do: go to the bank's page, or what Stripe's own script in the page finds out.
+/// What the customer has to do: go to the bank's page, or what Stripe's own script in the page determines.
 fn action(intent: &Value, id: ExternalPaymentId) -> Outcome {
     let next = intent.get("next_action").filter(|next| next.is_object());
     let url = next.and_then(|next| next.get("redirect_to_url")).and_then(|to| to.get("url")).and_then(Value::as_str);

@@ -44,7 +44,7 @@ fn every_status_of_an_intent_means_what_stripe_says() {
         ("processing", "received"),
         ("requires_payment_method", "declined"),
         ("canceled", "declined"),
-        // Confirmed by nobody: neither done nor refused.
+        // Not confirmed: neither done nor refused.
         ("requires_confirmation", "unknown"),
         ("requires_action", "unknown"),
         ("brand_new_status", "unknown"),

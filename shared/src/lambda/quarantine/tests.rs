@@ -3,7 +3,7 @@ use crate::lambda::queue::QueueError;
 use crate::lambda::settings::Mode;
 use crate::lambda::testing::*;
 
-/// What the door of a function keeps aside while Cleeng signs with the next secret and the function has the first.
+/// The webhooks that a function's handler quarantines while Cleeng signs with the next secret and the function has the first.
 async fn quarantined_messages(bodies: &[String], signature: &str) -> Vec<String> {
     let harness = harness(Mode::Lambda).await;
     for body in bodies {

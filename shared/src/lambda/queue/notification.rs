@@ -1,4 +1,4 @@
-//! A gateway's notification on its function's queue: one message per item, so that none holds back another.
+//! A gateway's notification on its function's queue: one message per item, so that no item blocks another.
 
 use serde::Deserialize;
 use serde_json::json;

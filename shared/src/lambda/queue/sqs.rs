@@ -68,7 +68,7 @@ impl Queue for SqsQueue {
     }
 }
 
-/// The SDK's error holds the raw answer: only its kind goes on.
+/// The SDK's error contains the raw answer: only its kind is passed on.
 fn classify_error<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> QueueError {
     let code = match error {
         SdkError::ConstructionFailure(_) => return QueueError::Refused("the request could not be built"),

@@ -54,8 +54,8 @@ impl SecretCache {
         Arc::clone(&self.lock().secrets)
     }
 
-    /// Reads the secrets again, at most once in [`RELOAD_INTERVAL`], and returns whether they changed. If they cannot be read, or are wrong,
-    /// the old ones stay in force.
+    /// Reads the secrets again, at most once in [`RELOAD_INTERVAL`], and returns whether they changed. If they cannot be read, or are
+    /// wrong, the old ones stay in force.
     ///
     /// # Errors
     /// [`SecretError`].

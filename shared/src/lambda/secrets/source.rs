@@ -35,7 +35,7 @@ impl SecretsManager {
 #[async_trait]
 impl SecretSource for SecretsManager {
     async fn fetch(&self) -> Result<SecretString, SecretError> {
-        // The SDK's error holds the raw answer: only its kind goes on.
+        // The SDK's error contains the raw answer: only its kind is passed on.
         let answer = self.client.get_secret_value().secret_id(&self.id).send().await.map_err(|error| classify_error(&error))?;
         answer.secret_string.map(SecretString::new).ok_or(SecretError::Refused("the secret holds bytes and no text"))
     }

@@ -16,7 +16,7 @@ use crate::reason::ParkReason;
 use crate::reason::RetryReason;
 use crate::secret::SecretString;
 
-/// What must never be seen, whoever writes it.
+/// Text that must never be in a log line, from any code.
 const PLANTED: [&str; 8] = [PATH_KEY, SALT, PUBLISHER_TOKEN, SIGNING_SECRET, NEXT_SIGNING_SECRET, API_KEY, CARD_TOKEN, EMAIL];
 
 fn output() -> (Output, LogSink) {
@@ -90,7 +90,7 @@ async fn secrets_and_addresses_that_somebody_logs_all_the_same_are_taken_out() {
     assert!(text.matches("[redacted]").count() >= 8, "{text}");
 }
 
-/// Every way through both doors, with secrets and personal data in every place where they can be, at the most talkative level.
+/// Every path through both handlers, with secrets and personal data in every place where they can be, at the most verbose level.
 #[tokio::test]
 async fn no_way_through_the_doors_writes_a_secret_or_an_address() {
     let harness = harness(Mode::Lambda).await;
