@@ -12,7 +12,7 @@
 //! | [`manual_review`] | what an operator may decide about parked work |
 //! | [`lambda`] | a function in AWS Lambda: start-up, dispatch, handlers and telemetry |
 //! | [`settings`], [`rate_limit`] | the reader of settings and of their mistakes; a limit per window of time |
-//! | [`reference`], [`keyed_hash`] | the keys and references of writes, and the keyed hash that they are made with |
+//! | [`mod@reference`], [`keyed_hash`] | the keys and references of writes, and the keyed hash that they are made with |
 //! | [`money`], [`ids`], [`secret`], [`clock`], [`http`] | the small types that everything else is made of |
 //!
 //! Code that only one function needs does not belong here.

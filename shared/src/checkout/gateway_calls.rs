@@ -83,7 +83,8 @@ pub async fn start(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, input: 
 /// Submits the data that the customer returned with in this round. It is kept until the attempt ends, so that the call can be repeated.
 ///
 /// # Errors
-/// Later or parked; [`gateway_step::ANOTHER_PAYMENT`] if it belongs to another payment.
+/// `Err(Disposition::Retry)` or `Err(Disposition::Parked)`; with [`RetryReason::AnotherPayment`] if it
+/// belongs to another payment.
 pub async fn finalize(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, round: usize) -> FlowResult<PurchaseResult> {
     let reference = payment_reference(ctx)?;
     let request = finalize_request(ctx, snapshot, round, reference)?;

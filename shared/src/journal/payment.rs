@@ -174,7 +174,7 @@ pub struct PaymentRecord {
     pub captured: Money,
     /// What was refunded.
     pub refunded: Money,
-    /// Its refunds, in the order in which they were asked for; see [`super::refunds`].
+    /// Its refunds, in the order in which they were asked for; see [`refunds`].
     #[serde(default)]
     pub refunds: Vec<RefundRecord>,
     /// Its state.
