@@ -131,7 +131,8 @@ pub trait SimulatedGateway: SimulatedServer {
     /// Its name in settings and routes.
     fn gateway_name(&self) -> GatewayName;
 
-    /// Details of this customer of Cleeng are stored, as after a first purchase. The token as the adapter writes it.
+    /// Details of a customer are stored, as after a first purchase. The token as the adapter writes it. `customer` is the name that the token
+    /// carries; it need not be the customer of a later request.
     fn add_stored_details(&self, customer: &str) -> String;
 
     /// Whether it still has these details.

@@ -18,7 +18,8 @@ async fn the_demo_scenarios_succeed_and_both_sides_agree() {
     let good = demo::run(&mut out).await.unwrap();
     let told = String::from_utf8(out).unwrap();
     assert!(good && told.ends_with("Both sides agree.\n"), "{told}");
-    let scenes = ["first purchase", "first renewal", "declined at the first attempt", "authorised with the old details", "single purchases"];
+    let scenes =
+        ["first purchase", "first renewal", "declined at the first attempt", "authorised with the old details", "single purchases"];
     for scene in scenes.into_iter().chain(["chargeback", "left open", "terminated"]) {
         assert!(told.contains(scene), "{scene} is not told");
     }
