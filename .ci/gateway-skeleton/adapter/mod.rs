@@ -35,7 +35,7 @@ use crate::settings::Problems;
 pub const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 
 /// How long a key is honoured, with something left for clocks and queues. TODO: by the gateway's documentation, which is named here.
-const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(3_600);
+const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3_600);
 
 /// The adapter.
 pub struct ExampleGateway {
