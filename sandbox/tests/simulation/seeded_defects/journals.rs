@@ -62,7 +62,7 @@ impl DefectiveStore {
             JournalDefect::DetailsIgnored => {
                 // Every authorisation matches every request.
                 let asked = self.requested_details.lock().unwrap_or_else(PoisonError::into_inner).clone();
-                let places = [payment.then_some("/details"), Some("/live/details")];
+                let places = [payment.then_some("/details"), Some("/live_authorisation/details")];
                 for place in places.into_iter().flatten() {
                     if let Some(details) = body.pointer_mut(place).filter(|details| !details.is_null())
                         && !asked.is_null()
