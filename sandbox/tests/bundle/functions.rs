@@ -7,7 +7,7 @@ use connector::cleeng::webhook::Topic;
 use crate::support::files::{camel_case, read, root};
 use crate::support::template::section;
 use crate::{
-    NOTIFICATION, RECONCILIATION, event, folders, functions, is_front_end, names, readme_table, route, samples, webhook_functions,
+    NOTIFICATION, RECONCILIATION, event, folders, functions, is_front_end, names, readme_table, route, samples, visit_sources, webhook_functions,
 };
 
 #[test]
@@ -22,6 +22,23 @@ fn a_function_is_a_package_with_a_binary_of_its_folders_name() {
         assert!(manifest.contains(&format!("name = \"{name}\"")), "{name}: the package has another name");
         assert!(root().join("functions").join(&name).join("src/main.rs").is_file(), "{name}: no src/main.rs");
         assert!(root().join("functions").join(&name).join("src/lib.rs").is_file(), "{name}: no src/lib.rs");
+    }
+}
+
+#[test]
+fn the_build_of_a_deployment_compiles_every_function_in_one_invocation_and_nothing_else() {
+    let settings = read("CargoLambda.toml");
+    let listed = settings.lines().filter_map(|line| line.strip_prefix("  \"")?.strip_suffix("\",")).map(str::to_owned);
+    assert_eq!(listed.collect::<BTreeSet<_>>(), names());
+}
+
+/// Their manifests say `test = false`: a test that is written there would never run.
+#[test]
+fn functions_have_their_tests_in_the_sandbox() {
+    for name in names() {
+        let manifest = read(&format!("functions/{name}/Cargo.toml"));
+        assert_eq!(manifest.matches("\ntest = false\n").count(), 2, "{name}: the library and the binary are linked to run no test");
+        visit_sources(&root().join("functions").join(&name), &mut |source| assert!(!source.contains("#[test]"), "{name} has tests"));
     }
 }
 
