@@ -16,7 +16,7 @@ use connector::journal::store::StoreError;
 use connector::metrics::Metric;
 use connector::money::Money;
 use connector::payments::cleeng_step::{self, CleengStep, LostAnswer};
-use connector::payments::gateway_step::{self, GatewayCall, StepResult};
+use connector::payments::gateway_step::{self, StepResult};
 use connector::payments::obligation_context::{ObligationContext, TypedStepState};
 use connector::payments::{FlowResult, retry};
 use connector::reason::{CompletionReason, ParkReason, RetryReason};
@@ -85,11 +85,8 @@ async fn refund_at_gateway(ctx: &mut ObligationContext<'_>, payment: &Reference)
     let record = ctx.payment(payment).ok_or(JournalError::Store(StoreError::Corrupt))?;
     let (gateway, captured) = (record.gateway, record.captured);
     let external_payment_id = record.external_payment_id.clone().ok_or(JournalError::Store(StoreError::Corrupt))?;
-    let make = |key| {
-        let request = RefundRequest { key, reference: part.reference.clone(), external_payment_id, amount: part.amount, captured };
-        GatewayCall::Refund(request)
-    };
-    let step_result = gateway_step::run(ctx, REFUND, gateway, OperationKind::Refund, make).await?;
+    let make = |key| RefundRequest { key, reference: part.reference.clone(), external_payment_id, amount: part.amount, captured };
+    let step_result = gateway_step::run(ctx, REFUND, gateway, make).await?;
     if part.state == RefundState::Requested {
         match &step_result {
             StepResult::Done { .. } => complete_refund(ctx, payment, true)?,

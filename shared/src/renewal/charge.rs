@@ -12,7 +12,7 @@ use crate::journal::record::{AttemptKind, StepState};
 use crate::metrics::Metric;
 use crate::money::Money;
 use crate::payments::cleeng_step::{self, CleengStep, LostAnswer};
-use crate::payments::gateway_step::{self, GatewayCall, StepResult};
+use crate::payments::gateway_step::{self, Authorise, Charge, StepResult};
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::subscription_state::{LastCharge, LiveAuthorisation};
 use crate::payments::{FlowResult, payment_transitions, retry, token_usage};
@@ -114,19 +114,17 @@ pub async fn authorise_or_charge(
     let Some(token) = event.token.clone() else {
         return Err(case.park(ParkReason::EventLacksToken, false).await?);
     };
-    let make = |key| {
-        let request = MerchantInitiated {
-            key,
-            reference: reference.clone(),
-            amount: order.total,
-            token: StoredToken(token),
-            customer: event.customer.clone(),
-        };
-        if operation == OperationKind::Charge { GatewayCall::Charge(request) } else { GatewayCall::Authorise(request) }
+    let request = |key| MerchantInitiated {
+        key,
+        reference: reference.clone(),
+        amount: order.total,
+        token: StoredToken(token),
+        customer: event.customer.clone(),
     };
     let fact = match payment_transitions::authorisation_result(case, PAY, &reference)? {
         Some(fact) => fact,
-        None => gateway_step::run(case, PAY, method.gateway, operation, make).await?,
+        None if kind == AttemptKind::Charge => gateway_step::run(case, PAY, method.gateway, |key| Charge(request(key))).await?,
+        None => gateway_step::run(case, PAY, method.gateway, |key| Authorise(request(key))).await?,
     };
     match fact {
         StepResult::Done { external: Some(external), expires_at } => {
