@@ -144,9 +144,7 @@ impl<'w> NotificationContext<'w> {
     /// Opens the notification's own attempt, in memory.
     pub(crate) fn open_attempt(&mut self) -> FlowResult<()> {
         self.obligation.open_attempt(AttemptKind::Notification, self.obligation.now(), None)?;
-        if let Some(attempt) = self.obligation.session.obligation.current_attempt_mut() {
-            attempt.reference = Some(self.reference.clone());
-        }
+        self.obligation.set_attempt_payment(&self.reference);
         Ok(())
     }
 }

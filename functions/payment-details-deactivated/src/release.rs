@@ -212,9 +212,7 @@ async fn release_payment(
             }
         }
         ctx.open_attempt(KIND, deactivated.received_at, Some(deactivated.event.details.clone()))?;
-        if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
-            attempt.reference = Some(reference.clone());
-        }
+        ctx.set_attempt_payment(reference);
         ctx.update_payment(reference, |payment, _| {
             payment.details.get_or_insert_with(|| deactivated.event.details.clone());
             Ok(())

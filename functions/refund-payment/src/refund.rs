@@ -41,9 +41,7 @@ pub(crate) async fn reserve(ctx: &mut ObligationContext<'_>, payment: &Reference
         return Err(ctx.park(ParkReason::RefundCannotBeReserved, false).await?);
     }
     ctx.add_operation(gateway, reference.as_str(), payment);
-    if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
-        attempt.reference = Some(payment.clone());
-    }
+    ctx.set_attempt_payment(payment);
     Ok(())
 }
 

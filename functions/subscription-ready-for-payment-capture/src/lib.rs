@@ -115,9 +115,7 @@ async fn resume(
 
 async fn capture_live(ctx: &mut ObligationContext<'_>, event: &BillingEvent, reference: Reference) -> FlowResult<Disposition> {
     ctx.open_attempt(AttemptKind::Capture, event.attempt, Some(event.payment_details.clone()))?;
-    if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
-        attempt.reference = Some(reference.clone());
-    }
+    ctx.set_attempt_payment(&reference);
     capture(ctx, &reference, event.expiration).await
 }
 

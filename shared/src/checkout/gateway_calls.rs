@@ -8,7 +8,7 @@ use crate::frontend_api::body::PaymentInput;
 use crate::gateway::{FinalizeRequest, GatewayText, IdempotencyKey, OperationKind, PurchaseRequest, Reference, StoreDetailsRequest};
 use crate::ids::ExternalPaymentId;
 use crate::journal::JournalError;
-use crate::journal::payment::PaymentRecord;
+use crate::journal::payment::{NewPayment, PaymentRecord};
 use crate::journal::record::AttemptKind;
 use crate::journal::store::StoreError;
 use crate::payments::gateway_step;
@@ -25,14 +25,18 @@ pub fn open_attempt(ctx: &mut ObligationContext<'_>, kind: AttemptKind, snapshot
     ctx.open_attempt(kind, due, None)?;
     write_snapshot(ctx, snapshot);
     let reference = gateway_step::payment_reference(ctx, snapshot.gateway, OperationKind::Purchase);
-    let (customer, now) = (snapshot.customer.clone(), ctx.now());
-    let mut payment = PaymentRecord::new(reference.clone(), snapshot.gateway, ctx.session.key(), customer, snapshot.amount, now);
-    payment.order.clone_from(&snapshot.order);
-    payment.zero_amount = snapshot.amount.is_zero();
-    ctx.add_payment(payment);
-    if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
-        attempt.reference = Some(reference.clone());
-    }
+    let payment = NewPayment {
+        reference: reference.clone(),
+        gateway: snapshot.gateway,
+        subscription: None,
+        customer: snapshot.customer.clone(),
+        details: None,
+        order: snapshot.order.clone(),
+        amount: snapshot.amount,
+        zero_amount: snapshot.amount.is_zero(),
+    };
+    ctx.add_payment(PaymentRecord::new(payment, ctx.session.key(), ctx.now()));
+    ctx.set_attempt_payment(&reference);
     Ok(reference)
 }
 

@@ -7,7 +7,7 @@ use crate::cleeng::{CALL_TIMEOUT, NewOrder, Order};
 use crate::flow::{Disposition, PaymentMethodConfig};
 use crate::gateway::{Decline, MerchantInitiated, OperationKind, Reference, StoredToken};
 use crate::ids::{ExternalPaymentId, OrderId, PaymentMethodId};
-use crate::journal::payment::{PaymentRecord, PaymentState};
+use crate::journal::payment::{NewPayment, PaymentRecord, PaymentState};
 use crate::journal::record::{AttemptKind, StepState};
 use crate::metrics::Metric;
 use crate::money::Money;
@@ -169,16 +169,18 @@ fn payment_of_attempt(
         return reference;
     }
     let reference = gateway_step::payment_reference(case, method.gateway, operation);
-    let mut payment =
-        PaymentRecord::new(reference.clone(), method.gateway, case.session.key(), event.customer.clone(), order.total, case.now());
-    payment.subscription = Some(event.subscription.clone());
-    payment.details = Some(event.payment_details.clone());
-    payment.order = Some(order.id.clone());
-    payment.zero_amount = order.total.is_zero();
-    case.add_payment(payment);
-    if let Some(attempt) = case.session.obligation.current_attempt_mut() {
-        attempt.reference = Some(reference.clone());
-    }
+    let payment = NewPayment {
+        reference: reference.clone(),
+        gateway: method.gateway,
+        subscription: Some(event.subscription.clone()),
+        customer: event.customer.clone(),
+        details: Some(event.payment_details.clone()),
+        order: Some(order.id.clone()),
+        amount: order.total,
+        zero_amount: order.total.is_zero(),
+    };
+    case.add_payment(PaymentRecord::new(payment, case.session.key(), case.now()));
+    case.set_attempt_payment(&reference);
     reference
 }
 
