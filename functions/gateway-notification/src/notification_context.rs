@@ -134,7 +134,7 @@ impl<'w> NotificationContext<'w> {
     }
 
     /// Parks the notification for an operator.
-    pub(crate) async fn park(&mut self, reason: ParkReason) -> FlowResult<Disposition> {
+    pub(crate) async fn park<T>(&mut self, reason: ParkReason) -> FlowResult<T> {
         if self.obligation.current_attempt().is_none() {
             self.open_attempt()?;
         }

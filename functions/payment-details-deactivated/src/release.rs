@@ -178,11 +178,10 @@ async fn preexisting(
 
 /// Parks a payment that cannot be identified, unless that was done.
 async fn park_unidentified(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<ReleaseResult> {
-    if !ctx.session.obligation.was_parked() {
-        let parked = ctx.park_without_attempt(KIND, deactivated.received_at, ParkReason::AuthorisedPaymentUnidentified).await;
-        parked.map(drop)?;
+    if ctx.session.obligation.was_parked() {
+        return Ok(ReleaseResult::Parked);
     }
-    Ok(ReleaseResult::Parked)
+    ctx.park_without_attempt(KIND, deactivated.received_at, ParkReason::AuthorisedPaymentUnidentified).await
 }
 
 async fn release_payment(

@@ -38,7 +38,7 @@ pub(crate) async fn reserve(ctx: &mut ObligationContext<'_>, payment: &Reference
     })?;
     if let Some(refused) = refused {
         tracing::error!(obligation = %ctx.session.key(), error = %refused, "refund cannot be reserved");
-        return Err(ctx.park(ParkReason::RefundCannotBeReserved, false).await?);
+        return ctx.park(ParkReason::RefundCannotBeReserved, false).await;
     }
     ctx.add_operation(gateway, reference.as_str(), payment);
     ctx.set_attempt_payment(payment);

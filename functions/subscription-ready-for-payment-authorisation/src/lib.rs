@@ -79,8 +79,7 @@ async fn authorise(
         AttemptStatus::Finished(outcome) => return Ok(eligibility::duplicate(ctx.flow_context, outcome)),
         AttemptStatus::InFlight => {
             let due = ctx.current_attempt().map(|attempt| attempt.due);
-            let disposition = attempt(ctx, event, method_id, method).await?;
-            return Ok(eligibility::after_resuming(disposition, due, event));
+            return eligibility::after_resuming(attempt(ctx, event, method_id, method).await, due, event);
         }
         AttemptStatus::NotStarted => {}
     }

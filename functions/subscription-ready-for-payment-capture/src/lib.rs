@@ -105,12 +105,12 @@ async fn resume(
 ) -> FlowResult<Disposition> {
     let attempt = ctx.current_attempt().map(|attempt| (attempt.kind, attempt.due, attempt.reference.clone()));
     let Some((kind, resumed_due, reference)) = attempt else { return Err(retry(RetryReason::NothingToResume)) };
-    let disposition = match (kind, reference) {
-        (AttemptKind::Charge, _) => charge(ctx, event, method_id, method).await?,
-        (_, Some(reference)) => capture(ctx, &reference, event.expiration).await?,
-        (_, None) => import_or_park(ctx, event, method).await?,
+    let result = match (kind, reference) {
+        (AttemptKind::Charge, _) => charge(ctx, event, method_id, method).await,
+        (_, Some(reference)) => capture(ctx, &reference, event.expiration).await,
+        (_, None) => import_or_park(ctx, event, method).await,
     };
-    Ok(eligibility::after_resuming(disposition, Some(resumed_due), event))
+    eligibility::after_resuming(result, Some(resumed_due), event)
 }
 
 async fn capture_live(ctx: &mut ObligationContext<'_>, event: &BillingEvent, reference: Reference) -> FlowResult<Disposition> {

@@ -94,10 +94,10 @@ async fn record_captured_or_park(ctx: &mut ObligationContext<'_>, reference: &Re
         return record_captured(ctx, reference, external);
     }
     // A payment that was declined, cancelled or reversed cannot be captured as well: an operator has to see that.
-    Err(park(ctx, ParkReason::ClosedPaymentSucceeded).await?)
+    park(ctx, ParkReason::ClosedPaymentSucceeded).await
 }
 
-async fn park(ctx: &mut ObligationContext<'_>, reason: ParkReason) -> FlowResult<Disposition> {
+async fn park<T>(ctx: &mut ObligationContext<'_>, reason: ParkReason) -> FlowResult<T> {
     if ctx.current_attempt().is_none() {
         open_attempt(ctx, 3)?;
     }

@@ -14,7 +14,6 @@ use serde::{Deserialize, Serialize};
 use super::FlowResult;
 use super::obligation_context::{ObligationContext, TypedStepState};
 use crate::clock::Timestamp;
-use crate::flow::Disposition;
 use crate::gateway::{
     Decline, DeclineClass, Gateway, GatewayError, GatewayName, IdempotencyKey, Operation, OperationKind, Outcome, Reference, UnknownCause,
 };
@@ -106,7 +105,7 @@ async fn call_first<F: FromOutcome>(
     case.begin_step(name, Some(key), case.call_timeout(&adapter)).await?;
     match call_timed(case, &adapter, call).await {
         Ok(outcome) => record_outcome(case, name, call, outcome).await,
-        Err(error) => Err(handle_no_effect(case, name, &error).await?),
+        Err(error) => handle_no_effect(case, name, &error).await,
     }
 }
 
@@ -134,7 +133,7 @@ async fn resolve_unknown<F: FromOutcome>(
     case.begin_step(name, step.key.clone(), timeout).await?;
     let outcome = match adapter.inquire(&call.inquiry()).await {
         Ok(Some(outcome)) => outcome,
-        Ok(None) if too_late => return Err(case.park(ParkReason::OutcomeUnknown, true).await?),
+        Ok(None) if too_late => return case.park(ParkReason::OutcomeUnknown, true).await,
         // Both calls seldom take their longest time, and if a customer waits there is no time for twice that.
         Ok(None) if !case.session.has_time_for(timeout) => return Err(case.leave_unknown(name, RetryReason::OutOfTime).await),
         Ok(None) => match call_timed(case, &adapter, call).await {
@@ -145,7 +144,7 @@ async fn resolve_unknown<F: FromOutcome>(
         Err(error) => return Err(case.leave_unknown(name, (&error).into()).await),
     };
     if too_late && matches!(outcome, Outcome::Unknown(_)) {
-        return Err(case.park(ParkReason::OutcomeUnknown, true).await?);
+        return case.park(ParkReason::OutcomeUnknown, true).await;
     }
     record_outcome(case, name, call, outcome).await
 }
@@ -198,14 +197,14 @@ fn answer_matches<C: GatewayCall>(call: &C, operation: &Operation) -> bool {
 }
 
 /// The first call is known to have had no effect.
-async fn handle_no_effect(case: &mut ObligationContext<'_>, name: &'static str, error: &GatewayError) -> FlowResult<Disposition> {
+async fn handle_no_effect<F>(case: &mut ObligationContext<'_>, name: &'static str, error: &GatewayError) -> FlowResult<F> {
     if let Some(reason) = error.park_reason() {
         return case.park(reason, false).await;
     }
     if !matches!(error, GatewayError::Throttled { .. }) {
         tracing::error!(obligation = %case.session.key(), step = name, error = %error, "gateway call had no effect");
     }
-    Ok(case.retry_without_effect(name, error.retry_after(), error.into()).await)
+    Err(case.retry_without_effect(name, error.retry_after(), error.into()).await)
 }
 
 /// The reference of the payment that an attempt makes: the same in every try of the attempt.

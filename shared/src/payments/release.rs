@@ -36,7 +36,7 @@ pub async fn release_live_authorisation(case: &mut ObligationContext<'_>) -> Flo
         return Ok(());
     }
     if let ReleaseOutcome::Refused(_) = release(case, &reference).await? {
-        return Err(case.park(ParkReason::ReleaseRefused, true).await?);
+        return case.park(ParkReason::ReleaseRefused, true).await;
     }
     Ok(())
 }
@@ -66,7 +66,7 @@ pub async fn release(case: &mut ObligationContext<'_>, reference: &Reference) ->
 pub async fn release_own(case: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<()> {
     match release_with(case, reference, &CANCEL_STEPS).await? {
         ReleaseOutcome::Released => Ok(()),
-        ReleaseOutcome::Refused(_) => Err(case.park(ParkReason::ReleaseRefused, true).await?),
+        ReleaseOutcome::Refused(_) => case.park(ParkReason::ReleaseRefused, true).await,
     }
 }
 

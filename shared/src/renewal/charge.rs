@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cleeng::webhook::BillingEvent;
 use crate::cleeng::{CALL_TIMEOUT, NewOrder, Order};
-use crate::flow::{Disposition, PaymentMethodConfig};
+use crate::flow::PaymentMethodConfig;
 use crate::gateway::{Decline, MerchantInitiated, OperationKind, Reference, StoredToken};
 use crate::ids::{ExternalPaymentId, OrderId, PaymentMethodId};
 use crate::journal::payment::{NewPayment, PaymentRecord, PaymentState};
@@ -55,7 +55,7 @@ pub async fn create_order(case: &mut ObligationContext<'_>, event: &BillingEvent
         return Ok(order);
     }
     let Some(new) = order_request(event, method) else {
-        return Err(case.park(ParkReason::EventLacksCurrencyOrCountry, false).await?);
+        return case.park(ParkReason::EventLacksCurrencyOrCountry, false).await;
     };
     let step = CleengStep { name: ORDER, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::Repeat };
     let call = case.flow_context.cleeng.create_order(&new);
@@ -65,8 +65,8 @@ pub async fn create_order(case: &mut ObligationContext<'_>, event: &BillingEvent
             case.record_result(ORDER, &facts);
             Ok(facts)
         }
-        Ok(_) => Err(case.park(ParkReason::OrderMismatch, false).await?),
-        Err(_) => Err(case.park(ParkReason::OrderRefused, false).await?),
+        Ok(_) => case.park(ParkReason::OrderMismatch, false).await,
+        Err(_) => case.park(ParkReason::OrderRefused, false).await,
     }
 }
 
@@ -112,7 +112,7 @@ pub async fn authorise_or_charge(
         return zero_amount(case, event, &reference, kind);
     }
     let Some(token) = event.token.clone() else {
-        return Err(case.park(ParkReason::EventLacksToken, false).await?);
+        return case.park(ParkReason::EventLacksToken, false).await;
     };
     let request = |key| MerchantInitiated {
         key,
@@ -135,7 +135,7 @@ pub async fn authorise_or_charge(
             record_success(case, event, &reference, &external, kind)
         }
         StepResult::Done { external: None, .. } => Err(retry(RetryReason::AnswerMismatch)),
-        StepResult::Received { external, at, .. } => Err(payment_pending(case, &reference, external, at).await?),
+        StepResult::Received { external, at, .. } => payment_pending(case, &reference, external, at).await,
         StepResult::Declined(decline) => {
             let refused = decline.payment.clone();
             case.update_payment(&reference, |payment, now| {
@@ -238,7 +238,7 @@ async fn payment_pending(
     reference: &Reference,
     external: Option<ExternalPaymentId>,
     at: crate::clock::Timestamp,
-) -> FlowResult<Disposition> {
+) -> FlowResult<ChargeResult> {
     let mut gateway = None;
     case.update_payment(reference, |payment, _| {
         if payment.external_payment_id.is_none() {
@@ -256,7 +256,7 @@ async fn payment_pending(
     }
     // The gateway's notification requeues a copy at once.
     case.store_queued_event(None);
-    Ok(case.retry_later(None, RetryReason::PaymentPending).await)
+    Err(case.retry_later(None, RetryReason::PaymentPending).await)
 }
 
 #[cfg(test)]

@@ -101,15 +101,17 @@ pub fn record_event(case: &mut ObligationContext<'_>, event: &BillingEvent, meth
         Some(LastBillingEvent::from_event(event, case.subscription_state.last_billing_event.as_ref()));
 }
 
-/// After another event resumed an attempt: the resuming event is processed next, as soon as the attempt is finished.
-#[must_use]
-pub fn after_resuming(disposition: Disposition, resumed_due: Option<Timestamp>, event: &BillingEvent) -> Disposition {
+/// After another event resumed an attempt: the resuming event is processed next, as soon as the attempt is finished or parked.
+///
+/// # Errors
+/// The result's own, and `Err(Disposition::Retry)` if the resuming event is to be processed next.
+pub fn after_resuming(result: FlowResult<Disposition>, resumed_due: Option<Timestamp>, event: &BillingEvent) -> FlowResult<Disposition> {
     let is_own_attempt = resumed_due.is_none_or(|due| due.secs() == event.attempt.secs());
-    let unfinished = matches!(disposition, Disposition::Retry { .. });
-    if is_own_attempt || unfinished {
-        disposition
-    } else {
-        Disposition::Retry { after: Some(Duration::from_secs(1)), reason: RetryReason::ResumedAnEarlierAttempt }
+    match result {
+        Ok(Disposition::Completed(_)) | Err(Disposition::Parked(_)) if !is_own_attempt => {
+            Err(Disposition::Retry { after: Some(Duration::from_secs(1)), reason: RetryReason::ResumedAnEarlierAttempt })
+        }
+        result => result,
     }
 }
 
