@@ -6,11 +6,10 @@ mod call;
 use std::sync::Arc;
 use std::time::Duration;
 
-pub use call::{Authorise, Charge, GatewayCall};
-
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use self::call::{Authorise, Charge, GatewayCall};
 use super::FlowResult;
 use super::obligation_context::{ObligationContext, TypedStepState};
 use crate::clock::Timestamp;
