@@ -69,6 +69,7 @@ impl Gateway for ExampleGateway {
             inquiry: false,
             cancel_by_reference: false,
             needs_payment_method: true,
+            stored_details_members: &[],
             idempotency_window: IDEMPOTENCY_WINDOW,
             call_timeout: CALL_TIMEOUT,
         }

@@ -86,9 +86,7 @@ async fn process(ctx: &mut ObligationContext<'_>, request: &RequestedCapture) ->
         Capturability::NotCapturable(reason) => return ctx.park_without_attempt(KIND, request.received_at, reason).await,
     }
     ctx.open_attempt(KIND, request.received_at, None)?;
-    if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
-        attempt.reference = Some(reference.clone());
-    }
+    ctx.set_attempt_payment(&reference);
     capture(ctx, &reference, request.received_at).await
 }
 

@@ -134,7 +134,7 @@ impl<'w> NotificationContext<'w> {
     }
 
     /// Parks the notification for an operator.
-    pub(crate) async fn park(&mut self, reason: ParkReason) -> FlowResult<Disposition> {
+    pub(crate) async fn park<T>(&mut self, reason: ParkReason) -> FlowResult<T> {
         if self.obligation.current_attempt().is_none() {
             self.open_attempt()?;
         }
@@ -144,9 +144,7 @@ impl<'w> NotificationContext<'w> {
     /// Opens the notification's own attempt, in memory.
     pub(crate) fn open_attempt(&mut self) -> FlowResult<()> {
         self.obligation.open_attempt(AttemptKind::Notification, self.obligation.now(), None)?;
-        if let Some(attempt) = self.obligation.session.obligation.current_attempt_mut() {
-            attempt.reference = Some(self.reference.clone());
-        }
+        self.obligation.set_attempt_payment(&self.reference);
         Ok(())
     }
 }

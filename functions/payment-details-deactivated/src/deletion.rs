@@ -2,7 +2,6 @@
 //! or about which the journal knows too little, is never deleted.
 
 use connector::cleeng::CALL_TIMEOUT;
-use connector::flow::Disposition;
 use connector::gateway::{DeleteDetailsRequest, GatewayError, OperationKind, Outcome, StoredToken};
 use connector::metrics::Metric;
 use connector::payments::FlowResult;
@@ -67,7 +66,7 @@ async fn delete_token(ctx: &mut ObligationContext<'_>, deactivated: &Deactivated
     let key = match ctx.step_state::<()>(DELETE_TOKEN)? {
         TypedStepState::Done(()) => return Ok(()),
         TypedStepState::Unknown(step) if ctx.now().since(step.started_at) > ctx.flow_context.policy.unknown_deadline => {
-            return Err(ctx.park(ParkReason::TokenDeletionUnknown, false).await?);
+            return ctx.park(ParkReason::TokenDeletionUnknown, false).await;
         }
         TypedStepState::Unknown(step) => step.key,
         TypedStepState::NotStarted => None,
@@ -82,15 +81,15 @@ async fn delete_token(ctx: &mut ObligationContext<'_>, deactivated: &Deactivated
             Ok(())
         }
         Ok(Outcome::Unknown(_)) => Err(ctx.leave_unknown(DELETE_TOKEN, RetryReason::GatewayUnknown).await),
-        Ok(Outcome::Declined(_) | Outcome::ActionRequired(..)) => Err(ctx.park(ParkReason::TokenDeletionRefused, false).await?),
-        Err(error) => Err(handle_gateway_error(ctx, &error).await?),
+        Ok(Outcome::Declined(_) | Outcome::ActionRequired(..)) => ctx.park(ParkReason::TokenDeletionRefused, false).await,
+        Err(error) => handle_gateway_error(ctx, &error).await,
     }
 }
 
-async fn handle_gateway_error(ctx: &mut ObligationContext<'_>, error: &GatewayError) -> FlowResult<Disposition> {
+async fn handle_gateway_error(ctx: &mut ObligationContext<'_>, error: &GatewayError) -> FlowResult<()> {
     match error.park_reason() {
         Some(reason) => ctx.park(reason, false).await,
-        None => Ok(ctx.retry_without_effect(DELETE_TOKEN, error.retry_after(), error.into()).await),
+        None => Err(ctx.retry_without_effect(DELETE_TOKEN, error.retry_after(), error.into()).await),
     }
 }
 
@@ -106,6 +105,6 @@ async fn delete_in_cleeng(ctx: &mut ObligationContext<'_>, deactivated: &Deactiv
             ctx.record_result(DELETE_DETAILS, &());
             Ok(())
         }
-        Err(_) => Err(ctx.park(ParkReason::DetailsDeletionRefused, false).await?),
+        Err(_) => ctx.park(ParkReason::DetailsDeletionRefused, false).await,
     }
 }

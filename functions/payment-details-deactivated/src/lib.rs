@@ -125,7 +125,7 @@ async fn require_none_in_flight(ctx: &mut ObligationContext<'_>, deactivated: &D
     match in_flight::find_in_flight(ctx.flow_context, deactivated, &payments_to_release(ctx)?).await? {
         InFlight::Authorisation => Err(retry(RetryReason::AuthorisationInFlight)),
         InFlight::Payment if deletes => Err(retry(RetryReason::CaptureInFlight)),
-        InFlight::UnderReview if deletes => Err(ctx.park(ParkReason::DetailsOfAParkedPayment, false).await?),
+        InFlight::UnderReview if deletes => ctx.park(ParkReason::DetailsOfAParkedPayment, false).await,
         InFlight::None | InFlight::Payment | InFlight::UnderReview => Ok(()),
     }
 }
@@ -253,14 +253,14 @@ async fn require_all_final(ctx: &mut ObligationContext<'_>) -> FlowResult<()> {
         states.extend(ctx.payment(reference).map(|payment| payment.state));
     }
     if states.contains(&PaymentState::Authorised) {
-        return Err(ctx.park(ParkReason::AuthorisationNotReleased, false).await?);
+        return ctx.park(ParkReason::AuthorisationNotReleased, false).await;
     }
     if !states.contains(&PaymentState::Cancelling) {
         return Ok(());
     }
     let opened = ctx.current_attempt().map_or(ctx.now(), |attempt| attempt.opened_at);
     if ctx.now().since(opened) > ctx.flow_context.policy.unknown_deadline {
-        return Err(ctx.park(ParkReason::CancelNotFinal, false).await?);
+        return ctx.park(ParkReason::CancelNotFinal, false).await;
     }
     ctx.store_queued_event(None);
     Err(ctx.retry_later(None, RetryReason::CancelNotFinal).await)

@@ -178,11 +178,10 @@ async fn preexisting(
 
 /// Parks a payment that cannot be identified, unless that was done.
 async fn park_unidentified(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<ReleaseResult> {
-    if !ctx.session.obligation.was_parked() {
-        let parked = ctx.park_without_attempt(KIND, deactivated.received_at, ParkReason::AuthorisedPaymentUnidentified).await;
-        parked.map(drop)?;
+    if ctx.session.obligation.was_parked() {
+        return Ok(ReleaseResult::Parked);
     }
-    Ok(ReleaseResult::Parked)
+    ctx.park_without_attempt(KIND, deactivated.received_at, ParkReason::AuthorisedPaymentUnidentified).await
 }
 
 async fn release_payment(
@@ -212,9 +211,7 @@ async fn release_payment(
             }
         }
         ctx.open_attempt(KIND, deactivated.received_at, Some(deactivated.event.details.clone()))?;
-        if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
-            attempt.reference = Some(reference.clone());
-        }
+        ctx.set_attempt_payment(reference);
         ctx.update_payment(reference, |payment, _| {
             payment.details.get_or_insert_with(|| deactivated.event.details.clone());
             Ok(())

@@ -81,9 +81,7 @@ async fn release_hold(ctx: &mut ObligationContext<'_>, subscription: &Subscripti
         ctx.flow_context.metrics.count(Metric::Warning, &[("reason", DRIFT)]);
         tracing::warn!(obligation = %ctx.session.key(), drift = DRIFT, "obsolete authorisation is released");
         ctx.open_attempt(KIND, ctx.now(), Some(live.details))?;
-        if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
-            attempt.reference = Some(reference.clone());
-        }
+        ctx.set_attempt_payment(reference);
     }
     match release(ctx, reference).await? {
         ReleaseOutcome::Released => ctx.finish(Finish::Released).await,

@@ -16,7 +16,7 @@ use connector::journal::store::StoreError;
 use connector::metrics::Metric;
 use connector::money::Money;
 use connector::payments::cleeng_step::{self, CleengStep, LostAnswer};
-use connector::payments::gateway_step::{self, GatewayCall, StepResult};
+use connector::payments::gateway_step::{self, StepResult};
 use connector::payments::obligation_context::{ObligationContext, TypedStepState};
 use connector::payments::{FlowResult, retry};
 use connector::reason::{CompletionReason, ParkReason, RetryReason};
@@ -38,12 +38,10 @@ pub(crate) async fn reserve(ctx: &mut ObligationContext<'_>, payment: &Reference
     })?;
     if let Some(refused) = refused {
         tracing::error!(obligation = %ctx.session.key(), error = %refused, "refund cannot be reserved");
-        return Err(ctx.park(ParkReason::RefundCannotBeReserved, false).await?);
+        return ctx.park(ParkReason::RefundCannotBeReserved, false).await;
     }
     ctx.add_operation(gateway, reference.as_str(), payment);
-    if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
-        attempt.reference = Some(payment.clone());
-    }
+    ctx.set_attempt_payment(payment);
     Ok(())
 }
 
@@ -85,11 +83,8 @@ async fn refund_at_gateway(ctx: &mut ObligationContext<'_>, payment: &Reference)
     let record = ctx.payment(payment).ok_or(JournalError::Store(StoreError::Corrupt))?;
     let (gateway, captured) = (record.gateway, record.captured);
     let external_payment_id = record.external_payment_id.clone().ok_or(JournalError::Store(StoreError::Corrupt))?;
-    let make = |key| {
-        let request = RefundRequest { key, reference: part.reference.clone(), external_payment_id, amount: part.amount, captured };
-        GatewayCall::Refund(request)
-    };
-    let step_result = gateway_step::run(ctx, REFUND, gateway, OperationKind::Refund, make).await?;
+    let make = |key| RefundRequest { key, reference: part.reference.clone(), external_payment_id, amount: part.amount, captured };
+    let step_result = gateway_step::run(ctx, REFUND, gateway, make).await?;
     if part.state == RefundState::Requested {
         match &step_result {
             StepResult::Done { .. } => complete_refund(ctx, payment, true)?,

@@ -3,20 +3,18 @@
 //! Cleeng's checklist: create the order, authorise at the gateway with the stored token, report the payment `authorized` or `rejected`.
 
 use async_trait::async_trait;
-use connector::cleeng::envelope::Envelope;
 use connector::cleeng::webhook::{BillingEvent, Topic, Verified, Webhook};
 use connector::delivery::Delivery;
 use connector::flow::{BillingMode, Disposition, Flow, FlowContext, PaymentMethodConfig};
 use connector::ids::PaymentMethodId;
 use connector::journal::record::{AttemptKind, Finish};
 use connector::metrics::Metric;
-use connector::payments;
 use connector::payments::FlowResult;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::release::release_live_authorisation;
-use connector::reason::{CompletionReason, ParkReason};
+use connector::reason::CompletionReason;
 use connector::renewal::charge::{self, ChargeResult};
-use connector::renewal::eligibility::{self, AttemptStatus, SubscriptionCheck};
+use connector::renewal::eligibility::{self, AttemptStatus};
 use connector::renewal::report_new_payment::{NewPaymentState, ReportResult, report_new_payment};
 
 const KIND: AttemptKind = AttemptKind::Authorise;
@@ -37,30 +35,13 @@ impl Flow for Authorisation {
 }
 
 async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: &Delivery) -> FlowResult<Disposition> {
-    let event = BillingEvent::read(webhook.get())?;
-    if let Some(method) = &event.payment_method {
-        payments::configured_method(flow_context, method)?;
-    }
-    let mut ctx = ObligationContext::open(
-        flow_context,
-        eligibility::period_key(&event.subscription, event.expiration),
-        &event.subscription,
-        delivery,
-    )
-    .await?;
-    ctx.event = Some(Envelope::reseal(webhook, delivery.received_at).to_text());
+    let (mut ctx, event) = eligibility::open_period(flow_context, webhook, delivery).await?;
     let disposition = process(&mut ctx, &event).await;
     Ok(ctx.conclude(disposition).await)
 }
 
 async fn process(ctx: &mut ObligationContext<'_>, event: &BillingEvent) -> FlowResult<Disposition> {
-    let journaled = ctx.subscription_state.method.clone();
-    let resolved =
-        eligibility::resolve_payment_method(ctx.flow_context, event.payment_method.as_ref(), journaled.as_ref(), &event.subscription)
-            .await?;
-    let Some((method_id, method)) = resolved else {
-        return ctx.park_without_attempt(KIND, event.attempt, ParkReason::PaymentMethodUnknown).await;
-    };
+    let (method_id, method) = eligibility::resolve_payment_method(ctx, event, KIND).await?;
     if method.billing == BillingMode::CaptureOnly {
         // Dunning asks for an authorisation, the setting for none: the money is taken when the capture event comes.
         ctx.flow_context.metrics.count(Metric::Warning, &[("reason", "authorisation_event_in_capture_only_billing")]);
@@ -79,8 +60,7 @@ async fn authorise(
         AttemptStatus::Finished(outcome) => return Ok(eligibility::duplicate(ctx.flow_context, outcome)),
         AttemptStatus::InFlight => {
             let due = ctx.current_attempt().map(|attempt| attempt.due);
-            let disposition = attempt(ctx, event, method_id, method).await?;
-            return Ok(eligibility::after_resuming(disposition, due, event));
+            return eligibility::after_resuming(attempt(ctx, event, method_id, method).await, due, event);
         }
         AttemptStatus::NotStarted => {}
     }
@@ -88,16 +68,7 @@ async fn authorise(
     if eligibility::usable_authorisation(ctx, event).is_some() {
         return use_live_authorisation(ctx, event).await;
     }
-    let subscription = match eligibility::check_subscription(ctx.flow_context, event).await? {
-        SubscriptionCheck::Due(subscription) => subscription,
-        SubscriptionCheck::Stale(reason) => {
-            return ctx.skip(KIND, event.attempt, Finish::stale(reason)).await;
-        }
-        SubscriptionCheck::Inconsistent(reason) => return ctx.park_without_attempt(KIND, event.attempt, reason).await,
-    };
-    if eligibility::charged_recently(ctx, event, &subscription, KIND) {
-        return ctx.park_without_attempt(KIND, event.attempt, ParkReason::ChargedRecently).await;
-    }
+    eligibility::require_due(ctx, event, KIND).await?;
     ctx.open_attempt(KIND, event.attempt, Some(event.payment_details.clone()))?;
     attempt(ctx, event, method_id, method).await
 }

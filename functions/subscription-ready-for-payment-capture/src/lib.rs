@@ -7,21 +7,19 @@
 mod import_authorisation;
 
 use async_trait::async_trait;
-use connector::cleeng::envelope::Envelope;
 use connector::cleeng::webhook::{BillingEvent, Topic, Verified, Webhook};
 use connector::delivery::Delivery;
 use connector::flow::{BillingMode, Disposition, Flow, FlowContext, PaymentMethodConfig};
 use connector::gateway::Reference;
 use connector::ids::PaymentMethodId;
 use connector::journal::record::{AttemptKind, Finish};
-use connector::payments;
 use connector::payments::capture::capture;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::release::release_live_authorisation;
 use connector::payments::{FlowResult, retry};
 use connector::reason::{ParkReason, RetryReason};
 use connector::renewal::charge::{self, ChargeResult};
-use connector::renewal::eligibility::{self, AttemptStatus, SubscriptionCheck};
+use connector::renewal::eligibility::{self, AttemptStatus};
 use connector::renewal::report_new_payment::{NewPaymentState, report_new_payment};
 
 use crate::import_authorisation::{ImportedAuthorisation, import_authorisation};
@@ -42,18 +40,7 @@ impl Flow for Capture {
 }
 
 async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: &Delivery) -> FlowResult<Disposition> {
-    let event = BillingEvent::read(webhook.get())?;
-    if let Some(method) = &event.payment_method {
-        payments::configured_method(flow_context, method)?;
-    }
-    let mut ctx = ObligationContext::open(
-        flow_context,
-        eligibility::period_key(&event.subscription, event.expiration),
-        &event.subscription,
-        delivery,
-    )
-    .await?;
-    ctx.event = Some(Envelope::reseal(webhook, delivery.received_at).to_text());
+    let (mut ctx, event) = eligibility::open_period(flow_context, webhook, delivery).await?;
     let disposition = process(&mut ctx, &event).await;
     Ok(ctx.conclude(disposition).await)
 }
@@ -63,28 +50,13 @@ async fn process(ctx: &mut ObligationContext<'_>, event: &BillingEvent) -> FlowR
     if let AttemptStatus::Finished(outcome) = status {
         return Ok(eligibility::duplicate(ctx.flow_context, outcome));
     }
-    let journaled = ctx.subscription_state.method.clone();
-    let Some((method_id, method)) =
-        eligibility::resolve_payment_method(ctx.flow_context, event.payment_method.as_ref(), journaled.as_ref(), &event.subscription)
-            .await?
-    else {
-        return ctx.park_without_attempt(AttemptKind::Capture, event.attempt, ParkReason::PaymentMethodUnknown).await;
-    };
+    let (method_id, method) = eligibility::resolve_payment_method(ctx, event, AttemptKind::Capture).await?;
     if status == AttemptStatus::InFlight {
         return resume(ctx, event, &method_id, method).await;
     }
     eligibility::record_event(ctx, event, &method_id);
     let kind = if method.billing == BillingMode::CaptureOnly { AttemptKind::Charge } else { AttemptKind::Capture };
-    let subscription = match eligibility::check_subscription(ctx.flow_context, event).await? {
-        SubscriptionCheck::Due(subscription) => subscription,
-        SubscriptionCheck::Stale(reason) => {
-            return ctx.skip(kind, event.attempt, Finish::stale(reason)).await;
-        }
-        SubscriptionCheck::Inconsistent(reason) => return ctx.park_without_attempt(kind, event.attempt, reason).await,
-    };
-    if eligibility::charged_recently(ctx, event, &subscription, kind) {
-        return ctx.park_without_attempt(kind, event.attempt, ParkReason::ChargedRecently).await;
-    }
+    eligibility::require_due(ctx, event, kind).await?;
     if let Some(reference) = eligibility::usable_authorisation(ctx, event) {
         return capture_live(ctx, event, reference).await;
     }
@@ -105,19 +77,17 @@ async fn resume(
 ) -> FlowResult<Disposition> {
     let attempt = ctx.current_attempt().map(|attempt| (attempt.kind, attempt.due, attempt.reference.clone()));
     let Some((kind, resumed_due, reference)) = attempt else { return Err(retry(RetryReason::NothingToResume)) };
-    let disposition = match (kind, reference) {
-        (AttemptKind::Charge, _) => charge(ctx, event, method_id, method).await?,
-        (_, Some(reference)) => capture(ctx, &reference, event.expiration).await?,
-        (_, None) => import_or_park(ctx, event, method).await?,
+    let result = match (kind, reference) {
+        (AttemptKind::Charge, _) => charge(ctx, event, method_id, method).await,
+        (_, Some(reference)) => capture(ctx, &reference, event.expiration).await,
+        (_, None) => import_or_park(ctx, event, method).await,
     };
-    Ok(eligibility::after_resuming(disposition, Some(resumed_due), event))
+    eligibility::after_resuming(result, Some(resumed_due), event)
 }
 
 async fn capture_live(ctx: &mut ObligationContext<'_>, event: &BillingEvent, reference: Reference) -> FlowResult<Disposition> {
     ctx.open_attempt(AttemptKind::Capture, event.attempt, Some(event.payment_details.clone()))?;
-    if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
-        attempt.reference = Some(reference.clone());
-    }
+    ctx.set_attempt_payment(&reference);
     capture(ctx, &reference, event.expiration).await
 }
 

@@ -99,7 +99,7 @@ async fn keep_alive(ctx: &mut ObligationContext<'_>, subscription: &Subscription
     let due = subscription.paid_until;
     let captured = ctx.subscription_state.last_charge.as_ref().is_some_and(|charge| charge.expiration.secs() >= due.secs());
     if captured && subscription.status == SubscriptionStatus::Active {
-        return park(ctx, subscription, ParkReason::CapturedButToBeTerminated).await.map(Some);
+        return park(ctx, subscription, ParkReason::CapturedButToBeTerminated).await;
     }
     if subscription.status == SubscriptionStatus::Active && due > ctx.now().after(CLOCK_TOLERANCE) {
         ctx.flow_context.metrics.count(Metric::Warning, &[("reason", "termination_of_a_paid_subscription")]);
@@ -157,7 +157,7 @@ async fn already_terminated(ctx: &mut ObligationContext<'_>) -> FlowResult<Dispo
     ctx.finish(Finish::Terminated).await
 }
 
-async fn park(ctx: &mut ObligationContext<'_>, subscription: &Subscription, reason: ParkReason) -> FlowResult<Disposition> {
+async fn park<T>(ctx: &mut ObligationContext<'_>, subscription: &Subscription, reason: ParkReason) -> FlowResult<T> {
     if ctx.current_attempt().is_some() {
         return ctx.park(reason, false).await;
     }

@@ -6,7 +6,7 @@ use connector::cleeng::PaymentStatus;
 use connector::clock::Clock as _;
 use connector::gateway::{GatewayName, GatewayText, IdempotencyKey, MerchantInitiated, OperationKind, Outcome, Reference, StoredToken};
 use connector::ids::{ExternalPaymentId, OrderId, PaymentId};
-use connector::journal::payment::{PaymentRecord, PaymentState};
+use connector::journal::payment::{NewPayment, PaymentRecord, PaymentState};
 use connector::journal::store::Key;
 use connector::journal::transaction::{Retention, Transaction};
 use connector::money::{Currency, Money};
@@ -80,16 +80,26 @@ impl TestEnvironment {
         let captured = status == PaymentStatus::Captured;
         let bought = self.seed_foreign_purchase(subscriber, status, name).await;
         let (now, obligation) = (self.clock.now(), Key::new("order", &[bought.order.as_str()]));
-        let customer = subscriber.ids.customer.clone();
-        let mut record = PaymentRecord::new(bought.reference.clone(), bought.gateway, &obligation, customer, price(), now);
+        let new = NewPayment {
+            reference: bought.reference.clone(),
+            gateway: bought.gateway,
+            subscription: None,
+            customer: subscriber.ids.customer.clone(),
+            details: Some(subscriber.ids.details.clone()),
+            order: Some(bought.order.clone()),
+            amount: price(),
+            zero_amount: false,
+        };
+        let mut record = PaymentRecord {
+            cleeng_payment: Some(bought.payment.clone()),
+            authorisation: Some(bought.external_payment_id.clone()),
+            external_payment_id: Some(bought.external_payment_id.clone()),
+            ..PaymentRecord::new(new, &obligation, now)
+        };
         expect_fixture(record.transition_to(if captured { PaymentState::Captured } else { PaymentState::Authorised }, now).ok());
         if captured {
             record.captured = price();
         }
-        (record.order, record.details) = (Some(bought.order.clone()), Some(subscriber.ids.details.clone()));
-        record.cleeng_payment = Some(bought.payment.clone());
-        record.authorisation = Some(bought.external_payment_id.clone());
-        record.external_payment_id = Some(bought.external_payment_id.clone());
         let mut transaction = Transaction::new(Arc::clone(&self.flow_context.store));
         expect_fixture(transaction.stage(&PaymentRecord::key(&bought.reference), &record, Retention::default()).ok());
         let by_gateway_id = PaymentRecord::gateway_id_key(bought.gateway, &bought.external_payment_id);

@@ -50,7 +50,7 @@ async fn create_details(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, so
         Err(error) => {
             tracing::error!(obligation = %ctx.session.key(), error = %error, "Cleeng refused payment details");
             ctx.flow_context.metrics.count(Metric::Warning, &[("reason", "details_refused")]);
-            Err(ctx.park(ParkReason::CleengRefusedDetails, false).await?)
+            ctx.park(ParkReason::CleengRefusedDetails, false).await
         }
     }
 }

@@ -8,10 +8,10 @@ use crate::frontend_api::body::PaymentInput;
 use crate::gateway::{FinalizeRequest, GatewayText, IdempotencyKey, OperationKind, PurchaseRequest, Reference, StoreDetailsRequest};
 use crate::ids::ExternalPaymentId;
 use crate::journal::JournalError;
-use crate::journal::payment::PaymentRecord;
+use crate::journal::payment::{NewPayment, PaymentRecord};
 use crate::journal::record::AttemptKind;
 use crate::journal::store::StoreError;
-use crate::payments::gateway_step::{self, GatewayCall};
+use crate::payments::gateway_step;
 use crate::payments::obligation_context::ObligationContext;
 use crate::payments::{FlowResult, retry};
 use crate::reason::RetryReason;
@@ -25,14 +25,18 @@ pub fn open_attempt(ctx: &mut ObligationContext<'_>, kind: AttemptKind, snapshot
     ctx.open_attempt(kind, due, None)?;
     write_snapshot(ctx, snapshot);
     let reference = gateway_step::payment_reference(ctx, snapshot.gateway, OperationKind::Purchase);
-    let (customer, now) = (snapshot.customer.clone(), ctx.now());
-    let mut payment = PaymentRecord::new(reference.clone(), snapshot.gateway, ctx.session.key(), customer, snapshot.amount, now);
-    payment.order.clone_from(&snapshot.order);
-    payment.zero_amount = snapshot.amount.is_zero();
-    ctx.add_payment(payment);
-    if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
-        attempt.reference = Some(reference.clone());
-    }
+    let payment = NewPayment {
+        reference: reference.clone(),
+        gateway: snapshot.gateway,
+        subscription: None,
+        customer: snapshot.customer.clone(),
+        details: None,
+        order: snapshot.order.clone(),
+        amount: snapshot.amount,
+        zero_amount: snapshot.amount.is_zero(),
+    };
+    ctx.add_payment(PaymentRecord::new(payment, ctx.session.key(), ctx.now()));
+    ctx.set_attempt_payment(&reference);
     Ok(reference)
 }
 
@@ -59,25 +63,24 @@ pub fn payment_reference(ctx: &ObligationContext<'_>) -> FlowResult<Reference> {
 /// `Disposition::Retry` or `Disposition::Parked`.
 pub async fn start(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, input: &PaymentInput) -> FlowResult<PurchaseResult> {
     let reference = payment_reference(ctx)?;
-    let stores_details = ctx.current_attempt().is_some_and(|attempt| attempt.kind == AttemptKind::StoreDetails);
-    let operation = if stores_details { OperationKind::Store } else { OperationKind::Purchase };
     let (return_url, cancel_url) = input.return_target.gateway_urls(&reference);
-    let make = |key| {
-        let purchase = PurchaseRequest {
-            key,
-            reference,
-            amount: snapshot.amount,
-            customer: snapshot.customer.clone(),
-            payment_data: input.payment_data.clone(),
-            store: true,
-            return_url,
-            cancel_url,
-            origin: input.origin.clone(),
-            customer_ip: input.customer_ip.clone(),
-        };
-        if stores_details { GatewayCall::Store(StoreDetailsRequest { purchase }) } else { GatewayCall::Purchase(purchase) }
+    let purchase = |key| PurchaseRequest {
+        key,
+        reference,
+        amount: snapshot.amount,
+        customer: snapshot.customer.clone(),
+        payment_data: input.payment_data.clone(),
+        store: true,
+        return_url,
+        cancel_url,
+        origin: input.origin.clone(),
+        customer_ip: input.customer_ip.clone(),
     };
-    gateway_step::run_as(ctx, START, snapshot.gateway, operation, make).await
+    if ctx.current_attempt().is_some_and(|attempt| attempt.kind == AttemptKind::StoreDetails) {
+        gateway_step::run(ctx, START, snapshot.gateway, |key| StoreDetailsRequest { purchase: purchase(key) }).await
+    } else {
+        gateway_step::run(ctx, START, snapshot.gateway, purchase).await
+    }
 }
 
 /// Submits the data that the customer returned with in this round. It is kept until the attempt ends, so that the call can be repeated.
@@ -89,7 +92,7 @@ pub async fn finalize(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, roun
     let reference = payment_reference(ctx)?;
     let request = finalize_request(ctx, snapshot, round, reference)?;
     let name = FINALIZE_STEPS.get(round).ok_or_else(|| retry(RetryReason::TooManyFinalizeCalls))?;
-    gateway_step::run_as(ctx, name, snapshot.gateway, OperationKind::Purchase, |_| GatewayCall::Finalize(request)).await
+    gateway_step::run(ctx, name, snapshot.gateway, |_| request).await
 }
 
 /// The call that submits this round's data, as it would be for the payment with that reference. Its key is derived from the data, so that

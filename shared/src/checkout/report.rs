@@ -51,7 +51,7 @@ pub async fn report_captured(
         match known_to_cleeng(ctx, snapshot, reference, &step).await? {
             Some(true) => return record_report(ctx, reference, None),
             Some(false) => {}
-            None => return Err(ctx.park(ParkReason::ReportUnknown, true).await?),
+            None => return ctx.park(ParkReason::ReportUnknown, true).await,
         }
     }
     let token = claim_token(ctx, snapshot, &source).await?;
@@ -74,7 +74,7 @@ pub async fn report_captured(
         }
         Err(error) => {
             tracing::error!(obligation = %ctx.session.key(), error = %error, "Cleeng refused a report");
-            Err(ctx.park(ParkReason::CleengRefusedReport, true).await?)
+            ctx.park(ParkReason::CleengRefusedReport, true).await
         }
     }
 }

@@ -3,7 +3,7 @@
 
 use crate::delivery::Delivery;
 use crate::flow::{Disposition, FlowContext};
-use crate::gateway::{CancelRequest, CancelTarget, Decline, IdempotencyKey, OperationKind, Reference, RefundRequest};
+use crate::gateway::{CancelRequest, CancelTarget, Decline, OperationKind, Reference, RefundRequest};
 use crate::ids::ExternalPaymentId;
 use crate::journal::JournalError;
 use crate::journal::payment::PaymentState;
@@ -11,7 +11,7 @@ use crate::journal::payment::refunds::ReservationError;
 use crate::journal::record::{Attempt, AttemptKind, Finish};
 use crate::journal::store::{Key, StoreError};
 use crate::metrics::Metric;
-use crate::payments::gateway_step::{self, GatewayCall, StepResult};
+use crate::payments::gateway_step::{self, StepResult};
 use crate::payments::obligation_context::ObligationContext;
 use crate::payments::{FlowResult, retry};
 use crate::reason::{CompletionReason, ParkReason, RetryReason};
@@ -94,10 +94,10 @@ async fn record_captured_or_park(ctx: &mut ObligationContext<'_>, reference: &Re
         return record_captured(ctx, reference, external);
     }
     // A payment that was declined, cancelled or reversed cannot be captured as well: an operator has to see that.
-    Err(park(ctx, ParkReason::ClosedPaymentSucceeded).await?)
+    park(ctx, ParkReason::ClosedPaymentSucceeded).await
 }
 
-async fn park(ctx: &mut ObligationContext<'_>, reason: ParkReason) -> FlowResult<Disposition> {
+async fn park<T>(ctx: &mut ObligationContext<'_>, reason: ParkReason) -> FlowResult<T> {
     if ctx.current_attempt().is_none() {
         open_attempt(ctx, 3)?;
     }
@@ -119,9 +119,8 @@ async fn refund(ctx: &mut ObligationContext<'_>, reference: &Reference) -> FlowR
     }
     // From the intent on, so that a notification finds the payment by our own name of the refund.
     ctx.add_operation(gateway, own.as_str(), reference);
-    let make =
-        |key: IdempotencyKey| GatewayCall::Refund(RefundRequest { key, reference: own, external_payment_id: external, amount, captured });
-    let result = gateway_step::run(ctx, REFUND, gateway, OperationKind::Refund, make).await?;
+    let make = |key| RefundRequest { key, reference: own, external_payment_id: external, amount, captured };
+    let result = gateway_step::run(ctx, REFUND, gateway, make).await?;
     if let StepResult::Received { operation_ref: Some(operation), .. } = &result {
         ctx.add_operation(gateway, operation, reference);
         ctx.update_payment(reference, |payment, _| {
@@ -167,8 +166,8 @@ async fn cancel(ctx: &mut ObligationContext<'_>, reference: &Reference) -> FlowR
         return ctx.finish(Finish::Stale { reason: "cannot_be_cancelled_by_reference".to_owned() }).await;
     }
     let target = CancelTarget::Reference { reference: reference.clone(), pending_id };
-    let make = |key| GatewayCall::Cancel(CancelRequest { key, reference: reference.clone(), target });
-    match gateway_step::run(ctx, CANCEL, gateway, OperationKind::Cancel, make).await? {
+    let make = |key| CancelRequest { key, reference: reference.clone(), target };
+    match gateway_step::run(ctx, CANCEL, gateway, make).await? {
         StepResult::Done { .. } | StepResult::Received { .. } => ctx.finish(Finish::Reversed).await,
         // It is captured already, and the gateway names its id: it is refunded instead.
         StepResult::Declined(Decline { payment: Some(external), .. }) => {

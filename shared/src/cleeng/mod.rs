@@ -6,12 +6,14 @@
 mod api;
 pub mod client;
 pub mod envelope;
+mod error;
 pub mod mediastore;
 pub mod signature;
 pub mod webhook;
 
 pub use api::{
-    CALL_TIMEOUT, CALL_WITH_FALLBACK_TIMEOUT, Cleeng, CleengError, EXCHANGE_TIMEOUT, LatestPayment, NewOrder, NewPayment,
-    NewPaymentDetails, NewPaymentStatus, Order, Payment, PaymentDetails, PaymentOperation, PaymentPatch, PaymentSource, PaymentStatus,
-    RenewalCycle, Subscription, SubscriptionStatus, TerminationType, UnknownAnswer,
+    CALL_TIMEOUT, CALL_WITH_FALLBACK_TIMEOUT, Cleeng, EXCHANGE_TIMEOUT, LatestPayment, NewOrder, NewPayment, NewPaymentDetails,
+    NewPaymentStatus, Order, Payment, PaymentDetails, PaymentOperation, PaymentPatch, PaymentSource, PaymentStatus, RenewalCycle,
+    Subscription, SubscriptionStatus, TerminationType,
 };
+pub use error::{CleengError, UnknownAnswer};

@@ -70,8 +70,8 @@ impl PaymentInput {
             _ => return Err(reply::bad_request("paymentMethod must be the object of the gateway's component")),
         };
         // A customer must not name stored details: they could belong to another customer.
-        if payment_method.get("storedPaymentMethodId").is_some() || payment_method.get("recurringDetailReference").is_some() {
-            return Err(reply::bad_request("stored payment details cannot be used here"));
+        if let Some(field) = context.stored_details_member(request.gateway, &payment_method) {
+            return Err(ApiError { field: Some(field), ..reply::STORED_DETAILS });
         }
         let text = |name: &str| request.body.get(name).and_then(Value::as_str).map(str::to_owned);
         let return_target = if request.kind == CallKind::RedirectStart {

@@ -59,6 +59,13 @@ impl FrontendContext {
         self.flow_context.gateways.get(gateway).is_none_or(|gateway| gateway.capabilities().needs_payment_method)
     }
 
+    /// The member of the page's `paymentMethod` that names stored details of this gateway, if one does.
+    #[must_use]
+    pub fn stored_details_member(&self, gateway: GatewayName, payment_method: &Value) -> Option<&'static str> {
+        let members = self.flow_context.gateways.get(gateway)?.capabilities().stored_details_members;
+        members.iter().copied().find(|member| payment_method.get(member).is_some())
+    }
+
     /// The page's error for a read from MediaStore that failed.
     #[must_use]
     pub fn mediastore_error(&self, error: MediaStoreError) -> ApiError {

@@ -91,6 +91,8 @@ pub struct ApiError {
     pub code: ErrorCode,
     /// A sentence for the page's developer.
     pub message: &'static str,
+    /// The field of the body that it is about, where the sentence does not name it.
+    pub field: Option<&'static str>,
     /// What can be done.
     pub next: NextStep,
 }
@@ -98,7 +100,7 @@ pub struct ApiError {
 /// A body that is not what it should be.
 #[must_use]
 pub const fn bad_request(message: &'static str) -> ApiError {
-    ApiError { status: 400, code: ErrorCode::Plain("REQ0001"), message, next: NextStep::CorrectRequest }
+    ApiError { status: 400, code: ErrorCode::Plain("REQ0001"), message, field: None, next: NextStep::CorrectRequest }
 }
 
 /// Makes a constant of each row, and the list of them all.
@@ -107,7 +109,7 @@ macro_rules! api_errors {
         $(
             $(#[$doc])+
             pub const $name: ApiError =
-                ApiError { status: $status, code: ErrorCode::$code($number), message: $message, next: NextStep::$next };
+                ApiError { status: $status, code: ErrorCode::$code($number), message: $message, field: None, next: NextStep::$next };
         )+
 
         /// Every error but the gateway's decline, each with its own code or message.
@@ -136,6 +138,8 @@ api_errors! {
     ORIGIN_NOT_ALLOWED = 403, Plain("REQ0007"), CorrectRequest, "the page's origin is not one of ALLOWED_ORIGINS";
     /// A return address whose origin is not allowed.
     ADDRESS_NOT_ALLOWED = 400, Plain("REQ0008"), CorrectRequest, "origin and every URL must be within ALLOWED_ORIGINS";
+    /// A start that names stored details of the gateway.
+    STORED_DETAILS = 400, Plain("REQ0001"), CorrectRequest, "paymentMethod must not name stored payment details, which may be another customer's";
     /// A start without payment data at a gateway that needs them.
     PAYMENT_METHOD_MISSING = 422, PerGateway("0004"), CorrectRequest,
         "this gateway needs paymentMethod, the object of its component: send it, or use the other calls with the component";
@@ -189,7 +193,8 @@ impl ApiError {
     #[must_use]
     pub fn reply(self, gateway: Option<GatewayName>) -> Reply {
         let code = self.code.text(gateway);
-        let body = json!({ "responseData": { "nextStep": self.next.as_str() }, "errors": [self.message], "code": code });
+        let message = self.field.map_or_else(|| self.message.to_owned(), |field| format!("{}: {field}", self.message));
+        let body = json!({ "responseData": { "nextStep": self.next.as_str() }, "errors": [message], "code": code });
         let retry_after = (self.status == 503).then_some(2);
         Reply { status: StatusCode::from_u16(self.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR), body, retry_after, location: None }
     }

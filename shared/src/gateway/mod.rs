@@ -51,6 +51,9 @@ pub struct Capabilities {
     /// A start with the customer present needs what the gateway's front-end component collected (`paymentMethod`); without this the
     /// customer enters everything at the gateway. Read by the front-end API.
     pub needs_payment_method: bool,
+    /// The members of the page's `paymentMethod` that name stored details at this gateway: a page may name another customer's. Read by the
+    /// front-end API, which refuses a start with one of them; an adapter passes none of them on either.
+    pub stored_details_members: &'static [&'static str],
     /// How long an idempotency key is certain to be honoured, per operation kind the shortest. Read by the gateway step, which parks what
     /// is unknown when the key is too old.
     pub idempotency_window: Duration,

@@ -199,20 +199,41 @@ pub struct PaymentRecord {
     pub history: Vec<(Timestamp, PaymentState)>,
 }
 
+/// What is known of a payment before it is asked for.
+pub struct NewPayment {
+    /// Our name of it.
+    pub reference: Reference,
+    /// The gateway.
+    pub gateway: GatewayName,
+    /// The subscription that it renews.
+    pub subscription: Option<SubscriptionId>,
+    /// The customer whose money it is.
+    pub customer: CustomerId,
+    /// The details that it is made with.
+    pub details: Option<PaymentDetailsId>,
+    /// Cleeng's order.
+    pub order: Option<OrderId>,
+    /// What is asked for.
+    pub amount: Money,
+    /// The order is free.
+    pub zero_amount: bool,
+}
+
 impl PaymentRecord {
-    /// A payment that is about to be asked for.
+    /// A payment of an obligation that is about to be asked for.
     #[must_use]
-    pub fn new(reference: Reference, gateway: GatewayName, obligation: &Key, customer: CustomerId, amount: Money, now: Timestamp) -> Self {
+    pub fn new(payment: NewPayment, obligation: &Key, now: Timestamp) -> Self {
+        let NewPayment { reference, gateway, subscription, customer, details, order, amount, zero_amount } = payment;
         let nothing = Money::new(0, amount.currency);
         Self {
             schema: SCHEMA,
             reference,
             gateway,
             obligation: obligation.as_str().to_owned(),
-            subscription: None,
+            subscription,
             customer,
-            details: None,
-            order: None,
+            details,
+            order,
             cleeng_payment: None,
             authorisation: None,
             external_payment_id: None,
@@ -223,7 +244,7 @@ impl PaymentRecord {
             refunds: Vec::new(),
             state: PaymentState::Starting,
             expires_at: None,
-            zero_amount: false,
+            zero_amount,
             authorisation_result: None,
             seen_notifications: Vec::new(),
             loss_reported: false,

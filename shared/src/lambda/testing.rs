@@ -1,6 +1,8 @@
 //! What the tests of this folder have in common: a clock that stands still, a flow that records, a verifier with two words for a signature,
 //! and an output that can be searched.
 
+mod no_cleeng;
+
 use std::collections::VecDeque;
 use std::io::Write;
 use std::sync::atomic::{AtomicI64, Ordering};
@@ -11,6 +13,7 @@ use async_trait::async_trait;
 use http::{HeaderMap, StatusCode};
 use serde_json::{Value, json};
 
+use self::no_cleeng::NoCleeng;
 use super::app::App;
 use super::queue::{CapturingQueue, Queue};
 use super::reloadable::Reloadable;
@@ -21,10 +24,6 @@ use super::state::{AppState, Dependencies, FunctionKind, Invocation};
 use super::telemetry::{EmfSink, Output, Redactor};
 use super::verifier::{Rejection, Verify};
 use crate::cleeng::webhook::{Topic, Verified, Webhook};
-use crate::cleeng::{
-    Cleeng, CleengError, NewOrder, NewPayment, NewPaymentDetails, Order, Payment, PaymentDetails, PaymentPatch, Subscription,
-    TerminationType,
-};
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::Delivery;
 use crate::flow::{
@@ -34,7 +33,7 @@ use crate::flow::{
 use crate::gateway::adyen::{AdyenEnvironment, AdyenSettings, CaptureMode};
 use crate::gateway::{Gateway, GatewayConfig, GatewayName, GatewayNotification, Gateways};
 use crate::http::{Request, Response, Transport, TransportError};
-use crate::ids::{OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, PublisherId, SubscriptionId};
+use crate::ids::{PaymentMethodId, PublisherId};
 use crate::journal::memory::MemoryStore;
 use crate::metrics::Metrics;
 use crate::reason::CompletionReason;
@@ -369,41 +368,4 @@ pub(super) fn record(id: &str, count: u32, body: &str) -> Value {
         "messageAttributes": {}, "md5OfBody": "e4e68fb7bd0e697a0ae8f1bb342846b3", "eventSource": "aws:sqs",
         "eventSourceARN": "arn:aws:sqs:eu-west-1:123456789012:authorisation", "awsRegion": "eu-west-1"
     })
-}
-
-/// Cleeng out of reach: the handlers never call it.
-struct NoCleeng;
-
-#[async_trait]
-impl Cleeng for NoCleeng {
-    async fn subscription(&self, _: &SubscriptionId) -> Result<Subscription, CleengError> {
-        Err(CleengError::NotFound)
-    }
-    async fn create_order(&self, _: &NewOrder) -> Result<Order, CleengError> {
-        Err(CleengError::NotFound)
-    }
-    async fn order(&self, _: &OrderId) -> Result<Order, CleengError> {
-        Err(CleengError::NotFound)
-    }
-    async fn create_payment(&self, _: &NewPayment) -> Result<Payment, CleengError> {
-        Err(CleengError::NotFound)
-    }
-    async fn update_payment(&self, _: &PaymentId, _: &PaymentPatch) -> Result<(), CleengError> {
-        Err(CleengError::NotFound)
-    }
-    async fn cancel_payment(&self, _: &PaymentId) -> Result<(), CleengError> {
-        Err(CleengError::NotFound)
-    }
-    async fn authorised_payments(&self, _: &PaymentDetailsId) -> Result<Vec<Payment>, CleengError> {
-        Err(CleengError::NotFound)
-    }
-    async fn create_payment_details(&self, _: &NewPaymentDetails) -> Result<PaymentDetails, CleengError> {
-        Err(CleengError::NotFound)
-    }
-    async fn delete_payment_details(&self, _: &PaymentDetailsId) -> Result<(), CleengError> {
-        Err(CleengError::NotFound)
-    }
-    async fn terminate(&self, _: &SubscriptionId, _: TerminationType) -> Result<(), CleengError> {
-        Err(CleengError::NotFound)
-    }
 }

@@ -3,7 +3,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::gateway_step::{self, GatewayCall, StepResult};
+use super::gateway_step::{self, StepResult};
 use super::obligation_context::{ObligationContext, TypedStepState};
 use super::release::{self, ReleaseOutcome, clear_live_authorisation};
 use super::report_change::{PaymentChange, report_change};
@@ -11,7 +11,7 @@ use super::subscription_state::LastCharge;
 use super::{FlowResult, retry};
 use crate::clock::Timestamp;
 use crate::flow::{Disposition, SettleOn};
-use crate::gateway::{CaptureRequest, Decline, DeclineClass, NotificationKind, OperationKind, Reference};
+use crate::gateway::{CaptureRequest, Decline, DeclineClass, NotificationKind, Reference};
 use crate::ids::ExternalPaymentId;
 use crate::journal::JournalError;
 use crate::journal::payment::{PaymentRecord, PaymentState};
@@ -52,16 +52,8 @@ pub async fn capture(case: &mut ObligationContext<'_>, reference: &Reference, ex
     let fact = if free {
         StepResult::Done { external: Some(authorisation), expires_at: None }
     } else {
-        let make = |key| {
-            GatewayCall::Capture(CaptureRequest {
-                key,
-                reference: reference.clone(),
-                external_payment_id: authorisation,
-                amount,
-                authorised_at,
-            })
-        };
-        gateway_step::run(case, CAPTURE, gateway, OperationKind::Capture, make).await?
+        let make = |key| CaptureRequest { key, reference: reference.clone(), external_payment_id: authorisation, amount, authorised_at };
+        gateway_step::run(case, CAPTURE, gateway, make).await?
     };
     match fact {
         StepResult::Done { external, .. } => capture_succeeded(case, reference, external, expiration).await,

@@ -52,7 +52,7 @@ pub async fn run<T>(
         (CleengError::Unknown(_), LostAnswer::FindOut) => ctx.leave_unknown(step.name, (&error).into()).await,
         (CleengError::Unknown(_), LostAnswer::Park(reason)) => {
             ctx.flow_context.metrics.count(Metric::UnknownOutcome, &[("step", step.name)]);
-            ctx.park(reason, false).await?
+            return ctx.park(reason, false).await;
         }
         _ => ctx.retry_without_effect(step.name, error.retry_after(), (&error).into()).await,
     })

@@ -10,7 +10,7 @@ use crate::cleeng::{CleengError, Order};
 use crate::flow::{FlowContext, PaymentMethodConfig};
 use crate::gateway::{GatewayName, GatewayText, IdempotencyKey, OperationKind, Reference};
 use crate::ids::{CustomerId, ExternalPaymentId, OrderId, PaymentDetailsId, PaymentId, SubscriptionId};
-use crate::journal::payment::{PaymentRecord, PaymentState};
+use crate::journal::payment::{NewPayment, PaymentRecord, PaymentState};
 use crate::journal::store::Key;
 use crate::money::Money;
 
@@ -166,15 +166,17 @@ pub async fn import(case: &mut ObligationContext<'_>, stranger: PreexistingPayme
     }
     let now = case.now();
     let PreexistingPayment { gateway, payment, external, customer, order, details, subscription, amount } = stranger;
-    let mut record = PaymentRecord::new(reference.clone(), gateway, case.session.key(), customer, amount, now);
+    let new = NewPayment { reference: reference.clone(), gateway, subscription, customer, details, order, amount, zero_amount: false };
+    let mut record = PaymentRecord {
+        cleeng_payment: Some(payment.clone()),
+        authorisation: Some(external.clone()),
+        external_payment_id: Some(external.clone()),
+        ..PaymentRecord::new(new, case.session.key(), now)
+    };
     record.transition_to(state, now)?;
     if state == PaymentState::Captured {
         record.captured = amount;
     }
-    (record.order, record.details, record.subscription) = (order, details, subscription);
-    record.cleeng_payment = Some(payment.clone());
-    record.authorisation = Some(external.clone());
-    record.external_payment_id = Some(external.clone());
     case.add_payment(record);
     case.add_lookup(PaymentRecord::cleeng_id_key(&payment), &reference);
     case.add_lookup(PaymentRecord::gateway_id_key(gateway, &external), &reference);

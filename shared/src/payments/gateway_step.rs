@@ -1,25 +1,24 @@
 //! One call to the gateway as a step, with everything that is done about an unknown outcome: ask first, else repeat under the same key
 //! while the gateway still honours it, else park. An unknown outcome is never read as declined and never as done.
 
+mod call;
+
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+pub use self::call::{Authorise, Charge, GatewayCall};
 use super::FlowResult;
 use super::obligation_context::{ObligationContext, TypedStepState};
 use crate::clock::Timestamp;
-use crate::flow::Disposition;
 use crate::gateway::{
-    CancelRequest, CaptureRequest, Decline, DeclineClass, FinalizeRequest, Gateway, GatewayError, GatewayName, IdempotencyKey,
-    InquiryRequest, MerchantInitiated, Operation, OperationKind, Outcome, PurchaseRequest, Reference, RefundRequest, StoreDetailsRequest,
-    UnknownCause,
+    Decline, DeclineClass, Gateway, GatewayError, GatewayName, IdempotencyKey, Operation, OperationKind, Outcome, Reference, UnknownCause,
 };
 use crate::ids::ExternalPaymentId;
 use crate::journal::record::Step;
 use crate::metrics::Metric;
-use crate::money::Money;
 use crate::reason::{ParkReason, RetryReason};
 
 /// Repeating stops this long before the gateway may forget the key.
@@ -49,26 +48,6 @@ pub enum StepResult {
     Declined(Decline),
 }
 
-/// A call that can be made, apart from its key.
-pub enum GatewayCall {
-    /// Authorise.
-    Authorise(MerchantInitiated),
-    /// Charge in one go.
-    Charge(MerchantInitiated),
-    /// Capture.
-    Capture(CaptureRequest),
-    /// Cancel.
-    Cancel(CancelRequest),
-    /// Refund.
-    Refund(RefundRequest),
-    /// Start a purchase with the customer present.
-    Purchase(PurchaseRequest),
-    /// Store details with the customer present.
-    Store(StoreDetailsRequest),
-    /// Finish what waited for the customer.
-    Finalize(FinalizeRequest),
-}
-
 /// What a kind of step keeps of an outcome.
 pub trait FromOutcome: Serialize + DeserializeOwned + Send {
     /// Reads an outcome that is known and fits the call. `None` if this kind of step cannot have it, which leaves the step unknown.
@@ -90,98 +69,25 @@ impl FromOutcome for StepResult {
     }
 }
 
-impl GatewayCall {
-    const fn operation_kind(&self) -> OperationKind {
-        match self {
-            Self::Authorise(_) => OperationKind::Authorise,
-            Self::Charge(_) => OperationKind::Charge,
-            Self::Capture(_) => OperationKind::Capture,
-            Self::Cancel(_) => OperationKind::Cancel,
-            Self::Refund(_) => OperationKind::Refund,
-            Self::Purchase(_) | Self::Finalize(_) => OperationKind::Purchase,
-            Self::Store(_) => OperationKind::Store,
-        }
-    }
-
-    const fn amount(&self) -> Option<Money> {
-        match self {
-            Self::Authorise(request) | Self::Charge(request) => Some(request.amount),
-            Self::Capture(request) => Some(request.amount),
-            Self::Refund(request) => Some(request.amount),
-            Self::Purchase(request) => Some(request.amount),
-            Self::Store(request) => Some(request.purchase.amount),
-            Self::Finalize(request) => Some(request.amount),
-            Self::Cancel(_) => None,
-        }
-    }
-
-    fn inquiry(&self) -> InquiryRequest {
-        let (key, reference, external) = match self {
-            Self::Authorise(request) | Self::Charge(request) => (&request.key, &request.reference, None),
-            Self::Capture(request) => (&request.key, &request.reference, Some(request.external_payment_id.clone())),
-            Self::Cancel(request) => (&request.key, &request.reference, None),
-            Self::Refund(request) => (&request.key, &request.reference, Some(request.external_payment_id.clone())),
-            Self::Purchase(request) => (&request.key, &request.reference, None),
-            Self::Store(request) => (&request.purchase.key, &request.purchase.reference, None),
-            Self::Finalize(request) => (&request.key, &request.reference, request.external_payment_id.clone()),
-        };
-        InquiryRequest {
-            operation: self.operation_kind(),
-            key: key.clone(),
-            reference: reference.clone(),
-            external_payment_id: external,
-            amount: self.amount(),
-        }
-    }
-
-    async fn send(&self, gateway: &Arc<dyn Gateway>) -> Result<Outcome, GatewayError> {
-        match self {
-            Self::Authorise(request) => gateway.authorise(request).await,
-            Self::Charge(request) => gateway.charge(request).await,
-            Self::Capture(request) => gateway.capture(request).await,
-            Self::Cancel(request) => gateway.cancel(request).await,
-            Self::Refund(request) => gateway.refund(request).await,
-            Self::Purchase(request) => gateway.start_purchase(request).await,
-            Self::Store(request) => gateway.store_details(request).await,
-            Self::Finalize(request) => gateway.finalize(request).await,
-        }
-    }
-}
-
-/// Runs a step of the open attempt at the gateway, or returns its recorded result. `send` builds the call for a key: the recorded one
-/// wins over a derived one.
+/// Runs a step of the open attempt at the gateway, or returns its recorded result. `make` builds the call for a key: the recorded one wins
+/// over a derived one.
 ///
 /// # Errors
 /// `Err(Disposition::Retry)` if it cannot be completed now; `Err(Disposition::Parked)` if an operator has to decide.
-pub async fn run(
+pub async fn run<C: GatewayCall, F: FromOutcome>(
     case: &mut ObligationContext<'_>,
     name: &'static str,
     gateway: GatewayName,
-    operation: OperationKind,
-    make: impl FnOnce(IdempotencyKey) -> GatewayCall + Send,
-) -> FlowResult<StepResult> {
-    run_as(case, name, gateway, operation, make).await
-}
-
-/// As [`run`], for steps that keep something else of an outcome.
-///
-/// # Errors
-/// As [`run`].
-pub async fn run_as<F: FromOutcome>(
-    case: &mut ObligationContext<'_>,
-    name: &'static str,
-    gateway: GatewayName,
-    operation: OperationKind,
-    make: impl FnOnce(IdempotencyKey) -> GatewayCall + Send,
+    make: impl FnOnce(IdempotencyKey) -> C + Send,
 ) -> FlowResult<F> {
     match case.step_state(name)? {
         TypedStepState::Done(fact) => Ok(fact),
         TypedStepState::NotStarted => {
-            let call = make(case.idempotency_key(gateway, operation, name));
+            let call = make(case.idempotency_key(gateway, C::OPERATION, name));
             call_first(case, name, gateway, &call).await
         }
         TypedStepState::Unknown(step) => {
-            let key = step.key.clone().unwrap_or_else(|| case.idempotency_key(gateway, operation, name));
+            let key = step.key.clone().unwrap_or_else(|| case.idempotency_key(gateway, C::OPERATION, name));
             resolve_unknown(case, name, gateway, &make(key), &step).await
         }
     }
@@ -191,14 +97,14 @@ async fn call_first<F: FromOutcome>(
     case: &mut ObligationContext<'_>,
     name: &'static str,
     gateway: GatewayName,
-    call: &GatewayCall,
+    call: &impl GatewayCall,
 ) -> FlowResult<F> {
     let adapter = case.gateway(gateway)?;
     let key = call.inquiry().key;
     case.begin_step(name, Some(key), case.call_timeout(&adapter)).await?;
     match call_timed(case, &adapter, call).await {
         Ok(outcome) => record_outcome(case, name, call, outcome).await,
-        Err(error) => Err(handle_no_effect(case, name, &error).await?),
+        Err(error) => handle_no_effect(case, name, &error).await,
     }
 }
 
@@ -216,7 +122,7 @@ async fn resolve_unknown<F: FromOutcome>(
     case: &mut ObligationContext<'_>,
     name: &'static str,
     gateway: GatewayName,
-    call: &GatewayCall,
+    call: &impl GatewayCall,
     step: &Step,
 ) -> FlowResult<F> {
     let adapter = case.gateway(gateway)?;
@@ -226,7 +132,7 @@ async fn resolve_unknown<F: FromOutcome>(
     case.begin_step(name, step.key.clone(), timeout).await?;
     let outcome = match adapter.inquire(&call.inquiry()).await {
         Ok(Some(outcome)) => outcome,
-        Ok(None) if too_late => return Err(case.park(ParkReason::OutcomeUnknown, true).await?),
+        Ok(None) if too_late => return case.park(ParkReason::OutcomeUnknown, true).await,
         // Both calls seldom take their longest time, and if a customer waits there is no time for twice that.
         Ok(None) if !case.session.has_time_for(timeout) => return Err(case.leave_unknown(name, RetryReason::OutOfTime).await),
         Ok(None) => match call_timed(case, &adapter, call).await {
@@ -237,26 +143,26 @@ async fn resolve_unknown<F: FromOutcome>(
         Err(error) => return Err(case.leave_unknown(name, (&error).into()).await),
     };
     if too_late && matches!(outcome, Outcome::Unknown(_)) {
-        return Err(case.park(ParkReason::OutcomeUnknown, true).await?);
+        return case.park(ParkReason::OutcomeUnknown, true).await;
     }
     record_outcome(case, name, call, outcome).await
 }
 
-async fn call_timed(case: &ObligationContext<'_>, adapter: &Arc<dyn Gateway>, call: &GatewayCall) -> Result<Outcome, GatewayError> {
+async fn call_timed<C: GatewayCall>(case: &ObligationContext<'_>, adapter: &Arc<dyn Gateway>, call: &C) -> Result<Outcome, GatewayError> {
     let begun = case.now();
-    let outcome = call.send(adapter).await;
+    let outcome = call.send(adapter.as_ref()).await;
     let took = case.now().since(begun);
-    let operation = call.operation_kind().as_str();
+    let operation = C::OPERATION.as_str();
     case.flow_context.metrics.duration(Metric::GatewayLatency, took, &[("gateway", adapter.name().as_str()), ("operation", operation)]);
     let outcome_code = outcome.as_ref().map_or_else(GatewayError::code, Outcome::as_str);
     tracing::info!(gateway = adapter.name().as_str(), operation, outcome = outcome_code, duration_ms = took.as_millis(), "gateway called");
     outcome
 }
 
-async fn record_outcome<F: FromOutcome>(
+async fn record_outcome<C: GatewayCall, F: FromOutcome>(
     case: &mut ObligationContext<'_>,
     name: &'static str,
-    call: &GatewayCall,
+    call: &C,
     outcome: Outcome,
 ) -> FlowResult<F> {
     match &outcome {
@@ -264,7 +170,7 @@ async fn record_outcome<F: FromOutcome>(
             return Err(case.leave_unknown(name, RetryReason::AnswerMismatch).await);
         }
         // The data that the customer returned belongs to another payment: this one still waits for the customer.
-        Outcome::Unknown(UnknownCause::AnotherPayment) if matches!(call, GatewayCall::Finalize(_)) => {
+        Outcome::Unknown(UnknownCause::AnotherPayment) if C::SUBMITS_RETURNED_DATA => {
             return Err(case.retry_without_effect(name, None, RetryReason::AnotherPayment).await);
         }
         Outcome::Unknown(cause) => {
@@ -281,22 +187,23 @@ async fn record_outcome<F: FromOutcome>(
 }
 
 /// An answer is believed only if it names the amount that was asked for, and the payment where it must.
-fn answer_matches(call: &GatewayCall, operation: &Operation) -> bool {
-    let amount_matches = operation.amount.is_none() || call.amount().is_none() || operation.amount == call.amount();
-    let is_named = matches!(call, GatewayCall::Capture(_) | GatewayCall::Cancel(_) | GatewayCall::Refund(_))
+fn answer_matches<C: GatewayCall>(call: &C, operation: &Operation) -> bool {
+    let asked = call.inquiry().amount;
+    let amount_matches = operation.amount.is_none() || asked.is_none() || operation.amount == asked;
+    let is_named = matches!(C::OPERATION, OperationKind::Capture | OperationKind::Cancel | OperationKind::Refund)
         || operation.external_payment_id.is_some();
     amount_matches && is_named
 }
 
 /// The first call is known to have had no effect.
-async fn handle_no_effect(case: &mut ObligationContext<'_>, name: &'static str, error: &GatewayError) -> FlowResult<Disposition> {
+async fn handle_no_effect<F>(case: &mut ObligationContext<'_>, name: &'static str, error: &GatewayError) -> FlowResult<F> {
     if let Some(reason) = error.park_reason() {
         return case.park(reason, false).await;
     }
     if !matches!(error, GatewayError::Throttled { .. }) {
         tracing::error!(obligation = %case.session.key(), step = name, error = %error, "gateway call had no effect");
     }
-    Ok(case.retry_without_effect(name, error.retry_after(), error.into()).await)
+    Err(case.retry_without_effect(name, error.retry_after(), error.into()).await)
 }
 
 /// The reference of the payment that an attempt makes: the same in every try of the attempt.

@@ -252,6 +252,13 @@ impl<'w> ObligationContext<'w> {
         Ok(())
     }
 
+    /// Says which payment the open attempt is about, in memory.
+    pub fn set_attempt_payment(&mut self, reference: &Reference) {
+        if let Some(attempt) = self.session.obligation.current_attempt_mut() {
+            attempt.reference = Some(reference.clone());
+        }
+    }
+
     /// The idempotency key of the next try of a step of the open attempt.
     #[must_use]
     pub fn idempotency_key(&self, gateway: GatewayName, operation: OperationKind, step: &str) -> IdempotencyKey {

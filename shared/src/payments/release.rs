@@ -2,11 +2,11 @@
 //! then in Cleeng. A release never refunds captured money.
 
 use super::FlowResult;
-use super::gateway_step::{self, GatewayCall, StepResult};
+use super::gateway_step::{self, StepResult};
 use super::obligation_context::{ObligationContext, TypedStepState};
 use super::report_change::{PaymentChange, report_change};
 use crate::clock::Timestamp;
-use crate::gateway::{CancelRequest, CancelTarget, Decline, DeclineClass, OperationKind, Reference};
+use crate::gateway::{CancelRequest, CancelTarget, Decline, DeclineClass, Reference};
 use crate::journal::JournalError;
 use crate::journal::payment::PaymentState;
 use crate::journal::store::StoreError;
@@ -36,7 +36,7 @@ pub async fn release_live_authorisation(case: &mut ObligationContext<'_>) -> Flo
         return Ok(());
     }
     if let ReleaseOutcome::Refused(_) = release(case, &reference).await? {
-        return Err(case.park(ParkReason::ReleaseRefused, true).await?);
+        return case.park(ParkReason::ReleaseRefused, true).await;
     }
     Ok(())
 }
@@ -66,7 +66,7 @@ pub async fn release(case: &mut ObligationContext<'_>, reference: &Reference) ->
 pub async fn release_own(case: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<()> {
     match release_with(case, reference, &CANCEL_STEPS).await? {
         ReleaseOutcome::Released => Ok(()),
-        ReleaseOutcome::Refused(_) => Err(case.park(ParkReason::ReleaseRefused, true).await?),
+        ReleaseOutcome::Refused(_) => case.park(ParkReason::ReleaseRefused, true).await,
     }
 }
 
@@ -80,8 +80,8 @@ async fn release_with(case: &mut ObligationContext<'_>, reference: &Reference, s
     if !free && !has_ended {
         let target =
             authorisation.map_or_else(|| CancelTarget::Reference { reference: reference.clone(), pending_id: None }, CancelTarget::Payment);
-        let make = |key| GatewayCall::Cancel(CancelRequest { key, reference: reference.clone(), target });
-        match gateway_step::run(case, steps.cancel, gateway, OperationKind::Cancel, make).await? {
+        let make = |key| CancelRequest { key, reference: reference.clone(), target };
+        match gateway_step::run(case, steps.cancel, gateway, make).await? {
             // An acknowledgement is enough to open a new attempt: the notification brings the result.
             StepResult::Received { .. } => {}
             StepResult::Done { .. } => record_cancelled(case, reference)?,
@@ -113,8 +113,8 @@ pub async fn release_after_refusal(
     }
     let target =
         authorisation.map_or_else(|| CancelTarget::Reference { reference: reference.clone(), pending_id: None }, CancelTarget::Payment);
-    let make = |key| GatewayCall::Cancel(CancelRequest { key, reference: reference.clone(), target });
-    Ok(match gateway_step::run(case, RELEASE_AFTER_REFUSAL, gateway, OperationKind::Cancel, make).await? {
+    let make = |key| CancelRequest { key, reference: reference.clone(), target };
+    Ok(match gateway_step::run(case, RELEASE_AFTER_REFUSAL, gateway, make).await? {
         // The notification brings the result, and a failure is alarmed.
         StepResult::Received { .. } | StepResult::Done { .. } => ReleaseOutcome::Released,
         StepResult::Declined(decline) => ReleaseOutcome::Refused(decline),

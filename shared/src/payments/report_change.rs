@@ -70,7 +70,7 @@ pub async fn report_change(
         let listed = find_in_authorised_list(case, &details, reference).await?;
         if unknown && listed.is_none() && !matches!(change, PaymentChange::Cancelled) && were_deleted(case.flow_context, &details).await? {
             // There is no list for deleted details, so nothing shows whether the change was reported.
-            return Err(case.park(ParkReason::ReportUnknown, false).await?);
+            return case.park(ParkReason::ReportUnknown, false).await;
         }
         if listed.is_none() && (unknown || matches!(change, PaymentChange::Cancelled)) {
             case.record_result(step, &ReportRecord::with_payment(payment));
@@ -79,11 +79,11 @@ pub async fn report_change(
         payment = listed.map(|listed| listed.id).or(payment);
     }
     let Some(payment) = payment else {
-        return Err(case.park(ParkReason::PaymentNotFoundInCleeng, true).await?);
+        return case.park(ParkReason::PaymentNotFoundInCleeng, true).await;
     };
     if unknown && case.payment(reference).is_some_and(|record| record.details.is_none()) {
         // Without details there is no list to query, and nothing is ever reported blindly twice.
-        return Err(case.park(ParkReason::ReportUnknown, false).await?);
+        return case.park(ParkReason::ReportUnknown, false).await;
     }
     let cleeng_step = CleengStep { name: step, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::FindOut };
     let patch = match change {
@@ -143,5 +143,5 @@ async fn handle_refused_change(
         case.record_result(step, &ReportRecord::with_payment(None));
         return Ok(());
     }
-    Err(case.park(ParkReason::CleengRefusedReport, true).await?)
+    case.park(ParkReason::CleengRefusedReport, true).await
 }

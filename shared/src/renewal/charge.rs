@@ -4,15 +4,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::cleeng::webhook::BillingEvent;
 use crate::cleeng::{CALL_TIMEOUT, NewOrder, Order};
-use crate::flow::{Disposition, PaymentMethodConfig};
+use crate::flow::PaymentMethodConfig;
 use crate::gateway::{Decline, MerchantInitiated, OperationKind, Reference, StoredToken};
 use crate::ids::{ExternalPaymentId, OrderId, PaymentMethodId};
-use crate::journal::payment::{PaymentRecord, PaymentState};
+use crate::journal::payment::{NewPayment, PaymentRecord, PaymentState};
 use crate::journal::record::{AttemptKind, StepState};
 use crate::metrics::Metric;
 use crate::money::Money;
 use crate::payments::cleeng_step::{self, CleengStep, LostAnswer};
-use crate::payments::gateway_step::{self, GatewayCall, StepResult};
+use crate::payments::gateway_step::{self, Authorise, Charge, StepResult};
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::subscription_state::{LastCharge, LiveAuthorisation};
 use crate::payments::{FlowResult, payment_transitions, retry, token_usage};
@@ -55,7 +55,7 @@ pub async fn create_order(case: &mut ObligationContext<'_>, event: &BillingEvent
         return Ok(order);
     }
     let Some(new) = order_request(event, method) else {
-        return Err(case.park(ParkReason::EventLacksCurrencyOrCountry, false).await?);
+        return case.park(ParkReason::EventLacksCurrencyOrCountry, false).await;
     };
     let step = CleengStep { name: ORDER, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::Repeat };
     let call = case.flow_context.cleeng.create_order(&new);
@@ -65,8 +65,8 @@ pub async fn create_order(case: &mut ObligationContext<'_>, event: &BillingEvent
             case.record_result(ORDER, &facts);
             Ok(facts)
         }
-        Ok(_) => Err(case.park(ParkReason::OrderMismatch, false).await?),
-        Err(_) => Err(case.park(ParkReason::OrderRefused, false).await?),
+        Ok(_) => case.park(ParkReason::OrderMismatch, false).await,
+        Err(_) => case.park(ParkReason::OrderRefused, false).await,
     }
 }
 
@@ -112,21 +112,19 @@ pub async fn authorise_or_charge(
         return zero_amount(case, event, &reference, kind);
     }
     let Some(token) = event.token.clone() else {
-        return Err(case.park(ParkReason::EventLacksToken, false).await?);
+        return case.park(ParkReason::EventLacksToken, false).await;
     };
-    let make = |key| {
-        let request = MerchantInitiated {
-            key,
-            reference: reference.clone(),
-            amount: order.total,
-            token: StoredToken(token),
-            customer: event.customer.clone(),
-        };
-        if operation == OperationKind::Charge { GatewayCall::Charge(request) } else { GatewayCall::Authorise(request) }
+    let request = |key| MerchantInitiated {
+        key,
+        reference: reference.clone(),
+        amount: order.total,
+        token: StoredToken(token),
+        customer: event.customer.clone(),
     };
     let fact = match payment_transitions::authorisation_result(case, PAY, &reference)? {
         Some(fact) => fact,
-        None => gateway_step::run(case, PAY, method.gateway, operation, make).await?,
+        None if kind == AttemptKind::Charge => gateway_step::run(case, PAY, method.gateway, |key| Charge(request(key))).await?,
+        None => gateway_step::run(case, PAY, method.gateway, |key| Authorise(request(key))).await?,
     };
     match fact {
         StepResult::Done { external: Some(external), expires_at } => {
@@ -137,7 +135,7 @@ pub async fn authorise_or_charge(
             record_success(case, event, &reference, &external, kind)
         }
         StepResult::Done { external: None, .. } => Err(retry(RetryReason::AnswerMismatch)),
-        StepResult::Received { external, at, .. } => Err(payment_pending(case, &reference, external, at).await?),
+        StepResult::Received { external, at, .. } => payment_pending(case, &reference, external, at).await,
         StepResult::Declined(decline) => {
             let refused = decline.payment.clone();
             case.update_payment(&reference, |payment, now| {
@@ -171,16 +169,18 @@ fn payment_of_attempt(
         return reference;
     }
     let reference = gateway_step::payment_reference(case, method.gateway, operation);
-    let mut payment =
-        PaymentRecord::new(reference.clone(), method.gateway, case.session.key(), event.customer.clone(), order.total, case.now());
-    payment.subscription = Some(event.subscription.clone());
-    payment.details = Some(event.payment_details.clone());
-    payment.order = Some(order.id.clone());
-    payment.zero_amount = order.total.is_zero();
-    case.add_payment(payment);
-    if let Some(attempt) = case.session.obligation.current_attempt_mut() {
-        attempt.reference = Some(reference.clone());
-    }
+    let payment = NewPayment {
+        reference: reference.clone(),
+        gateway: method.gateway,
+        subscription: Some(event.subscription.clone()),
+        customer: event.customer.clone(),
+        details: Some(event.payment_details.clone()),
+        order: Some(order.id.clone()),
+        amount: order.total,
+        zero_amount: order.total.is_zero(),
+    };
+    case.add_payment(PaymentRecord::new(payment, case.session.key(), case.now()));
+    case.set_attempt_payment(&reference);
     reference
 }
 
@@ -238,7 +238,7 @@ async fn payment_pending(
     reference: &Reference,
     external: Option<ExternalPaymentId>,
     at: crate::clock::Timestamp,
-) -> FlowResult<Disposition> {
+) -> FlowResult<ChargeResult> {
     let mut gateway = None;
     case.update_payment(reference, |payment, _| {
         if payment.external_payment_id.is_none() {
@@ -256,7 +256,7 @@ async fn payment_pending(
     }
     // The gateway's notification requeues a copy at once.
     case.store_queued_event(None);
-    Ok(case.retry_later(None, RetryReason::PaymentPending).await)
+    Err(case.retry_later(None, RetryReason::PaymentPending).await)
 }
 
 #[cfg(test)]

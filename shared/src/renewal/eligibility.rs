@@ -2,9 +2,11 @@
 
 use std::time::Duration;
 
-use crate::cleeng::webhook::BillingEvent;
+use crate::cleeng::envelope::Envelope;
+use crate::cleeng::webhook::{BillingEvent, Verified, Webhook};
 use crate::cleeng::{CleengError, Subscription, SubscriptionStatus};
 use crate::clock::Timestamp;
+use crate::delivery::Delivery;
 use crate::flow::{Disposition, FlowContext, PaymentMethodConfig};
 use crate::gateway::Reference;
 use crate::ids::{PaymentMethodId, SubscriptionId};
@@ -31,24 +33,47 @@ pub fn termination_key(subscription: &SubscriptionId) -> Key {
     Key::new("termination", &[subscription.as_str()])
 }
 
-/// The payment method of an event. If the payload has none, the journal is asked, then Cleeng. `None` if none of them says: such an event
-/// is parked, never dropped and never acted on.
+/// Opens the obligation of a billing event's period.
 ///
 /// # Errors
-/// `Err(Disposition::NotOurs)` for another connector's method; `Err(Disposition::Retry)` if Cleeng cannot be asked.
-pub async fn resolve_payment_method(
-    flow_context: &FlowContext,
-    from_event: Option<&PaymentMethodId>,
-    from_journal: Option<&PaymentMethodId>,
-    subscription: &SubscriptionId,
-) -> FlowResult<Option<(PaymentMethodId, PaymentMethodConfig)>> {
-    if let Some(method) = from_event.or(from_journal) {
-        return Ok(Some((method.clone(), configured_method(flow_context, method)?)));
+/// `Err(Disposition::NotOurs)` for another connector's method; `Err(Disposition::Retry)` if the event lacks a field, another worker holds
+/// the lease or the journal cannot be read.
+pub async fn open_period<'w>(
+    flow_context: &'w FlowContext,
+    webhook: &Verified<Webhook>,
+    delivery: &Delivery,
+) -> FlowResult<(ObligationContext<'w>, BillingEvent)> {
+    let event = BillingEvent::read(webhook.get())?;
+    if let Some(method) = &event.payment_method {
+        configured_method(flow_context, method)?;
     }
-    let subscription = flow_context.cleeng.subscription(subscription).await.map_err(|error| read_failed(&error))?;
-    let Some(method) = subscription.payment_method else { return Ok(None) };
-    let settings = configured_method(flow_context, &method)?;
-    Ok(Some((method, settings)))
+    let key = period_key(&event.subscription, event.expiration);
+    let mut case = ObligationContext::open(flow_context, key, &event.subscription, delivery).await?;
+    case.event = Some(Envelope::reseal(webhook, delivery.received_at).to_text());
+    Ok((case, event))
+}
+
+/// The payment method of an event. If the payload has none, the journal is asked, then Cleeng. If none of them says, the event is parked
+/// as an attempt of this kind, never dropped and never acted on.
+///
+/// # Errors
+/// `Err(Disposition::NotOurs)` for another connector's method; `Err(Disposition::Retry)` if Cleeng cannot be asked;
+/// `Err(Disposition::Parked)` if an operator has to decide.
+pub async fn resolve_payment_method(
+    case: &mut ObligationContext<'_>,
+    event: &BillingEvent,
+    kind: AttemptKind,
+) -> FlowResult<(PaymentMethodId, PaymentMethodConfig)> {
+    let known = event.payment_method.as_ref().or(case.subscription_state.method.as_ref()).cloned();
+    let method = match known {
+        Some(method) => Some(method),
+        None => case.flow_context.cleeng.subscription(&event.subscription).await.map_err(|error| read_failed(&error))?.payment_method,
+    };
+    let Some(method) = method else {
+        return case.park_without_attempt(kind, event.attempt, ParkReason::PaymentMethodUnknown).await;
+    };
+    let settings = configured_method(case.flow_context, &method)?;
+    Ok((method, settings))
 }
 
 /// What the journal says about an event of a kind of attempt.
@@ -101,15 +126,17 @@ pub fn record_event(case: &mut ObligationContext<'_>, event: &BillingEvent, meth
         Some(LastBillingEvent::from_event(event, case.subscription_state.last_billing_event.as_ref()));
 }
 
-/// After another event resumed an attempt: the resuming event is processed next, as soon as the attempt is finished.
-#[must_use]
-pub fn after_resuming(disposition: Disposition, resumed_due: Option<Timestamp>, event: &BillingEvent) -> Disposition {
+/// After another event resumed an attempt: the resuming event is processed next, as soon as the attempt is finished or parked.
+///
+/// # Errors
+/// The result's own, and `Err(Disposition::Retry)` if the resuming event is to be processed next.
+pub fn after_resuming(result: FlowResult<Disposition>, resumed_due: Option<Timestamp>, event: &BillingEvent) -> FlowResult<Disposition> {
     let is_own_attempt = resumed_due.is_none_or(|due| due.secs() == event.attempt.secs());
-    let unfinished = matches!(disposition, Disposition::Retry { .. });
-    if is_own_attempt || unfinished {
-        disposition
-    } else {
-        Disposition::Retry { after: Some(Duration::from_secs(1)), reason: RetryReason::ResumedAnEarlierAttempt }
+    match result {
+        Ok(Disposition::Completed(_)) | Err(Disposition::Parked(_)) if !is_own_attempt => {
+            Err(Disposition::Retry { after: Some(Duration::from_secs(1)), reason: RetryReason::ResumedAnEarlierAttempt })
+        }
+        result => result,
     }
 }
 
@@ -121,8 +148,26 @@ pub fn duplicate(flow_context: &FlowContext, outcome: impl Into<CompletionReason
     Disposition::Completed(outcome)
 }
 
-/// Asks Cleeng whether the event still holds.
-pub enum SubscriptionCheck {
+/// Ends the flow unless the event still holds and its period may be paid now: Cleeng is asked for the subscription, and the journal for
+/// its last charge.
+///
+/// # Errors
+/// `Err(Disposition::Completed)` if nothing is to be done any more; `Err(Disposition::Parked)` if an operator has to decide;
+/// `Err(Disposition::Retry)` if Cleeng cannot be asked or the journal cannot be written.
+pub async fn require_due(case: &mut ObligationContext<'_>, event: &BillingEvent, kind: AttemptKind) -> FlowResult<()> {
+    let subscription = match check_subscription(case.flow_context, event).await? {
+        SubscriptionCheck::Due(subscription) => subscription,
+        SubscriptionCheck::Stale(reason) => return Err(case.skip(kind, event.attempt, Finish::stale(reason)).await?),
+        SubscriptionCheck::Inconsistent(reason) => return case.park_without_attempt(kind, event.attempt, reason).await,
+    };
+    if charged_recently(case, event, &subscription, kind) {
+        return case.park_without_attempt(kind, event.attempt, ParkReason::ChargedRecently).await;
+    }
+    Ok(())
+}
+
+/// Whether the event still holds.
+enum SubscriptionCheck {
     /// It does.
     Due(Box<Subscription>),
     /// Nothing is to be done any more, for this reason.
@@ -132,10 +177,7 @@ pub enum SubscriptionCheck {
 }
 
 /// Asks Cleeng for the subscription and compares it with the event: ended, or paid beyond the event's expiry, is stale.
-///
-/// # Errors
-/// `Err(Disposition::Retry)` if Cleeng cannot be asked.
-pub async fn check_subscription(flow_context: &FlowContext, event: &BillingEvent) -> FlowResult<SubscriptionCheck> {
+async fn check_subscription(flow_context: &FlowContext, event: &BillingEvent) -> FlowResult<SubscriptionCheck> {
     let subscription = match flow_context.cleeng.subscription(&event.subscription).await {
         Ok(subscription) => subscription,
         Err(CleengError::NotFound) => return Ok(SubscriptionCheck::Inconsistent(ParkReason::SubscriptionNotFound)),
@@ -180,8 +222,7 @@ pub fn min_period_gap(subscription: &Subscription) -> Duration {
 ///
 /// An authorisation takes no money before its capture, which is checked again, and may come early in a short cycle (twelve hours before a
 /// daily renewal). It is held back only if the two periods also end less than that apart, which suggests that the expiry moved.
-#[must_use]
-pub fn charged_recently(case: &ObligationContext<'_>, event: &BillingEvent, subscription: &Subscription, kind: AttemptKind) -> bool {
+fn charged_recently(case: &ObligationContext<'_>, event: &BillingEvent, subscription: &Subscription, kind: AttemptKind) -> bool {
     let gap = min_period_gap(subscription);
     case.subscription_state.last_charge.as_ref().is_some_and(|charge| {
         let other_period = charge.expiration.secs() != event.expiration.secs();

@@ -210,7 +210,7 @@ async fn settle_undecidable(case: &mut ObligationContext<'_>, new: NewPaymentSta
             case.flow_context.metrics.count(Metric::Warning, &[("reason", "rejected_report_unknown")]);
             Ok(ReportResult::Reported)
         }
-        NewPaymentState::Authorised | NewPaymentState::Captured => Err(case.park(ParkReason::ReportUnknown, true).await?),
+        NewPaymentState::Authorised | NewPaymentState::Captured => case.park(ParkReason::ReportUnknown, true).await,
     }
 }
 
@@ -222,6 +222,6 @@ async fn handle_refusal(case: &mut ObligationContext<'_>, new: NewPaymentState<'
             case.flow_context.metrics.count(Metric::Warning, &[("reason", "rejected_report_refused")]);
             Ok(ReportResult::Reported)
         }
-        NewPaymentState::Authorised | NewPaymentState::Captured => Err(case.park(ParkReason::CleengRefusedReport, true).await?),
+        NewPaymentState::Authorised | NewPaymentState::Captured => case.park(ParkReason::CleengRefusedReport, true).await,
     }
 }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
+use connector::flow::Disposition;
 use connector::metrics::Metric;
-use connector::reason::ParkReason;
+use connector::reason::{ParkReason, RetryReason};
 use sandbox::simulators::adyen::PaymentState;
+use sandbox::simulators::network::{Fault, ServerRequest};
 use sandbox::testkit::gateway_fixtures::{ADYEN_CAPTURE_ONLY_METHOD, ADYEN_METHOD};
 use sandbox::testkit::harness::TestEnvironment;
 
@@ -40,6 +42,23 @@ async fn the_next_dunning_attempt_after_a_decline_authorises_once() {
     assert_eq!(statuses(&env), [PaymentStatus::Rejected, PaymentStatus::Authorised]);
     assert_eq!(call_counts(&env).0, 2);
     assert_eq!(env.cleeng.orders().len(), 2, "each attempt has a fresh order");
+    assert_balanced(&env);
+}
+
+#[tokio::test]
+async fn an_attempt_that_the_next_event_resumes_and_parks_leaves_the_next_attempt_to_its_event() {
+    let (env, subscriber) = at_first_attempt();
+    let is_order = |peer: &str, request: &ServerRequest| peer == "cleeng" && request.path.ends_with("/orders");
+    env.network.inject(Fault::StatusBefore(503), is_order);
+    assert!(matches!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, Disposition::Retry { .. }));
+    env.clock.advance(DAY);
+    env.network.inject(Fault::StatusBefore(422), is_order);
+    let next = env.authorisation_event(&subscriber, 48);
+    let resumed = Disposition::Retry { after: Some(Duration::from_secs(1)), reason: RetryReason::ResumedAnEarlierAttempt };
+    assert_eq!(env.deliver(&next).await, resumed);
+    assert_eq!(env.metrics.count(Metric::Parked, "order_refused"), 1);
+    assert_eq!(env.deliver(&next).await, completed("authorised"));
+    assert_eq!(statuses(&env), [PaymentStatus::Authorised]);
     assert_balanced(&env);
 }
 

@@ -63,8 +63,12 @@ async fn a_malformed_request_is_refused() {
     }
     let mut without_method = buyer.start_body(&json!("card"));
     assert_eq!(code(&send(PATH, without_method.to_string()).await), (400, "REQ0001"));
-    without_method["paymentMethod"] = json!({ "type": "scheme", "storedPaymentMethodId": "8415718415718415X" });
-    assert_eq!(code(&send(PATH, without_method.to_string()).await), (400, "REQ0001"));
+    for member in ["storedPaymentMethodId", "recurringDetailReference"] {
+        without_method["paymentMethod"] = json!({ "type": "scheme", member: "8415718415718415X" });
+        let reply = send(PATH, without_method.to_string()).await;
+        assert_eq!(code(&reply), (400, "REQ0001"));
+        assert!(reply.body["errors"][0].as_str().unwrap().contains(member), "{}", reply.body);
+    }
     assert_eq!(code(&send(PATH, "x".repeat(40_000)).await), (413, "REQ0005"));
     assert_eq!(code(&send("/connectors/nobody/initial-payment", "{}".to_owned()).await), (404, "REQ0003"));
     assert_eq!(code(&send("/connectors/adyen/refunds", "{}".to_owned()).await), (404, "REQ0003"));

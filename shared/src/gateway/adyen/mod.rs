@@ -164,6 +164,7 @@ impl Gateway for Adyen {
             inquiry: false,
             cancel_by_reference: true,
             needs_payment_method: true,
+            stored_details_members: purchase::STORED_DETAILS_MEMBERS,
             idempotency_window: IDEMPOTENCY_WINDOW,
             call_timeout: CALL_TIMEOUT,
         }

@@ -9,6 +9,9 @@ use crate::gateway::common::call::{CallError, set_field};
 use crate::gateway::common::page_data::pick;
 use crate::gateway::{FinalizeRequest, GatewayError, Outcome, PurchaseRequest};
 
+/// The names of stored details in `paymentMethod`: today's and the former one (CheckoutService v71, `PaymentRequest.paymentMethod`).
+pub(super) const STORED_DETAILS_MEMBERS: &[&str] = &["storedPaymentMethodId", "recurringDetailReference"];
+
 /// What of the component's `paymentMethod` is passed on: what a customer enters (CheckoutService v71, the objects of
 /// `PaymentRequest.paymentMethod`). What names stored details or another network's payment is not passed on: it could belong to another
 /// customer.

@@ -133,6 +133,7 @@ impl Gateway for PayPal {
             inquiry: false,
             cancel_by_reference: false,
             needs_payment_method: false,
+            stored_details_members: &[],
             idempotency_window: IDEMPOTENCY_WINDOW,
             call_timeout: CALL_TIMEOUT,
         }

@@ -95,6 +95,7 @@ impl Gateway for Stripe {
             inquiry: true,
             cancel_by_reference: true,
             needs_payment_method: true,
+            stored_details_members: &[],
             idempotency_window: IDEMPOTENCY_WINDOW,
             call_timeout: CALL_TIMEOUT,
         }

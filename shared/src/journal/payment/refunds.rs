@@ -165,6 +165,7 @@ mod tests {
     use super::*;
     use crate::gateway::GatewayName;
     use crate::ids::CustomerId;
+    use crate::journal::payment::NewPayment;
     use crate::money::Currency;
     use crate::reference::{GatewayText, IdempotencyKey, OperationKind};
     use crate::secret::SecretString;
@@ -181,8 +182,17 @@ mod tests {
     }
 
     fn captured_payment() -> PaymentRecord {
-        let (key, customer) = (Key::new("period", &["1", "2"]), CustomerId::new("7").unwrap());
-        let mut payment = PaymentRecord::new(reference_for("payment"), GatewayName::Adyen, &key, customer, usd(999), NOW);
+        let new = NewPayment {
+            reference: reference_for("payment"),
+            gateway: GatewayName::Adyen,
+            subscription: None,
+            customer: CustomerId::new("7").unwrap(),
+            details: None,
+            order: None,
+            amount: usd(999),
+            zero_amount: false,
+        };
+        let mut payment = PaymentRecord::new(new, &Key::new("period", &["1", "2"]), NOW);
         payment.transition_to(PaymentState::Captured, NOW).unwrap();
         payment.captured = usd(999);
         payment

@@ -5,14 +5,17 @@ use crate::secret::SecretString;
 
 fn record() -> PaymentRecord {
     let key = IdempotencyKey::derive(&SecretString::new("salt"), GatewayText("adyen"), OperationKind::Authorise, "period#1#2", "1");
-    PaymentRecord::new(
-        Reference::from_key(&key),
-        GatewayName::Adyen,
-        &Key::new("period", &["1", "2"]),
-        CustomerId::new("7").unwrap(),
-        Money::new(999, Currency::new("USD").unwrap()),
-        Timestamp::from_secs(1),
-    )
+    let new = NewPayment {
+        reference: Reference::from_key(&key),
+        gateway: GatewayName::Adyen,
+        subscription: None,
+        customer: CustomerId::new("7").unwrap(),
+        details: None,
+        order: None,
+        amount: Money::new(999, Currency::new("USD").unwrap()),
+        zero_amount: false,
+    };
+    PaymentRecord::new(new, &Key::new("period", &["1", "2"]), Timestamp::from_secs(1))
 }
 
 #[test]

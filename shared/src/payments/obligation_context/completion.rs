@@ -57,11 +57,11 @@ impl ObligationContext<'_> {
         self.finish(finish).await
     }
 
-    /// Opens an attempt and parks it at once; it moved no money.
+    /// Opens an attempt and parks it at once; it moved no money. The flow ends here, so the result is always `Err`.
     ///
     /// # Errors
-    /// As [`ObligationContext::skip`].
-    pub async fn park_without_attempt(&mut self, kind: AttemptKind, due: Timestamp, reason: ParkReason) -> FlowResult<Disposition> {
+    /// As [`ObligationContext::park`], and [`ObligationContext::open_attempt`].
+    pub async fn park_without_attempt<T>(&mut self, kind: AttemptKind, due: Timestamp, reason: ParkReason) -> FlowResult<T> {
         self.open_attempt(kind, due, None)?;
         self.park(reason, false).await
     }
@@ -82,11 +82,11 @@ impl ObligationContext<'_> {
         Ok(Disposition::Completed(outcome))
     }
 
-    /// Parks the open attempt for an operator, with an alarm.
+    /// Parks the open attempt for an operator, with an alarm. The flow ends here, so the result is always `Err`.
     ///
     /// # Errors
-    /// `Err(Disposition::Retry)` if the journal cannot be written.
-    pub async fn park(&mut self, reason: ParkReason, money_unknown: bool) -> FlowResult<Disposition> {
+    /// `Err(Disposition::Parked)`; `Err(Disposition::Retry)` if the journal cannot be written.
+    pub async fn park<T>(&mut self, reason: ParkReason, money_unknown: bool) -> FlowResult<T> {
         if money_unknown && let Some(expiration) = self.subscription_state.latest_period_end {
             // It may have been a charge, and counts like one: the next period must not be charged right after it.
             self.subscription_state.last_charge = Some(LastCharge { at: self.now(), expiration, certain: false });
@@ -100,7 +100,7 @@ impl ObligationContext<'_> {
         self.flow_context.metrics.count(Metric::Parked, &[("reason", reason.as_str())]);
         tracing::error!(obligation = %self.session.key(), reason = reason.as_str(), money_unknown, "parked for an operator");
         self.save_and_release_lease().await?;
-        Ok(Disposition::Parked(reason))
+        Err(Disposition::Parked(reason))
     }
 
     /// Keeps the event with the open attempt, in memory: it leaves its queue.

@@ -3,6 +3,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::gateway::{GatewayName, GatewayText, IdempotencyKey, OperationKind, Reference};
 use crate::ids::{CustomerId, ExternalPaymentId};
+use crate::journal::payment::NewPayment;
 use crate::journal::store::Key;
 use crate::money::{Currency, Money};
 use crate::reason::{AlarmReason, ParkReason};
@@ -33,8 +34,17 @@ fn usd(minor: i64) -> Money {
 
 fn payment(state: S) -> PaymentRecord {
     let key = IdempotencyKey::derive(&SecretString::new("salt"), GatewayText("adyen"), OperationKind::Authorise, "period", "1");
-    let (obligation, customer) = (Key::new("period", &["1", "2"]), CustomerId::new("7").unwrap());
-    let mut payment = PaymentRecord::new(Reference::from_key(&key), GatewayName::Adyen, &obligation, customer, usd(999), NOW);
+    let new = NewPayment {
+        reference: Reference::from_key(&key),
+        gateway: GatewayName::Adyen,
+        subscription: None,
+        customer: CustomerId::new("7").unwrap(),
+        details: None,
+        order: None,
+        amount: usd(999),
+        zero_amount: false,
+    };
+    let mut payment = PaymentRecord::new(new, &Key::new("period", &["1", "2"]), NOW);
     payment.state = state;
     if state != S::Starting {
         payment.authorisation = ExternalPaymentId::new("AUTH").ok();
