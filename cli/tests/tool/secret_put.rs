@@ -84,7 +84,7 @@ async fn put_with(
     words: &[&str],
 ) -> CommandOutput {
     let mut env = CommandEnv::new(settings);
-    env.secret_store = Some(Arc::clone(store) as Arc<dyn SecretStore>);
+    env.secret_store = Some(store.clone());
     env.terminal = Box::new(person);
     stdin.clone_into(&mut env.stdin);
     let arguments = Arguments::try_parse_from([&["connectorctl", "secret", "put"], words].concat()).unwrap();
