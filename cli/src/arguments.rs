@@ -7,12 +7,18 @@ use clap_complete::Shell;
 
 use crate::output::CommandOutput;
 
+/// The maximum number of parked obligations that a list shows unless told otherwise.
+pub const DEFAULT_LIMIT: usize = 100;
+
 /// The operator's tool of the Cleeng payment connector.
 #[derive(Debug, Parser)]
 #[command(name = "connectorctl", version)]
 pub struct Arguments {
+    /// The name of a deployed stack, whose functions' settings are read with the AWS CLI. They override the environment.
+    #[arg(long, global = true, value_name = "NAME")]
+    pub stack: Option<String>,
     /// A file with the functions' settings: KEY=VALUE lines, or the JSON of `aws lambda get-function-configuration`. May be given several
-    /// times; a later one wins, and files win over the environment.
+    /// times; a later one overrides an earlier one, and files override the stack and the environment.
     #[arg(long, global = true, value_name = "FILE")]
     pub env_file: Vec<PathBuf>,
     /// Writes JSON for scripts instead of text for people.
@@ -26,8 +32,14 @@ pub struct Arguments {
 /// What can be done.
 #[derive(Debug, Subcommand)]
 pub enum Command {
-    /// Reports every problem of a deployment with its fix. Changes nothing.
+    /// Reports every problem of a deployment with its cause and fix. Changes nothing.
     Doctor(Doctor),
+    /// The deployment's secret in AWS Secrets Manager.
+    Secret {
+        /// What to do with it.
+        #[command(subcommand)]
+        command: Secret,
+    },
     /// Cleeng's webhook subscriptions.
     Webhooks {
         /// What to do with them.
@@ -45,7 +57,7 @@ pub enum Command {
         /// The id.
         id: String,
     },
-    /// Puts an event back on its function's queue: a saved webhook body, or the envelope of a dead letter.
+    /// Requeues an event to its function: a saved webhook body, or the envelope of a dead letter.
     Replay(Replay),
     /// Shows what reconciliation would do now.
     Reconcile(Reconcile),
@@ -67,6 +79,32 @@ pub struct Doctor {
     pub offline: bool,
 }
 
+/// Commands about the secret.
+#[derive(Clone, Debug, Subcommand)]
+pub enum Secret {
+    /// Fills in the secret: asks for each missing value without echo, generates the idempotency salt and the path key, checks everything as the
+    /// functions do, and writes it after a confirmation. A salt that is there is never replaced.
+    Put(PutSecret),
+}
+
+/// Options of `secret put`.
+#[derive(Clone, Debug, Args)]
+pub struct PutSecret {
+    /// A JSON file with values, in place of questions; `-` is standard input. Its values replace those of the same name.
+    #[arg(long, value_name = "FILE")]
+    pub from: Option<String>,
+    /// A value to rotate, such as cleeng.webhook_secrets: the new value comes first, and the current one is kept as the previous one. May be
+    /// given several times. A new path key is generated.
+    #[arg(long, value_name = "NAME")]
+    pub rotate: Vec<String>,
+    /// The secret's name or ARN, instead of CONNECTOR_SECRET_ID in the settings.
+    #[arg(long, value_name = "ID")]
+    pub secret_id: Option<String>,
+    /// Writes it without asking. Required with --from.
+    #[arg(long)]
+    pub apply: bool,
+}
+
 /// Commands about webhook subscriptions.
 #[derive(Clone, Debug, Subcommand)]
 pub enum Webhooks {
@@ -86,13 +124,13 @@ pub enum Webhooks {
         /// has.
         #[arg(long)]
         push_secret: bool,
-        /// Does it.
+        /// Makes the changes.
         #[arg(long)]
         apply: bool,
     },
     /// Removes our endpoints and leaves every other one. Shows the changes; makes them with --apply.
     Remove {
-        /// Does it.
+        /// Makes the changes.
         #[arg(long)]
         apply: bool,
     },
@@ -104,7 +142,7 @@ pub enum Parked {
     /// Lists the parked obligations, the longest parked first.
     List {
         /// The maximum number of entries.
-        #[arg(long, default_value_t = 100)]
+        #[arg(long, default_value_t = DEFAULT_LIMIT)]
         limit: usize,
     },
     /// Records a decision. Shows its effect; records it with --apply.
@@ -128,7 +166,7 @@ pub struct Resolve {
     /// For `abandon` if it is unknown whether the customer's money moved: confirms that you checked at the gateway, and that it took none.
     #[arg(long)]
     pub no_money_moved: bool,
-    /// Does it.
+    /// Makes the changes.
     #[arg(long)]
     pub apply: bool,
 }

@@ -11,7 +11,9 @@ use connector::lambda::telemetry::Redactor;
 use connector::secret::SecretString;
 use serde_json::Value;
 
+use crate::aws::SecretStore;
 use crate::output::CommandError;
+use crate::terminal::{ProcessTerminal, Terminal};
 
 /// What a command finds around it.
 pub struct CommandEnv {
@@ -23,10 +25,14 @@ pub struct CommandEnv {
     pub clock: Arc<dyn Clock>,
     /// In place of the secret in AWS.
     pub secret: Option<SecretString>,
+    /// In place of the secret in AWS, for the command that writes it.
+    pub secret_store: Option<Arc<dyn SecretStore>>,
     /// In place of the journal's table.
     pub store: Option<Arc<dyn Store>>,
     /// In place of every queue.
     pub queue: Option<Arc<dyn Queue>>,
+    /// Where values are typed that are in no file.
+    pub terminal: Box<dyn Terminal>,
     /// Removes secrets from every output.
     pub redactor: Redactor,
     /// Receives the progress of slow steps, for standard error.
@@ -42,8 +48,10 @@ impl CommandEnv {
             stdin: String::new(),
             clock: Arc::new(SystemClock),
             secret: None,
+            secret_store: None,
             store: None,
             queue: None,
+            terminal: Box::new(ProcessTerminal),
             redactor: Redactor::default(),
             progress: Box::new(|_| {}),
         }
@@ -53,6 +61,19 @@ impl CommandEnv {
     #[must_use]
     pub fn get(&self, name: &str) -> Option<String> {
         self.variables.get(name).cloned()
+    }
+
+    /// The text of a file that a command was given; `-` is standard input.
+    ///
+    /// # Errors
+    /// [`CommandError`] if it cannot be read as text.
+    pub fn input(&self, path: &str) -> Result<String, CommandError> {
+        if path == "-" {
+            return Ok(self.stdin.clone());
+        }
+        std::fs::read_to_string(path).map_err(|_| {
+            CommandError::new(format!("the file {path} cannot be read as text"), "check its path, its permissions and its encoding (UTF-8)")
+        })
     }
 }
 
@@ -68,7 +89,7 @@ pub fn parse_settings(text: &str) -> Result<BTreeMap<String, String>, CommandErr
 fn parse_json(text: &str) -> Result<BTreeMap<String, String>, CommandError> {
     let wrong = || {
         let fix = "use KEY=VALUE lines, or save `aws lambda get-function-configuration --function-name NAME`";
-        CommandError::new("a file of settings is JSON, and holds no object of texts under Environment.Variables", fix)
+        CommandError::new("an --env-file is JSON, and has no object of texts under Environment.Variables", fix)
     };
     let whole: Value = serde_json::from_str(text).map_err(|_| wrong())?;
     let inner = whole.get("Configuration").unwrap_or(&whole);
@@ -90,7 +111,7 @@ fn parse_lines(text: &str) -> Result<BTreeMap<String, String>, CommandError> {
         let plain = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_');
         match entry {
             Some((name, value)) if plain(name) => settings.insert(name.to_owned(), unquoted(value).to_owned()),
-            _ => return Err(CommandError::new(format!("line {number} of a file of settings is no KEY=VALUE"), "write one setting a line")),
+            _ => return Err(CommandError::new(format!("line {number} of an --env-file is not KEY=VALUE"), "write one setting a line")),
         };
     }
     Ok(settings)

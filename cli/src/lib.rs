@@ -1,13 +1,17 @@
-//! The operator's tool: checks a deployment, sets up Cleeng's webhooks, shows and resolves what is parked, explains a payment, and puts an
-//! event back on its queue.
+//! The operator's tool: fills in the secret of a deployment and checks it, sets up Cleeng's webhooks, shows and resolves what is parked,
+//! explains a payment, and requeues an event.
 //!
 //! | module | purpose |
 //! |---|---|
 //! | [`arguments`] | the command line |
 //! | [`command_env`] | settings from the environment and from files; clock, stores and queues that a test replaces |
+//! | [`stack`] | the settings of a deployed stack, as its functions have them |
+//! | [`terminal`] | what a person types, without echo |
+//! | [`aws`] | region and credentials; the secret, read to be written |
 //! | [`output`] | the output of a command: text for people, JSON for scripts, an exit code; cleaned of secrets |
 //! | [`session`] | settings, secret and clients, opened for a command |
 //! | [`doctor`] | what is wrong, why, and what to do |
+//! | [`secret`] | fills in the deployment's secret, and rotates its values |
 //! | [`webhooks`] | Cleeng's webhook subscriptions: read, merge, write |
 //! | [`parked`] | what is parked for an operator's decision |
 //! | [`explain`] | the history behind an id |
@@ -18,6 +22,7 @@
 //! that owns it.
 
 pub mod arguments;
+pub mod aws;
 pub mod command_env;
 pub mod doctor;
 pub mod explain;
@@ -25,10 +30,13 @@ pub mod output;
 pub mod parked;
 pub mod reconcile;
 pub mod replay;
+pub mod secret;
 pub mod session;
+pub mod stack;
+pub mod terminal;
 pub mod webhooks;
 
-use self::arguments::{Arguments, Command};
+use self::arguments::{Arguments, Command, Secret};
 use self::command_env::CommandEnv;
 use self::output::{CommandError, CommandOutput};
 
@@ -38,6 +46,7 @@ pub async fn run(arguments: &Arguments, command_env: &CommandEnv) -> CommandOutp
     session::register_secrets(&command_env.get("CONNECTOR_SECRETS").unwrap_or_default(), command_env);
     let output = match &arguments.command {
         Command::Doctor(options) => Ok(doctor::examine(options, command_env).await),
+        Command::Secret { command: Secret::Put(options) } => secret::put(options, command_env).await,
         Command::Webhooks { command } => webhooks::run(command, command_env).await,
         Command::Parked { command } => parked::run(command, command_env).await,
         Command::Explain { id } => explain::run(id, command_env).await,

@@ -47,7 +47,10 @@ impl CommandError {
     /// Settings or secrets are wrong.
     #[must_use]
     pub fn settings(problems: &Problems) -> Self {
-        Self::new(problems.to_string(), "connectorctl doctor says more")
+        Self::new(
+            problems.to_string(),
+            "correct them; --stack NAME or --env-file FILE gives the settings of a deployment, and connectorctl doctor checks them all",
+        )
     }
 
     /// As an answer, with exit code 2.

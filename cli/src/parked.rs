@@ -3,7 +3,7 @@
 
 use connector::cleeng::envelope::Envelope;
 use connector::journal::JournalError;
-use connector::journal::store::Key;
+use connector::journal::store::{Key, Store, StoreError};
 use connector::lambda::operator::Deployment;
 use connector::manual_review::{self, Decision, DecisionError, DecisionRequest, ParkedAttempt, PreparedDecision};
 use serde_json::{Value, json};
@@ -28,8 +28,9 @@ pub async fn run(command: &Parked, env: &CommandEnv) -> Result<CommandOutput, Co
 async fn list(deployment: &Deployment, limit: usize, env: &CommandEnv) -> Result<CommandOutput, CommandError> {
     let store = session::store(deployment, env).await?;
     (env.progress)("reading the journal");
-    let found = manual_review::list_parked(store.as_ref(), limit).await.map_err(|error| journal_error(&JournalError::Store(error)))?;
-    let rows: Vec<Vec<String>> = found
+    let list = ParkedList::read(store.as_ref(), limit).await.map_err(|error| journal_error(&JournalError::Store(error)))?;
+    let rows: Vec<Vec<String>> = list
+        .entries
         .iter()
         .map(|work| {
             let money = if work.money_unknown { "UNKNOWN" } else { "known" };
@@ -37,16 +38,36 @@ async fn list(deployment: &Deployment, limit: usize, env: &CommandEnv) -> Result
             [work.key.as_str(), work.kind.as_str(), &work.since.to_rfc3339(), money, &work.reason, reference].map(str::to_owned).to_vec()
         })
         .collect();
-    let text = if rows.is_empty() {
+    let text = if rows.is_empty() && !list.cut {
         "nothing is parked\n".to_owned()
     } else {
         let table = table(&["OBLIGATION", "WHAT", "SINCE", "MONEY", "REASON", "PAYMENT"], &rows);
+        let more = if list.cut { " listed, and more are parked: raise --limit" } else { " parked" };
         format!(
-            "{table}{} parked. The runbook has an entry for each reason; connectorctl explain OBLIGATION shows its history.\n",
+            "{table}{}{more}. The runbook has an entry for each reason; connectorctl explain OBLIGATION shows its history.\n",
             rows.len()
         )
     };
-    Ok(CommandOutput { text, json: json!({ "parked": found.iter().map(parked_json).collect::<Vec<Value>>() }), exit_code: 0 })
+    let entries: Vec<Value> = list.entries.iter().map(parked_json).collect();
+    Ok(CommandOutput { text, json: json!({ "parked": entries, "cut": list.cut }), exit_code: 0 })
+}
+
+/// The longest parked attempts.
+pub(crate) struct ParkedList {
+    /// At most as many as were asked for.
+    pub(crate) entries: Vec<ParkedAttempt>,
+    /// Whether there are more.
+    pub(crate) cut: bool,
+}
+
+impl ParkedList {
+    /// Reads one more than is asked for, to know whether there are more.
+    pub(crate) async fn read(store: &dyn Store, limit: usize) -> Result<Self, StoreError> {
+        let mut entries = manual_review::list_parked(store, limit.saturating_add(1)).await?;
+        let cut = entries.len() > limit;
+        entries.truncate(limit);
+        Ok(Self { entries, cut })
+    }
 }
 
 fn parked_json(work: &ParkedAttempt) -> Value {
@@ -79,7 +100,7 @@ async fn resolve(deployment: &Deployment, options: &Resolve, env: &CommandEnv) -
 
 const fn meaning(decision: Decision, plan: &PreparedDecision) -> &'static str {
     match (decision, plan.event.is_some(), plan.event_needs_queue()) {
-        (Decision::Done, ..) => "it counts as settled by hand; the connector closes it, and no other attempt of this obligation opens",
+        (Decision::Done, ..) => "it counts as settled by hand; the connector closes the obligation, and opens no other attempt of it",
         (Decision::Abandon, ..) => "it is abandoned, and no money moved; the next event of the same obligation may try again",
         (Decision::Retry, true, true) => "it had started nothing, so its event is requeued and passes all guards again",
         (Decision::Retry, true, false) => {
@@ -93,17 +114,17 @@ const fn meaning(decision: Decision, plan: &PreparedDecision) -> &'static str {
 async fn carry_out(plan: &mut PreparedDecision, deployment: &Deployment, env: &CommandEnv) -> Result<String, CommandError> {
     let Some(event) = plan.event.clone() else {
         plan.commit().await.map_err(|refusal| refusal_error(&refusal))?;
-        return Ok("written".to_owned());
+        return Ok("recorded".to_owned());
     };
     let envelope = Envelope::from_waiting_event(&event, env.clock.now());
-    let fix = "let the event be sent again, or settle it by hand and decide done";
+    let fix = "have Cleeng send the event again, or settle it by hand and use --as done";
     let envelope = envelope.map_err(|error| CommandError::new(format!("the event in the record cannot be read: {error}"), fix))?;
     let queue = session::event_queue(Some(envelope.topic()), None, deployment, env).await;
     if plan.event_needs_queue() {
         let queue = queue?;
         plan.commit().await.map_err(|refusal| refusal_error(&refusal))?;
         let Err(failure) = session::send(queue.as_ref(), &envelope.to_text()).await else {
-            return Ok("written; its event is on its queue".to_owned());
+            return Ok("recorded; its event was requeued".to_owned());
         };
         let parked_again = plan.revert().await;
         let problem = match parked_again {
@@ -121,19 +142,24 @@ async fn carry_out(plan: &mut PreparedDecision, deployment: &Deployment, env: &C
         Err(failure) => Err(failure),
     };
     Ok(match sent {
-        Ok(()) => "written; its event is on its queue".to_owned(),
+        Ok(()) => "recorded; its event was requeued".to_owned(),
         // The record keeps the event and is due.
         Err(failure) => {
-            format!("written; its event could not be queued from here ({}), the next run of reconciliation requeues it", failure.problem)
+            format!(
+                "recorded; its event could not be requeued from here ({}), and the next run of reconciliation requeues it",
+                failure.problem
+            )
         }
     })
 }
 
 fn refusal_error(refusal: &DecisionError) -> CommandError {
     let fix = match refusal {
-        DecisionError::NotFound => "take the obligation from connectorctl parked list, in quotes",
+        DecisionError::NotFound => "copy the obligation from connectorctl parked list, and write it in quotes",
         DecisionError::NotParked => "connectorctl parked list shows what is parked",
-        DecisionError::MoneyUnknown => "--as abandon --no-money-moved confirms that you checked, --as done that both sides were corrected",
+        DecisionError::MoneyUnknown => {
+            "check at the gateway: use --as abandon --no-money-moved if no money moved, --as done if both sides were corrected by hand"
+        }
         DecisionError::Journal(error) => return journal_error(error),
         _ => "connectorctl explain OBLIGATION shows its history",
     };
@@ -142,7 +168,8 @@ fn refusal_error(refusal: &DecisionError) -> CommandError {
 
 pub(crate) fn journal_error(error: &JournalError) -> CommandError {
     let fix = match error {
-        JournalError::Contended => "another worker or operator was faster: check again with connectorctl parked list",
+        JournalError::Contended => "another worker or operator wrote first: check again with connectorctl parked list",
+        JournalError::Store(StoreError::Unavailable) => "check the network and AWS_REGION, and try again",
         JournalError::Store(_) => "check JOURNAL_TABLE, AWS_REGION, and that your credentials may read and write the table",
         JournalError::NewerSchema(_) => "use the connectorctl of the deployed release",
         _ => "check with connectorctl parked list before you repeat it",

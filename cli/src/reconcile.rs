@@ -44,7 +44,7 @@ fn to_output(plans: &[(String, PlannedAction)], cut: bool) -> CommandOutput {
     }
     let mut text = if rows.is_empty() { "nothing is due\n".to_owned() } else { table(&["DUE", "NEXT RUN"], &rows) };
     if cut {
-        text.push_str("there may be more: raise --limit\n");
+        text.push_str("the list was cut, and more may be due: raise --limit\n");
     }
     text.push_str("a run also continues the scan of Cleeng's subscriptions, to find those that the journal does not know yet\n");
     let rows_json: Vec<Value> =

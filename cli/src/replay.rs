@@ -1,4 +1,4 @@
-//! Puts an event back on its function's queue: a webhook's body that was saved, the envelope of a dead letter, or what `aws sqs
+//! Requeues an event to its function: a webhook's body that was saved, the envelope of a dead letter, or what `aws sqs
 //! receive-message` wrote. Finished steps are not repeated, so an extra replay is harmless.
 //!
 //! A message on a queue is trusted. So a replayed message is checked as far as that is possible without its signature: it must be an event
@@ -21,10 +21,7 @@ use crate::session;
 /// # Errors
 /// [`CommandError`] if it is no event of ours, or its queue does not take it.
 pub async fn run(options: &Replay, env: &CommandEnv) -> Result<CommandOutput, CommandError> {
-    let text = match options.file.as_str() {
-        "-" => env.stdin.clone(),
-        path => std::fs::read_to_string(path).map_err(|_| CommandError::new(format!("{path} cannot be read as text"), "check the path"))?,
-    };
+    let text = env.input(&options.file)?;
     let deployment = session::deployment(env)?;
     let mut prepared = Vec::new();
     // All of them are understood before the first one is sent.
@@ -33,8 +30,8 @@ pub async fn run(options: &Replay, env: &CommandEnv) -> Result<CommandOutput, Co
     }
     if prepared.is_empty() {
         return Err(CommandError::new(
-            "there is no event in it",
-            "give a webhook's body, an envelope, or what aws sqs receive-message wrote",
+            "the file holds no event",
+            "give a webhook's body, an envelope, or the output of aws sqs receive-message",
         ));
     }
     let mut told = Vec::new();
@@ -47,9 +44,9 @@ pub async fn run(options: &Replay, env: &CommandEnv) -> Result<CommandOutput, Co
         })?;
         told.push(json!({ "event": message.about }));
     }
-    let lines: String = prepared.iter().map(|message| format!("on its queue: {}\n", message.about)).collect();
+    let lines: String = prepared.iter().map(|message| format!("requeued: {}\n", message.about)).collect();
     Ok(CommandOutput {
-        text: format!("{lines}its function processes it; connectorctl explain shows the result\n"),
+        text: format!("{lines}its function processes it now; connectorctl explain ID shows what it did\n"),
         json: json!({ "sent": told }),
         exit_code: 0,
     })
@@ -105,7 +102,7 @@ fn check(event: &Webhook, deployment: &Deployment) -> Result<(), CommandError> {
     if event.publisher != deployment.settings.publisher {
         return Err(CommandError::new(
             "the event belongs to another publisher than CONNECTOR_PUBLISHER_ID",
-            "check the file, and --env-file",
+            "check the file, and the settings that --stack or --env-file give",
         ));
     }
     let method = event.data.get("paymentMethodId").filter(|id| !id.is_null());
@@ -113,10 +110,10 @@ fn check(event: &Webhook, deployment: &Deployment) -> Result<(), CommandError> {
     if !ours {
         return Err(CommandError::new(
             "the event's payment method is not one of PAYMENT_METHODS: the function would ignore it",
-            "add the method, or leave it",
+            "add the payment method to PAYMENT_METHODS, or do not replay the event",
         ));
     }
     event.validate().map_err(|error| {
-        CommandError::new(format!("the event lacks what its function needs: {error}"), "compare it with Cleeng's documentation")
+        CommandError::new(format!("the event lacks what its function needs: {error}"), "give the body exactly as Cleeng sent it")
     })
 }

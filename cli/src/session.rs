@@ -14,6 +14,7 @@ use connector::secret::SecretString;
 use connector::settings::{Problems, SettingsReader};
 use serde_json::Value;
 
+use crate::aws;
 use crate::command_env::CommandEnv;
 use crate::output::CommandError;
 
@@ -89,6 +90,7 @@ impl Session {
     /// Every mistake in them.
     pub async fn open(env: &CommandEnv) -> Result<Self, CommandError> {
         let deployment = deployment(env)?;
+        check_aws_access(&deployment, env).await?;
         let text = secret_text(&deployment, env).await.map_err(|error| secret_failure(&error))?;
         let transport = transport()?;
         let (secrets, problems) = deployment.check_secret(text.expose(), &transport, &env.clock);
@@ -100,11 +102,22 @@ impl Session {
     }
 }
 
+/// Checks that AWS can be asked, unless the command finds everything without it.
+///
+/// # Errors
+/// As [`aws::check_access`].
+pub async fn check_aws_access(deployment: &Deployment, env: &CommandEnv) -> Result<(), CommandError> {
+    let replaced = env.secret.is_some() && env.store.is_some();
+    if deployment.settings.resources.is_none() || replaced { Ok(()) } else { aws::check_access(env).await }
+}
+
 fn secret_failure(error: &SecretError) -> CommandError {
     let fix = match error {
-        SecretError::Unavailable => "check the network, AWS_REGION and your credentials",
-        SecretError::Refused(_) => "use credentials that may read the secret",
-        SecretError::Invalid(_) => "connectorctl doctor says more",
+        SecretError::Unavailable => "check the network and AWS_REGION, and try again",
+        SecretError::Refused(_) => {
+            "fill it in with connectorctl secret put if it has no value yet; otherwise check CONNECTOR_SECRET_ID, AWS_REGION, and that your credentials may read it"
+        }
+        SecretError::Invalid(_) => "correct the values with connectorctl secret put",
     };
     CommandError::new(error.to_string(), fix)
 }
@@ -117,9 +130,13 @@ pub async fn store(deployment: &Deployment, env: &CommandEnv) -> Result<Arc<dyn 
     if let Some(store) = &env.store {
         return Ok(Arc::clone(store));
     }
+    check_aws_access(deployment, env).await?;
     let opened = deployment.store(&|name| env.get(name), &env.clock).await;
     opened.ok_or_else(|| {
-        CommandError::new("embedded mode keeps its journal in the function's own memory", "use the settings of a deployment in AWS")
+        CommandError::new(
+            "embedded mode keeps its journal in the function's own memory",
+            "use the settings of a deployment in AWS: --stack NAME",
+        )
     })
 }
 
@@ -136,16 +153,20 @@ pub async fn event_queue(
     let url = named.or_else(|| deployment.queues.get(&topic?).map(String::as_str));
     let Some(url) = url else {
         let what = topic.map_or("a gateway's notifications", Topic::as_str);
-        let fix = "give it with --queue URL (the stack's queue of that function), or put it into EVENT_QUEUE_URLS";
+        let fix = "give it with --queue URL (the stack's queue of that function), or use --stack NAME, which reads EVENT_QUEUE_URLS";
         return Err(CommandError::new(format!("the queue of {what} is not known"), fix));
     };
     if !url.starts_with("https://") && !url.starts_with("http://") {
-        return Err(CommandError::new("the queue is no URL", "give the queue's URL, not its name or ARN"));
+        return Err(CommandError::new(
+            "the queue of --queue or EVENT_QUEUE_URLS is not a URL",
+            "give the queue's URL, not its name or ARN",
+        ));
     }
-    match &env.queue {
-        Some(queue) => Ok(Arc::clone(queue)),
-        None => Ok(Arc::new(operator::queue(&|name| env.get(name), url).await)),
+    if let Some(queue) = &env.queue {
+        return Ok(Arc::clone(queue));
     }
+    aws::check_access(env).await?;
+    Ok(Arc::new(operator::queue(&|name| env.get(name), url).await))
 }
 
 /// Puts an envelope on a queue.
@@ -155,7 +176,7 @@ pub async fn event_queue(
 pub async fn send(queue: &dyn Queue, envelope: &str) -> Result<(), CommandError> {
     queue.send(envelope).await.map_err(|error| {
         let fix = match error {
-            QueueError::Unavailable => "check the network, AWS_REGION and your credentials",
+            QueueError::Unavailable => "check the network and AWS_REGION, and try again",
             QueueError::Refused(_) => "use the role that the parameter OperatorRoleArn names: everybody else is denied",
         };
         CommandError::new(error.to_string(), fix)

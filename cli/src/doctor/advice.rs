@@ -40,7 +40,7 @@ fn check_environments(deployment: &Deployment, findings: &mut Vec<Finding>) {
         match (deployment.is_production(), live.contains(&gateway)) {
             (true, false) => findings.push(Finding::error(
                 setting,
-                "is a test environment, and CLEENG_ENVIRONMENT is production: subscribers would be served for play money",
+                "is a test environment, and CLEENG_ENVIRONMENT is production: subscribers would get access without a real payment",
                 "set it to live, or CLEENG_ENVIRONMENT to sandbox",
             )),
             (false, true) => findings.push(Finding::error(
@@ -60,8 +60,8 @@ fn check_addresses(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec
         (name.ends_with("_BASE_URL") || name == "CLEENG_API_URL" || name == "CLEENG_MEDIASTORE_URL") && !value.trim().is_empty()
     });
     for (name, _) in overridden.filter(|_| deployment.is_production()) {
-        let fix = "remove it, unless the peer gave you this address";
-        findings.push(Finding::warning(name, "replaces the peer's own address in production", fix));
+        let fix = "remove it, unless Cleeng or the gateway gave you this address";
+        findings.push(Finding::warning(name, "replaces the upstream's own address in production", fix));
     }
     if let Some(address) = env.get("AWS_ENDPOINT_URL").filter(|address| !address.trim().is_empty()) {
         let local = address.contains("localhost") || address.contains("127.0.0.1");
@@ -70,7 +70,7 @@ fn check_addresses(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec
         }
     }
     if deployment.settings.resources.is_some() && deployment.frontend.is_none() {
-        let fix = "set it to the origins of your pages, or give the settings of a front-end function as another --env-file";
+        let fix = "set it to the origins of your pages, or use --stack, or give the settings of a front-end function as another --env-file";
         findings.push(Finding::warning("ALLOWED_ORIGINS", "is not set: the functions that pages call do not start without it", fix));
     }
 }
@@ -118,7 +118,7 @@ fn check_risks(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec<Fin
         findings.push(Finding::note("DELETE_DEACTIVATED_DETAILS", "is yes: deleted details cannot be restored", ""));
     }
     if deployment.is_production() && env.get("LOG_LEVEL").is_some_and(|level| level.trim().eq_ignore_ascii_case("debug")) {
-        findings.push(Finding::warning("LOG_LEVEL", "is debug in production: logs are large and cost money", "set it to info"));
+        findings.push(Finding::warning("LOG_LEVEL", "is debug in production: logs are large and cost money", "set it to info or warn"));
     }
 }
 
@@ -129,11 +129,11 @@ fn check_resources(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec
     let is_name = (3..=255).contains(&resources.table.len()) && resources.table.bytes().all(plain);
     if !is_name && !resources.table.starts_with("arn:") {
         let fix = "set it to the table's name, 3 to 255 letters, digits, '_', '.' and '-'";
-        findings.push(Finding::error("JOURNAL_TABLE", "is no name of a DynamoDB table", fix));
+        findings.push(Finding::error("JOURNAL_TABLE", "is not the name of a DynamoDB table", fix));
     }
     if resources.secret_id.contains(char::is_whitespace) || resources.secret_id.len() > 2048 {
         let fix = "set it to the secret's name or ARN in AWS Secrets Manager";
-        findings.push(Finding::error("CONNECTOR_SECRET_ID", "is no name or ARN of a secret", fix));
+        findings.push(Finding::error("CONNECTOR_SECRET_ID", "is not the name or ARN of a secret", fix));
     }
     if env.get("AWS_REGION").or_else(|| env.get("AWS_DEFAULT_REGION")).is_none_or(|region| region.trim().is_empty()) {
         findings.push(Finding::note(
@@ -151,7 +151,7 @@ fn check_resources(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec
 
 fn check_queues(deployment: &Deployment, findings: &mut Vec<Finding>) {
     if deployment.queues.is_empty() {
-        let fix = "give the settings of gateway-notification or reconciliation as another --env-file";
+        let fix = "use --stack, or give the settings of reconciliation as another --env-file";
         let problem = "is not set: the functions that requeue events do not start without it";
         findings.push(Finding::warning("EVENT_QUEUE_URLS", problem, fix));
         return;
@@ -166,7 +166,7 @@ fn check_queues(deployment: &Deployment, findings: &mut Vec<Finding>) {
         findings.push(Finding::warning(
             "EVENT_QUEUE_URLS",
             problem,
-            "give the settings of reconciliation; gateway-notification's do without",
+            "give the settings of reconciliation with --env-file, or use --stack; those of gateway-notification lack it",
         ));
     }
     let mut owners: BTreeMap<&str, Topic> = BTreeMap::new();
@@ -182,7 +182,7 @@ fn check_embedded(env: &CommandEnv, findings: &mut Vec<Finding>) {
     let table = env.get("JOURNAL_TABLE").is_some_and(|name| !name.trim().is_empty());
     if table && env.get("AWS_SAM_LOCAL").is_none() {
         let fix = "set CONNECTOR_EMBEDDED to 0 or remove it; 1 is for a machine without AWS";
-        let problem = "is on beside a JOURNAL_TABLE: the journal would be forgotten with every restart, and charges repeated";
+        let problem = "is on beside a JOURNAL_TABLE: the journal would be lost with every restart, and charges could be repeated";
         findings.push(Finding::error("CONNECTOR_EMBEDDED", problem, fix));
     }
 }

@@ -32,21 +32,24 @@ impl ClockCheckingTransport {
     pub(super) fn findings(&self) -> Vec<Finding> {
         let dates = self.dates.lock().unwrap_or_else(PoisonError::into_inner);
         if dates.is_empty() {
-            return vec![Finding::note("clock", "no peer sent the time, so this machine's clock was not compared", "")];
+            return vec![Finding::note("clock", "no upstream sent the time, so this machine's clock was not compared", "")];
         }
         let apart = |(told, own): &(Timestamp, Timestamp)| told.since(*own).max(own.since(*told));
         let least = dates.iter().min_by_key(|(_, pair)| apart(pair));
-        // One peer's clock may be wrong; all of them are not.
-        let Some((peer, pair)) = least else { return Vec::new() };
+        // One upstream's clock may be wrong; all of them are not.
+        let Some((upstream, pair)) = least else { return Vec::new() };
         let (off, seconds) = (apart(pair), apart(pair).as_secs());
-        let fix =
-            "let this machine's clock be set by NTP; what was found here may be wrong because of it. Lambda's own clock is not this one";
+        let fix = "synchronise this machine's clock by NTP and run doctor again: other findings may come from it. Lambda has another clock";
         vec![if off > MAX_SKEW {
-            Finding::error("clock", format!("is {seconds} seconds apart from {peer}'s and every other peer's: signatures are refused"), fix)
+            Finding::error(
+                "clock",
+                format!("is {seconds} seconds apart from {upstream}'s, and further from the others': signatures are refused"),
+                fix,
+            )
         } else if off > NOTABLE_SKEW {
-            Finding::warning("clock", format!("is {seconds} seconds apart from {peer}'s and every other peer's"), fix)
+            Finding::warning("clock", format!("is {seconds} seconds apart from {upstream}'s, and further from the others'"), fix)
         } else {
-            Finding::fine("clock", format!("is right, compared with {} peer(s)", dates.len()))
+            Finding::fine("clock", format!("is right, compared with {} upstream(s)", dates.len()))
         }]
     }
 }

@@ -18,6 +18,7 @@ use connector::settings::SettingsReader;
 
 use self::clock_check::ClockCheckingTransport;
 pub use self::finding::{Finding, Level, to_output};
+pub(crate) use self::secret::check as check_secret;
 use crate::arguments::Doctor;
 use crate::command_env::CommandEnv;
 use crate::output::CommandOutput;
@@ -32,13 +33,19 @@ pub async fn examine(options: &Doctor, env: &CommandEnv) -> CommandOutput {
 pub async fn findings(options: &Doctor, env: &CommandEnv) -> Vec<Finding> {
     let (deployment, mut findings) = check_settings(env);
     let Some(deployment) = deployment else {
-        let fix = "fix the errors above and run it again";
-        findings.push(Finding::note("secret, peers", "are not checked, because the settings cannot be read", fix));
+        let fix = "correct the errors above and run doctor again";
+        findings.push(Finding::note("secret, AWS, Cleeng, gateways", "are not checked, because the settings are not valid", fix));
         return findings;
     };
     findings.extend(advice::check(&deployment, env));
     if options.offline && deployment.settings.resources.is_some() {
         findings.push(Finding::note("secret", "is not checked offline", ""));
+        return findings;
+    }
+    if let Err(failure) = session::check_aws_access(&deployment, env).await {
+        findings.push(Finding::error("AWS access", failure.problem, failure.fix));
+        let fix = "correct the error above and run doctor again";
+        findings.push(Finding::note("secret, table, queues, Cleeng, gateways", "are not checked without access to AWS", fix));
         return findings;
     }
     let secrets = secret::examine(&deployment, env, &mut findings).await;
@@ -48,9 +55,11 @@ pub async fn findings(options: &Doctor, env: &CommandEnv) -> Vec<Finding> {
     resources::examine(&deployment, env, &mut findings).await;
     match (secrets, session::transport()) {
         (Some(secrets), Ok(transport)) => ask_upstreams(&deployment, &secrets, transport, env, &mut findings).await,
-        _ => {
-            findings.push(Finding::note("peers", "are not asked, because the secret is not right", "fix the errors above and run it again"))
-        }
+        _ => findings.push(Finding::note(
+            "Cleeng, gateways",
+            "are not checked, because the secret is not valid",
+            "correct the errors above and run doctor again",
+        )),
     }
     findings
 }
@@ -85,7 +94,7 @@ fn check_settings(env: &CommandEnv) -> (Option<Deployment>, Vec<Finding>) {
         && findings.iter().all(|finding| finding.level < Level::Error)
     {
         let methods = deployment.settings.methods.len();
-        findings.push(Finding::fine("settings", format!("are understood; {methods} payment method(s)")));
+        findings.push(Finding::fine("settings", format!("are valid; {methods} payment method(s)")));
     }
     (deployment, findings)
 }

@@ -3,10 +3,11 @@
 use connector::journal::store::{Key, StoreError};
 use connector::lambda::operator::{self, Deployment};
 use connector::lambda::queue::{QueueError, QueueStatus};
-use connector::manual_review;
 
 use super::Finding;
+use crate::arguments::DEFAULT_LIMIT;
 use crate::command_env::CommandEnv;
+use crate::parked::ParkedList;
 use crate::session;
 
 /// Six times a function's 90 seconds (AWS Lambda, "Using Lambda with Amazon SQS"): with less a message is given to a second worker too
@@ -30,9 +31,9 @@ async fn check_table(deployment: &Deployment, env: &CommandEnv, findings: &mut V
     let Ok(store) = session::store(deployment, env).await else { return };
     let refused = |what: &str, error: StoreError| {
         let fix = match error {
-            StoreError::Refused("no such table") => "correct the name, AWS_REGION or the account",
-            StoreError::Refused(_) => "use credentials that may read the table and its index",
-            StoreError::Unavailable => "check the network, AWS_REGION and your credentials",
+            StoreError::Refused("no such table") => "correct JOURNAL_TABLE, AWS_REGION or the account of your credentials",
+            StoreError::Refused(_) => "use credentials with dynamodb:GetItem, BatchGetItem and Query on the table and its index",
+            StoreError::Unavailable => "check the network and AWS_REGION, and try again",
             StoreError::Corrupt => "use the connectorctl of the deployed release",
         };
         Finding::error("JOURNAL_TABLE", format!("{what}: {error}"), fix)
@@ -41,13 +42,16 @@ async fn check_table(deployment: &Deployment, env: &CommandEnv, findings: &mut V
         findings.push(refused("cannot be read", error));
         return;
     }
-    match manual_review::list_parked(store.as_ref(), 100).await {
-        Ok(work) if work.is_empty() => findings.push(Finding::fine("JOURNAL_TABLE", "can be read, its index too; nothing is parked")),
-        Ok(work) => {
-            let problem = format!("{} piece(s) of work wait for an operator", work.len());
-            findings.push(Finding::warning("parked work", problem, "connectorctl parked list"));
+    match ParkedList::read(store.as_ref(), DEFAULT_LIMIT).await {
+        Ok(list) if list.entries.is_empty() => {
+            findings.push(Finding::fine("JOURNAL_TABLE", "can be read with its index; nothing is parked"))
         }
-        Err(error) => findings.push(refused("its index `due` cannot be read", error)),
+        Ok(list) => {
+            let more = if list.cut { " or more" } else { "" };
+            let problem = format!("{}{more} wait for an operator's decision", list.entries.len());
+            findings.push(Finding::warning("parked obligations", problem, "list them with: connectorctl parked list"));
+        }
+        Err(error) => findings.push(refused("its index due cannot be read", error)),
     }
 }
 
@@ -64,11 +68,11 @@ async fn check_queues(deployment: &Deployment, env: &CommandEnv, findings: &mut 
                 findings.push(Finding::note(subject, "cannot be checked with your credentials", fix));
             }
             Err(error @ QueueError::Refused(_)) => {
-                let fix = "correct EVENT_QUEUE_URLS, AWS_REGION or the account";
+                let fix = "correct EVENT_QUEUE_URLS, AWS_REGION or the account of your credentials";
                 findings.push(Finding::error(subject, error.to_string(), fix));
             }
             Err(error @ QueueError::Unavailable) => {
-                findings.push(Finding::error(subject, error.to_string(), "check the network, AWS_REGION and your credentials"));
+                findings.push(Finding::error(subject, error.to_string(), "check the network and AWS_REGION, and try again"));
             }
         }
     }
@@ -77,21 +81,24 @@ async fn check_queues(deployment: &Deployment, env: &CommandEnv, findings: &mut 
 fn check_queue(subject: &str, url: &str, status: QueueStatus, env: &CommandEnv) -> Vec<Finding> {
     let mut findings = Vec::new();
     if env.get("QUARANTINE_QUEUE_URL").is_some_and(|quarantine| quarantine.trim() == url) && status.waiting > 0 {
-        let problem = format!("{} event(s) wait whose signature does not fit", status.waiting);
-        let fix = "if the webhook secret was rotated in Cleeng, put the new one first into cleeng.webhook_secrets; otherwise the events are forged";
+        let problem = format!("{} event(s) wait whose signature does not verify", status.waiting);
+        let fix = "if the webhook secret was rotated in Cleeng, put it into the secret: connectorctl secret put --rotate cleeng.webhook_secrets; otherwise the events are forged";
         findings.push(Finding::warning("quarantine", problem, fix));
     }
     // The quarantine is QUEUE_URL of the function that empties it, and has none: what lies there is tried until it is too old.
     if !status.has_dead_letter_queue && subject.starts_with("queue ") {
         let fix = "deploy the queue with a redrive policy, as template.yaml has it";
-        findings.push(Finding::error(subject, "has no queue of dead letters: what fails again and again is lost", fix));
+        findings.push(Finding::error(subject, "has no dead-letter queue: an event that fails repeatedly is lost", fix));
     }
     if status.visibility_seconds < VISIBILITY_SECONDS {
-        let problem = format!("hides a message for {} seconds only: two workers would be at one event", status.visibility_seconds);
+        let problem = format!(
+            "has a visibility timeout of {} seconds: a second worker could get an event while the first one processes it",
+            status.visibility_seconds
+        );
         findings.push(Finding::warning(subject, problem, format!("set its visibility timeout to {VISIBILITY_SECONDS} seconds")));
     }
     if findings.is_empty() {
-        let what = format!("can be reached; {} message(s) wait, {} in work", status.waiting, status.in_flight);
+        let what = format!("can be reached; {} message(s) wait, {} in flight", status.waiting, status.in_flight);
         findings.push(Finding::fine(subject, what));
     }
     findings

@@ -18,10 +18,10 @@ pub(super) fn examine(env: &CommandEnv) -> Vec<Finding> {
         let nearest = known.iter().map(|other| (distance(name, other), other)).min();
         if let Some((0..=2, other)) = nearest.filter(|_| name.len() >= 8) {
             let fix = format!("rename it to {other}, or remove it");
-            findings.push(Finding::error(name, "is no setting, and its value is never read", fix));
+            findings.push(Finding::error(name, "is not a setting; its value is never read", fix));
         } else if is_ours(name) {
-            let fix = "remove it; docs and template.yaml name all settings";
-            findings.push(Finding::warning(name, "is no setting of this release, and its value is never read", fix));
+            let fix = "remove it; docs/settings.md lists all settings";
+            findings.push(Finding::warning(name, "is not a setting of this release; its value is never read", fix));
         }
     }
     findings

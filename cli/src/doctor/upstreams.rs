@@ -38,7 +38,7 @@ pub(super) async fn check_cleeng(deployment: &Deployment, secrets: &Secrets, api
         }
     }
     if reached {
-        findings.push(Finding::fine("Cleeng Core API", "answers, and takes the publisher token"));
+        findings.push(Finding::fine("Cleeng Core API", "answers, and accepts the publisher token"));
     }
     check_webhooks(secrets, api, findings).await;
 }
@@ -56,7 +56,11 @@ fn cleeng_finding(error: &CleengError) -> Finding {
         CleengError::NotFound => {
             Finding::error("CLEENG_API_URL", "answers 404: it is not the Core API", "remove it, or give the address up to and with /3.1")
         }
-        _ => Finding::error("Cleeng Core API", format!("does not answer as it should: {error}"), "try again; ask Cleeng if it stays"),
+        _ => Finding::error(
+            "Cleeng Core API",
+            format!("does not answer as it should: {error}"),
+            "try again; ask Cleeng if it stays like this",
+        ),
     }
 }
 
@@ -70,7 +74,7 @@ fn check_method(deployment: &Deployment, method: &PaymentMethodId, billing: Bill
     let foreign_publisher =
         standings.iter().filter_map(|one| one.publisher.as_ref()).find(|publisher| **publisher != deployment.settings.publisher);
     if foreign_publisher.is_some() {
-        let problem = "is not the publisher that Cleeng names for the token's subscriptions: every webhook would be refused";
+        let problem = "is not the publisher of the subscriptions that Cleeng lists for the token: every webhook would be refused";
         return vec![Finding::error("CONNECTOR_PUBLISHER_ID", problem, "correct it, or the token")];
     }
     let mut findings = vec![Finding::fine(&subject, format!("is in use at Cleeng ({} subscription(s) seen)", standings.len()))];
@@ -135,15 +139,15 @@ async fn check_webhooks(secrets: &Secrets, api: &CoreApi, findings: &mut Vec<Fin
         let subject = format!("webhook {name}");
         let mut ours = list.iter().filter(|endpoint| is_ours(endpoint, &secrets.webhook_path_keys, &route_for_topic(topic)));
         let Some(endpoint) = ours.next() else {
-            findings.push(Finding::error(subject, "has no endpoint of ours at Cleeng: its events never come", SYNC));
+            findings.push(Finding::error(subject, "has no endpoint of ours at Cleeng: its events never arrive", SYNC));
             continue;
         };
         if ours.next().is_some() {
-            findings.push(Finding::warning(&subject, "has several endpoints of ours: every event comes twice", SYNC));
+            findings.push(Finding::warning(&subject, "has several endpoints of ours: every event is delivered twice", SYNC));
         }
         let plain = endpoint.get("url").and_then(serde_json::Value::as_str).is_some_and(|url| url.starts_with("http://"));
         if plain {
-            findings.push(Finding::error(&subject, "goes to an http address: everybody on the way can read tokens", SYNC));
+            findings.push(Finding::error(&subject, "goes to an http address: anybody on its way can read it", SYNC));
         }
         if !is_verified(endpoint) {
             findings.push(Finding::error(&subject, "is not signed by Cleeng: the connector refuses its events", SYNC));
@@ -151,7 +155,7 @@ async fn check_webhooks(secrets: &Secrets, api: &CoreApi, findings: &mut Vec<Fin
         if !is_retried(endpoint) {
             findings.push(Finding::warning(
                 &subject,
-                "is not sent again when it fails: lost refunds and deactivations cannot be found",
+                "is not sent again when it fails: reconciliation cannot recover lost refunds and deactivations",
                 SYNC,
             ));
         }
@@ -168,9 +172,11 @@ pub(super) async fn check_mediastore(deployment: &Deployment, transport: &Arc<dy
     let answer = transport.send(Request::new(Method::GET, format!("{}/payment-methods", front.mediastore.url), TIMEOUT).repeatable()).await;
     findings.push(match answer {
         Ok(answer) if answer.status.as_u16() < 500 => Finding::fine("Cleeng MediaStore", "can be reached"),
-        Ok(answer) => {
-            Finding::error("CLEENG_MEDIASTORE_URL", format!("answers with {}", answer.status.as_u16()), "try again; ask Cleeng if it stays")
-        }
+        Ok(answer) => Finding::error(
+            "CLEENG_MEDIASTORE_URL",
+            format!("answers with {}", answer.status.as_u16()),
+            "try again; ask Cleeng if it stays like this",
+        ),
         Err(error) => {
             let fix = "check the network, name resolution and the address";
             Finding::error("CLEENG_MEDIASTORE_URL", format!("cannot be reached: {error}"), fix)
@@ -191,7 +197,7 @@ pub(super) async fn check_gateways(
         let Ok(Some(gateway)) = deployment.gateway(name, secrets, transport, &env.clock) else { continue };
         let prefix = name.as_str().to_ascii_uppercase();
         findings.push(match gateway.check_access().await {
-            Ok(()) => Finding::fine(name.as_str(), "answers, and takes our credentials and account"),
+            Ok(()) => Finding::fine(name.as_str(), "answers, and accepts our credentials and account"),
             Err(error @ GatewayError::Credentials { .. }) => {
                 let fix = format!("check the object {name} of the secret, {prefix}_ENVIRONMENT, and that the account is ours");
                 Finding::error(name.as_str(), error.to_string(), fix)

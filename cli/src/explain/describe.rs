@@ -16,7 +16,7 @@ pub(super) fn timeline(found: &RelatedDocuments) -> Vec<(Timestamp, String)> {
             events.push((attempt.opened_at, format!("{key}: began to {}", describe_purpose(attempt.kind))));
             for step in &attempt.steps {
                 let end = match step.state {
-                    StepStatus::Started => "no answer is recorded: its outcome is UNKNOWN",
+                    StepStatus::Started => "no result is recorded: its outcome is UNKNOWN",
                     StepStatus::NoEffect => "refused without effect",
                     StepStatus::Done(_) => "done",
                 };
@@ -52,14 +52,14 @@ pub(super) fn current_state(found: &RelatedDocuments, now: Timestamp) -> Vec<Str
     for (subscription, head) in &found.subscription_states {
         let mut line = format!("subscription {subscription}:");
         match &head.in_flight {
-            Some(obligation) => drop(write!(line, " {obligation} is being worked on;")),
-            None => line.push_str(" nothing is being worked on;"),
+            Some(obligation) => drop(write!(line, " {obligation} is in flight;")),
+            None => line.push_str(" no obligation is in flight;"),
         }
         if let Some(live) = &head.live_authorisation {
             let _ = write!(line, " money is held by {} for the period until {};", live.reference.as_str(), live.expiration);
         }
         if let Some(charge) = &head.last_charge {
-            let how = if charge.certain { "charged" } else { "PERHAPS charged" };
+            let how = if charge.certain { "charged" } else { "charged with an UNKNOWN outcome" };
             let _ = write!(line, " last {how} at {} for the period until {};", charge.at, charge.expiration);
         }
         if let Some(expected) = head.last_billing_event.as_ref().and_then(|watch| watch.expected_event.as_ref()) {
@@ -75,7 +75,7 @@ pub(super) fn current_state(found: &RelatedDocuments, now: Timestamp) -> Vec<Str
 fn describe_obligation(key: &str, obligation: &Obligation, now: Timestamp) -> String {
     let mut line = format!("{key}:");
     if obligation.dropped_attempts > 0 {
-        let _ = write!(line, " {} older attempt(s) are only counted;", obligation.dropped_attempts);
+        let _ = write!(line, " {} older attempt(s) are not kept in detail;", obligation.dropped_attempts);
     }
     if obligation.lease.as_ref().is_some_and(|lease| lease.until > now) {
         line.push_str(" a function is processing it now;");
@@ -84,7 +84,7 @@ fn describe_obligation(key: &str, obligation: &Obligation, now: Timestamp) -> St
         let _ = write!(line, " to {} (due {}): {};", describe_purpose(attempt.kind), attempt.due, describe_finish(attempt));
     }
     if obligation.needs_cleanup {
-        line.push_str(" something at the gateway still has to be cancelled;");
+        line.push_str(" an operation at the gateway still has to be cancelled;");
     }
     line.trim_end_matches(';').to_owned()
 }
@@ -93,10 +93,10 @@ fn describe_payment(payment: &PaymentRecord) -> String {
     let mut line = format!("payment {} at {}: {}", payment.reference.as_str(), payment.gateway, describe_state(payment.state));
     let _ = write!(line, "; requested {}, captured {}, refunded {}", payment.amount, payment.captured, payment.refunded);
     if let Some(external) = &payment.external_payment_id {
-        let _ = write!(line, "; the gateway calls it {external}");
+        let _ = write!(line, "; its id at the gateway is {external}");
     }
     match &payment.cleeng_payment {
-        Some(id) => drop(write!(line, "; Cleeng calls it {id}")),
+        Some(id) => drop(write!(line, "; its id in Cleeng is {id}")),
         None => line.push_str("; its id in Cleeng is not known"),
     }
     if let Some(order) = &payment.order {
@@ -119,13 +119,13 @@ fn describe_finish(attempt: &Attempt) -> String {
         Some(Finish::Stale { reason }) => format!("nothing was to be done ({reason})"),
         Some(Finish::Parked { reason, resolved: true, .. }) => format!("was parked ({reason}) and settled by hand"),
         Some(Finish::Parked { reason, money_unknown, .. }) => {
-            let money = if *money_unknown { "; it is UNKNOWN what happened to the customer's money" } else { "" };
+            let money = if *money_unknown { "; its outcome is UNKNOWN: the customer's money may have moved" } else { "" };
             format!("PARKED ({reason}){money}; see the runbook, then connectorctl parked resolve")
         }
         Some(Finish::Abandoned) => "abandoned by an operator; no money moved".to_owned(),
         Some(Finish::LossReported) => "the loss was reported to Cleeng".to_owned(),
         Some(Finish::Superseded) => "replaced by another attempt".to_owned(),
-        Some(other) => format!("{}, and Cleeng knows", other.as_str().replace('_', " ")),
+        Some(other) => format!("{}, and reported to Cleeng", other.as_str().replace('_', " ")),
     }
 }
 
@@ -140,23 +140,23 @@ const fn describe_purpose(kind: AttemptKind) -> &'static str {
         AttemptKind::StoreDetails => "store payment details with the customer present",
         AttemptKind::Reversal => "reverse a payment that must not be charged",
         AttemptKind::Refund => "refund",
-        AttemptKind::Release => "release held money whose payment details were deactivated",
+        AttemptKind::Release => "release an authorisation whose payment details were deactivated",
         AttemptKind::Deactivate => "clean up after deactivated payment details",
     }
 }
 
 const fn describe_state(state: PaymentState) -> &'static str {
     match state {
-        PaymentState::Starting => "the gateway is being asked",
+        PaymentState::Starting => "requested at the gateway",
         PaymentState::Authorised => "the money is held",
         PaymentState::Declined => "declined, no money moved",
-        PaymentState::Capturing => "the gateway is being asked to take the held money",
-        PaymentState::Captured => "the money is taken",
+        PaymentState::Capturing => "the capture is requested at the gateway",
+        PaymentState::Captured => "the money was captured",
         PaymentState::CaptureFailed => "the capture failed",
-        PaymentState::Cancelling => "the gateway is being asked to release the held money",
-        PaymentState::Cancelled => "the held money is released",
-        PaymentState::Expired => "the authorisation lapsed",
+        PaymentState::Cancelling => "the release of the authorisation is requested at the gateway",
+        PaymentState::Cancelled => "the authorisation is released",
+        PaymentState::Expired => "the authorisation expired",
         PaymentState::Refunded => "all of the money was refunded",
-        PaymentState::ChargedBack => "the bank took the money back",
+        PaymentState::ChargedBack => "charged back: the bank took the money back",
     }
 }

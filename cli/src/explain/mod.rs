@@ -30,7 +30,7 @@ pub async fn run(id: &str, env: &CommandEnv) -> Result<CommandOutput, CommandErr
     (env.progress)("reading the journal");
     let read = |error| journal_error(&JournalError::Store(error));
     let mut found = find_related(store.as_ref(), id, &[]).await.map_err(read)?;
-    (env.progress)("asking Cleeng and the gateways");
+    (env.progress)("querying Cleeng and the gateways");
     let mut sides = Vec::new();
     match Session::open(env).await {
         Ok(session) => {
@@ -40,7 +40,7 @@ pub async fn run(id: &str, env: &CommandEnv) -> Result<CommandOutput, CommandErr
             }
             ask_gateways(&session, &found, &mut sides).await;
         }
-        Err(failure) => sides.push(format!("neither Cleeng nor a gateway was asked: {}", failure.problem)),
+        Err(failure) => sides.push(format!("neither Cleeng nor a gateway was queried: {}", failure.problem)),
     }
     Ok(to_output(id, &found, &sides, env))
 }
@@ -86,7 +86,7 @@ async fn describe_order(session: &Session, order: Option<&OrderId>) -> Option<St
     let order = order?;
     Some(match session.cleeng.order(order).await {
         Ok(told) => {
-            let expiry = told.expires_at.map(|at| format!(", lapses at {at} if unpaid")).unwrap_or_default();
+            let expiry = told.expires_at.map(|at| format!(", expires at {at} if unpaid")).unwrap_or_default();
             format!("Cleeng: order {order} over {}{expiry}", told.total)
         }
         Err(error) => format!("Cleeng: order {order}: {error}"),
@@ -119,7 +119,7 @@ async fn ask_gateways(session: &Session, found: &RelatedDocuments, sides: &mut V
                 let (Some(key), Some(operation)) = (step.key.clone(), operation_of(&step.name, attempt.kind)) else { continue };
                 if !gateway.capabilities().inquiry {
                     let how = format!(
-                        "{}: cannot be asked about step {}; look up {} in its dashboard",
+                        "{}: cannot be queried about step {}; look up {} in its dashboard",
                         payment.gateway,
                         step.name,
                         payment.reference.as_str()
@@ -173,10 +173,15 @@ fn to_output(id: &str, found: &RelatedDocuments, sides: &[String], env: &Command
     section("Current state", &current_state);
     section("What Cleeng and the gateways say", sides);
     let known = !found.is_empty();
+    if found.cut {
+        text.push_str("the list was cut: more documents hang together with this id; explain one of the keys above for the rest\n");
+    }
     if !known {
-        text.push_str(&format!("the journal knows nothing of {id}: it may be another connector's, older than the journal, or mistyped\n"));
+        text.push_str(&format!(
+            "the journal has no document of {id}: it may belong to another connector, be older than the journal keeps, or be mistyped\n"
+        ));
     }
     let happened: Vec<Value> = timeline.iter().map(|(at, what)| json!({ "at": at.to_rfc3339(), "what": what })).collect();
-    let json = json!({ "id": id, "known": known, "happened": happened, "state": current_state, "sides": sides });
+    let json = json!({ "id": id, "known": known, "happened": happened, "state": current_state, "sides": sides, "cut": found.cut });
     CommandOutput { text, json, exit_code: u8::from(!known) }
 }

@@ -25,6 +25,8 @@ pub(super) struct RelatedDocuments {
     pub(super) subscription_states: BTreeMap<String, SubscriptionState>,
     /// Documents that this release cannot read.
     pub(super) unreadable: Vec<Key>,
+    /// Whether there are related documents that were not read.
+    pub(super) cut: bool,
 }
 
 impl RelatedDocuments {
@@ -46,11 +48,16 @@ pub(super) async fn find_related(store: &dyn Store, id: &str, more: &[Key]) -> R
     let mut seen: BTreeSet<Key> = BTreeSet::new();
     let mut next: Vec<Key> = possible_keys(id);
     next.extend_from_slice(more);
-    while seen.len() < MAX_DOCUMENTS {
-        next.retain(|key| seen.insert(key.clone()));
+    loop {
+        next.retain(|key| !seen.contains(key));
         if next.is_empty() {
             break;
         }
+        if seen.len() >= MAX_DOCUMENTS {
+            found.cut = true;
+            break;
+        }
+        next.retain(|key| seen.insert(key.clone()));
         let mut traces = Vec::new();
         for batch in next.chunks(MAX_BATCH) {
             for (key, stored) in batch.iter().zip(store.load(batch).await?) {
@@ -158,4 +165,28 @@ fn keys_from_obligation(obligation: &Obligation, kind: &str, first: &str) -> Vec
         traces.push(PaymentRecord::key(&reference));
     }
     traces
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use connector::clock::SystemClock;
+    use connector::journal::memory::MemoryStore;
+    use connector::journal::store::Put;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_search_that_is_cut_says_so() {
+        let store = MemoryStore::new(Arc::new(SystemClock));
+        let key = Key::from_stored("period#332332332#2000000000");
+        let body = serde_json::to_string(&Obligation::new()).unwrap();
+        let put = Put { key: key.clone(), expected_version: None, body, due_at: None, parked_since: None, expires_at: None };
+        store.commit(&[put]).await.unwrap();
+        assert!(!find_related(&store, key.as_str(), &[]).await.unwrap().cut);
+        let many: Vec<Key> = (0..MAX_DOCUMENTS).map(|number| Key::new("order", &[&number.to_string()])).collect();
+        let found = find_related(&store, key.as_str(), &many).await.unwrap();
+        assert!(found.cut && found.obligations.contains_key(&key), "the subscription of the period was not looked for");
+    }
 }

@@ -25,7 +25,7 @@ use crate::session::Session;
 /// [`CommandError`] if settings are wrong or Cleeng cannot be asked.
 pub async fn run(command: &Webhooks, env: &CommandEnv) -> Result<CommandOutput, CommandError> {
     let session = Session::open(env).await?;
-    (env.progress)("asking Cleeng for its webhook subscriptions");
+    (env.progress)("reading Cleeng's webhook subscriptions");
     let endpoints = session.cleeng.webhook_endpoints().await.map_err(|error| read_failure(&error))?;
     match command {
         Webhooks::List => Ok(list(&endpoints, &session.secrets.webhook_path_keys)),
@@ -34,8 +34,8 @@ pub async fn run(command: &Webhooks, env: &CommandEnv) -> Result<CommandOutput, 
             let retry = read_policy(retry_policy.as_deref())?;
             let (Some(key), Some(secret)) = (session.secrets.webhook_path_keys.first(), session.secrets.cleeng.webhook_secrets.first())
             else {
-                let fix = "put cleeng.webhook_secrets into the secret";
-                return Err(CommandError::new("the secret has no webhook secret, so that Cleeng's signature could not be checked", fix));
+                let fix = "add cleeng.webhook_secrets with: connectorctl secret put";
+                return Err(CommandError::new("the secret has no webhook secret, so that no signature could be verified", fix));
             };
             let wanted = |topic: Topic, first: bool| DesiredEndpoint {
                 url: format!("{base}/webhooks/{}/{}", key.expose(), route_for_topic(topic)),
@@ -67,15 +67,17 @@ fn read_base_url(url: &str, production: bool) -> Result<String, CommandError> {
 fn read_policy(text: Option<&str>) -> Result<(Value, bool), CommandError> {
     let policy = serde_json::from_str(text.unwrap_or(RETRY_POLICY)).ok().filter(Value::is_object);
     let fix = "give the object that Cleeng's reference shows for retryPolicy";
-    policy.map(|policy| (policy, text.is_some())).ok_or_else(|| CommandError::new("--retry-policy is no JSON object", fix))
+    policy.map(|policy| (policy, text.is_some())).ok_or_else(|| CommandError::new("--retry-policy is not a JSON object", fix))
 }
 
 fn read_failure(error: &CleengError) -> CommandError {
     let fix = match error {
-        CleengError::Unauthorised { .. } => "correct cleeng.publisher_token in the secret, and CLEENG_ENVIRONMENT",
-        CleengError::NotFound => "Cleeng may have replaced this API: set the endpoints up in its dashboard",
+        CleengError::Unauthorised { .. } => {
+            "correct CLEENG_ENVIRONMENT, or cleeng.publisher_token with: connectorctl secret put --rotate cleeng.publisher_token"
+        }
+        CleengError::NotFound => "set up the endpoints in Cleeng's dashboard: it may have replaced this API",
         CleengError::Unreachable(_) => "check the network and CLEENG_API_URL",
-        _ => "try again; if it stays, set the endpoints up in Cleeng's dashboard",
+        _ => "try again; if it stays like this, set up the endpoints in Cleeng's dashboard",
     };
     CommandError::new(format!("Cleeng's webhook subscriptions cannot be read: {error}"), fix)
 }
@@ -203,7 +205,7 @@ async fn verify_written(
     let keys = &session.secrets.webhook_path_keys;
     let Ok(endpoints) = session.cleeng.webhook_endpoints().await else {
         outcomes.values_mut().for_each(|(outcome, good)| {
-            outcome.push_str("; could not be read back: look with `connectorctl webhooks list`");
+            outcome.push_str("; could not be read back: check with connectorctl webhooks list");
             *good = false;
         });
         return;
@@ -218,7 +220,7 @@ async fn verify_written(
             );
             *good = false;
         } else if *good && plan(keys, topic, list, false) != MergePlan::Leave {
-            outcome.push_str("; Cleeng took it and does not show it: look in its dashboard whether verification and retries are on");
+            outcome.push_str("; Cleeng accepted it and does not list it: check in its dashboard that verification and retries are on");
             *good = false;
         }
     }

@@ -10,8 +10,10 @@ use connector::http::{HeaderName, Method, Request, ReqwestTransport, Transport};
 use connector::journal::record::{Attempt, AttemptKind, Finish, Obligation};
 use connector::journal::store::{Key, Put};
 use connector::lambda::operator::Deployment;
+use connector::secret::SecretString;
 use connector::settings::SettingsReader;
 use connectorctl::arguments::Arguments;
+use connectorctl::aws::{SecretStore, SecretsManagerStore};
 use connectorctl::command_env::CommandEnv;
 use connectorctl::output::CommandOutput;
 use serde_json::{Value, json};
@@ -174,7 +176,7 @@ async fn what_is_missing_in_aws_is_told_by_its_setting() {
     aws.set("EVENT_QUEUE_URLS", &format!("refundPayment={queue},capturePayment={lonely}"));
     aws.set("CONNECTOR_SECRET_ID", "no-such-secret");
     let answer = aws.run(&["doctor"]).await;
-    assert!(has_finding(&answer, "error", "queue capturePayment", "no queue of dead letters"), "{}", answer.text);
+    assert!(has_finding(&answer, "error", "queue capturePayment", "no dead-letter queue"), "{}", answer.text);
     assert!(has_finding(&answer, "ok", "queue refundPayment", "can be reached"), "{}", answer.text);
     assert!(has_finding(&answer, "error", "CONNECTOR_SECRET_ID", "no such secret"), "{}", answer.text);
 }
@@ -198,7 +200,7 @@ async fn parked_work_in_dynamodb_is_listed_decided_about_and_gone() {
     aws.park().await;
     let listed = aws.run(&["parked", "list"]).await;
     assert_eq!(listed.json["parked"][0]["reason"], "charged_recently", "{}", listed.text);
-    assert!(has_finding(&aws.run(&["doctor"]).await, "warning", "parked work", "1 piece"));
+    assert!(has_finding(&aws.run(&["doctor"]).await, "warning", "parked obligations", "1 wait"));
     let key = "period#332332332#2000000000";
     let words = ["parked", "resolve", key, "--as", "done", "--by", "night shift", "--note", "paid by hand", "--apply"];
     let answer = aws.run(&words).await;
@@ -221,4 +223,50 @@ async fn an_event_is_put_on_a_real_queue() {
     let received = aws.call("sqs", "AmazonSQS.ReceiveMessage", &json!({ "QueueUrl": queue })).await;
     let sent: Value = serde_json::from_str(received["Messages"][0]["Body"].as_str().unwrap()).unwrap();
     assert_eq!(sent["topic"], "refundPayment");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_secret_without_a_value_is_filled_in_once_and_its_salt_stays() {
+    let Some(mut aws) = Aws::prepare("ctl-secret").await else { return };
+    let name = format!("empty-{}", aws.settings["CONNECTOR_SECRET_ID"]);
+    aws.call("secretsmanager", "secretsmanager.CreateSecret", &json!({ "Name": name })).await;
+    aws.set("CONNECTOR_SECRET_ID", &name);
+    let mut given = secret();
+    given.as_object_mut().unwrap().remove("idempotency_salt");
+    let file = std::path::Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("{name}.json"));
+    std::fs::write(&file, given.to_string()).unwrap();
+    let put = ["secret", "put", "--from", file.to_str().unwrap(), "--apply"];
+    let answer = aws.run(&put).await;
+    assert_eq!((answer.exit_code, &answer.json["applied"]), (0, &json!(true)), "{}", answer.text);
+    let stored = |answer: Value| serde_json::from_str::<Value>(answer["SecretString"].as_str().unwrap()).unwrap();
+    let get = json!({ "SecretId": name });
+    let first = stored(aws.call("secretsmanager", "secretsmanager.GetSecretValue", &get).await);
+    assert_eq!((first["idempotency_salt"].as_str().map(str::len), &first["adyen"]), (Some(64), &given["adyen"]));
+    let rotated = aws.run(&[&put[..], &["--rotate", "webhook_path_keys"]].concat()).await;
+    assert!(rotated.exit_code == 2 && rotated.text.contains("is the current one"), "{}", rotated.text);
+    std::fs::write(&file, "{}").unwrap();
+    assert_eq!(aws.run(&[&put[..], &["--rotate", "webhook_path_keys"]].concat()).await.exit_code, 0);
+    let second = stored(aws.call("secretsmanager", "secretsmanager.GetSecretValue", &get).await);
+    assert_eq!(
+        (&second["idempotency_salt"], &second["webhook_path_keys"][1]),
+        (&first["idempotency_salt"], &first["webhook_path_keys"][0])
+    );
+    assert!(has_finding(&aws.run(&["doctor"]).await, "ok", "secret", "complete"));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn of_two_first_values_the_second_is_refused() {
+    let Some(mut aws) = Aws::prepare("ctl-race").await else { return };
+    let name = format!("race-{}", aws.settings["CONNECTOR_SECRET_ID"]);
+    aws.call("secretsmanager", "secretsmanager.CreateSecret", &json!({ "Name": name })).await;
+    aws.set("CONNECTOR_SECRET_ID", &name);
+    let env = CommandEnv::new(aws.settings.clone());
+    let store = SecretsManagerStore::open(&env, &name).await;
+    assert!(store.read().await.unwrap().is_none());
+    store.write(&SecretString::new("first"), true).await.unwrap();
+    let refused = store.write(&SecretString::new("second"), true).await;
+    assert!(refused.is_err_and(|error| error.problem.contains("at the same time")));
+    assert!(store.read().await.unwrap().unwrap().matches("first"));
+    let missing = SecretsManagerStore::open(&env, "no-such-secret").await.read().await;
+    assert!(missing.is_err_and(|error| error.problem.contains("no such secret")));
 }

@@ -35,7 +35,7 @@ async fn a_deployment_that_is_right_is_told_to_be_right() {
     let answer = deployment.run(&["doctor"]).await;
     assert_eq!((answer.exit_code, findings(&answer, "error")), (0, vec![]), "{}", answer.text);
     for (subject, word) in [
-        ("Cleeng Core API", "takes the publisher token"),
+        ("Cleeng Core API", "accepts the publisher token"),
         ("Cleeng MediaStore", "reached"),
         ("webhook subscriptions", "every topic"),
         ("JOURNAL_TABLE", "can be read"),
@@ -44,7 +44,7 @@ async fn a_deployment_that_is_right_is_told_to_be_right() {
         assert!(has_finding(&answer, "ok", subject, word), "{subject}: {}", answer.text);
     }
     for gateway in GatewayName::ALL {
-        assert!(has_finding(&answer, "ok", gateway.as_str(), "takes our credentials"), "{gateway}: {}", answer.text);
+        assert!(has_finding(&answer, "ok", gateway.as_str(), "accepts our credentials"), "{gateway}: {}", answer.text);
     }
     // The simulators' own keys are public, and said to be.
     assert_eq!(deployment.run(&["doctor", "--strict"]).await.exit_code, 1);
@@ -122,7 +122,7 @@ async fn every_shortcoming_of_a_webhook_subscription_is_told_by_its_topic() {
     for (endpoints, level, word) in [
         (vec![], "error", "no endpoint of ours"),
         (vec![endpoint("capture-payment")], "error", "no endpoint of ours"),
-        (vec![right.clone(), right.clone()], "warning", "comes twice"),
+        (vec![right.clone(), right.clone()], "warning", "delivered twice"),
         (vec![changed(|it| it["verification"] = Value::Null)], "error", "not signed"),
         (vec![changed(|it| it["verification"]["options"]["hashAlg"] = json!("MD5"))], "error", "not signed"),
         (vec![changed(|it| it["retryPolicy"] = Value::Null)], "warning", "not sent again"),

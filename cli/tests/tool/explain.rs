@@ -45,9 +45,13 @@ async fn every_id_of_a_payment_tells_the_same_story() {
     let subscription = cast.ids.subscription.to_string();
     let first = explain(&stage, &cleeng, &subscription).await;
     assert_eq!(first.exit_code, 0, "{}", first.text);
-    for word in
-        ["began to authorise the renewal", "step pay: done", "the money is held", "the money is taken", "captured, and Cleeng knows"]
-    {
+    for word in [
+        "began to authorise the renewal",
+        "step pay: done",
+        "the money is held",
+        "the money was captured",
+        "captured, and reported to Cleeng",
+    ] {
         assert!(first.text.contains(word), "{word}: {}", first.text);
     }
     assert!(first.text.contains(&format!("Cleeng: subscription {subscription} is active")), "{}", first.text);
@@ -69,7 +73,7 @@ async fn an_unknown_outcome_is_told_as_unknown_with_where_to_look() {
     assert!(matches!(stage.deliver(&stage.authorisation_event(&cast, 72)).await, Disposition::Retry { .. }));
     let cleeng = serve_cleeng(&stage).await;
     let told = explain(&stage, &cleeng, cast.ids.subscription.as_str()).await;
-    assert!(told.text.contains("step pay: no answer is recorded: its outcome is UNKNOWN"), "{}", told.text);
+    assert!(told.text.contains("step pay: no result is recorded: its outcome is UNKNOWN"), "{}", told.text);
     assert!(told.text.contains("look up") && told.text.contains("in its dashboard"), "{}", told.text);
 }
 
@@ -95,12 +99,16 @@ async fn an_id_that_nobody_knows_and_a_cleeng_that_is_away_are_said_to_be_so() {
     let (stage, cast) = paid_renewal().await;
     let cleeng = serve_cleeng(&stage).await;
     let unknown = explain(&stage, &cleeng, "999999999").await;
-    assert!(unknown.exit_code == 1 && unknown.text.contains("the journal knows nothing of 999999999"), "{}", unknown.text);
+    assert!(unknown.exit_code == 1 && unknown.text.contains("the journal has no document of 999999999"), "{}", unknown.text);
     let mut settings = deployed();
     settings.insert("CLEENG_API_URL".to_owned(), "http://127.0.0.1:1/3.1".to_owned());
     let id = cast.ids.subscription.to_string();
     let told = run_command_with(&stage, &Arc::default(), settings, "", &["explain", &id]).await;
-    assert!(told.exit_code == 0 && told.text.contains("the money is taken") && told.text.contains("Cleeng: subscription"), "{}", told.text);
+    assert!(
+        told.exit_code == 0 && told.text.contains("the money was captured") && told.text.contains("Cleeng: subscription"),
+        "{}",
+        told.text
+    );
 }
 
 #[tokio::test]
@@ -124,7 +132,7 @@ async fn a_gateway_that_can_be_asked_is_asked_what_became_of_an_unknown_step() {
         );
         let told = run_command_with(&stage, &Arc::default(), settings, "", &["explain", cast.ids.subscription.as_str()]).await;
         let can_tell = stage.flow_context.gateways.get(*gateway).unwrap().capabilities().inquiry;
-        let expected = if can_tell { format!("{gateway}: step pay of") } else { format!("{gateway}: cannot be asked about step pay") };
+        let expected = if can_tell { format!("{gateway}: step pay of") } else { format!("{gateway}: cannot be queried about step pay") };
         let line = told.text.lines().find(|line| line.contains(&expected)).unwrap_or_else(|| panic!("{gateway}: {}", told.text));
         // The gateway took the money, and reports that if it can.
         assert_eq!(line.ends_with(": done"), can_tell, "{gateway}: {line}");

@@ -2,6 +2,7 @@
 
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, clippy::arithmetic_side_effects, reason = "a test fails by panicking")]
 
+mod access;
 mod aws;
 mod binary;
 mod deployment;
@@ -12,6 +13,8 @@ mod purchases;
 mod reconcile;
 mod replay;
 mod secret_leaks;
+mod secret_put;
+mod stack;
 mod support;
 mod webhooks;
 mod wrong_settings;

@@ -57,7 +57,9 @@ async fn what_is_parked_is_listed_with_what_matters_for_the_decision() {
     let parked = &answer.json["parked"][0];
     assert_eq!((parked["obligation"].as_str(), parked["reason"].as_str()), (Some(key.as_str()), Some("outcome_unknown")));
     assert_eq!((parked["money_unknown"].as_bool(), parked["reference"].is_string()), (Some(true), true));
-    assert!(answer.text.contains("UNKNOWN") && answer.text.contains(&key), "{}", answer.text);
+    assert!(answer.text.contains("UNKNOWN") && answer.text.contains(&key) && answer.json["cut"] == false, "{}", answer.text);
+    let cut = run_command(&stage, &Arc::default(), &["parked", "list", "--limit", "0"]).await;
+    assert!(cut.text.contains("raise --limit") && cut.json["cut"] == true, "{}", cut.text);
 }
 
 #[tokio::test]

@@ -52,5 +52,5 @@ async fn nothing_due_and_a_list_that_was_cut_are_said() {
     assert!(answer.text.starts_with("nothing is due\n") && answer.json["due"].as_array().unwrap().is_empty(), "{}", answer.text);
     let stage = waiting().await;
     let answer = run_command(&stage, &Arc::default(), &["reconcile", "--dry-run", "--limit", "1"]).await;
-    assert!(answer.text.contains("raise --limit"), "{}", answer.text);
+    assert!(answer.text.contains("raise --limit") && answer.json["cut"] == true, "{}", answer.text);
 }

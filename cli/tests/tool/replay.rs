@@ -52,7 +52,7 @@ async fn what_is_no_event_of_ours_is_not_queued() {
     };
     for (text, word) in [
         ("nonsense".to_owned(), "no event of this connector"),
-        (json!({ "Messages": [] }).to_string(), "no event in it"),
+        (json!({ "Messages": [] }).to_string(), "holds no event"),
         (changed(|event| event["broadcasterId"] = json!(999)), "another publisher"),
         (changed(|event| event["topic"] = json!("customerCreated")), "no event of this connector"),
         (changed(|event| event["data"]["paymentMethodId"] = json!(999)), "PAYMENT_METHODS"),

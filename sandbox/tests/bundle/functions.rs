@@ -7,7 +7,7 @@ use connector::cleeng::webhook::Topic;
 use crate::support::files::{camel_case, read, root};
 use crate::support::template::section;
 use crate::{
-    NOTIFICATION, RECONCILIATION, event, folders, functions, is_front_end, names, readme_table, route, samples, visit_sources, webhook_functions,
+    NOTIFICATION, RECONCILIATION, event, folders, functions, is_front_end, names, route, samples, table, visit_sources, webhook_functions,
 };
 
 #[test]
@@ -43,7 +43,7 @@ fn functions_have_their_tests_in_the_sandbox() {
 }
 
 #[test]
-fn every_function_has_one_route_with_its_name_and_one_row_in_the_readme() {
+fn every_function_has_one_route_with_its_name_and_one_row_in_the_documents() {
     let mut routes = BTreeSet::new();
     for (name, (_, entry)) in webhook_functions() {
         assert_eq!(entry.items("Path"), [route(&name)], "{name}");
@@ -51,9 +51,9 @@ fn every_function_has_one_route_with_its_name_and_one_row_in_the_readme() {
         assert_eq!(entry.value("PayloadFormatVersion"), Some("\"2.0\""), "{name}");
         routes.insert(entry.value("Path").unwrap().to_owned());
     }
-    let rows = readme_table("route");
+    let rows = table("docs/routes.md", "route");
     assert_eq!(rows.iter().map(|row| row[0].clone()).collect::<BTreeSet<_>>(), routes);
-    assert_eq!(rows.len(), routes.len(), "a route stands twice in the README");
+    assert_eq!(rows.len(), routes.len(), "a route stands twice in docs/routes.md");
     for row in rows.into_iter().filter(|row| row[0] != route(NOTIFICATION)) {
         let topic = Topic::parse(&row[1]).unwrap_or_else(|| panic!("{}: no topic of Cleeng", row[1]));
         let function = row[0].rsplit('/').next().unwrap();
@@ -62,7 +62,7 @@ fn every_function_has_one_route_with_its_name_and_one_row_in_the_readme() {
 }
 
 #[test]
-fn every_front_end_function_has_routes_of_both_styles_a_short_time_and_rows_in_the_readme() {
+fn every_front_end_function_has_routes_of_both_styles_a_short_time_and_rows_in_the_documents() {
     let mut routes = BTreeSet::new();
     for (name, (_, entry)) in functions().into_iter().filter(|(_, (_, entry))| is_front_end(entry)) {
         let (paths, methods) = (entry.items("Path"), entry.items("Method"));
@@ -78,7 +78,7 @@ fn every_front_end_function_has_routes_of_both_styles_a_short_time_and_rows_in_t
             paths.iter().cloned().zip(methods).zip(samples(&name)).map(|((path, method), file)| (path, method, *file, name.clone())),
         );
     }
-    let rows = readme_table("front-end call").into_iter().map(|row| (row[0].clone(), row[1].clone()));
+    let rows = table("docs/routes.md", "front-end call").into_iter().map(|row| (row[0].clone(), row[1].clone()));
     assert_eq!(rows.collect::<BTreeSet<_>>(), routes.iter().map(|(path, _, _, name)| (path.clone(), name.clone())).collect());
     let api = &section("Resources")["Api"];
     for (path, method, file, name) in &routes {

@@ -95,14 +95,13 @@ pub(crate) fn samples(name: &str) -> &'static [&'static str] {
     }
 }
 
-/// The rows of the README's table whose first header is `header`: cells without backticks.
-pub(crate) fn readme_table(header: &str) -> Vec<Vec<String>> {
-    let readme = read("README.md");
-    let rows =
-        readme.lines().skip_while(|line| !line.starts_with(&format!("| {header} |"))).skip(2).take_while(|line| line.starts_with('|'));
+/// The rows of a document's table whose first header is `header`: cells without backticks.
+pub(crate) fn table(document: &str, header: &str) -> Vec<Vec<String>> {
+    let text = read(document);
+    let rows = text.lines().skip_while(|line| !line.starts_with(&format!("| {header} |"))).skip(2).take_while(|line| line.starts_with('|'));
     let cells = |row: &str| row.trim_matches('|').split('|').map(|cell| cell.trim().trim_matches('`').to_owned()).collect();
     let rows: Vec<Vec<String>> = rows.map(cells).collect();
-    assert!(!rows.is_empty(), "README.md has no table that begins with {header}");
+    assert!(!rows.is_empty(), "{document} has no table that begins with {header}");
     rows
 }
 

@@ -1,4 +1,4 @@
-//! Settings: those that the code reads, those that are deployed, and those that the README lists.
+//! Settings: those that the code reads, those that are deployed, and those that `docs/settings.md` lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use connector::gateway::GatewayName;
 
 use crate::support::files::root;
 use crate::support::template::{section, variables};
-use crate::{functions, readme_table, visit_sources};
+use crate::{functions, table, visit_sources};
 
 /// Names of settings in a source text: what is handed to the reader of settings or looked up in the environment, and every text that
 /// begins like a setting of ours.
@@ -58,13 +58,13 @@ fn every_setting_that_the_code_reads_is_deployed_and_every_deployed_one_is_read(
 }
 
 #[test]
-fn the_readme_lists_every_setting_with_its_parameter_and_default() {
+fn the_documents_list_every_setting_with_its_parameter_and_default() {
     let deployed = deployed_settings();
     let parameters = section("Parameters");
-    let rows = readme_table("variable");
+    let rows = table("docs/settings.md", "variable");
     let listed: BTreeSet<_> = rows.iter().map(|row| row[0].as_str()).collect();
     assert_eq!(listed, deployed.keys().map(String::as_str).collect());
-    assert_eq!(listed.len(), rows.len(), "a setting stands twice in the README");
+    assert_eq!(listed.len(), rows.len(), "a setting stands twice in docs/settings.md");
     for row in &rows {
         let (value, parameter) = (&deployed[&row[0]], &row[1]);
         if parameter.is_empty() {
@@ -73,7 +73,7 @@ fn the_readme_lists_every_setting_with_its_parameter_and_default() {
         let referred = value == &format!("!Ref {parameter}") || value.ends_with(&format!("!Ref {parameter}]"));
         assert!(referred, "{} is set from {value}, not from {parameter}", row[0]);
         let default = parameters[parameter].value("Default").map(|default| default.trim_matches('"'));
-        assert_eq!(row[2], default.unwrap_or("required"), "{}: the default in the README", row[0]);
+        assert_eq!(row[2], default.unwrap_or("required"), "{}: the default in docs/settings.md", row[0]);
     }
 }
 
