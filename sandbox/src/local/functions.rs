@@ -11,7 +11,6 @@ use connector::frontend_api::FrontendFlow;
 use connector::gateway::GatewayName;
 use connector::http::ReqwestTransport;
 use connector::journal::memory::MemoryStore;
-use connector::journal::store::Store;
 use connector::lambda::app::App;
 use connector::lambda::dependencies::{SharedDeps, read_upstream_settings};
 use connector::lambda::frontend_handler::{FrontendApp, FrontendSettings};
@@ -85,6 +84,7 @@ pub struct Functions {
     /// What they counted.
     pub metrics: Arc<MetricRecorder>,
     clock: VirtualClock,
+    store: Arc<MemoryStore>,
     functions: BTreeMap<String, Function>,
     requests: AtomicU64,
 }
@@ -163,7 +163,7 @@ impl Functions {
     ) -> Result<Self, StartError> {
         let queues = QueueSet::new(clock.clone());
         let metrics = Arc::new(MetricRecorder::default());
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
+        let store = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
         let starter = FunctionStarter {
             environment: template_environment(cleeng_url, own_url, gateways),
             clock,
@@ -182,7 +182,7 @@ impl Functions {
         functions.insert(RECONCILIATION.to_owned(), starter.start_app(reconciliation, RECONCILIATION).await?);
         functions.insert(PURCHASE.to_owned(), starter.start_frontend(Arc::new(InitialPurchase)).await?);
         functions.insert(DETAILS.to_owned(), starter.start_frontend(Arc::new(PaymentDetails)).await?);
-        Ok(Self { queues, metrics, clock: clock.clone(), functions, requests: AtomicU64::new(0) })
+        Ok(Self { queues, metrics, clock: clock.clone(), store, functions, requests: AtomicU64::new(0) })
     }
 
     /// The function of a path, as the template routes it.
@@ -240,6 +240,12 @@ impl Functions {
         done
     }
 
+    /// When reconciliation finds something to do next. Its runs before then find nothing.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.store.next_due()
+    }
+
     /// Runs reconciliation as its schedule does. Returns its response.
     pub async fn run_reconciliation(&self) -> Value {
         let Some(function) = self.functions.get(RECONCILIATION) else { return Value::Null };
@@ -262,7 +268,7 @@ struct FunctionStarter<'a> {
     clock: &'a VirtualClock,
     queues: &'a QueueSet,
     metrics: &'a Arc<MetricRecorder>,
-    store: &'a Arc<dyn Store>,
+    store: &'a Arc<MemoryStore>,
 }
 
 impl FunctionStarter<'_> {
@@ -298,7 +304,7 @@ impl FunctionStarter<'_> {
             settings,
             upstreams,
             transport: Arc::new(ReqwestTransport::new().map_err(|_| StartError::Http)?),
-            store: Arc::clone(self.store),
+            store: self.store.clone(),
             clock,
             metrics: Metrics::new(self.metrics.clone()),
             requeue: Arc::new(LocalRequeue(self.queues.clone())),

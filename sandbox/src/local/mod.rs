@@ -7,7 +7,7 @@
 //! | `functions` | the functions as Lambda would run them, with journal and secrets in memory |
 //! | `queue` | the functions' queues in memory |
 //! | `http_api` | the HTTP API in front of the functions |
-//! | [`demo`] | `cargo run`: an end-to-end scenario per gateway |
+//! | [`demo`] | `cargo run`: a scenario per gateway |
 //! | [`serve`] | `cargo run -- serve`: the local world in real time |
 
 pub mod demo;
