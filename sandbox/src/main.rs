@@ -50,15 +50,10 @@ async fn main() -> ExitCode {
             serve::serve(&mut out, addresses, env_vars.as_deref()).await.map(|()| true)
         }
     };
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) if error.is_closed_pipe() => ExitCode::SUCCESS,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "{error}");
-            ExitCode::FAILURE
-        }
+    if let Some(error) = result.as_ref().err().filter(|error| !error.is_closed_pipe()) {
+        let _ = writeln!(std::io::stderr(), "{error}");
     }
+    ExitCode::from(demo::exit_code(&result))
 }
 
 async fn run_demo(options: &DemoOptions, out: &mut std::io::Stdout) -> Result<bool, DemoError> {

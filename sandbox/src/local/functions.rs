@@ -28,6 +28,7 @@ use payment_details::PaymentDetails;
 use reconciliation::Reconciliation;
 use serde_json::{Value, json};
 
+use super::crash::{CrashSwitch, CrashingTransport};
 use super::queue::{FunctionQueue, LocalMessage, LocalRequeue, QueueSet};
 use crate::simulators::virtual_clock::VirtualClock;
 use crate::testkit::fixtures;
@@ -83,6 +84,8 @@ pub struct Functions {
     pub queues: QueueSet,
     /// What they counted.
     pub metrics: Arc<MetricRecorder>,
+    /// Lets one of them crash.
+    pub crash: CrashSwitch,
     clock: VirtualClock,
     store: Arc<MemoryStore>,
     functions: BTreeMap<String, Function>,
@@ -161,7 +164,7 @@ impl Functions {
         own_url: &str,
         gateways: &[(&'static str, String)],
     ) -> Result<Self, StartError> {
-        let queues = QueueSet::new(clock.clone());
+        let (queues, crash) = (QueueSet::new(clock.clone()), CrashSwitch::default());
         let metrics = Arc::new(MetricRecorder::default());
         let store = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
         let starter = FunctionStarter {
@@ -169,6 +172,7 @@ impl Functions {
             clock,
             queues: &queues,
             metrics: &metrics,
+            crash: &crash,
             store: &store,
         };
         let mut functions = BTreeMap::new();
@@ -182,7 +186,7 @@ impl Functions {
         functions.insert(RECONCILIATION.to_owned(), starter.start_app(reconciliation, RECONCILIATION).await?);
         functions.insert(PURCHASE.to_owned(), starter.start_frontend(Arc::new(InitialPurchase)).await?);
         functions.insert(DETAILS.to_owned(), starter.start_frontend(Arc::new(PaymentDetails)).await?);
-        Ok(Self { queues, metrics, clock: clock.clone(), store, functions, requests: AtomicU64::new(0) })
+        Ok(Self { queues, metrics, crash, clock: clock.clone(), store, functions, requests: AtomicU64::new(0) })
     }
 
     /// The function of a path, as the template routes it.
@@ -268,6 +272,7 @@ struct FunctionStarter<'a> {
     clock: &'a VirtualClock,
     queues: &'a QueueSet,
     metrics: &'a Arc<MetricRecorder>,
+    crash: &'a CrashSwitch,
     store: &'a Arc<MemoryStore>,
 }
 
@@ -300,10 +305,11 @@ impl FunctionStarter<'_> {
         let source = Box::new(EnvironmentSecret::new(get("CONNECTOR_SECRETS")));
         let gateways: std::collections::BTreeSet<GatewayName> = settings.methods.values().map(|method| method.gateway).collect();
         let secret_cache = SecretCache::open(source, gateways, Arc::new(Redactor::default()), Arc::clone(&clock)).await?;
+        let http_client = ReqwestTransport::new().map_err(|_| StartError::Http)?;
         let deps = SharedDeps {
             settings,
             upstreams,
-            transport: Arc::new(ReqwestTransport::new().map_err(|_| StartError::Http)?),
+            transport: Arc::new(CrashingTransport { inner: http_client, switch: self.crash.clone() }),
             store: self.store.clone(),
             clock,
             metrics: Metrics::new(self.metrics.clone()),

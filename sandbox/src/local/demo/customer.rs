@@ -19,39 +19,33 @@ use crate::testkit::fixtures::{OFFER, PASS, SHOP_ORIGIN, id};
 use crate::testkit::gateway_fixtures::{GatewayFixture, charges_settle_later};
 
 const CUSTOMER: &str = "customer";
+const BUYS_A_PASS: &str = "buys a pass (no renewal)";
 /// What follows at once is over by then.
 const FOLLOW_UPS: Duration = Duration::from_secs(1_800);
 
 /// One customer at one gateway.
-#[derive(Clone)]
 pub(super) struct Customer {
     id: CustomerId,
     pub(super) gateway: GatewayName,
     pub(super) simulator: Arc<dyn SimulatedGateway>,
     /// The payment method in Cleeng that they pay with.
     method: &'static str,
-    entry_count: u32,
 }
 
 impl Customer {
     /// A new customer who pays with this method.
     pub(super) fn new(narration: &Narration<'_>, at: &GatewayFixture, method: &'static str) -> Result<Self, DemoError> {
         let id = narration.world.cleeng.new_customer().ok_or(DemoError::Inconsistent("no customer"))?;
-        Ok(Self { id, gateway: at.simulator.gateway_name(), simulator: Arc::clone(&at.simulator), method, entry_count: 0 })
+        Ok(Self { id, gateway: at.simulator.gateway_name(), simulator: Arc::clone(&at.simulator), method })
     }
 
     /// The same customer with another gateway.
     pub(super) fn at(&self, other: &GatewayFixture) -> Self {
-        Self {
-            gateway: other.simulator.gateway_name(),
-            simulator: Arc::clone(&other.simulator),
-            method: other.method,
-            ..self.clone()
-        }
+        Self { gateway: other.simulator.gateway_name(), simulator: Arc::clone(&other.simulator), method: other.method, id: self.id.clone() }
     }
 
     /// Buys the subscription with details that the customer has to confirm first. Returns whether it is paid and can be renewed.
-    pub(super) async fn subscribe(&mut self, narration: &mut Narration<'_>) -> Result<bool, DemoError> {
+    pub(super) async fn subscribe(&self, narration: &mut Narration<'_>) -> Result<bool, DemoError> {
         let (_, paid) = self.buy(narration, OFFER, EnteredDetails::ActionRequired).await?;
         self.run_follow_ups(narration).await?;
         let subscription = self.subscription(narration)?;
@@ -59,24 +53,24 @@ impl Customer {
     }
 
     /// Buys a pass, and returns its order and whether it is paid.
-    pub(super) async fn buy_pass(&mut self, narration: &mut Narration<'_>) -> Result<(OrderId, bool), DemoError> {
+    pub(super) async fn buy_pass(&self, narration: &mut Narration<'_>) -> Result<(OrderId, bool), DemoError> {
         self.buy(narration, PASS, EnteredDetails::Frictionless).await
     }
 
     /// Begins to buy a pass, and closes the page instead of confirming. Returns the order.
-    pub(super) async fn abandon_checkout(&mut self, narration: &mut Narration<'_>) -> Result<OrderId, DemoError> {
+    pub(super) async fn abandon_checkout(&self, narration: &mut Narration<'_>) -> Result<OrderId, DemoError> {
         let order = self.create_order(narration, PASS)?;
         let token = narration.world.cleeng.customer_token(&self.id);
-        let body = self.start_body(&order_facts(&order), EnteredDetails::ActionRequired);
+        let body = self.start_body(narration, &order_facts(&order), EnteredDetails::ActionRequired);
         let (_, seen) = narration.call_frontend(self.gateway, "initial-payment", &token, &body).await?;
-        tell(narration, "buys a pass", "closes the page", seen);
+        tell(narration, BUYS_A_PASS, "closes the page", seen);
         Ok(order)
     }
 
     /// Stores new details without a charge.
-    pub(super) async fn store_details(&mut self, narration: &mut Narration<'_>) -> Result<(), DemoError> {
+    pub(super) async fn store_details(&self, narration: &mut Narration<'_>) -> Result<(), DemoError> {
         let facts = json!({ "paymentMethodId": self.method, "returnUrl": format!("{SHOP_ORIGIN}/account") });
-        let body = self.start_body(&facts, EnteredDetails::Frictionless);
+        let body = self.start_body(narration, &facts, EnteredDetails::Frictionless);
         let facts = json!({ "paymentMethodId": self.method });
         let (answer, seen) = self.call_until_done(narration, "payment-details", body, &facts).await?;
         let stored = answer.pointer("/responseData/action").is_none_or(Value::is_null);
@@ -85,12 +79,12 @@ impl Customer {
         Ok(())
     }
 
-    async fn buy(&mut self, narration: &mut Narration<'_>, offer: &str, entry: EnteredDetails) -> Result<(OrderId, bool), DemoError> {
+    async fn buy(&self, narration: &mut Narration<'_>, offer: &str, entry: EnteredDetails) -> Result<(OrderId, bool), DemoError> {
         let order = self.create_order(narration, offer)?;
-        let body = self.start_body(&order_facts(&order), entry);
+        let body = self.start_body(narration, &order_facts(&order), entry);
         let (answer, seen) = self.call_until_done(narration, "initial-payment", body, &json!({ "orderId": order })).await?;
         let status = answer.pointer("/responseData/payment/status").and_then(Value::as_str).unwrap_or("not paid yet");
-        tell(narration, if offer == PASS { "buys a pass" } else { "buys a subscription" }, status, seen);
+        tell(narration, if offer == PASS { BUYS_A_PASS } else { "buys a subscription" }, status, seen);
         if !charges_settle_later(self.gateway, &narration.world.clock) {
             return Ok((order, status == "captured"));
         }
@@ -114,7 +108,8 @@ impl Customer {
             let (next, after) =
                 narration.call_frontend(self.gateway, &format!("{path}/finalize"), &token, &merged([facts, &details])).await?;
             seen.steps.push("(customer confirms)".to_owned());
-            seen.steps.extend(after.steps);
+            // The connector measures both calls as one kind of operation.
+            seen.steps.extend(after.steps.into_iter().map(|step| if step == "purchase" { "finalize".to_owned() } else { step }));
             seen.details.extend(after.details);
             answer = next;
         }
@@ -127,10 +122,10 @@ impl Customer {
     }
 
     /// The body of a start. Every entry of details is a new one.
-    fn start_body(&mut self, facts: &Value, entry: EnteredDetails) -> Value {
-        self.entry_count = self.entry_count.saturating_add(1);
+    fn start_body(&self, narration: &mut Narration<'_>, facts: &Value, entry: EnteredDetails) -> Value {
+        let number = narration.number_entered_details();
         let fixed = json!({ "origin": SHOP_ORIGIN, "captchaValue": "x" });
-        merged([&fixed, facts, &self.simulator.payment_data(entry, self.entry_count)])
+        merged([&fixed, facts, &self.simulator.payment_data(entry, number)])
     }
 
     /// Everything that follows at once.
@@ -154,8 +149,6 @@ impl Customer {
         if !narration.world.cleeng.request_refund(&payment.id, &refund) {
             return Err(DemoError::Inconsistent("a payment to be refunded is unknown"));
         }
-        let what = format!("asks to refund {}", amount.unwrap_or(payment.total));
-        narration.transcript.tell(Line::new(narration.world.clock.now(), "operator", what, "in Cleeng's dashboard"));
         self.run_follow_ups(narration).await?;
         Ok(self.ledger_entry(&payment).is_some_and(|entry| entry.refunded == amount.unwrap_or(payment.total)))
     }

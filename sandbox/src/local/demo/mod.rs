@@ -39,7 +39,7 @@ const NEXT: [(&str, &str); 5] = [
     ("cargo run -- --scene crash --gateway stripe", "one scene at one gateway; --help lists them all"),
     ("cargo run -- serve", "keeps the local world open for curl, a page, or `sam local`"),
     ("./test quick", "the tests that need no release build"),
-    ("less README.md", "how to deploy it, under \"Deploy\""),
+    ("less +/Deploy README.md", "how to deploy it"),
 ];
 
 /// Why the demo did not get to its end.
@@ -64,6 +64,15 @@ impl DemoError {
     #[must_use]
     pub fn is_closed_pipe(&self) -> bool {
         matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// The status that the process exits with: 0 if both sides agree, or if nobody read on; else 1.
+#[must_use]
+pub fn exit_code(result: &Result<bool, DemoError>) -> u8 {
+    match result {
+        Ok(agree) => u8::from(!agree),
+        Err(error) => u8::from(!error.is_closed_pipe()),
     }
 }
 
@@ -94,9 +103,16 @@ pub async fn run(world: &LocalWorld, options: &DemoOptions, terminal: Terminal, 
     let started = Instant::now();
     let mut narration = Narration::new(world, Transcript::new(out, terminal, options.verbose));
     let gateways = GatewayName::ALL.iter().map(|gateway| gateway.as_str()).collect::<Vec<_>>().join(", ");
-    narration.transcript.print("The connector at work, on this machine only: its ten functions as they are deployed, called over HTTP on")?;
-    narration.transcript.print(&format!("loopback, with simulated servers of Cleeng and of {gateways}. Queues and journal are in memory, time is virtual."))?;
-    narration.transcript.print("Each line is one thing that happened: when, who, what, the result, and what the connector did about it.")?;
+    narration
+        .transcript
+        .print("The connector at work, on this machine only: the functions with the code that is deployed, over HTTP on loopback with")?;
+    narration
+        .transcript
+        .print(&format!("simulated servers of Cleeng and of {gateways}. Queues and journal are in memory, time is virtual."))?;
+    narration
+        .transcript
+        .print("Each line is one thing that happened: when, who, what, the result, and the connector's calls that changed something:")?;
+    narration.transcript.print("order, report and terminate are calls to Cleeng, the others to the gateway.")?;
     let next_gateways = world.gateways.iter().cycle().skip(1);
     let mut agree = true;
     for (gateway, next) in world.gateways.iter().zip(next_gateways) {
@@ -133,10 +149,12 @@ fn print_ledgers(narration: &mut Narration<'_>, before: &Ledgers) -> Result<bool
 }
 
 fn print_end(narration: &mut Narration<'_>, good: bool, started: Instant) -> Result<(), DemoError> {
-    let (calls, runs, took) = (narration.observer.calls, narration.reconciliation_runs, started.elapsed().as_secs());
+    let (calls, runs, took) = (narration.observer.calls, narration.reconciliation_runs, started.elapsed());
     let verdict = if good { "Both sides agree." } else { "The two sides do NOT agree, or a scene went wrong." };
     narration.transcript.print("")?;
-    narration.transcript.print_verdict(good, &format!("{verdict} {calls} calls over HTTP and {runs} reconciliation runs in {took} s."))?;
+    narration
+        .transcript
+        .print_verdict(good, &format!("{verdict} {calls} calls of the connector and {runs} reconciliation runs in {took:.1?}."))?;
     narration.transcript.print("Next:")?;
     for (command, what) in NEXT {
         narration.transcript.print(&format!("  {command:<46} {what}"))?;

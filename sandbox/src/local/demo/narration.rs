@@ -1,8 +1,5 @@
 //! Lets time pass until the next event, delivers it, and tells what became of it.
 
-use std::future::poll_fn;
-use std::sync::Arc;
-use std::task::Poll;
 use std::time::Duration;
 
 use connector::clock::{Clock, Timestamp};
@@ -13,8 +10,7 @@ use serde_json::Value;
 use super::DemoError;
 use super::observer::{Observation, Observer};
 use super::transcript::{Line, Transcript};
-use crate::local::{LocalMessage, LocalWorld};
-use crate::simulators::simulated_gateway::SimulatedGateway;
+use crate::local::LocalWorld;
 
 /// No scene takes more steps than this.
 const MAX_STEPS: usize = 500;
@@ -33,10 +29,9 @@ pub(super) struct Narration<'a> {
     pub(super) observer: Observer<'a>,
     /// The next webhook of Cleeng never arrives.
     pub(super) loses_next_webhook: bool,
-    /// The next function that makes a payment at this gateway crashes before it sees the answer.
-    pub(super) crashes_after_payment_at: Option<Arc<dyn SimulatedGateway>>,
     /// How many runs of reconciliation there were.
     pub(super) reconciliation_runs: u32,
+    entered_details: u32,
     last_run: Timestamp,
 }
 
@@ -47,10 +42,16 @@ impl<'a> Narration<'a> {
             transcript,
             observer: Observer::new(world),
             loses_next_webhook: false,
-            crashes_after_payment_at: None,
             reconciliation_runs: 0,
+            entered_details: 0,
             last_run: world.clock.now(),
         }
+    }
+
+    /// A number that tells what a customer enters now from everything that was entered before.
+    pub(super) fn number_entered_details(&mut self) -> u32 {
+        self.entered_details = self.entered_details.saturating_add(1);
+        self.entered_details
     }
 
     /// A page's call: the answer, and what the connector did.
@@ -131,7 +132,9 @@ impl<'a> Narration<'a> {
         let mut any = false;
         while let Some(message) = self.world.functions.queues.receive() {
             any = true;
-            let crashed = self.deliver(&message).await;
+            let functions = &self.world.functions;
+            // The message of a function that crashes stays in the queue.
+            let crashed = functions.crash.run(functions.deliver_message(&message)).await.is_none();
             let seen = self.observer.observe();
             let who = if message.receive_count > 1 { QUEUE } else { cause };
             let mut line = Line::new(self.world.clock.now(), who, describe(&message.function), seen.result);
@@ -143,31 +146,6 @@ impl<'a> Narration<'a> {
             self.transcript.tell(line);
         }
         Ok(any)
-    }
-
-    /// Delivers a message. Returns whether the function crashed: then it is dropped where it waits for the gateway's answer, and its message
-    /// stays in the queue.
-    async fn deliver(&mut self, message: &LocalMessage) -> bool {
-        let delivery = self.world.functions.deliver_message(message);
-        let Some(gateway) = self.crashes_after_payment_at.clone() else {
-            delivery.await;
-            return false;
-        };
-        let known = gateway.ledger().len();
-        let paid = poll_fn(|_| {
-            let made: Vec<String> = gateway.ledger().iter().skip(known).map(|entry| entry.external_payment_id.to_string()).collect();
-            let calls = self.world.network.calls_since(self.observer.calls);
-            let answered = calls.iter().any(|call| made.iter().any(|id| call.response_body.to_string().contains(id)));
-            if answered { Poll::Ready(()) } else { Poll::Pending }
-        });
-        tokio::select! {
-            biased;
-            () = paid => {
-                self.crashes_after_payment_at = None;
-                true
-            }
-            _ = delivery => false,
-        }
     }
 
     /// The gateways process what they acknowledged, and notify.
@@ -193,10 +171,12 @@ impl<'a> Narration<'a> {
         self.reconciliation_runs = self.reconciliation_runs.saturating_add(1);
         let report = self.world.functions.run_reconciliation().await;
         let seen = self.observer.observe();
-        let did = [("recovered", "missing event recovered"), ("finished", "purchase ended"), ("released", "authorisation released")];
-        let did: Vec<&str> = did.into_iter().filter(|(name, _)| report.get(name).and_then(Value::as_u64) > Some(0)).map(|(_, did)| did).collect();
+        let did = [("recovered", "event recovered"), ("finished", "purchase ended"), ("released", "released")];
+        let did: Vec<&str> =
+            did.into_iter().filter(|(name, _)| report.get(name).and_then(Value::as_u64) > Some(0)).map(|(_, did)| did).collect();
         let mut line = Line::new(self.world.clock.now(), SCHEDULE, "reconciliation", "");
-        line.background = did.is_empty() && !seen.writes && !seen.parked;
+        let recovered = report.get("recovered").and_then(Value::as_u64) > Some(0);
+        line.background = !(recovered || seen.writes || seen.parked);
         line.result = if line.background { "nothing to do".to_owned() } else { did.join(", ") };
         (line.steps, line.reads) = (seen.steps, seen.reads);
         if !line.background {

@@ -45,9 +45,11 @@ impl<'a> Observer<'a> {
         let metrics = self.world.functions.metrics.recorded_since(self.metrics);
         self.calls = self.calls.saturating_add(calls.len());
         self.metrics = self.metrics.saturating_add(metrics.len());
-        let dimensions_of = |wanted: Metric| metrics.iter().filter(move |(metric, ..)| *metric == wanted).map(|(.., dimensions)| dimensions);
+        let dimensions_of =
+            |wanted: Metric| metrics.iter().filter(move |(metric, ..)| *metric == wanted).map(|(.., dimensions)| dimensions);
         let operations = dimensions_of(Metric::GatewayLatency).filter_map(|dimensions| dimensions.get("operation").cloned());
-        let reason = |metric| dimensions_of(metric).last().and_then(|dimensions| dimensions.values().next()).map(|code| code.replace('_', " "));
+        let reason =
+            |metric| dimensions_of(metric).last().and_then(|dimensions| dimensions.values().next()).map(|code| code.replace('_', " "));
         let (parked, deferred) = (reason(Metric::Parked), reason(Metric::Deferred));
         let writes = calls.iter().filter(|call| is_write(call)).count();
         Observation {
@@ -66,20 +68,15 @@ impl<'a> Observer<'a> {
     }
 }
 
-/// The calls in a word each. Calls to a gateway in a row belong to one operation; the operation of a call that was never answered is not
-/// measured.
+/// The calls in a word each. Calls to a gateway in a row belong to one operation; what only asks a gateway is not measured.
 fn steps(calls: &[NetworkCall], mut operations: impl Iterator<Item = String>, cleeng: &str) -> Vec<String> {
     let mut steps = Vec::new();
     for group in calls.chunk_by(|one, next| one.server == next.server) {
         let server = group.first().map_or(cleeng, |call| call.server);
         if server == cleeng {
             steps.extend(group.iter().filter(|call| is_write(call)).map(|call| cleeng_step(call).to_owned()));
-        } else if let Some(operation) = operations.next() {
-            steps.push(operation);
-        } else if group.iter().any(is_write) {
-            steps.push(format!("{server} (no answer)"));
         } else {
-            steps.push(format!("ask {server}"));
+            steps.push(operations.next().unwrap_or_else(|| format!("call {server}")));
         }
     }
     steps.extend(operations);

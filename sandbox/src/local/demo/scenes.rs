@@ -1,6 +1,5 @@
 //! The scenes of a scenario: the rows of Cleeng's connector checklist, and what goes wrong in practice.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use clap::ValueEnum;
@@ -33,7 +32,7 @@ pub enum Scene {
     Details,
     /// A webhook that never arrives.
     LostWebhook,
-    /// A function that crashes after a payment was made.
+    /// A function that crashes after a payment was made, before it is reported.
     Crash,
     /// Two purchases, refunded in part and in full.
     Refund,
@@ -59,7 +58,7 @@ impl Scene {
             Self::Decline => "A decline: reported as rejected, the next attempt succeeds",
             Self::Details => "Update payment details: the authorisation with the old ones is released, the new ones pay",
             Self::LostWebhook => "A webhook gets lost: reconciliation notices and recovers it",
-            Self::Crash => "A crash before the gateway's answer arrives: the outcome is found out, the customer pays once",
+            Self::Crash => "A crash between the payment and its report: resumed where it stopped, the customer pays once",
             Self::Refund => "Refund: one purchase in part, another in full",
             Self::Chargeback => "Chargeback: the bank reverses the last renewal, Cleeng is told",
             Self::Abandoned => "Abandoned checkout: nothing stays open after the order expires",
@@ -106,16 +105,16 @@ impl<'n, 'w> Scenario<'n, 'w> {
     }
 
     async fn play_with_subscriber(&mut self, scene: Scene) -> Result<(), DemoError> {
-        let mut subscriber = self.subscriber.take().ok_or(DemoError::Inconsistent("no subscriber"))?;
+        let subscriber = self.subscriber.take().ok_or(DemoError::Inconsistent("no subscriber"))?;
         match scene {
             Scene::Renewal => self.renew(&subscriber).await?,
             Scene::Decline => self.decline(&subscriber).await?,
-            Scene::Details => self.details(&mut subscriber).await?,
+            Scene::Details => self.details(&subscriber).await?,
             Scene::LostWebhook => self.lost_webhook(&subscriber).await?,
             Scene::Crash => self.crash(&subscriber).await?,
-            Scene::Refund => self.refund(&mut subscriber).await?,
+            Scene::Refund => self.refund(&subscriber).await?,
             Scene::Chargeback => self.chargeback(&subscriber).await?,
-            Scene::Abandoned => self.abandoned(&mut subscriber).await?,
+            Scene::Abandoned => self.abandoned(&subscriber).await?,
             Scene::Termination => self.termination(&subscriber).await?,
             Scene::Purchase | Scene::CaptureOnly | Scene::Switch => {}
         }
@@ -124,7 +123,7 @@ impl<'n, 'w> Scenario<'n, 'w> {
     }
 
     async fn purchase(&mut self) -> Result<(), DemoError> {
-        let mut subscriber = Customer::new(self.narration, &self.gateway, self.gateway.method)?;
+        let subscriber = Customer::new(self.narration, &self.gateway, self.gateway.method)?;
         let paid = subscriber.subscribe(self.narration).await?;
         self.expect(paid, "the order is paid, the subscription is active and can be renewed");
         self.subscriber = Some(subscriber);
@@ -168,7 +167,7 @@ impl<'n, 'w> Scenario<'n, 'w> {
         Ok(())
     }
 
-    async fn details(&mut self, subscriber: &mut Customer) -> Result<(), DemoError> {
+    async fn details(&mut self, subscriber: &Customer) -> Result<(), DemoError> {
         self.authorise(subscriber).await?;
         let old = subscriber.stored_token(self.narration)?;
         subscriber.store_details(self.narration).await?;
@@ -185,14 +184,14 @@ impl<'n, 'w> Scenario<'n, 'w> {
     }
 
     async fn crash(&mut self, subscriber: &Customer) -> Result<(), DemoError> {
-        self.narration.crashes_after_payment_at = Some(Arc::clone(&subscriber.simulator));
+        self.narration.world.functions.crash.arm();
         self.renew(subscriber).await?;
-        let crashed = self.narration.crashes_after_payment_at.take().is_none();
-        self.expect(crashed, "the function crashed after the payment was made");
+        let crashed = !self.narration.world.functions.crash.is_armed();
+        self.expect(crashed, "the function crashed before the report");
         Ok(())
     }
 
-    async fn refund(&mut self, subscriber: &mut Customer) -> Result<(), DemoError> {
+    async fn refund(&mut self, subscriber: &Customer) -> Result<(), DemoError> {
         for (number, minor) in [("1", Some(400)), ("2", None)] {
             let (order, paid) = subscriber.buy_pass(self.narration).await?;
             let refunded = subscriber.refund(self.narration, &order, minor, number).await?;
@@ -212,7 +211,7 @@ impl<'n, 'w> Scenario<'n, 'w> {
         Ok(())
     }
 
-    async fn abandoned(&mut self, subscriber: &mut Customer) -> Result<(), DemoError> {
+    async fn abandoned(&mut self, subscriber: &Customer) -> Result<(), DemoError> {
         let order = subscriber.abandon_checkout(self.narration).await?;
         self.narration.run_until(self.narration.world.clock.now().after(hours(40))).await?;
         let known = subscriber.payments(self.narration).iter().any(|payment| payment.order == order);
@@ -231,7 +230,7 @@ impl<'n, 'w> Scenario<'n, 'w> {
     }
 
     async fn capture_only(&mut self) -> Result<(), DemoError> {
-        let mut customer = Customer::new(self.narration, &self.gateway, self.gateway.capture_only_method)?;
+        let customer = Customer::new(self.narration, &self.gateway, self.gateway.capture_only_method)?;
         let paid = customer.subscribe(self.narration).await?;
         self.expect(paid, "the order is paid, and the subscription can be renewed");
         self.renew(&customer).await?;
@@ -239,10 +238,10 @@ impl<'n, 'w> Scenario<'n, 'w> {
     }
 
     async fn switch(&mut self) -> Result<(), DemoError> {
-        let mut old = Customer::new(self.narration, &self.gateway, self.gateway.method)?;
+        let old = Customer::new(self.narration, &self.gateway, self.gateway.method)?;
         old.subscribe(self.narration).await?;
         self.authorise(&old).await?;
-        let mut new = old.at(&self.next_gateway);
+        let new = old.at(&self.next_gateway);
         new.store_details(self.narration).await?;
         self.renew(&new).await?;
         let statuses: Vec<_> = new.payments(self.narration).into_iter().map(|payment| payment.status).collect();

@@ -66,11 +66,10 @@ impl Line {
     }
 }
 
-/// Lines that say the same, in a row.
+/// Lines that say the same, in a row: the first one.
 struct Repeated {
     line: Line,
     times: u32,
-    until: Timestamp,
 }
 
 /// The text as it is written. A scene is written when it is over.
@@ -135,10 +134,9 @@ impl<'a> Transcript<'a> {
         match self.lines.last_mut().filter(|last| folds && last.line.says_the_same_as(&line)) {
             Some(last) => {
                 last.times = last.times.saturating_add(1);
-                last.until = line.at;
                 last.line.reads = last.line.reads.saturating_add(line.reads);
             }
-            None => self.lines.push(Repeated { until: line.at, line, times: 1 }),
+            None => self.lines.push(Repeated { line, times: 1 }),
         }
     }
 
@@ -157,12 +155,11 @@ impl<'a> Transcript<'a> {
         Ok(())
     }
 
-    fn print_line(&mut self, Repeated { line, times, until }: &Repeated) -> io::Result<()> {
-        let repeated = if *times > 1 { format!("{times} times until {}", date_of(*until)) } else { String::new() };
-        let reads = if line.background && line.reads > 0 { format!("{} reads", line.reads) } else { String::new() };
-        let notes: Vec<String> = [line.steps.join(", "), reads, repeated].into_iter().filter(|note| !note.is_empty()).collect();
-        let notes = self.paint(DIM, &notes.join("; "));
-        let text = format!("  {}  {:<9} {:<30} {:<24} {notes}", time_of(line.at), line.who, line.what, line.result);
+    fn print_line(&mut self, Repeated { line, times }: &Repeated) -> io::Result<()> {
+        let result = if *times > 1 { format!("{}, {times} times", line.result) } else { line.result.clone() };
+        let notes = if line.background && line.reads > 0 { format!("{} reads", line.reads) } else { line.steps.join(", ") };
+        let notes = self.paint(DIM, &notes);
+        let text = format!("  {}  {:<8} {:<28} {result:<20} {notes}", time_of(line.at), line.who, line.what);
         self.print(text.trim_end())?;
         let details = if self.verbose { line.details.as_slice() } else { &[] };
         for detail in details {
@@ -191,10 +188,6 @@ impl<'a> Transcript<'a> {
     fn paint(&self, code: &str, text: &str) -> String {
         if self.terminal.color && !text.is_empty() { format!("\x1b[{code}m{text}\x1b[0m") } else { text.to_owned() }
     }
-}
-
-fn date_of(at: Timestamp) -> String {
-    at.to_rfc3339().chars().take(10).collect()
 }
 
 /// Date and minute, in UTC.
