@@ -7,9 +7,9 @@ use async_trait::async_trait;
 use connector::http::{Method, Request, Response, Transport, TransportError};
 use tokio::sync::Notify;
 
-/// Lets a function crash before it reports a payment to Cleeng. Clones are the same switch.
+/// Lets a function crash before it reports a payment to Cleeng. Clones are the same trigger.
 #[derive(Clone, Default)]
-pub struct CrashSwitch(Arc<CrashState>);
+pub struct CrashTrigger(Arc<CrashState>);
 
 #[derive(Default)]
 struct CrashState {
@@ -17,7 +17,7 @@ struct CrashState {
     crashed: Notify,
 }
 
-impl CrashSwitch {
+impl CrashTrigger {
     /// The next function that reports a payment crashes before the report is sent.
     pub fn arm(&self) {
         self.0.armed.store(true, Ordering::SeqCst);
@@ -42,15 +42,15 @@ impl CrashSwitch {
 /// The transport of a function that can crash.
 pub(super) struct CrashingTransport<T> {
     pub(super) inner: T,
-    pub(super) switch: CrashSwitch,
+    pub(super) trigger: CrashTrigger,
 }
 
 #[async_trait]
 impl<T: Transport> Transport for CrashingTransport<T> {
     async fn send(&self, request: Request) -> Result<Response, TransportError> {
         let is_report = request.method == Method::POST && request.url.ends_with("/3.1/payments");
-        if is_report && self.switch.0.armed.swap(false, Ordering::SeqCst) {
-            self.switch.0.crashed.notify_one();
+        if is_report && self.trigger.0.armed.swap(false, Ordering::SeqCst) {
+            self.trigger.0.crashed.notify_one();
             std::future::pending::<()>().await;
         }
         self.inner.send(request).await

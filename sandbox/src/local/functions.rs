@@ -28,7 +28,7 @@ use payment_details::PaymentDetails;
 use reconciliation::Reconciliation;
 use serde_json::{Value, json};
 
-use super::crash::{CrashSwitch, CrashingTransport};
+use super::crash::{CrashTrigger, CrashingTransport};
 use super::queue::{FunctionQueue, LocalMessage, LocalRequeue, QueueSet};
 use crate::simulators::virtual_clock::VirtualClock;
 use crate::testkit::fixtures;
@@ -85,7 +85,7 @@ pub struct Functions {
     /// What they counted.
     pub metrics: Arc<MetricRecorder>,
     /// Lets one of them crash.
-    pub crash: CrashSwitch,
+    pub crash: CrashTrigger,
     clock: VirtualClock,
     store: Arc<MemoryStore>,
     functions: BTreeMap<String, Function>,
@@ -164,7 +164,7 @@ impl Functions {
         own_url: &str,
         gateways: &[(&'static str, String)],
     ) -> Result<Self, StartError> {
-        let (queues, crash) = (QueueSet::new(clock.clone()), CrashSwitch::default());
+        let (queues, crash) = (QueueSet::new(clock.clone()), CrashTrigger::default());
         let metrics = Arc::new(MetricRecorder::default());
         let store = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
         let starter = FunctionStarter {
@@ -272,7 +272,7 @@ struct FunctionStarter<'a> {
     clock: &'a VirtualClock,
     queues: &'a QueueSet,
     metrics: &'a Arc<MetricRecorder>,
-    crash: &'a CrashSwitch,
+    crash: &'a CrashTrigger,
     store: &'a Arc<MemoryStore>,
 }
 
@@ -309,7 +309,7 @@ impl FunctionStarter<'_> {
         let deps = SharedDeps {
             settings,
             upstreams,
-            transport: Arc::new(CrashingTransport { inner: http_client, switch: self.crash.clone() }),
+            transport: Arc::new(CrashingTransport { inner: http_client, trigger: self.crash.clone() }),
             store: self.store.clone(),
             clock,
             metrics: Metrics::new(self.metrics.clone()),

@@ -19,7 +19,7 @@ mod queue;
 pub mod serve;
 mod world;
 
-pub use crash::CrashSwitch;
+pub use crash::CrashTrigger;
 pub use functions::{FunctionResponse, Functions, PATH_KEY, StartError};
 pub use queue::{LocalMessage, QueueSet};
 pub use world::{Addresses, LocalWorld};

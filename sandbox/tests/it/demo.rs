@@ -4,10 +4,16 @@ use std::net::Ipv4Addr;
 use std::process::{Command, Stdio};
 
 use clap::ValueEnum;
+use connector::cleeng::PaymentStatus;
 use connector::gateway::GatewayName;
+use connector::http::Method;
+use connector::ids::ExternalPaymentId;
+use connector::money::{Currency, Money};
 use sandbox::local::demo::{self, DemoError, DemoOptions, Scene, Terminal};
 use sandbox::local::{Addresses, LocalWorld};
-use sandbox::testkit::fixtures::START;
+use sandbox::simulators::cleeng::PaidPurchase;
+use sandbox::testkit::fixtures::{PASS, START, id};
+use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 
 /// The lines that the demo may take: 200 for three gateways.
 const MAX_LINES_PER_GATEWAY: usize = 66;
@@ -71,10 +77,10 @@ async fn one_scene_at_one_gateway_is_played_after_the_purchase_that_it_needs() {
         [(Scene::Refund, ["Initial purchase", "Refund"].as_slice()), (Scene::CaptureOnly, &["Recurring, capture only"])]
     {
         let (good, told) = play(&open_world().await, &only(GatewayName::ALL[1], &[scene]), Terminal::default()).await;
-        let verdicts: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("✓ ")?.split(':').next()).collect();
-        let end = verdicts.len() - 2;
+        let results: Vec<&str> = told.lines().filter_map(|line| line.strip_prefix("✓ ")?.split(':').next()).collect();
+        let end = results.len() - 2;
         assert!(good && told.matches("Scenario: ").count() == 1, "{told}");
-        assert_eq!(verdicts[..end], *headings, "{told}");
+        assert_eq!(results[..end], *headings, "{told}");
     }
 }
 
@@ -83,29 +89,31 @@ async fn verbose_prints_every_request_and_folds_background_reads() {
     let options = DemoOptions { verbose: true, ..only(GatewayName::ALL[0], &[Scene::Renewal, Scene::LostWebhook]) };
     let world = open_world().await;
     let (_, told) = play(&world, &options, Terminal::default()).await;
-    let is_background = |path: &str| path == "/3.1/subscriptions";
     let calls = world.network.calls();
-    assert!(calls.iter().any(|call| is_background(&call.path)), "nothing was read in the background");
-    for call in calls.iter().filter(|call| call.method != connector::http::Method::GET) {
+    assert!(calls.iter().any(|call| call.path == "/3.1/subscriptions"), "nothing was read in the background");
+    for call in calls.iter().filter(|call| call.method != Method::GET) {
         assert!(told.contains(&format!("{:<5} {}", call.method.as_str(), call.path)), "{} is not told:\n{told}", call.path);
     }
     assert!(told.contains("subscriptionReadyForPaymentAuthorisation"), "{told}");
-    let folded = told.lines().filter(|line| line.contains("reconciliation") && line.contains("nothing to do") && line.ends_with(" reads"));
+    let folded =
+        told.lines().filter(|line| line.contains("reconciliation") && line.contains("nothing to do") && line.contains("only reads: "));
     assert!(folded.count() > 0, "{told}");
+    let rows: Vec<&str> = told.lines().filter(|line| line.contains("GET   /3.1/subscriptions ")).collect();
+    assert!(rows.iter().all(|row| row.ends_with(" times")), "{rows:?}");
 }
 
 #[tokio::test]
 async fn the_demo_fails_if_the_ledgers_disagree() {
     let world = open_world().await;
     let customer = world.cleeng.new_customer().unwrap();
-    let purchase = sandbox::simulators::cleeng::PaidPurchase {
+    let purchase = PaidPurchase {
         customer,
-        offer: sandbox::testkit::fixtures::id(sandbox::testkit::fixtures::PASS),
-        method: sandbox::testkit::fixtures::id(sandbox::testkit::gateway_fixtures::ADYEN_METHOD),
+        offer: id(PASS),
+        method: id(ADYEN_METHOD),
         details: None,
-        total: connector::money::Money::new(999, connector::money::Currency::new("USD").unwrap()),
-        external_payment_id: connector::ids::ExternalPaymentId::new("NEVERTAKEN").unwrap(),
-        status: connector::cleeng::PaymentStatus::Captured,
+        total: Money::new(999, Currency::new("USD").unwrap()),
+        external_payment_id: ExternalPaymentId::new("NEVERTAKEN").unwrap(),
+        status: PaymentStatus::Captured,
     };
     let (payment, _) = world.cleeng.insert_purchase(purchase).unwrap();
     let (good, told) = play(&world, &only(GatewayName::ALL[0], &[Scene::Purchase]), Terminal::default()).await;

@@ -7,6 +7,7 @@ use connector::cleeng::{PaymentStatus, SubscriptionStatus};
 use connector::clock::{Clock, Timestamp};
 use connector::gateway::{DeclineClass, GatewayName};
 use connector::ids::{CustomerId, OrderId};
+use connector::money::Money;
 use serde_json::{Map, Value, json};
 
 use super::DemoError;
@@ -144,7 +145,7 @@ impl Customer {
     ) -> Result<bool, DemoError> {
         let payment = self.payments(narration).into_iter().find(|payment| payment.order == *order);
         let payment = payment.ok_or(DemoError::Inconsistent("Cleeng does not list the purchase"))?;
-        let amount = minor.map(|minor| connector::money::Money::new(minor, payment.total.currency));
+        let amount = minor.map(|minor| Money::new(minor, payment.total.currency));
         let refund = OperatorRefund { amount, id: Some(id(number)), reason: None };
         if !narration.world.cleeng.request_refund(&payment.id, &refund) {
             return Err(DemoError::Inconsistent("a payment to be refunded is unknown"));

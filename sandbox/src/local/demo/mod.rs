@@ -2,7 +2,7 @@
 //!
 //! | module | purpose |
 //! |---|---|
-//! | `mod.rs` | options, start, verdict |
+//! | `mod.rs` | options, start, result |
 //! | `scenes.rs` | the scenes of a scenario |
 //! | `customer.rs` | what a customer does |
 //! | `narration.rs` | time and deliveries |
@@ -36,7 +36,7 @@ use transcript::Transcript;
 /// What to try after the demo, and what it does.
 const NEXT: [(&str, &str); 5] = [
     ("cargo run -- --verbose", "the same with every request"),
-    ("cargo run -- --scene crash --gateway stripe", "one scene at one gateway; --help lists them all"),
+    ("cargo run -- --scene crash", "one scene; --gateway NAME plays one gateway, --help lists the names"),
     ("cargo run -- serve", "keeps the local world open for curl, a page, or `sam local`"),
     ("./test quick", "the tests that need no release build"),
     ("less +/Deploy README.md", "how to deploy it"),
@@ -136,12 +136,12 @@ pub async fn run(world: &LocalWorld, options: &DemoOptions, terminal: Terminal, 
 fn print_ledgers(narration: &mut Narration<'_>, before: &Ledgers) -> Result<bool, DemoError> {
     let comparison = before.compare(narration.world);
     let good = comparison.disagreements.is_empty();
-    narration.transcript.print_verdict(good, if good { "Both ledgers agree" } else { "The ledgers do NOT agree" })?;
+    narration.transcript.print_result(good, if good { "Both ledgers agree" } else { "The ledgers do NOT agree" })?;
     for row in &comparison.rows {
         narration.transcript.print(row)?;
     }
     for line in &comparison.disagreements {
-        narration.transcript.print_verdict(false, &format!("DISAGREEMENT: {line}"))?;
+        narration.transcript.print_result(false, &format!("DISAGREEMENT: {line}"))?;
     }
     let background = narration.transcript.background;
     narration.transcript.print(&format!("  {}. {background} more deliveries and checks changed nothing.", comparison.sums))?;
@@ -150,14 +150,14 @@ fn print_ledgers(narration: &mut Narration<'_>, before: &Ledgers) -> Result<bool
 
 fn print_end(narration: &mut Narration<'_>, good: bool, started: Instant) -> Result<(), DemoError> {
     let (calls, runs, took) = (narration.observer.calls, narration.reconciliation_runs, started.elapsed());
-    let verdict = if good { "Both sides agree." } else { "The two sides do NOT agree, or a scene went wrong." };
+    let result = if good { "Both sides agree." } else { "The two sides do NOT agree, or a scene went wrong." };
     narration.transcript.print("")?;
     narration
         .transcript
-        .print_verdict(good, &format!("{verdict} {calls} calls of the connector and {runs} reconciliation runs in {took:.1?}."))?;
+        .print_result(good, &format!("{result} {calls} calls of the connector and {runs} reconciliation runs in {took:.1?}."))?;
     narration.transcript.print("Next:")?;
     for (command, what) in NEXT {
-        narration.transcript.print(&format!("  {command:<46} {what}"))?;
+        narration.transcript.print(&format!("  {command:<28} {what}"))?;
     }
     Ok(())
 }

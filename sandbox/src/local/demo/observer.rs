@@ -7,7 +7,6 @@ use crate::local::LocalWorld;
 use crate::simulators::network::{NetworkCall, SimulatedServer};
 
 /// What the functions did.
-#[derive(Default)]
 pub(super) struct Observation {
     /// The calls that changed something, in a word each: those to Cleeng by their route, those to a gateway by the operation that the
     /// connector measured.
@@ -49,12 +48,12 @@ impl<'a> Observer<'a> {
             |wanted: Metric| metrics.iter().filter(move |(metric, ..)| *metric == wanted).map(|(.., dimensions)| dimensions);
         let operations = dimensions_of(Metric::GatewayLatency).filter_map(|dimensions| dimensions.get("operation").cloned());
         let reason =
-            |metric| dimensions_of(metric).last().and_then(|dimensions| dimensions.values().next()).map(|code| code.replace('_', " "));
+            |metric| dimensions_of(metric).next_back().and_then(|dimensions| dimensions.values().next()).map(|code| code.replace('_', " "));
         let (parked, deferred) = (reason(Metric::Parked), reason(Metric::Deferred));
         let writes = calls.iter().filter(|call| is_write(call)).count();
         Observation {
             steps: steps(&calls, operations, self.world.cleeng.name()),
-            details: calls.iter().map(row).collect(),
+            details: rows(&calls),
             reads: u32::try_from(calls.len().saturating_sub(writes)).unwrap_or(u32::MAX),
             writes: writes > 0,
             deferred: deferred.is_some(),
@@ -98,7 +97,18 @@ fn is_write(call: &NetworkCall) -> bool {
     call.method != Method::GET && !call.path.contains("/oauth2/")
 }
 
+/// A row for each call; the same ones after each other share one.
+fn rows(calls: &[NetworkCall]) -> Vec<String> {
+    let rows: Vec<String> = calls.iter().map(row).collect();
+    let folded = rows.chunk_by(|one, next| one == next).filter_map(|same| match same {
+        [] => None,
+        [row] => Some(row.clone()),
+        [row, ..] => Some(format!("{row}, {} times", same.len())),
+    });
+    folded.collect()
+}
+
 fn row(NetworkCall { server, method, path, status, .. }: &NetworkCall) -> String {
-    let status = status.map_or_else(|| "no answer".to_owned(), |status| status.to_string());
+    let (method, status) = (method.as_str(), status.map_or_else(|| "no answer".to_owned(), |status| status.to_string()));
     format!("{server:<8} {method:<5} {path:<58} {status}")
 }

@@ -103,10 +103,10 @@ impl<'a> Transcript<'a> {
         self.print(&format!("\n{title}"))
     }
 
-    /// A verdict: a good one, or a bad one.
-    pub(super) fn print_verdict(&mut self, good: bool, text: &str) -> io::Result<()> {
-        let verdict = if good { self.paint(GREEN, &format!("✓ {text}")) } else { self.paint(RED, &format!("✗ {text}")) };
-        self.print(&verdict)
+    /// A result, good or bad.
+    pub(super) fn print_result(&mut self, good: bool, text: &str) -> io::Result<()> {
+        let line = if good { self.paint(GREEN, &format!("✓ {text}")) } else { self.paint(RED, &format!("✗ {text}")) };
+        self.print(&line)
     }
 
     /// Something that must hold at the end of the scene.
@@ -144,7 +144,7 @@ impl<'a> Transcript<'a> {
     pub(super) fn end_scene(&mut self, title: &str) -> io::Result<()> {
         let unmet = std::mem::take(&mut self.unmet);
         self.all_met &= unmet.is_empty();
-        self.print_verdict(unmet.is_empty(), title)?;
+        self.print_result(unmet.is_empty(), title)?;
         for expectation in unmet {
             let unmet = self.paint(RED, &format!("  NOT AS EXPECTED: {expectation}"));
             self.print(&unmet)?;
@@ -157,7 +157,7 @@ impl<'a> Transcript<'a> {
 
     fn print_line(&mut self, Repeated { line, times }: &Repeated) -> io::Result<()> {
         let result = if *times > 1 { format!("{}, {times} times", line.result) } else { line.result.clone() };
-        let notes = if line.background && line.reads > 0 { format!("{} reads", line.reads) } else { line.steps.join(", ") };
+        let notes = if line.background && line.reads > 0 { format!("only reads: {}", line.reads) } else { line.steps.join(", ") };
         let notes = self.paint(DIM, &notes);
         let text = format!("  {}  {:<8} {:<28} {result:<20} {notes}", time_of(line.at), line.who, line.what);
         self.print(text.trim_end())?;
