@@ -1,26 +1,29 @@
-//! `cargo run` runs an end-to-end scenario per gateway in the sandbox; `cargo run -- serve` leaves the local world open.
+//! `cargo run` plays a scenario per gateway in the sandbox; `cargo run -- serve` leaves the local world open.
 
-use std::io::Write;
-use std::net::IpAddr;
+use std::io::{IsTerminal, Write};
+use std::net::{IpAddr, Ipv4Addr};
 use std::path::PathBuf;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
-use sandbox::local::Addresses;
-use sandbox::local::{demo, serve};
+use sandbox::local::demo::{self, DemoError, DemoOptions, Terminal};
+use sandbox::local::{Addresses, LocalWorld, serve};
+use sandbox::testkit::fixtures::START;
 
 /// The local world of the Cleeng payment connector: simulated Cleeng and gateways, the real functions.
+///
+/// Without a command it plays a scenario for each gateway and compares both ledgers. Exits with 1 if they disagree.
 #[derive(Parser)]
-#[command(version)]
+#[command(version, args_conflicts_with_subcommands = true)]
 struct Arguments {
+    #[command(flatten)]
+    demo: DemoOptions,
     #[command(subcommand)]
     command: Option<Command>,
 }
 
 #[derive(Subcommand)]
 enum Command {
-    /// Runs an end-to-end scenario for one customer per gateway and compares both ledgers (the default). Exits with 1 if they disagree.
-    Demo,
     /// Leaves the simulators and the functions running, for curl, a front end, or functions in embedded mode.
     Serve {
         /// The address to listen on. A container reaches the host at the bridge's address.
@@ -39,19 +42,22 @@ enum Command {
 #[tokio::main]
 async fn main() -> ExitCode {
     let mut out = std::io::stdout();
-    let result = match Arguments::parse().command.unwrap_or(Command::Demo) {
-        Command::Demo => demo::run(&mut out).await,
-        Command::Serve { bind, port, env_vars } => {
+    let arguments = Arguments::parse();
+    let result = match arguments.command {
+        None => run_demo(&arguments.demo, &mut out).await,
+        Some(Command::Serve { bind, port, env_vars }) => {
             let addresses = Addresses::sequential(bind, port);
             serve::serve(&mut out, addresses, env_vars.as_deref()).await.map(|()| true)
         }
     };
-    match result {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            let _ = writeln!(std::io::stderr(), "{error}");
-            ExitCode::FAILURE
-        }
+    if let Some(error) = result.as_ref().err().filter(|error| !error.is_closed_pipe()) {
+        let _ = writeln!(std::io::stderr(), "{error}");
     }
+    ExitCode::from(demo::exit_code(&result))
+}
+
+async fn run_demo(options: &DemoOptions, out: &mut std::io::Stdout) -> Result<bool, DemoError> {
+    let world = LocalWorld::open(START, Addresses::ephemeral(Ipv4Addr::LOCALHOST.into())).await?;
+    let terminal = Terminal::detect(out.is_terminal(), std::env::var_os("NO_COLOR").as_deref());
+    demo::run(&world, options, terminal, out).await
 }

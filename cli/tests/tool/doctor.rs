@@ -55,7 +55,7 @@ async fn the_doctor_changes_nothing_anywhere() {
     let deployment = TestDeployment::set_up().await;
     let before = deployment.world.network.calls().len();
     deployment.run(&["doctor"]).await;
-    for call in deployment.world.calls_since(before) {
+    for call in deployment.world.network.calls_since(before) {
         let question = call.method == Method::GET || call.path.ends_with("/paymentMethods") || call.path.ends_with("/oauth2/token");
         assert!(question, "{} {}", call.method, call.path);
     }

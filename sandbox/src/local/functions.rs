@@ -11,7 +11,6 @@ use connector::frontend_api::FrontendFlow;
 use connector::gateway::GatewayName;
 use connector::http::ReqwestTransport;
 use connector::journal::memory::MemoryStore;
-use connector::journal::store::Store;
 use connector::lambda::app::App;
 use connector::lambda::dependencies::{SharedDeps, read_upstream_settings};
 use connector::lambda::frontend_handler::{FrontendApp, FrontendSettings};
@@ -29,6 +28,7 @@ use payment_details::PaymentDetails;
 use reconciliation::Reconciliation;
 use serde_json::{Value, json};
 
+use super::crash::{CrashTrigger, CrashingTransport};
 use super::queue::{FunctionQueue, LocalMessage, LocalRequeue, QueueSet};
 use crate::simulators::virtual_clock::VirtualClock;
 use crate::testkit::fixtures;
@@ -84,7 +84,10 @@ pub struct Functions {
     pub queues: QueueSet,
     /// What they counted.
     pub metrics: Arc<MetricRecorder>,
+    /// Lets one of them crash.
+    pub crash: CrashTrigger,
     clock: VirtualClock,
+    store: Arc<MemoryStore>,
     functions: BTreeMap<String, Function>,
     requests: AtomicU64,
 }
@@ -161,14 +164,15 @@ impl Functions {
         own_url: &str,
         gateways: &[(&'static str, String)],
     ) -> Result<Self, StartError> {
-        let queues = QueueSet::new(clock.clone());
+        let (queues, crash) = (QueueSet::new(clock.clone()), CrashTrigger::default());
         let metrics = Arc::new(MetricRecorder::default());
-        let store: Arc<dyn Store> = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
+        let store = Arc::new(MemoryStore::new(Arc::new(clock.clone())));
         let starter = FunctionStarter {
             environment: template_environment(cleeng_url, own_url, gateways),
             clock,
             queues: &queues,
             metrics: &metrics,
+            crash: &crash,
             store: &store,
         };
         let mut functions = BTreeMap::new();
@@ -182,7 +186,7 @@ impl Functions {
         functions.insert(RECONCILIATION.to_owned(), starter.start_app(reconciliation, RECONCILIATION).await?);
         functions.insert(PURCHASE.to_owned(), starter.start_frontend(Arc::new(InitialPurchase)).await?);
         functions.insert(DETAILS.to_owned(), starter.start_frontend(Arc::new(PaymentDetails)).await?);
-        Ok(Self { queues, metrics, clock: clock.clone(), functions, requests: AtomicU64::new(0) })
+        Ok(Self { queues, metrics, crash, clock: clock.clone(), store, functions, requests: AtomicU64::new(0) })
     }
 
     /// The function of a path, as the template routes it.
@@ -240,6 +244,12 @@ impl Functions {
         done
     }
 
+    /// When reconciliation finds something to do next. Its runs before then find nothing.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        self.store.next_due()
+    }
+
     /// Runs reconciliation as its schedule does. Returns its response.
     pub async fn run_reconciliation(&self) -> Value {
         let Some(function) = self.functions.get(RECONCILIATION) else { return Value::Null };
@@ -262,7 +272,8 @@ struct FunctionStarter<'a> {
     clock: &'a VirtualClock,
     queues: &'a QueueSet,
     metrics: &'a Arc<MetricRecorder>,
-    store: &'a Arc<dyn Store>,
+    crash: &'a CrashTrigger,
+    store: &'a Arc<MemoryStore>,
 }
 
 impl FunctionStarter<'_> {
@@ -294,11 +305,12 @@ impl FunctionStarter<'_> {
         let source = Box::new(EnvironmentSecret::new(get("CONNECTOR_SECRETS")));
         let gateways: std::collections::BTreeSet<GatewayName> = settings.methods.values().map(|method| method.gateway).collect();
         let secret_cache = SecretCache::open(source, gateways, Arc::new(Redactor::default()), Arc::clone(&clock)).await?;
+        let http_client = ReqwestTransport::new().map_err(|_| StartError::Http)?;
         let deps = SharedDeps {
             settings,
             upstreams,
-            transport: Arc::new(ReqwestTransport::new().map_err(|_| StartError::Http)?),
-            store: Arc::clone(self.store),
+            transport: Arc::new(CrashingTransport { inner: http_client, trigger: self.crash.clone() }),
+            store: self.store.clone(),
             clock,
             metrics: Metrics::new(self.metrics.clone()),
             requeue: Arc::new(LocalRequeue(self.queues.clone())),

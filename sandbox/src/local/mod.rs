@@ -6,10 +6,12 @@
 //! | `world` | simulators, functions and HTTP API put together, with one clock for all |
 //! | `functions` | the functions as Lambda would run them, with journal and secrets in memory |
 //! | `queue` | the functions' queues in memory |
+//! | `crash` | a crash of a function |
 //! | `http_api` | the HTTP API in front of the functions |
-//! | [`demo`] | `cargo run`: an end-to-end scenario per gateway |
+//! | [`demo`] | `cargo run`: a scenario per gateway |
 //! | [`serve`] | `cargo run -- serve`: the local world in real time |
 
+mod crash;
 pub mod demo;
 mod functions;
 mod http_api;
@@ -17,6 +19,7 @@ mod queue;
 pub mod serve;
 mod world;
 
+pub use crash::CrashTrigger;
 pub use functions::{FunctionResponse, Functions, PATH_KEY, StartError};
 pub use queue::{LocalMessage, QueueSet};
 pub use world::{Addresses, LocalWorld};

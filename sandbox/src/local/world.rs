@@ -17,7 +17,7 @@ use super::functions::{self, Functions, PATH_KEY, StartError};
 use super::http_api;
 use crate::simulators::adyen::AdyenSimulator;
 use crate::simulators::cleeng::{CleengSimulator, SentWebhook};
-use crate::simulators::network::{FaultyNetwork, NetworkCall, RunningServer, SimulatedServer, serve};
+use crate::simulators::network::{FaultyNetwork, RunningServer, SimulatedServer, serve};
 use crate::simulators::simulated_gateway::SimulatedGateway;
 use crate::simulators::virtual_clock::VirtualClock;
 use crate::testkit::fixtures;
@@ -198,11 +198,5 @@ impl LocalWorld {
     pub fn next_event(&self) -> Option<Timestamp> {
         let next_message = self.functions.queues.next_visible();
         self.cleeng.next_webhook_due().into_iter().chain(next_message).min().map(|at| at.max(self.clock.now()))
-    }
-
-    /// The calls since the last so many.
-    #[must_use]
-    pub fn calls_since(&self, seen: usize) -> Vec<NetworkCall> {
-        self.network.calls().into_iter().skip(seen).collect()
     }
 }

@@ -181,7 +181,13 @@ impl FaultyNetwork {
     /// The calls so far.
     #[must_use]
     pub fn calls(&self) -> Vec<NetworkCall> {
-        self.lock().calls.clone()
+        self.calls_since(0)
+    }
+
+    /// The calls after the first `seen` ones.
+    #[must_use]
+    pub fn calls_since(&self, seen: usize) -> Vec<NetworkCall> {
+        self.lock().calls.iter().skip(seen).cloned().collect()
     }
 
     /// How many calls reached this server with this method and a path that contains `part`.

@@ -10,7 +10,7 @@ use connector::metrics::{Metric, MetricSink};
 pub struct MetricRecorder(Mutex<Vec<RecordedMetric>>);
 
 /// A metric, its value and its dimensions.
-type RecordedMetric = (Metric, u64, BTreeMap<&'static str, String>);
+pub type RecordedMetric = (Metric, u64, BTreeMap<&'static str, String>);
 
 impl MetricRecorder {
     /// The sum of the values of a metric with this value of a dimension.
@@ -30,12 +30,10 @@ impl MetricRecorder {
 }
 
 impl MetricRecorder {
-    /// The outcome or reason of the last value of this metric.
+    /// The metrics after the first `seen` ones.
     #[must_use]
-    pub fn last(&self, metric: Metric) -> Option<String> {
-        let seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let (_, _, dimensions) = seen.iter().rev().find(|(m, ..)| *m == metric)?;
-        dimensions.values().next().cloned()
+    pub fn recorded_since(&self, seen: usize) -> Vec<RecordedMetric> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).iter().skip(seen).cloned().collect()
     }
 }
 

@@ -1,30 +1,15 @@
-//! The environment of `cargo run` and `cargo run -- serve`: every route over sockets, and the whole scenario in a test.
+//! The environment of `cargo run` and `cargo run -- serve`: every route over sockets.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use connector::gateway::GatewayName;
 use connector::http::{HeaderName, Method, Request, ReqwestTransport, Transport as _};
-use sandbox::local::demo;
 use sandbox::local::{Addresses, LocalWorld};
 use sandbox::simulators::simulated_gateway::{EnteredDetails, SimulatedGateway as _};
 use sandbox::testkit::fixtures::{PASS, SHOP_ORIGIN, START, id};
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use serde_json::{Value, json};
-
-#[tokio::test]
-async fn the_demo_scenarios_succeed_and_both_sides_agree() {
-    let mut out = Vec::new();
-    let good = demo::run(&mut out).await.unwrap();
-    let told = String::from_utf8(out).unwrap();
-    assert!(good && told.ends_with("Both sides agree.\n"), "{told}");
-    let scenes =
-        ["first purchase", "first renewal", "declined at the first attempt", "authorised with the old details", "single purchases"];
-    for scene in scenes.into_iter().chain(["chargeback", "left open", "terminated"]) {
-        assert!(told.contains(scene), "{scene} is not told");
-    }
-    assert!(!told.contains("NOT AS EXPECTED") && !told.contains("DISAGREEMENT"));
-}
 
 async fn open_world() -> LocalWorld {
     LocalWorld::open(START, Addresses::ephemeral(Ipv4Addr::LOCALHOST.into())).await.unwrap()

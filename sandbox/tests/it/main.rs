@@ -11,6 +11,7 @@
 //! | [`notifications`] | what gateways send |
 //! | [`reconciliation`] | the scheduled runs |
 //! | [`dynamodb_store`] | the journal's store in DynamoDB |
+//! | [`demo`] | what `cargo run` tells |
 //! | [`local_world`] | what `cargo run` starts |
 
 #![expect(
@@ -24,6 +25,7 @@
 
 mod adyen;
 mod cleeng_client;
+mod demo;
 mod dynamodb_store;
 mod every_gateway;
 mod flows;

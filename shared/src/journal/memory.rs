@@ -48,6 +48,13 @@ impl MemoryStore {
             .collect()
     }
 
+    /// When the next document is due, for a clock that is moved on to that time; in the past if one is due already.
+    #[must_use]
+    pub fn next_due(&self) -> Option<Timestamp> {
+        let now = self.clock.now();
+        self.lock().values().filter(|document| document.exists(now)).filter_map(|document| document.due_at).min()
+    }
+
     /// The keys of documents with such a time, the earliest first.
     fn earliest_keys(&self, limit: usize, time: impl Fn(&Document) -> Option<Timestamp>) -> Vec<Key> {
         let now = self.clock.now();

@@ -1,26 +1,46 @@
-//! `cargo run`: an end-to-end scenario for one customer per gateway, every call of it, and the comparison of both ledgers.
+//! `cargo run`: a scenario for each gateway, told line by line, and the comparison of both ledgers.
 //!
 //! | module | purpose |
 //! |---|---|
-//! | `mod.rs` | start, scenarios, ledger comparison |
-//! | `scenario.rs` | the scenes of one customer's scenario |
-//! | `narration.rs` | time, deliveries, and the table that is printed |
+//! | `mod.rs` | options, start, result |
+//! | `scenes.rs` | the scenes of a scenario |
+//! | `customer.rs` | what a customer does |
+//! | `narration.rs` | time and deliveries |
+//! | `observer.rs` | what the functions did, in words |
+//! | `transcript.rs` | the text |
+//! | `ledgers.rs` | the two ledgers side by side |
 
+mod customer;
+mod ledgers;
 mod narration;
-mod scenario;
+mod observer;
+mod scenes;
+mod transcript;
 
 use std::io::{self, Write};
-use std::net::Ipv4Addr;
-use std::sync::Arc;
+use std::time::Instant;
 
+use clap::ValueEnum;
+use clap::builder::{PossibleValuesParser, TypedValueParser};
+use connector::gateway::GatewayName;
 use connector::http::TransportError;
 
-use crate::local::{Addresses, LocalWorld, StartError};
-use crate::simulators::simulated_gateway::{LedgerEntry, LedgerStatus, SimulatedGateway};
-use crate::testkit::balance_check::discrepancies;
-use crate::testkit::fixtures::START;
+use crate::local::{LocalWorld, StartError};
+use ledgers::Ledgers;
 use narration::Narration;
-use scenario::CustomerScenario;
+use scenes::Scenario;
+pub use scenes::Scene;
+pub use transcript::Terminal;
+use transcript::Transcript;
+
+/// What to try after the demo, and what it does.
+const NEXT: [(&str, &str); 5] = [
+    ("cargo run -- --verbose", "the same with every request"),
+    ("cargo run -- --scene crash", "one scene; --gateway NAME plays one gateway, --help lists the names"),
+    ("cargo run -- serve", "keeps the local world open for curl, a page, or `sam local`"),
+    ("./test quick", "the tests that need no release build"),
+    ("less +/Deploy README.md", "how to deploy it"),
+];
 
 /// Why the demo did not get to its end.
 #[derive(Debug, thiserror::Error)]
@@ -39,55 +59,105 @@ pub enum DemoError {
     Inconsistent(&'static str),
 }
 
-/// Runs the scenarios and prints them. True if every check holds and both ledgers agree at the end.
+impl DemoError {
+    /// Whether the reader of the output has gone, as `head` does when it has seen enough. That is no failure.
+    #[must_use]
+    pub fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(error) if error.kind() == io::ErrorKind::BrokenPipe)
+    }
+}
+
+/// The status that the process exits with: 0 if both sides agree, or if nobody read on; else 1.
+#[must_use]
+pub fn exit_code(result: &Result<bool, DemoError>) -> u8 {
+    match result {
+        Ok(agree) => u8::from(!agree),
+        Err(error) => u8::from(!error.is_closed_pipe()),
+    }
+}
+
+/// What is played, and how it is told.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct DemoOptions {
+    /// Prints every request; background reads are folded into one line.
+    #[arg(long)]
+    pub verbose: bool,
+    /// Plays only this gateway; may be repeated.
+    #[arg(long, value_name = "NAME", value_parser = gateway_parser())]
+    pub gateway: Vec<GatewayName>,
+    /// Plays only this scene, after a first purchase if it needs a subscriber; may be repeated.
+    #[arg(long, value_name = "NAME")]
+    pub scene: Vec<Scene>,
+}
+
+fn gateway_parser() -> impl TypedValueParser<Value = GatewayName> {
+    let known = PossibleValuesParser::new(GatewayName::ALL.iter().map(|gateway| gateway.as_str()));
+    known.try_map(|name| GatewayName::ALL.iter().copied().find(|gateway| gateway.as_str() == name).ok_or("unknown gateway"))
+}
+
+/// Plays the scenarios in this world and tells them. True if every scene went as expected and both ledgers agree after each scenario.
 ///
 /// # Errors
 /// [`DemoError`].
-pub async fn run(out: &mut impl Write) -> Result<bool, DemoError> {
-    let world = LocalWorld::open(START, Addresses::ephemeral(Ipv4Addr::LOCALHOST.into())).await?;
-    writeln!(out, "Cleeng at {}, the connector at {}", world.cleeng_url(), world.connector_url())?;
-    writeln!(out, "(simulated, on this machine only; time is virtual)")?;
-    let mut narration = Narration::new(&world, out);
-    for simulator in world.simulated_gateways() {
-        CustomerScenario::new(simulator).run(&mut narration).await?;
+pub async fn run(world: &LocalWorld, options: &DemoOptions, terminal: Terminal, out: &mut dyn Write) -> Result<bool, DemoError> {
+    let started = Instant::now();
+    let mut narration = Narration::new(world, Transcript::new(out, terminal, options.verbose));
+    let gateways = GatewayName::ALL.iter().map(|gateway| gateway.as_str()).collect::<Vec<_>>().join(", ");
+    narration
+        .transcript
+        .print("The connector at work, on this machine only: the functions with the code that is deployed, over HTTP on loopback with")?;
+    narration
+        .transcript
+        .print(&format!("simulated servers of Cleeng and of {gateways}. Queues and journal are in memory, time is virtual."))?;
+    narration
+        .transcript
+        .print("Each line is one thing that happened: when, who, what, the result, and the connector's calls that changed something:")?;
+    narration.transcript.print("order, report and terminate are calls to Cleeng, the others to the gateway.")?;
+    let next_gateways = world.gateways.iter().cycle().skip(1);
+    let mut agree = true;
+    for (gateway, next) in world.gateways.iter().zip(next_gateways) {
+        let name = gateway.simulator.gateway_name();
+        if options.gateway.is_empty() || options.gateway.contains(&name) {
+            narration.transcript.begin_scenario(name.as_str())?;
+            let before = Ledgers::of(world);
+            let mut scenario = Scenario::new(&mut narration, gateway.clone(), next.clone());
+            for scene in Scene::value_variants().iter().filter(|scene| options.scene.is_empty() || options.scene.contains(scene)) {
+                scenario.play(*scene).await?;
+            }
+            agree &= print_ledgers(&mut narration, &before)?;
+        }
     }
-    let simulators = world.simulated_gateways();
-    for (from, to) in simulators.iter().zip(simulators.iter().skip(1)) {
-        scenario::run_gateway_switch(&mut narration, Arc::clone(from), Arc::clone(to)).await?;
-    }
-    let as_expected = narration.failed_checks == 0;
-    Ok(print_ledger_comparison(&world, out)? && as_expected)
+    let good = agree && narration.transcript.all_met;
+    print_end(&mut narration, good, started)?;
+    Ok(good)
 }
 
-fn print_ledger_comparison(world: &LocalWorld, out: &mut impl Write) -> Result<bool, DemoError> {
-    let simulators = world.simulated_gateways();
-    let ledger: Vec<LedgerEntry> = simulators.iter().flat_map(|simulator| simulator.ledger()).collect();
-    writeln!(out, "\nLedger comparison")?;
-    writeln!(out, "{:<12}  {:<40}  {:>10}  {:<12}  {:<14}  refunded", "payment", "at the gateway", "amount", "Cleeng", "gateway")?;
-    for payment in world.cleeng.payments() {
-        let there = ledger.iter().find(|entry| entry.external_payment_id == payment.external_payment_id);
-        let (state, back) =
-            there.map_or_else(|| ("-".to_owned(), "-".to_owned()), |there| (format!("{:?}", there.status), there.refunded.to_string()));
-        writeln!(
-            out,
-            "{:<12}  {:<40}  {:>10}  {:<12}  {state:<14}  {back}",
-            payment.id.to_string(),
-            payment.external_payment_id.to_string(),
-            payment.total.to_string(),
-            format!("{:?}", payment.status),
-        )?;
+/// The two ledgers of a scenario, and whether they agree.
+fn print_ledgers(narration: &mut Narration<'_>, before: &Ledgers) -> Result<bool, DemoError> {
+    let comparison = before.compare(narration.world);
+    let good = comparison.disagreements.is_empty();
+    narration.transcript.print_result(good, if good { "Both ledgers agree" } else { "The ledgers do NOT agree" })?;
+    for row in &comparison.rows {
+        narration.transcript.print(row)?;
     }
-    let booked = world.cleeng.transactions().iter().fold(0_i64, |sum, transaction| sum.saturating_add(transaction.amount.minor));
-    let kept = ledger.iter().filter(|entry| entry.status == LedgerStatus::Captured);
-    let kept = kept.fold(0_i64, |sum, entry| sum.saturating_add(entry.captured.minor.saturating_sub(entry.refunded.minor)));
-    let left = world.functions.queues.len();
-    writeln!(out, "Cleeng booked {booked} minor units of USD, the gateways kept {kept}; {left} messages are left in the queues")?;
-    let simulators: Vec<&dyn SimulatedGateway> = simulators.iter().map(AsRef::as_ref).collect();
-    let found = discrepancies(&world.cleeng, &simulators);
-    for line in &found {
-        writeln!(out, "DISAGREEMENT: {line}")?;
+    for line in &comparison.disagreements {
+        narration.transcript.print_result(false, &format!("DISAGREEMENT: {line}"))?;
     }
-    let good = found.is_empty() && booked == kept && left == 0;
-    writeln!(out, "{}", if good { "Both sides agree." } else { "The two sides do NOT agree." })?;
+    let background = narration.transcript.background;
+    narration.transcript.print(&format!("  {}. {background} more deliveries and checks changed nothing.", comparison.sums))?;
     Ok(good)
+}
+
+fn print_end(narration: &mut Narration<'_>, good: bool, started: Instant) -> Result<(), DemoError> {
+    let (calls, runs, took) = (narration.observer.calls, narration.reconciliation_runs, started.elapsed());
+    let result = if good { "Both sides agree." } else { "The two sides do NOT agree, or a scene went wrong." };
+    narration.transcript.print("")?;
+    narration
+        .transcript
+        .print_result(good, &format!("{result} {calls} calls of the connector and {runs} reconciliation runs in {took:.1?}."))?;
+    narration.transcript.print("Next:")?;
+    for (command, what) in NEXT {
+        narration.transcript.print(&format!("  {command:<28} {what}"))?;
+    }
+    Ok(())
 }

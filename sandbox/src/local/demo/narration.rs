@@ -1,79 +1,106 @@
-//! Lets time pass until the next event, delivers it, and prints a row for each webhook, each delivery and each call.
+//! Lets time pass until the next event, delivers it, and tells what became of it.
 
-use std::io::Write;
 use std::time::Duration;
 
 use connector::clock::{Clock, Timestamp};
 use connector::gateway::GatewayName;
-use connector::metrics::Metric;
+use connector::lambda::webhook_handler::route_for_topic;
 use serde_json::Value;
 
+use super::DemoError;
+use super::observer::{Observation, Observer};
+use super::transcript::{Line, Transcript};
 use crate::local::LocalWorld;
-use crate::local::demo::DemoError;
-use crate::simulators::network::NetworkCall;
 
 /// No scene takes more steps than this.
 const MAX_STEPS: usize = 500;
-/// The interval of reconciliation runs here; every five minutes would fill the table.
-const RECONCILIATION_INTERVAL: Duration = Duration::from_secs(6 * 3600);
+/// The interval of the reconciliation runs, as the template sets it.
+const RECONCILIATION_INTERVAL: Duration = Duration::from_secs(300);
 
-/// The table that is being written.
-pub(super) struct Narration<'a, W> {
+const CLEENG: &str = "Cleeng";
+const QUEUE: &str = "queue";
+const SCHEDULE: &str = "schedule";
+
+/// The world, and the text about it.
+pub(super) struct Narration<'a> {
     pub(super) world: &'a LocalWorld,
-    /// How many checks failed.
-    pub(super) failed_checks: u32,
-    out: &'a mut W,
-    printed_calls: usize,
-    next_reconciliation: Timestamp,
+    pub(super) transcript: Transcript<'a>,
+    /// What the functions do.
+    pub(super) observer: Observer<'a>,
+    /// The next webhook of Cleeng never arrives.
+    pub(super) loses_next_webhook: bool,
+    /// How many runs of reconciliation there were.
+    pub(super) reconciliation_runs: u32,
+    entered_details: u32,
+    last_run: Timestamp,
 }
 
-impl<'a, W: Write> Narration<'a, W> {
-    pub(super) fn new(world: &'a LocalWorld, out: &'a mut W) -> Self {
-        let next_reconciliation = world.clock.now().after(RECONCILIATION_INTERVAL);
-        Self { world, failed_checks: 0, out, printed_calls: 0, next_reconciliation }
+impl<'a> Narration<'a> {
+    pub(super) fn new(world: &'a LocalWorld, transcript: Transcript<'a>) -> Self {
+        Self {
+            world,
+            transcript,
+            observer: Observer::new(world),
+            loses_next_webhook: false,
+            reconciliation_runs: 0,
+            entered_details: 0,
+            last_run: world.clock.now(),
+        }
     }
 
-    /// The title of a scene.
-    pub(super) fn begin_scene(&mut self, title: &str) -> Result<(), DemoError> {
-        Ok(writeln!(self.out, "\n-- {title}")?)
+    /// A number that tells what a customer enters now from everything that was entered before.
+    pub(super) fn number_entered_details(&mut self) -> u32 {
+        self.entered_details = self.entered_details.saturating_add(1);
+        self.entered_details
     }
 
-    /// What has to be true after a scene.
-    pub(super) fn check(&mut self, holds: bool, what: &str) -> Result<(), DemoError> {
-        self.failed_checks = self.failed_checks.saturating_add(u32::from(!holds));
-        Ok(writeln!(self.out, "   {}: {what}", if holds { "as expected" } else { "NOT AS EXPECTED" })?)
-    }
-
-    /// A page's call, and what it leads to at once.
-    pub(super) async fn call_frontend(&mut self, gateway: GatewayName, path: &str, token: &str, body: &Value) -> Result<Value, DemoError> {
+    /// A page's call: the answer, and what the connector did.
+    pub(super) async fn call_frontend(
+        &mut self,
+        gateway: GatewayName,
+        path: &str,
+        token: &str,
+        body: &Value,
+    ) -> Result<(Value, Observation), DemoError> {
         let (status, answer) = self.world.call_frontend(gateway, path, token, body).await?;
-        self.print_calls()?;
-        self.print_row("page", &format!("POST /connectors/{gateway}/{path}"), &status.to_string())?;
-        Ok(answer)
+        let mut seen = self.observer.observe();
+        seen.details.push(format!("{:<8} POST  {:<58} {status}", "page", format!("/connectors/{gateway}/{path}")));
+        Ok((answer, seen))
     }
 
-    /// Lets everything happen that happens until then.
+    /// Lets everything happen that happens until then. The clock jumps to what is next: a webhook of Cleeng, a message that becomes visible
+    /// again, or the first run of reconciliation that finds something due. The runs between, which would find nothing, are left out.
     pub(super) async fn run_until(&mut self, end: Timestamp) -> Result<(), DemoError> {
         for _ in 0..MAX_STEPS {
             self.run_due_work().await?;
-            let next = self.world.next_event().into_iter().chain([self.next_reconciliation]).min().unwrap_or(end);
-            if next > end {
+            let next_run = self.next_run();
+            let Some(next) = self.world.next_event().into_iter().chain(next_run).min().filter(|next| *next <= end) else {
                 self.world.clock.advance_to(end);
                 return Ok(());
-            }
+            };
             self.world.clock.advance_to(next);
-            if self.next_reconciliation <= next {
-                self.next_reconciliation = next.after(RECONCILIATION_INTERVAL);
+            self.transcript.show_progress(next)?;
+            if next_run.is_some_and(|at| at <= next) {
+                self.last_run = next;
                 self.run_reconciliation().await?;
             }
         }
         Err(DemoError::Inconsistent("the scenario does not end"))
     }
 
+    /// The first run on the schedule that finds something due.
+    fn next_run(&self) -> Option<Timestamp> {
+        let earliest = self.world.functions.next_due()?.max(self.last_run.after(Duration::from_millis(1))).millis();
+        let interval = i64::try_from(RECONCILIATION_INTERVAL.as_millis()).unwrap_or(i64::MAX);
+        let past = earliest.rem_euclid(interval);
+        let wait = if past == 0 { 0 } else { interval.saturating_sub(past) };
+        Some(Timestamp::from_millis(earliest.saturating_add(wait)))
+    }
+
     /// Webhooks, messages and notifications, until nothing is left to be done now.
     async fn run_due_work(&mut self) -> Result<(), DemoError> {
         for _ in 0..MAX_STEPS {
-            let happened = self.post_due_webhooks().await? | self.deliver_messages().await? | self.post_notifications().await?;
+            let happened = self.deliver_messages(QUEUE).await? | self.post_due_webhooks().await? | self.post_notifications().await?;
             if !happened {
                 return Ok(());
             }
@@ -84,22 +111,39 @@ impl<'a, W: Write> Narration<'a, W> {
     async fn post_due_webhooks(&mut self) -> Result<bool, DemoError> {
         let due = self.world.due_webhooks();
         for webhook in &due {
-            let status = self.world.post_webhook(webhook).await.ok();
-            self.print_row("Cleeng", webhook.topic.as_str(), &status_text(status))?;
+            let function = route_for_topic(webhook.topic);
+            let mut line = Line::new(self.world.clock.now(), CLEENG, describe(&function), "");
+            if std::mem::take(&mut self.loses_next_webhook) {
+                "the webhook is LOST".clone_into(&mut line.result);
+                self.transcript.tell(line);
+                continue;
+            }
+            let status = self.world.post_webhook(webhook).await?;
+            line.result = format!("answered {status}");
+            line.background = status == 200;
+            line.details.push(format!("{CLEENG:<8} POST  {:<58} {status}", webhook.topic.as_str()));
+            self.transcript.tell(line);
+            self.deliver_messages(CLEENG).await?;
         }
         Ok(!due.is_empty())
     }
 
-    async fn deliver_messages(&mut self) -> Result<bool, DemoError> {
+    async fn deliver_messages(&mut self, cause: &str) -> Result<bool, DemoError> {
         let mut any = false;
         while let Some(message) = self.world.functions.queues.receive() {
             any = true;
-            let done = self.world.functions.deliver_message(&message).await;
-            self.print_calls()?;
-            let what = format!("{} delivery {}", message.function, message.receive_count);
-            let last = |metric| self.world.functions.metrics.last(metric);
-            let result = if done { last(Metric::Settled) } else { last(Metric::Deferred).map(|reason| format!("retry: {reason}")) };
-            self.print_row("queue", &what, &result.unwrap_or_default())?;
+            let functions = &self.world.functions;
+            // The message of a function that crashes stays in the queue.
+            let crashed = functions.crash.run(functions.deliver_message(&message)).await.is_none();
+            let seen = self.observer.observe();
+            let who = if message.receive_count > 1 { QUEUE } else { cause };
+            let mut line = Line::new(self.world.clock.now(), who, describe(&message.function), seen.result);
+            if crashed {
+                "the function CRASHES".clone_into(&mut line.result);
+            }
+            line.background = !(seen.writes || seen.parked || crashed);
+            (line.steps, line.details, line.reads, line.waits) = (seen.steps, seen.details, seen.reads, seen.deferred);
+            self.transcript.tell(line);
         }
         Ok(any)
     }
@@ -109,37 +153,51 @@ impl<'a, W: Write> Narration<'a, W> {
         let mut any = false;
         for simulator in self.world.simulated_gateways() {
             simulator.process();
+            let gateway = simulator.gateway_name().as_str();
             for status in self.world.post_notifications(simulator.as_ref()).await? {
                 any = true;
-                self.print_row(simulator.gateway_name().as_str(), "notification", &status.to_string())?;
+                let mut line = Line::new(self.world.clock.now(), gateway, "notification", format!("answered {status}"));
+                line.background = status == 200;
+                self.transcript.tell(line);
             }
+            // What the check of a signature reads belongs to no delivery.
+            self.observer.observe();
+            self.deliver_messages(gateway).await?;
         }
         Ok(any)
     }
 
     async fn run_reconciliation(&mut self) -> Result<(), DemoError> {
+        self.reconciliation_runs = self.reconciliation_runs.saturating_add(1);
         let report = self.world.functions.run_reconciliation().await;
-        self.print_calls()?;
-        if report.get("due").and_then(Value::as_u64) != Some(0) {
-            self.print_row("schedule", "reconciliation", &report.to_string())?;
+        let seen = self.observer.observe();
+        let did = [("recovered", "event recovered"), ("finished", "purchase ended"), ("released", "released")];
+        let did: Vec<&str> =
+            did.into_iter().filter(|(name, _)| report.get(name).and_then(Value::as_u64) > Some(0)).map(|(_, did)| did).collect();
+        let mut line = Line::new(self.world.clock.now(), SCHEDULE, "reconciliation", "");
+        let recovered = report.get("recovered").and_then(Value::as_u64) > Some(0);
+        line.background = !(recovered || seen.writes || seen.parked);
+        line.result = if line.background { "nothing to do".to_owned() } else { did.join(", ") };
+        (line.steps, line.reads) = (seen.steps, seen.reads);
+        if !line.background {
+            line.details = seen.details;
         }
+        self.transcript.tell(line);
+        self.deliver_messages(SCHEDULE).await?;
         Ok(())
-    }
-
-    fn print_calls(&mut self) -> Result<(), DemoError> {
-        for NetworkCall { server, method, path, status, .. } in self.world.calls_since(self.printed_calls) {
-            self.printed_calls = self.printed_calls.saturating_add(1);
-            self.print_row(&format!("  > {server}"), &format!("{method} {path}"), &status_text(status))?;
-        }
-        Ok(())
-    }
-
-    fn print_row(&mut self, who: &str, what: &str, result: &str) -> Result<(), DemoError> {
-        let time = self.world.clock.now();
-        Ok(writeln!(self.out, "{:<20}  {who:<10}  {what:<58}  {result}", time.to_rfc3339())?)
     }
 }
 
-fn status_text(status: Option<u16>) -> String {
-    status.map_or_else(|| "no answer".to_owned(), |status| status.to_string())
+/// What a function is asked to do.
+fn describe(function: &str) -> &str {
+    match function {
+        "subscription-ready-for-payment-authorisation" => "authorise the renewal",
+        "subscription-ready-for-payment-capture" => "capture the renewal",
+        "subscription-ready-for-termination" => "end the subscription",
+        "payment-details-deactivated" => "release the old details",
+        "refund-payment" => "refund the payment",
+        "capture-payment" => "capture the purchase",
+        "gateway-notification" => "notification",
+        other => other,
+    }
 }
