@@ -4,8 +4,9 @@
 use connector::clock::Timestamp;
 use serde_json::{Value, json};
 
-use crate::simulators::adyen::state::{ErrorResponse, HandlerResult, Modification, ModificationKind, Payment, PaymentState, State};
-use crate::simulators::adyen::{NOT_FOUND, check_account, error_response, notifications, payments, read_amount};
+use crate::simulators::adyen::state::{Modification, ModificationKind, Payment, PaymentState, State};
+use crate::simulators::adyen::validation::{ErrorResponse, HandlerResult, NOT_FOUND, check_account, error_response, read_amount};
+use crate::simulators::adyen::{notifications, payments};
 use crate::simulators::network::ServerResponse;
 
 /// POST `/payments/{pspReference}/{captures|cancels|refunds|reversals}`.
