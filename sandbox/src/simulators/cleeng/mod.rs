@@ -23,9 +23,7 @@ use connector::cleeng::SubscriptionStatus;
 use connector::cleeng::webhook::Topic;
 use connector::clock::{Clock, Timestamp};
 use connector::http::Method;
-use connector::ids::{
-    CustomerId, ExternalPaymentId, OfferId, OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, PublisherId, SubscriptionId,
-};
+use connector::ids::{CustomerId, ExternalPaymentId, OfferId, PaymentDetailsId, PaymentMethodId, PublisherId, SubscriptionId};
 use connector::money::Money;
 use database::Database;
 pub use database::{
