@@ -2,8 +2,8 @@
 
 use serde_json::json;
 
-use crate::simulators::adyen::error_response;
 use crate::simulators::adyen::state::State;
+use crate::simulators::adyen::validation::error_response;
 use crate::simulators::network::{ServerRequest, ServerResponse};
 
 /// GET `/storedPaymentMethods?merchantAccount&shopperReference`.

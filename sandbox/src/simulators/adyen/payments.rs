@@ -3,8 +3,9 @@
 use connector::clock::Timestamp;
 use serde_json::{Value, json};
 
-use crate::simulators::adyen::state::{ErrorResponse, HandlerResult, Payment, PaymentState, PendingPurchase, ScriptedOutcome, State};
-use crate::simulators::adyen::{check_account, error_response, notifications, read_amount, refusals};
+use crate::simulators::adyen::state::{Payment, PaymentState, PendingPurchase, ScriptedOutcome, State};
+use crate::simulators::adyen::validation::{ErrorResponse, HandlerResult, check_account, error_response, read_amount};
+use crate::simulators::adyen::{notifications, refusals};
 use crate::simulators::network::ServerResponse;
 
 /// A card of Adyen's test list that always asks for authentication.

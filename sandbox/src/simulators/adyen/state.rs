@@ -3,32 +3,10 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use connector::clock::Timestamp;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::simulators::adyen::AdyenConfig;
 use crate::simulators::network::ServerResponse;
-
-/// An answer, or a refusal that leaves everything as it was.
-pub(super) type HandlerResult = Result<ServerResponse, ErrorResponse>;
-
-/// An error as Adyen writes it (CheckoutService v71, `ServiceError`).
-#[derive(Clone, Copy)]
-pub(super) struct ErrorResponse {
-    pub(super) status: u16,
-    pub(super) code: &'static str,
-    pub(super) kind: &'static str,
-    pub(super) message: &'static str,
-}
-
-impl ErrorResponse {
-    pub(super) fn response(self) -> ServerResponse {
-        if self.status == 404 {
-            return ServerResponse::empty(404);
-        }
-        let Self { status, code, kind, message } = self;
-        ServerResponse::json(status, &json!({ "status": status, "errorCode": code, "errorType": kind, "message": message }))
-    }
-}
 
 /// Where a payment stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
