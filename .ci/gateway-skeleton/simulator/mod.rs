@@ -19,13 +19,18 @@ use connector::http::{HeaderMap, HeaderValue, Method};
 use ring::hmac;
 use serde_json::{Value, json};
 
-use crate::simulators::network::{ServerRequest, ServerResponse, SimulatedServer};
+use crate::simulators::network::{PathParameters, Route, ServerRequest, ServerResponse, SimulatedServer, find_route};
 use crate::simulators::simulated_gateway::{LedgerEntry, NotificationRequest};
 
 /// How long an answer is kept under its key. TODO: by the gateway's documentation.
 const IDEMPOTENCY_RETENTION: Duration = Duration::from_secs(24 * 3_600);
 /// TODO: the header of the signature.
 const SIGNATURE_HEADER: &str = "example-gateway-signature";
+
+type Endpoint = fn(&mut State, PathParameters<'_>, &ServerRequest) -> ServerResponse;
+
+/// TODO: one row per call of the adapter, such as `("GET /v1/payments/{id}", |state, [id, _], _| ...)`.
+const ROUTES: [Route<Endpoint>; 1] = [("GET /v1/account", |_, _, _| ServerResponse::json(200, &json!({ "id": "sandbox" })))];
 
 /// How an account is set up.
 #[derive(Clone, Debug)]
@@ -152,11 +157,10 @@ fn answer_once(state: &mut State, request: &ServerRequest, now: Timestamp) -> Se
     answer
 }
 
-/// TODO: one arm per call of the adapter.
-fn route(_state: &mut State, request: &ServerRequest) -> ServerResponse {
-    match (&request.method, request.segments().as_slice()) {
-        (&Method::GET, ["v1", "account"]) => ServerResponse::json(200, &json!({ "id": "sandbox" })),
-        _ => refusal(404, "not_found"),
+fn route(state: &mut State, request: &ServerRequest) -> ServerResponse {
+    match find_route(&ROUTES, &request.method, &request.path) {
+        Some((endpoint, parameters)) => endpoint(state, parameters, request),
+        None => refusal(404, "not_found"),
     }
 }
 

@@ -3,6 +3,7 @@
 //! Both record every call, and a [`Fault`] can be injected into each.
 
 mod in_process;
+mod routes;
 mod server;
 
 use std::collections::VecDeque;
@@ -11,6 +12,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use bytes::Bytes;
 use connector::http::{HeaderMap, Method, StatusCode};
 pub use in_process::InProcessTransport;
+pub(crate) use routes::{PathParameters, Route, find_route};
 use serde_json::Value;
 pub use server::{RunningServer, serve, serve_with};
 
@@ -51,8 +53,13 @@ impl ServerRequest {
     /// The path's segments.
     #[must_use]
     pub fn segments(&self) -> Vec<&str> {
-        self.path.split('/').filter(|segment| !segment.is_empty()).collect()
+        path_segments(&self.path).collect()
     }
+}
+
+/// The segments of a path; empty ones do not count.
+fn path_segments(path: &str) -> impl Iterator<Item = &str> {
+    path.split('/').filter(|segment| !segment.is_empty())
 }
 
 /// A response of a simulated server.

@@ -5,20 +5,13 @@ use connector::clock::Timestamp;
 use serde_json::{Value, json};
 
 use crate::simulators::adyen::state::{Modification, ModificationKind, Payment, PaymentState, State};
-use crate::simulators::adyen::validation::{ErrorResponse, HandlerResult, NOT_FOUND, check_account, error_response, read_amount};
+use crate::simulators::adyen::validation::{ErrorResponse, HandlerResult, check_account, error_response, read_amount};
 use crate::simulators::adyen::{notifications, payments};
 use crate::simulators::network::ServerResponse;
 
 /// POST `/payments/{pspReference}/{captures|cancels|refunds|reversals}`.
-pub(super) fn create(state: &mut State, payment: &str, kind: &str, body: &Value) -> HandlerResult {
-    let (kind, allowed): (_, &[&str]) = match kind {
-        "captures" => (ModificationKind::Capture, &["merchantAccount", "amount", "reference"]),
-        "cancels" => (ModificationKind::Cancel, &["merchantAccount", "reference"]),
-        "refunds" => (ModificationKind::Refund, &["merchantAccount", "amount", "reference", "merchantRefundReason"]),
-        "reversals" => (ModificationKind::Reversal, &["merchantAccount", "reference"]),
-        _ => return Err(NOT_FOUND),
-    };
-    check_fields(body, allowed)?;
+pub(super) fn create(state: &mut State, payment: &str, kind: ModificationKind, body: &Value) -> HandlerResult {
+    check_fields(body, kind)?;
     check_account(state, body)?;
     let amount = if matches!(kind, ModificationKind::Capture | ModificationKind::Refund) { Some(read_amount(body)?) } else { None };
     if state.payment_mut(payment).is_none() {
@@ -33,7 +26,7 @@ pub(super) fn create(state: &mut State, payment: &str, kind: &str, body: &Value)
 
 /// POST `/cancels`, by the payment's reference; received even where no payment has it.
 pub(super) fn cancel_by_reference(state: &mut State, body: &Value) -> HandlerResult {
-    check_fields(body, &["merchantAccount", "paymentReference", "reference"])?;
+    check_fields(body, ModificationKind::TechnicalCancel)?;
     check_account(state, body)?;
     let target = body.get("paymentReference").and_then(Value::as_str).filter(|reference| !reference.is_empty());
     let target = target.ok_or_else(|| error_response(422, "130", "validation", "Reference Missing"))?.to_owned();
@@ -61,7 +54,13 @@ fn accept(
     ServerResponse::json(201, &answer)
 }
 
-fn check_fields(body: &Value, allowed: &[&str]) -> Result<(), ErrorResponse> {
+fn check_fields(body: &Value, kind: ModificationKind) -> Result<(), ErrorResponse> {
+    let allowed: &[&str] = match kind {
+        ModificationKind::Capture => &["merchantAccount", "amount", "reference"],
+        ModificationKind::Cancel | ModificationKind::Reversal => &["merchantAccount", "reference"],
+        ModificationKind::TechnicalCancel => &["merchantAccount", "paymentReference", "reference"],
+        ModificationKind::Refund => &["merchantAccount", "amount", "reference", "merchantRefundReason"],
+    };
     let unknown = body.as_object().is_some_and(|body| body.keys().any(|key| !allowed.contains(&key.as_str())));
     if unknown { Err(error_response(400, "702", "validation", "Unexpected input")) } else { Ok(()) }
 }

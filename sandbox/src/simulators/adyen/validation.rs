@@ -31,8 +31,6 @@ pub(super) const fn error_response(status: u16, code: &'static str, kind: &'stat
     ErrorResponse { status, code, kind, message }
 }
 
-pub(super) const NOT_FOUND: ErrorResponse = error_response(404, "", "", "");
-
 /// Checks the account that a body names: 403 for another one, as for one that the key has no right to.
 pub(super) fn check_account(state: &State, body: &Value) -> Result<(), ErrorResponse> {
     if body.get("merchantAccount").and_then(Value::as_str) == Some(state.config.merchant_account.as_str()) {

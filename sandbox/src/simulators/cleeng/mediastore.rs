@@ -6,7 +6,7 @@ use std::time::Duration;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use connector::clock::{Clock, Timestamp};
-use connector::ids::{CustomerId, OfferId, OrderId, PaymentMethodId};
+use connector::ids::{CustomerId, OfferId, OrderId, PaymentMethodId, PublisherId};
 use connector::money::Money;
 use ring::hmac;
 use serde_json::{Value, json};
@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::simulators::cleeng::database::{CustomerRow, OrderRow};
 use crate::simulators::cleeng::request_context::RequestContext;
 use crate::simulators::cleeng::{CleengSimulator, State, orders};
-use crate::simulators::network::{ServerRequest, ServerResponse};
+use crate::simulators::network::{PathParameters, Route, ServerRequest, ServerResponse, find_route};
 
 /// A token lives this long (Cleeng, "Register").
 const TOKEN_LIFETIME: Duration = Duration::from_secs(24 * 3600);
@@ -108,34 +108,45 @@ fn error_response(status: u16, code: &str, text: &str) -> ServerResponse {
     ServerResponse::json(status, &json!({ "responseData": {}, "errors": [text], "code": code }))
 }
 
+type Endpoint = fn(&RequestContext<'_>, &CustomerId, &PublisherId, PathParameters<'_>) -> ServerResponse;
+
+const ROUTES: [Route<Endpoint>; 2] = [
+    ("GET /mediastore/orders/{id}", |context, customer, publisher, [id, _]| show_order(context, customer, publisher, id)),
+    ("GET /mediastore/customers/{id}", |context, customer, _, [id, _]| show_customer(context, customer, id)),
+];
+
 /// Serves a request.
 pub(super) fn handle(state: &mut State, request: &ServerRequest, now: Timestamp) -> ServerResponse {
     let Some(customer) = authenticated_customer(request, now) else { return error_response(401, "AUTH0002", "Invalid token") };
     state.response_count = state.response_count.saturating_add(1);
     let State { publisher, database, quirks, response_count } = state;
     let context = RequestContext { database, quirks, now, request, ids_as_numbers: *response_count % 2 == 0 };
-    match (request.method.as_str(), request.segments().as_slice()) {
-        ("GET", ["mediastore", "orders", id]) => {
-            let order = OrderId::new(id).ok().and_then(|id| context.database.orders.get(&id));
-            match order {
-                None => error_response(404, "ORDER", "Order not found"),
-                Some(order) if order.customer != customer => error_response(403, "ORDER", "Access denied"),
-                Some(order) => {
-                    let mut shown = context.order_json(order);
-                    if let Some(shown) = shown.as_object_mut() {
-                        shown.insert("publisherId".to_owned(), context.id(&publisher.id));
-                    }
-                    ServerResponse::json(200, &json!({ "responseData": { "message": "", "order": shown, "success": true }, "errors": [] }))
-                }
+    match find_route(&ROUTES, &request.method, &request.path) {
+        Some((endpoint, parameters)) => endpoint(&context, &customer, &publisher.id, parameters),
+        None => error_response(404, "REQ0003", "Not found"),
+    }
+}
+
+fn show_order(context: &RequestContext<'_>, customer: &CustomerId, publisher: &PublisherId, id: &str) -> ServerResponse {
+    match OrderId::new(id).ok().and_then(|id| context.database.orders.get(&id)) {
+        None => error_response(404, "ORDER", "Order not found"),
+        Some(order) if order.customer != *customer => error_response(403, "ORDER", "Access denied"),
+        Some(order) => {
+            let mut shown = context.order_json(order);
+            if let Some(shown) = shown.as_object_mut() {
+                shown.insert("publisherId".to_owned(), context.id(publisher));
             }
+            ServerResponse::json(200, &json!({ "responseData": { "message": "", "order": shown, "success": true }, "errors": [] }))
         }
-        ("GET", ["mediastore", "customers", id]) => match context.database.customers.get(&customer) {
-            Some(record) if customer.as_str() == *id => {
-                let shown = json!({ "id": context.id(&customer), "email": record.email, "country": record.country, "currency": "USD" });
-                ServerResponse::json(200, &json!({ "responseData": shown, "errors": [] }))
-            }
-            _ => error_response(403, "CUSTOMER", "Access denied"),
-        },
-        _ => error_response(404, "REQ0003", "Not found"),
+    }
+}
+
+fn show_customer(context: &RequestContext<'_>, customer: &CustomerId, id: &str) -> ServerResponse {
+    match context.database.customers.get(customer) {
+        Some(record) if customer.as_str() == id => {
+            let shown = json!({ "id": context.id(customer), "email": record.email, "country": record.country, "currency": "USD" });
+            ServerResponse::json(200, &json!({ "responseData": shown, "errors": [] }))
+        }
+        _ => error_response(403, "CUSTOMER", "Access denied"),
     }
 }

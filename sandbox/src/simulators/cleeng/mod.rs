@@ -12,6 +12,7 @@ mod orders;
 mod payment_details;
 mod payments;
 mod request_context;
+mod router;
 mod scenarios;
 mod subscriptions;
 mod webhook_subscriptions;
@@ -22,10 +23,7 @@ use connector::cleeng::SubscriptionStatus;
 use connector::cleeng::webhook::Topic;
 use connector::clock::{Clock, Timestamp};
 use connector::http::Method;
-use connector::ids::{
-    CustomerId, ExternalPaymentId, Id, InvalidId, OfferId, OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, PublisherId,
-    SubscriptionId,
-};
+use connector::ids::{CustomerId, ExternalPaymentId, OfferId, PaymentDetailsId, PaymentMethodId, PublisherId, SubscriptionId};
 use connector::money::Money;
 use database::Database;
 pub use database::{
@@ -33,12 +31,12 @@ pub use database::{
     Unit, Violation,
 };
 pub use events::{SentWebhook, sign};
-use request_context::{HandlerResult, Rejection, RequestContext};
+use request_context::RequestContext;
 pub use request_context::{Quirks, Wrapper};
 pub use scenarios::{OperatorRefund, PaidPurchase};
 use serde_json::{Value, json};
 
-use crate::simulators::network::{ServerRequest, ServerResponse, SimulatedServer};
+use crate::simulators::network::ServerRequest;
 use crate::simulators::virtual_clock::VirtualClock;
 
 /// Who the publisher is, and what is shared with the connector.
@@ -316,70 +314,4 @@ impl CleengSimulator {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-impl SimulatedServer for CleengSimulator {
-    fn name(&self) -> &'static str {
-        "cleeng"
-    }
-
-    fn handle(&self, request: &ServerRequest) -> ServerResponse {
-        let now = self.clock.now();
-        let mut state = self.lock();
-        if request.segments().first() == Some(&"mediastore") {
-            return mediastore::handle(&mut state, request, now);
-        }
-        if request.header("x-publisher-token") != Some(state.publisher.token.as_str()) {
-            return error_response(401, "Access denied");
-        }
-        state.response_count = state.response_count.saturating_add(1);
-        let State { database, quirks, response_count, .. } = &mut *state;
-        let mut context = RequestContext { database, quirks, now, request, ids_as_numbers: *response_count % 2 == 0 };
-        match route(&mut context) {
-            Ok(answer) => answer,
-            Err(Rejection::Status(status)) => error_response(status, "Not possible"),
-            Err(Rejection::ContractViolation(status, rule)) => {
-                let request = format!("{} {}", request.method, request.path);
-                state.database.violations.push(Violation { at: now, rule, request });
-                error_response(status, rule)
-            }
-        }
-    }
-}
-
-/// Cleeng's errors have a text and no code (Cleeng, "How to understand and resolve common API errors").
-fn error_response(status: u16, text: &str) -> ServerResponse {
-    ServerResponse::json(status, &json!({ "success": false, "message": text }))
-}
-
-fn route(context: &mut RequestContext<'_>) -> HandlerResult {
-    let (method, request) = (context.request.method.clone(), context.request);
-    let segments = request.segments();
-    let Some(("3.1", rest)) = segments.split_first().map(|(first, rest)| (*first, rest)) else { return Err(Rejection::Status(404)) };
-    match (method.as_str(), rest) {
-        ("POST", ["orders"]) => context.create_order(),
-        ("GET", ["orders", id]) => context.get_order(&known(OrderId::new(id))?),
-        ("POST", ["payments"]) => context.create_payment(),
-        ("PATCH", ["payments", id]) => context.update_payment(&known(PaymentId::new(id))?),
-        ("PATCH", ["payments", id, "cancel"]) => context.cancel_payment(&known(PaymentId::new(id))?),
-        ("GET" | "POST", ["payment_details", id, "authorised_payments"]) => {
-            let quirk = if method == Method::GET { context.quirks.list_by_get } else { context.quirks.list_by_post };
-            quirk.map_or(Ok(()), |status| Err(Rejection::Status(status)))?;
-            context.authorised_payments(&known(PaymentDetailsId::new(id))?)
-        }
-        ("POST", ["payment_details"]) => context.create_details(),
-        ("GET", ["payment_details", id]) => context.get_details(&known(PaymentDetailsId::new(id))?),
-        ("DELETE", ["payment_details", id]) => context.delete_details(&known(PaymentDetailsId::new(id))?),
-        ("GET", ["webhook_subscriptions"]) => context.list_webhooks(),
-        ("PUT", ["webhook_subscriptions", topic]) => context.replace_webhooks(topic),
-        ("GET", ["subscriptions"]) => context.list_subscriptions(),
-        ("GET", ["subscriptions", id]) => context.get_subscription(&known(SubscriptionId::new(id))?),
-        ("PATCH", ["subscriptions", id]) => context.patch_subscription(&known(SubscriptionId::new(id))?),
-        ("POST", ["subscriptions", id, "terminate"]) => context.terminate(&known(SubscriptionId::new(id))?),
-        _ => Err(Rejection::Status(404)),
-    }
-}
-
-fn known<T>(id: Result<Id<T>, InvalidId>) -> Result<Id<T>, Rejection> {
-    id.map_err(|_| Rejection::Status(404))
 }

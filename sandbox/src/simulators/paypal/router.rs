@@ -9,12 +9,56 @@ use connector::clock::Timestamp;
 use connector::http::{Method, StatusCode};
 use serde_json::{Value, json};
 
-use crate::simulators::network::{ServerRequest, ServerResponse, SimulatedServer};
+use crate::simulators::network::{PathParameters, Route, ServerRequest, ServerResponse, SimulatedServer, find_route};
 use crate::simulators::paypal::state::{CreatedResource, ErrorResponse, HandlerResult, State, error_response, not_found};
 use crate::simulators::paypal::{CERTIFICATE, PayPalSimulator, notifications, orders, payments, render, vault};
 
 /// The longest request id, in characters (Orders 2.13).
 const MAX_REQUEST_ID_LENGTH: usize = 108;
+
+/// Calls that need no access token.
+const OPEN_ROUTES: [Route<Endpoint>; 2] = [
+    ("POST /v1/oauth2/token", |state, _, request, now| Ok(issue_access_token(state, request, now))),
+    ("GET /v1/notifications/certs/{name}", |state, [name, _], _, _| Ok(certificate(state, name))),
+];
+
+/// Calls that create nothing, so that no request id counts.
+const ROUTES: [Route<Endpoint>; 8] = [
+    ("GET /v2/checkout/orders/{id}", |state, [id, _], _, now| {
+        found(Some(render::order(state, orders::find_unexpired(state, id, now)?, true)))
+    }),
+    ("GET /v2/payments/authorizations/{id}", |state, [id, _], _, _| {
+        found(state.authorisation(id).map(|one| render::authorisation(state, one)))
+    }),
+    ("GET /v2/payments/captures/{id}", |state, [id, _], _, _| found(state.capture(id).map(|one| render::capture(state, one)))),
+    ("GET /v2/payments/refunds/{id}", |state, [id, _], _, _| found(state.refund(id).map(render::refund))),
+    ("GET /v3/vault/setup-tokens/{id}", |state, [id, _], _, _| found(Some(render::setup(state, id)))),
+    ("GET /v3/vault/payment-tokens/{id}", |state, [id, _], _, _| found(Some(render::token(state, id)))),
+    ("DELETE /v3/vault/payment-tokens/{id}", |state, [id, _], _, now| Ok(vault::delete(state, id, now))),
+    ("POST /v1/notifications/verify-webhook-signature", |state, _, request, _| Ok(verify_signature(state, request))),
+];
+
+/// Calls that create a resource, or change one.
+const WRITES: [Route<WriteEndpoint>; 6] = [
+    ("POST /v2/checkout/orders", |state, _, write| orders::create(state, write.body, write.request_id, write.now)),
+    ("POST /v2/checkout/orders/{id}/{step}", |state, [id, step], write| orders::second_step(state, id, step, write.now)),
+    ("POST /v2/payments/authorizations/{id}/{what}", |state, [id, what], write| {
+        payments::act_on_authorisation(state, id, what, write.body, write.now)
+    }),
+    ("POST /v2/payments/captures/{id}/refund", |state, [id, _], write| payments::refund(state, id, write.body, write.now)),
+    ("POST /v3/vault/setup-tokens", |state, _, write| vault::create_setup_token(state, write.body)),
+    ("POST /v3/vault/payment-tokens", |state, _, write| vault::create_payment_token(state, write.body, write.now)),
+];
+
+type Endpoint = fn(&mut State, PathParameters<'_>, &ServerRequest, Timestamp) -> HandlerResult;
+type WriteEndpoint = fn(&mut State, PathParameters<'_>, Write<'_>) -> Result<CreatedResource, ErrorResponse>;
+
+/// What a call that creates a resource says.
+struct Write<'a> {
+    body: &'a Value,
+    request_id: Option<&'a str>,
+    now: Timestamp,
+}
 
 /// POST `/v1/oauth2/token`.
 fn issue_access_token(state: &mut State, request: &ServerRequest, now: Timestamp) -> ServerResponse {
@@ -48,11 +92,8 @@ impl SimulatedServer for PayPalSimulator {
     fn handle(&self, request: &ServerRequest) -> ServerResponse {
         let now = self.clock.now();
         let mut state = self.lock();
-        let segments = request.segments();
-        match (&request.method, segments.as_slice()) {
-            (&Method::POST, ["v1", "oauth2", "token"]) => return issue_access_token(&mut state, request, now),
-            (&Method::GET, ["v1", "notifications", "certs", name]) => return certificate(&state, name),
-            _ => {}
+        if let Some((endpoint, parameters)) = find_route(&OPEN_ROUTES, &request.method, &request.path) {
+            return endpoint(&mut state, parameters, request, now).unwrap_or_else(ErrorResponse::response);
         }
         if let Some(seconds) = state.throttle_next.take() {
             let body =
@@ -65,20 +106,16 @@ impl SimulatedServer for PayPalSimulator {
                 &json!({ "error": "invalid_token", "error_description": "Token signature verification failed" }),
             );
         }
-        match request.method {
-            Method::GET => route_get(&state, &segments, now).unwrap_or_else(ErrorResponse::response),
-            Method::POST if segments == ["v1", "notifications", "verify-webhook-signature"] => {
-                let status = if notifications::verify(&state, request) { "SUCCESS" } else { "FAILURE" };
-                ServerResponse::json(200, &json!({ "verification_status": status }))
-            }
-            Method::POST => handle_post(&mut state, request, &segments, now),
-            Method::DELETE => match segments.as_slice() {
-                ["v3", "vault", "payment-tokens", id] => vault::delete(&mut state, id, now),
-                _ => not_found().response(),
-            },
-            _ => not_found().response(),
+        if let Some((endpoint, parameters)) = find_route(&ROUTES, &request.method, &request.path) {
+            return endpoint(&mut state, parameters, request, now).unwrap_or_else(ErrorResponse::response);
         }
+        if request.method == Method::POST { handle_post(&mut state, request, now) } else { not_found().response() }
     }
+}
+
+fn verify_signature(state: &State, request: &ServerRequest) -> ServerResponse {
+    let status = if notifications::verify(state, request) { "SUCCESS" } else { "FAILURE" };
+    ServerResponse::json(200, &json!({ "verification_status": status }))
 }
 
 fn certificate(state: &State, name: &str) -> ServerResponse {
@@ -92,22 +129,13 @@ fn certificate(state: &State, name: &str) -> ServerResponse {
     }
 }
 
-fn route_get(state: &State, route: &[&str], now: Timestamp) -> HandlerResult {
-    let found =
-        |body: Option<Value>| body.filter(|body| !body.is_null()).map(|body| ServerResponse::json(200, &body)).ok_or_else(not_found);
-    match route {
-        ["v2", "checkout", "orders", id] => found(Some(render::order(state, orders::find_unexpired(state, id, now)?, true))),
-        ["v2", "payments", "authorizations", id] => found(state.authorisation(id).map(|one| render::authorisation(state, one))),
-        ["v2", "payments", "captures", id] => found(state.capture(id).map(|one| render::capture(state, one))),
-        ["v2", "payments", "refunds", id] => found(state.refund(id).map(render::refund)),
-        ["v3", "vault", "setup-tokens", id] => found(Some(render::setup(state, id))),
-        ["v3", "vault", "payment-tokens", id] => found(Some(render::token(state, id))),
-        _ => Err(not_found()),
-    }
+/// The resource, if it is there.
+fn found(body: Option<Value>) -> HandlerResult {
+    body.filter(|body| !body.is_null()).map(|body| ServerResponse::json(200, &body)).ok_or_else(not_found)
 }
 
 /// A write: under a request id that is known, the latest state of what it made; else it is done.
-fn handle_post(state: &mut State, request: &ServerRequest, route: &[&str], now: Timestamp) -> ServerResponse {
+fn handle_post(state: &mut State, request: &ServerRequest, now: Timestamp) -> ServerResponse {
     if request.header("content-type") != Some("application/json") {
         return error_response(415, "INVALID_CONTENT_TYPE").response();
     }
@@ -122,13 +150,13 @@ fn handle_post(state: &mut State, request: &ServerRequest, route: &[&str], now: 
     let remembered =
         request_id.as_ref().and_then(|id| state.request_ids.get(id)).filter(|(made, at)| now.since(*at) < made.request_id_lifetime());
     if let Some((made, _)) = remembered.cloned() {
-        return created_response(state, &made, 200, whole, route).unwrap_or_else(ErrorResponse::response);
+        return created_response(state, &made, 200, whole, &request.path).unwrap_or_else(ErrorResponse::response);
     }
     let broken = state.server_error_next.take();
     if broken == Some(false) {
         return error_response(500, "INTERNAL_SERVER_ERROR").response();
     }
-    let made = match route_post(state, request, route, request_id.as_deref(), now) {
+    let made = match create_resource(state, request, request_id.as_deref(), now) {
         Ok(made) => made,
         // A refusal made nothing, so there is nothing to remember.
         Err(refused) => return refused.response(),
@@ -139,13 +167,12 @@ fn handle_post(state: &mut State, request: &ServerRequest, route: &[&str], now: 
     if broken.is_some() {
         return error_response(500, "INTERNAL_SERVER_ERROR").response();
     }
-    created_response(state, &made, 201, whole, route).unwrap_or_else(ErrorResponse::response)
+    created_response(state, &made, 201, whole, &request.path).unwrap_or_else(ErrorResponse::response)
 }
 
-fn route_post(
+fn create_resource(
     state: &mut State,
     request: &ServerRequest,
-    route: &[&str],
     request_id: Option<&str>,
     now: Timestamp,
 ) -> Result<CreatedResource, ErrorResponse> {
@@ -153,25 +180,18 @@ fn route_post(
     if !body.is_object() {
         return Err(error_response(400, "MALFORMED_REQUEST_JSON"));
     }
-    match route {
-        ["v2", "checkout", "orders"] => orders::create(state, &body, request_id, now),
-        ["v2", "checkout", "orders", id, step] => orders::second_step(state, id, step, now),
-        ["v2", "payments", "authorizations", id, what] => payments::act_on_authorisation(state, id, what, &body, now),
-        ["v2", "payments", "captures", id, "refund"] => payments::refund(state, id, &body, now),
-        ["v3", "vault", "setup-tokens"] => vault::create_setup_token(state, &body),
-        ["v3", "vault", "payment-tokens"] => vault::create_payment_token(state, &body, now),
-        _ => Err(not_found()),
-    }
+    let (endpoint, parameters) = find_route(&WRITES, &request.method, &request.path).ok_or_else(not_found)?;
+    endpoint(state, parameters, Write { body: &body, request_id, now })
 }
 
-fn created_response(state: &State, made: &CreatedResource, status: u16, whole: bool, route: &[&str]) -> HandlerResult {
+fn created_response(state: &State, made: &CreatedResource, status: u16, whole: bool, path: &str) -> HandlerResult {
     let short = |body: Value| if whole { body } else { minimal_json(&body) };
     let body = match made {
         CreatedResource::Order(id) => {
             let answer = orders::new_order_response(state, id, whole)?;
             let status = StatusCode::from_u16(status).unwrap_or(answer.status);
             // What is left out is left out of the create call's own answer only.
-            return if route.len() == 3 {
+            return if path == "/v2/checkout/orders" {
                 Ok(ServerResponse { status, ..answer })
             } else {
                 stored_order_response(state, id, status, whole)
@@ -185,10 +205,10 @@ fn created_response(state: &State, made: &CreatedResource, status: u16, whole: b
         CreatedResource::SetupToken(id) => render::setup(state, id),
         CreatedResource::PaymentToken(id) => render::token(state, id),
     };
-    match route.last() {
-        Some(&"void") if whole => Ok(ServerResponse::json(200, &body)),
-        Some(&"void") => Ok(ServerResponse::empty(204)),
-        _ => Ok(ServerResponse::json(status, &body)),
+    match (path.ends_with("/void"), whole) {
+        (true, true) => Ok(ServerResponse::json(200, &body)),
+        (true, false) => Ok(ServerResponse::empty(204)),
+        (false, _) => Ok(ServerResponse::json(status, &body)),
     }
 }
 

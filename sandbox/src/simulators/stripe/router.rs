@@ -6,7 +6,7 @@ use connector::clock::Timestamp;
 use connector::http::Method;
 use serde_json::json;
 
-use crate::simulators::network::{ServerRequest, ServerResponse, SimulatedServer};
+use crate::simulators::network::{PathParameters, Route, ServerRequest, ServerResponse, SimulatedServer, find_route};
 use crate::simulators::stripe::error::{ErrorResponse, HandlerResult, error_of_type, invalid, invalid_param};
 use crate::simulators::stripe::form::{self, Params};
 use crate::simulators::stripe::state::{IdempotentResponse, State};
@@ -16,6 +16,45 @@ use crate::simulators::stripe::{StripeSimulator, details, intents, reads, refund
 const IDEMPOTENCY_RETENTION: Duration = Duration::from_secs(24 * 3_600);
 /// The longest key, in characters.
 const MAX_KEY_LENGTH: usize = 255;
+
+type ReadEndpoint = fn(&State, PathParameters<'_>, &Params, Timestamp) -> HandlerResult;
+type WriteEndpoint = fn(&mut State, PathParameters<'_>, &Params, Timestamp) -> HandlerResult;
+
+const READS: [Route<ReadEndpoint>; 12] = [
+    ("GET /v1/payment_intents", |state, _, params, _| reads::intents(state, params)),
+    ("GET /v1/payment_intents/search", |state, _, params, now| reads::search(state, params, now)),
+    ("GET /v1/payment_intents/{id}", |state, [id, _], params, _| {
+        params.allow_only(&["client_secret", "expand"])?;
+        intents::intent_response(state, id, &intents::expand(params)?)
+    }),
+    ("GET /v1/setup_intents", |state, _, params, _| reads::setups(state, params)),
+    ("GET /v1/setup_intents/{id}", |state, [id, _], params, _| {
+        params.allow_only(&["client_secret", "expand"])?;
+        setups::setup_response(state, id, &setups::expand(params)?)
+    }),
+    ("GET /v1/refunds", |state, _, params, _| reads::refunds(state, params)),
+    ("GET /v1/refunds/{id}", |state, [id, _], _, _| refunds::read(state, id)),
+    ("GET /v1/customers/search", |state, _, params, now| reads::customers(state, params, now)),
+    ("GET /v1/customers/{id}", |state, [id, _], _, _| details::read_customer(state, id)),
+    ("GET /v1/payment_methods/{id}", |state, [id, _], _, _| details::read_method(state, id)),
+    ("GET /v1/balance", |_, _, _, _| {
+        Ok(ServerResponse::json(200, &json!({ "object": "balance", "available": [], "pending": [], "livemode": false })))
+    }),
+    ("GET /v1/account", |_, _, _, _| Ok(ServerResponse::json(200, &render::account()))),
+];
+
+const WRITES: [Route<WriteEndpoint>; 10] = [
+    ("POST /v1/customers", |state, _, params, now| details::create_customer(state, params, now)),
+    ("POST /v1/payment_intents", |state, _, params, now| intents::create(state, params, now)),
+    ("POST /v1/payment_intents/{id}/confirm", |state, [id, _], params, now| intents::confirm(state, id, params, now)),
+    ("POST /v1/payment_intents/{id}/capture", |state, [id, _], params, now| intents::capture(state, id, params, now)),
+    ("POST /v1/payment_intents/{id}/cancel", |state, [id, _], params, now| intents::cancel(state, id, params, now)),
+    ("POST /v1/setup_intents", |state, _, params, now| setups::create(state, params, now)),
+    ("POST /v1/setup_intents/{id}/confirm", |state, [id, _], params, now| setups::confirm(state, id, params, now)),
+    ("POST /v1/setup_intents/{id}/cancel", |state, [id, _], params, now| setups::cancel(state, id, params, now)),
+    ("POST /v1/refunds", |state, _, params, now| refunds::create(state, params, now)),
+    ("POST /v1/payment_methods/{id}/detach", |state, [id, _], params, now| details::detach(state, id, params, now)),
+];
 
 impl SimulatedServer for StripeSimulator {
     fn name(&self) -> &'static str {
@@ -54,11 +93,10 @@ fn authenticate_and_route(state: &mut State, request: &ServerRequest, now: Times
         // The real one takes the account's default, which changes without notice.
         None => return Err(error_of_type(400, "invalid_request_error", None, "The sandbox wants a Stripe-Version in every request")),
     }
-    let segments = request.segments();
-    let Some(("v1", route)) = segments.split_first().map(|(first, rest)| (*first, rest)) else { return Err(unknown_url(request)) };
     match request.method {
-        Method::GET if request.body.is_empty() => route_get(state, request, route, now),
-        Method::POST => handle_post(state, request, route, now),
+        _ if !request.path.starts_with("/v1/") => Err(unknown_url(request)),
+        Method::GET if request.body.is_empty() => handle_get(state, request, now),
+        Method::POST => handle_post(state, request, now),
         _ => Err(unknown_url(request)),
     }
 }
@@ -67,33 +105,14 @@ fn unknown_url(request: &ServerRequest) -> ErrorResponse {
     error_of_type(404, "invalid_request_error", None, &format!("Unrecognized request URL ({}: {}).", request.method, request.path))
 }
 
-fn route_get(state: &State, request: &ServerRequest, route: &[&str], now: Timestamp) -> HandlerResult {
+fn handle_get(state: &State, request: &ServerRequest, now: Timestamp) -> HandlerResult {
     let params = Params::parse(&request.query)?;
-    match route {
-        ["payment_intents"] => reads::intents(state, &params),
-        ["payment_intents", "search"] => reads::search(state, &params, now),
-        ["payment_intents", id] => {
-            params.allow_only(&["client_secret", "expand"])?;
-            intents::intent_response(state, id, &intents::expand(&params)?)
-        }
-        ["setup_intents"] => reads::setups(state, &params),
-        ["setup_intents", id] => {
-            params.allow_only(&["client_secret", "expand"])?;
-            setups::setup_response(state, id, &setups::expand(&params)?)
-        }
-        ["refunds"] => reads::refunds(state, &params),
-        ["refunds", id] => refunds::read(state, id),
-        ["customers", "search"] => reads::customers(state, &params, now),
-        ["customers", id] => details::read_customer(state, id),
-        ["payment_methods", id] => details::read_method(state, id),
-        ["balance"] => Ok(ServerResponse::json(200, &json!({ "object": "balance", "available": [], "pending": [], "livemode": false }))),
-        ["account"] => Ok(ServerResponse::json(200, &render::account())),
-        _ => Err(unknown_url(request)),
-    }
+    let (endpoint, parameters) = find_route(&READS, &request.method, &request.path).ok_or_else(|| unknown_url(request))?;
+    endpoint(state, parameters, &params, now)
 }
 
 /// A write: the first answer again under a known key; else it is executed.
-fn handle_post(state: &mut State, request: &ServerRequest, route: &[&str], now: Timestamp) -> HandlerResult {
+fn handle_post(state: &mut State, request: &ServerRequest, now: Timestamp) -> HandlerResult {
     if request.header("content-type").and_then(|kind| kind.split(';').next()) != Some("application/x-www-form-urlencoded") {
         return Err(error_of_type(
             400,
@@ -125,7 +144,7 @@ fn handle_post(state: &mut State, request: &ServerRequest, route: &[&str], now: 
         return Ok(kept.answer.clone().with_header("idempotent-replayed", "true"));
     }
     let broken = state.server_error_next.take();
-    let done = if broken == Some(false) { Err(internal_error()) } else { route_post(state, request, route, &params, now) };
+    let done = if broken == Some(false) { Err(internal_error()) } else { route_post(state, request, &params, now) };
     let done = if broken.is_some() { Err(internal_error()) } else { done };
     let (answer, keep) = match done {
         Ok(answer) => (answer, true),
@@ -141,18 +160,7 @@ fn internal_error() -> ErrorResponse {
     ErrorResponse { executed: true, ..error_of_type(500, "api_error", None, "An error occurred while processing the request.") }
 }
 
-fn route_post(state: &mut State, request: &ServerRequest, route: &[&str], params: &Params, now: Timestamp) -> HandlerResult {
-    match route {
-        ["customers"] => details::create_customer(state, params, now),
-        ["payment_intents"] => intents::create(state, params, now),
-        ["payment_intents", id, "confirm"] => intents::confirm(state, id, params, now),
-        ["payment_intents", id, "capture"] => intents::capture(state, id, params, now),
-        ["payment_intents", id, "cancel"] => intents::cancel(state, id, params, now),
-        ["setup_intents"] => setups::create(state, params, now),
-        ["setup_intents", id, "confirm"] => setups::confirm(state, id, params, now),
-        ["setup_intents", id, "cancel"] => setups::cancel(state, id, params, now),
-        ["refunds"] => refunds::create(state, params, now),
-        ["payment_methods", id, "detach"] => details::detach(state, id, params, now),
-        _ => Err(unknown_url(request)),
-    }
+fn route_post(state: &mut State, request: &ServerRequest, params: &Params, now: Timestamp) -> HandlerResult {
+    let (endpoint, parameters) = find_route(&WRITES, &request.method, &request.path).ok_or_else(|| unknown_url(request))?;
+    endpoint(state, parameters, params, now)
 }
