@@ -40,35 +40,12 @@ impl Transport for InProcessTransport {
             headers.insert(name.clone(), value);
         }
         let (path, query) = rest.split_once('?').unwrap_or((rest, ""));
-        let request =
-            ServerRequest { method: request.method, path: path.to_owned(), query: parse_query(query), headers, body: request.body };
+        let query = form_urlencoded::parse(query.as_bytes()).into_owned().collect();
+        let request = ServerRequest { method: request.method, path: path.to_owned(), query, headers, body: request.body };
         match self.network.deliver(server.as_ref(), &request) {
             Transit::Response(answer) => Ok(Response { status: answer.status, headers: answer.headers, body: answer.body }),
             Transit::NotSent => Err(TransportError::NotSent(TransportCause::Connect)),
             Transit::NoResponse => Err(TransportError::NoResponse(TransportCause::Timeout)),
         }
     }
-}
-
-/// Splits a query and decodes `%XX` and `+`.
-pub(super) fn parse_query(query: &str) -> Vec<(String, String)> {
-    let pairs = query.split('&').filter(|pair| !pair.is_empty());
-    pairs.map(|pair| pair.split_once('=').unwrap_or((pair, ""))).map(|(key, value)| (percent_decode(key), percent_decode(value))).collect()
-}
-
-fn percent_decode(text: &str) -> String {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.as_bytes();
-    while let Some((&first, tail)) = rest.split_first() {
-        rest = tail;
-        let hex = (first == b'%').then(|| tail.get(..2)).flatten().and_then(|hex| std::str::from_utf8(hex).ok());
-        match hex.and_then(|hex| u8::from_str_radix(hex, 16).ok()) {
-            Some(byte) => {
-                bytes.push(byte);
-                rest = tail.get(2..).unwrap_or_default();
-            }
-            None => bytes.push(if first == b'+' { b' ' } else { first }),
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

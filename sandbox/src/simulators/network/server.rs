@@ -11,7 +11,6 @@ use hyper_util::rt::TokioIo;
 use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
-use crate::simulators::network::in_process::parse_query;
 use crate::simulators::network::{FaultyNetwork, ServerRequest, ServerResponse, SimulatedServer, Transit};
 
 /// A server that listens. Dropping it stops it.
@@ -76,7 +75,7 @@ async fn handle_request(
     let request = ServerRequest {
         method: parts.method,
         path: parts.uri.path().to_owned(),
-        query: parse_query(parts.uri.query().unwrap_or_default()),
+        query: form_urlencoded::parse(parts.uri.query().unwrap_or_default().as_bytes()).into_owned().collect(),
         headers: parts.headers,
         body,
     };

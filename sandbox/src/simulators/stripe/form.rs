@@ -3,28 +3,28 @@
 
 use std::collections::BTreeMap;
 
+use serde::Deserialize;
+
 use crate::simulators::stripe::error::{ErrorResponse, invalid, invalid_param};
 
-/// The parameters of a request: a tree with texts as leaves. Lists are nodes with `0`, `1`, ... as names.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Param {
+/// The parameters of a request: a tree with texts as leaves.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(untagged)]
+enum Param {
     Text(String),
+    /// `name[]` or `name[0]`; also a name that comes twice, which is refused where a text is wanted.
+    List(Vec<Param>),
     Tree(BTreeMap<String, Param>),
 }
 
 /// What a request may say, and what it says.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, Deserialize)]
 pub(super) struct Params(BTreeMap<String, Param>);
 
 impl Params {
-    /// Reads pairs of decoded names and values.
-    pub(super) fn parse(pairs: &[(String, String)]) -> Result<Self, ErrorResponse> {
-        let mut root = BTreeMap::new();
-        for (name, value) in pairs {
-            let path = parse_path(name).ok_or_else(|| invalid("parameter_unknown", Some(name), "Received unknown parameter"))?;
-            insert(&mut root, &path, value).map_err(|()| invalid_param(name, "Invalid parameters"))?;
-        }
-        Ok(Self(root))
+    /// Reads a form.
+    pub(super) fn parse(form: &[u8]) -> Result<Self, ErrorResponse> {
+        serde_qs::Config::new().use_form_encoding(true).deserialize_bytes(form).map_err(|_| invalid_param("body", "Invalid form"))
     }
 
     /// Refuses every parameter that is not among `known`.
@@ -49,7 +49,7 @@ impl Params {
                 Err(invalid("parameter_invalid_empty", Some(name), &message))
             }
             Some(Param::Text(text)) => Ok(Some(text.clone())),
-            Some(Param::Tree(_)) => Err(invalid_param(name, "Invalid string")),
+            Some(Param::List(_) | Param::Tree(_)) => Err(invalid_param(name, "Invalid string")),
         }
     }
 
@@ -87,14 +87,14 @@ impl Params {
         let refused = || invalid_param(name, "Invalid array");
         match self.0.get(name) {
             None => Ok(Vec::new()),
-            Some(Param::Text(_)) => Err(refused()),
-            Some(Param::Tree(tree)) => tree
+            Some(Param::List(items)) => items
                 .iter()
-                .map(|(key, value)| match value {
-                    Param::Text(text) if key.bytes().all(|byte| byte.is_ascii_digit()) => Ok(text.clone()),
-                    _ => Err(refused()),
+                .map(|item| match item {
+                    Param::Text(text) => Ok(text.clone()),
+                    Param::List(_) | Param::Tree(_) => Err(refused()),
                 })
                 .collect(),
+            Some(Param::Text(_) | Param::Tree(_)) => Err(refused()),
         }
     }
 
@@ -103,7 +103,7 @@ impl Params {
         let refused = |message: &str| invalid_param("metadata", message);
         let tree = match self.0.get("metadata") {
             None => return Ok(BTreeMap::new()),
-            Some(Param::Text(_)) => return Err(refused("Invalid object")),
+            Some(Param::Text(_) | Param::List(_)) => return Err(refused("Invalid object")),
             Some(Param::Tree(tree)) => tree,
         };
         let mut metadata = BTreeMap::new();
@@ -122,64 +122,8 @@ impl Params {
 
     /// A text inside a node, such as `created[gte]`.
     pub(super) fn inner(&self, name: &str, inner: &str) -> Option<&str> {
-        match self.0.get(name)? {
-            Param::Tree(tree) => match tree.get(inner)? {
-                Param::Text(text) => Some(text),
-                Param::Tree(_) => None,
-            },
-            Param::Text(_) => None,
-        }
+        let Param::Tree(tree) = self.0.get(name)? else { return None };
+        let Param::Text(text) = tree.get(inner)? else { return None };
+        Some(text)
     }
-}
-
-/// `a[b][c]` as `a`, `b`, `c`; `a[]` as `a` and an empty name.
-fn parse_path(name: &str) -> Option<Vec<&str>> {
-    let (first, mut rest) = name.split_at(name.find('[').unwrap_or(name.len()));
-    let mut path = vec![first];
-    while !rest.is_empty() {
-        let (inner, after) = rest.strip_prefix('[')?.split_once(']')?;
-        path.push(inner);
-        rest = after;
-    }
-    (!first.is_empty()).then_some(path)
-}
-
-fn insert(tree: &mut BTreeMap<String, Param>, path: &[&str], value: &str) -> Result<(), ()> {
-    let Some((name, rest)) = path.split_first() else { return Err(()) };
-    // Without a number it is the next of the list.
-    let name = if name.is_empty() { tree.len().to_string() } else { (*name).to_owned() };
-    if rest.is_empty() {
-        return if tree.insert(name, Param::Text(value.to_owned())).is_some() { Err(()) } else { Ok(()) };
-    }
-    match tree.entry(name).or_insert_with(|| Param::Tree(BTreeMap::new())) {
-        Param::Tree(inner) => insert(inner, rest, value),
-        Param::Text(_) => Err(()),
-    }
-}
-
-/// The pairs of a form; `None` if it is not one.
-pub(super) fn pairs(body: &[u8]) -> Option<Vec<(String, String)>> {
-    let text = std::str::from_utf8(body).ok()?;
-    let parts = text.split('&').filter(|part| !part.is_empty());
-    let pair = |part: &str| {
-        let (name, value) = part.split_once('=')?;
-        Some((percent_decode(name)?, percent_decode(value)?))
-    };
-    parts.map(pair).collect()
-}
-
-fn percent_decode(text: &str) -> Option<String> {
-    let mut bytes = Vec::with_capacity(text.len());
-    let mut rest = text.bytes();
-    while let Some(byte) = rest.next() {
-        bytes.push(match byte {
-            b'+' => b' ',
-            b'%' => {
-                let digits = [rest.next()?, rest.next()?];
-                u8::from_str_radix(std::str::from_utf8(&digits).ok()?, 16).ok()?
-            }
-            other => other,
-        });
-    }
-    String::from_utf8(bytes).ok()
 }

@@ -7,8 +7,8 @@ use connector::http::Method;
 use serde_json::json;
 
 use crate::simulators::network::{PathParameters, Route, ServerRequest, ServerResponse, SimulatedServer, find_route};
-use crate::simulators::stripe::error::{ErrorResponse, HandlerResult, error_of_type, invalid, invalid_param};
-use crate::simulators::stripe::form::{self, Params};
+use crate::simulators::stripe::error::{ErrorResponse, HandlerResult, error_of_type, invalid};
+use crate::simulators::stripe::form::Params;
 use crate::simulators::stripe::state::{IdempotentResponse, State};
 use crate::simulators::stripe::{StripeSimulator, details, intents, reads, refunds, render, setups};
 
@@ -106,7 +106,8 @@ fn unknown_url(request: &ServerRequest) -> ErrorResponse {
 }
 
 fn handle_get(state: &State, request: &ServerRequest, now: Timestamp) -> HandlerResult {
-    let params = Params::parse(&request.query)?;
+    let query = form_urlencoded::Serializer::new(String::new()).extend_pairs(&request.query).finish();
+    let params = Params::parse(query.as_bytes())?;
     let (endpoint, parameters) = find_route(&READS, &request.method, &request.path).ok_or_else(|| unknown_url(request))?;
     endpoint(state, parameters, &params, now)
 }
@@ -121,11 +122,10 @@ fn handle_post(state: &mut State, request: &ServerRequest, now: Timestamp) -> Ha
             "Invalid request (check that your POST content type is application/x-www-form-urlencoded).",
         ));
     }
-    let pairs = form::pairs(&request.body).ok_or_else(|| invalid_param("body", "Invalid form"))?;
     if !request.query.is_empty() {
         return Err(invalid("parameter_unknown", None, "The sandbox wants the parameters of a POST in its body"));
     }
-    let params = Params::parse(&pairs)?;
+    let params = Params::parse(&request.body)?;
     let key = state.request.1.clone();
     if key.as_ref().is_some_and(|key| key.is_empty() || key.len() > MAX_KEY_LENGTH) {
         return Err(error_of_type(400, "invalid_request_error", None, "Idempotency keys are of 1 to 255 characters"));
