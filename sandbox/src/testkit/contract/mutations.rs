@@ -281,14 +281,24 @@ impl MutationScenario for InquiryScenario {
     }
 }
 
+/// No check would look at the answers of an inquiry whose calls are not listed.
+fn check_inquiry_calls(can_inquire: bool, calls: &[InquiryCall]) -> ContractResult {
+    ensure(
+        can_inquire != calls.is_empty(),
+        format!("capabilities say inquiry: {can_inquire}, and {} inquiry_calls are listed", calls.len()),
+    )
+}
+
 /// Every change of every answer that an inquiry rests on.
 ///
 /// # Errors
-/// The broken rule.
+/// The broken rule, and where the calls of an inquiry are not listed although the adapter can ask.
 pub async fn a_mutated_answer_never_makes_a_wrong_inquiry(factory: GatewayFactory) -> ContractResult {
-    let calls = factory().inquiry_calls();
+    let world = factory();
+    let calls = world.inquiry_calls();
+    check_inquiry_calls(world.gateway().capabilities().inquiry, &calls)?;
     if calls.is_empty() {
-        report_skipped(factory().gateway().name(), "inquiries");
+        report_skipped(world.gateway().name(), "inquiries");
     }
     for inquiry_call in calls {
         run_mutations(factory, &InquiryScenario { inquiry_call }).await?;
@@ -346,4 +356,16 @@ pub async fn a_mutated_answer_never_makes_a_wrong_refund(factory: GatewayFactory
     let world = factory();
     let entry = authorise_and_capture(world.as_ref(), 1).await?;
     expect_done_or_received("refund", world.gateway().refund(&full_refund_request(&entry)).await).map(|_| ())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{InquiryCall, check_inquiry_calls};
+
+    #[test]
+    fn an_inquiry_has_calls_and_calls_belong_to_an_inquiry() {
+        let listed = [InquiryCall { matcher: |_, _| true, after_catch_up: false }];
+        let checked = [(true, &listed[..]), (false, &[]), (true, &[]), (false, &listed[..])];
+        assert_eq!(checked.map(|(can_inquire, calls)| check_inquiry_calls(can_inquire, calls).is_ok()), [true, true, false, false]);
+    }
 }

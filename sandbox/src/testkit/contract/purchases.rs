@@ -143,11 +143,11 @@ const NAMES_OF_STORED_DETAILS: [&str; 14] = [
 /// # Errors
 /// The broken rule.
 pub async fn stored_details_in_the_data_of_a_page_never_reach_the_gateway(factory: GatewayFactory) -> ContractResult {
-    for nested in [false, true] {
+    for (nested, overwrite) in [(false, false), (false, true), (true, false), (true, true)] {
         let world = factory();
         let stored = world.simulator().add_stored_details("somebody-else");
         let mut request = purchase_request(world.as_ref(), EnteredDetails::Frictionless);
-        name_stored_details(&mut request.payment_data, &stored, nested);
+        name_stored_details(&mut request.payment_data, &stored, nested, overwrite);
         let _ = world.gateway().start_purchase(&request).await;
         request.amount.minor = 0;
         let _ = world.gateway().store_details(&StoreDetailsRequest { purchase: request }).await;
@@ -162,12 +162,15 @@ pub async fn stored_details_in_the_data_of_a_page_never_reach_the_gateway(factor
     Ok(())
 }
 
-fn name_stored_details(data: &mut Value, stored: &str, nested: bool) {
+/// Names them beside what the page fills in, or in its place as well.
+fn name_stored_details(data: &mut Value, stored: &str, nested: bool, overwrite: bool) {
     let place = if nested { data.get_mut("paymentMethod") } else { Some(data) };
     let Some(place) = place.and_then(Value::as_object_mut) else { return };
     let id = stored.split(':').next().unwrap_or_default();
     for name in NAMES_OF_STORED_DETAILS {
-        place.entry(name).or_insert_with(|| Value::from(id));
+        if overwrite || !place.contains_key(name) {
+            place.insert(name.to_owned(), Value::from(id));
+        }
     }
     place.insert("attributes".to_owned(), serde_json::json!({ "vault": { "id": id } }));
 }
