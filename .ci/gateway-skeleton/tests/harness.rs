@@ -5,16 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use connector::clock::Timestamp;
 use connector::gateway::example_gateway::{ExampleGateway, ExampleGatewayEnvironment, ExampleGatewaySecrets, ExampleGatewaySettings};
-use connector::gateway::{DeclineClass, Gateway, StoredToken};
-use connector::http::Method;
-use connector::ids::CustomerId;
+use connector::gateway::{DeclineClass, StoredToken};
 use connector::money::{Currency, Money};
 use connector::secret::SecretString;
 use sandbox::simulators::example_gateway::{ExampleGatewayConfig, ExampleGatewaySimulator as Simulator};
 use sandbox::simulators::network::{FaultyNetwork, InProcessTransport};
-use sandbox::simulators::simulated_gateway::SimulatedGateway;
 use sandbox::simulators::virtual_clock::VirtualClock;
-use sandbox::testkit::contract::{GatewayUnderTest, NotificationRequest, RequestMatcher};
+use sandbox::testkit::contract::{GatewayUnderTest, NotificationRequest, TestedParts};
 use serde_json::{Value, json};
 
 const API_KEY: &str = "current-api-key-0123456789abcdef";
@@ -62,32 +59,15 @@ pub(crate) fn contract_harness() -> Box<dyn GatewayUnderTest> {
 }
 
 impl GatewayUnderTest for ExampleGatewayHarness {
-    fn gateway(&self) -> &dyn Gateway {
-        &self.adapter
-    }
-
-    fn simulator(&self) -> &dyn SimulatedGateway {
-        self.simulator.as_ref()
-    }
-
-    fn network(&self) -> &FaultyNetwork {
-        &self.network
-    }
-
-    fn write_matcher(&self) -> RequestMatcher {
-        |_, request| request.method == Method::POST
-    }
-
-    fn customer(&self) -> CustomerId {
-        CustomerId::new(CUSTOMER).unwrap()
-    }
-
-    fn amount(&self) -> Money {
-        self.amount
-    }
-
-    fn working_token(&self) -> StoredToken {
-        StoredToken(SecretString::new(self.token.as_str()))
+    fn parts(&self) -> TestedParts<'_> {
+        TestedParts {
+            gateway: &self.adapter,
+            simulator: self.simulator.as_ref(),
+            network: &self.network,
+            amount: self.amount,
+            customer: CUSTOMER,
+            working_token: self.token.clone(),
+        }
     }
 
     /// TODO: details that always decline in this class. A soft and a hard one at least.

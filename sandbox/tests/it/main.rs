@@ -38,6 +38,7 @@ mod stripe;
 mod support {
     pub(crate) mod changes;
     pub(crate) mod faults;
+    pub(crate) mod gateway_requests;
     pub(crate) mod newer_release;
     pub(crate) mod spec;
 }

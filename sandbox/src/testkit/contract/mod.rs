@@ -14,6 +14,7 @@ use connector::gateway::{
     CaptureRequest, DeclineClass, Gateway, GatewayError, GatewayName, GatewayText, IdempotencyKey, MerchantInitiated, Operation,
     OperationKind, Outcome, Reference, StoredToken,
 };
+use connector::http::Method;
 use connector::ids::CustomerId;
 use connector::money::Money;
 use connector::secret::SecretString;
@@ -24,6 +25,7 @@ pub use notifications::*;
 pub use payments::*;
 pub use purchases::*;
 
+use crate::expect::expect_fixture;
 use crate::simulators::network::{FaultyNetwork, ServerRequest};
 use crate::simulators::simulated_gateway::SimulatedGateway;
 pub use crate::simulators::simulated_gateway::{LedgerEntry, NotificationRequest};
@@ -43,22 +45,54 @@ pub struct InquiryCall {
     pub after_catch_up: bool,
 }
 
+/// What every adapter under test consists of.
+pub struct TestedParts<'a> {
+    /// The adapter.
+    pub gateway: &'a dyn Gateway,
+    /// The simulator.
+    pub simulator: &'a dyn SimulatedGateway,
+    /// The network between the two.
+    pub network: &'a FaultyNetwork,
+    /// An amount that the gateway can express, of at least 4 minor units.
+    pub amount: Money,
+    /// The customer whose details are stored.
+    pub customer: &'static str,
+    /// Stored details that work, as the adapter writes them.
+    pub working_token: String,
+}
+
 /// An adapter together with its simulator.
 pub trait GatewayUnderTest: Send + Sync {
+    /// What it consists of.
+    fn parts(&self) -> TestedParts<'_>;
     /// The adapter.
-    fn gateway(&self) -> &dyn Gateway;
+    fn gateway(&self) -> &dyn Gateway {
+        self.parts().gateway
+    }
     /// The simulator.
-    fn simulator(&self) -> &dyn SimulatedGateway;
+    fn simulator(&self) -> &dyn SimulatedGateway {
+        self.parts().simulator
+    }
     /// The network between the two.
-    fn network(&self) -> &FaultyNetwork;
+    fn network(&self) -> &FaultyNetwork {
+        self.parts().network
+    }
     /// Picks the calls that write. Reads in between, where a gateway needs them, are not picked.
-    fn write_matcher(&self) -> RequestMatcher;
+    fn write_matcher(&self) -> RequestMatcher {
+        |_, request| request.method == Method::POST
+    }
     /// The customer whose details are stored.
-    fn customer(&self) -> CustomerId;
+    fn customer(&self) -> CustomerId {
+        expect_fixture(CustomerId::new(self.parts().customer).ok())
+    }
     /// An amount that the gateway can express, of at least 4 minor units.
-    fn amount(&self) -> Money;
+    fn amount(&self) -> Money {
+        self.parts().amount
+    }
     /// Stored details that work.
-    fn working_token(&self) -> StoredToken;
+    fn working_token(&self) -> StoredToken {
+        StoredToken(SecretString::new(self.parts().working_token))
+    }
     /// Stored details that always decline in this class; `None` if the gateway has no such decline.
     fn declining_token(&self, class: DeclineClass) -> Option<StoredToken>;
     /// Whether the gateway still has these details.

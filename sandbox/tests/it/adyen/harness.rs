@@ -5,17 +5,17 @@ use std::sync::Arc;
 use bytes::Bytes;
 use connector::clock::Timestamp;
 use connector::gateway::adyen::{Adyen, AdyenEnvironment, AdyenSecrets, AdyenSettings, CaptureMode};
-use connector::gateway::{DeclineClass, Gateway, StoredToken};
-use connector::http::{HeaderMap, Method};
-use connector::ids::CustomerId;
-use connector::money::{Currency, Money};
+use connector::gateway::{DeclineClass, StoredToken};
+use connector::http::HeaderMap;
+use connector::money::Money;
 use connector::secret::SecretString;
 use sandbox::simulators::adyen::{AdyenConfig, AdyenSimulator as Simulator};
 use sandbox::simulators::network::{FaultyNetwork, InProcessTransport};
-use sandbox::simulators::simulated_gateway::SimulatedGateway;
 use sandbox::simulators::virtual_clock::VirtualClock;
-use sandbox::testkit::contract::{GatewayUnderTest, NotificationRequest, RequestMatcher};
+use sandbox::testkit::contract::{GatewayUnderTest, NotificationRequest, TestedParts};
 use serde_json::{Value, json};
+
+pub(crate) use crate::support::gateway_requests::money;
 
 pub(crate) const MERCHANT: &str = "StreamCoECOM";
 pub(crate) const API_KEY: &str = "AQEyhmfxK4rJbBZDw0m/n3Q5qf3VaY9U";
@@ -73,10 +73,6 @@ impl AdyenHarness {
     }
 }
 
-pub(crate) fn money(minor: i64, code: &str) -> Money {
-    Money::new(minor, Currency::new(code).unwrap())
-}
-
 /// An account with manual capture, and a currency whose exponent is Adyen's own, so that no check passes by luck.
 pub(crate) fn contract_harness() -> Box<dyn GatewayUnderTest> {
     Box::new(AdyenHarness::new(CaptureMode::Manual, money(4_990, "CLP")))
@@ -98,32 +94,15 @@ fn edited_notification(posted: &NotificationRequest, change: impl FnOnce(&mut Va
 }
 
 impl GatewayUnderTest for AdyenHarness {
-    fn gateway(&self) -> &dyn Gateway {
-        &self.adapter
-    }
-
-    fn simulator(&self) -> &dyn SimulatedGateway {
-        self.simulator.as_ref()
-    }
-
-    fn network(&self) -> &FaultyNetwork {
-        &self.network
-    }
-
-    fn write_matcher(&self) -> RequestMatcher {
-        |_, request| request.method == Method::POST
-    }
-
-    fn customer(&self) -> CustomerId {
-        CustomerId::new(SHOPPER).unwrap()
-    }
-
-    fn amount(&self) -> Money {
-        self.amount
-    }
-
-    fn working_token(&self) -> StoredToken {
-        self.token(&self.token)
+    fn parts(&self) -> TestedParts<'_> {
+        TestedParts {
+            gateway: &self.adapter,
+            simulator: self.simulator.as_ref(),
+            network: &self.network,
+            amount: self.amount,
+            customer: SHOPPER,
+            working_token: format!("{}:{SHOPPER}", self.token),
+        }
     }
 
     fn declining_token(&self, class: DeclineClass) -> Option<StoredToken> {

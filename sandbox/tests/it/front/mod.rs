@@ -141,3 +141,14 @@ pub(crate) fn assert_paid_once(env: &TestEnvironment, buyer: &Buyer) {
 pub(crate) fn write_counts(env: &TestEnvironment) -> (usize, usize) {
     (env.network.delivered_count("adyen", &Method::POST, "/payments"), env.network.delivered_count("cleeng", &Method::POST, "/payments"))
 }
+
+/// The second starts after so many turns of the first.
+pub(crate) async fn run_concurrently<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>, head_start: usize) -> (A, B) {
+    let late = async {
+        for _ in 0..head_start {
+            tokio::task::yield_now().await;
+        }
+        second.await
+    };
+    tokio::join!(first, late)
+}

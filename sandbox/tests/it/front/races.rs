@@ -1,8 +1,6 @@
 //! Concurrent requests: double clicks, two tabs, finalize against notification. At every interleaving: one charge, one payment, the same
 //! response to all.
 
-use std::future::Future;
-
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
 use connector::frontend_api::Reply;
@@ -10,18 +8,9 @@ use connector::reason::CompletionReason;
 use sandbox::testkit::harness::TestEnvironment;
 
 use crate::front::without_customer::notify_authorised;
-use crate::front::{GOOD, REDIRECTING, assert_paid_once, buyer, card, code, is_paid, redirect_result, statuses, write_counts};
-
-/// The second starts after so many turns of the first.
-async fn run_concurrently<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>, head_start: usize) -> (A, B) {
-    let late = async {
-        for _ in 0..head_start {
-            tokio::task::yield_now().await;
-        }
-        second.await
-    };
-    tokio::join!(first, late)
-}
+use crate::front::{
+    GOOD, REDIRECTING, assert_paid_once, buyer, card, code, is_paid, redirect_result, run_concurrently, statuses, write_counts,
+};
 
 #[tokio::test]
 async fn a_double_click_is_one_charge_and_both_get_the_same_answer() {

@@ -5,23 +5,22 @@ use std::sync::Arc;
 use bytes::Bytes;
 use connector::clock::Timestamp;
 use connector::gateway::paypal::{PayPal, PayPalEnvironment, PayPalSecrets, PayPalSettings};
-use connector::gateway::{DeclineClass, Gateway, StoredToken};
+use connector::gateway::{DeclineClass, StoredToken};
 use connector::http::Method;
-use connector::ids::CustomerId;
-use connector::money::{Currency, Money};
+use connector::money::Money;
 use connector::secret::SecretString;
 use sandbox::simulators::network::{FaultyNetwork, InProcessTransport};
 use sandbox::simulators::paypal::{PayPalConfig, PayPalSimulator as Simulator};
-use sandbox::simulators::simulated_gateway::SimulatedGateway;
 use sandbox::simulators::virtual_clock::VirtualClock;
-use sandbox::testkit::contract::{GatewayUnderTest, NotificationRequest, RequestMatcher};
+use sandbox::testkit::contract::{GatewayUnderTest, NotificationRequest, RequestMatcher, TestedParts};
 use serde_json::{Value, json};
+
+pub(crate) use crate::support::gateway_requests::{CUSTOMER, money, token};
 
 pub(crate) const CLIENT_ID: &str = "AZDxjDScFpQtjWTOUtWKbyN_bDt4OgqaF4eYXlewfBP4";
 pub(crate) const SECRET: &str = "EGnHDxD_qRPdaLdZz8iCr8N7_MzF-YHPTkjs6NKYQvQSBngp4PTTVWkPZRbL";
 pub(crate) const PREVIOUS_SECRET: &str = "EPREVIOUSqRPdaLdZz8iCr8N7_MzF-YHPTkjs6NKYQvQSBngp4PTTVWkPZRb";
 pub(crate) const WEBHOOK_ID: &str = "8PT597110X687430LKGECATA";
-pub(crate) const CUSTOMER: &str = "332332332";
 pub(crate) const OURS: &str = "clg-00112233-4455-8677-8899-aabbccddeeff";
 /// Where API calls go.
 pub(crate) const API: &str = "https://api-m.sandbox.paypal.com";
@@ -77,14 +76,6 @@ impl PayPalHarness {
     }
 }
 
-pub(crate) fn token(text: &str) -> StoredToken {
-    StoredToken(SecretString::new(text))
-}
-
-pub(crate) fn money(minor: i64, code: &str) -> Money {
-    Money::new(minor, Currency::new(code).unwrap())
-}
-
 /// The commonest currency.
 pub(crate) fn contract_harness() -> Box<dyn GatewayUnderTest> {
     Box::new(PayPalHarness::new(money(999, "EUR")))
@@ -103,32 +94,19 @@ pub(crate) fn two_step_harness() -> Box<dyn GatewayUnderTest> {
 }
 
 impl GatewayUnderTest for PayPalHarness {
-    fn gateway(&self) -> &dyn Gateway {
-        &self.adapter
-    }
-
-    fn simulator(&self) -> &dyn SimulatedGateway {
-        self.simulator.as_ref()
-    }
-
-    fn network(&self) -> &FaultyNetwork {
-        &self.network
+    fn parts(&self) -> TestedParts<'_> {
+        TestedParts {
+            gateway: &self.adapter,
+            simulator: self.simulator.as_ref(),
+            network: &self.network,
+            amount: self.amount,
+            customer: CUSTOMER,
+            working_token: self.token.clone(),
+        }
     }
 
     fn write_matcher(&self) -> RequestMatcher {
         |_, request| request.method == Method::POST && !request.path.starts_with("/v1/")
-    }
-
-    fn customer(&self) -> CustomerId {
-        CustomerId::new(CUSTOMER).unwrap()
-    }
-
-    fn amount(&self) -> Money {
-        self.amount
-    }
-
-    fn working_token(&self) -> StoredToken {
-        token(&self.token)
     }
 
     fn declining_token(&self, class: DeclineClass) -> Option<StoredToken> {

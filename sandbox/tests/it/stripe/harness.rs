@@ -7,24 +7,22 @@ use std::time::Duration;
 use bytes::Bytes;
 use connector::clock::Timestamp;
 use connector::gateway::stripe::{Stripe, StripeEnvironment, StripeSecrets, StripeSettings};
-use connector::gateway::{DeclineClass, Gateway, StoredToken};
-use connector::http::Method;
-use connector::ids::CustomerId;
-use connector::money::{Currency, Money};
+use connector::gateway::{DeclineClass, StoredToken};
+use connector::money::Money;
 use connector::secret::SecretString;
 use sandbox::simulators::network::{FaultyNetwork, InProcessTransport, ServerRequest, ServerResponse, SimulatedServer};
-use sandbox::simulators::simulated_gateway::SimulatedGateway;
 use sandbox::simulators::stripe::{StripeConfig, StripeSimulator as Simulator};
 use sandbox::simulators::virtual_clock::VirtualClock;
-use sandbox::testkit::contract::{GatewayUnderTest, InquiryCall, NotificationRequest, RequestMatcher};
+use sandbox::testkit::contract::{GatewayUnderTest, InquiryCall, NotificationRequest, TestedParts};
 use serde_json::{Value, json};
+
+pub(crate) use crate::support::gateway_requests::{CUSTOMER, money, token};
 
 pub(crate) const API_KEY: &str = "sk_test_51CurrentKey0123456789abcdefghij";
 pub(crate) const PREVIOUS_API_KEY: &str = "sk_test_51PreviousKey0123456789abcdefghi";
 pub(crate) const WEBHOOK_SECRET: &str = "whsec_CurrentSecret0123456789abcdef";
 pub(crate) const OTHER_WEBHOOK_SECRET: &str = "whsec_OtherSecret0123456789abcdefgh";
 pub(crate) const VERSION: &str = "2023-08-16";
-pub(crate) const CUSTOMER: &str = "332332332";
 pub(crate) const OURS: &str = "clg-00112233-4455-8677-8899-aabbccddeeff";
 pub(crate) const API: &str = "https://api.stripe.com";
 
@@ -91,14 +89,6 @@ pub(crate) fn form(request: &ServerRequest) -> Vec<(String, String)> {
     form_urlencoded::parse(&request.body).into_owned().collect()
 }
 
-pub(crate) fn token(text: &str) -> StoredToken {
-    StoredToken(SecretString::new(text))
-}
-
-pub(crate) fn money(minor: i64, code: &str) -> Money {
-    Money::new(minor, Currency::new(code).unwrap())
-}
-
 /// The commonest currency.
 pub(crate) fn contract_harness() -> Box<dyn GatewayUnderTest> {
     Box::new(StripeHarness::new(money(999, "EUR")))
@@ -112,32 +102,15 @@ pub(crate) fn another_contract_harness() -> Box<dyn GatewayUnderTest> {
 }
 
 impl GatewayUnderTest for StripeHarness {
-    fn gateway(&self) -> &dyn Gateway {
-        &self.adapter
-    }
-
-    fn simulator(&self) -> &dyn SimulatedGateway {
-        self.simulator.as_ref()
-    }
-
-    fn network(&self) -> &FaultyNetwork {
-        &self.network
-    }
-
-    fn write_matcher(&self) -> RequestMatcher {
-        |_, request| request.method == Method::POST
-    }
-
-    fn customer(&self) -> CustomerId {
-        CustomerId::new(CUSTOMER).unwrap()
-    }
-
-    fn amount(&self) -> Money {
-        self.amount
-    }
-
-    fn working_token(&self) -> StoredToken {
-        token(&self.token)
+    fn parts(&self) -> TestedParts<'_> {
+        TestedParts {
+            gateway: &self.adapter,
+            simulator: self.simulator.as_ref(),
+            network: &self.network,
+            amount: self.amount,
+            customer: CUSTOMER,
+            working_token: self.token.clone(),
+        }
     }
 
     fn declining_token(&self, class: DeclineClass) -> Option<StoredToken> {

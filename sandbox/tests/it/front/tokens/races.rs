@@ -1,7 +1,5 @@
 //! Concurrent requests: double clicks, two tabs, the return against the notification. At every interleaving: one charge, one payment.
 
-use std::future::Future;
-
 use connector::cleeng::PaymentStatus;
 use connector::gateway::GatewayName;
 use sandbox::simulators::simulated_gateway::SimulatedGateway as _;
@@ -10,17 +8,7 @@ use sandbox::testkit::harness::TestEnvironment;
 use serde_json::json;
 
 use super::{assert_paid_once, cancel_url, error_url, net_captured, paypal_shopper, redirect_target, redirect_url, success_url};
-use crate::front::statuses;
-
-async fn run_concurrently<A, B>(first: impl Future<Output = A>, second: impl Future<Output = B>, head_start: usize) -> (A, B) {
-    let late = async {
-        for _ in 0..head_start {
-            tokio::task::yield_now().await;
-        }
-        second.await
-    };
-    tokio::join!(first, late)
-}
+use crate::front::{run_concurrently, statuses};
 
 #[tokio::test]
 async fn a_double_click_leads_to_one_gateway_page() {
