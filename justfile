@@ -19,13 +19,17 @@ unit *filter:
 it *filter:
     cargo nextest run --locked -p sandbox --test it {{filter}}
 
-# everything that needs no release build: before a commit
+# between two edits: format, lints, tests without emulators and long simulations
 quick:
     ./test quick
 
-# everything
+# before a commit: end to end on lightly optimised functions as well
 test:
     ./test
+
+# what continuous integration runs
+release:
+    ./test release
 
 # format and lint
 lint:

@@ -8,6 +8,7 @@ pretends to have. It proves that references and conditions resolve, that a secon
 import io
 import json
 import logging
+import os
 import re
 import subprocess
 import sys
@@ -199,13 +200,14 @@ def statements(role):
 
 
 def runbook(expanded):
-    """Every alarm has an entry, by its name behind the stack's."""
+    """Every alarm has an entry, by its name behind the stack's, without the function or gateway that it is about."""
     with open("docs/runbook.md") as file:
         entries = set(re.findall(r"^## `([a-z-]+)`", file.read(), re.M))
     folders = "|".join(sorted(re.findall(r"CodeUri: functions/([a-z-]+)", open(TEMPLATE).read()), key=len, reverse=True))
+    gateways = "|".join(sorted(os.listdir("docs/gateways"))).replace(".md", "")
     for name, alarm in of_type(expanded, "AWS::CloudWatch::Alarm").items():
         slug = alarm["Properties"]["AlarmName"]["Fn::Sub"].removeprefix("${AWS::StackName}-")
-        general = re.sub(rf"^({folders})-", "", slug)
+        general = re.sub(rf"^({folders}|{gateways})-", "", slug)
         check(slug in entries or general in entries, f"{name}: docs/runbook.md has no entry `{slug}` or `{general}`")
 
 

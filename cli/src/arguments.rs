@@ -153,7 +153,11 @@ pub enum Parked {
 #[derive(Clone, Debug, Args)]
 pub struct Resolve {
     /// The obligation's key, as `parked list` shows it.
-    pub key: String,
+    #[arg(value_name = "OBLIGATION", required_unless_present = "reason", conflicts_with = "reason")]
+    pub key: Option<String>,
+    /// Every obligation that is parked for this reason alone, as `parked list` shows it: after an outage.
+    #[arg(long)]
+    pub reason: Option<String>,
     /// The decision.
     #[arg(long = "as", value_name = "DECISION")]
     pub decision: DecisionArgument,

@@ -1,8 +1,14 @@
 //! What is parked for an operator's decision: the list, and the decision about one entry. The rules are the journal's own
 //! ([`connector::manual_review`]).
 
+use std::collections::BTreeSet;
+use std::fmt::Write as _;
+use std::sync::Arc;
+
 use connector::cleeng::envelope::Envelope;
+use connector::clock::Timestamp;
 use connector::journal::JournalError;
+use connector::journal::record::AttemptKind;
 use connector::journal::store::{Key, Store, StoreError};
 use connector::lambda::operator::Deployment;
 use connector::manual_review::{self, Decision, DecisionError, DecisionRequest, ParkedAttempt, PreparedDecision};
@@ -35,7 +41,9 @@ async fn list(deployment: &Deployment, limit: usize, env: &CommandEnv) -> Result
         .map(|work| {
             let money = if work.money_unknown { "UNKNOWN" } else { "known" };
             let reference = work.reference.as_ref().map_or("-", |reference| reference.as_str());
-            [work.key.as_str(), work.kind.as_str(), &work.since.to_rfc3339(), money, &work.reason, reference].map(str::to_owned).to_vec()
+            let kind = work.kind.map_or("-", AttemptKind::as_str);
+            let since = work.since.map_or_else(|| "-".to_owned(), Timestamp::to_rfc3339);
+            [work.key.as_str(), kind, &since, money, &work.reason, reference].map(str::to_owned).to_vec()
         })
         .collect();
     let text = if rows.is_empty() && !list.cut {
@@ -72,7 +80,7 @@ impl ParkedList {
 
 fn parked_json(work: &ParkedAttempt) -> Value {
     json!({
-        "obligation": work.key.as_str(), "kind": work.kind.as_str(), "since": work.since.to_rfc3339(), "reason": work.reason,
+        "obligation": work.key.as_str(), "kind": work.kind.map(AttemptKind::as_str), "since": work.since.map(Timestamp::to_rfc3339), "reason": work.reason,
         "money_unknown": work.money_unknown, "reference": work.reference.as_ref().map(|reference| reference.as_str().to_owned()),
     })
 }
@@ -85,17 +93,81 @@ async fn resolve(deployment: &Deployment, options: &Resolve, env: &CommandEnv) -
         DecisionArgument::Abandon => Decision::Abandon,
     };
     let order = DecisionRequest { decision, by: options.by.clone(), note: options.note.clone(), no_money_moved: options.no_money_moved };
-    let key = Key::from_stored(options.key.as_str());
-    let mut plan = PreparedDecision::prepare(&store, &key, &order, env.clock.now()).await.map_err(|refusal| refusal_error(&refusal))?;
-    let what = meaning(decision, &plan);
-    let about: Vec<Value> = plan.affected.iter().map(parked_json).collect();
-    if !options.apply {
-        let text = format!("{}: {what}\nnothing was changed; --apply records it\n", options.key);
-        return Ok(CommandOutput { text, json: json!({ "applied": false, "meaning": what, "about": about }), exit_code: 0 });
+    let operator = Operator { store, order, apply: options.apply, deployment, env };
+    if let Some(reason) = &options.reason {
+        return operator.resolve_all(reason).await;
     }
-    let outcome = carry_out(&mut plan, deployment, env).await?;
-    let text = format!("{}: {what}\n{outcome}\n", options.key);
-    Ok(CommandOutput { text, json: json!({ "applied": true, "meaning": what, "outcome": outcome, "about": about }), exit_code: 0 })
+    let key = Key::from_stored(options.key.as_deref().unwrap_or_default());
+    let Resolved { meaning, about, outcome } = operator.resolve_one(&key).await?;
+    let text = format!("{key}: {meaning}\n{}\n", outcome.as_deref().unwrap_or(NOTHING_CHANGED));
+    let mut json = json!({ "applied": outcome.is_some(), "meaning": meaning, "about": about });
+    if let (Some(outcome), Some(members)) = (outcome, json.as_object_mut()) {
+        members.insert("outcome".to_owned(), Value::from(outcome));
+    }
+    Ok(CommandOutput { text, json, exit_code: 0 })
+}
+
+const NOTHING_CHANGED: &str = "nothing was changed; --apply records it";
+/// So many obligations are resolved at a time.
+const MAX_RESOLVED: usize = 10_000;
+
+/// A decision, and what it is recorded with.
+struct Operator<'a> {
+    store: Arc<dyn Store>,
+    order: DecisionRequest,
+    apply: bool,
+    deployment: &'a Deployment,
+    env: &'a CommandEnv,
+}
+
+/// A decision about one obligation.
+struct Resolved {
+    meaning: &'static str,
+    about: Vec<Value>,
+    /// `None` if it was only shown.
+    outcome: Option<String>,
+}
+
+impl Operator<'_> {
+    async fn resolve_one(&self, key: &Key) -> Result<Resolved, CommandError> {
+        let prepared = PreparedDecision::prepare(&self.store, key, &self.order, self.env.clock.now()).await;
+        let mut plan = prepared.map_err(|refusal| refusal_error(&refusal))?;
+        let (meaning, about) = (meaning(self.order.decision, &plan), plan.affected.iter().map(parked_json).collect());
+        let outcome = if self.apply { Some(carry_out(&mut plan, self.deployment, self.env).await?) } else { None };
+        Ok(Resolved { meaning, about, outcome })
+    }
+
+    /// Decides in the same way about everything that is parked for this reason. One that is refused does not hold back the others.
+    async fn resolve_all(&self, reason: &str) -> Result<CommandOutput, CommandError> {
+        let list = ParkedList::read(self.store.as_ref(), MAX_RESOLVED).await.map_err(|error| journal_error(&JournalError::Store(error)))?;
+        let has_reason = |work: &&ParkedAttempt| work.reason == reason;
+        let others: BTreeSet<&Key> = list.entries.iter().filter(|work| !has_reason(work)).map(|work| &work.key).collect();
+        let keys: BTreeSet<&Key> = list.entries.iter().filter(has_reason).map(|work| &work.key).collect();
+        let (mut text, mut resolved, mut refused) = (String::new(), Vec::new(), Vec::new());
+        for key in keys {
+            let result = if others.contains(key) {
+                Err(CommandError::new("it is parked for another reason as well", "decide about it by its key"))
+            } else {
+                self.resolve_one(key).await
+            };
+            match result {
+                Ok(Resolved { meaning, outcome, .. }) => {
+                    let _ = writeln!(text, "{key}: {}", outcome.as_deref().unwrap_or(meaning));
+                    resolved.push(json!({ "obligation": key.as_str(), "meaning": meaning, "outcome": outcome }));
+                }
+                Err(error) => {
+                    let _ = writeln!(text, "{key}: refused: {}; {}", error.problem, error.fix);
+                    refused.push(json!({ "obligation": key.as_str(), "problem": error.problem, "fix": error.fix }));
+                }
+            }
+        }
+        let more = if list.cut { "; more are parked: repeat it" } else { "" };
+        let done = if self.apply { "recorded" } else { NOTHING_CHANGED };
+        let _ = writeln!(text, "{} resolved, {} refused{more}; {done}", resolved.len(), refused.len());
+        let exit_code = if refused.is_empty() { 0 } else { 2 };
+        let json = json!({ "applied": self.apply, "resolved": resolved, "refused": refused, "cut": list.cut });
+        Ok(CommandOutput { text, json, exit_code })
+    }
 }
 
 const fn meaning(decision: Decision, plan: &PreparedDecision) -> &'static str {

@@ -105,10 +105,14 @@ pub struct BillingPolicy {
     pub settle_deadline: Duration,
     /// How long an unknown outcome is asked about before it is parked. Default 24 h.
     pub unknown_deadline: Duration,
+    /// How long a termination waits for a payment of the subscription that is in flight or whose outcome is unknown. Default 48 h.
+    pub termination_wait: Duration,
     /// What becomes of a partial refund. Default park.
     pub partial_refunds: PartialRefunds,
-    /// Whether details that were deactivated are deleted at the gateway and in Cleeng once nothing is held with them. Default no.
+    /// Whether details that were deactivated are deleted at the gateway and in Cleeng once nothing is held with them. Default yes.
     pub delete_deactivated_details: bool,
+    /// How many merchant-initiated payments with one token may be declined in thirty days before no more are made. Default 15.
+    pub max_declines: usize,
     /// Salts idempotency keys; never rotated.
     pub salt: SecretString,
 }
@@ -159,6 +163,9 @@ pub enum Disposition {
     NotOurs,
     /// An operator has to decide; recorded in the journal and alarmed. It leaves the queue.
     Parked(ParkReason),
+    /// It cannot be completed now, for this reason, and has waited so long that the journal keeps it until its time to come back. It leaves
+    /// the queue.
+    Postponed(RetryReason),
     /// It cannot be completed now. It goes back to the queue.
     Retry {
         /// The shortest useful wait; `None` for the queue consumer's own backoff.

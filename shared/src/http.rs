@@ -34,8 +34,8 @@ pub struct Request {
     pub body: Bytes,
     /// How long the whole exchange may take, connection included.
     pub timeout: Duration,
-    /// Whether sending it twice has the effect of sending it once: a read, or a write under an idempotency key. Only then is it repeated if
-    /// a pooled connection turns out to be closed.
+    /// Whether sending it twice has the effect of sending it once: a read, or a write under an idempotency key. Only then does it use a
+    /// pooled connection, and is repeated if that turns out to be closed.
     pub repeatable: bool,
 }
 

@@ -20,7 +20,7 @@ use crate::journal::payment::PaymentRecord;
 use crate::journal::record::operator_decision::{OperatorDecision, RETRY};
 use crate::journal::record::{Attempt, AttemptKind, Finish, Obligation, StepStatus};
 use crate::journal::store::{Key, Store, StoreError};
-use crate::journal::transaction::{Retention, Transaction};
+use crate::journal::transaction::{Retention, Transaction, read_document};
 use crate::journal::{JournalError, SETTLED_RETENTION};
 use crate::payments::subscription_state::SubscriptionState;
 use crate::reason::ParkReason;
@@ -105,10 +105,10 @@ pub enum DecisionError {
 pub struct ParkedAttempt {
     /// The obligation.
     pub key: Key,
-    /// What the attempt was about.
-    pub kind: AttemptKind,
+    /// What the attempt was about; `None` for a record that cannot be read.
+    pub kind: Option<AttemptKind>,
     /// When it was opened.
-    pub since: Timestamp,
+    pub since: Option<Timestamp>,
     /// Why it was parked.
     pub reason: String,
     /// Whether it is unknown what happened to the customer's money.
@@ -117,7 +117,7 @@ pub struct ParkedAttempt {
     pub reference: Option<Reference>,
 }
 
-/// Everything that is parked, the longest parked first. A parked attempt with a later one in flight beside it may be missing until that one
+/// Everything that is parked, the longest parked first, and the due records that cannot be read before it. A parked attempt with a later one in flight beside it may be missing until that one
 /// is finished: it is listed as due then.
 ///
 /// # Errors
@@ -126,8 +126,7 @@ pub async fn list_parked(store: &dyn Store, limit: usize) -> Result<Vec<ParkedAt
     let mut keys = store.parked(limit).await?;
     // What is also due is found among what is due.
     for key in store.due(Timestamp::from_millis(i64::MAX), DUE_SCAN_LIMIT).await? {
-        let is_obligation = !key.as_str().starts_with("subscription#");
-        if is_obligation && !keys.contains(&key) {
+        if !keys.contains(&key) {
             keys.push(key);
         }
     }
@@ -135,8 +134,12 @@ pub async fn list_parked(store: &dyn Store, limit: usize) -> Result<Vec<ParkedAt
     for batch in keys.chunks(crate::journal::store::MAX_BATCH) {
         for (key, stored) in batch.iter().zip(store.load(batch).await?) {
             let Some(stored) = stored else { continue };
-            let Ok(obligation) = serde_json::from_str::<Obligation>(&stored.body) else { continue };
-            found.extend(obligation.attempts.iter().filter_map(|attempt| parked_attempt(key, attempt)));
+            let is_subscription = key.as_str().starts_with("subscription#");
+            match read_document::<Obligation>(&stored.body) {
+                Err(_) if is_subscription && read_document::<SubscriptionState>(&stored.body).is_ok() => {}
+                Ok(obligation) => found.extend(obligation.attempts.iter().filter_map(|attempt| parked_attempt(key, attempt))),
+                Err(_) => found.push(unreadable(key)),
+            }
         }
     }
     found.sort_by(|one, other| (one.since, &one.key).cmp(&(other.since, &other.key)));
@@ -147,12 +150,18 @@ pub async fn list_parked(store: &dyn Store, limit: usize) -> Result<Vec<ParkedAt
 /// How many due documents are searched for something parked beside it.
 const DUE_SCAN_LIMIT: usize = 1_000;
 
+/// A due record that reconciliation cannot read, and rings for.
+fn unreadable(key: &Key) -> ParkedAttempt {
+    let reason = ParkReason::DueDocumentUnreadable.as_str().to_owned();
+    ParkedAttempt { key: key.clone(), kind: None, since: None, reason, money_unknown: true, reference: None }
+}
+
 fn parked_attempt(key: &Key, attempt: &Attempt) -> Option<ParkedAttempt> {
     let Some(Finish::Parked { reason, money_unknown, resolved: false }) = &attempt.finish else { return None };
     Some(ParkedAttempt {
         key: key.clone(),
-        kind: attempt.kind,
-        since: attempt.opened_at,
+        kind: Some(attempt.kind),
+        since: Some(attempt.opened_at),
         reason: reason.clone(),
         money_unknown: *money_unknown,
         reference: attempt.reference.clone(),
@@ -264,8 +273,8 @@ impl PreparedDecision {
         let Some(attempt) = self.obligation.attempts.last_mut().filter(|attempt| attempt.is_parked()) else {
             return Err(DecisionError::NotLast);
         };
-        let by_reconciliation = is_resumed_by_reconciliation(&self.key);
-        if attempt.waiting_event.is_none() && !by_reconciliation {
+        let by_reconciliation = is_resumed_by_reconciliation(&self.key) || attempt.kind == AttemptKind::LateSuccess;
+        if attempt.waiting_event.is_none() && !by_reconciliation && !attempt.recovered {
             return Err(DecisionError::NoEvent);
         }
         if attempt.steps.iter().all(|step| step.state == StepStatus::NoEffect) && !by_reconciliation {
@@ -324,7 +333,7 @@ impl PreparedDecision {
     }
 
     async fn write(&mut self, obligation: &Obligation, head: Option<(Key, SubscriptionState)>) -> Result<(), DecisionError> {
-        let unsettled = obligation.current_attempt().is_some() || obligation.needs_cleanup;
+        let unsettled = !obligation.is_settled();
         let keep = Retention {
             // At once: the next run requeues it, even if this process crashes.
             due_at: unsettled.then_some(self.now),

@@ -33,6 +33,9 @@ pub enum Metric {
     MoneyMoved,
     /// A payment was declined; dimension `class`.
     Declined,
+    /// A call had no effect because the gateway was unavailable, throttled the connector or refused its credentials; dimension `gateway`.
+    /// Alarmed.
+    GatewayUnavailable,
     /// How long a call to a gateway took, in milliseconds; dimensions `gateway` and `operation`.
     GatewayLatency,
     /// The age of unsettled work that is checked because it is due, in seconds.
@@ -59,6 +62,7 @@ impl Metric {
             Self::Alarm => "Alarm",
             Self::MoneyMoved => "MoneyMoved",
             Self::Declined => "Declined",
+            Self::GatewayUnavailable => "GatewayUnavailable",
             Self::GatewayLatency => "GatewayLatency",
             Self::DueAge => "DueAge",
             Self::UnsettledAge => "UnsettledAge",

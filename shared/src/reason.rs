@@ -12,7 +12,7 @@ pub mod retry;
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
 pub use self::park::ParkReason;
-pub use self::retry::RetryReason;
+pub use self::retry::{Obstacle, RetryReason};
 
 /// Gives reasons their text, and their list.
 macro_rules! stable_text {
@@ -78,10 +78,20 @@ pub enum CompletionReason {
     SubscriptionNotActive,
     /// The payment details were deleted here.
     DetailsDeleted,
+    /// Cleeng's subscription names other payment details than the event: the period is still to be paid, with those.
+    DetailsReplaced,
     /// The payment method is charged when the capture event comes.
     BilledAtCapture,
     /// The gateway acknowledged the refund; its notification is awaited.
     RefundReceived,
+    /// The gateway acknowledged the reversal; its notification is awaited.
+    ReversalReceived,
+    /// The gateway has not decided about the payment yet; the event waits in the journal.
+    PaymentPending,
+    /// The gateway has not decided about the capture yet; the event waits in the journal.
+    CapturePending,
+    /// The payment succeeded late: it is reported or given back by an attempt of its own.
+    LateSuccess,
     /// The customer has to act at the gateway first.
     ActionRequired,
     /// The customer cancelled at the gateway.
@@ -94,6 +104,8 @@ pub enum CompletionReason {
     OrderExpired,
     /// The order is not what the customer agreed to.
     OrderChanged,
+    /// Cleeng takes no payment for the order.
+    OrderRefused,
     /// The order has had as many attempts as it may have.
     TooManyAttempts,
     /// Another payment of the subscription is in flight.
@@ -130,17 +142,26 @@ pub enum CompletionReason {
     RefundFailed,
     /// A gateway says that the payment was charged back.
     ChargedBack,
+    /// A gateway says that it withdrew captured money.
+    FundsWithdrawn,
     /// A gateway says that the chargeback was reversed.
     ChargebackReversed,
     /// A gateway says that payment details were stored.
     TokenCreated,
     /// A gateway says that payment details can no longer be used.
     TokenDisabled,
+    /// A gateway says that payment details were updated.
+    TokenUpdated,
+    /// A gateway says that a payment was cancelled or refunded, whichever applied.
+    CancelledOrRefunded,
+    /// A gateway says something about a payment that the connector does not understand.
+    NotUnderstood,
     /// A gateway says something that has no effect here.
     Ignored,
 }
 
-/// Why an operator is alarmed about money that moved in another way than it was reported. The connector has dealt with it.
+/// Why an operator is alarmed about money that moved in another way than it was reported, or about a report that Cleeng refused. The
+/// connector has dealt with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, EnumString, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum AlarmReason {
@@ -150,6 +171,10 @@ pub enum AlarmReason {
     CapturedWhileBeingCancelled,
     /// The money was taken although the gateway had said that the capture failed.
     CapturedAfterAFailedCapture,
+    /// A capture succeeded after its attempt had ended.
+    CapturedWithoutOpenAttempt,
+    /// Captured money is gone: the authorisation lapsed or was released although its capture had been taken for done.
+    CapturedAuthorisationEnded,
     /// The gateway could not cancel an authorisation.
     CancelFailed,
     /// Captured money is gone: the capture failed later.
@@ -160,6 +185,20 @@ pub enum AlarmReason {
     ChargebackReversed,
     /// A refund that had succeeded failed after all.
     RefundFailedLater,
+    /// A gateway said something about a payment of ours that the connector does not understand.
+    NotificationNotUnderstood,
+    /// What a gateway sent was kept aside: it could not be verified among items that could, or it is signed and cannot be read.
+    NotificationKeptAside,
+    /// What a gateway sent and signed was refused because of its size.
+    NotificationTooLarge,
+    /// A purchase is paid, and the gateway has not stored the details that its renewals need.
+    StoredDetailsMissing,
+    /// A gateway does not know the stored details of several subscribers in a row: its account or its environment is not that of the details.
+    DetailsUnknownInARow,
+    /// Cleeng refused the report of a declined payment.
+    RejectedReportRefused,
+    /// Cleeng refused the report of a paid order, and the money is given back.
+    PaidOrderRefused,
 }
 
 #[cfg(test)]

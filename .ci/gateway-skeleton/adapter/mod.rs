@@ -46,6 +46,9 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 /// How long a key is honoured, with something left for clocks and queues. TODO: by the gateway's documentation, which is named here.
 const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3_600);
 
+/// TODO: how long a payment can stay undecided, from the gateway's documents.
+const PENDING_PATIENCE: Duration = Duration::from_secs(7 * 24 * 3_600);
+
 /// The adapter.
 pub struct ExampleGateway {
     client: Client,
@@ -74,12 +77,14 @@ impl Gateway for ExampleGateway {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             charges_settle_later: false,
+            takes_by_capture: false,
             settles_by_notification: false,
             inquiry: false,
             cancel_by_reference: false,
             needs_payment_method: true,
             stored_details_members: &[],
             idempotency_window: IDEMPOTENCY_WINDOW,
+            pending_patience: PENDING_PATIENCE,
             call_timeout: CALL_TIMEOUT,
         }
     }

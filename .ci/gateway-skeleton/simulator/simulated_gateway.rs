@@ -1,6 +1,7 @@
 //! ExampleGateway as one of the [`SimulatedGateway`]s.
 
-use connector::gateway::{DeclineClass, GatewayName};
+use connector::clock::Timestamp;
+use connector::gateway::{DeclineClass, GatewayName, OperationKind};
 use connector::http::Method;
 use connector::ids::ExternalPaymentId;
 use serde_json::{Value, json};
@@ -47,6 +48,24 @@ impl SimulatedGateway for ExampleGatewaySimulator {
     fn ledger(&self) -> Vec<LedgerEntry> {
         self.lock().ledger.clone()
     }
+
+    /// TODO: true, if the gateway declares payments undecided (pending, processing).
+    fn leave_next_undecided(&self, _token: &str, _operation: OperationKind, _until: Timestamp, _approves: bool) -> bool {
+        false
+    }
+
+    /// TODO: true, if a refused payment can succeed under the same id.
+    fn approve_after_refusal(&self, _payment: &ExternalPaymentId) -> bool {
+        false
+    }
+
+    /// TODO: true, if refunds are acknowledged first.
+    fn fail_next_refund(&self) -> bool {
+        false
+    }
+
+    /// TODO: the status and the event of a chargeback that was won.
+    fn return_charge_back(&self, _payment: &ExternalPaymentId) {}
 
     /// TODO: the status and the event of a chargeback.
     fn charge_back(&self, _payment: &ExternalPaymentId) {}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use connector::cleeng::client::{CoreApi, ListedSubscription};
 use connector::cleeng::webhook::Topic;
-use connector::cleeng::{CleengError, SubscriptionStatus};
+use connector::cleeng::{CleengError, SubscriptionStatus, UnknownAnswer};
 use connector::flow::BillingMode;
 use connector::gateway::GatewayError;
 use connector::http::{Method, Request, Transport};
@@ -53,7 +53,7 @@ fn cleeng_finding(error: &CleengError) -> Finding {
         CleengError::Unreachable(_) => {
             Finding::error("CLEENG_API_URL", format!("cannot be reached: {error}"), "check the network, name resolution and the address")
         }
-        CleengError::NotFound => {
+        CleengError::NotFound | CleengError::Unknown(UnknownAnswer::Status(404) | UnknownAnswer::Unconfirmed(404)) => {
             Finding::error("CLEENG_API_URL", "answers 404: it is not the Core API", "remove it, or give the address up to and with /3.1")
         }
         _ => Finding::error(

@@ -140,6 +140,7 @@ const fn describe_purpose(kind: AttemptKind) -> &'static str {
         AttemptKind::StoreDetails => "store payment details with the customer present",
         AttemptKind::Reversal => "reverse a payment that must not be charged",
         AttemptKind::Refund => "refund",
+        AttemptKind::LateSuccess => "report or give back a payment that succeeded late",
         AttemptKind::Release => "release an authorisation whose payment details were deactivated",
         AttemptKind::Deactivate => "clean up after deactivated payment details",
     }

@@ -133,7 +133,8 @@ async fn ask_gateways(session: &Session, found: &RelatedDocuments, sides: &mut V
                     payment.refunds.iter().find(|part| operation == OperationKind::Refund && part.obligation == obligation_key.as_str());
                 let (reference, amount) = part.map_or((&payment.reference, payment.amount), |part| (&part.reference, part.amount));
                 let (reference, amount) = (reference.clone(), Some(amount));
-                let answer = gateway.inquire(&InquiryRequest { operation, key, reference, external_payment_id, amount }).await;
+                let question = InquiryRequest { operation, key, reference, external_payment_id, operation_ref: None, amount };
+                let answer = gateway.inquire(&question).await;
                 let word = match answer {
                     Ok(Some(outcome)) => outcome.as_str().to_owned(),
                     Ok(None) => "has no information".to_owned(),

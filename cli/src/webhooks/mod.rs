@@ -6,9 +6,9 @@ pub mod merge;
 
 use std::collections::BTreeMap;
 
-use connector::cleeng::CleengError;
 use connector::cleeng::client::WebhookEndpoints;
 use connector::cleeng::webhook::Topic;
+use connector::cleeng::{CleengError, UnknownAnswer};
 use connector::lambda::webhook_handler::route_for_topic;
 use connector::secret::SecretString;
 use serde_json::{Value, json};
@@ -75,7 +75,9 @@ fn read_failure(error: &CleengError) -> CommandError {
         CleengError::Unauthorised { .. } => {
             "correct CLEENG_ENVIRONMENT, or cleeng.publisher_token with: connectorctl secret put --rotate cleeng.publisher_token"
         }
-        CleengError::NotFound => "set up the endpoints in Cleeng's dashboard: it may have replaced this API",
+        CleengError::NotFound | CleengError::Unknown(UnknownAnswer::Status(404) | UnknownAnswer::Unconfirmed(404)) => {
+            "set up the endpoints in Cleeng's dashboard: it may have replaced this API"
+        }
         CleengError::Unreachable(_) => "check the network and CLEENG_API_URL",
         _ => "try again; if it stays like this, set up the endpoints in Cleeng's dashboard",
     };

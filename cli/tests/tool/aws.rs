@@ -125,15 +125,8 @@ impl Aws {
         let store = deployment.store(&get, &clock).await.unwrap();
         let now = clock.now();
         let attempt = Attempt {
-            kind: AttemptKind::Charge,
-            due: now,
-            opened_at: now,
-            details: None,
-            reference: None,
-            steps: Vec::new(),
             finish: Some(Finish::Parked { reason: "charged_recently".to_owned(), money_unknown: false, resolved: false }),
-            waiting_event: None,
-            queued_until: None,
+            ..Attempt::opened(AttemptKind::Charge, now, now)
         };
         let obligation = Obligation { attempts: vec![attempt], ..Obligation::new() };
         let put = Put {

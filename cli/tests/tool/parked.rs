@@ -33,7 +33,7 @@ async fn parked_by(fault: Fault) -> (TestEnvironment, TestSubscriber, String) {
         stage.network.inject(fault.clone(), is_authorise);
     }
     let event = stage.authorisation_event(&cast, 72);
-    while let Disposition::Retry { .. } = stage.deliver(&event).await {
+    while let Disposition::Retry { .. } | Disposition::Postponed(_) = stage.deliver(&event).await {
         stage.clock.advance(Duration::from_secs(900));
     }
     stage.network.clear_faults();
@@ -233,7 +233,7 @@ async fn a_charge_that_is_retried_is_taken_once_at_every_gateway_whatever_became
                 stage.network.inject(fault.clone(), move |peer, request| peer == name && !request.path.ends_with("/oauth2/token"));
             }
             let event = stage.capture_event(&cast);
-            while let Disposition::Retry { .. } = stage.deliver(&event).await {
+            while let Disposition::Retry { .. } | Disposition::Postponed(_) = stage.deliver(&event).await {
                 stage.clock.advance(Duration::from_secs(900));
             }
             stage.network.clear_faults();
@@ -249,4 +249,38 @@ async fn a_charge_that_is_retried_is_taken_once_at_every_gateway_whatever_became
             assert_eq!(stage.discrepancies(), Vec::<String>::new(), "{gateway}");
         }
     }
+}
+
+#[tokio::test]
+async fn after_an_outage_everything_that_it_parked_is_retried_at_once() {
+    let stage = TestEnvironment::new(|rules| rules.unknown_deadline = Duration::from_secs(3 * 3600));
+    let subscribers = [stage.subscriber(ADYEN_CAPTURE_ONLY_METHOD), stage.subscriber(ADYEN_CAPTURE_ONLY_METHOD)];
+    stage.clock.advance_to(subscribers[0].due);
+    for _ in 0..400 {
+        stage.network.inject(Fault::StatusBefore(429), is_authorise);
+    }
+    for subscriber in &subscribers {
+        let event = stage.capture_event(subscriber);
+        while let Disposition::Retry { .. } | Disposition::Postponed(_) = stage.deliver(&event).await {
+            stage.clock.advance(Duration::from_secs(900));
+        }
+    }
+    stage.network.clear_faults();
+    let queue = Arc::new(CapturingQueue::default());
+    let parked = run_command(&stage, &queue, &["parked", "list"]).await;
+    let reasons: Vec<_> = parked.json["parked"].as_array().unwrap().iter().map(|work| work["reason"].clone()).collect();
+    assert_eq!(reasons, ["gateway_unavailable", "gateway_unavailable"], "{}", parked.text);
+    let all = |more: &[&'static str]| {
+        let words =
+            ["parked", "resolve", "--reason", "gateway_unavailable", "--as", "retry", "--by", "night shift", "--note", "it is back"];
+        [&words, more].concat()
+    };
+    let shown = run_command(&stage, &queue, &all(&[])).await;
+    assert!(shown.text.contains("2 resolved, 0 refused") && queue.sent().is_empty(), "{}", shown.text);
+    let answer = run_command(&stage, &queue, &all(&["--apply"])).await;
+    assert_eq!((answer.exit_code, answer.json["resolved"].as_array().map(Vec::len)), (0, Some(2)), "{}", answer.text);
+    let captured = Disposition::Completed(CompletionReason::Captured);
+    assert_eq!(deliver_queued(&stage, &queue).await, [captured.clone(), captured]);
+    assert_eq!(run_command(&stage, &queue, &["parked", "list"]).await.text, "nothing is parked\n");
+    assert_eq!((stage.adyen.total_captured("USD"), stage.discrepancies()), (2 * 999, Vec::new()));
 }

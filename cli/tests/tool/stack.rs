@@ -49,7 +49,7 @@ fn the_settings_of_two_functions_are_those_of_the_deployment() {
     let (output, told) = doctor(&folder, "shop");
     let findings = told["findings"].as_array().unwrap();
     let subjects: Vec<&str> = findings.iter().map(|finding| finding["subject"].as_str().unwrap()).collect();
-    assert_eq!((output.status.code(), &subjects[..]), (Some(0), &["secret", "settings"][..]), "{told:#}");
+    assert_eq!((output.status.code(), &subjects[..]), (Some(0), &["DELETE_DEACTIVATED_DETAILS", "secret", "settings"][..]), "{told:#}");
 }
 
 #[test]

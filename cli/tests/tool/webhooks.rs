@@ -146,7 +146,9 @@ async fn after_a_rotation_the_secret_is_written_only_when_that_is_asked_for() {
 #[tokio::test]
 async fn a_write_that_cleeng_refuses_is_told_and_the_rest_is_done() {
     let cleeng = CleengServer::open().await;
-    cleeng.network.inject(Fault::StatusBefore(422), |_, request| request.method == Method::PUT && request.path.ends_with("capturePayment"));
+    cleeng.network.inject(sandbox::simulators::cleeng::refusal(422), |_, request| {
+        request.method == Method::PUT && request.path.ends_with("capturePayment")
+    });
     let answer = cleeng.sync().await;
     assert_eq!(answer.exit_code, 2);
     assert!(answer.text.contains("NOT DONE"), "{}", answer.text);

@@ -7,18 +7,20 @@
 mod payment_lookup;
 
 use async_trait::async_trait;
+use connector::cleeng::CleengError;
 use connector::cleeng::envelope::Envelope;
 use connector::cleeng::webhook::{CapturePaymentEvent, Topic, Verified, Webhook};
 use connector::clock::Timestamp;
 use connector::delivery::Delivery;
 use connector::flow::{Disposition, Flow, FlowContext};
+use connector::gateway::Reference;
 use connector::journal::payment::{PaymentRecord, PaymentState};
-use connector::journal::record::{AttemptKind, Finish};
+use connector::journal::record::{AttemptKind, Finish, StepState};
 use connector::journal::store::Key;
 use connector::payments;
-use connector::payments::capture::capture;
+use connector::payments::capture::{CAPTURE, capture};
 use connector::payments::obligation_context::ObligationContext;
-use connector::payments::{FlowResult, find, retry};
+use connector::payments::{FlowResult, find, read_failed, retry};
 use connector::reason::{CompletionReason, ParkReason, RetryReason};
 use connector::renewal::eligibility;
 
@@ -64,7 +66,7 @@ async fn process(ctx: &mut ObligationContext<'_>, request: &RequestedCapture) ->
     if let Some(attempt) = ctx.current_attempt() {
         let (reference, due) = (attempt.reference.clone(), attempt.due);
         let reference = reference.ok_or_else(|| retry(RetryReason::NothingToResume))?;
-        return capture(ctx, &reference, due).await;
+        return capture_if_due(ctx, &reference, due).await;
     }
     if let Some(last) = ctx.session.obligation.last_finished(KIND) {
         let outcome = last.finish.as_ref().map_or(CompletionReason::Finished, CompletionReason::from);
@@ -87,7 +89,31 @@ async fn process(ctx: &mut ObligationContext<'_>, request: &RequestedCapture) ->
     }
     ctx.open_attempt(KIND, request.received_at, None)?;
     ctx.set_attempt_payment(&reference);
-    capture(ctx, &reference, request.received_at).await
+    capture_if_due(ctx, &reference, request.received_at).await
+}
+
+/// Captures what was authorised, if Cleeng still has the order: it is asked in every delivery, until the capture is begun.
+async fn capture_if_due(ctx: &mut ObligationContext<'_>, reference: &Reference, due: Timestamp) -> FlowResult<Disposition> {
+    if matches!(ctx.session.step_state(CAPTURE), StepState::NotStarted) {
+        require_order(ctx, reference).await?;
+    }
+    capture(ctx, reference, due).await
+}
+
+/// Ends the flow unless Cleeng knows the order of the payment, and has it for the same customer.
+async fn require_order(ctx: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<()> {
+    let payment = ctx.payment(reference).ok_or_else(|| retry(RetryReason::PaymentNotLoaded))?;
+    let (order, customer) = (payment.order.clone(), payment.customer.clone());
+    if let Some(order) = order {
+        match ctx.flow_context.cleeng.order(&order).await {
+            Ok(order) if order.customer.as_ref().is_none_or(|named| *named == customer) => {}
+            Ok(_) => return ctx.park(ParkReason::EventContradictsOrder, false).await,
+            Err(CleengError::NotFound) => return ctx.park(ParkReason::OrderNotFound, false).await,
+            Err(error) => return Err(read_failed(&error)),
+        }
+    }
+    ctx.confirm_due();
+    Ok(())
 }
 
 enum Capturability {

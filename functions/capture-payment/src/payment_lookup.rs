@@ -2,12 +2,12 @@
 //! names, made before this connector.
 
 use connector::cleeng::webhook::{CapturePaymentEvent, NamedPayment};
-use connector::cleeng::{CleengError, Payment, PaymentOperation};
+use connector::cleeng::{Payment, PaymentOperation};
 use connector::gateway::{GatewayName, Reference};
 use connector::journal::payment::PaymentState;
 use connector::payments::find::{self, JournalLookup, PreexistingPayment, ResolvedMethod};
 use connector::payments::obligation_context::ObligationContext;
-use connector::payments::{FlowResult, read_failed};
+use connector::payments::{FlowResult, deleted_details};
 use connector::reason::ParkReason;
 
 /// The reference of the payment, which is now loaded, or why an operator has to decide.
@@ -21,18 +21,27 @@ pub(crate) async fn find_payment(
         JournalLookup::Contradiction => return Ok(Err(ParkReason::EventContradictsJournal)),
         JournalLookup::NotFound => {}
     }
-    let ResolvedMethod { method, .. } = find::resolve_method(ctx.flow_context, named).await?;
+    let ResolvedMethod { method, order } = find::resolve_method(ctx.flow_context, named).await?;
     let Some(method) = method else { return Ok(Err(ParkReason::PaymentMethodUnknown)) };
     if named.subscription.is_some() || named.operation == Some(PaymentOperation::Recurring) {
         return Ok(Err(ParkReason::PaymentOfARenewal));
     }
     let Some(details) = &named.details else { return Ok(Err(ParkReason::PaymentUnknownToJournal)) };
-    let listed = match ctx.flow_context.cleeng.authorised_payments(details).await {
-        Ok(listed) => listed,
-        Err(CleengError::NotFound) => Vec::new(),
-        Err(error) => return Err(read_failed(&error)),
-    };
+    let listed = deleted_details::authorised_payments(ctx.flow_context, details).await?.into_payments();
     let matching = listed.into_iter().find(|payment| matches_event(payment, named));
+    let matching = match matching {
+        // Its order has the amount that the list left out.
+        Some(payment) if payment.total.is_none() => {
+            let of_order = payment.order.clone().or_else(|| named.order.clone());
+            let total = match (of_order, order) {
+                (Some(id), Some(order)) if id == order.id => Some(order.total),
+                (Some(id), _) => find::find_order(ctx.flow_context, &id).await?.map(|order| order.total),
+                (None, _) => None,
+            };
+            Some(Payment { total, ..payment })
+        }
+        matching => matching,
+    };
     match matching.and_then(|payment| preexisting(payment, named, method.gateway)) {
         Some(preexisting) => Ok(Ok(find::import(ctx, preexisting, PaymentState::Authorised).await?)),
         None => Ok(Err(ParkReason::PaymentUnknownToJournal)),
@@ -47,7 +56,7 @@ fn matches_event(payment: &Payment, named: &NamedPayment) -> bool {
         && named.customer.as_ref().zip(payment.customer.as_ref()).is_none_or(|(told, known)| told == known)
 }
 
-/// Cleeng's list says everything that must not be guessed, its amount above all.
+/// Cleeng's list and its order say everything that must not be guessed, the amount above all.
 fn preexisting(payment: Payment, named: &NamedPayment, gateway: GatewayName) -> Option<PreexistingPayment> {
     Some(PreexistingPayment {
         gateway,

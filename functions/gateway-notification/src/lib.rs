@@ -12,7 +12,9 @@
 //! | cancelled, expired, cancel failed | released, or authorised still | the next event of the subscription reports it |
 //! | refunded, refund failed | the refund's end | the waiting refund reports it |
 //! | chargeback, reversal | charged back, captured again | a chargeback is reported from here |
-//! | token created, disabled | recorded by customer | |
+//! | cancelled or refunded by another system | released, if nothing was captured | a refund is parked |
+//! | not understood | nothing | an alarm |
+//! | token created, disabled, updated | recorded by customer, and by token | |
 
 mod loss_report;
 mod notification_context;
@@ -30,10 +32,11 @@ use connector::journal::payment::PaymentRecord;
 use connector::journal::payment::refunds::RefundRecord;
 use connector::journal::record::Finish;
 use connector::payments::payment_transitions::{self, TransitionEffect};
+use connector::payments::reversal::reverse;
 use connector::payments::settlement::{RefundSettlement, settle_refund};
 use connector::payments::{FlowResult, retry};
 use connector::reason::{AlarmReason, ParkReason, RetryReason};
-use connector::renewal::eligibility;
+use connector::renewal::{eligibility, late_success};
 use connector::secret::SecretString;
 
 use crate::notification_context::NotificationContext;
@@ -58,14 +61,16 @@ impl NotificationFlow for GatewayNotifications {
 async fn run(flow_context: &FlowContext, gateway: GatewayName, item: &GatewayNotification, delivery: &Delivery) -> FlowResult<Disposition> {
     match item.kind {
         NotificationKind::Ignored => return Ok(Disposition::NotOurs),
-        NotificationKind::TokenCreated | NotificationKind::TokenDisabled => {
-            return stored_tokens::record_token(flow_context, gateway, item).await;
+        NotificationKind::TokenCreated | NotificationKind::TokenDisabled | NotificationKind::TokenUpdated => {
+            let recorded = stored_tokens::record_token(flow_context, gateway, item).await?;
+            return Ok(supply_stored_details(flow_context, gateway, item, delivery).await?.unwrap_or(recorded));
         }
         _ => {}
     }
     let Some(mut ctx) = NotificationContext::open(flow_context, gateway, item, delivery).await? else {
-        // Our prefix and no record: the record is about to be written, or this account serves another connector. Never dropped at once.
-        return if item.reference.is_some() { Err(retry(RetryReason::PaymentNotRecorded)) } else { Ok(Disposition::NotOurs) };
+        // This deployment made the reference: the record is about to be written. Another's on the same account is its own business.
+        let is_ours = item.reference.as_ref().is_some_and(|reference| reference.is_made_with(&flow_context.policy.salt));
+        return if is_ours { Err(retry(RetryReason::PaymentNotRecorded)) } else { Ok(Disposition::NotOurs) };
     };
     match item.kind {
         NotificationKind::CustomerApproved => Ok(finalize_approved(flow_context, &ctx.reference, delivery).await),
@@ -74,6 +79,22 @@ async fn run(flow_context: &FlowContext, gateway: GatewayName, item: &GatewayNot
         }
         _ => update_payment(&mut ctx, delivery).await,
     }
+}
+
+/// Finishes the purchase that waits for these details; `None` if none does.
+async fn supply_stored_details(
+    flow_context: &FlowContext,
+    gateway: GatewayName,
+    item: &GatewayNotification,
+    delivery: &Delivery,
+) -> FlowResult<Option<Disposition>> {
+    let (NotificationKind::TokenCreated, Some(token)) = (item.kind, &item.token) else { return Ok(None) };
+    let Some(ctx) = NotificationContext::open(flow_context, gateway, item, delivery).await? else { return Ok(None) };
+    if !ctx.payment()?.is_purchase() {
+        return Ok(None);
+    }
+    let token = StoredToken(SecretString::new(token.token.as_str()));
+    Ok(Some(connector::checkout::supply_stored_details(flow_context, &ctx.reference, token, delivery).await))
 }
 
 /// Finishes a purchase: its customer may never come back.
@@ -113,10 +134,17 @@ async fn update_payment(ctx: &mut NotificationContext<'_>, delivery: &Delivery) 
         // Events are requeued after a repetition as well: the worker before this one may have crashed before it did.
         TransitionEffect::Unchanged => {
             ctx.requeue_waiting_events().await?;
-            return Ok(eligibility::duplicate(flow_context, ctx.item.kind));
+            let known = eligibility::duplicate(flow_context, ctx.item.kind);
+            return Ok(continue_reversal(ctx, known, delivery).await);
         }
         TransitionEffect::OutOfOrder => return retry_or_park(ctx, delivery).await,
         TransitionEffect::Unexpected(reason) => return ctx.park(reason).await,
+        TransitionEffect::LateSuccess(reason) => {
+            ctx.raise_alarm(reason);
+            return settle_late_success(ctx, delivery).await;
+        }
+        // What is being given back was never Cleeng's.
+        TransitionEffect::FundsLost(_) if ctx.has_reversal() => {}
         TransitionEffect::FundsLost(reason) => {
             ctx.raise_alarm(reason);
             return loss_report::open_and_report(ctx).await;
@@ -127,7 +155,34 @@ async fn update_payment(ctx: &mut NotificationContext<'_>, delivery: &Delivery) 
     }
     ctx.write_payment().await?;
     ctx.requeue_waiting_events().await?;
+    let applied = Disposition::Completed(ctx.item.kind.into());
+    Ok(continue_reversal(ctx, applied, delivery).await)
+}
+
+/// The payment has money although the attempt that asked for it has ended. Its obligation settles that now, as far as possible; what is left
+/// waits in the journal.
+async fn settle_late_success(ctx: &mut NotificationContext<'_>, delivery: &Delivery) -> FlowResult<Disposition> {
+    let key = ctx.leave_to_obligation()?;
+    ctx.write_payment().await?;
+    let flow_context = ctx.obligation.flow_context;
+    let settled = if late_success::is_period(&key) {
+        late_success::settle(flow_context, &key, delivery).await
+    } else {
+        reverse(flow_context, &ctx.reference, None, delivery).await
+    };
+    tracing::info!(reference = %ctx.reference, ?settled, "late success");
     Ok(Disposition::Completed(ctx.item.kind.into()))
+}
+
+/// The reversal of the payment may wait for this notification.
+async fn continue_reversal(ctx: &NotificationContext<'_>, applied: Disposition, delivery: &Delivery) -> Disposition {
+    if !ctx.has_reversal() {
+        return applied;
+    }
+    match reverse(ctx.obligation.flow_context, &ctx.reference, None, delivery).await {
+        Disposition::Completed(_) => applied,
+        unfinished => unfinished,
+    }
 }
 
 /// Changes the payment, in memory.
@@ -176,7 +231,9 @@ async fn retry_or_park(ctx: &mut NotificationContext<'_>, delivery: &Delivery) -
         return Err(retry(RetryReason::NotificationEarly));
     }
     match ctx.item.kind {
-        NotificationKind::Refunded | NotificationKind::RefundFailed => ctx.park(ParkReason::RefundWithoutOurRequest).await,
+        NotificationKind::Refunded | NotificationKind::RefundFailed | NotificationKind::CancelledOrRefunded => {
+            ctx.park(ParkReason::RefundWithoutOurRequest).await
+        }
         _ => ctx.park(ParkReason::NotificationOutOfOrder).await,
     }
 }

@@ -44,7 +44,7 @@ pub(crate) async fn report_loss(ctx: &mut NotificationContext<'_>) -> FlowResult
 }
 
 fn refund_patch(payment: &PaymentRecord, kind: NotificationKind) -> Option<(PaymentId, PaymentPatch)> {
-    let chargeback = kind == NotificationKind::ChargedBack;
+    let chargeback = matches!(kind, NotificationKind::ChargedBack | NotificationKind::FundsWithdrawn);
     let patch = PaymentPatch::Refunded {
         order: payment.order.clone()?,
         operation: if payment.subscription.is_some() { PaymentOperation::Recurring } else { PaymentOperation::Initial },

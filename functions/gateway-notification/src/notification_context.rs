@@ -1,6 +1,7 @@
 //! The documents that a notification is about, read together: its payment, the obligations that may wait for it, and its own obligation,
 //! which is written only if this function has to report to Cleeng or to park.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -9,14 +10,17 @@ use connector::flow::{Disposition, FlowContext};
 use connector::gateway::{GatewayName, GatewayNotification, NotificationKind, Reference};
 use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::{Attempt, AttemptKind, Obligation};
+use connector::journal::session::retention;
 use connector::journal::store::Key;
 use connector::journal::transaction::Transaction;
 use connector::metrics::Metric;
 use connector::payments::obligation_context::{ObligationContext, PaymentLookup};
 use connector::payments::payment_transitions::OwnerState;
+use connector::payments::reversal::{self, reversal_key};
 use connector::payments::settlement::GatewayOperation;
 use connector::payments::{FlowResult, retry};
 use connector::reason::{AlarmReason, ParkReason, RetryReason};
+use connector::renewal::late_success;
 
 /// The longest wait for a worker that holds the payment before the next try.
 const MAX_LEASE_WAIT: Duration = Duration::from_secs(10);
@@ -31,8 +35,9 @@ pub(crate) struct NotificationContext<'w> {
     pub(crate) obligation: ObligationContext<'w>,
     /// The payment that the notification is about.
     pub(crate) reference: Reference,
-    /// The obligations of the flows that may wait for the notification.
-    owners: Vec<Obligation>,
+    /// The obligations of the flows that may wait for the notification: the one that made the payment, the one that captures it, the one
+    /// that asked for this operation, and the one that gives it back.
+    owners: Vec<(Key, Obligation)>,
 }
 
 impl<'w> NotificationContext<'w> {
@@ -44,14 +49,18 @@ impl<'w> NotificationContext<'w> {
         delivery: &Delivery,
     ) -> FlowResult<Option<Self>> {
         let Some((found, requested_by)) = find_payment(flow_context, gateway, item).await? else { return Ok(None) };
-        let mut owner_keys = vec![Key::from_stored(found.obligation)];
-        owner_keys.extend(requested_by.map(Key::from_stored).filter(|key| !owner_keys.contains(key)));
+        let mut owner_keys = vec![Key::from_stored(found.obligation), reversal_key(&found.reference)];
+        for other in [found.captured_by, requested_by].into_iter().flatten().map(Key::from_stored) {
+            if !owner_keys.contains(&other) {
+                owner_keys.push(other);
+            }
+        }
         let (own, reference) = (Key::new("notification", &[found.reference.as_str(), &item.dedupe_key.replace('#', "_")]), found.reference);
         let opened = ObligationContext::open_notification(flow_context, own, &reference, &owner_keys, delivery).await?;
         let Some(obligation) = opened else { return Ok(None) };
         let mut owners = Vec::new();
-        for key in &owner_keys {
-            owners.extend(obligation.session.transaction.read::<Obligation>(key)?);
+        for key in owner_keys {
+            owners.extend(obligation.session.transaction.read::<Obligation>(&key)?.map(|owner| (key, owner)));
         }
         Ok(Some(Self { item, obligation, reference, owners }))
     }
@@ -76,7 +85,7 @@ impl<'w> NotificationContext<'w> {
     /// `Disposition::Retry`.
     pub(crate) fn wait_for_owners(&self) -> FlowResult<()> {
         let now = self.obligation.now();
-        let leases = self.owners.iter().filter_map(|owner| owner.lease.as_ref()).map(|lease| lease.until.since(now));
+        let leases = self.owners.iter().filter_map(|(_, owner)| owner.lease.as_ref()).map(|lease| lease.until.since(now));
         match leases.max().filter(|remaining| !remaining.is_zero()) {
             Some(remaining) => Err(Disposition::Retry { after: Some(remaining.min(MAX_LEASE_WAIT)), reason: RetryReason::PaymentLeased }),
             None => Ok(()),
@@ -84,7 +93,31 @@ impl<'w> NotificationContext<'w> {
     }
 
     fn open_attempts(&self) -> impl Iterator<Item = &Attempt> {
-        self.owners.iter().filter_map(Obligation::current_attempt)
+        self.owners.iter().filter_map(|(_, owner)| owner.current_attempt())
+    }
+
+    /// Whether the payment is given back, or was.
+    pub(crate) fn has_reversal(&self) -> bool {
+        let reversal = reversal_key(&self.reference);
+        self.owners.iter().any(|(key, _)| *key == reversal)
+    }
+
+    /// Leaves a payment that succeeded late to its obligation, in memory: a billing period settles it, everything else gives it back. What
+    /// does is written with the payment, so that it is not forgotten. Returns its key.
+    pub(crate) fn leave_to_obligation(&mut self) -> FlowResult<Key> {
+        let payment = self.payment()?;
+        let period = Key::from_stored(payment.captured_by.clone().unwrap_or_else(|| payment.obligation.clone()));
+        let key = if late_success::is_period(&period) { period } else { reversal_key(&self.reference) };
+        let now = self.obligation.now();
+        let known = self.owners.iter().find(|(owner, _)| *owner == key).map(|(_, owner)| owner.clone());
+        let mut owner = known.unwrap_or_default();
+        if late_success::is_period(&key) {
+            owner.add_late_success(&self.reference);
+        } else if owner.current_attempt().is_none() {
+            reversal::open_attempt(&mut owner, now);
+        }
+        self.obligation.session.transaction.stage(&key, &owner, retention(&owner, now))?;
+        Ok(key)
     }
 
     /// Makes the payment findable by the gateway's id, in memory, unless that id names one.
@@ -117,8 +150,11 @@ impl<'w> NotificationContext<'w> {
         if !is_decided {
             return Ok(());
         }
-        for event in self.open_attempts().filter_map(|attempt| attempt.waiting_event.as_deref()) {
-            self.obligation.flow_context.requeue.requeue(event).await.map_err(|error| {
+        let kept = self.open_attempts().filter_map(|attempt| attempt.waiting_event.clone());
+        let postponed = self.owners.iter().flat_map(|(_, owner)| owner.postponed.iter().map(|postponed| postponed.event.clone()));
+        let events: BTreeSet<String> = kept.chain(postponed).collect();
+        for event in events {
+            self.obligation.flow_context.requeue.requeue(&event).await.map_err(|error| {
                 tracing::error!(reference = %self.reference, %error, "a waiting event could not be requeued");
                 Disposition::Retry { after: None, reason: error.into() }
             })?;
@@ -158,7 +194,9 @@ async fn find_payment(
 ) -> FlowResult<Option<(PaymentRecord, Option<String>)>> {
     let by_reference = item.reference.as_ref().map(PaymentRecord::key);
     let by_id = item.external_payment_id.as_ref().map(|id| PaymentRecord::gateway_id_key(gateway, id));
-    let names = [item.operation_ref.as_deref(), item.reference.as_ref().map(Reference::as_str)];
+    // Details can be named by the customer for whom a purchase stores them.
+    let shopper = item.token.as_ref().map(|token| token.shopper.as_str());
+    let names = [item.operation_ref.as_deref(), item.reference.as_ref().map(Reference::as_str), shopper];
     let by_operation: Vec<Key> = names.into_iter().flatten().filter_map(|name| GatewayOperation::key(gateway, name)).collect();
     let mut transaction = Transaction::new(Arc::clone(&flow_context.store));
     let keys: Vec<Key> = by_reference.iter().chain(&by_id).chain(&by_operation).cloned().collect();

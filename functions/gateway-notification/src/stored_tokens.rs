@@ -1,4 +1,4 @@
-//! Stored details that were created, or can no longer be used. Cleeng has no call for details that can no longer be used: the next renewal
+//! Stored details that were created or updated, or can no longer be used. Cleeng has no call for details that can no longer be used: the next renewal
 //! is declined and dunning asks the customer, so this is counted and recorded, and nothing more.
 
 use std::sync::Arc;
@@ -10,7 +10,7 @@ use connector::journal::payment::PaymentRecord;
 use connector::journal::stored_tokens::TokenRecord;
 use connector::journal::transaction::{Retention, Transaction};
 use connector::metrics::Metric;
-use connector::payments::FlowResult;
+use connector::payments::{FlowResult, token_usage};
 use connector::secret::SecretString;
 
 /// The details that a notification of their own named for a payment: the customer's latest that were named after the payment started and
@@ -37,6 +37,10 @@ pub(crate) async fn record_token(flow_context: &FlowContext, gateway: GatewayNam
     record.record(&token.token, disabled, now);
     if disabled {
         flow_context.metrics.count(Metric::Warning, &[("reason", "token_disabled")]);
+    }
+    if item.kind == NotificationKind::TokenUpdated {
+        let users = token_usage::token_key(&flow_context.policy.salt, gateway, &SecretString::new(token.token.as_str()));
+        token_usage::mark_updated(&mut transaction, &users, now).await?;
     }
     transaction.stage(&key, &record, Retention { expires_at: Some(now.after(PAYMENT_RETENTION)), ..Retention::default() })?;
     transaction.commit().await?;

@@ -15,8 +15,8 @@ use crate::DeactivatedDetails;
 
 const DELETE_TOKEN: &str = "delete_token";
 
-/// Deletes token and details as steps of the open attempt.
-pub(crate) async fn delete_all(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<()> {
+/// Deletes token and details as steps of the open attempt. `gone` says that Cleeng has the details no more.
+pub(crate) async fn delete_all(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails, gone: bool) -> FlowResult<()> {
     match token_usage(ctx, deactivated).await? {
         TokenUsage::Unused => {
             mark_deleting(ctx, deactivated).await?;
@@ -35,6 +35,10 @@ pub(crate) async fn delete_all(ctx: &mut ObligationContext<'_>, deactivated: &De
             warn_not_deleted(ctx, "details_active_again");
             return Ok(());
         }
+    }
+    if gone {
+        ctx.checkpoint(DELETE_DETAILS, &());
+        return Ok(());
     }
     delete_in_cleeng(ctx, deactivated).await
 }
@@ -93,7 +97,7 @@ async fn handle_gateway_error(ctx: &mut ObligationContext<'_>, error: &GatewayEr
     }
 }
 
-/// As for the token: details that do not exist any more count as deleted.
+/// If the answer is lost, or says that there are no such details, Cleeng's list shows whether they are gone.
 async fn delete_in_cleeng(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails) -> FlowResult<()> {
     if matches!(ctx.step_state::<()>(DELETE_DETAILS)?, TypedStepState::Done(())) {
         return Ok(());

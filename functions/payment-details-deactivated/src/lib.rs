@@ -10,22 +10,21 @@ mod in_flight;
 mod release;
 
 use async_trait::async_trait;
+use connector::cleeng::Payment;
 use connector::cleeng::envelope::Envelope;
 use connector::cleeng::webhook::{DeactivationEvent, Topic, Verified, Webhook};
-use connector::cleeng::{CleengError, Payment};
 use connector::clock::Timestamp;
 use connector::delivery::Delivery;
 use connector::flow::{Disposition, Flow, FlowContext, PaymentMethodConfig};
 use connector::gateway::Reference;
-use connector::ids::PaymentDetailsId;
 use connector::journal::payment::PaymentState;
 use connector::journal::record::{AttemptKind, Finish};
 use connector::journal::store::Key;
 use connector::metrics::Metric;
 use connector::payments;
-use connector::payments::deleted_details::deactivation_key;
+use connector::payments::deleted_details::{AuthorisedList, authorised_payments, deactivation_key};
 use connector::payments::obligation_context::{ObligationContext, TypedStepState};
-use connector::payments::{FlowResult, read_failed, retry, token_usage};
+use connector::payments::{FlowResult, retry, token_usage};
 use connector::reason::{CompletionReason, ParkReason, RetryReason};
 use connector::renewal::eligibility;
 
@@ -79,21 +78,28 @@ async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: 
 }
 
 async fn process(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetails, delivery: &Delivery) -> FlowResult<Disposition> {
-    let authorised = authorised_in_cleeng(ctx.flow_context, &deactivated.event.details).await?;
+    let listed = authorised_payments(ctx.flow_context, &deactivated.event.details).await;
+    let authorised = match &listed {
+        Ok(AuthorisedList::Payments(payments)) => payments.as_slice(),
+        // What the journal knows to be held is released whether or not the details are gone in Cleeng.
+        Ok(AuthorisedList::DetailsGone) | Err(Disposition::Retry { reason: RetryReason::CleengNotFound, .. }) => &[],
+        Err(disposition) => return Err(disposition.clone()),
+    };
     // Cleeng does not list what has not been reported to it yet.
     let unlisted = in_flight::unlisted_authorisations(ctx.flow_context, deactivated).await?;
-    if let Some(outcome) = earlier_outcome(ctx, authorised.is_empty() && unlisted.is_empty()) {
+    if let Some(outcome) = earlier_outcome(ctx, listed.is_ok() && authorised.is_empty() && unlisted.is_empty()) {
         return Ok(eligibility::duplicate(ctx.flow_context, outcome));
     }
     if ctx.current_attempt().is_none() {
         ctx.open_attempt(KIND, deactivated.received_at, Some(deactivated.event.details.clone()))?;
     }
-    let payments = collect_payments(ctx, deactivated, &authorised, unlisted).await?;
+    let payments = collect_payments(ctx, deactivated, authorised, unlisted).await?;
     let released = release_all(ctx.flow_context, deactivated, payments, delivery).await?;
     record_token_inactive(ctx, deactivated).await?;
     if released.parked {
         return ctx.park(ParkReason::AuthorisationNotReleased, false).await;
     }
+    let gone = require_answer(ctx, listed).await? == AuthorisedList::DetailsGone;
     if !ctx.flow_context.policy.delete_deactivated_details {
         require_none_in_flight(ctx, deactivated, false).await?;
         return ctx.finish(Finish::Deactivated).await;
@@ -106,7 +112,7 @@ async fn process(ctx: &mut ObligationContext<'_>, deactivated: &DeactivatedDetai
         return Err(retry(RetryReason::CaptureInFlight));
     }
     require_all_final(ctx).await?;
-    deletion::delete_all(ctx, deactivated).await?;
+    deletion::delete_all(ctx, deactivated, gone).await?;
     ctx.finish(Finish::Deactivated).await
 }
 
@@ -130,13 +136,16 @@ async fn require_none_in_flight(ctx: &mut ObligationContext<'_>, deactivated: &D
     }
 }
 
-/// What Cleeng lists as authorised with these details; nothing if the details are deleted.
-async fn authorised_in_cleeng(flow_context: &FlowContext, details: &PaymentDetailsId) -> FlowResult<Vec<Payment>> {
-    match flow_context.cleeng.authorised_payments(details).await {
-        Ok(payments) => Ok(payments),
-        Err(CleengError::NotFound) => Ok(Vec::new()),
-        Err(error) => Err(read_failed(&error)),
+/// What Cleeng lists as authorised. Until it is certain that the details are gone, others may be held with them that the journal does not
+/// know.
+async fn require_answer(ctx: &mut ObligationContext<'_>, listed: FlowResult<AuthorisedList>) -> FlowResult<AuthorisedList> {
+    let Err(Disposition::Retry { after, reason }) = listed else { return listed };
+    let opened = ctx.current_attempt().map_or(ctx.now(), |attempt| attempt.opened_at);
+    if ctx.now().since(opened) > ctx.flow_context.policy.unknown_deadline {
+        return ctx.park(ParkReason::DetailsNotFoundInCleeng, false).await;
     }
+    // Written, so that it is known since when.
+    Err(ctx.retry_later(after, reason).await)
 }
 
 /// The payments of the details that are to be released.

@@ -13,7 +13,7 @@ use connector::journal::transaction::Transaction;
 use connector::payments::find::{self, PreexistingPayment};
 use connector::payments::obligation_context::{ObligationContext, PaymentLookup};
 use connector::payments::release::{ReleaseOutcome, clear_live_authorisation, release};
-use connector::payments::report_change::find_in_authorised_list;
+use connector::payments::report_change::{ListedPayment, find_in_authorised_list};
 use connector::payments::{FlowResult, retry};
 use connector::reason::CompletionReason;
 use connector::reason::{ParkReason, RetryReason};
@@ -229,7 +229,7 @@ async fn release_payment(
 /// Whether another flow has released it, and reported that to Cleeng, since Cleeng listed it: another cancel at the gateway would fail.
 async fn released_by_another(ctx: &ObligationContext<'_>, deactivated: &DeactivatedDetails, reference: &Reference) -> FlowResult<bool> {
     let live = ctx.subscription_state.live_authorisation.as_ref().is_some_and(|live| live.reference == *reference);
-    Ok(!live && find_in_authorised_list(ctx, &deactivated.event.details, reference).await?.is_none())
+    Ok(!live && !matches!(find_in_authorised_list(ctx, &deactivated.event.details, reference).await?, ListedPayment::Found(_)))
 }
 
 /// What became of it before.

@@ -8,7 +8,6 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use connector::checkout::expire_purchase;
-use connector::checkout::reversal::reverse;
 use connector::delivery::Delivery;
 use connector::flow::{Disposition, FlowContext, RunReport};
 use connector::gateway::Reference;
@@ -18,8 +17,10 @@ use connector::journal::store::Key;
 use connector::journal::transaction::Transaction;
 use connector::journal::{JournalError, QUEUE_REDELIVERY_WINDOW};
 use connector::metrics::Metric;
+use connector::payments::reversal::reverse;
 use connector::reason::CompletionReason;
 use connector::reason::ParkReason;
+use connector::renewal::late_success;
 
 use crate::documents::{self, DocumentKind};
 use crate::missed_events::DueSubscription;
@@ -56,7 +57,7 @@ impl From<Disposition> for ItemResult {
     fn from(disposition: Disposition) -> Self {
         match disposition {
             Disposition::Completed(_) | Disposition::Parked(_) | Disposition::NotOurs => Self::Finished,
-            Disposition::Retry { .. } => Self::Deferred,
+            Disposition::Postponed(_) | Disposition::Retry { .. } => Self::Deferred,
         }
     }
 }
@@ -141,7 +142,7 @@ impl<'a> Run<'a> {
             PlannedAction::LeaveToQueue => self.claim(key, transaction).await.map(|_| ItemResult::Deferred),
             PlannedAction::Requeue => {
                 let claimed = self.claim(key, transaction).await?;
-                Ok(self.requeue_waiting_event(key, claimed).await)
+                Ok(self.requeue_waiting_events(key, claimed).await)
             }
             PlannedAction::ContinueWithoutCustomer => {
                 self.claim(key, transaction).await?;
@@ -150,6 +151,10 @@ impl<'a> Run<'a> {
             PlannedAction::ContinueReversal(reference) => {
                 self.claim(key, transaction).await?;
                 Ok(reverse(self.flow_context, &reference, None, &child_delivery).await.into())
+            }
+            PlannedAction::SettleLateSuccess => {
+                self.claim(key, transaction).await?;
+                Ok(late_success::settle(self.flow_context, key, &child_delivery).await.into())
             }
             PlannedAction::ContinueRelease(reference) => {
                 self.claim(key, transaction).await?;
@@ -184,17 +189,17 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The waiting event is requeued. The journal records that a copy exists for as long as the queue delivers it. If that write fails,
-    /// above all because the event's function writes at the same time, another copy follows, which is harmless.
-    async fn requeue_waiting_event(&self, key: &Key, (mut transaction, mut obligation): (Transaction, Obligation)) -> ItemResult {
-        let Some(attempt) = obligation.current_attempt_mut() else { return ItemResult::Deferred };
-        let Some(event) = attempt.waiting_event.as_deref() else { return ItemResult::Deferred };
-        if let Err(error) = self.flow_context.requeue.requeue(event).await {
-            tracing::error!(obligation = %key, %error, "a waiting event could not be requeued");
-            return ItemResult::Failed;
-        }
+    /// The waiting events are requeued. The journal records that copies exist for as long as their queues deliver them. If that write fails,
+    /// above all because the events' function writes at the same time, other copies follow, which is harmless.
+    async fn requeue_waiting_events(&self, key: &Key, (mut transaction, mut obligation): (Transaction, Obligation)) -> ItemResult {
         let now = self.flow_context.clock.now();
-        attempt.queued_until = Some(now.after(QUEUE_REDELIVERY_WINDOW));
+        for event in obligation.waiting_events(now) {
+            if let Err(error) = self.flow_context.requeue.requeue(&event).await {
+                tracing::error!(obligation = %key, %error, "a waiting event could not be requeued");
+                return ItemResult::Failed;
+            }
+        }
+        obligation.mark_requeued(now.after(QUEUE_REDELIVERY_WINDOW));
         if transaction.stage(key, &obligation, retention(&obligation, now)).is_ok() {
             let _one_more_copy_is_harmless = transaction.commit().await;
         }

@@ -14,18 +14,19 @@ use connector::delivery::Delivery;
 use connector::flow::{Disposition, FlowContext, PaymentMethodConfig};
 use connector::ids::PaymentMethodId;
 use connector::journal::JournalError;
-use connector::journal::record::Obligation;
+use connector::journal::record::{AttemptKind, Obligation};
 use connector::journal::store::Key;
 use connector::journal::transaction::{Retention, Transaction};
 use connector::metrics::Metric;
-use connector::payments::subscription_state::{BillingAction, CHECK_IN_FLIGHT, ExpectedEvent, SubscriptionState};
+use connector::payments::obligation_context::ObligationContext;
+use connector::payments::subscription_state::{BillingAction, CHECK_IN_FLIGHT, ExpectedEvent, StoredDetails, SubscriptionState};
 use connector::reason::ParkReason;
 use connector::reason::{CompletionReason, RetryReason};
 use connector::renewal::eligibility;
 use connector::renewal::expected_event::DELIVERY_SLACK;
 
 use crate::due::ItemResult;
-use crate::obsolete_authorisations;
+use crate::{documents, obsolete_authorisations};
 
 /// After a check without a result.
 const RECHECK_INTERVAL: Duration = Duration::from_secs(3600);
@@ -77,12 +78,12 @@ impl<'a> DueSubscription<'a> {
             self.warn("drift_authorisation_of_an_ended_subscription");
             let (at, expiration) = (subscription.paid_until, subscription.paid_until);
             let end = ExpectedEvent { action: BillingAction::Terminate, at, expiration, exact: false };
-            return self.recover(&subscription, &method, end).await;
+            return self.recover(&subscription, &method, end, delivery).await;
         }
         self.report_drift(&subscription);
         let next = ExpectedEvent::next(&subscription, &self.state, config.billing);
         match self.find_missing(&subscription, next.as_ref()).await {
-            Ok(Some(missing)) => self.recover(&subscription, &method, missing).await,
+            Ok(Some(missing)) => self.recover(&subscription, &method, missing, delivery).await,
             Ok(None) => self.schedule_next(&subscription, next).await,
             Err(error) => {
                 tracing::warn!(document = %self.key, error = error.code(), "the obligation of a subscription cannot be read");
@@ -119,7 +120,7 @@ impl<'a> DueSubscription<'a> {
             Disposition::Completed(CompletionReason::Released) => Some(ItemResult::Released),
             Disposition::Completed(_) | Disposition::NotOurs => None,
             Disposition::Retry { reason: RetryReason::CleengThrottled, .. } => Some(ItemResult::Throttled),
-            Disposition::Parked(_) | Disposition::Retry { .. } => Some(ItemResult::Deferred),
+            Disposition::Parked(_) | Disposition::Postponed(_) | Disposition::Retry { .. } => Some(ItemResult::Deferred),
         }
     }
 
@@ -155,7 +156,10 @@ impl<'a> DueSubscription<'a> {
             self.transaction.load(std::slice::from_ref(&key)).await?;
             let obligation: Option<Obligation> = self.transaction.read(&key)?;
             if !expected.was_received(&self.state, obligation.as_ref()) {
-                return Ok(Some(expected.clone()));
+                // Later than what was tried with other details: attempts are told apart by their dates.
+                let last = obligation.iter().flat_map(|obligation| &obligation.attempts).map(|attempt| attempt.due).max();
+                let at = if last.is_some_and(|last| last >= expected.at) { now } else { expected.at };
+                return Ok(Some(ExpectedEvent { at, ..expected.clone() }));
             }
         }
         Ok(None)
@@ -163,14 +167,22 @@ impl<'a> DueSubscription<'a> {
 
     /// The event goes on its queue before this is written: an extra copy is harmless, and a missing one would be the loss that this
     /// prevents.
-    async fn recover(mut self, subscription: &Subscription, method: &PaymentMethodId, missing: ExpectedEvent) -> ItemResult {
+    async fn recover(
+        mut self,
+        subscription: &Subscription,
+        method: &PaymentMethodId,
+        missing: ExpectedEvent,
+        delivery: &Delivery,
+    ) -> ItemResult {
         let Some(last_event) = &self.state.last_billing_event else { return ItemResult::UpToDate };
-        let event = missing.to_webhook(last_event, &self.state, subscription, &self.flow_context.policy.publisher, method);
-        let Some(event) = event else {
-            tracing::error!(document = %self.key, "a billing event is missing, and its payment details are not known");
-            self.flow_context.metrics.count(Metric::Parked, &[("reason", ParkReason::MissedEventOfUnknownDetails.as_str())]);
-            return self.reschedule(RECHECK_INTERVAL, ItemResult::Deferred).await;
+        let details = subscription.payment_details.as_ref().unwrap_or(&last_event.details);
+        let stored = match documents::read::<StoredDetails>(self.flow_context, &StoredDetails::key(details)).await {
+            Ok(stored) => stored,
+            Err(error) => return error.into(),
         };
+        let last_event = last_event.updated(subscription, stored);
+        let event = missing.to_webhook(&last_event, &self.state, subscription, &self.flow_context.policy.publisher, method);
+        let Some(event) = event else { return self.park_unrecoverable(subscription, &missing, delivery).await };
         if let Err(error) = self.flow_context.requeue.requeue(&event).await {
             tracing::error!(document = %self.key, %error, "a missed billing event could not be requeued");
             return ItemResult::Failed;
@@ -179,6 +191,20 @@ impl<'a> DueSubscription<'a> {
         self.warn("missed_event_recovered");
         self.expect(Some(missing));
         self.reschedule(AFTER_RECOVERY, ItemResult::Recovered).await
+    }
+
+    /// The event cannot be made here: it is parked as an attempt of its period, which keeps nothing from happening if it comes after all.
+    async fn park_unrecoverable(self, subscription: &Subscription, missing: &ExpectedEvent, delivery: &Delivery) -> ItemResult {
+        let key = eligibility::period_key(&subscription.id, missing.expiration);
+        let opened = ObligationContext::open(self.flow_context, key, &subscription.id, delivery).await;
+        let Ok(mut ctx) = opened else { return self.reschedule(RECHECK_INTERVAL, ItemResult::Deferred).await };
+        if ctx.current_attempt().is_none() {
+            ctx.event_is_recovered = true;
+            let kind = if missing.action == BillingAction::Authorise { AttemptKind::Authorise } else { AttemptKind::Capture };
+            // The context writes the subscription's state as well.
+            let _parked = ctx.park_without_attempt::<()>(kind, missing.at, ParkReason::MissedEventOfUnknownDetails).await;
+        }
+        ItemResult::Deferred
     }
 
     /// Nothing is missing: the next event is noted, and when to check for it.

@@ -17,7 +17,7 @@ use connector::journal::store::Key;
 use connector::metrics::Metric;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::release::{ReleaseOutcome, release};
-use connector::payments::report_change::find_in_authorised_list;
+use connector::payments::report_change::{ListedPayment, find_in_authorised_list};
 use connector::payments::subscription_state::LiveAuthorisation;
 use connector::payments::{FlowResult, read_failed, retry};
 use connector::reason::{CompletionReason, ParkReason, RetryReason};
@@ -127,8 +127,9 @@ async fn reason_to_keep(
         return Ok(Some(CompletionReason::AuthorisationIsTheLatestPayment));
     }
     match find_in_authorised_list(ctx, &live.details, &live.reference).await {
-        Ok(Some(_)) => Ok(None),
-        Ok(None) => Ok(Some(CompletionReason::AuthorisationNotListed)),
+        // Without details it cannot be captured any more.
+        Ok(ListedPayment::Found(_) | ListedPayment::DetailsGone) => Ok(None),
+        Ok(ListedPayment::NotListed) => Ok(Some(CompletionReason::AuthorisationNotListed)),
         // These are no outages, and prove nothing.
         Err(Disposition::Retry { reason: RetryReason::CleengNotFound, .. }) => Ok(Some(CompletionReason::CleengNotFound)),
         Err(Disposition::Retry { reason: RetryReason::CleengListIncomplete, .. }) => Ok(Some(CompletionReason::CleengListIncomplete)),

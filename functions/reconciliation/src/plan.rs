@@ -4,7 +4,7 @@
 use connector::clock::Timestamp;
 use connector::gateway::Reference;
 use connector::journal::JournalError;
-use connector::journal::record::Obligation;
+use connector::journal::record::{AttemptKind, Obligation};
 use connector::journal::store::Key;
 use connector::journal::transaction::Transaction;
 use connector::payments::subscription_state::SubscriptionState;
@@ -18,9 +18,11 @@ pub enum PlannedAction {
     ContinueWithoutCustomer,
     /// The reversal of this payment continues.
     ContinueReversal(Reference),
+    /// A payment of this period that succeeded late is reported or given back.
+    SettleLateSuccess,
     /// The release of this authorisation, whose period was paid in another way, continues.
     ContinueRelease(Reference),
-    /// The waiting event is requeued.
+    /// The waiting events are requeued.
     Requeue,
     /// Nothing: its event is on its queue. The document is due again later.
     LeaveToQueue,
@@ -47,6 +49,7 @@ impl PlannedAction {
             Self::ContinueWithoutCustomer => "continues without the customer, or closes it after its expiry".to_owned(),
             Self::ContinueReversal(_) => "continues the reversal of the payment".to_owned(),
             Self::ContinueRelease(_) => "continues the release of an obsolete authorisation".to_owned(),
+            Self::SettleLateSuccess => "reports a payment that succeeded late, or gives it back".to_owned(),
             Self::Requeue => "puts the waiting event back on its queue".to_owned(),
             Self::LeaveToQueue => "nothing: its event is on its queue".to_owned(),
             Self::LeaveToWorker => "nothing: a function holds its lease, or released it a moment ago".to_owned(),
@@ -67,6 +70,7 @@ impl PlannedAction {
             Self::ContinueWithoutCustomer => "continue_without_customer",
             Self::ContinueReversal(_) => "continue_reversal",
             Self::ContinueRelease(_) => "continue_release",
+            Self::SettleLateSuccess => "settle_late_success",
             Self::Requeue => "requeue",
             Self::LeaveToQueue => "leave_to_queue",
             Self::LeaveToWorker => "leave_to_worker",
@@ -100,8 +104,11 @@ fn plan_obligation(kind: DocumentKind, obligation: &Obligation, now: Timestamp) 
         DocumentKind::Reversal(reference) => PlannedAction::ContinueReversal(reference),
         DocumentKind::Release(reference) => PlannedAction::ContinueRelease(reference),
         DocumentKind::Subscription | DocumentKind::Event => {
-            let waits = obligation.current_attempt().is_some_and(|attempt| attempt.waiting_event.is_some() && !attempt.is_queued(now));
-            if waits { PlannedAction::Requeue } else { PlannedAction::LeaveToQueue }
+            let open = obligation.current_attempt();
+            if open.map_or(!obligation.late_successes.is_empty(), |open| open.kind == AttemptKind::LateSuccess) {
+                return PlannedAction::SettleLateSuccess;
+            }
+            if obligation.waiting_events(now).is_empty() { PlannedAction::LeaveToQueue } else { PlannedAction::Requeue }
         }
     }
 }

@@ -8,7 +8,7 @@
 
 use std::time::Duration;
 
-use connector::cleeng::{CleengError, Subscription, SubscriptionStatus};
+use connector::cleeng::{CleengError, Subscription, SubscriptionStatus, UnknownAnswer};
 use connector::clock::Timestamp;
 use connector::delivery::Delivery;
 use connector::flow::FlowContext;
@@ -96,7 +96,8 @@ async fn scan_page(flow_context: &FlowContext, method: &PaymentMethodId, found: 
         }
         Err(error) => {
             // A Cleeng that does not list them is asked again later; no position is lost.
-            let unlisted = matches!(error, CleengError::NotFound | CleengError::Refused { .. });
+            let unlisted =
+                matches!(error, CleengError::NotFound | CleengError::Refused { .. } | CleengError::Unknown(UnknownAnswer::Unconfirmed(_)));
             tracing::warn!(error = error.code(), "subscriptions cannot be listed");
             let wait = if unlisted { SCAN_INTERVAL } else { Duration::ZERO };
             (Scanned::Nothing, ScanPosition { not_before: now.after(wait), ..position })

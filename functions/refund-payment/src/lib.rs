@@ -2,7 +2,7 @@
 //!
 //! Cleeng's checklist: refund at the gateway, report the payment `refunded`. One obligation per refund: the payment and Cleeng's id of the
 //! refund, else the payment, the amount and a hash of the event's data. The same event again within a day is a repeated delivery; later it
-//! may be another refund or an old message, so an operator decides. What is asked for is reserved in the payment record with the intent:
+//! may be another refund or an old message, so an operator decides; one that failed may be asked for anew. What is asked for is reserved in the payment record with the intent:
 //! the refunds of a payment are never above what was captured.
 
 mod payment_lookup;
@@ -16,11 +16,10 @@ use connector::cleeng::webhook::{RefundEvent, Topic, Verified, Webhook};
 use connector::clock::Timestamp;
 use connector::delivery::Delivery;
 use connector::flow::{Disposition, Flow, FlowContext, PartialRefunds};
-use connector::gateway::Reference;
+use connector::journal::payment::refunds::RefundState;
 use connector::journal::payment::{PaymentRecord, PaymentState};
-use connector::journal::record::AttemptKind;
+use connector::journal::record::{AttemptKind, Finish};
 use connector::journal::store::Key;
-use connector::metrics::Metric;
 use connector::money::Money;
 use connector::payments;
 use connector::payments::obligation_context::ObligationContext;
@@ -84,9 +83,14 @@ async fn process(ctx: &mut ObligationContext<'_>, request: &RequestedRefund) -> 
         return refund::resume(ctx, request, &reference).await;
     }
     match last_refund(ctx, request) {
-        Some((outcome, true)) => return Ok(eligibility::duplicate(ctx.flow_context, outcome)),
-        Some((_, false)) => return ctx.park_without_attempt(KIND, request.received_at, ParkReason::RefundRepeated).await,
-        None => {}
+        LastRefund::None => {}
+        LastRefund::Failed => {
+            // What failed needs no decision any more.
+            let failed = ctx.session.obligation.attempts.iter_mut().filter(|attempt| attempt.is_parked());
+            failed.for_each(|attempt| attempt.finish = Some(Finish::Superseded));
+        }
+        LastRefund::SameDelivery(outcome) => return Ok(eligibility::duplicate(ctx.flow_context, outcome)),
+        LastRefund::Earlier => return ctx.park_without_attempt(KIND, request.received_at, ParkReason::RefundRepeated).await,
     }
     let reference = match payment_lookup::find_payment(ctx, &request.event).await? {
         Ok(reference) => reference,
@@ -105,11 +109,30 @@ async fn process(ctx: &mut ObligationContext<'_>, request: &RequestedRefund) -> 
     refund::resume(ctx, request, &reference).await
 }
 
-/// The result of the last request for this refund, and whether it is so recent that this is a repeated delivery.
-fn last_refund(ctx: &ObligationContext<'_>, request: &RequestedRefund) -> Option<(CompletionReason, bool)> {
-    let last = ctx.session.obligation.last_finished(KIND)?;
+/// What became of the last request for this refund.
+enum LastRefund {
+    /// There is none.
+    None,
+    /// The gateway refused it, at once or later, and this is a new request.
+    Failed,
+    /// It is so recent that this is a repeated delivery.
+    SameDelivery(CompletionReason),
+    /// It is older.
+    Earlier,
+}
+
+fn last_refund(ctx: &ObligationContext<'_>, request: &RequestedRefund) -> LastRefund {
+    let Some(last) = ctx.session.obligation.last_finished(KIND) else { return LastRefund::None };
+    let part = last.reference.as_ref().and_then(|payment| ctx.payment(payment)?.refund_for(ctx.session.key()));
+    let failed = part.is_some_and(|part| part.state == RefundState::Failed);
     let outcome = last.finish.as_ref().map_or(CompletionReason::Finished, CompletionReason::from);
-    Some((outcome, request.received_at.since(last.due) < DUPLICATE_WINDOW))
+    if failed && request.received_at > last.due {
+        LastRefund::Failed
+    } else if request.received_at.since(last.due) < DUPLICATE_WINDOW {
+        LastRefund::SameDelivery(outcome)
+    } else {
+        LastRefund::Earlier
+    }
 }
 
 /// The capture is in flight: Cleeng may know the payment as captured already.
@@ -149,11 +172,4 @@ fn refund_amount(record: &PaymentRecord, event: &RefundEvent, partial: PartialRe
         return Err(ParkReason::PartialRefund);
     }
     Ok(requested)
-}
-
-/// Counts a refund that the gateway refused or failed to make. The requester believes that it is done.
-fn alarm_failed_refund(ctx: &ObligationContext<'_>, reference: &Reference, reason: ParkReason) -> Disposition {
-    ctx.flow_context.metrics.count(Metric::Parked, &[("reason", reason.as_str())]);
-    tracing::error!(obligation = %ctx.session.key(), payment = %reference, reason = reason.as_str(), "a refund failed");
-    Disposition::Parked(reason)
 }

@@ -6,7 +6,6 @@ use connector::cleeng::webhook::{NamedPayment, RefundEvent};
 use connector::flow::PaymentMethodConfig;
 use connector::gateway::Reference;
 use connector::journal::payment::PaymentState;
-use connector::money::Money;
 use connector::payments::FlowResult;
 use connector::payments::find::{self, JournalLookup, PreexistingPayment, ResolvedMethod};
 use connector::payments::obligation_context::ObligationContext;
@@ -27,13 +26,11 @@ pub(crate) async fn find_payment(ctx: &mut ObligationContext<'_>, event: &Refund
     }
 }
 
-/// A payment that the journal does not know. The event names it at the gateway and contains the amount of the refund; the amount of the
-/// payment is in its order alone.
+/// A payment that the journal does not know. The event names it at the gateway; the amount of the payment is in its order alone, and is
+/// refunded in whole if the event names none.
 fn preexisting(event: &RefundEvent, method: PaymentMethodConfig, order: Option<Order>) -> Result<PreexistingPayment, ParkReason> {
     let NamedPayment { payment, external, customer, subscription, details, operation, .. } = event.payment.clone();
-    let (Some(payment), Some(external), Some(amount), Some(currency)) = (payment, external, &event.amount, event.currency) else {
-        return Err(ParkReason::UnknownPaymentLacksIdOrAmount);
-    };
+    let (Some(payment), Some(external)) = (payment, external) else { return Err(ParkReason::UnknownPaymentLacksId) };
     let order = order.ok_or(ParkReason::UnknownPaymentLacksOrder)?;
     if operation.is_none() && subscription.is_none() {
         // Cleeng requires the kind of the refunded payment. A wrong one would be noticed only after the money moved.
@@ -43,13 +40,6 @@ fn preexisting(event: &RefundEvent, method: PaymentMethodConfig, order: Option<O
         (Some(from_event), Some(known)) if from_event != known => return Err(ParkReason::EventContradictsOrder),
         (from_event, known) => from_event.or(known).ok_or(ParkReason::UnknownPaymentLacksCustomer)?,
     };
-    let amount = Money::from_decimal(amount, currency).map_err(|_| ParkReason::RefundAmountUnreadable)?;
-    if order.total.currency != currency {
-        return Err(ParkReason::RefundInAnotherCurrency);
-    }
-    if amount.minor > order.total.minor {
-        return Err(ParkReason::RefundAboveCaptured);
-    }
     let (gateway, order, amount) = (method.gateway, Some(order.id), order.total);
     Ok(PreexistingPayment { gateway, payment, external, customer, order, details, subscription, amount })
 }

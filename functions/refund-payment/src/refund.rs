@@ -8,20 +8,20 @@
 use connector::cleeng::{CALL_TIMEOUT, PaymentOperation, PaymentPatch};
 use connector::clock::Timestamp;
 use connector::flow::{Disposition, SettleOn};
-use connector::gateway::{Decline, DeclineClass, OperationKind, Reference, RefundRequest};
+use connector::gateway::{GatewayName, OperationKind, Reference, RefundRequest};
 use connector::journal::JournalError;
 use connector::journal::payment::refunds::{RefundRecord, RefundState};
 use connector::journal::record::Finish;
 use connector::journal::store::StoreError;
-use connector::metrics::Metric;
 use connector::money::Money;
 use connector::payments::cleeng_step::{self, CleengStep, LostAnswer};
 use connector::payments::gateway_step::{self, StepResult};
 use connector::payments::obligation_context::{ObligationContext, TypedStepState};
+use connector::payments::reversal::GIVE_BACK_PATIENCE;
 use connector::payments::{FlowResult, retry};
 use connector::reason::{CompletionReason, ParkReason, RetryReason};
 
-use crate::{RequestedRefund, alarm_failed_refund};
+use crate::RequestedRefund;
 
 const REFUND: &str = "refund";
 const REPORT: &str = "report";
@@ -47,29 +47,29 @@ pub(crate) async fn reserve(ctx: &mut ObligationContext<'_>, payment: &Reference
 
 /// Resumes the open attempt, to its end or to the wait for the gateway's notification.
 pub(crate) async fn resume(ctx: &mut ObligationContext<'_>, request: &RequestedRefund, payment: &Reference) -> FlowResult<Disposition> {
+    let was_acknowledged = reserved_refund(ctx, payment)?.state != RefundState::Requested;
     let step_result = refund_at_gateway(ctx, payment).await?;
-    if let StepResult::Declined(decline) = step_result {
-        return refund_failed(ctx, payment, decline, ParkReason::RefundDeclined).await;
+    if let StepResult::Declined(_) = step_result {
+        let reason = if was_acknowledged { ParkReason::RefundFailed } else { ParkReason::RefundDeclined };
+        return refund_failed(ctx, payment, reason).await;
     }
     let part = reserved_refund(ctx, payment)?;
-    let on_receipt = ctx.flow_context.policy.settle_on == SettleOn::Receipt;
+    let is_receipt = ctx.gateway(reserved_at(ctx, payment)?)?.capabilities().settles_by_notification;
+    let on_receipt = is_receipt && ctx.flow_context.policy.settle_on == SettleOn::Receipt;
     match part.state {
         RefundState::Done => report_refund(ctx, request, payment, part.amount).await,
         RefundState::Received if on_receipt => {
             // Counts as done, as a capture does. A failure that comes later is then reported as a failure and raises an alarm.
-            let obligation = ctx.session.key().clone();
-            ctx.update_payment(payment, |record, now| {
-                let index = record.refunds.iter().position(|part| part.obligation == obligation.as_str());
-                index.map_or(Ok(()), |index| record.complete_refund(index, true, now).map(drop))
-            })?;
+            complete_refund(ctx, payment, true)?;
             report_refund(ctx, request, payment, part.amount).await
         }
-        RefundState::Failed => {
-            let decline = Decline::new(DeclineClass::Soft, "refund_failed");
-            refund_failed(ctx, payment, decline, ParkReason::RefundFailed).await
-        }
+        RefundState::Failed => refund_failed(ctx, payment, ParkReason::RefundFailed).await,
         RefundState::Received | RefundState::Requested => await_gateway(ctx, &step_result).await,
     }
+}
+
+fn reserved_at(ctx: &ObligationContext<'_>, payment: &Reference) -> FlowResult<GatewayName> {
+    Ok(ctx.payment(payment).map(|record| record.gateway).ok_or(JournalError::Store(StoreError::Corrupt))?)
 }
 
 fn reserved_refund(ctx: &ObligationContext<'_>, payment: &Reference) -> FlowResult<RefundRecord> {
@@ -84,8 +84,11 @@ async fn refund_at_gateway(ctx: &mut ObligationContext<'_>, payment: &Reference)
     let (gateway, captured) = (record.gateway, record.captured);
     let external_payment_id = record.external_payment_id.clone().ok_or(JournalError::Store(StoreError::Corrupt))?;
     let make = |key| RefundRequest { key, reference: part.reference.clone(), external_payment_id, amount: part.amount, captured };
-    let step_result = gateway_step::run(ctx, REFUND, gateway, make).await?;
-    if part.state == RefundState::Requested {
+    let step_result = match gateway_step::query_decision(ctx, REFUND, OperationKind::Refund, payment).await? {
+        Some(decided) => decided,
+        None => gateway_step::run(ctx, REFUND, gateway, make).await?,
+    };
+    if part.state.is_in_flight() {
         match &step_result {
             StepResult::Done { .. } => complete_refund(ctx, payment, true)?,
             StepResult::Declined(_) => complete_refund(ctx, payment, false)?,
@@ -106,18 +109,16 @@ async fn refund_at_gateway(ctx: &mut ObligationContext<'_>, payment: &Reference)
 
 fn complete_refund(ctx: &mut ObligationContext<'_>, payment: &Reference, success: bool) -> FlowResult<()> {
     let obligation = ctx.session.key().clone();
-    ctx.update_payment(payment, |record, now| {
-        let index = record.refunds.iter().position(|part| part.obligation == obligation.as_str());
-        index.map_or(Ok(false), |index| record.complete_refund(index, success, now)).map(drop)
-    })
+    ctx.update_payment(payment, |record, now| record.complete_refund_of(&obligation, success, now).map(drop))
 }
 
-/// The gateway acknowledged the refund. The event leaves the queue and is kept in the attempt; the gateway's notification requeues it.
+/// The gateway acknowledged the refund. The event leaves the queue and is kept in the attempt; the gateway's notification requeues it. It is
+/// done when the gateway says so: without a word for days an operator is called.
 async fn await_gateway(ctx: &mut ObligationContext<'_>, step_result: &StepResult) -> FlowResult<Disposition> {
-    ctx.store_event();
-    if acknowledged_at(step_result).is_some_and(|at| ctx.now().since(at) > ctx.flow_context.policy.unknown_deadline) {
-        ctx.flow_context.metrics.count(Metric::Warning, &[("reason", "refund_not_settled")]);
+    if acknowledged_at(step_result).is_some_and(|at| ctx.now().since(at) > GIVE_BACK_PATIENCE) {
+        return ctx.park(ParkReason::RefundUnanswered, true).await;
     }
+    ctx.store_event();
     ctx.save_and_release_lease().await?;
     Ok(Disposition::Completed(CompletionReason::RefundReceived))
 }
@@ -129,16 +130,11 @@ const fn acknowledged_at(step_result: &StepResult) -> Option<Timestamp> {
     }
 }
 
-/// Nothing was refunded: the reservation is released. Nothing is reported to Cleeng, because nothing changed.
-async fn refund_failed(
-    ctx: &mut ObligationContext<'_>,
-    payment: &Reference,
-    decline: Decline,
-    reason: ParkReason,
-) -> FlowResult<Disposition> {
+/// Nothing was refunded: the reservation is released. Nothing is reported to Cleeng, because nothing changed, and whoever asked believes that
+/// it is done: an operator decides, or it is asked for anew.
+async fn refund_failed(ctx: &mut ObligationContext<'_>, payment: &Reference, reason: ParkReason) -> FlowResult<Disposition> {
     complete_refund(ctx, payment, false)?;
-    ctx.finish(Finish::Declined { class: decline.class, code: decline.code }).await?;
-    Ok(alarm_failed_refund(ctx, payment, reason))
+    ctx.park(reason, false).await
 }
 
 /// Reports the refund to Cleeng, once.

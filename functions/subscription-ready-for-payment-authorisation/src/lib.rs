@@ -15,6 +15,7 @@ use connector::payments::release::release_live_authorisation;
 use connector::reason::CompletionReason;
 use connector::renewal::charge::{self, ChargeResult};
 use connector::renewal::eligibility::{self, AttemptStatus};
+use connector::renewal::late_success;
 use connector::renewal::report_new_payment::{NewPaymentState, ReportResult, report_new_payment};
 
 const KIND: AttemptKind = AttemptKind::Authorise;
@@ -37,7 +38,8 @@ impl Flow for Authorisation {
 async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: &Delivery) -> FlowResult<Disposition> {
     let (mut ctx, event) = eligibility::open_period(flow_context, webhook, delivery).await?;
     let disposition = process(&mut ctx, &event).await;
-    Ok(ctx.conclude(disposition).await)
+    let disposition = ctx.conclude(disposition).await;
+    Ok(late_success::after_attempt(flow_context, disposition, &event, delivery).await)
 }
 
 async fn process(ctx: &mut ObligationContext<'_>, event: &BillingEvent) -> FlowResult<Disposition> {
@@ -80,6 +82,7 @@ async fn attempt(
     method_id: &PaymentMethodId,
     method: PaymentMethodConfig,
 ) -> FlowResult<Disposition> {
+    eligibility::require_due(ctx, event, KIND).await?;
     // The card was changed, or the authorisation lapsed: the old authorisation is released before a new one is made.
     release_live_authorisation(ctx).await?;
     let order = charge::create_order(ctx, event, method_id).await?;

@@ -12,23 +12,23 @@ use connector::payments::obligation_context::ObligationContext;
 use connector::payments::subscription_state::LiveAuthorisation;
 
 /// What Cleeng's list of authorised payments offers.
-pub(crate) enum ImportedAuthorisation {
-    /// Exactly one payment that fits; it is now in the journal.
-    One(Reference),
+pub(crate) enum ListedAuthorisation {
+    /// Exactly one payment that fits.
+    One(PreexistingPayment),
     /// None.
     None,
     /// More than one: which is meant cannot be known.
     Several,
 }
 
-/// Takes the one authorised payment of the event's details, customer and offer into the journal, in memory, as that of the open attempt.
-pub(crate) async fn import_authorisation(
+/// Looks for the authorised payment of the event's details, customer and offer that the journal does not know.
+pub(crate) async fn find_authorisation(
     ctx: &mut ObligationContext<'_>,
     event: &BillingEvent,
     method: PaymentMethodConfig,
-) -> FlowResult<ImportedAuthorisation> {
+) -> FlowResult<ListedAuthorisation> {
     let mut found = Vec::new();
-    for payment in authorised_payments(ctx.flow_context, &event.payment_details).await? {
+    for payment in authorised_payments(ctx.flow_context, &event.payment_details).await?.into_payments() {
         if let Some(payment) = preexisting(payment, event, method)
             && !is_in_journal(ctx, &payment).await?
         {
@@ -36,14 +36,22 @@ pub(crate) async fn import_authorisation(
         }
     }
     if found.len() > 1 {
-        return Ok(ImportedAuthorisation::Several);
+        return Ok(ListedAuthorisation::Several);
     }
-    let Some(payment) = found.pop() else { return Ok(ImportedAuthorisation::None) };
+    Ok(found.pop().map_or(ListedAuthorisation::None, ListedAuthorisation::One))
+}
+
+/// Takes such a payment into the journal, in memory, as that of the open attempt.
+pub(crate) async fn import_authorisation(
+    ctx: &mut ObligationContext<'_>,
+    event: &BillingEvent,
+    payment: PreexistingPayment,
+) -> FlowResult<Reference> {
     let reference = find::import(ctx, payment, PaymentState::Authorised).await?;
     ctx.subscription_state.live_authorisation =
         Some(LiveAuthorisation { reference: reference.clone(), details: event.payment_details.clone(), expiration: event.expiration });
     ctx.set_attempt_payment(&reference);
-    Ok(ImportedAuthorisation::One(reference))
+    Ok(reference)
 }
 
 /// The payment, if it is an authorisation that fits the event.

@@ -17,12 +17,13 @@ use connector::payments::capture::capture;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::release::release_live_authorisation;
 use connector::payments::{FlowResult, retry};
-use connector::reason::{ParkReason, RetryReason};
+use connector::reason::{CompletionReason, ParkReason, RetryReason};
 use connector::renewal::charge::{self, ChargeResult};
 use connector::renewal::eligibility::{self, AttemptStatus};
+use connector::renewal::late_success;
 use connector::renewal::report_new_payment::{NewPaymentState, report_new_payment};
 
-use crate::import_authorisation::{ImportedAuthorisation, import_authorisation};
+use crate::import_authorisation::{ListedAuthorisation, find_authorisation, import_authorisation};
 
 /// Captures or charges a renewal.
 #[derive(Clone, Copy, Debug, Default)]
@@ -42,7 +43,8 @@ impl Flow for Capture {
 async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: &Delivery) -> FlowResult<Disposition> {
     let (mut ctx, event) = eligibility::open_period(flow_context, webhook, delivery).await?;
     let disposition = process(&mut ctx, &event).await;
-    Ok(ctx.conclude(disposition).await)
+    let disposition = ctx.conclude(disposition).await;
+    Ok(late_success::after_attempt(flow_context, disposition, &event, delivery).await)
 }
 
 async fn process(ctx: &mut ObligationContext<'_>, event: &BillingEvent) -> FlowResult<Disposition> {
@@ -54,6 +56,7 @@ async fn process(ctx: &mut ObligationContext<'_>, event: &BillingEvent) -> FlowR
     if status == AttemptStatus::InFlight {
         return resume(ctx, event, &method_id, method).await;
     }
+    let is_first_event = ctx.subscription_state.latest_period_end.is_none() && ctx.session.obligation.attempts.is_empty();
     eligibility::record_event(ctx, event, &method_id);
     let kind = if method.billing == BillingMode::CaptureOnly { AttemptKind::Charge } else { AttemptKind::Capture };
     eligibility::require_due(ctx, event, kind).await?;
@@ -65,7 +68,7 @@ async fn process(ctx: &mut ObligationContext<'_>, event: &BillingEvent) -> FlowR
             ctx.open_attempt(AttemptKind::Charge, event.attempt, Some(event.payment_details.clone()))?;
             charge(ctx, event, &method_id, method).await
         }
-        BillingMode::AuthoriseThenCapture => wait_for_authorisation(ctx, event, method).await,
+        BillingMode::AuthoriseThenCapture => wait_for_authorisation(ctx, event, method, is_first_event).await,
     }
 }
 
@@ -77,10 +80,11 @@ async fn resume(
 ) -> FlowResult<Disposition> {
     let attempt = ctx.current_attempt().map(|attempt| (attempt.kind, attempt.due, attempt.reference.clone()));
     let Some((kind, resumed_due, reference)) = attempt else { return Err(retry(RetryReason::NothingToResume)) };
-    let result = match (kind, reference) {
-        (AttemptKind::Charge, _) => charge(ctx, event, method_id, method).await,
-        (_, Some(reference)) => capture(ctx, &reference, event.expiration).await,
-        (_, None) => import_or_park(ctx, event, method).await,
+    let result = match (eligibility::require_due(ctx, event, kind).await, kind, reference) {
+        (Err(ended), ..) => Err(ended),
+        (Ok(()), AttemptKind::Charge, _) => charge(ctx, event, method_id, method).await,
+        (Ok(()), _, Some(reference)) => capture(ctx, &reference, event.expiration).await,
+        (Ok(()), _, None) => import_or_park(ctx, event, method).await,
     };
     eligibility::after_resuming(result, Some(resumed_due), event)
 }
@@ -114,14 +118,26 @@ async fn charge(
     }
 }
 
-/// Nothing is authorised (yet): the authorisation may still be in a queue or in another worker's hands.
+/// Nothing is authorised (yet): the authorisation may still be in a queue or in another worker's hands. One of a subscription that the journal
+/// never knew was made before this connector: Cleeng lists it, and nothing is to be waited for.
 async fn wait_for_authorisation(
     ctx: &mut ObligationContext<'_>,
     event: &BillingEvent,
     method: PaymentMethodConfig,
+    is_first_event: bool,
 ) -> FlowResult<Disposition> {
     if ctx.now() < event.attempt.after(ctx.flow_context.policy.capture_wait) {
+        if is_first_event && let ListedAuthorisation::One(payment) = find_authorisation(ctx, event, method).await? {
+            ctx.open_attempt(AttemptKind::Capture, event.attempt, Some(event.payment_details.clone()))?;
+            let reference = import_authorisation(ctx, event, payment).await?;
+            return capture(ctx, &reference, event.expiration).await;
+        }
         return Err(retry(RetryReason::WaitingForAuthorisation));
+    }
+    if eligibility::is_declined_for_good(ctx) {
+        // Cleeng knows of every decline. No attempt is recorded: a later authorisation of the period is captured by the same event.
+        ctx.save_and_release_lease().await?;
+        return Ok(Disposition::Completed(CompletionReason::Declined));
     }
     ctx.open_attempt(AttemptKind::Capture, event.attempt, Some(event.payment_details.clone()))?;
     import_or_park(ctx, event, method).await
@@ -131,9 +147,12 @@ async fn wait_for_authorisation(
 /// was made before this connector; then an operator has to decide, because a termination comes next.
 async fn import_or_park(ctx: &mut ObligationContext<'_>, event: &BillingEvent, method: PaymentMethodConfig) -> FlowResult<Disposition> {
     release_live_authorisation(ctx).await?;
-    match import_authorisation(ctx, event, method).await? {
-        ImportedAuthorisation::One(reference) => capture(ctx, &reference, event.expiration).await,
-        ImportedAuthorisation::None => ctx.park(ParkReason::CaptureWithoutAuthorisation, false).await,
-        ImportedAuthorisation::Several => ctx.park(ParkReason::SeveralAuthorisationsInCleeng, false).await,
+    match find_authorisation(ctx, event, method).await? {
+        ListedAuthorisation::One(payment) => {
+            let reference = import_authorisation(ctx, event, payment).await?;
+            capture(ctx, &reference, event.expiration).await
+        }
+        ListedAuthorisation::None => ctx.park(ParkReason::CaptureWithoutAuthorisation, false).await,
+        ListedAuthorisation::Several => ctx.park(ParkReason::SeveralAuthorisationsInCleeng, false).await,
     }
 }

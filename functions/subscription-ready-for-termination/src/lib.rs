@@ -75,10 +75,12 @@ async fn process(ctx: &mut ObligationContext<'_>, event: &TerminationEvent) -> F
         if let Some(disposition) = keep_alive(ctx, &subscription).await? {
             return Ok(disposition);
         }
-        ctx.open_attempt(AttemptKind::Terminate, subscription.paid_until, None)?;
+        ctx.open_attempt_beside(AttemptKind::Terminate, subscription.paid_until);
     }
-    // An authorisation that is still open will never be captured.
-    release_live_authorisation(ctx).await?;
+    if !is_payment_in_flight(ctx) {
+        // An authorisation that is still open will never be captured.
+        release_live_authorisation(ctx).await?;
+    }
     terminate(ctx, event, termination_type_of_status).await
 }
 
@@ -90,15 +92,18 @@ const fn termination_type(status: &SubscriptionStatus) -> Option<TerminationType
     }
 }
 
-/// Reads the journal first. A payment in flight is waited for. Money that was taken for the period that is due keeps the subscription
-/// alive, and the termination is parked.
+/// Reads the journal first. Money of the period that is being taken, or may have been, is waited for, but not longer than
+/// `TERMINATION_WAIT_HOURS`; a payment that succeeds after that is given back. Money that was taken for the period that is due keeps the
+/// subscription alive, and the termination is parked.
 async fn keep_alive(ctx: &mut ObligationContext<'_>, subscription: &Subscription) -> FlowResult<Option<Disposition>> {
-    if ctx.subscription_state.in_flight.is_some() {
+    let due = subscription.paid_until;
+    let charge = ctx.subscription_state.last_charge.as_ref().filter(|charge| charge.expiration.secs() >= due.secs());
+    let (is_charged, is_unknown) = (charge.is_some_and(|charge| charge.certain), charge.is_some_and(|charge| !charge.certain));
+    let waited = ctx.now().since(ctx.session.delivery().received_at);
+    if (is_payment_in_flight(ctx) || is_unknown) && waited < ctx.flow_context.policy.termination_wait {
         return Err(retry(RetryReason::PaymentInFlight));
     }
-    let due = subscription.paid_until;
-    let captured = ctx.subscription_state.last_charge.as_ref().is_some_and(|charge| charge.expiration.secs() >= due.secs());
-    if captured && subscription.status == SubscriptionStatus::Active {
+    if is_charged && subscription.status == SubscriptionStatus::Active {
         return park(ctx, subscription, ParkReason::CapturedButToBeTerminated).await;
     }
     if subscription.status == SubscriptionStatus::Active && due > ctx.now().after(CLOCK_TOLERANCE) {
@@ -109,14 +114,21 @@ async fn keep_alive(ctx: &mut ObligationContext<'_>, subscription: &Subscription
     Ok(None)
 }
 
+/// Whether an attempt at a payment of the subscription is in flight.
+fn is_payment_in_flight(ctx: &ObligationContext<'_>) -> bool {
+    ctx.subscription_state.in_flight.as_deref().is_some_and(|key| key != ctx.session.key().as_str())
+}
+
 async fn terminate(
     ctx: &mut ObligationContext<'_>,
     event: &TerminationEvent,
     termination_type: TerminationType,
 ) -> FlowResult<Disposition> {
-    // An unknown outcome was settled above: Cleeng says that the subscription runs, so the call is made again.
-    if matches!(ctx.step_state::<()>(TERMINATE)?, TypedStepState::Done(())) {
-        return ctx.finish(Finish::Terminated).await;
+    match ctx.step_state::<()>(TERMINATE)? {
+        TypedStepState::Done(()) => return ctx.finish(Finish::Terminated).await,
+        TypedStepState::Unknown(step) if ctx.is_overdue(&step) => return ctx.park(ParkReason::TerminationRefused, false).await,
+        // An unknown outcome was settled above: Cleeng says that the subscription runs, so the call is made again.
+        TypedStepState::NotStarted | TypedStepState::Unknown(_) => {}
     }
     let step = CleengStep { name: TERMINATE, timeout: CALL_WITH_FALLBACK_TIMEOUT, lost_answer: LostAnswer::FindOut };
     let call = ctx.flow_context.cleeng.terminate(&event.subscription, termination_type);

@@ -82,7 +82,7 @@ async fn core(way: Arc<dyn Transport>, status: StatusCode, answer: &Value) {
         active: true,
     };
     said_yes("details", check_error(cleeng.create_payment_details(&details).await).is_some());
-    let patch = PaymentPatch::Captured { external_payment_id: Some(id("V4HZ4RBFJGXXGN82")) };
+    let patch = PaymentPatch::Captured { order: None, external_payment_id: Some(id("V4HZ4RBFJGXXGN82")) };
     let _ = check_error(cleeng.update_payment(&id("987654321"), &patch).await);
     let _ = check_error(cleeng.cancel_payment(&id("987654321")).await);
     let _ = check_error(cleeng.delete_payment_details(&id("193925084")).await);

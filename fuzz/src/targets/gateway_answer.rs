@@ -109,6 +109,7 @@ impl CallCase {
                     key: self.key(operation),
                     reference: self.reference(),
                     external_payment_id,
+                    operation_ref: None,
                     amount: Some(payment.amount),
                 };
                 if let Some(answered) = adapter.inquire(&inquiry).await.transpose() {

@@ -78,6 +78,9 @@ impl Function {
     }
 }
 
+/// The salt of this deployment: references that it makes carry its mark, those of `events/` as well.
+pub const IDEMPOTENCY_SALT: &str = "sandbox-salt-0123456789abcdef0123456789";
+
 /// All functions.
 pub struct Functions {
     /// Their queues.
@@ -112,7 +115,7 @@ fn template_environment(cleeng_url: &str, own_url: &str, gateways: &[(&'static s
     let methods = GatewayName::ALL.iter().map(of_gateway).collect::<Vec<_>>().join(",");
     let mut secrets = gateway_fixtures::gateway_secrets();
     let others = json!({
-        "idempotency_salt": "sandbox-idempotency-salt",
+        "idempotency_salt": IDEMPOTENCY_SALT,
         "webhook_path_keys": [PATH_KEY],
         "cleeng": { "publisher_token": [fixtures::PUBLISHER_TOKEN], "webhook_secrets": [fixtures::WEBHOOK_SECRET] },
     });
@@ -148,6 +151,8 @@ pub(super) fn embedded_environment(cleeng_url: &str, own_url: &str, gateways: &[
     settings.insert("CONNECTOR_EMBEDDED", "1".to_owned());
     // Their journal ends with them: no payment would still wait for a notification.
     settings.insert("SETTLE_ON", "receipt".to_owned());
+    // Nor would payment details still wait for the confirmed release of what is held with them.
+    settings.insert("DELETE_DEACTIVATED_DETAILS", "no".to_owned());
     // As in the template: SAM CLI would hand on the shell's, which is of another file system ("Environment variable file" of AWS SAM).
     settings.insert("SSL_CERT_FILE", "/etc/pki/tls/certs/ca-bundle.crt".to_owned());
     settings

@@ -20,6 +20,6 @@ pub mod serve;
 mod world;
 
 pub use crash::CrashTrigger;
-pub use functions::{FunctionResponse, Functions, PATH_KEY, StartError};
+pub use functions::{FunctionResponse, Functions, IDEMPOTENCY_SALT, PATH_KEY, StartError};
 pub use queue::{LocalMessage, QueueSet};
 pub use world::{Addresses, LocalWorld};

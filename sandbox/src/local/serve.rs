@@ -151,6 +151,7 @@ fn insert_sample_payment(world: &LocalWorld, (payment, order, external): (&str, 
         refunded: 0,
         state: if captured { PaymentState::Captured } else { PaymentState::Authorised },
         automatic_capture: captured,
+        decided: None,
     });
     let purchase = PaidPurchase {
         customer: id(SAMPLE_CUSTOMER),

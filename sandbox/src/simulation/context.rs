@@ -99,6 +99,11 @@ impl SimulationContext {
         self.lock().current_worker = worker;
     }
 
+    /// The worker whose turn it is.
+    pub(super) fn current_worker(&self) -> u64 {
+        self.lock().current_worker
+    }
+
     /// Whether a trace is kept.
     #[must_use]
     pub fn is_tracing(&self) -> bool {

@@ -1,15 +1,17 @@
 //! What happens to subscribers while their functions are at work.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use connector::cleeng::{PaymentStatus, SubscriptionStatus};
-use connector::ids::RefundId;
+use connector::gateway::{DeclineClass, GatewayName, OperationKind, RetryAdvice};
+use connector::ids::{ExternalPaymentId, RefundId};
 use connector::money::Money;
 
 use super::event_queue::{LifeEvent, ScheduledEvent};
 use super::simulator::Simulator;
 use crate::simulators::cleeng::{OperatorRefund, PaymentRow};
-use crate::simulators::simulated_gateway::LedgerStatus;
+use crate::simulators::simulated_gateway::{LedgerEntry, LedgerStatus, SimulatedGateway};
 use crate::testkit::fixtures::id;
 
 impl Simulator<'_> {
@@ -21,6 +23,8 @@ impl Simulator<'_> {
         let gateway = actor.gateway;
         let simulator = &env.gateway(gateway).simulator;
         match life {
+            // Where the gateway passes on the network's word, a hard decline is one after which nobody may try again.
+            LifeEvent::Decline(DeclineClass::Hard) if simulator.decline_next_with_advice(&actor.subscriber.token, RetryAdvice::Never) => {}
             LifeEvent::Decline(class) => {
                 simulator.decline_next(&actor.subscriber.token, class);
             }
@@ -31,7 +35,15 @@ impl Simulator<'_> {
                     now_at.is_some_and(|method| env.gateway_of_method(method.as_str()).capture_only_method == method.as_str());
                 let method = if capture_only { fixture.capture_only_method } else { fixture.method };
                 self.invariants.replaced_details.insert(actor.subscriber.ids.details.clone(), self.context.now());
+                let old = actor.subscriber.ids.details.clone();
                 env.change_card(&mut actor.subscriber, method);
+                let (removed, announced) = self.context.draw(|prng| (prng.chance(300), prng.chance(500)));
+                // Cleeng's front-end library removes what is not active any more, and whether Cleeng announces that is not known.
+                if let Some(webhook) = removed.then(|| env.cleeng.remove_details(&old)).flatten()
+                    && announced
+                {
+                    self.events.schedule(self.context.now(), ScheduledEvent::Webhook(webhook));
+                }
                 actor.gateway = fixture.simulator.gateway_name();
             }
             LifeEvent::OperationFailure => {
@@ -48,28 +60,32 @@ impl Simulator<'_> {
                 }
             }
             LifeEvent::Expiry => {
-                for payment in self.payments_of_subscriber(who) {
-                    for fixture in &env.gateways {
-                        let held =
-                            fixture.simulator.ledger().into_iter().find(|entry| entry.external_payment_id == payment.external_payment_id);
-                        if held.is_some_and(|entry| entry.status == LedgerStatus::Authorised) {
-                            fixture.simulator.expire(&payment.external_payment_id);
-                            self.events.schedule(self.context.now(), ScheduledEvent::GatewayProcessing(fixture.simulator.gateway_name()));
-                        }
-                    }
-                }
+                self.change_entries(who, |entry| entry.status == LedgerStatus::Authorised, |simulator, id| simulator.expire(id));
+            }
+            LifeEvent::Undecided(..) | LifeEvent::UndecidedCapture(..) => {
+                let token = actor.subscriber.token.clone();
+                self.leave_undecided(gateway, &token, life);
+            }
+            LifeEvent::RefundFailure => {
+                simulator.fail_next_refund();
+            }
+            LifeEvent::ChangeOfMind => self.change_entries(
+                who,
+                |entry| entry.status == LedgerStatus::Declined,
+                |simulator, id| {
+                    simulator.approve_after_refusal(id);
+                },
+            ),
+            LifeEvent::ChargebackWon => {
+                self.change_entries(
+                    who,
+                    |entry| entry.status == LedgerStatus::ChargedBack,
+                    |simulator, id| simulator.return_charge_back(id),
+                );
             }
             LifeEvent::Chargeback => {
-                for payment in self.payments_of_subscriber(who) {
-                    for fixture in &env.gateways {
-                        let taken =
-                            fixture.simulator.ledger().into_iter().find(|entry| entry.external_payment_id == payment.external_payment_id);
-                        if taken.is_some_and(|entry| entry.status == LedgerStatus::Captured && entry.refunded.is_zero()) {
-                            fixture.simulator.charge_back(&payment.external_payment_id);
-                            self.events.schedule(self.context.now(), ScheduledEvent::GatewayProcessing(fixture.simulator.gateway_name()));
-                        }
-                    }
-                }
+                let is_taken = |entry: &LedgerEntry| entry.status == LedgerStatus::Captured && entry.refunded.is_zero();
+                self.change_entries(who, is_taken, |simulator, id| simulator.charge_back(id));
             }
             LifeEvent::Refund(part) => {
                 let captured = self.payments_of_subscriber(who).into_iter().find(|payment| payment.status == PaymentStatus::Captured);
@@ -80,6 +96,38 @@ impl Simulator<'_> {
                     let _asked = env.cleeng.request_refund(&payment.id, &OperatorRefund { amount, id: Some(number), reason: None });
                 }
             }
+        }
+    }
+
+    /// The gateways do something to the payments of a member that are in their ledgers like this, and notify.
+    fn change_entries(
+        &mut self,
+        who: usize,
+        is_meant: impl Fn(&LedgerEntry) -> bool,
+        change: impl Fn(&dyn SimulatedGateway, &ExternalPaymentId),
+    ) {
+        let env = Arc::clone(&self.env);
+        for payment in self.payments_of_subscriber(who) {
+            for fixture in &env.gateways {
+                let entry = fixture.simulator.ledger().into_iter().find(|entry| entry.external_payment_id == payment.external_payment_id);
+                if entry.is_some_and(|entry| is_meant(&entry)) {
+                    change(fixture.simulator.as_ref(), &payment.external_payment_id);
+                    self.events.schedule(self.context.now(), ScheduledEvent::GatewayProcessing(fixture.simulator.gateway_name()));
+                }
+            }
+        }
+    }
+
+    /// The next payment or capture with these details is declared undecided for a while.
+    fn leave_undecided(&mut self, gateway: GatewayName, token: &str, life: LifeEvent) {
+        let (operation, wait, approves) = match life {
+            LifeEvent::Undecided(wait, approves) => (OperationKind::Charge, wait, approves),
+            LifeEvent::UndecidedCapture(wait, approves) => (OperationKind::Capture, wait, approves),
+            _ => return,
+        };
+        let until = self.context.now().after(wait);
+        if self.env.gateway(gateway).simulator.leave_next_undecided(token, operation, until, approves) {
+            self.events.schedule(until.after(Duration::from_secs(1)), ScheduledEvent::GatewayProcessing(gateway));
         }
     }
 

@@ -84,7 +84,15 @@ impl Simulator<'_> {
                 &[DeclineClass::Soft, DeclineClass::NeedsCustomer, DeclineClass::NeedsNewDetails, DeclineClass::Hard, DeclineClass::Risk],
             ));
             let part = i64::try_from(self.prng.below(999)).unwrap_or(1).saturating_add(1);
+            // A queue delivers a message for about two days, which is how long an event that cannot be stored may wait for another one.
+            let (undecided, approves) = (self.prng.duration(60, 20 * 3600), self.prng.chance(600));
             let others = [
+                LifeEvent::Undecided(undecided, approves),
+                LifeEvent::UndecidedCapture(undecided, approves),
+                LifeEvent::ChangeOfMind,
+                LifeEvent::ChangeOfMind,
+                LifeEvent::RefundFailure,
+                LifeEvent::ChargebackWon,
                 refusal,
                 refusal,
                 LifeEvent::Expiry,
@@ -104,8 +112,13 @@ impl Simulator<'_> {
                 | LifeEvent::Expiry
                 | LifeEvent::OperationFailure
                 | LifeEvent::Stop
+                | LifeEvent::Undecided(..)
+                | LifeEvent::UndecidedCapture(..)
+                | LifeEvent::ChangeOfMind
                 | LifeEvent::RepeatedDeactivation => due.before(Duration::from_secs(80 * 3600)).after(self.prng.duration(0, 110 * 3600)),
-                LifeEvent::Chargeback | LifeEvent::Refund(_) => due.after(self.prng.duration(0, 72 * 3600)),
+                LifeEvent::Chargeback | LifeEvent::ChargebackWon | LifeEvent::RefundFailure | LifeEvent::Refund(_) => {
+                    due.after(self.prng.duration(0, 72 * 3600))
+                }
             };
             self.events.schedule(at, ScheduledEvent::LifeEvent(who, life));
         }

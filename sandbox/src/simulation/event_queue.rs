@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use connector::cleeng::webhook::{Verified, Webhook};
 use connector::clock::Timestamp;
@@ -66,6 +67,16 @@ pub(super) enum LifeEvent {
     Stop,
     /// Every deactivation of their details is announced again.
     RepeatedDeactivation,
+    /// The next payment is declared undecided for so long; then it is decided so.
+    Undecided(Duration, bool),
+    /// The next capture is declared undecided for so long; then it is decided so.
+    UndecidedCapture(Duration, bool),
+    /// A payment that the gateway refused succeeds after all.
+    ChangeOfMind,
+    /// The next refund is acknowledged, and fails later.
+    RefundFailure,
+    /// A chargeback is won, and may be followed by another.
+    ChargebackWon,
 }
 
 /// What lies on a queue.

@@ -8,6 +8,7 @@ use connector::journal::store::Store;
 use connector::metrics::MetricSink;
 
 use super::context::SimulationContext;
+use super::due_calls::DueCalls;
 use super::faulty_io::{FaultyStore, FaultyTransport};
 use super::journal_checker::JournalChecker;
 use super::leak_checker::LeakDetectingMetrics;
@@ -24,7 +25,8 @@ pub(super) struct FaultInjection<'a> {
 
 impl Interceptors for FaultInjection<'_> {
     fn transport(&self, inner: Arc<dyn Transport>) -> Arc<dyn Transport> {
-        let faulty = self.transport.get_or_init(|| Arc::new(FaultyTransport { inner, context: self.context.clone() }));
+        let (context, checker) = (self.context.clone(), self.checker.clone());
+        let faulty = self.transport.get_or_init(|| Arc::new(FaultyTransport { inner, context, checker, due_calls: DueCalls::default() }));
         self.outer.transport(faulty.clone())
     }
 

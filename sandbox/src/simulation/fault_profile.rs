@@ -17,6 +17,8 @@ pub struct FaultProfile {
     pub error_before: u16,
     /// A server executes it and answers 500 or 502.
     pub error_after: u16,
+    /// Something in between answers in Cleeng's place, whether or not Cleeng got the call: a redirect, a page, a route that is lost.
+    pub answer_in_between: u16,
     /// An answer comes cut off.
     pub truncated_body: u16,
     /// An answer comes without one of its members, or with null in its place.
@@ -72,6 +74,7 @@ impl FaultProfile {
             delivered_late: often(rarely),
             error_before: often(calls),
             error_after: often(calls),
+            answer_in_between: often(calls),
             truncated_body: often(calls),
             truncated_field: often(calls),
             slow: often(&[0, 10, 100]),

@@ -12,11 +12,29 @@ use connector::lambda::queue::{Queue, QueueError};
 use serde_json::Value;
 
 use super::context::SimulationContext;
+use super::due_calls::DueCalls;
 use super::executor::yield_now;
 use super::journal_checker::JournalChecker;
 
 /// The host of Cleeng on an environment.
 pub(super) const CLEENG_HOST: &str = "cleeng.test";
+
+/// Cleeng's Core API there.
+const CORE_API: &str = "cleeng.test/3.1/";
+
+/// What proxies, firewalls and API gateways say, which are not Cleeng.
+const IN_BETWEEN: [(u16, &str); 10] = [
+    (302, ""),
+    (200, "<html>maintenance</html>"),
+    (400, "<html>bad request</html>"),
+    (403, "<html>forbidden</html>"),
+    (404, "<html>not found</html>"),
+    (425, ""),
+    (400, r#"{"message":"Bad Request"}"#),
+    (403, r#"{"message":"Forbidden"}"#),
+    (404, r#"{"message":"Not Found"}"#),
+    (422, r#"{"message":"Unprocessable"}"#),
+];
 
 /// The fault of a call.
 #[derive(Clone, Copy)]
@@ -28,6 +46,8 @@ enum CallFault {
     DeliveredLate,
     ErrorBefore(u16),
     ErrorAfter(u16),
+    /// This answer of something in between, and whether the server got the call.
+    InBetween(&'static (u16, &'static str), bool),
     TruncatedBody,
     TruncatedField,
 }
@@ -36,6 +56,8 @@ enum CallFault {
 pub(super) struct FaultyTransport {
     pub(super) inner: Arc<dyn Transport>,
     pub(super) context: SimulationContext,
+    pub(super) checker: JournalChecker,
+    pub(super) due_calls: DueCalls,
 }
 
 impl FaultyTransport {
@@ -55,6 +77,9 @@ impl FaultyTransport {
             CallFault::ErrorBefore(context.draw(|prng| prng.choose(500, &[502, 503, 429, 401])))
         } else if context.chance(|profile| profile.error_after) {
             CallFault::ErrorAfter(context.draw(|prng| prng.choose(500, &[502])))
+        } else if request.url.contains(CORE_API) && context.chance(|profile| profile.answer_in_between) {
+            let (index, after) = context.draw(|prng| (prng.index(IN_BETWEEN.len()), prng.chance(300)));
+            IN_BETWEEN.get(index).map_or(CallFault::Delivered, |answer| CallFault::InBetween(answer, after))
         } else if context.chance(|profile| profile.truncated_body) {
             CallFault::TruncatedBody
         } else if context.chance(|profile| profile.truncated_field) {
@@ -107,6 +132,8 @@ impl Transport for FaultyTransport {
         // An adapter that shares its time among calls knows it to the microsecond, by the real clock; what is left counts here in whole seconds.
         let (context, timeout) = (&self.context, Duration::from_secs(request.timeout.as_secs().saturating_add(1)));
         let call = if context.is_tracing() { describe_request(&request) } else { String::new() };
+        let (method, url) = (request.method.clone(), request.url.clone());
+        self.due_calls.check_request(&request, &self.checker, context);
         yield_now().await;
         if context.chance(|profile| profile.slow) {
             yield_now().await;
@@ -127,6 +154,12 @@ impl Transport for FaultyTransport {
             }
             CallFault::ErrorBefore(status) => (Ok(empty_response(status)), " (refused)"),
             CallFault::ErrorAfter(status) => (self.deliver(request).await.map(|_| empty_response(status)), " (done, answer lost)"),
+            CallFault::InBetween((status, body), after) => {
+                if after {
+                    let _unseen = self.deliver(request).await;
+                }
+                (Ok(Response { body: Bytes::from_static(body.as_bytes()), ..empty_response(*status) }), " (answered in between)")
+            }
             CallFault::TruncatedBody => (self.deliver(request).await.map(truncate_body), " (cut off)"),
             CallFault::TruncatedField => {
                 (self.deliver(request).await.map(|answer| truncate_random_field(answer, context)), " (a field missing)")
@@ -135,6 +168,9 @@ impl Transport for FaultyTransport {
         if matches!(answer, Err(TransportError::NoResponse(_))) {
             yield_now().await;
             context.advance_clock(timeout);
+        }
+        if let Ok(answer) = &answer {
+            self.due_calls.record_answer(&method, &url, answer, context);
         }
         context.trace(|| format!("{call}: {}{what}", describe_result(&answer)));
         yield_now().await;

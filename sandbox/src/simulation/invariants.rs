@@ -17,7 +17,7 @@ use super::event_queue::MessageContent;
 use super::journal_checker::{JournalChecker, UnsettledObligation};
 use crate::simulators::cleeng::{PaymentRow, SentWebhook};
 use crate::simulators::simulated_gateway::{LedgerEntry, LedgerStatus};
-use crate::testkit::balance_check::{compare, double_payments, must_be_in_cleeng};
+use crate::testkit::balance_check::{compare, double_payments, latest_words, must_be_in_cleeng};
 use crate::testkit::harness::TestEnvironment;
 
 /// A worker ran past its deadline.
@@ -101,6 +101,7 @@ impl InvariantChecker {
                 && let Some((obligation, state)) = checker.obligation_and_state(&entry.reference)
                 && obligation.starts_with("period#")
                 && !(entry.status == LedgerStatus::Authorised && checker.has_failed_operation(&entry.reference, context))
+                && !checker.is_settling_late(&entry.reference)
                 && (entry.status == LedgerStatus::Captured || !matches!(state, PaymentState::Cancelling | PaymentState::Cancelled))
             {
                 periods.entry(obligation).or_default().push(entry);
@@ -207,14 +208,19 @@ impl InvariantChecker {
             context.report_violation(format!("{} is never settled", open.key));
         }
         let (ours, theirs) = (env.cleeng.payments(), all_ledger_entries(env));
-        for payment in &ours {
+        for payment in latest_words(&ours) {
             let entry = theirs.iter().find(|other| other.external_payment_id == payment.external_payment_id);
+            // The money of a chargeback that was won is there again, and Cleeng cannot be told.
+            let won = payment.status == PaymentStatus::Refunded
+                && entry.is_some_and(|entry| entry.status == LedgerStatus::Captured)
+                && context.has_alarm("chargeback_reversed");
             // An expired authorisation is reported by the event that would have released it, which was lost.
             let untold = self.has_lost_release_event(payment.subscription.as_ref(), payment.details.as_ref())
                 && payment.status == PaymentStatus::Authorised
                 && entry.is_some_and(|entry| entry.status == LedgerStatus::Expired);
             if let Some(line) = compare(payment, entry)
                 && !untold
+                && !won
                 && !is_with_operator(&unsettled, (checker, context), Some(payment), entry)
             {
                 context.report_violation(line);

@@ -7,8 +7,9 @@ use connector::clock::Timestamp;
 use connector::ids::PaymentDetailsId;
 use connector::journal::payment::refunds::RefundState;
 use connector::journal::payment::{PaymentRecord, PaymentState};
-use connector::journal::record::{Finish, Obligation};
+use connector::journal::record::{Attempt, AttemptKind, Finish, Obligation};
 use connector::journal::store::{Key, Put};
+use connector::payments::reversal::reversal_key;
 
 use super::context::SimulationContext;
 
@@ -52,6 +53,18 @@ pub struct UnsettledObligation {
     pub body: String,
     /// Whether an operator has it.
     pub parked: bool,
+}
+
+/// A step that was begun.
+pub struct Intent {
+    /// The obligation that it serves.
+    pub obligation: Key,
+    /// The attempt that it is a step of.
+    pub attempt: Attempt,
+    /// Its name.
+    pub step: String,
+    /// Whether it was begun before, under the same key.
+    pub is_repeated: bool,
 }
 
 impl JournalChecker {
@@ -105,12 +118,26 @@ impl JournalChecker {
         let of = |(key, document): (&Key, &WrittenDocument)| match &document.content {
             DocumentContent::Obligation(one) => {
                 let parked = one.attempts.iter().any(|attempt| matches!(attempt.finish, Some(Finish::Parked { .. })));
-                let open = one.current_attempt().is_some() || one.needs_cleanup;
+                let open = !one.is_settled();
                 (parked || open).then(|| UnsettledObligation { key: key.clone(), body: document.body.clone(), parked: parked && !open })
             }
             _ => None,
         };
         documents.iter().filter_map(of).collect()
+    }
+
+    /// The step that was begun under this key.
+    #[must_use]
+    pub fn intent(&self, key: &str) -> Option<Intent> {
+        let documents = self.lock();
+        documents.iter().find_map(|(obligation, document)| {
+            let DocumentContent::Obligation(one) = &document.content else { return None };
+            let steps = one.attempts.iter().flat_map(|attempt| attempt.steps.iter().map(move |step| (attempt, step)));
+            let mut begun = steps.filter(|(_, step)| step.key.as_ref().is_some_and(|begun| begun.as_str() == key));
+            let (attempt, step) = begun.next()?;
+            let (name, is_repeated) = (step.name.clone(), step.repeats > 0);
+            Some(Intent { obligation: obligation.clone(), attempt: attempt.clone(), step: name, is_repeated })
+        })
     }
 
     /// The record of the payment with this reference.
@@ -153,6 +180,26 @@ impl JournalChecker {
             || (refund && (context.has_alarm("refund_failed_later") || context.has_alarm("refund_failed")))
     }
 
+    /// Whether the payment with this reference succeeded late, and is not reported or given back yet: the journal has it as refused, or its
+    /// obligation or its reversal is at it.
+    #[must_use]
+    pub fn is_settling_late(&self, reference: &str) -> bool {
+        let Some(record) = self.payment(reference) else { return false };
+        let documents = self.lock();
+        let obligation = |key: &Key| match documents.get(key).map(|document| &document.content) {
+            Some(DocumentContent::Obligation(obligation)) => Some(obligation),
+            _ => None,
+        };
+        let owner = Key::from_stored(record.captured_by.clone().unwrap_or_else(|| record.obligation.clone()));
+        let is_settling = |owner: &Obligation| {
+            let open = owner.current_attempt().filter(|open| open.kind == AttemptKind::LateSuccess);
+            owner.late_successes.contains(&record.reference) || open.is_some_and(|open| open.reference.as_ref() == Some(&record.reference))
+        };
+        record.state == PaymentState::Declined
+            || obligation(&owner).is_some_and(|owner| is_settling(owner))
+            || obligation(&reversal_key(&record.reference)).is_some()
+    }
+
     /// Whether some document names this.
     #[must_use]
     pub fn mentions(&self, what: &str) -> bool {
@@ -180,7 +227,9 @@ fn check_payment(now: &PaymentRecord, before: Option<&PaymentRecord>) -> Vec<Str
         if !capped && !now.history.starts_with(&before.history) {
             wrong.push("the history of a payment was rewritten".to_owned());
         }
-        if now.amount != before.amount || now.reference != before.reference || now.obligation != before.obligation {
+        // Until it is asked for, a payment follows its latest order.
+        let repriced = now.amount != before.amount && before.state != PaymentState::Starting;
+        if repriced || now.reference != before.reference || now.obligation != before.obligation {
             wrong.push("the identity of a payment changed".to_owned());
         }
     }

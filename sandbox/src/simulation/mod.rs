@@ -24,6 +24,7 @@ mod actors;
 mod checkout_pages;
 pub mod context;
 mod customer_events;
+mod due_calls;
 mod event_handlers;
 mod event_queue;
 pub mod executor;

@@ -119,6 +119,8 @@ pub enum Fault {
     TimeoutAfter,
     /// This status, and the server did not execute it.
     StatusBefore(u16),
+    /// This answer, and the server did not execute it: the server's own refusal, or what something in between says.
+    AnswerBefore(ServerResponse),
     /// The server executed it, but this status comes back.
     StatusAfter(u16),
     /// The server executed it, and its response arrives changed.
@@ -211,12 +213,13 @@ impl FaultyNetwork {
     /// Delivers a request over this network, with the next fault that matches it.
     pub(crate) fn deliver(&self, server: &dyn SimulatedServer, request: &ServerRequest) -> Transit {
         let fault = self.take_fault(server.name(), request);
-        let reaches = !matches!(fault, Some(Fault::NotSent | Fault::TimeoutBefore | Fault::StatusBefore(_)));
+        let reaches = !matches!(fault, Some(Fault::NotSent | Fault::TimeoutBefore | Fault::StatusBefore(_) | Fault::AnswerBefore(_)));
         let answer = reaches.then(|| server.handle(request));
         let transit = match (fault, answer) {
             (None, Some(answer)) => Transit::Response(answer),
             (Some(Fault::NotSent), _) => Transit::NotSent,
             (Some(Fault::StatusBefore(status) | Fault::StatusAfter(status)), _) => Transit::Response(ServerResponse::empty(status)),
+            (Some(Fault::AnswerBefore(answer)), _) => Transit::Response(answer),
             (Some(Fault::Mutate(mutate)), Some(answer)) => Transit::Response(mutate_body(answer, mutate.as_ref())),
             _ => Transit::NoResponse,
         };

@@ -1,7 +1,8 @@
 //! The interface of every simulated gateway. What only one gateway has stays with its own simulator.
 
 use bytes::Bytes;
-use connector::gateway::{DeclineClass, GatewayName};
+use connector::clock::Timestamp;
+use connector::gateway::{DeclineClass, GatewayName, OperationKind, RetryAdvice};
 use connector::http::{HeaderMap, Method};
 use connector::ids::ExternalPaymentId;
 use connector::money::Money;
@@ -56,6 +57,12 @@ impl LedgerEntry {
         matches!(self.status, LedgerStatus::Cancelled | LedgerStatus::Expired)
     }
 
+    /// Whether all of the money was taken and refunded.
+    #[must_use]
+    pub fn is_given_back(&self) -> bool {
+        self.captured.minor > 0 && self.refunded == self.captured
+    }
+
     /// Whether money of the customer is held, or taken and kept.
     #[must_use]
     pub fn holds_money(&self) -> bool {
@@ -83,6 +90,21 @@ pub fn with_query(address: &str, parameters: &Value) -> String {
     let pairs = parameters.as_object().into_iter().flatten().map(|(name, value)| format!("{name}={}", value.as_str().unwrap_or_default()));
     let joint = if address.contains('?') { '&' } else { '?' };
     format!("{address}{joint}{}", pairs.collect::<Vec<_>>().join("&"))
+}
+
+/// Mastercard's merchant advice code that says this.
+#[must_use]
+pub const fn mastercard_advice_code(advice: RetryAdvice) -> &'static str {
+    match advice {
+        RetryAdvice::Never => "03",
+        RetryAdvice::AfterHours(0 | 1) => "24",
+        RetryAdvice::AfterHours(2..=24) => "25",
+        RetryAdvice::AfterHours(25..=48) => "26",
+        RetryAdvice::AfterHours(49..=96) => "27",
+        RetryAdvice::AfterHours(97..=144) => "28",
+        RetryAdvice::AfterHours(145..=192) => "29",
+        RetryAdvice::AfterHours(193..) => "30",
+    }
 }
 
 /// The test details that a customer enters.
@@ -141,6 +163,16 @@ pub trait SimulatedGateway: SimulatedServer {
     /// The next payment with these stored details is refused in this class. False if the gateway has no such refusal.
     fn decline_next(&self, token: &str, class: DeclineClass) -> bool;
 
+    /// The next payment with these stored details is refused, and the refusal says this about trying again. False if the gateway passes on no
+    /// such word.
+    fn decline_next_with_advice(&self, token: &str, advice: RetryAdvice) -> bool;
+
+    /// The credentials are those of another account from now on, which has none of the stored details; or of the right one again.
+    fn use_another_account(&self, another: bool);
+
+    /// The gateway or the network replaced the card behind these details: a notification says so. False if it reports no such thing.
+    fn update_details(&self, token: &str) -> bool;
+
     /// What its front-end component adds to the body of a start. `number` tells two entries of the same details apart.
     fn payment_data(&self, entry: EnteredDetails, number: u32) -> Value;
 
@@ -163,8 +195,21 @@ pub trait SimulatedGateway: SimulatedServer {
     /// Every payment, oldest first. Refused ones may be left out.
     fn ledger(&self) -> Vec<LedgerEntry>;
 
+    /// The next payment with these stored details, or where a gateway decides captures late, the next capture, is declared undecided until
+    /// this time; then it is decided so. False if the gateway declares no such thing about this operation.
+    fn leave_next_undecided(&self, token: &str, operation: OperationKind, until: Timestamp, approves: bool) -> bool;
+
+    /// A payment that it refused succeeds after all, under the same id. False if that does not happen there.
+    fn approve_after_refusal(&self, payment: &ExternalPaymentId) -> bool;
+
+    /// The next refund is acknowledged, and fails when it is processed. False if the gateway has no such refunds.
+    fn fail_next_refund(&self) -> bool;
+
     /// The customer's bank charges a captured payment back.
     fn charge_back(&self, payment: &ExternalPaymentId);
+
+    /// The merchant wins what was charged back: the money is there again. A further [`SimulatedGateway::charge_back`] is a case of its own.
+    fn return_charge_back(&self, payment: &ExternalPaymentId);
 
     /// The hold of an authorised payment lapses.
     fn expire(&self, payment: &ExternalPaymentId);

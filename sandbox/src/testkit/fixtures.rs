@@ -84,7 +84,7 @@ pub fn publisher() -> PublisherAccount {
     PublisherAccount { id: id(PUBLISHER), token: PUBLISHER_TOKEN.to_owned(), webhook_secret: WEBHOOK_SECRET.to_owned() }
 }
 
-/// The sandbox's billing policy: every default.
+/// The sandbox's billing policy: every default, but details stay when they are deactivated, so that what is held with them shows.
 #[must_use]
 pub fn billing_policy() -> BillingPolicy {
     let of_gateway = |gateway: &GatewayName| {
@@ -99,8 +99,10 @@ pub fn billing_policy() -> BillingPolicy {
         settle_on: SettleOn::Notification,
         settle_deadline: Duration::from_secs(45 * 60),
         unknown_deadline: Duration::from_secs(24 * 3600),
+        termination_wait: Duration::from_secs(48 * 3600),
         partial_refunds: PartialRefunds::Park,
         delete_deactivated_details: false,
+        max_declines: 15,
         salt: SecretString::new("sandbox-idempotency-salt"),
     }
 }

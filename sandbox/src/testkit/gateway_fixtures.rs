@@ -68,7 +68,7 @@ pub fn adyen_settings(url: &str) -> AdyenSettings {
         environment: AdyenEnvironment::Test,
         base_url: format!("{url}/v71"),
         merchant_account: MERCHANT_ACCOUNT.to_owned(),
-        capture_mode: CaptureMode::Manual,
+        capture_mode: CaptureMode::Automatic,
         return_url: "https://example.com".to_owned(),
     }
 }

@@ -38,6 +38,7 @@ use crate::testkit::fixtures::{
 use crate::testkit::gateway_fixtures::{self, GatewayFixture, SimulatedGateways};
 use crate::testkit::interceptors::{Interceptors, NoInterceptors};
 use crate::testkit::metric_recorder::MetricRecorder;
+use crate::testkit::queue_worker::time_to_come_back;
 use crate::testkit::queues::MessageQueues;
 
 /// The environment of one test.
@@ -278,7 +279,12 @@ impl TestEnvironment {
 
     /// One delivery of an event that was verified before and lay in a queue or in the journal since.
     pub async fn deliver_event(&self, event: &Verified<Webhook>, received_at: Timestamp) -> Disposition {
-        let delivery = self.delivery_received_at(received_at);
+        self.redeliver_event(event, received_at, 1).await
+    }
+
+    /// The same, for the `count`th time by its queue.
+    pub async fn redeliver_event(&self, event: &Verified<Webhook>, received_at: Timestamp, count: u32) -> Disposition {
+        let delivery = Delivery { count, ..self.delivery_received_at(received_at) };
         match flow_for(event.get().topic) {
             Some(flow) => flow.handle(&self.flow_context, event, &delivery).await,
             None => Disposition::NotOurs,
@@ -290,15 +296,15 @@ impl TestEnvironment {
         Delivery { id: self.next_id(), deadline: self.clock.now().after(FUNCTION_TIMEOUT), received_at, count: 1 }
     }
 
-    /// Delivers as the queue does until the event leaves it, letting time pass in between as the results ask; each gateway processes what it
-    /// received meanwhile.
+    /// Delivers as the queue does until the event is completed, letting time pass in between as the results ask; each gateway processes what it
+    /// received meanwhile. An event that was postponed comes back, as reconciliation requeues it.
     pub async fn deliver_until_settled(&self, webhook: &SentWebhook) -> Disposition {
-        let mut last = Disposition::NotOurs;
-        for _ in 0..200 {
-            last = self.deliver(webhook).await;
-            let Disposition::Retry { after, .. } = last else { break };
+        let (mut last, event) = (Disposition::NotOurs, self.verify(webhook));
+        for count in 1..=200 {
+            last = self.redeliver_event(&event, webhook.at, count).await;
+            let Some(wait) = time_to_come_back(&last) else { break };
             self.process_gateways();
-            self.clock.advance(after.unwrap_or(Duration::from_secs(100)).max(Duration::from_secs(1)));
+            self.clock.advance(wait);
         }
         last
     }

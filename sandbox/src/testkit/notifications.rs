@@ -33,7 +33,8 @@ use crate::testkit::harness::TestEnvironment;
 pub const ADYEN_NOTIFICATION_PATH: &str = "/gateways/adyen/notifications";
 
 /// The address that a gateway posts to.
-pub(crate) fn notification_path(gateway: GatewayName) -> String {
+#[must_use]
+pub fn notification_path(gateway: GatewayName) -> String {
     format!("/gateways/{gateway}/notifications")
 }
 
@@ -137,7 +138,7 @@ impl TestEnvironment {
             max_body_bytes: DEFAULT_MAX_BODY_BYTES,
             queue,
             quarantine: Arc::new(NoQueue),
-            quarantine_limiter: WindowLimiter::new(0, Duration::MAX),
+            quarantine_limiter: WindowLimiter::new(60, Duration::from_secs(60)),
             clock,
             metrics: self.flow_context.metrics.clone(),
             dependencies: expect_fixture(Reloadable::new(expect_fixture(secret_cache.ok()), build).ok()),

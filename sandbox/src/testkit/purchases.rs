@@ -89,6 +89,7 @@ impl TestEnvironment {
             order: Some(bought.order.clone()),
             amount: price(),
             zero_amount: false,
+            taken_at_once: captured,
         };
         let mut record = PaymentRecord {
             cleeng_payment: Some(bought.payment.clone()),

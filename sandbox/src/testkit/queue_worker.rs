@@ -1,11 +1,13 @@
 //! Delivers what lies on the queues of a [`TestEnvironment`], and what waits is redelivered: for tests that run a flow to its end on any gateway.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use connector::cleeng::envelope::Envelope;
 use connector::clock::Clock as _;
 use connector::flow::{Disposition, RunReport, ScheduledJob as _};
+use connector::journal::RECHECK_INTERVAL;
 use reconciliation::Reconciliation;
 
 use crate::expect::expect_fixture;
@@ -17,6 +19,16 @@ use crate::testkit::queues::QueuedMessage;
 const BACKOFF: Duration = Duration::from_secs(100);
 /// More rounds than any flow needs.
 const MAX_ROUNDS: usize = 400;
+
+/// How long after a delivery the event is delivered again; `None` if it is completed. Where nobody says how long, any time will do.
+#[must_use]
+pub fn time_to_come_back(disposition: &Disposition) -> Option<Duration> {
+    match disposition {
+        Disposition::Retry { after, .. } => Some(after.unwrap_or(BACKOFF).max(Duration::from_secs(1))),
+        Disposition::Postponed(_) => Some(RECHECK_INTERVAL),
+        Disposition::Completed(_) | Disposition::NotOurs | Disposition::Parked(_) => None,
+    }
+}
 
 impl TestEnvironment {
     /// Puts a webhook on its function's queue, as the webhook handler does.
@@ -30,7 +42,7 @@ impl TestEnvironment {
     /// # Panics
     /// If it never ends.
     pub async fn run_until_idle(&self) -> Vec<Disposition> {
-        let mut dispositions = Vec::new();
+        let (mut dispositions, mut counts) = (Vec::new(), BTreeMap::<u64, u32>::new());
         for _ in 0..MAX_ROUNDS {
             self.collect_messages().await;
             let messages = self.queues.snapshot();
@@ -39,16 +51,15 @@ impl TestEnvironment {
             }
             let mut wait: Option<Duration> = None;
             for (number, message) in messages {
-                match self.deliver_message(&message).await {
-                    Disposition::Retry { after, .. } => {
-                        let after = after.unwrap_or(BACKOFF).max(Duration::from_secs(1));
-                        wait = Some(wait.map_or(after, |wait| wait.min(after)));
-                    }
-                    disposition => {
-                        self.queues.remove(number);
-                        if matches!(message, QueuedMessage::Event(..)) {
-                            dispositions.push(disposition);
-                        }
+                let count = counts.entry(number).or_default();
+                *count = count.saturating_add(1);
+                let disposition = self.deliver_message(&message, *count).await;
+                if let Some(after) = time_to_come_back(&disposition) {
+                    wait = Some(wait.map_or(after, |wait| wait.min(after)));
+                } else {
+                    self.queues.remove(number);
+                    if matches!(message, QueuedMessage::Event(..)) {
+                        dispositions.push(disposition);
                     }
                 }
             }
@@ -84,9 +95,9 @@ impl TestEnvironment {
         }
     }
 
-    async fn deliver_message(&self, message: &QueuedMessage) -> Disposition {
+    async fn deliver_message(&self, message: &QueuedMessage, count: u32) -> Disposition {
         match message {
-            QueuedMessage::Event(event, received_at) => self.deliver_event(event, *received_at).await,
+            QueuedMessage::Event(event, received_at) => self.redeliver_event(event, *received_at, count).await,
             QueuedMessage::Notification(message) => self.deliver_notification(message).await,
         }
     }

@@ -9,8 +9,8 @@ const LAYERS: [&[&str]; 9] = [
     &["payments", "frontend_api"],
     &["flow"],
     &["journal"],
-    &["delivery", "metrics", "cleeng", "gateway"],
-    &["reference", "reason"],
+    &["delivery", "cleeng", "gateway"],
+    &["reference", "reason", "metrics"],
     &["http", "keyed_hash", "settings", "rate_limit"],
     &["money", "ids", "secret", "clock"],
 ];

@@ -69,7 +69,7 @@ async fn a_termination_through_a_binary_ends_the_subscription() {
     let mut deployment = Deployment::with_upstreams(&peers).await;
     deployment.deploy(BILLING[2]).await;
     deliver_sample(&mut deployment, BILLING[2], 3).await;
-    assert_eq!(peers.cleeng.subscriptions().remove(0).terminated_as.as_deref(), Some("paymentCancel"));
-    assert_eq!(peers.network.delivered_count("cleeng", &Method::POST, "/terminate"), 1);
+    assert_eq!(peers.cleeng.subscriptions().remove(0).terminated_as.as_deref(), Some("status"));
+    assert_eq!(peers.network.delivered_count("cleeng", &Method::PATCH, "/subscriptions/"), 1);
     peers.assert_balanced();
 }

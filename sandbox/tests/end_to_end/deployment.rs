@@ -56,7 +56,9 @@ pub(crate) fn settings(cleeng: &str, adyen: &str) -> Environment {
         ("ADYEN_ENVIRONMENT", "test"),
         ("ADYEN_BASE_URL", adyen),
         ("ADYEN_MERCHANT_ACCOUNT", MERCHANT_ACCOUNT),
-        ("ADYEN_CAPTURE", "manual"),
+        ("ADYEN_CAPTURE", "automatic"),
+        // A function alone learns nothing of a release that is to be confirmed before the details are deleted.
+        ("DELETE_DEACTIVATED_DETAILS", "no"),
         ("CLEENG_SIGNATURE_HEADER", "x-cleeng-signature"),
     ]
     .map(|(name, value)| (name, value.to_owned()))

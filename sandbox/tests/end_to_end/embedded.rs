@@ -38,7 +38,7 @@ async fn an_embedded_binary_answers_its_sample_events_without_aws() {
         assert_eq!(answer.0, 200, "{function}: {answer:?}\n{}", runtime.output());
     }
     assert_eq!(effect_counts(&peers), [1, 1, 1]);
-    assert_eq!(peers.network.delivered_count("cleeng", &Method::POST, "/terminate"), 1);
+    assert_eq!(peers.network.delivered_count("cleeng", &Method::PATCH, "/subscriptions/"), 1);
 }
 
 #[tokio::test]

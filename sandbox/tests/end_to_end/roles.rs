@@ -60,8 +60,9 @@ async fn called_actions(function: &'static str) -> BTreeSet<String> {
         deployment.deliver(function, &message).await;
     } else if function == NOTIFICATION {
         assert!(deployment.deliver_notifications(&peers, 2).await > 0);
-        let early =
-            peers.adyen.notification("CAPTURE", true, "0URS000000000001", "0URS000000000002", "clg-00112233-4455-8677-8899-aabbccddeeff");
+        let sample = event(NOTIFICATION, "queue.json").to_string();
+        let reference = sample.split_once("clg-").map(|(_, rest)| format!("clg-{}", &rest[..36])).unwrap();
+        let early = peers.adyen.notification("CAPTURE", true, "0URS000000000001", "0URS000000000002", &reference);
         assert_eq!(deployment.notify("/gateways/adyen/notifications", &early).await.status.as_u16(), 200);
         let lying = deployment.receive_all(NOTIFICATION).await;
         assert!(!deployment.deliver(NOTIFICATION, &lying[0]).await, "it is put off");

@@ -150,17 +150,17 @@ async fn an_event_behind_a_waiting_attempt_waits_as_long() {
     let subscriber = env.subscriber(ADYEN_METHOD);
     env.clock.advance_to(subscriber.due.before(72 * HOUR));
     assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed(CompletionReason::Authorised));
-    env.clock.advance_to(subscriber.due.after(HOUR));
+    env.clock.advance_to(subscriber.due.after(HOUR / 2));
     let capture = |at| env.billing_event(Topic::SubscriptionReadyForPaymentCapture, &subscriber, at, subscriber.due);
     assert!(matches!(env.deliver(&capture(subscriber.due)).await, Disposition::Retry { reason: RetryReason::CaptureReceived, .. }));
-    let later = env.deliver(&capture(subscriber.due.after(HOUR / 2))).await;
+    let later = env.deliver(&capture(subscriber.due.after(HOUR / 4))).await;
     assert!(
         matches!(later, Disposition::Retry { after: Some(after), reason: RetryReason::CaptureReceived } if after > HOUR / 2),
         "{later:?}"
     );
     env.deliver_notifications().await;
     assert_eq!(
-        env.deliver_until_settled(&capture(subscriber.due.after(HOUR / 2))).await,
+        env.deliver_until_settled(&capture(subscriber.due.after(HOUR / 4))).await,
         Disposition::Completed(CompletionReason::Captured)
     );
     assert_eq!((env.cleeng.payments().len(), env.discrepancies()), (1, Vec::new()));

@@ -108,6 +108,7 @@ impl Upstreams {
         let captured = status == PaymentStatus::Captured;
         let total = Money::new(999, Currency::new("USD").unwrap());
         self.adyen.insert_payment(Payment {
+            decided: None,
             psp_reference: external.to_owned(),
             reference: format!("order-{order}"),
             shopper_reference: "123321123".to_owned(),

@@ -21,9 +21,8 @@ use crate::reason::RetryReason;
 /// # Errors
 /// Never in practice: an obligation of its own has no other in flight.
 pub fn open_attempt(ctx: &mut ObligationContext<'_>, kind: AttemptKind, snapshot: &Snapshot) -> FlowResult<Reference> {
-    let due = next_attempt_date(ctx);
-    ctx.open_attempt(kind, due, None)?;
-    write_snapshot(ctx, snapshot);
+    open_dated_attempt(ctx, kind, snapshot)?;
+    let taken_at_once = !ctx.gateway(snapshot.gateway)?.capabilities().takes_by_capture;
     let reference = gateway_step::payment_reference(ctx, snapshot.gateway, OperationKind::Purchase);
     let payment = NewPayment {
         reference: reference.clone(),
@@ -34,10 +33,28 @@ pub fn open_attempt(ctx: &mut ObligationContext<'_>, kind: AttemptKind, snapshot
         order: snapshot.order.clone(),
         amount: snapshot.amount,
         zero_amount: snapshot.amount.is_zero(),
+        taken_at_once,
     };
     ctx.add_payment(PaymentRecord::new(payment, ctx.session.key(), ctx.now()));
     ctx.set_attempt_payment(&reference);
     Ok(reference)
+}
+
+/// Opens an attempt about a payment that an earlier one made, in memory.
+///
+/// # Errors
+/// As [`open_attempt`].
+pub fn open_attempt_of(ctx: &mut ObligationContext<'_>, kind: AttemptKind, snapshot: &Snapshot, reference: &Reference) -> FlowResult<()> {
+    open_dated_attempt(ctx, kind, snapshot)?;
+    ctx.set_attempt_payment(reference);
+    Ok(())
+}
+
+fn open_dated_attempt(ctx: &mut ObligationContext<'_>, kind: AttemptKind, snapshot: &Snapshot) -> FlowResult<()> {
+    let due = next_attempt_date(ctx);
+    ctx.open_attempt(kind, due, None)?;
+    write_snapshot(ctx, snapshot);
+    Ok(())
 }
 
 /// Two attempts of one obligation never have the same date, because keys are derived from it.

@@ -14,7 +14,6 @@
 //! | [`report`] | the report of an order's payment to Cleeng |
 //! | [`details_report`] | the report of stored details to Cleeng |
 //! | [`outcome`] | from the gateway's result to the report and the end of the attempt |
-//! | [`reversal`] | cancel or refund of a payment that must not be charged |
 //! | [`response`] | from the state of the obligation to the answer for the page |
 //! | [`entry`] | the entry points of a page's calls, and the submission of returned data |
 //! | [`start`] | what a start does about the open attempt |
@@ -38,9 +37,10 @@ pub mod progress;
 pub mod redirect;
 pub mod report;
 pub mod response;
-pub mod reversal;
 pub mod snapshot;
 pub mod start;
 pub mod without_customer;
 
-pub use self::without_customer::{AuthorisationNotification, expire_purchase, finalize_approved, settle_by_notification};
+pub use self::without_customer::{
+    AuthorisationNotification, expire_purchase, finalize_approved, settle_by_notification, supply_stored_details,
+};

@@ -6,7 +6,7 @@ use super::attempts::{MAX_ATTEMPTS, snapshot_of};
 use super::progress::read_snapshot;
 use super::response::{page_outcome, retry_while_busy};
 use super::snapshot::{Snapshot, canonical_json, fingerprint};
-use super::{entry, gateway_calls, redirect, response, reversal, start};
+use super::{entry, gateway_calls, redirect, response, start};
 use crate::cleeng::mediastore::{CustomerOrder, CustomerToken};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
@@ -16,10 +16,10 @@ use crate::frontend_api::reply::{self, ApiError, Reply};
 use crate::frontend_api::{FrontendContext, FrontendRequest};
 use crate::gateway::{GatewayName, Outcome};
 use crate::ids::{OrderId, PaymentMethodId};
-use crate::journal::record::{AttemptKind, Finish};
+use crate::journal::record::{Attempt, AttemptKind, Finish};
 use crate::journal::store::Key;
-use crate::payments::FlowResult;
 use crate::payments::obligation_context::ObligationContext;
+use crate::payments::{FlowResult, reversal};
 use crate::reason::{CompletionReason, RetryReason};
 
 /// More declines of one order look like card testing.
@@ -61,6 +61,8 @@ async fn start_once(
     delivery: &Delivery,
 ) -> FlowResult<response::PageOutcome> {
     let mut ctx = entry::open(context, key, &[], delivery).await?;
+    // This request read the order, and its attempt is for the amount that was read.
+    ctx.confirm_due();
     let result = run_start(&mut ctx, requested, input).await;
     let disposition = ctx.conclude(result).await;
     page_outcome(&ctx, disposition)
@@ -150,6 +152,11 @@ fn final_reason(ctx: &ObligationContext<'_>) -> Option<CompletionReason> {
     if obligation.attempts.iter().any(|attempt| attempt.finish == Some(Finish::Captured)) {
         return Some(CompletionReason::Captured);
     }
+    // Cleeng says no more than that about an order that it has as paid.
+    let is_refused = |attempt: &Attempt| attempt.finish.as_ref().and_then(Finish::stale_reason) == Some(CompletionReason::OrderRefused);
+    if obligation.attempts.iter().any(is_refused) {
+        return Some(CompletionReason::OrderRefused);
+    }
     obligation.is_blocked().then_some(CompletionReason::Parked)
 }
 
@@ -184,6 +191,8 @@ async fn finalize_once(
     delivery: &Delivery,
 ) -> FlowResult<response::PageOutcome> {
     let mut ctx = entry::open(context, &order_key(&current.order.id), &[], delivery).await?;
+    // This request read the order, and nothing is submitted for one that was changed.
+    ctx.confirm_due();
     let result = run_finalize(&mut ctx, current, returned_data).await;
     let disposition = ctx.conclude(result).await;
     if matches!(disposition, Disposition::Retry { reason: RetryReason::AnotherPayment, .. }) {

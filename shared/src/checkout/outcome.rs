@@ -1,20 +1,28 @@
 //! From the gateway's result to the report and the end of the attempt.
 
+use std::time::Duration;
+
 use serde_json::Value;
 
+use super::report::OrderReport;
 use super::snapshot::{FINALIZE_STEPS, NOTIFIED, PurchaseResult, START, Snapshot};
 use super::{details_report, gateway_calls, pending_setups, progress, report};
 use crate::cleeng::PaymentSource;
 use crate::clock::Timestamp;
 use crate::flow::Disposition;
-use crate::gateway::{Decline, Reference};
+use crate::gateway::{Decline, Reference, StoredDetailsQuery};
 use crate::ids::ExternalPaymentId;
 use crate::journal::payment::{PaymentRecord, PaymentState};
 use crate::journal::record::{AttemptKind, Finish};
+use crate::metrics::Metric;
 use crate::payments::FlowResult;
+use crate::payments::capture::take_held_payment;
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
-use crate::reason::{CompletionReason, ParkReason, RetryReason};
+use crate::reason::{AlarmReason, CompletionReason, ParkReason, RetryReason};
 use crate::secret::SecretString;
+
+/// A customer who paid and has no access for this long is worth an alarm.
+const DETAILS_ALARM: Duration = Duration::from_secs(30 * 60);
 
 /// Applies the gateway's result to the open attempt.
 ///
@@ -22,7 +30,7 @@ use crate::secret::SecretString;
 /// `Disposition::Retry` or `Disposition::Parked`.
 pub async fn apply_result(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, result: PurchaseResult) -> FlowResult<Disposition> {
     match result {
-        PurchaseResult::Done { external, at, .. } => complete_purchase(ctx, snapshot, &external, at).await,
+        PurchaseResult::Done { external, details_owner, at, .. } => complete_purchase(ctx, snapshot, &external, details_owner, at).await,
         PurchaseResult::Received { external, .. } => {
             let reference = gateway_calls::payment_reference(ctx)?;
             if let Some(external) = &external {
@@ -32,6 +40,10 @@ pub async fn apply_result(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, 
         }
         PurchaseResult::ActionRequired { pending_id, .. } => {
             let reference = gateway_calls::payment_reference(ctx)?;
+            if let Some(pending_id) = &pending_id {
+                // Details that it stores may be notified under this name.
+                ctx.add_operation(snapshot.gateway, pending_id, &reference);
+            }
             ctx.update_payment(&reference, |payment, _| {
                 payment.pending_id = pending_id.or(payment.pending_id.take());
                 Ok(())
@@ -48,39 +60,85 @@ async fn complete_purchase(
     ctx: &mut ObligationContext<'_>,
     snapshot: &Snapshot,
     external: &ExternalPaymentId,
+    details_owner: Option<String>,
     at: Timestamp,
 ) -> FlowResult<Disposition> {
     let reference = gateway_calls::payment_reference(ctx)?;
+    take_held_payment(ctx, &reference, external).await?;
     record_captured(ctx, &reference, external)?;
-    let Some(source) = payment_source(ctx)? else {
-        // The token may come later than the rest, by notification. Without it Cleeng could never renew.
-        if ctx.now().since(at) > ctx.flow_context.policy.unknown_deadline {
-            return ctx.park(ParkReason::TokenMissing, true).await;
-        }
-        return Ok(ctx.retry_later(None, RetryReason::TokenPending).await);
+    let source = match payment_source(ctx)? {
+        Some(source) => Some(source),
+        None => find_stored_details(ctx, snapshot, &reference).await?,
     };
-    if ctx.current_attempt().is_some_and(|attempt| attempt.kind == AttemptKind::StoreDetails) {
+    let stores_only = ctx.current_attempt().is_some_and(|attempt| attempt.kind == AttemptKind::StoreDetails);
+    let source = match source {
+        Some(source) => source,
+        None if snapshot.renews() => return wait_for_details(ctx, snapshot, &reference, details_owner, at).await,
+        // Nothing renews with them, and Cleeng wants some: the reference is a token that no gateway takes.
+        None => PaymentSource::New { token: SecretString::new(reference.as_str()), display_params: Value::Null },
+    };
+    if stores_only {
         return details_report::report_stored_details(ctx, snapshot, source).await;
     }
-    report::report_captured(ctx, snapshot, &reference, source).await?;
-    progress::erase_sensitive_data(ctx)?;
-    ctx.finish(Finish::Captured).await
+    match report::report_captured(ctx, snapshot, &reference, source).await? {
+        OrderReport::Taken => {
+            progress::erase_sensitive_data(ctx)?;
+            ctx.finish(Finish::Captured).await
+        }
+        OrderReport::Refused => {
+            close_attempt(ctx, Finish::stale(CompletionReason::OrderRefused))?;
+            ctx.save_and_release_lease().await?;
+            Ok(Disposition::Completed(CompletionReason::OrderRefused))
+        }
+    }
 }
 
-/// Records that the money of a payment is captured, in memory.
-///
-/// # Errors
-/// `Disposition::Retry` if the record does not allow it.
-pub fn record_captured(ctx: &mut ObligationContext<'_>, reference: &Reference, external: &ExternalPaymentId) -> FlowResult<()> {
+/// Asks the gateway for the details that the purchase stored: they can come to be later than its answer, and their notification can be lost.
+async fn find_stored_details(ctx: &ObligationContext<'_>, snapshot: &Snapshot, reference: &Reference) -> FlowResult<Option<PaymentSource>> {
+    let pending_id = ctx.payment(reference).and_then(|payment| payment.pending_id.clone());
+    let query = StoredDetailsQuery { reference: reference.clone(), amount: snapshot.amount, pending_id };
+    // An answer that fails is as good as none: the next round asks again.
+    let found = ctx.gateway(snapshot.gateway)?.find_stored_details(&query).await.ok().flatten();
+    Ok(found.and_then(|operation| {
+        let token = operation.token?;
+        Some(PaymentSource::New { token: token.0, display_params: operation.display_params })
+    }))
+}
+
+/// The payment is taken, and without its details Cleeng could never renew. They come by notification, or with one of the next rounds.
+async fn wait_for_details(
+    ctx: &mut ObligationContext<'_>,
+    snapshot: &Snapshot,
+    reference: &Reference,
+    details_owner: Option<String>,
+    at: Timestamp,
+) -> FlowResult<Disposition> {
+    let waited = ctx.now().since(at);
+    if waited > ctx.flow_context.policy.unknown_deadline {
+        return ctx.park(ParkReason::TokenMissing, true).await;
+    }
+    if waited > DETAILS_ALARM {
+        let reason = AlarmReason::StoredDetailsMissing.as_str();
+        ctx.flow_context.metrics.count(Metric::Alarm, &[("reason", reason)]);
+        tracing::error!(obligation = %ctx.session.key(), reason, "a purchase is paid, and the gateway has not stored its details");
+    }
+    if let Some(owner) = details_owner {
+        ctx.add_operation(snapshot.gateway, &owner, reference);
+    }
+    Ok(ctx.retry_later(None, RetryReason::TokenPending).await)
+}
+
+/// Records that the money of a payment is captured, in memory. Resumed later, it may have moved on already.
+fn record_captured(ctx: &mut ObligationContext<'_>, reference: &Reference, external: &ExternalPaymentId) -> FlowResult<()> {
+    let mut gateway = None;
     ctx.update_payment(reference, |payment, now| {
-        // Resumed later, it may have moved on already.
-        if matches!(payment.state, PaymentState::Starting | PaymentState::Cancelling) {
-            payment.transition_to(PaymentState::Captured, now)?;
-            payment.captured = payment.amount;
-        }
+        gateway = payment.record_success(external, now)?.then_some(payment.gateway);
         Ok(())
     })?;
-    record_external_id(ctx, reference, external)
+    if let Some(gateway) = gateway {
+        ctx.add_lookup(PaymentRecord::gateway_id_key(gateway, external), reference);
+    }
+    Ok(())
 }
 
 /// Records the gateway's id of a payment, in memory.

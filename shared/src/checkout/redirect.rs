@@ -117,6 +117,7 @@ async fn handle_once(
                 Ok(order) => order,
                 Err(error) => return Ok(PageOutcome::Refused(error)),
             };
+            ctx.confirm_due();
             let obsolete = |ctx: &ObligationContext<'_>, snapshot: &Snapshot| obsolete_reason(ctx, snapshot, order.as_ref());
             entry::submit_returned_data(&mut ctx, returned_data, obsolete).await
         }
@@ -170,7 +171,8 @@ async fn read_current_order(ctx: &ObligationContext<'_>) -> Result<Option<Order>
 
 /// Why the data that the customer agreed to is no longer submitted: the order has expired, or was changed. A field that Cleeng leaves out
 /// is taken to be unchanged.
-fn obsolete_reason(ctx: &ObligationContext<'_>, snapshot: &Snapshot, order: Option<&Order>) -> Option<CompletionReason> {
+#[must_use]
+pub fn obsolete_reason(ctx: &ObligationContext<'_>, snapshot: &Snapshot, order: Option<&Order>) -> Option<CompletionReason> {
     let now = ctx.now();
     if snapshot.expires_at <= now || order.and_then(|order| order.expires_at).is_some_and(|at| at <= now) {
         return Some(CompletionReason::OrderExpired);
@@ -217,7 +219,7 @@ fn redirect_to_page(
     let cancelled = cancelled && outcome != PageOutcome::Refused(reply::UNDER_REVIEW);
     let (location, code) = match outcome {
         PageOutcome::Paid(_) | PageOutcome::Stored(_) => (redirect_urls.success.clone(), None),
-        PageOutcome::Pending => (redirect_urls.error_with(RedirectMessage::Pending, None), None),
+        PageOutcome::Pending | PageOutcome::AwaitingDetails => (redirect_urls.error_with(RedirectMessage::Pending, None), None),
         _ if cancelled => (redirect_urls.cancel.clone(), None),
         PageOutcome::Declined(decline) if decline.class == DeclineClass::Cancelled => (redirect_urls.cancel.clone(), None),
         PageOutcome::Declined(_) => {

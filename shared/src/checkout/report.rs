@@ -1,6 +1,6 @@
 //! The report of an order's payment to Cleeng: `POST /payments`, once. If the answer is lost, the customer's subscriptions to the offer
 //! show their latest payment. What that does not decide is parked, never posted blindly twice; only an unknown [`report_rejected`] may be
-//! repeated once, because it moves no money.
+//! repeated once, because it moves no money. If Cleeng refuses the report for good, the money is given back.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::report_change::ReportRecord;
 use crate::payments::subscription_state::StoredDetails;
 use crate::payments::{FlowResult, read_failed, token_usage};
-use crate::reason::{ParkReason, RetryReason};
+use crate::reason::{AlarmReason, ParkReason, RetryReason};
 
 /// One exchange of 10 s, and a quick refusal of the other publisher token while one is being rotated. A customer waits, so a report begins
 /// only if it fits into what is left of 29 s.
@@ -29,8 +29,15 @@ pub const REPORT_TIMEOUT: Duration = Duration::from_secs(13);
 pub const REPORT_STEP: CleengStep = CleengStep { name: REPORT, timeout: REPORT_TIMEOUT, lost_answer: LostAnswer::FindOut };
 /// A report that Cleeng does not know is repeated only this long after the first one, which may still be in flight.
 const REPEAT_DELAY: Duration = Duration::from_secs(60);
-/// How often a report whose answer is lost is repeated at most.
-const MAX_REPEATS: u32 = 5;
+
+/// Whether Cleeng has the order as paid.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OrderReport {
+    /// It has.
+    Taken,
+    /// It takes no payment for the order: the money is to be given back.
+    Refused,
+}
 
 /// Reports that the order is paid, with the stored details.
 ///
@@ -41,17 +48,23 @@ pub async fn report_captured(
     snapshot: &Snapshot,
     reference: &Reference,
     source: PaymentSource,
-) -> FlowResult<()> {
+) -> FlowResult<OrderReport> {
     let unknown = match ctx.step_state::<ReportRecord>(REPORT)? {
-        TypedStepState::Done(reported) => return record_cleeng_payment(ctx, reference, reported.payment),
+        TypedStepState::Done(reported) => {
+            record_cleeng_payment(ctx, reference, reported.payment)?;
+            return Ok(OrderReport::Taken);
+        }
         TypedStepState::NotStarted => None,
         TypedStepState::Unknown(step) => Some(step),
     };
-    if let Some(step) = unknown {
-        match known_to_cleeng(ctx, snapshot, reference, &step).await? {
-            Some(true) => return record_report(ctx, reference, None),
-            Some(false) => {}
-            None => return ctx.park(ParkReason::ReportUnknown, true).await,
+    if let Some(step) = &unknown {
+        match find_report(ctx, snapshot, reference).await? {
+            Some(true) => {
+                record_report(ctx, reference, None)?;
+                return Ok(OrderReport::Taken);
+            }
+            Some(false) if !ctx.is_overdue(step) => wait_for_repetition(ctx, step)?,
+            Some(false) | None => return ctx.park(ParkReason::ReportUnknown, true).await,
         }
     }
     let token = claim_token(ctx, snapshot, &source).await?;
@@ -70,12 +83,31 @@ pub async fn report_captured(
         Ok(answer) => {
             record_token_details(ctx, token.as_ref(), answer.payment_details.as_ref()).await?;
             record_known_details(ctx, known, answer.payment_details.as_ref()).await?;
-            record_report(ctx, reference, Some(answer.id))
+            record_report(ctx, reference, Some(answer.id))?;
+            Ok(OrderReport::Taken)
         }
         Err(error) => {
             tracing::error!(obligation = %ctx.session.key(), error = %error, "Cleeng refused a report");
-            ctx.park(ParkReason::CleengRefusedReport, true).await
+            handle_refusal(ctx, snapshot, reference).await
         }
+    }
+}
+
+/// Cleeng refuses the payment for good, as it does for an order that is paid already. An earlier report whose answer was lost may be what
+/// paid it.
+async fn handle_refusal(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, reference: &Reference) -> FlowResult<OrderReport> {
+    let reported_before = ctx.current_attempt().and_then(|attempt| attempt.step(REPORT)).is_some_and(|step| step.repeats > 0);
+    let is_known = if reported_before { find_report(ctx, snapshot, reference).await? } else { Some(false) };
+    match is_known {
+        Some(true) => {
+            record_report(ctx, reference, None)?;
+            Ok(OrderReport::Taken)
+        }
+        Some(false) if !snapshot.amount.is_zero() => {
+            ctx.flow_context.metrics.count(Metric::Alarm, &[("reason", AlarmReason::PaidOrderRefused.as_str())]);
+            Ok(OrderReport::Refused)
+        }
+        Some(false) | None => ctx.park(ParkReason::CleengRefusedReport, true).await,
     }
 }
 
@@ -110,7 +142,8 @@ pub async fn record_token_details(
 #[must_use]
 pub fn known_details(snapshot: &Snapshot, source: &PaymentSource) -> Option<StoredDetails> {
     let PaymentSource::New { token, .. } = source else { return None };
-    let currency = (!snapshot.amount.is_zero()).then_some(snapshot.amount.currency);
+    // An order is in its subscription's currency, also one that starts with a free period.
+    let currency = snapshot.order.as_ref().map(|_| snapshot.amount.currency);
     Some(StoredDetails { schema: SCHEMA, token: token.expose().to_owned(), currency })
 }
 
@@ -142,7 +175,7 @@ pub async fn report_rejected(
 ) -> FlowResult<()> {
     match ctx.step_state::<ReportRecord>(REPORT)? {
         TypedStepState::Done(_) => return Ok(()),
-        TypedStepState::Unknown(step) if step.repeats > 0 => return count_unreported(ctx, "rejected_report_unknown"),
+        TypedStepState::Unknown(step) if step.repeats > 0 => return leave_unreported(ctx, Metric::Warning, "rejected_report_unknown"),
         TypedStepState::NotStarted | TypedStepState::Unknown(_) => {}
     }
     let operation = if snapshot.amount.is_zero() { PaymentOperation::FreeStart } else { PaymentOperation::Initial };
@@ -157,12 +190,12 @@ pub async fn report_rejected(
     let call = ctx.flow_context.cleeng.create_payment(&payment);
     match cleeng_step::run(ctx, REPORT_STEP, call).await? {
         Ok(answer) => record_report(ctx, reference, Some(answer.id)),
-        Err(_) => count_unreported(ctx, "rejected_report_refused"),
+        Err(_) => leave_unreported(ctx, Metric::Alarm, AlarmReason::RejectedReportRefused.as_str()),
     }
 }
 
-fn count_unreported(ctx: &mut ObligationContext<'_>, reason: &'static str) -> FlowResult<()> {
-    ctx.flow_context.metrics.count(Metric::Warning, &[("reason", reason)]);
+fn leave_unreported(ctx: &mut ObligationContext<'_>, metric: Metric, reason: &'static str) -> FlowResult<()> {
+    ctx.flow_context.metrics.count(metric, &[("reason", reason)]);
     ctx.record_result(REPORT, &ReportRecord::with_payment(None));
     Ok(())
 }
@@ -179,7 +212,7 @@ fn external_id(ctx: &ObligationContext<'_>, reference: &Reference) -> FlowResult
 }
 
 /// Whether a report whose answer was lost arrived; `None` if that cannot be determined.
-async fn known_to_cleeng(ctx: &ObligationContext<'_>, snapshot: &Snapshot, reference: &Reference, step: &Step) -> FlowResult<Option<bool>> {
+async fn find_report(ctx: &ObligationContext<'_>, snapshot: &Snapshot, reference: &Reference) -> FlowResult<Option<bool>> {
     let (Some(offer), ours) = (&snapshot.offer, external_id(ctx, reference)?) else { return Ok(None) };
     let latest = ctx.flow_context.cleeng.latest_payments(&snapshot.customer, offer).await.map_err(|error| read_failed(&error))?;
     if latest.contains(&LatestPayment::Known(ours)) {
@@ -187,14 +220,16 @@ async fn known_to_cleeng(ctx: &ObligationContext<'_>, snapshot: &Snapshot, refer
     }
     // Only a subscription shows its payments. A pass has none, so that its absence says nothing (ids of offers begin with their kind).
     let tells = offer.as_str().starts_with('S') && !latest.contains(&LatestPayment::NotReported);
-    if !tells || step.repeats >= MAX_REPEATS {
-        return Ok(None);
-    }
+    Ok(tells.then_some(false))
+}
+
+/// A report that did not arrive is repeated only when it cannot arrive any more.
+fn wait_for_repetition(ctx: &ObligationContext<'_>, step: &Step) -> FlowResult<()> {
     let since = ctx.now().since(step.started_at);
     if since < REPEAT_DELAY {
         return Err(Disposition::Retry { after: Some(REPEAT_DELAY.saturating_sub(since)), reason: RetryReason::ReportUnknown });
     }
-    Ok(Some(false))
+    Ok(())
 }
 
 fn record_report(ctx: &mut ObligationContext<'_>, reference: &Reference, payment: Option<PaymentId>) -> FlowResult<()> {

@@ -13,10 +13,10 @@ use crate::frontend_api::reply::{self, ApiError, Reply};
 use crate::gateway::{Decline, GatewayName};
 use crate::ids::Id;
 use crate::journal::payment::PaymentRecord;
-use crate::journal::record::{Attempt, Finish, StepStatus};
+use crate::journal::record::{Attempt, AttemptKind, Finish, StepStatus};
 use crate::payments::FlowResult;
 use crate::payments::obligation_context::ObligationContext;
-use crate::reason::{CompletionReason, RetryReason};
+use crate::reason::{CompletionReason, ParkReason, RetryReason};
 
 /// How often a request tries again while another one works on the same obligation.
 const BUSY_RETRIES: u32 = 40;
@@ -33,6 +33,8 @@ pub enum PageOutcome {
     ActionRequired(Value),
     /// It is not known yet; asking again finds it out.
     Pending,
+    /// The order is paid, and the gateway has not stored the details yet; asking again finds them.
+    AwaitingDetails,
     /// The bank, the scheme or the gateway declined.
     Declined(Decline),
     /// Anything else.
@@ -48,6 +50,7 @@ impl PageOutcome {
             Self::Stored(details) => Reply::ok(json!({ "paymentDetails": details })),
             Self::ActionRequired(action) => Reply::ok(json!({ "action": action })),
             Self::Pending => Reply::pending(),
+            Self::AwaitingDetails => Reply::awaiting_details(),
             Self::Declined(decline) => Reply::declined(gateway, &decline),
             Self::Refused(error) => error.reply(Some(gateway)),
         }
@@ -87,7 +90,7 @@ pub fn page_outcome(ctx: &ObligationContext<'_>, disposition: Disposition) -> Fl
     match disposition {
         busy if is_busy(&busy) => Err(busy),
         Disposition::Completed(reason) => Ok(completed_outcome(ctx, reason)),
-        Disposition::Retry { reason, .. } => Ok(retry_outcome(ctx, reason)),
+        Disposition::Postponed(reason) | Disposition::Retry { reason, .. } => Ok(retry_outcome(ctx, reason)),
         Disposition::Parked(_) | Disposition::NotOurs => Ok(PageOutcome::Refused(parked_error(ctx))),
     }
 }
@@ -101,6 +104,7 @@ pub fn completed_outcome(ctx: &ObligationContext<'_>, reason: CompletionReason) 
         CompletionReason::ActionRequired => required_action(ctx).map_or(PageOutcome::Pending, PageOutcome::ActionRequired),
         CompletionReason::OrderExpired => PageOutcome::Refused(reply::ORDER_EXPIRED),
         CompletionReason::OrderChanged => PageOutcome::Refused(reply::ORDER_CHANGED),
+        CompletionReason::OrderRefused => PageOutcome::Refused(reply::ORDER_REFUSED),
         CompletionReason::TooManyAttempts => PageOutcome::Refused(reply::TOO_MANY_ATTEMPTS),
         CompletionReason::NothingPending => PageOutcome::Refused(reply::NOTHING_PENDING),
         _ => PageOutcome::Refused(parked_error(ctx)),
@@ -108,6 +112,10 @@ pub fn completed_outcome(ctx: &ObligationContext<'_>, reason: CompletionReason) 
 }
 
 fn parked_error(ctx: &ObligationContext<'_>) -> ApiError {
+    let last = ctx.session.obligation.attempts.last().and_then(|attempt| attempt.finish.as_ref());
+    if matches!(last, Some(Finish::Parked { reason, .. }) if reason == ParkReason::TokenMissing.as_str()) {
+        return reply::PAID_WITHOUT_DETAILS;
+    }
     if ctx.session.obligation.is_blocked() { reply::UNDER_REVIEW } else { reply::GATEWAY_UNSUPPORTED }
 }
 
@@ -115,6 +123,9 @@ fn parked_error(ctx: &ObligationContext<'_>) -> ApiError {
 fn retry_outcome(ctx: &ObligationContext<'_>, reason: RetryReason) -> PageOutcome {
     let error = match reason {
         RetryReason::AnotherPayment => return PageOutcome::Refused(reply::EARLIER_ATTEMPT),
+        RetryReason::TokenPending if ctx.current_attempt().is_some_and(|attempt| attempt.kind == AttemptKind::Purchase) => {
+            return PageOutcome::AwaitingDetails;
+        }
         RetryReason::JournalUnavailable
         | RetryReason::JournalRefused
         | RetryReason::JournalCorrupt

@@ -83,6 +83,9 @@ pub enum PurchaseResult {
         /// What "my account" may show of them.
         #[serde(default)]
         display_params: Value,
+        /// Whose details are being stored, as the gateway knows the customer, where they come later than the rest.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        details_owner: Option<String>,
         /// When that was known.
         at: Timestamp,
     },
@@ -105,12 +108,22 @@ pub enum PurchaseResult {
     Declined(Decline),
 }
 
+impl Snapshot {
+    /// Whether the order buys a subscription, which renews with the stored details; ids of offers begin with their kind. Details that are
+    /// stored without an order are for renewals.
+    #[must_use]
+    pub fn renews(&self) -> bool {
+        self.offer.as_ref().is_none_or(|offer| offer.as_str().starts_with('S'))
+    }
+}
+
 impl FromOutcome for PurchaseResult {
     fn from_outcome(outcome: Outcome, at: Timestamp) -> Option<Self> {
         Some(match outcome {
             Outcome::Done(operation) => {
                 let token = operation.token.map(|token| token.0.expose().to_owned());
-                Self::Done { external: operation.external_payment_id?, token, display_params: operation.display_params, at }
+                let (external, details_owner) = (operation.external_payment_id?, operation.details_owner);
+                Self::Done { external, token, display_params: operation.display_params, details_owner, at }
             }
             Outcome::Received(operation) => Self::Received { external: operation.external_payment_id, at },
             Outcome::ActionRequired(action, operation) => {
@@ -127,7 +140,7 @@ impl PurchaseResult {
     #[must_use]
     pub fn without_sensitive_data(self) -> Self {
         match self {
-            Self::Done { external, at, .. } => Self::Done { external, token: None, display_params: Value::Null, at },
+            Self::Done { external, at, .. } => Self::Done { external, token: None, display_params: Value::Null, details_owner: None, at },
             Self::ActionRequired { pending_id, .. } => Self::ActionRequired { payload: Value::Null, pending_id },
             other => other,
         }
@@ -179,6 +192,7 @@ mod tests {
             external: ExternalPaymentId::new("X").unwrap(),
             token: Some("card:shopper".to_owned()),
             display_params: json!({ "holderName": "the shopper" }),
+            details_owner: Some("shopper-1".to_owned()),
             at: Timestamp::from_secs(1),
         };
         for result in [done, PurchaseResult::ActionRequired { payload: json!({ "token": "secret" }), pending_id: None }] {

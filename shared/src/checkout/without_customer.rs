@@ -4,21 +4,24 @@ use serde_json::Value;
 
 use super::attempts::snapshot_of;
 use super::entry::{Submission, next_submission, submit};
+use super::gateway_calls;
 use super::outcome::{apply_result, close_attempt};
 use super::progress::{Progress, read_progress, read_snapshot};
-use super::snapshot::{NOTIFIED, PurchaseResult};
-use super::{gateway_calls, reversal};
+use super::redirect::obsolete_reason;
+use super::snapshot::{NOTIFIED, PurchaseResult, Snapshot};
+use crate::cleeng::CleengError;
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::flow::{Disposition, FlowContext};
-use crate::gateway::{Decline, Reference, StoredToken};
+use crate::gateway::{Decline, OperationKind, Outcome, Reference, StoredToken};
 use crate::ids::ExternalPaymentId;
 use crate::journal::payment::{PaymentRecord, PaymentState};
-use crate::journal::record::Finish;
+use crate::journal::record::{Attempt, Finish};
 use crate::journal::store::Key;
 use crate::journal::transaction::Transaction;
+use crate::payments::gateway_step::FromOutcome as _;
 use crate::payments::obligation_context::ObligationContext;
-use crate::payments::{FlowResult, retry};
+use crate::payments::{FlowResult, gateway_step, read_failed, retry, reversal};
 use crate::reason::{CompletionReason, RetryReason};
 
 /// What a notification says about the payment of a purchase.
@@ -34,7 +37,8 @@ pub struct AuthorisationNotification<'a> {
 }
 
 /// A notification says whether a payment of a purchase was authorised. Finishes the attempt if it is still open: the customer may never
-/// return. A payment that must not be charged any more is reversed. The function is idempotent.
+/// return. A success of an attempt that had ended pays the order if it is still to be paid; a payment that must not be charged any more is
+/// reversed. The function is idempotent.
 ///
 /// # Errors
 /// None: the disposition says what is left to be done.
@@ -54,23 +58,90 @@ async fn apply_notification(
     delivery: &Delivery,
 ) -> FlowResult<Disposition> {
     let mut ctx = open_purchase(flow_context, notification.reference, delivery).await?;
-    let mut attempts = ctx.session.obligation.attempts.iter();
-    let Some(attempt) = attempts.find(|attempt| attempt.reference.as_ref() == Some(notification.reference)) else {
+    // A payment that succeeded late has a second attempt, which is the one that counts.
+    let mut attempts = ctx.session.obligation.attempts.iter().rev();
+    let Some(attempt) = attempts.find(|attempt| attempt.reference.as_ref() == Some(notification.reference)).cloned() else {
         return Err(retry(RetryReason::AttemptNotKnown));
     };
-    match &attempt.finish {
-        None => {
+    let was_successful = ctx.payment(notification.reference).is_some_and(PaymentRecord::was_successful);
+    match (&attempt.finish, notification.external.filter(|_| notification.declined.is_none())) {
+        (None, _) => {
             let result = resume_open_attempt(&mut ctx, notification).await;
             Ok(ctx.conclude(result).await)
         }
-        Some(Finish::Captured | Finish::Stored) => Ok(Disposition::Completed(CompletionReason::AlreadyFinished)),
-        Some(Finish::Parked { .. }) => Ok(Disposition::Completed(CompletionReason::Parked)),
-        // Declined, replaced or expired: Cleeng does not have it and will not.
-        Some(_) if notification.declined.is_none() => {
-            Ok(reversal::reverse(flow_context, notification.reference, notification.external, delivery).await)
+        (Some(Finish::Captured | Finish::Stored), _) => Ok(Disposition::Completed(CompletionReason::AlreadyFinished)),
+        // Its success is known, and something else is to be decided.
+        (Some(Finish::Parked { .. }), _) if was_successful => Ok(Disposition::Completed(CompletionReason::Parked)),
+        (Some(Finish::Declined { .. } | Finish::Parked { .. } | Finish::Abandoned), Some(external))
+            if is_payable(&ctx, &attempt).await? =>
+        {
+            let result = pay_late(&mut ctx, &attempt, notification, external).await;
+            Ok(ctx.conclude(result).await)
         }
-        Some(_) => Ok(Disposition::Completed(CompletionReason::Declined)),
+        (Some(Finish::Parked { .. }), None) => Ok(Disposition::Completed(CompletionReason::Parked)),
+        // Replaced, expired, or paid otherwise: Cleeng does not have it and will not.
+        (Some(_), Some(external)) => Ok(reversal::reverse(flow_context, notification.reference, Some(external), delivery).await),
+        (Some(_), None) if notification.declined.is_none() => Err(retry(RetryReason::NotificationWithoutPayment)),
+        (Some(_), None) => Ok(Disposition::Completed(CompletionReason::Declined)),
     }
+}
+
+/// Whether the order of an attempt that ended is still to be paid: by the journal, and by Cleeng.
+async fn is_payable(ctx: &ObligationContext<'_>, attempt: &Attempt) -> FlowResult<bool> {
+    let paid = ctx.session.obligation.attempts.iter().any(|other| other.finish == Some(Finish::Captured));
+    let Some(Snapshot { order: Some(order), amount, .. }) = snapshot_of(attempt).filter(|_| !paid) else { return Ok(false) };
+    match ctx.flow_context.cleeng.order(&order).await {
+        Ok(order) => Ok(order.total == amount && order.expires_at.is_none_or(|expires_at| expires_at > ctx.now())),
+        Err(CleengError::NotFound) => Ok(false),
+        Err(error) => Err(read_failed(&error)),
+    }
+}
+
+/// The payment of an attempt that had ended pays the order after all, as an attempt of its own. An attempt that waits for the customer makes
+/// way for it; one that the gateway may be paying at this moment is waited for.
+async fn pay_late(
+    ctx: &mut ObligationContext<'_>,
+    ended: &Attempt,
+    notification: &AuthorisationNotification<'_>,
+    external: &ExternalPaymentId,
+) -> FlowResult<Disposition> {
+    if ctx.current_attempt().is_some() {
+        match read_progress(ctx)? {
+            Progress::AwaitingCustomer { .. } | Progress::NotStarted => close_attempt(ctx, Finish::Superseded)?,
+            _ => return Err(retry(RetryReason::PaymentInFlight)),
+        }
+    }
+    let Some(snapshot) = snapshot_of(ended) else { return Err(retry(RetryReason::AttemptNotKnown)) };
+    ctx.session.obligation.supersede_parked(notification.reference);
+    gateway_calls::open_attempt_of(ctx, ended.kind, &snapshot, notification.reference)?;
+    let token = notification.token.as_ref().map(|token| token.0.expose().to_owned());
+    let result =
+        PurchaseResult::Done { external: external.clone(), token, display_params: Value::Null, details_owner: None, at: ctx.now() };
+    ctx.checkpoint(NOTIFIED, &result);
+    apply_result(ctx, &snapshot, result).await
+}
+
+/// The details that a purchase stored have come to be. Finishes the attempt if it is still open and waits for them. The function is
+/// idempotent.
+///
+/// # Errors
+/// None: the disposition says what is left to be done.
+pub async fn supply_stored_details(
+    flow_context: &FlowContext,
+    reference: &Reference,
+    token: StoredToken,
+    delivery: &Delivery,
+) -> Disposition {
+    let mut ctx = match open_purchase(flow_context, reference, delivery).await {
+        Ok(ctx) => ctx,
+        Err(disposition) => return disposition,
+    };
+    if ctx.current_attempt().and_then(|attempt| attempt.reference.as_ref()) != Some(reference) {
+        return Disposition::Completed(CompletionReason::NothingPending);
+    }
+    let notification = AuthorisationNotification { reference, declined: None, external: None, token: Some(token) };
+    let result = resume_open_attempt(&mut ctx, &notification).await;
+    ctx.conclude(result).await
 }
 
 /// Opens the obligation of a purchase by the reference of its payment.
@@ -97,11 +168,11 @@ async fn resume_open_attempt(ctx: &mut ObligationContext<'_>, notification: &Aut
     };
     let result = match (known, &notification.declined, notification.external) {
         (Some(PurchaseResult::Done { external, at, display_params, .. }), None, _) if token.is_some() => {
-            PurchaseResult::Done { external, token, display_params, at }
+            PurchaseResult::Done { external, token, display_params, details_owner: None, at }
         }
         (Some(result), ..) => return apply_result(ctx, &snapshot, result).await,
         (None, None, Some(external)) => {
-            PurchaseResult::Done { external: external.clone(), token, display_params: Value::Null, at: ctx.now() }
+            PurchaseResult::Done { external: external.clone(), token, display_params: Value::Null, details_owner: None, at: ctx.now() }
         }
         (None, None, None) => return Err(retry(RetryReason::NotificationWithoutPayment)),
         (None, Some(decline), _) => PurchaseResult::Declined(decline.clone()),
@@ -132,10 +203,31 @@ async fn finalize_without_data(ctx: &mut ObligationContext<'_>) -> FlowResult<Di
     let mut snapshot = read_snapshot(ctx)?;
     let result = match next_submission(ctx, &snapshot).await? {
         Submission::Known(result) => result,
-        Submission::Awaited(_) if snapshot.expires_at <= ctx.now() => return Ok(Disposition::Completed(CompletionReason::OrderExpired)),
-        Submission::Awaited(round) => submit(ctx, &mut snapshot, round, Value::Null).await?,
+        Submission::Awaited(round) => {
+            if let Some(reason) = read_obsolete_reason(ctx, &snapshot).await? {
+                return Ok(Disposition::Completed(reason));
+            }
+            submit(ctx, &mut snapshot, round, Value::Null).await?
+        }
     };
     apply_result(ctx, &snapshot, result).await
+}
+
+/// Asks Cleeng for the order, with which no page came: it may have been changed since the customer agreed.
+async fn read_obsolete_reason(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot) -> FlowResult<Option<CompletionReason>> {
+    let order = match &snapshot.order {
+        Some(id) => match ctx.flow_context.cleeng.order(id).await {
+            Ok(order) => Some(order),
+            Err(CleengError::NotFound) => return Ok(Some(CompletionReason::OrderExpired)),
+            Err(error) => return Err(read_failed(&error)),
+        },
+        None => None,
+    };
+    let reason = obsolete_reason(ctx, snapshot, order.as_ref());
+    if reason.is_none() {
+        ctx.confirm_due();
+    }
+    Ok(reason)
 }
 
 /// Advances an open purchase as far as possible without the customer, and ends it after the order's expiry: what is not reported is
@@ -163,7 +255,7 @@ pub async fn expire_purchase(flow_context: &FlowContext, key: &Key, delivery: &D
 async fn advance_or_expire(ctx: &mut ObligationContext<'_>) -> FlowResult<(Disposition, Option<Reference>)> {
     if ctx.current_attempt().is_none() {
         return match find_leftover(ctx) {
-            Leftover::Expired(reference) => Ok((Disposition::Completed(CompletionReason::NothingOpen), Some(reference))),
+            Leftover::ToReverse(reference) => Ok((Disposition::Completed(CompletionReason::NothingOpen), Some(reference))),
             Leftover::ValidUntil(expires_at) => Err(retry_at(ctx, expires_at)),
             Leftover::Nothing => Ok((clear_cleanup_flag(ctx).await?, None)),
         };
@@ -175,11 +267,25 @@ async fn advance_or_expire(ctx: &mut ObligationContext<'_>) -> FlowResult<(Dispo
         // A known result goes to Cleeng first; Cleeng decides whether it takes it.
         Progress::Decided(result) => result,
         Progress::FinalizeUnknown(round) if !expired => gateway_calls::finalize(ctx, &snapshot, round).await?,
+        Progress::Pending if !expired => match query_pending(ctx, &reference).await? {
+            Some(result) => result,
+            None => return Err(retry_at(ctx, snapshot.expires_at)),
+        },
         Progress::NotStarted if expired => return Ok((close_expired(ctx).await?, None)),
         _ if expired => return Ok((close_expired(ctx).await?, Some(reference))),
         _ => return Err(retry_at(ctx, snapshot.expires_at)),
     };
     Ok((apply_result(ctx, &snapshot, result).await?, None))
+}
+
+/// What the gateway says now of a payment that it had not decided.
+async fn query_pending(ctx: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<Option<PurchaseResult>> {
+    let external = ctx.payment(reference).and_then(|payment| payment.external_payment_id.clone());
+    let outcome = gateway_step::query(ctx, reference, OperationKind::Purchase, (external, None), None).await?;
+    let decided = outcome.filter(|outcome| matches!(outcome, Outcome::Done(_) | Outcome::Declined(_)));
+    let result = decided.and_then(|outcome| PurchaseResult::from_outcome(outcome, ctx.now()));
+    result.iter().for_each(|result| ctx.checkpoint(NOTIFIED, result));
+    Ok(result)
 }
 
 fn retry_at(ctx: &ObligationContext<'_>, expires_at: Timestamp) -> Disposition {
@@ -194,8 +300,8 @@ async fn close_expired(ctx: &mut ObligationContext<'_>) -> FlowResult<Dispositio
 
 /// What finished attempts left at the gateway: a page that the customer may still finish, in another tab or hours later.
 enum Leftover {
-    /// Its order has expired: it can be cancelled.
-    Expired(Reference),
+    /// Its order has expired, so that it can be cancelled; or it is paid and Cleeng refused it.
+    ToReverse(Reference),
     /// Until then it stays: it may be finished, and is reversed then.
     ValidUntil(Timestamp),
     /// Nothing.
@@ -207,11 +313,13 @@ fn find_leftover(ctx: &ObligationContext<'_>) -> Leftover {
     for attempt in &ctx.session.obligation.attempts {
         let replaced = matches!(attempt.finish, Some(Finish::Stale { .. } | Finish::Superseded));
         let (true, Some(reference), Some(snapshot)) = (replaced, &attempt.reference, snapshot_of(attempt)) else { continue };
-        if ctx.payment(reference).is_none_or(|payment| payment.state != PaymentState::Starting) {
-            continue;
-        }
-        if snapshot.expires_at <= ctx.now() {
-            return Leftover::Expired(reference.clone());
+        let state = ctx.payment(reference).map(|payment| payment.state);
+        let refused = attempt.finish.as_ref().and_then(Finish::stale_reason) == Some(CompletionReason::OrderRefused);
+        match state {
+            Some(PaymentState::Captured) if refused => return Leftover::ToReverse(reference.clone()),
+            Some(PaymentState::Starting) if snapshot.expires_at <= ctx.now() => return Leftover::ToReverse(reference.clone()),
+            Some(PaymentState::Starting) => {}
+            _ => continue,
         }
         until = Some(until.map_or(snapshot.expires_at, |until| until.min(snapshot.expires_at)));
     }

@@ -17,7 +17,8 @@ pub const EXCHANGE_TIMEOUT: Duration = Duration::from_secs(10);
 /// rotated.
 pub const CALL_TIMEOUT: Duration = EXCHANGE_TIMEOUT.saturating_mul(2);
 
-/// The longest time of a write for which Cleeng documents two ways (terminating a subscription): the other way is tried after the first.
+/// The longest time of a write that Cleeng's documents describe in two ways (the end of a subscription, the report of a held payment): the
+/// second follows the first.
 pub const CALL_WITH_FALLBACK_TIMEOUT: Duration = CALL_TIMEOUT.saturating_mul(2);
 
 /// Cleeng's Core API, as far as a connector needs it.
@@ -77,10 +78,11 @@ pub trait Cleeng: Send + Sync {
         Ok(vec![LatestPayment::NotReported])
     }
 
-    /// The authorised payments of a set of payment details (`GET` or `POST .../authorised_payments`, by setting), all pages.
+    /// The authorised payments of a set of payment details (`POST` or `GET .../authorised_payments`), all pages.
     ///
     /// # Errors
-    /// [`CleengError`].
+    /// [`CleengError::NotFound`] for details that are gone: Cleeng says so itself, and at the same time lists those that it listed last.
+    /// Otherwise a 404 may be the list's own, and is [`CleengError::Unknown`].
     async fn authorised_payments(&self, details: &PaymentDetailsId) -> Result<Vec<Payment>, CleengError>;
 
     /// `POST /3.1/payment_details`.
@@ -89,13 +91,14 @@ pub trait Cleeng: Send + Sync {
     /// [`CleengError`].
     async fn create_payment_details(&self, details: &NewPaymentDetails) -> Result<PaymentDetails, CleengError>;
 
-    /// `DELETE /3.1/payment_details/{id}`. Details that are gone already are `Ok`.
+    /// `DELETE /3.1/payment_details/{id}`.
     ///
     /// # Errors
-    /// [`CleengError`].
+    /// [`CleengError`]; details that are gone already are [`CleengError::Unknown`], to be looked for in
+    /// [`authorised_payments`](Cleeng::authorised_payments).
     async fn delete_payment_details(&self, id: &PaymentDetailsId) -> Result<(), CleengError>;
 
-    /// Terminates a subscription (`POST .../terminate` or `PATCH`, by setting).
+    /// Terminates a subscription (`PATCH` of its status, or `POST .../terminate`).
     ///
     /// # Errors
     /// [`CleengError`].
@@ -155,9 +158,11 @@ pub struct Subscription {
     pub country: Option<String>,
     /// When Cleeng expects it (`nextPaymentActionDate`); a hint only.
     pub next_payment_action_date: Option<Timestamp>,
+    /// Whether a switch to another offer is scheduled (`pendingSwitchId`).
+    pub switch_pending: bool,
     /// The latest payment.
     pub latest_payment: LatestPayment,
-    /// The cycle; nothing if it is absent or unreadable. A month counts 28 days, a year 365: the shortest reading.
+    /// The cycle; nothing if it is absent or unreadable. A month counts 28 days, a season 84, a year 365: the shortest reading.
     pub cycle: Option<RenewalCycle>,
 }
 
@@ -298,11 +303,15 @@ pub struct Payment {
 pub enum PaymentPatch {
     /// The money is taken.
     Captured {
+        /// The order, where it is known.
+        order: Option<OrderId>,
         /// The gateway's id, where the capture has another than the authorisation.
         external_payment_id: Option<ExternalPaymentId>,
     },
     /// The capture was refused.
     Rejected {
+        /// The order, where it is known.
+        order: Option<OrderId>,
         /// Class and code.
         reason: String,
     },

@@ -203,7 +203,12 @@ pub struct BillingEvent {
     pub payment_method: Option<PaymentMethodId>,
     /// `token`: the stored details in the adapter's own form.
     pub token: Option<SecretString>,
+    /// Whether reconciliation made it in place of an event that never came ([`RECOVERED`]).
+    pub recovered: bool,
 }
+
+/// The member of the data of a billing event that reconciliation made. Cleeng sends none of this name.
+pub const RECOVERED: &str = "recoveredByReconciliation";
 
 impl BillingEvent {
     /// Reads the event's data.
@@ -224,6 +229,7 @@ impl BillingEvent {
             country: text(data, "paymentCountry", "data.paymentCountry")?.map(str::to_owned),
             payment_method: optional_id(data, "paymentMethodId", "data.paymentMethodId")?,
             token: text(data, "token", "data.token")?.map(SecretString::new),
+            recovered: data.get(RECOVERED).and_then(Value::as_bool).unwrap_or(false),
         })
     }
 }

@@ -178,6 +178,12 @@ api_errors! {
     /// Parked: an operator decides.
     UNDER_REVIEW = 409, Plain("ORDER0009"), ContactSupport,
         "it cannot be found out whether this was paid; an operator is looking, do not pay again";
+    /// Paid, and the gateway never stored the details: an operator decides.
+    PAID_WITHOUT_DETAILS = 409, Plain("ORDER0009"), ContactSupport,
+        "the payment is taken, and the gateway did not store the payment details; an operator is looking, do not pay again";
+    /// Cleeng takes no payment for the order.
+    ORDER_REFUSED = 409, Plain("ORDER0010"), NewOrder,
+        "Cleeng takes no payment for this order, as for one that is paid already; what was charged for it is given back";
     /// The gateway refuses the request as malformed.
     GATEWAY_REFUSED_REQUEST = 422, PerGateway("0004"), StartAgain, "the gateway did not take the payment data; nothing was charged";
     /// The gateway could not be asked; nothing was charged.
@@ -224,6 +230,13 @@ impl Reply {
     pub fn pending() -> Self {
         let data = json!({ "pending": true, "nextStep": NextStep::Wait.as_str() });
         Self { status: StatusCode::ACCEPTED, body: envelope(data), retry_after: Some(2), location: None }
+    }
+
+    /// It is paid, and the gateway has not stored the details yet: asking again finds them.
+    #[must_use]
+    pub fn awaiting_details() -> Self {
+        let data = json!({ "pending": true, "paid": true, "nextStep": NextStep::Wait.as_str() });
+        Self { body: envelope(data), ..Self::pending() }
     }
 
     /// Sends the browser on. `code` says why, if it failed. 303, so that it asks there with GET (RFC 9110, 15.4.4).

@@ -17,11 +17,11 @@ use std::fmt;
 use std::time::Duration;
 
 use async_trait::async_trait;
-pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, UnknownCause};
+pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, RetryAdvice, UnknownCause};
 pub use registry::{GatewayConfig, GatewayName, Gateways};
 pub use requests::{
     CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, InquiryRequest, MerchantInitiated, PurchaseRequest,
-    RefundRequest, StoreDetailsRequest, StoredToken,
+    RefundRequest, StoreDetailsRequest, StoredDetailsQuery, StoredToken,
 };
 use serde::{Deserialize, Serialize};
 use strum::VariantArray;
@@ -40,6 +40,9 @@ pub struct Capabilities {
     /// call: it is then [`Outcome::Received`] until a notification says that the money is taken. Read by the contract's checks and by the
     /// demo, which then wait for that notification; flows handle either.
     pub charges_settle_later: bool,
+    /// A charge, or a purchase that takes its money at once, only holds the money when it is `Done`: it is captured by a call of its own, whose
+    /// receipt counts as taken. Read by renewals and by checkout.
+    pub takes_by_capture: bool,
     /// Captures, cancels and refunds are only acknowledged; the result comes by notification. Read by the contract's checks and the suites
     /// of all gateways; flows go by [`Outcome::Received`].
     pub settles_by_notification: bool,
@@ -57,6 +60,10 @@ pub struct Capabilities {
     /// How long an idempotency key is certain to be honoured, per operation kind the shortest. Read by the gateway step, which parks what
     /// is unknown when the key is too old.
     pub idempotency_window: Duration,
+    /// How long a payment, a capture or a refund can stay undecided after the gateway declared that it is (`PENDING`, `processing`,
+    /// `Received`), for the slowest of the methods that the adapter offers, from the gateway's documents. It is not told captured nor
+    /// declined before it is decided; after that time an operator is called. Read by everything that waits for such a decision.
+    pub pending_patience: Duration,
     /// The longest time that one call can take, which is the client's total timeout. Read before each call: without so much time left it is
     /// not begun.
     pub call_timeout: Duration,
@@ -83,7 +90,7 @@ pub trait Gateway: Send + Sync {
     /// Authorises and captures a merchant-initiated payment in one go. Money counts as taken when the gateway says that it captured,
     /// whenever it is paid out: then it is `Done`. An answer that says no more than "authorised", with the capture to follow, is `Received`
     /// ([`Capabilities::charges_settle_later`]), and the notification that the money is taken is [`NotificationKind::Authorised`]: one that
-    /// says no more than "authorised" of a charge is ignored.
+    /// says no more than "authorised" of a charge is ignored. With [`Capabilities::takes_by_capture`] either only says that the money is held.
     ///
     /// # Errors
     /// As [`Gateway::authorise`].
@@ -113,8 +120,10 @@ pub trait Gateway: Send + Sync {
     /// As [`Gateway::authorise`].
     async fn refund(&self, request: &RefundRequest) -> Result<Outcome, GatewayError>;
 
-    /// Asks what became of a write whose outcome is unknown. `Ok(None)` if the gateway has no such query, or finds nothing: then the same
-    /// call under the same key is right. `Unknown` if it could not be asked, or says nothing clear.
+    /// Asks what became of a write whose outcome is unknown, or which the gateway acknowledged: then the request names the gateway's id of
+    /// the payment or the operation, and `Received` says that it is still undecided. `Ok(None)` if the gateway has no such query, or finds
+    /// nothing: then the same call under the same key is right, and of an acknowledged one only a notification brings the result. `Unknown`
+    /// if it could not be asked, or says nothing clear.
     ///
     /// # Errors
     /// As [`Gateway::authorise`].
@@ -139,6 +148,15 @@ pub trait Gateway: Send + Sync {
     /// As [`Gateway::authorise`].
     async fn finalize(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError>;
 
+    /// Reads the details that a purchase stored, at a gateway where they may come to be later than its answer. `Ok(None)` if there are none
+    /// yet, or if the gateway has no such question.
+    ///
+    /// # Errors
+    /// As [`Gateway::authorise`].
+    async fn find_stored_details(&self, _query: &StoredDetailsQuery) -> Result<Option<Operation>, GatewayError> {
+        Ok(None)
+    }
+
     /// Stores details without a charge.
     ///
     /// # Errors
@@ -152,10 +170,11 @@ pub trait Gateway: Send + Sync {
     async fn check_access(&self) -> Result<(), GatewayError>;
 
     /// Verifies a notification of the gateway over its raw bytes and reads it, item by item: a bad one does not spoil the others. Items
-    /// that do not concern us, or of a kind that we do not know, are [`NotificationKind::Ignored`], never an error.
+    /// that do not concern us are [`NotificationKind::Ignored`], never an error; those that name a payment and whose kind is not known are
+    /// [`NotificationKind::NotUnderstood`]. What nobody signs and decides nothing is left out.
     ///
     /// # Errors
-    /// [`NotificationError`] for a body that is not a notification, or one without any valid item.
+    /// [`NotificationError`] for a body that is not a notification, or one of whose items none is valid.
     async fn read_notification(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError>;
 }
 
@@ -234,14 +253,22 @@ pub enum NotificationKind {
     Refunded,
     /// A refund failed, at once or later.
     RefundFailed,
-    /// The money was taken back by the shopper's bank.
+    /// The money was taken back by the shopper's bank, or by the gateway after a dispute that was lost.
     ChargedBack,
+    /// The gateway withdrew captured money from the merchant. A dispute that was lost can be said beside it: then both are one loss.
+    FundsWithdrawn,
     /// A chargeback was won.
     ChargebackReversed,
     /// A stored token came to be.
     TokenCreated,
     /// A stored token can no longer be used.
     TokenDisabled,
+    /// The details behind a stored token were updated.
+    TokenUpdated,
+    /// A payment was cancelled or refunded by another system, whichever applied. Which of the two is not signed.
+    CancelledOrRefunded,
+    /// It names a payment, and the connector does not know what it says: an operator has to look, if the payment is ours.
+    NotUnderstood,
     /// Not ours, or nothing to do.
     Ignored,
 }
@@ -271,9 +298,13 @@ impl From<NotificationKind> for CompletionReason {
             NotificationKind::Refunded => Self::Refunded,
             NotificationKind::RefundFailed => Self::RefundFailed,
             NotificationKind::ChargedBack => Self::ChargedBack,
+            NotificationKind::FundsWithdrawn => Self::FundsWithdrawn,
             NotificationKind::ChargebackReversed => Self::ChargebackReversed,
             NotificationKind::TokenCreated => Self::TokenCreated,
             NotificationKind::TokenDisabled => Self::TokenDisabled,
+            NotificationKind::TokenUpdated => Self::TokenUpdated,
+            NotificationKind::CancelledOrRefunded => Self::CancelledOrRefunded,
+            NotificationKind::NotUnderstood => Self::NotUnderstood,
             NotificationKind::Ignored => Self::Ignored,
         }
     }
@@ -291,6 +322,9 @@ pub enum NotificationError {
     /// The signature does not fit.
     #[error("signature does not fit")]
     BadSignature,
+    /// The gateway signed it, and it cannot be read.
+    #[error("signed by the gateway, and not understood")]
+    NotUnderstood,
     /// It cannot be verified now: what is needed for that was not reached. The gateway delivers it again.
     #[error("it cannot be verified now whether the gateway sent it")]
     Unverifiable,

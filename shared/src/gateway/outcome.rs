@@ -52,11 +52,15 @@ pub struct Operation {
     pub amount: Option<Money>,
     /// Stored details that came to be.
     pub token: Option<StoredToken>,
+    /// Whose details are being stored, as the gateway knows the customer, where they come to be later than the answer.
+    pub details_owner: Option<String>,
     /// What "my account" may show of the stored details, in Cleeng's names (`variant`, `lastCardFourDigits`, `cardExpirationDate`,
     /// `holderName`); null for nothing.
     pub display_params: serde_json::Value,
     /// When an authorisation lapses, where the gateway says so.
     pub expires_at: Option<Timestamp>,
+    /// The authorisation that took the place of the one that was to be captured, where the gateway had to renew it.
+    pub renewed_authorisation: Option<ExternalPaymentId>,
 }
 
 /// What the customer has to do, as an opaque object for the gateway's own front-end component.
@@ -76,13 +80,46 @@ pub struct Decline {
     /// The payment that was refused, where the gateway has given it an id: Cleeng wants one on rejected payments too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub payment: Option<ExternalPaymentId>,
+    /// When the same details may be tried again; `None` if nobody restricts it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub retry: Option<RetryAdvice>,
+    /// The gateway does not know the stored details. A wrong account of ours would be answered in the same way.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub details_unknown: bool,
 }
 
 impl Decline {
-    /// A decline of a payment that has no id, or none that is known.
+    /// A decline of a payment that has no id, or none that is known, and that nobody restricts to be tried again.
     #[must_use]
     pub fn new(class: DeclineClass, code: impl Into<String>) -> Self {
-        Self { class, code: code.into(), payment: None }
+        Self { class, code: code.into(), payment: None, retry: None, details_unknown: false }
+    }
+
+    /// A decline because the gateway does not know the stored details.
+    #[must_use]
+    pub fn details_unknown(code: impl Into<String>) -> Self {
+        Self { details_unknown: true, ..Self::new(DeclineClass::NeedsNewDetails, code) }
+    }
+}
+
+/// When details that were declined may be tried again, as the card network, the bank or the gateway says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RetryAdvice {
+    /// Never.
+    Never,
+    /// Not until so many hours after the decline.
+    AfterHours(u32),
+}
+
+impl RetryAdvice {
+    /// Whether a try is forbidden at this time, after a decline at that one.
+    #[must_use]
+    pub fn forbids(self, declined_at: Timestamp, now: Timestamp) -> bool {
+        match self {
+            Self::Never => true,
+            Self::AfterHours(hours) => now < declined_at.after(Duration::from_secs(u64::from(hours).saturating_mul(3_600))),
+        }
     }
 }
 
@@ -176,6 +213,12 @@ pub enum GatewayError {
     /// The amount cannot be expressed at this gateway.
     #[error("the amount cannot be sent to this gateway: {0}")]
     Amount(#[from] MoneyError),
+    /// The amount is below what the gateway takes: a price that nobody can pay there.
+    #[error("the amount is below the gateway's minimum ({code})")]
+    BelowMinimum {
+        /// The gateway's code.
+        code: String,
+    },
     /// The stored token is not of this gateway's form.
     #[error("the stored token of the payment details is not one of this gateway's")]
     BadToken,
@@ -198,8 +241,18 @@ impl GatewayError {
             Self::Amount(_) => Some(ParkReason::GatewayAmount),
             Self::BadToken => Some(ParkReason::GatewayBadToken),
             Self::Unsupported => Some(ParkReason::GatewayUnsupported),
-            Self::Credentials { .. } | Self::Malformed { .. } | Self::Throttled { .. } | Self::Unreachable(_) => None,
+            Self::Credentials { .. }
+            | Self::Malformed { .. }
+            | Self::BelowMinimum { .. }
+            | Self::Throttled { .. }
+            | Self::Unreachable(_) => None,
         }
+    }
+
+    /// Whether the gateway is unavailable to the connector, whatever it is asked: down, throttling, or refusing the credentials.
+    #[must_use]
+    pub const fn is_outage(&self) -> bool {
+        matches!(self, Self::Credentials { .. } | Self::Throttled { .. } | Self::Unreachable(_))
     }
 
     /// How long the peer asks to wait before the next call, if it says so.
@@ -216,7 +269,7 @@ impl From<&GatewayError> for RetryReason {
     fn from(error: &GatewayError) -> Self {
         match error {
             GatewayError::Credentials { .. } => Self::GatewayCredentials,
-            GatewayError::Malformed { .. } => Self::GatewayMalformed,
+            GatewayError::Malformed { .. } | GatewayError::BelowMinimum { .. } => Self::GatewayMalformed,
             GatewayError::Throttled { .. } => Self::GatewayThrottled,
             GatewayError::Unreachable(_) => Self::GatewayUnreachable,
             GatewayError::Amount(_) => Self::GatewayAmount,

@@ -80,7 +80,7 @@ pub struct RefundRequest {
     pub captured: Money,
 }
 
-/// A question about a write whose outcome is unknown.
+/// A question about a write whose outcome is unknown, or which the gateway acknowledged and had not decided.
 #[derive(Clone)]
 pub struct InquiryRequest {
     /// What was attempted.
@@ -91,6 +91,8 @@ pub struct InquiryRequest {
     pub reference: Reference,
     /// The payment, where its id is known.
     pub external_payment_id: Option<ExternalPaymentId>,
+    /// The gateway's id of the operation, where it acknowledged the write.
+    pub operation_ref: Option<String>,
     /// The amount that was asked for.
     pub amount: Option<Money>,
 }
@@ -155,4 +157,15 @@ pub struct FinalizeRequest {
 pub struct StoreDetailsRequest {
     /// Everything that a purchase has; its amount is zero in the currency of the customer.
     pub purchase: PurchaseRequest,
+}
+
+/// A question about the details that a purchase stored.
+#[derive(Clone)]
+pub struct StoredDetailsQuery {
+    /// Our reference of the purchase.
+    pub reference: Reference,
+    /// The amount that was asked for.
+    pub amount: Money,
+    /// What the gateway called what waited for the customer ([`super::Operation::pending_id`]).
+    pub pending_id: Option<String>,
 }

@@ -20,28 +20,24 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct ClientError;
 
 /// The real transport: keep-alive, total timeouts, no redirects, no proxies, and one repeat on a closed pooled connection.
+///
+/// A connection that died while the process was frozen breaks with the next data that is written to it, and a write without an idempotency
+/// key is then unknown although the peer has got no byte. Such a write therefore has a connection of its own.
 #[derive(Clone)]
 pub struct ReqwestTransport {
-    client: reqwest::Client,
+    pooled: reqwest::Client,
+    unpooled: reqwest::Client,
 }
 
 impl ReqwestTransport {
-    /// Builds the client. Parses the CA store, so it belongs into start-up.
+    /// Builds the clients. Parses the CA store, so it belongs into start-up.
     ///
     /// # Errors
     /// [`ClientError`] if no CA certificate can be loaded.
     pub fn new() -> Result<Self, ClientError> {
         // A second call finds the provider installed, which is what is wanted.
         let _ = rustls::crypto::ring::default_provider().install_default();
-        let client = reqwest::Client::builder()
-            .redirect(reqwest::redirect::Policy::none())
-            .no_proxy()
-            .connect_timeout(CONNECT_TIMEOUT)
-            .pool_idle_timeout(POOL_IDLE)
-            .user_agent(concat!("cleeng-payment-connector/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map_err(|_| ClientError)?;
-        Ok(Self { client })
+        Ok(Self { pooled: client(usize::MAX)?, unpooled: client(0)? })
     }
 
     async fn send_once(&self, request: &Request) -> Result<Response, TransportError> {
@@ -51,8 +47,8 @@ impl ReqwestTransport {
             value.set_sensitive(true);
             headers.insert(name.clone(), value);
         }
-        let answer = self
-            .client
+        let client = if request.repeatable { &self.pooled } else { &self.unpooled };
+        let answer = client
             .request(request.method.clone(), &request.url)
             .headers(headers)
             .timeout(request.timeout)
@@ -64,6 +60,19 @@ impl ReqwestTransport {
         let body = read_capped(answer).await?;
         Ok(Response { status, headers, body })
     }
+}
+
+/// A client that keeps at most so many idle connections to a host.
+fn client(idle_connections: usize) -> Result<reqwest::Client, ClientError> {
+    reqwest::Client::builder()
+        .redirect(reqwest::redirect::Policy::none())
+        .no_proxy()
+        .connect_timeout(CONNECT_TIMEOUT)
+        .pool_idle_timeout(POOL_IDLE)
+        .pool_max_idle_per_host(idle_connections)
+        .user_agent(concat!("cleeng-payment-connector/", env!("CARGO_PKG_VERSION")))
+        .build()
+        .map_err(|_| ClientError)
 }
 
 async fn read_capped(mut answer: reqwest::Response) -> Result<Bytes, TransportError> {

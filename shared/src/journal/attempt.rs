@@ -19,6 +19,8 @@ pub enum AttemptKind {
     Capture,
     /// Charge a renewal in one go.
     Charge,
+    /// Report or give back the payment of a renewal that succeeded after its attempt had ended.
+    LateSuccess,
     /// Terminate a subscription.
     Terminate,
     /// Report to Cleeng what a gateway notified.
@@ -45,6 +47,7 @@ impl AttemptKind {
             Self::Authorise => "authorise",
             Self::Capture => "capture",
             Self::Charge => "charge",
+            Self::LateSuccess => "late_success",
             Self::Terminate => "terminate",
             Self::Notification => "notification",
             Self::Purchase => "purchase",
@@ -64,6 +67,13 @@ pub struct Attempt {
     pub kind: AttemptKind,
     /// When it was due (`dunningAttemptDate`): distinguishes the attempts of a `kind`.
     pub due: Timestamp,
+    /// How many attempts of the same `kind` and `due` came before it: an operator abandoned them, or they took nothing. Its keys and its
+    /// payment are its own.
+    #[serde(default, skip_serializing_if = "is_first")]
+    pub repetition: u32,
+    /// Whether reconciliation made its event. What became of it answers the event itself only if money moved or was refused.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub recovered: bool,
     /// When it was opened.
     pub opened_at: Timestamp,
     /// The payment details that its event names.
@@ -85,6 +95,12 @@ pub struct Attempt {
     /// Until when that event, or a requeued copy of it, is on its queue as well. `None` if it left its queue.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub queued_until: Option<Timestamp>,
+}
+
+/// Whether a number of repetitions is that of most attempts, which is not written.
+#[expect(clippy::trivially_copy_pass_by_ref, reason = "serde passes a reference")]
+const fn is_first(repetition: &u32) -> bool {
+    *repetition == 0
 }
 
 /// The result of an attempt.
@@ -113,9 +129,10 @@ pub enum Finish {
     LossReported,
     /// The payment details are stored and Cleeng has them.
     Stored,
-    /// Another attempt replaced it while it waited for the customer. If it succeeds after all, it is reversed.
+    /// Another attempt replaced it: while it waited for the customer, where it is reversed if it succeeds after all, or because its payment
+    /// succeeded late and is settled by an attempt of its own.
     Superseded,
-    /// The gateway acknowledged the reversal.
+    /// The money was given back, or is being given back by an obligation of its own.
     Reversed,
     /// The money was refunded and Cleeng knows.
     Refunded,
@@ -240,6 +257,8 @@ impl Attempt {
         Self {
             kind,
             due,
+            repetition: 0,
+            recovered: false,
             opened_at,
             details: None,
             reference: None,
@@ -248,6 +267,18 @@ impl Attempt {
             waiting_event: None,
             queued_until: None,
         }
+    }
+
+    /// Whether it is finished and was not abandoned by an operator: what was abandoned may be tried again.
+    #[must_use]
+    pub fn counts_as_finished(&self) -> bool {
+        self.finish.as_ref().is_some_and(|finish| *finish != Finish::Abandoned)
+    }
+
+    /// Whether it came to a result about money: held, taken, or refused.
+    #[must_use]
+    pub const fn has_money_result(&self) -> bool {
+        matches!(self.finish, Some(Finish::Authorised | Finish::Captured | Finish::Declined { .. }))
     }
 
     /// The step of that name.
@@ -318,71 +349,4 @@ impl Attempt {
 }
 
 #[cfg(test)]
-mod tests {
-    use serde_json::json;
-
-    use super::*;
-
-    fn attempt(due: i64) -> Attempt {
-        Attempt::opened(AttemptKind::Authorise, Timestamp::from_secs(due), Timestamp::from_secs(due))
-    }
-
-    #[test]
-    fn a_finished_step_returns_its_recorded_result() {
-        let mut attempt = attempt(1);
-        assert_eq!(attempt.step_state("pay"), StepState::NotStarted);
-        attempt.record_intent("pay", None, Timestamp::from_secs(2));
-        attempt.record_result("pay", json!({"id": 7}));
-        assert_eq!(attempt.step_state("pay"), StepState::Done(json!({"id": 7})));
-    }
-
-    #[test]
-    fn a_step_with_an_intent_and_no_result_is_an_unknown_outcome() {
-        let mut attempt = attempt(1);
-        attempt.record_intent("pay", None, Timestamp::from_secs(2));
-        assert!(matches!(attempt.step_state("pay"), StepState::Unknown(step) if step.started_at == Timestamp::from_secs(2)));
-    }
-
-    #[test]
-    fn the_key_stored_in_the_intent_wins_over_a_later_one() {
-        let key = |text: &str| serde_json::from_value::<IdempotencyKey>(json!(text)).unwrap();
-        let mut attempt = attempt(1);
-        attempt.record_intent("pay", Some(key("first")), Timestamp::from_secs(2));
-        attempt.record_intent("pay", Some(key("second")), Timestamp::from_secs(9));
-        let StepState::Unknown(step) = attempt.step_state("pay") else { panic!("begun") };
-        assert_eq!(step.key, Some(key("first")));
-        assert_eq!((step.repeats, step.started_at), (1, Timestamp::from_secs(2)));
-    }
-
-    #[test]
-    fn a_call_without_effect_may_be_made_again_under_a_new_key() {
-        let key = |text: &str| serde_json::from_value::<IdempotencyKey>(json!(text)).unwrap();
-        let mut attempt = attempt(1);
-        attempt.record_intent("pay", Some(key("first")), Timestamp::from_secs(2));
-        attempt.record_no_effect("pay");
-        assert_eq!((attempt.step_state("pay"), attempt.no_effect_count("pay")), (StepState::NotStarted, 1));
-        attempt.record_intent("pay", Some(key("second")), Timestamp::from_secs(9));
-        let StepState::Unknown(step) = attempt.step_state("pay") else { panic!("begun") };
-        assert_eq!(step.key, Some(key("second")));
-    }
-
-    #[test]
-    fn a_kind_is_stored_under_its_own_code_so_that_keys_of_two_kinds_differ() {
-        use AttemptKind as K;
-        let renewal = [K::Authorise, K::Capture, K::Charge, K::Terminate, K::Notification];
-        for kind in renewal.into_iter().chain([K::Purchase, K::StoreDetails, K::Reversal, K::Refund, K::Release, K::Deactivate]) {
-            assert_eq!(serde_json::to_value(kind).unwrap(), kind.as_str());
-        }
-    }
-
-    #[test]
-    fn each_call_without_effect_counts_for_the_next_key() {
-        let mut attempt = attempt(1);
-        assert_eq!(attempt.no_effect_count("pay"), 0);
-        for count in 1..=3 {
-            attempt.record_intent("pay", None, Timestamp::from_secs(2));
-            attempt.record_no_effect("pay");
-            assert_eq!((attempt.no_effect_count("pay"), attempt.no_effect_count("report")), (count, 0));
-        }
-    }
-}
+mod tests;

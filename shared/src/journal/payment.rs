@@ -88,6 +88,9 @@ impl PaymentState {
             (self, to),
             (S::Starting, S::Authorised | S::Captured | S::Declined | S::Cancelling)
                 | (S::Authorised, S::Capturing | S::Cancelling | S::Cancelled | S::Expired)
+                // Taken at once after all, or by a success that came after the gateway had said something else.
+                | (S::Authorised, S::Captured)
+                | (S::Declined | S::Cancelled | S::Expired, S::Authorised | S::Captured)
                 // A cancel that crossed a capture: the notification says which of them won.
                 | (S::Capturing, S::Captured | S::CaptureFailed | S::Authorised | S::Expired | S::Cancelled)
                 | (S::Cancelling, S::Cancelled | S::Expired | S::Captured | S::Authorised)
@@ -168,8 +171,20 @@ pub struct PaymentRecord {
     /// What the gateway called it while it waited for the customer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub pending_id: Option<String>,
+    /// The authorisation that took the place of the first one, if the gateway renewed it for the capture.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub renewed_authorisation: Option<ExternalPaymentId>,
+    /// The gateway's capture, if that has an id of its own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capture: Option<ExternalPaymentId>,
+    /// The obligation whose attempt captures it, which need not be the one that made it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub captured_by: Option<String>,
     /// What was asked for.
     pub amount: Money,
+    /// The money is taken at once, and not held first.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub taken_at_once: bool,
     /// What was taken.
     pub captured: Money,
     /// What was refunded.
@@ -217,13 +232,15 @@ pub struct NewPayment {
     pub amount: Money,
     /// The order is free.
     pub zero_amount: bool,
+    /// The money is taken at once, and not held first.
+    pub taken_at_once: bool,
 }
 
 impl PaymentRecord {
     /// A payment of an obligation that is about to be asked for.
     #[must_use]
     pub fn new(payment: NewPayment, obligation: &Key, now: Timestamp) -> Self {
-        let NewPayment { reference, gateway, subscription, customer, details, order, amount, zero_amount } = payment;
+        let NewPayment { reference, gateway, subscription, customer, details, order, amount, zero_amount, taken_at_once } = payment;
         let nothing = Money::new(0, amount.currency);
         Self {
             schema: SCHEMA,
@@ -238,7 +255,11 @@ impl PaymentRecord {
             authorisation: None,
             external_payment_id: None,
             pending_id: None,
+            renewed_authorisation: None,
+            capture: None,
+            captured_by: None,
             amount,
+            taken_at_once,
             captured: nothing,
             refunded: nothing,
             refunds: Vec::new(),
@@ -252,22 +273,82 @@ impl PaymentRecord {
         }
     }
 
+    /// It is to pay this order of this amount instead: nothing was asked of the gateway yet.
+    pub fn reprice(&mut self, order: OrderId, amount: Money) {
+        let nothing = Money::new(0, amount.currency);
+        self.order = Some(order);
+        self.amount = amount;
+        (self.captured, self.refunded) = (nothing, nothing);
+        self.zero_amount = amount.is_zero();
+    }
+
+    /// The call that was to hold or take its money is not begun, or had no effect, and is not made any more.
+    ///
+    /// # Errors
+    /// [`JournalError::IllegalTransition`], which neither of the branches below should cause.
+    pub fn withdraw(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        match self.state {
+            PaymentState::Starting => self.transition_to(PaymentState::Declined, now),
+            PaymentState::Capturing => self.transition_to(PaymentState::Authorised, now),
+            _ => Ok(()),
+        }
+    }
+
     /// Whether it belongs to a purchase, or to the storing of details, with the customer present.
     #[must_use]
     pub fn is_purchase(&self) -> bool {
         self.obligation.starts_with("order#") || self.obligation.starts_with("details#")
     }
 
-    /// Whether it belongs to a purchase that was cancelled before its id was known: there may never have been anything to cancel.
+    /// Whether it is being cancelled and the gateway never said that it holds or took the money: there may be nothing to cancel.
     #[must_use]
-    pub fn is_cancelled_without_id(&self) -> bool {
-        self.is_purchase() && self.state == PaymentState::Cancelling && self.external_payment_id.is_none()
+    pub fn is_cancelled_undecided(&self) -> bool {
+        self.state == PaymentState::Cancelling && !self.was_successful()
+    }
+
+    /// Whether the gateway ever said that it holds or took the money.
+    #[must_use]
+    pub fn was_successful(&self) -> bool {
+        [PaymentState::Authorised, PaymentState::Captured].into_iter().any(|state| self.reached_at(state).is_some())
+    }
+
+    /// Records that the gateway has the money: held, or taken if the payment takes it at once. It counts where it is, whatever the gateway
+    /// said before; what Cleeng was told about a payment that had ended is no word about this money. Returns whether it is news.
+    ///
+    /// # Errors
+    /// [`JournalError::IllegalTransition`], which none of these states causes.
+    pub fn record_success(&mut self, external: &ExternalPaymentId, now: Timestamp) -> Result<bool, JournalError> {
+        use PaymentState as S;
+        let to = if self.taken_at_once { S::Captured } else { S::Authorised };
+        let is_news = matches!(self.state, S::Starting | S::Declined | S::Cancelling | S::Cancelled | S::Expired)
+            || (self.taken_at_once && self.state == S::Authorised);
+        if !is_news {
+            return Ok(false);
+        }
+        if matches!(self.state, S::Declined | S::Cancelled | S::Expired) {
+            self.cleeng_payment = None;
+        }
+        self.authorisation = Some(external.clone());
+        self.external_payment_id = Some(external.clone());
+        if to == S::Captured { self.record_captured(now) } else { self.transition_to(to, now) }.map(|()| true)
+    }
+
+    /// Records that the whole amount is taken.
+    ///
+    /// # Errors
+    /// [`JournalError::IllegalTransition`].
+    pub fn record_captured(&mut self, now: Timestamp) -> Result<(), JournalError> {
+        self.transition_to(PaymentState::Captured, now)?;
+        self.captured = self.amount;
+        Ok(())
     }
 
     /// Whether something still has to be done about it, so that it must be kept at any age.
     #[must_use]
     pub fn is_unsettled(&self) -> bool {
-        (self.state.is_open() && !self.is_cancelled_without_id()) || self.has_refund_in_flight()
+        // A purchase that was cancelled before its id was known: there may never have been anything to cancel.
+        let may_not_exist = self.is_purchase() && self.is_cancelled_undecided() && self.external_payment_id.is_none();
+        (self.state.is_open() && !may_not_exist) || self.has_refund_in_flight()
     }
 
     /// How the money moved since the record was `before`: a stable code for each kind of movement, and the amount.

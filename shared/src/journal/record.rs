@@ -1,13 +1,17 @@
 //! The obligation: something that has to be done once, in however many attempts and deliveries.
 
 pub mod operator_decision;
+pub mod postponed;
 
 use serde::{Deserialize, Serialize};
 
 use self::operator_decision::OperatorDecision;
+use self::postponed::PostponedEvent;
 use super::SCHEMA;
 pub use super::attempt::{Attempt, AttemptKind, Finish, Step, StepState, StepStatus};
 use crate::clock::Timestamp;
+use crate::gateway::Decline;
+use crate::reference::Reference;
 
 /// How many finished attempts are kept in full; older ones are only counted, so that a record stays small.
 pub(super) const MAX_KEPT_ATTEMPTS: usize = 12;
@@ -28,12 +32,32 @@ pub struct Obligation {
     /// A finished attempt left something at the gateway that has to be ended when its time is over.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub needs_cleanup: bool,
+    /// Events that cannot be completed now and left their queues, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub postponed: Vec<PostponedEvent>,
+    /// Payments of attempts that had ended, which succeeded after all. Until each of them is reported or given back, no attempt opens.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub late_successes: Vec<Reference>,
     /// When reconciliation last claimed it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub claimed_at: Option<Timestamp>,
     /// What operators decided about what was parked, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub decisions: Vec<OperatorDecision>,
+    /// The payment details that were declined last, if that restricts when they may be tried again.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub refused_details: Option<RefusedDetails>,
+}
+
+/// Payment details that were declined, and must not be tried again, or not before a time.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RefusedDetails {
+    /// The key of their token's document.
+    pub token: String,
+    /// The decline, with what it says about trying again.
+    pub decline: Decline,
+    /// When they were declined.
+    pub at: Timestamp,
 }
 
 /// Keeps two workers apart. The version of the document fences off a worker whose lease ran out.
@@ -55,8 +79,11 @@ impl Obligation {
             dropped_attempts: 0,
             lease: None,
             needs_cleanup: false,
+            postponed: Vec::new(),
+            late_successes: Vec::new(),
             claimed_at: None,
             decisions: Vec::new(),
+            refused_details: None,
         }
     }
 
@@ -71,10 +98,26 @@ impl Obligation {
         self.attempts.last_mut().filter(|attempt| attempt.finish.is_none())
     }
 
-    /// Whether nothing is left to be done: no attempt is open, and nothing is left at the gateway.
+    /// Whether nothing is left to be done: no attempt is open, no event waits, nothing is left at the gateway, and no late success waits.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.current_attempt().is_none() && !self.needs_cleanup
+        self.current_attempt().is_none() && self.postponed.is_empty() && !self.needs_cleanup && self.late_successes.is_empty()
+    }
+
+    /// Adds a payment that succeeded after its attempt had ended, once.
+    pub fn add_late_success(&mut self, reference: &Reference) {
+        if !self.late_successes.contains(reference) {
+            self.late_successes.push(reference.clone());
+        }
+    }
+
+    /// What became of this payment is known now: attempts that were parked because of it need no decision any more.
+    pub fn supersede_parked(&mut self, reference: &Reference) {
+        let of_payment = |attempt: &&mut Attempt| attempt.reference.as_ref() == Some(reference) && attempt.is_parked();
+        for attempt in self.attempts.iter_mut().filter(of_payment) {
+            attempt.finish = Some(Finish::Superseded);
+            attempt.waiting_event = None;
+        }
     }
 
     /// Whether a worker holds the lease.
@@ -86,8 +129,7 @@ impl Obligation {
     /// The latest finished attempt of this kind. One that was abandoned does not count: what it was about may be tried again.
     #[must_use]
     pub fn last_finished(&self, kind: AttemptKind) -> Option<&Attempt> {
-        let counts = |attempt: &&Attempt| attempt.finish.as_ref().is_some_and(|finish| *finish != Finish::Abandoned);
-        self.attempts.iter().rev().filter(counts).find(|attempt| attempt.kind == kind)
+        self.attempts.iter().rev().filter(|attempt| attempt.counts_as_finished()).find(|attempt| attempt.kind == kind)
     }
 
     /// Whether an attempt is parked while its effect on the customer's money is unknown, so that no other may open.
@@ -97,7 +139,9 @@ impl Obligation {
     }
 
     /// Opens an attempt, dropping the oldest settled ones beyond the limit.
-    pub fn push(&mut self, attempt: Attempt) {
+    pub fn push(&mut self, mut attempt: Attempt) {
+        let earlier = self.attempts.iter().filter(|earlier| earlier.kind == attempt.kind && earlier.due.secs() == attempt.due.secs());
+        attempt.repetition = earlier.map(|earlier| earlier.repetition.saturating_add(1)).max().unwrap_or(0);
         while self.attempts.len() >= MAX_KEPT_ATTEMPTS {
             let Some(oldest) = self.attempts.iter().position(|old| !matches!(old.finish, Some(Finish::Parked { .. }) | None)) else {
                 break;

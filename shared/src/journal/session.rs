@@ -20,8 +20,14 @@ pub const SAFETY_MARGIN: Duration = Duration::from_secs(3);
 
 /// Unsettled work is checked soon at first, then more seldom as it grows older: a refund takes days.
 fn recheck_interval(obligation: &Obligation, now: Timestamp) -> Duration {
-    let age = obligation.attempts.last().map_or(Duration::ZERO, |attempt| now.since(attempt.opened_at));
-    age.checked_div(4).unwrap_or(RECHECK_INTERVAL).clamp(RECHECK_INTERVAL, MAX_RECHECK_INTERVAL)
+    let opened_at = obligation.attempts.last().map(|attempt| attempt.opened_at);
+    let since = opened_at.filter(|_| obligation.postponed.is_empty() || obligation.current_attempt().is_some());
+    let since = since.into_iter().chain(obligation.postponed.iter().map(|postponed| postponed.since)).min();
+    since
+        .map_or(Duration::ZERO, |since| now.since(since))
+        .checked_div(4)
+        .unwrap_or(RECHECK_INTERVAL)
+        .clamp(RECHECK_INTERVAL, MAX_RECHECK_INTERVAL)
 }
 
 /// When an obligation that is written now is due, since when it is parked, and when it expires.
@@ -42,8 +48,7 @@ pub struct ObligationSession {
     /// The obligation.
     pub obligation: Obligation,
     key: Key,
-    owner: String,
-    deadline: Timestamp,
+    delivery: Delivery,
     clock: Arc<dyn Clock>,
 }
 
@@ -69,13 +74,19 @@ impl ObligationSession {
         {
             return Err(JournalError::Leased(lease.until.since(clock.now())));
         }
-        Ok(Self { transaction: work, obligation, key, owner: delivery.id.clone(), deadline: delivery.deadline, clock })
+        Ok(Self { transaction: work, obligation, key, delivery: delivery.clone(), clock })
     }
 
     /// The obligation's key.
     #[must_use]
     pub const fn key(&self) -> &Key {
         &self.key
+    }
+
+    /// The delivery of this worker.
+    #[must_use]
+    pub const fn delivery(&self) -> &Delivery {
+        &self.delivery
     }
 
     /// Now.
@@ -106,7 +117,7 @@ impl ObligationSession {
             return Err(JournalError::OutOfTime);
         }
         let now = self.now();
-        self.obligation.lease = Some(Lease { owner: self.owner.clone(), until: self.deadline });
+        self.obligation.lease = Some(Lease { owner: self.delivery.id.clone(), until: self.delivery.deadline });
         if let Some(attempt) = self.obligation.current_attempt_mut() {
             attempt.record_intent(step, key, now);
         }
@@ -116,13 +127,13 @@ impl ObligationSession {
     /// Whether a call that can take this long fits into what is left of the function's time.
     #[must_use]
     pub fn has_time_for(&self, timeout: Duration) -> bool {
-        self.now().after(timeout).after(SAFETY_MARGIN) <= self.deadline
+        self.now().after(timeout).after(SAFETY_MARGIN) <= self.delivery.deadline
     }
 
     /// Whether this delivery holds the lease.
     #[must_use]
     pub fn holds_lease(&self) -> bool {
-        self.obligation.lease.as_ref().is_some_and(|lease| lease.owner == self.owner)
+        self.obligation.lease.as_ref().is_some_and(|lease| lease.owner == self.delivery.id)
     }
 
     /// Releases the lease, in memory.

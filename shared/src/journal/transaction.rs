@@ -62,13 +62,7 @@ impl Transaction {
     /// # Errors
     /// [`StoreError::Corrupt`] if it cannot be read, [`JournalError::NewerSchema`] if a newer release wrote it.
     pub fn read<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, JournalError> {
-        let Some(body) = self.documents.get(key).and_then(|slot| slot.body.as_deref()) else { return Ok(None) };
-        let value: serde_json::Value = serde_json::from_str(body).map_err(|_| StoreError::Corrupt)?;
-        let schema = value.get("schema").and_then(serde_json::Value::as_u64).unwrap_or(0);
-        if schema > u64::from(SCHEMA) {
-            return Err(JournalError::NewerSchema(u32::try_from(schema).unwrap_or(u32::MAX)));
-        }
-        serde_json::from_value(value).map(Some).map_err(|_| StoreError::Corrupt.into())
+        self.documents.get(key).and_then(|slot| slot.body.as_deref()).map(read_document).transpose()
     }
 
     /// Stages a document for the next [`Transaction::commit`]; an unchanged one is left alone. A document that was not loaded is taken to
@@ -125,6 +119,19 @@ impl Transaction {
         }
         Ok(())
     }
+}
+
+/// Reads a document of the journal.
+///
+/// # Errors
+/// As [`Transaction::read`].
+pub fn read_document<T: DeserializeOwned>(body: &str) -> Result<T, JournalError> {
+    let value: serde_json::Value = serde_json::from_str(body).map_err(|_| StoreError::Corrupt)?;
+    let schema = value.get("schema").and_then(serde_json::Value::as_u64).unwrap_or(0);
+    if schema > u64::from(SCHEMA) {
+        return Err(JournalError::NewerSchema(u32::try_from(schema).unwrap_or(u32::MAX)));
+    }
+    serde_json::from_value(value).map_err(|_| StoreError::Corrupt.into())
 }
 
 #[cfg(test)]

@@ -110,7 +110,8 @@ impl SharedDeps {
 
     /// The dependencies of flows. Gateways have a transport of their own.
     pub(super) fn flow_context(&self, secrets: &Secrets, to_gateways: &Arc<dyn Transport>) -> Result<FlowContext, Problems> {
-        let cleeng = CoreApi::new(self.upstreams.cleeng.clone(), secrets.cleeng.publisher_tokens.clone(), Arc::clone(&self.transport))?;
+        let cleeng = CoreApi::new(self.upstreams.cleeng.clone(), secrets.cleeng.publisher_tokens.clone(), Arc::clone(&self.transport))?
+            .with_metrics(self.metrics.clone());
         let mut gateways = Gateways::default();
         for config in &self.upstreams.gateways {
             let texts = secrets.gateways.get(&config.name()).cloned().unwrap_or_default();

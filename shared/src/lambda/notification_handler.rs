@@ -4,22 +4,29 @@
 //!
 //! It must never act on an item, except in embedded mode; never answer 200 while an item that could be ours is not durable; never refuse an
 //! item for its kind, its account or its payment, because a gateway repeats what is refused for days and holds back what comes after it.
+//! For the same reason a body with an item that does not verify among others that do is accepted, with an alarm: it is kept aside on the
+//! queue and verified again. So is a body that the gateway signed and that cannot be read.
 
 use http::{HeaderMap, StatusCode};
 use lambda_http::{Body, Request, Response};
-use tracing::info;
+use tracing::{error, info};
 
 use super::event::InvalidRequest;
-use super::queue::NotificationEnvelope;
+use super::queue::{NotificationEnvelope, UnverifiedNotification};
 use super::response::text_response;
 use super::settings::Mode;
 use super::state::{AppState, Invocation};
 use super::verifier::Rejection;
 use super::webhook_handler::{check_body, enqueue, reject, respond_with_disposition};
 use crate::cleeng::webhook::Verified;
-use crate::flow::NotificationFlow;
+use crate::clock::Timestamp;
+use crate::flow::{Disposition, NotificationFlow};
 use crate::gateway::{GatewayName, NotificationError, NotificationItem, NotificationKind};
 use crate::metrics::Metric;
+use crate::reason::{AlarmReason, CompletionReason, RetryReason};
+
+/// The largest notification, in bytes. A dispute carries every transaction and message of the case, 150 KB have been seen.
+const MAX_NOTIFICATION_BYTES: usize = 1_048_576;
 
 /// Answers one request.
 pub(super) async fn handle_request(
@@ -42,36 +49,77 @@ async fn accept(
     invocation: &Invocation,
 ) -> Result<Response<Body>, Rejection> {
     let gateway = gateway_from_path(state, request.uri().path())?;
-    let body = check_body(state, request)?;
+    let body = match check_body(request, MAX_NOTIFICATION_BYTES) {
+        Err(too_large) if read_items(state, gateway, request.headers(), request.body()).await.is_ok_and(|items| !items.is_empty()) => {
+            raise_alarm(state, AlarmReason::NotificationTooLarge, gateway, invocation);
+            return Err(too_large);
+        }
+        checked => checked?,
+    };
     let received_at = state.clock.now();
-    let items = read_items(state, gateway, request.headers(), body).await.map_err(rejection_for)?;
-    let (mut bad, mut deferred) = (None, None);
-    for (item, number) in items.into_iter().zip(1_u32..) {
-        match item {
-            Err(error) => bad = bad.or(Some(error)),
-            Ok(item) if item.kind == NotificationKind::Ignored => {
-                state.metrics.count(Metric::EventNotOurs, &[]);
-                info!(request_id = invocation.request_id, gateway = gateway.as_str(), "notification does not concern the connector");
-            }
-            Ok(item) if state.mode == Mode::Embedded => {
-                let delivery = state.first_delivery(invocation, format!("{}/{number}", invocation.request_id));
-                let item = Verified::attest(item);
-                let disposition = flow.handle(&state.dependencies().flow_context, gateway, &item, &delivery).await;
-                let response = respond_with_disposition(state, disposition).await;
-                deferred = deferred.or(Some(response).filter(|response| response.status() != StatusCode::OK));
-            }
-            Ok(item) => {
-                let envelope = NotificationEnvelope::seal(gateway, &Verified::attest(item), received_at);
-                enqueue(state, &envelope.to_text(), invocation).await?;
-                info!(request_id = invocation.request_id, gateway = gateway.as_str(), "notification accepted");
-            }
+    let items = match read_items(state, gateway, request.headers(), body).await {
+        Err(NotificationError::NotUnderstood) => vec![Err(NotificationError::NotUnderstood)],
+        read => read.map_err(rejection_for)?,
+    };
+    if let Some(error) = items.iter().find_map(|item| item.as_ref().err()) {
+        keep_aside(state, gateway, request, *error, received_at, invocation).await?;
+    }
+    let mut deferred = None;
+    for (item, number) in items.into_iter().flatten().zip(1_u32..) {
+        if item.kind == NotificationKind::Ignored {
+            state.metrics.count(Metric::EventNotOurs, &[]);
+            info!(request_id = invocation.request_id, gateway = gateway.as_str(), "notification does not concern the connector");
+        } else if state.mode == Mode::Embedded {
+            let delivery = state.first_delivery(invocation, format!("{}/{number}", invocation.request_id));
+            let item = Verified::attest(item);
+            let disposition = flow.handle(&state.dependencies().flow_context, gateway, &item, &delivery).await;
+            let response = respond_with_disposition(state, disposition).await;
+            deferred = deferred.or(Some(response).filter(|response| response.status() != StatusCode::OK));
+        } else {
+            let envelope = NotificationEnvelope::seal(gateway, &Verified::attest(item), received_at);
+            enqueue(state, &envelope.to_text(), invocation).await?;
+            info!(request_id = invocation.request_id, gateway = gateway.as_str(), "notification accepted");
         }
     }
-    // The gateway repeats the body: by then what is good in it is known, and what is bad gets another chance.
-    match bad {
-        Some(error) => Err(rejection_for(error)),
-        None => Ok(deferred.unwrap_or_else(|| text_response(StatusCode::OK, "[accepted]"))),
+    Ok(deferred.unwrap_or_else(|| text_response(StatusCode::OK, "[accepted]")))
+}
+
+/// Keeps a request aside, with an alarm: on the queue, to be verified again with the secrets and by the release of then. What floods in is
+/// refused as it is.
+async fn keep_aside(
+    state: &AppState,
+    gateway: GatewayName,
+    request: &Request,
+    error: NotificationError,
+    received_at: Timestamp,
+    invocation: &Invocation,
+) -> Result<(), Rejection> {
+    raise_alarm(state, AlarmReason::NotificationKeptAside, gateway, invocation);
+    let kept = UnverifiedNotification::seal(gateway, request.headers(), request.body(), received_at);
+    match kept.filter(|_| state.mode == Mode::Lambda && state.quarantine_limiter.allows(received_at)) {
+        Some(kept) => enqueue(state, &kept.to_text(), invocation).await,
+        None if state.mode == Mode::Embedded => Ok(()),
+        None => Err(rejection_for(error)),
     }
+}
+
+/// Verifies what was kept aside again, and queues its items once all of them verify.
+pub(super) async fn recheck(state: &AppState, kept: &UnverifiedNotification, invocation: &Invocation) -> Disposition {
+    let still_unverified = Disposition::Retry { after: None, reason: RetryReason::NotificationUnverified };
+    let Ok(items) = read_items(state, kept.gateway(), &kept.headers(), kept.body()).await else { return still_unverified };
+    let Ok(items) = items.into_iter().collect::<Result<Vec<_>, _>>() else { return still_unverified };
+    for item in items.into_iter().filter(|item| item.kind != NotificationKind::Ignored) {
+        let envelope = NotificationEnvelope::seal(kept.gateway(), &Verified::attest(item), kept.received_at());
+        if enqueue(state, &envelope.to_text(), invocation).await.is_err() {
+            return Disposition::Retry { after: None, reason: RetryReason::EventQueueUnavailable };
+        }
+    }
+    Disposition::Completed(CompletionReason::Finished)
+}
+
+fn raise_alarm(state: &AppState, reason: AlarmReason, gateway: GatewayName, invocation: &Invocation) {
+    state.metrics.count(Metric::Alarm, &[("reason", reason.as_str())]);
+    error!(request_id = invocation.request_id, gateway = gateway.as_str(), reason = reason.as_str(), "notification not taken as it is");
 }
 
 /// The gateway that the path names, if it is one of this deployment.
@@ -125,6 +173,7 @@ fn rejection_for(error: NotificationError) -> Rejection {
             let message = "a signature does not fit: put the gateway's current HMAC key into the secret";
             (StatusCode::UNAUTHORIZED, "bad_signature", message)
         }
+        NotificationError::NotUnderstood => (StatusCode::BAD_REQUEST, "not_understood", "the body is signed and cannot be read"),
         NotificationError::Unverifiable => {
             let message = "it cannot be verified now whether the gateway sent it: its certificate and its verification were not reached";
             (StatusCode::SERVICE_UNAVAILABLE, "signature_undecided", message)

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use thiserror::Error;
 
-pub use self::notification::NotificationEnvelope;
+pub use self::notification::{NotificationEnvelope, UnverifiedNotification};
 pub use self::sqs::{QueueStatus, SqsQueue};
 
 /// The longest time that a message can be deferred by (SQS, "ChangeMessageVisibility": at most 12 hours).

@@ -10,13 +10,15 @@ use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
-use super::queue::NotificationEnvelope;
+use super::notification_handler;
+use super::queue::{NotificationEnvelope, UnverifiedNotification};
 use super::state::{AppState, FUNCTION_TIMEOUT, FunctionKind, Invocation};
 use crate::cleeng::envelope::{Envelope, EnvelopeError};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::flow::Disposition;
 use crate::metrics::Metric;
+use crate::reason::RetryReason;
 
 /// With less time than this no flow is started.
 const SHORTEST_START: Duration = Duration::from_secs(5);
@@ -45,7 +47,7 @@ async fn consume(state: &AppState, message: &SqsMessage, id: &str, invocation: &
     }
     let count = message.attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1_u32).max(1);
     let delivery = |received_at| Delivery { id: format!("{}/{id}", invocation.request_id), deadline, received_at, count };
-    match run_flow(state, message.body.as_deref().unwrap_or_default(), delivery).await {
+    match run_flow(state, message.body.as_deref().unwrap_or_default(), delivery, invocation).await {
         Ok((delivery, disposition)) => conclude(state, message, id, &delivery, &disposition).await,
         Err(unreadable) => {
             let code = unreadable.code();
@@ -61,6 +63,7 @@ async fn run_flow(
     state: &AppState,
     text: &str,
     delivery: impl FnOnce(Timestamp) -> Delivery,
+    invocation: &Invocation,
 ) -> Result<(Delivery, Disposition), EnvelopeError> {
     let dependencies = state.dependencies();
     match &state.kind {
@@ -74,6 +77,9 @@ async fn run_flow(
             Ok((delivery, disposition))
         }
         FunctionKind::Notifications(flow) => {
+            if let Some(kept) = UnverifiedNotification::from_text(text) {
+                return Ok((delivery(kept.received_at()), notification_handler::recheck(state, &kept, invocation).await));
+            }
             let envelope = NotificationEnvelope::from_text(text)?;
             let (gateway, delivery) = (envelope.gateway(), delivery(envelope.received_at()));
             let disposition = flow.handle(&dependencies.flow_context, gateway, &envelope.open(), &delivery).await;
@@ -102,17 +108,26 @@ async fn conclude(state: &AppState, message: &SqsMessage, id: &str, delivery: &D
             warn!(delivery_id, reason = reason.as_str(), "event parked for an operator");
             true
         }
+        Disposition::Postponed(reason) => {
+            count_deferral(state, delivery, reason).await;
+            info!(delivery_id, reason = reason.as_str(), count = delivery.count, "event postponed; the journal keeps it");
+            true
+        }
         Disposition::Retry { after, reason } => {
-            metrics.count(Metric::Deferred, &[("reason", reason.as_str())]);
-            metrics.duration(Metric::UnsettledAge, state.clock.now().since(delivery.received_at), &[]);
-            if reason.is_about_credentials() {
-                state.dependencies.refresh("credentials").await;
-            }
+            count_deferral(state, delivery, reason).await;
             let delay = after.map_or_else(|| backoff(delivery.count, id), |after| after.clamp(Duration::from_secs(1), MAX_DELAY));
             info!(delivery_id, reason = reason.as_str(), count = delivery.count, delay_s = delay.as_secs(), "event deferred");
             defer(state, message, delivery_id, delay).await;
             false
         }
+    }
+}
+
+async fn count_deferral(state: &AppState, delivery: &Delivery, reason: RetryReason) {
+    state.metrics.count(Metric::Deferred, &[("reason", reason.as_str())]);
+    state.metrics.duration(Metric::UnsettledAge, state.clock.now().since(delivery.received_at), &[]);
+    if reason.is_about_credentials() {
+        state.dependencies.refresh("credentials").await;
     }
 }
 

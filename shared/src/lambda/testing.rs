@@ -243,8 +243,10 @@ impl FakeDependencyFactory {
             settle_on: SettleOn::Notification,
             settle_deadline: Duration::from_secs(2700),
             unknown_deadline: Duration::from_secs(86_400),
+            termination_wait: Duration::from_secs(2 * 86_400),
             partial_refunds: PartialRefunds::Park,
             delete_deactivated_details: false,
+            max_declines: 15,
             salt: secrets.idempotency_salt.clone(),
         };
         let (authorisation, requeue): (_, Arc<dyn Queue>) = (Topic::SubscriptionReadyForPaymentAuthorisation, self.requeue.clone());

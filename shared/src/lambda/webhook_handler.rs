@@ -65,7 +65,7 @@ pub(super) fn reject(state: &AppState, rejection: &Rejection, invocation: &Invoc
 
 async fn accept(state: &AppState, flow: &dyn Flow, request: &Request, invocation: &Invocation) -> Result<Response<Body>, Rejection> {
     check_path(state, flow, request.uri().path())?;
-    let body = check_body(state, request)?;
+    let body = check_body(request, state.max_body_bytes)?;
     let received_at = state.clock.now();
     let event = match verify(state, request.headers(), body).await {
         Err(rejection) if rejection.status == StatusCode::UNAUTHORIZED && state.mode == Mode::Lambda => {
@@ -116,14 +116,14 @@ fn check_path(state: &AppState, flow: &dyn Flow, path: &str) -> Result<(), Rejec
     Ok(())
 }
 
-/// Checks method and size.
-pub(super) fn check_body<'a>(state: &AppState, request: &'a Request) -> Result<&'a [u8], Rejection> {
+/// Checks method and size, in bytes.
+pub(super) fn check_body(request: &Request, max_bytes: usize) -> Result<&[u8], Rejection> {
     if request.method() != Method::POST {
         return Err(Rejection::new(StatusCode::METHOD_NOT_ALLOWED, "method_not_allowed", "webhooks are sent with POST"));
     }
     let body = request.body();
-    if body.len() > state.max_body_bytes {
-        let message = format!("body is larger than {} bytes: raise MAX_BODY_BYTES if the sender's events have grown", state.max_body_bytes);
+    if body.len() > max_bytes {
+        let message = format!("body is larger than {max_bytes} bytes: raise MAX_BODY_BYTES if Cleeng's events have grown");
         return Err(Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", message));
     }
     Ok(body)
@@ -170,7 +170,7 @@ pub(super) async fn respond_with_disposition(state: &AppState, disposition: Disp
             json_response(StatusCode::OK, &json!({ "status": "ignored" }))
         }
         Disposition::Parked(reason) => json_response(StatusCode::OK, &json!({ "status": "parked", "reason": reason.as_str() })),
-        Disposition::Retry { reason, .. } => {
+        Disposition::Postponed(reason) | Disposition::Retry { reason, .. } => {
             state.metrics.count(Metric::Deferred, &[("reason", reason.as_str())]);
             if reason.is_about_credentials() {
                 state.dependencies.refresh("credentials").await;

@@ -8,19 +8,20 @@ use super::obligation_context::{ObligationContext, TypedStepState};
 use super::release::{self, ReleaseOutcome, clear_live_authorisation};
 use super::report_change::{PaymentChange, report_change};
 use super::subscription_state::LastCharge;
-use super::{FlowResult, retry};
+use super::{FlowResult, late_success, retry};
 use crate::clock::Timestamp;
 use crate::flow::{Disposition, SettleOn};
-use crate::gateway::{CaptureRequest, Decline, DeclineClass, NotificationKind, Reference};
+use crate::gateway::{CaptureRequest, Decline, DeclineClass, NotificationKind, OperationKind, Reference};
 use crate::ids::ExternalPaymentId;
 use crate::journal::JournalError;
 use crate::journal::payment::{PaymentRecord, PaymentState};
 use crate::journal::record::Finish;
 use crate::journal::store::StoreError;
 use crate::metrics::Metric;
-use crate::reason::{ParkReason, RetryReason};
+use crate::reason::{CompletionReason, ParkReason, RetryReason};
 
-const CAPTURE: &str = "capture";
+/// The step that captures.
+pub const CAPTURE: &str = "capture";
 const REPORT: &str = "report";
 /// The step that records that the capture was refused and reported. It is no call: it is done as soon as it is begun.
 const CAPTURE_REFUSED: &str = "capture_refused";
@@ -45,21 +46,95 @@ pub async fn capture(case: &mut ObligationContext<'_>, reference: &Reference, ex
     let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
     let (gateway, amount, free, authorisation) = (payment.gateway, payment.amount, payment.zero_amount, payment.authorisation.clone());
     let authorised_at = payment.reached_at(PaymentState::Authorised);
+    let was_acknowledged = matches!(case.step_state::<StepResult>(CAPTURE)?, TypedStepState::Done(StepResult::Received { .. }));
     if payment.state == PaymentState::Authorised {
-        case.update_payment(reference, |payment, now| payment.transition_to(PaymentState::Capturing, now))?;
+        let obligation = case.session.key().as_str().to_owned();
+        case.update_payment(reference, |payment, now| {
+            payment.captured_by = Some(obligation);
+            payment.transition_to(PaymentState::Capturing, now)
+        })?;
     }
     let authorisation = authorisation.ok_or(JournalError::Store(StoreError::Corrupt))?;
     let fact = if free {
-        StepResult::Done { external: Some(authorisation), expires_at: None }
+        StepResult::Done { external: Some(authorisation), expires_at: None, renewed: None }
     } else {
         let make = |key| CaptureRequest { key, reference: reference.clone(), external_payment_id: authorisation, amount, authorised_at };
         gateway_step::run(case, CAPTURE, gateway, make).await?
     };
+    record_ids(case, reference, &fact)?;
     match fact {
         StepResult::Done { external, .. } => capture_succeeded(case, reference, external, expiration).await,
-        StepResult::Received { external, at, .. } => capture_acknowledged(case, reference, external, at, expiration).await,
+        StepResult::Received { external, at, .. } if case.gateway(gateway)?.capabilities().settles_by_notification => {
+            capture_acknowledged(case, reference, external, at, expiration).await
+        }
+        StepResult::Received { at, .. } => capture_undecided(case, reference, at, was_acknowledged, expiration).await,
         StepResult::Declined(decline) => capture_failed(case, reference, decline, false).await,
     }
+}
+
+/// Records what the gateway calls the capture, and what it really captures: news about the first authorisation is about neither then.
+fn record_ids(case: &mut ObligationContext<'_>, reference: &Reference, fact: &StepResult) -> FlowResult<()> {
+    let (StepResult::Done { external, renewed, .. } | StepResult::Received { external, renewed, .. }) = fact else { return Ok(()) };
+    case.update_payment(reference, |payment, _| {
+        payment.capture = external.clone().filter(|external| Some(external) != payment.authorisation.as_ref());
+        payment.renewed_authorisation = renewed.clone().or(payment.renewed_authorisation.take());
+        Ok(())
+    })
+}
+
+/// The gateway took the capture and declared that it is not decided (PENDING, processing). It is asked at every delivery, and told neither
+/// captured nor declined before it has decided; meanwhile the event waits in the journal. A renewal may have been paid or ended in another
+/// way by then, so that its late success is settled by an attempt of its own.
+async fn capture_undecided(
+    case: &mut ObligationContext<'_>,
+    reference: &Reference,
+    at: Timestamp,
+    was_acknowledged: bool,
+    expiration: Timestamp,
+) -> FlowResult<Disposition> {
+    let decision =
+        if was_acknowledged { gateway_step::query_decision(case, CAPTURE, OperationKind::Capture, reference).await? } else { None };
+    let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let (gateway, is_renewal) = (payment.gateway, payment.subscription.is_some());
+    match decision {
+        Some(StepResult::Done { external, .. }) if is_renewal => {
+            record_captured(case, reference, external)?;
+            late_success::hand_over(case, reference).await
+        }
+        Some(StepResult::Done { external, .. }) => capture_succeeded(case, reference, external, expiration).await,
+        Some(StepResult::Declined(decline)) => capture_failed(case, reference, decline, true).await,
+        Some(StepResult::Received { .. }) | None if case.now().since(at) > case.gateway(gateway)?.capabilities().pending_patience => {
+            case.park(ParkReason::PaymentPendingTooLong, true).await
+        }
+        Some(StepResult::Received { .. }) | None => {
+            case.store_event();
+            case.save_and_release_lease().await?;
+            Ok(Disposition::Completed(CompletionReason::CapturePending))
+        }
+    }
+}
+
+/// Takes the money of a payment that was to be taken at once and that its gateway only holds
+/// ([`crate::gateway::Capabilities::takes_by_capture`]). The receipt counts as taken; a capture that fails afterwards is a loss.
+///
+/// # Errors
+/// As [`capture`].
+pub async fn take_held_payment(case: &mut ObligationContext<'_>, reference: &Reference, external: &ExternalPaymentId) -> FlowResult<()> {
+    let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let (gateway, amount, is_free) = (payment.gateway, payment.amount, payment.zero_amount || payment.amount.is_zero());
+    if !is_free && case.gateway(gateway)?.capabilities().takes_by_capture {
+        // It is the second half of a charge, whose money was due when it was begun.
+        case.confirm_due();
+        let make =
+            |key| CaptureRequest { key, reference: reference.clone(), external_payment_id: external.clone(), amount, authorised_at: None };
+        if let StepResult::Declined(_) = gateway_step::run(case, CAPTURE, gateway, make).await? {
+            return case.park(ParkReason::OutcomeUnknown, true).await;
+        }
+    }
+    case.update_payment(reference, |payment, _| {
+        payment.taken_at_once = true;
+        Ok(())
+    })
 }
 
 /// The gateway acknowledged the capture. Its notification moves the payment record on; the first delivery after that, or after the
@@ -109,10 +184,18 @@ async fn capture_succeeded(
     external: Option<ExternalPaymentId>,
     expiration: Timestamp,
 ) -> FlowResult<Disposition> {
+    record_captured(case, reference, external)?;
+    case.subscription_state.last_charge = Some(LastCharge { at: case.now(), expiration, certain: true });
+    clear_live_authorisation(case, reference);
+    report_change(case, REPORT, reference, PaymentChange::Captured).await?;
+    case.finish(Finish::Captured).await
+}
+
+/// Records that the money is taken, and by which id the gateway knows it now.
+fn record_captured(case: &mut ObligationContext<'_>, reference: &Reference, external: Option<ExternalPaymentId>) -> FlowResult<()> {
     let mut changed_id = None;
     case.update_payment(reference, |payment, now| {
-        payment.transition_to(PaymentState::Captured, now)?;
-        payment.captured = payment.amount;
+        payment.record_captured(now)?;
         if let Some(external) = external
             && payment.external_payment_id.as_ref() != Some(&external)
         {
@@ -124,10 +207,7 @@ async fn capture_succeeded(
     if let Some((gateway, external)) = changed_id {
         case.add_lookup(PaymentRecord::gateway_id_key(gateway, &external), reference);
     }
-    case.subscription_state.last_charge = Some(LastCharge { at: case.now(), expiration, certain: true });
-    clear_live_authorisation(case, reference);
-    report_change(case, REPORT, reference, PaymentChange::Captured).await?;
-    case.finish(Finish::Captured).await
+    Ok(())
 }
 
 /// The capture is refused for good. `accepted`: the gateway had acknowledged it first.
@@ -137,7 +217,10 @@ async fn capture_failed(
     decline: Decline,
     accepted: bool,
 ) -> FlowResult<Disposition> {
-    case.update_payment(reference, |payment, now| payment.transition_to(PaymentState::CaptureFailed, now))?;
+    case.update_payment(reference, |payment, now| {
+        payment.captured.minor = 0;
+        payment.transition_to(PaymentState::CaptureFailed, now)
+    })?;
     clear_live_authorisation(case, reference);
     report_change(case, REPORT, reference, PaymentChange::Rejected(&decline)).await?;
     let authorisation_remains = authorisation_may_remain(case, reference, &decline, accepted)?;

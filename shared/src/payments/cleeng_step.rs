@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::FlowResult;
 use super::obligation_context::ObligationContext;
 use crate::cleeng::CleengError;
+use crate::journal::record::StepState;
 use crate::metrics::Metric;
 use crate::reason::ParkReason;
 
@@ -31,8 +32,8 @@ pub struct CleengStep {
     pub lost_answer: LostAnswer,
 }
 
-/// Records the intent of the step, makes the call, and returns its answer or Cleeng's refusal ([`CleengError::Refused`] or
-/// [`CleengError::NotFound`]); the caller records the result.
+/// Records the intent of the step, makes the call, and returns its answer, or what is not to be repeated: Cleeng's refusal
+/// ([`CleengError::Refused`]), or an answer with an amount that cannot be read. The caller records the result.
 ///
 /// # Errors
 /// `Err(Disposition::Retry)` if the call had no effect, its outcome is unknown, or the journal is unavailable; `Err(Disposition::Parked)`
@@ -42,10 +43,11 @@ pub async fn run<T>(
     step: CleengStep,
     call: impl Future<Output = Result<T, CleengError>> + Send,
 ) -> FlowResult<Result<T, CleengError>> {
+    let was_unknown = matches!(ctx.session.step_state(step.name), StepState::Unknown(_));
     ctx.begin_step(step.name, None, step.timeout).await?;
     let error = match call.await {
         Ok(answer) => return Ok(Ok(answer)),
-        Err(error @ (CleengError::Refused { .. } | CleengError::NotFound)) => return Ok(Err(error)),
+        Err(error @ (CleengError::Refused { .. } | CleengError::AmountUnreadable)) => return Ok(Err(error)),
         Err(error) => error,
     };
     Err(match (&error, step.lost_answer) {
@@ -54,6 +56,8 @@ pub async fn run<T>(
             ctx.flow_context.metrics.count(Metric::UnknownOutcome, &[("step", step.name)]);
             return ctx.park(reason, false).await;
         }
+        // That this call had no effect says nothing about an earlier one.
+        (_, LostAnswer::FindOut) if was_unknown => ctx.retry_later(error.retry_after(), (&error).into()).await,
         _ => ctx.retry_without_effect(step.name, error.retry_after(), (&error).into()).await,
     })
 }

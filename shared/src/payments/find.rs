@@ -108,7 +108,11 @@ pub async fn resolve_method(flow_context: &FlowContext, named: &NamedPayment) ->
     Ok(ResolvedMethod { method, order })
 }
 
-async fn find_order(flow_context: &FlowContext, order: &OrderId) -> FlowResult<Option<Order>> {
+/// An order that Cleeng still has.
+///
+/// # Errors
+/// `Err(Disposition::Retry)` if Cleeng cannot be read.
+pub async fn find_order(flow_context: &FlowContext, order: &OrderId) -> FlowResult<Option<Order>> {
     match flow_context.cleeng.order(order).await {
         Ok(order) => Ok(Some(order)),
         Err(CleengError::NotFound) => Ok(None),
@@ -166,7 +170,17 @@ pub async fn import(case: &mut ObligationContext<'_>, stranger: PreexistingPayme
     }
     let now = case.now();
     let PreexistingPayment { gateway, payment, external, customer, order, details, subscription, amount } = stranger;
-    let new = NewPayment { reference: reference.clone(), gateway, subscription, customer, details, order, amount, zero_amount: false };
+    let new = NewPayment {
+        reference: reference.clone(),
+        gateway,
+        subscription,
+        customer,
+        details,
+        order,
+        amount,
+        zero_amount: false,
+        taken_at_once: state == PaymentState::Captured,
+    };
     let mut record = PaymentRecord {
         cleeng_payment: Some(payment.clone()),
         authorisation: Some(external.clone()),

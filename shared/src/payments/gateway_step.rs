@@ -10,15 +10,19 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
 pub use self::call::{Authorise, Charge, GatewayCall};
-use super::FlowResult;
 use super::obligation_context::{ObligationContext, TypedStepState};
+use super::{FlowResult, retry};
 use crate::clock::Timestamp;
 use crate::gateway::{
-    Decline, DeclineClass, Gateway, GatewayError, GatewayName, IdempotencyKey, Operation, OperationKind, Outcome, Reference, UnknownCause,
+    Decline, DeclineClass, Gateway, GatewayError, GatewayName, IdempotencyKey, InquiryRequest, Operation, OperationKind, Outcome,
+    Reference, UnknownCause,
 };
 use crate::ids::ExternalPaymentId;
+use crate::journal::JournalError;
 use crate::journal::record::Step;
+use crate::journal::store::StoreError;
 use crate::metrics::Metric;
+use crate::money::Money;
 use crate::reason::{ParkReason, RetryReason};
 
 /// Repeating stops this long before the gateway may forget the key.
@@ -34,6 +38,9 @@ pub enum StepResult {
         external: Option<ExternalPaymentId>,
         /// When an authorisation lapses.
         expires_at: Option<Timestamp>,
+        /// The authorisation that was captured in place of the first one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        renewed: Option<ExternalPaymentId>,
     },
     /// The gateway acknowledged the operation.
     Received {
@@ -43,6 +50,9 @@ pub enum StepResult {
         operation_ref: Option<String>,
         /// When it acknowledged it.
         at: Timestamp,
+        /// The authorisation that is being captured in place of the first one.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        renewed: Option<ExternalPaymentId>,
     },
     /// It did not happen.
     Declined(Decline),
@@ -57,10 +67,17 @@ pub trait FromOutcome: Serialize + DeserializeOwned + Send {
 impl FromOutcome for StepResult {
     fn from_outcome(outcome: Outcome, at: Timestamp) -> Option<Self> {
         Some(match outcome {
-            Outcome::Done(operation) => Self::Done { external: operation.external_payment_id, expires_at: operation.expires_at },
-            Outcome::Received(operation) => {
-                Self::Received { external: operation.external_payment_id, operation_ref: operation.operation_ref, at }
-            }
+            Outcome::Done(operation) => Self::Done {
+                external: operation.external_payment_id,
+                expires_at: operation.expires_at,
+                renewed: operation.renewed_authorisation,
+            },
+            Outcome::Received(operation) => Self::Received {
+                external: operation.external_payment_id,
+                operation_ref: operation.operation_ref,
+                at,
+                renewed: operation.renewed_authorisation,
+            },
             Outcome::Declined(decline) => Self::Declined(decline),
             // The customer is not present to act, so the payment cannot continue.
             Outcome::ActionRequired(..) => Self::Declined(Decline::new(DeclineClass::NeedsCustomer, "action_required")),
@@ -93,14 +110,19 @@ pub async fn run<C: GatewayCall, F: FromOutcome>(
     }
 }
 
-async fn call_first<F: FromOutcome>(
+/// Makes the call for the first time, or again after one that had no effect. One that takes money is not begun unless Cleeng said in this
+/// delivery that the money is due: what was true an hour ago may not be.
+async fn call_first<C: GatewayCall, F: FromOutcome>(
     case: &mut ObligationContext<'_>,
     name: &'static str,
     gateway: GatewayName,
-    call: &impl GatewayCall,
+    call: &C,
 ) -> FlowResult<F> {
     let adapter = case.gateway(gateway)?;
-    let key = call.inquiry().key;
+    let InquiryRequest { key, amount, .. } = call.inquiry();
+    if C::TAKES_MONEY && amount.is_some_and(|amount| !amount.is_zero()) && !case.is_due_confirmed() {
+        return Err(retry(RetryReason::DueNotConfirmed));
+    }
     case.begin_step(name, Some(key), case.call_timeout(&adapter)).await?;
     match call_timed(case, &adapter, call).await {
         Ok(outcome) => record_outcome(case, name, call, outcome).await,
@@ -150,13 +172,24 @@ async fn resolve_unknown<F: FromOutcome>(
 
 async fn call_timed<C: GatewayCall>(case: &ObligationContext<'_>, adapter: &Arc<dyn Gateway>, call: &C) -> Result<Outcome, GatewayError> {
     let begun = case.now();
-    let outcome = call.send(adapter.as_ref()).await;
+    let outcome = call.send(adapter.as_ref()).await.or_else(|error| refuse_small_amount(case, error));
     let took = case.now().since(begun);
     let operation = C::OPERATION.as_str();
     case.flow_context.metrics.duration(Metric::GatewayLatency, took, &[("gateway", adapter.name().as_str()), ("operation", operation)]);
     let outcome_code = outcome.as_ref().map_or_else(GatewayError::code, Outcome::as_str);
+    if outcome.as_ref().err().is_some_and(GatewayError::is_outage) {
+        case.flow_context.metrics.count(Metric::GatewayUnavailable, &[("gateway", adapter.name().as_str())]);
+    }
     tracing::info!(gateway = adapter.name().as_str(), operation, outcome = outcome_code, duration_ms = took.as_millis(), "gateway called");
     outcome
+}
+
+/// An amount below the gateway's minimum is refused like by a bank: Cleeng's dunning goes on, and no technical attempt could change it.
+fn refuse_small_amount(case: &ObligationContext<'_>, error: GatewayError) -> Result<Outcome, GatewayError> {
+    let GatewayError::BelowMinimum { code } = error else { return Err(error) };
+    case.flow_context.metrics.count(Metric::Warning, &[("reason", "amount_below_minimum")]);
+    tracing::error!(obligation = %case.session.key(), code, "the order's amount is below the gateway's minimum");
+    Ok(Outcome::Declined(Decline::new(DeclineClass::Soft, code)))
 }
 
 async fn record_outcome<C: GatewayCall, F: FromOutcome>(
@@ -204,6 +237,53 @@ async fn handle_no_effect<F>(case: &mut ObligationContext<'_>, name: &'static st
         tracing::error!(obligation = %case.session.key(), step = name, error = %error, "gateway call had no effect");
     }
     Err(case.retry_without_effect(name, error.retry_after(), error.into()).await)
+}
+
+/// Asks the gateway what became of an operation that it acknowledged as this step, and records the decision as the step's result. `None`
+/// while it is undecided, if the step waits for nothing, and where the gateway cannot be asked: then its notification brings the result.
+///
+/// # Errors
+/// `Err(Disposition::Retry)` if the step cannot be read.
+pub async fn query_decision(
+    case: &mut ObligationContext<'_>,
+    name: &'static str,
+    operation: OperationKind,
+    payment: &Reference,
+) -> FlowResult<Option<StepResult>> {
+    let TypedStepState::Done(StepResult::Received { external, operation_ref, .. }) = case.step_state(name)? else { return Ok(None) };
+    let refund = case.payment(payment).and_then(|record| record.refund_for(case.session.key()));
+    let refund = refund.filter(|_| operation == OperationKind::Refund).map(|part| (part.reference.clone(), part.amount));
+    let Some(outcome) = query(case, payment, operation, (external, operation_ref), refund).await? else { return Ok(None) };
+    if !matches!(outcome, Outcome::Done(_) | Outcome::Declined(_)) {
+        return Ok(None);
+    }
+    let fact = StepResult::from_outcome(outcome, case.now());
+    fact.iter().for_each(|fact| case.record_result(name, fact));
+    Ok(fact)
+}
+
+/// Asks the gateway about a payment, or an operation on it, that it named by these ids. `refund` is the reference and the amount of a refund.
+/// `None` if the gateway cannot be asked, or cannot say anything now.
+///
+/// # Errors
+/// `Err(Disposition::Retry)` if the payment is not loaded or its gateway is not configured.
+pub async fn query(
+    case: &ObligationContext<'_>,
+    payment: &Reference,
+    operation: OperationKind,
+    (external_payment_id, operation_ref): (Option<ExternalPaymentId>, Option<String>),
+    refund: Option<(Reference, Money)>,
+) -> FlowResult<Option<Outcome>> {
+    let record = case.payment(payment).ok_or(JournalError::Store(StoreError::Corrupt))?;
+    let (adapter, own) = (case.gateway(record.gateway)?, (payment.clone(), record.amount));
+    if !case.session.has_time_for(case.call_timeout(&adapter)) {
+        return Ok(None);
+    }
+    let (reference, amount) = refund.unwrap_or(own);
+    // Only a call whose outcome is unknown is found by its key.
+    let key = case.idempotency_key(record.gateway, operation, "query");
+    let question = InquiryRequest { operation, key, reference, external_payment_id, operation_ref, amount: Some(amount) };
+    Ok(adapter.inquire(&question).await.ok().flatten().filter(|outcome| !matches!(outcome, Outcome::Unknown(_))))
 }
 
 /// The reference of the payment that an attempt makes: the same in every try of the attempt.

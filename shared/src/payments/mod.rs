@@ -12,6 +12,8 @@
 //! | [`cleeng_step`] | one call to Cleeng |
 //! | [`capture`] | the capture of an authorisation, and when it counts as done |
 //! | [`release`] | releasing an authorisation that is not to be captured |
+//! | [`late_success`] | a payment that succeeded after its attempt had ended |
+//! | [`reversal`] | giving back a payment that must not be kept |
 //! | [`report_change`] | reporting to Cleeng a change of an authorised payment |
 //! | [`find`] | a payment that an event names, and one that was made before this connector |
 //! | [`token_usage`] | which payment details use a stored token |
@@ -26,10 +28,12 @@ pub mod cleeng_step;
 pub mod deleted_details;
 pub mod find;
 pub mod gateway_step;
+pub mod late_success;
 pub mod obligation_context;
 pub mod payment_transitions;
 pub mod release;
 pub mod report_change;
+pub mod reversal;
 pub mod settlement;
 pub mod subscription_state;
 pub mod token_usage;

@@ -1,27 +1,27 @@
-//! The documents of an obligation of a subscription in work, and its steps; how it is finished, retried later or parked is in
-//! `completion.rs`.
+//! The documents of an obligation of a subscription in work; its steps are in `steps.rs`, and how it is finished, retried later or parked is
+//! in `completion.rs`.
 
 mod completion;
+mod steps;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use serde::de::DeserializeOwned;
-use serde_json::Value;
 
+pub use self::steps::TypedStepState;
 use super::settlement::GatewayOperation;
 use super::subscription_state::SubscriptionState;
 use super::{FlowResult, retry};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
-use crate::flow::{Disposition, FlowContext};
+use crate::flow::FlowContext;
 use crate::gateway::{Gateway, GatewayName, GatewayText, IdempotencyKey, OperationKind, Reference};
 use crate::ids::{PaymentDetailsId, SubscriptionId};
 use crate::journal::JournalError;
 use crate::journal::payment::PaymentRecord;
-use crate::journal::record::{Attempt, AttemptKind, StepState};
+use crate::journal::record::{Attempt, AttemptKind};
 use crate::journal::session::ObligationSession;
 use crate::journal::store::{Key, StoreError};
 use crate::metrics::Metric;
@@ -38,8 +38,11 @@ pub struct ObligationContext<'w> {
     /// The event as an envelope's text, from which it can be requeued: kept in the journal while a result or an operator's decision is
     /// awaited.
     pub event: Option<String>,
+    /// Whether reconciliation made the event: then its attempts say so.
+    pub event_is_recovered: bool,
     /// `None` for an obligation that belongs to no subscription.
     state_key: Option<Key>,
+    due_confirmed: bool,
     /// The longest that one call to a gateway may take here, if a client waits for the answer.
     max_call_time: Option<Duration>,
     payments: BTreeMap<Reference, PaymentRecord>,
@@ -144,7 +147,9 @@ impl<'w> ObligationContext<'w> {
             session: run,
             subscription_state: head,
             event: None,
+            event_is_recovered: false,
             state_key: head_key,
+            due_confirmed: false,
             max_call_time: None,
             payments,
             lookups,
@@ -246,8 +251,10 @@ impl<'w> ObligationContext<'w> {
             return Err(retry(RetryReason::AnotherPeriodInFlight));
         }
         self.subscription_state.in_flight = Some(self.session.key().as_str().to_owned());
+        let is_recovered = self.event_is_recovered;
         if let Some(attempt) = self.session.open_attempt(kind, due) {
             attempt.details = details;
+            attempt.recovered = is_recovered;
         }
         Ok(())
     }
@@ -259,11 +266,20 @@ impl<'w> ObligationContext<'w> {
         }
     }
 
+    /// Opens an attempt, in memory, also beside one of another obligation of the subscription that is in flight: then the subscription's
+    /// state names that one until it is finished.
+    pub fn open_attempt_beside(&mut self, kind: AttemptKind, due: Timestamp) {
+        let in_flight = &mut self.subscription_state.in_flight;
+        in_flight.get_or_insert_with(|| self.session.key().as_str().to_owned());
+        self.session.open_attempt(kind, due);
+    }
+
     /// The idempotency key of the next try of a step of the open attempt.
     #[must_use]
     pub fn idempotency_key(&self, gateway: GatewayName, operation: OperationKind, step: &str) -> IdempotencyKey {
         let attempt = self.current_attempt().map_or_else(String::new, |attempt| {
-            format!("{}/{}/{}/{}", attempt.kind.as_str(), attempt.due.secs(), step, attempt.no_effect_count(step))
+            let first = format!("{}/{}/{}/{}", attempt.kind.as_str(), attempt.due.secs(), step, attempt.no_effect_count(step));
+            if attempt.repetition == 0 { first } else { format!("{first}/{}", attempt.repetition) }
         });
         IdempotencyKey::derive(
             &self.flow_context.policy.salt,
@@ -282,64 +298,16 @@ impl<'w> ObligationContext<'w> {
         self.flow_context.gateways.get(name).cloned().ok_or_else(|| retry(RetryReason::GatewayNotConfigured))
     }
 
-    /// The recorded result of a step, or its state.
-    ///
-    /// # Errors
-    /// `Err(Disposition::Retry)` if the result cannot be read.
-    pub fn step_state<T: DeserializeOwned>(&self, step: &str) -> FlowResult<TypedStepState<T>> {
-        Ok(match self.session.step_state(step) {
-            StepState::NotStarted => TypedStepState::NotStarted,
-            StepState::Unknown(step) => TypedStepState::Unknown(step),
-            StepState::Done(value) => {
-                TypedStepState::Done(serde_json::from_value(value).map_err(|_| JournalError::Store(StoreError::Corrupt))?)
-            }
-        })
+    /// Notes that Cleeng said in this delivery that the money is due. Without that no call begins that takes money
+    /// ([`gateway_step`](super::gateway_step)).
+    pub const fn confirm_due(&mut self) {
+        self.due_confirmed = true;
     }
 
-    /// Writes the intent of a step, with every result so far and the lease, before its call is made.
-    ///
-    /// # Errors
-    /// `Err(Disposition::Retry)` if time is too short, the journal is not available, or another worker holds the lease now.
-    pub async fn begin_step(&mut self, step: &str, key: Option<IdempotencyKey>, timeout: Duration) -> FlowResult<()> {
-        if let Err(out_of_time) = self.session.begin_step(step, key, timeout) {
-            self.save_and_release_lease().await?;
-            return Err(out_of_time.into());
-        }
-        self.save().await
-    }
-
-    /// Records the result of a step, in memory: the next write includes it.
-    pub fn record_result<T: Serialize>(&mut self, step: &str, result: &T) {
-        let value = serde_json::to_value(result).unwrap_or(Value::Null);
-        if let Some(attempt) = self.session.obligation.current_attempt_mut() {
-            attempt.record_result(step, value);
-        }
-    }
-
-    /// Records something that is no call as a step that is done, in memory.
-    pub fn checkpoint<T: Serialize>(&mut self, step: &str, value: &T) {
-        let now = self.now();
-        if let Some(attempt) = self.session.obligation.current_attempt_mut()
-            && attempt.step(step).is_none()
-        {
-            attempt.record_intent(step, None, now);
-        }
-        self.record_result(step, value);
-    }
-
-    /// Records that the first call of a step is known to have had no effect, releases the lease, and puts the event back.
-    pub async fn retry_without_effect(&mut self, step: &str, after: Option<Duration>, reason: RetryReason) -> Disposition {
-        if let Some(attempt) = self.session.obligation.current_attempt_mut() {
-            attempt.record_no_effect(step);
-        }
-        self.retry_later(after, reason).await
-    }
-
-    /// Leaves a step unknown, releases the lease, and puts the event back.
-    pub async fn leave_unknown(&mut self, step: &str, reason: RetryReason) -> Disposition {
-        self.flow_context.metrics.count(Metric::UnknownOutcome, &[("step", step)]);
-        tracing::warn!(obligation = %self.session.key(), step, reason = reason.as_str(), "outcome unknown");
-        self.retry_later(None, reason).await
+    /// Whether Cleeng said in this delivery that the money is due.
+    #[must_use]
+    pub const fn is_due_confirmed(&self) -> bool {
+        self.due_confirmed
     }
 }
 
@@ -367,14 +335,4 @@ fn read_payments(run: &ObligationSession, references: Vec<Reference>) -> FlowRes
 pub struct PaymentLookup {
     /// The payment.
     pub reference: Reference,
-}
-
-/// The state of a step, with its result read.
-pub enum TypedStepState<T> {
-    /// Not begun, or known to have had no effect.
-    NotStarted,
-    /// Begun, result unknown.
-    Unknown(crate::journal::record::Step),
-    /// Done.
-    Done(T),
 }

@@ -32,6 +32,9 @@ pub enum TransitionEffect {
     Changed,
     /// The record changed, and an operator should know, for this stable reason.
     ChangedUnexpectedly(AlarmReason),
+    /// The money is held or taken although the attempt that asked for it has ended; it has to be reported or given back. The record changed,
+    /// and an operator should know, for this stable reason.
+    LateSuccess(AlarmReason),
     /// Captured money is gone again although Cleeng has it as captured, for this stable reason. The record changed.
     FundsLost(AlarmReason),
     /// It comes before a notification that it follows; to be tried again later.
@@ -50,25 +53,34 @@ pub fn apply_notification(
     owner: OwnerState,
     now: Timestamp,
 ) -> Result<TransitionEffect, JournalError> {
-    if payment.has_seen(&item.dedupe_key) {
+    if payment.has_seen(&item.dedupe_key) || is_superseded(payment, item) {
         return Ok(TransitionEffect::Unchanged);
     }
     if let Some(reason) = mismatch(payment, item) {
-        return Ok(if item.kind == Kind::AuthorisationDeclined {
-            TransitionEffect::Unchanged
-        } else {
-            TransitionEffect::Unexpected(reason)
+        return Ok(match item.kind {
+            Kind::AuthorisationDeclined => TransitionEffect::Unchanged,
+            // A gateway can renew an authorisation for its capture: the answer to the capture names it.
+            _ if payment.state == S::Capturing && reason == ParkReason::NotificationNamesAnotherPayment => TransitionEffect::OutOfOrder,
+            _ => TransitionEffect::Unexpected(reason),
         });
     }
     let before = payment.clone();
     let effect = match item.kind {
         Kind::Authorised | Kind::AuthorisationDeclined => apply_authorisation(payment, item, owner, now)?,
         Kind::Captured | Kind::CaptureFailed => apply_capture(payment, item, owner, now)?,
-        Kind::Cancelled | Kind::CancelFailed | Kind::Expired => apply_release(payment, item, now)?,
-        Kind::ChargedBack | Kind::ChargebackReversed => apply_dispute(payment, item, owner, now)?,
-        Kind::Refunded | Kind::RefundFailed | Kind::CustomerApproved | Kind::TokenCreated | Kind::TokenDisabled | Kind::Ignored => {
-            TransitionEffect::Unchanged
-        }
+        Kind::Cancelled | Kind::CancelFailed | Kind::Expired => apply_release(payment, item, owner, now)?,
+        // Which of the two it was is not signed; only a payment that was captured can be refunded, and that is settled with its refund.
+        Kind::CancelledOrRefunded if payment.captured.minor > 0 => TransitionEffect::OutOfOrder,
+        Kind::CancelledOrRefunded => apply_release(payment, &GatewayNotification { kind: Kind::Cancelled, ..item.clone() }, owner, now)?,
+        Kind::ChargedBack | Kind::FundsWithdrawn | Kind::ChargebackReversed => apply_dispute(payment, item, owner, now)?,
+        Kind::NotUnderstood => TransitionEffect::ChangedUnexpectedly(AlarmReason::NotificationNotUnderstood),
+        Kind::Refunded
+        | Kind::RefundFailed
+        | Kind::CustomerApproved
+        | Kind::TokenCreated
+        | Kind::TokenDisabled
+        | Kind::TokenUpdated
+        | Kind::Ignored => TransitionEffect::Unchanged,
     };
     if matches!(effect, TransitionEffect::Unchanged | TransitionEffect::OutOfOrder | TransitionEffect::Unexpected(_)) {
         *payment = before;
@@ -76,14 +88,24 @@ pub fn apply_notification(
     Ok(effect)
 }
 
+/// Whether the notification is about an authorisation that another object took the place of: a renewed one, or a capture with an id of its
+/// own. It decides nothing about that one.
+fn is_superseded(payment: &PaymentRecord, item: &GatewayNotification) -> bool {
+    let about_an_authorisation =
+        matches!(item.kind, Kind::Authorised | Kind::AuthorisationDeclined | Kind::Cancelled | Kind::CancelFailed | Kind::Expired);
+    let current = payment.capture.as_ref().or(payment.renewed_authorisation.as_ref());
+    about_an_authorisation && item.external_payment_id.as_ref().zip(current).is_some_and(|(named, current)| named != current)
+}
+
 /// Why the notification cannot be about this payment as it was asked for.
 fn mismatch(payment: &PaymentRecord, item: &GatewayNotification) -> Option<ParkReason> {
-    let known = [&payment.authorisation, &payment.external_payment_id];
+    let known = [&payment.authorisation, &payment.external_payment_id, &payment.renewed_authorisation, &payment.capture];
     let other = |id| known.iter().all(|known| known.as_ref() != Some(id)) && known.iter().any(|known| known.is_some());
     if item.external_payment_id.as_ref().is_some_and(other) {
         return Some(ParkReason::NotificationNamesAnotherPayment);
     }
-    let about_money = matches!(item.kind, Kind::Authorised | Kind::Captured | Kind::ChargedBack | Kind::ChargebackReversed);
+    let about_money =
+        matches!(item.kind, Kind::Authorised | Kind::Captured | Kind::ChargedBack | Kind::FundsWithdrawn | Kind::ChargebackReversed);
     (about_money && item.amount.is_some_and(|amount| amount != payment.amount)).then_some(ParkReason::NotificationNamesAnotherAmount)
 }
 
@@ -92,45 +114,57 @@ fn record_counted(payment: &mut PaymentRecord, item: &GatewayNotification) -> Op
     (!payment.record_notification(&item.dedupe_key, item.kind)).then_some(TransitionEffect::Unexpected(ParkReason::TooManyNotifications))
 }
 
-/// The bank's answer to a payment that waits for it. The flow that asked is the only one that acts on it; the record moves here only if
-/// that flow has ended.
+/// The bank's answer to a payment. The flow that asked is the only one that acts on it; the record moves here only if that flow has ended.
+/// A success counts whatever was said before it: a gateway can refuse a payment and authorise it afterwards, under one id.
 fn apply_authorisation(
     payment: &mut PaymentRecord,
     item: &GatewayNotification,
     owner: OwnerState,
     now: Timestamp,
 ) -> Result<TransitionEffect, JournalError> {
-    let authorised = item.kind == Kind::Authorised;
-    if payment.state != S::Starting {
-        let is_declined = matches!(payment.state, S::Declined);
-        return Ok(if authorised && is_declined {
-            TransitionEffect::Unexpected(ParkReason::AuthorisedAfterADecline)
-        } else {
-            TransitionEffect::Unchanged
-        });
-    }
-    let answer = match (&item.external_payment_id, authorised) {
-        (Some(external), true) => AuthorisationResult::Authorised { external: external.clone() },
-        (None, true) => return Ok(TransitionEffect::Unexpected(ParkReason::AuthorisationWithoutAnId)),
-        (_, false) => AuthorisationResult::Declined { decline: item.decline.clone() },
+    let has_ended = matches!(payment.state, S::Declined | S::Cancelling | S::Cancelled | S::Expired) && !payment.was_successful();
+    let external = match (payment.state, item.kind, &item.external_payment_id) {
+        (S::Starting, Kind::Authorised, Some(external)) => external,
+        (_, Kind::Authorised, Some(external)) if has_ended => external,
+        (S::Starting, Kind::Authorised, None) => return Ok(TransitionEffect::Unexpected(ParkReason::AuthorisationWithoutAnId)),
+        (_, Kind::Authorised, None) if has_ended => return Ok(TransitionEffect::Unexpected(ParkReason::AuthorisationWithoutAnId)),
+        (S::Starting, _, _) => return apply_decline(payment, item, owner, now),
+        // Known, or older than what became of it since.
+        _ => return Ok(TransitionEffect::Unchanged),
     };
-    match &payment.authorisation_result {
-        Some(known) if *known == answer => return Ok(TransitionEffect::Unchanged),
-        Some(AuthorisationResult::Declined { .. }) if !authorised => return Ok(TransitionEffect::Unchanged),
-        Some(_) => return Ok(TransitionEffect::Unexpected(ParkReason::ContradictingAnswers)),
-        None => payment.authorisation_result = Some(answer),
+    match (payment.state, owner.in_flight) {
+        (S::Starting, true) => {
+            let answer = AuthorisationResult::Authorised { external: external.clone() };
+            if payment.authorisation_result.as_ref() == Some(&answer) {
+                return Ok(TransitionEffect::Unchanged);
+            }
+            payment.authorisation_result = Some(answer);
+            Ok(TransitionEffect::Changed)
+        }
+        // Its attempt is just being closed.
+        (_, true) => Ok(TransitionEffect::OutOfOrder),
+        (_, false) => {
+            payment.record_success(external, now)?;
+            Ok(TransitionEffect::LateSuccess(AlarmReason::AuthorisedWithoutOpenAttempt))
+        }
     }
-    if owner.in_flight {
-        return Ok(TransitionEffect::Changed);
+}
+
+/// A refusal of a payment that waits for its answer. It decides nothing about one that is known to have succeeded.
+fn apply_decline(
+    payment: &mut PaymentRecord,
+    item: &GatewayNotification,
+    owner: OwnerState,
+    now: Timestamp,
+) -> Result<TransitionEffect, JournalError> {
+    if payment.authorisation_result.is_some() {
+        return Ok(TransitionEffect::Unchanged);
     }
-    if !authorised {
+    payment.authorisation_result = Some(AuthorisationResult::Declined { decline: item.decline.clone() });
+    if !owner.in_flight {
         payment.transition_to(S::Declined, now)?;
-        return Ok(TransitionEffect::Changed);
     }
-    payment.authorisation.clone_from(&item.external_payment_id);
-    payment.external_payment_id.clone_from(&item.external_payment_id);
-    payment.transition_to(S::Authorised, now)?;
-    Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::AuthorisedWithoutOpenAttempt))
+    Ok(TransitionEffect::Changed)
 }
 
 /// Captures and their failures are counted: a failure that comes after a capture undoes it, and the gateway may capture once more
@@ -144,52 +178,60 @@ fn apply_capture(
     let is_capture = item.kind == Kind::Captured;
     match payment.state {
         S::Starting => return Ok(TransitionEffect::OutOfOrder),
-        S::Authorised | S::Declined | S::Cancelled | S::Expired if is_capture => {
-            return Ok(TransitionEffect::Unexpected(ParkReason::CapturedWithoutOurRequest));
-        }
-        S::Authorised | S::Declined | S::Cancelled | S::Expired => return Ok(TransitionEffect::Unchanged),
+        S::Authorised if is_capture => return Ok(TransitionEffect::Unexpected(ParkReason::CapturedWithoutOurRequest)),
+        S::Authorised => return Ok(TransitionEffect::Unchanged),
+        S::Cancelling | S::Cancelled | S::Expired | S::Declined if !is_capture => return Ok(TransitionEffect::Unchanged),
         S::Refunded | S::ChargedBack if !is_capture => {
             return Ok(TransitionEffect::Unexpected(ParkReason::CaptureFailedAfterTheMoneyWentBack));
         }
-        S::Cancelling if !is_capture => return Ok(TransitionEffect::Unchanged),
+        // What is being reported to Cleeng has to be finished first.
+        S::Captured if owner.reporting && !is_capture => return Ok(TransitionEffect::OutOfOrder),
+        S::CaptureFailed if owner.reporting && is_capture => return Ok(TransitionEffect::OutOfOrder),
         _ => {}
     }
     if let Some(full) = record_counted(payment, item) {
         return Ok(full);
     }
     let is_captured = payment.notification_count(Kind::Captured) > payment.notification_count(Kind::CaptureFailed);
+    let alarm = match payment.state {
+        S::Cancelling | S::Cancelled | S::Expired | S::Declined => AlarmReason::CapturedWhileBeingCancelled,
+        S::CaptureFailed => AlarmReason::CapturedAfterAFailedCapture,
+        _ => AlarmReason::CapturedWithoutOpenAttempt,
+    };
     match (payment.state, is_captured) {
-        (S::Cancelling, true) => {
-            record_captured(payment, now)?;
-            Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::CapturedWhileBeingCancelled))
-        }
-        (S::CaptureFailed, true) => {
-            record_captured(payment, now)?;
-            Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::CapturedAfterAFailedCapture))
+        (S::Capturing | S::CaptureFailed, true) if owner.in_flight => {
+            payment.record_captured(now)?;
+            Ok(TransitionEffect::Changed)
         }
         (S::Capturing, true) => {
-            record_captured(payment, now)?;
-            Ok(TransitionEffect::Changed)
+            payment.record_captured(now)?;
+            Ok(TransitionEffect::LateSuccess(alarm))
+        }
+        (S::Cancelling | S::Cancelled | S::Expired | S::Declined | S::CaptureFailed, true) => {
+            // Cleeng was told that nothing is taken, or is being told: this money is another payment to it.
+            payment.cleeng_payment = None;
+            payment.record_captured(now)?;
+            Ok(TransitionEffect::LateSuccess(alarm))
         }
         (S::Capturing, false) => {
             payment.transition_to(S::CaptureFailed, now)?;
             Ok(TransitionEffect::Changed)
         }
-        // The report to Cleeng that is in progress has to be finished first.
-        (S::Captured, false) if owner.reporting => Ok(TransitionEffect::OutOfOrder),
-        (S::Captured, false) => {
-            payment.transition_to(S::CaptureFailed, now)?;
-            payment.captured.minor = 0;
-            Ok(if owner.in_flight { TransitionEffect::Changed } else { report_funds_lost(payment, AlarmReason::CaptureFailed) })
-        }
+        (S::Captured, false) => lose_capture(payment, owner, AlarmReason::CaptureFailed, now),
         _ => Ok(TransitionEffect::Changed),
     }
 }
 
-fn record_captured(payment: &mut PaymentRecord, now: Timestamp) -> Result<(), JournalError> {
-    payment.transition_to(S::Captured, now)?;
-    payment.captured = payment.amount;
-    Ok(())
+/// Money that was taken, or taken for taken, is not there.
+fn lose_capture(
+    payment: &mut PaymentRecord,
+    owner: OwnerState,
+    reason: AlarmReason,
+    now: Timestamp,
+) -> Result<TransitionEffect, JournalError> {
+    payment.transition_to(S::CaptureFailed, now)?;
+    payment.captured.minor = 0;
+    Ok(if owner.in_flight { TransitionEffect::Changed } else { report_funds_lost(payment, reason) })
 }
 
 /// The loss of a payment's money is reported to Cleeng once.
@@ -202,7 +244,12 @@ fn report_funds_lost(payment: &mut PaymentRecord, reason: AlarmReason) -> Transi
 }
 
 /// The authorisation ended, or did not end when it was asked to.
-fn apply_release(payment: &mut PaymentRecord, item: &GatewayNotification, now: Timestamp) -> Result<TransitionEffect, JournalError> {
+fn apply_release(
+    payment: &mut PaymentRecord,
+    item: &GatewayNotification,
+    owner: OwnerState,
+    now: Timestamp,
+) -> Result<TransitionEffect, JournalError> {
     let to = match item.kind {
         Kind::Cancelled => S::Cancelled,
         Kind::Expired => S::Expired,
@@ -212,12 +259,22 @@ fn apply_release(payment: &mut PaymentRecord, item: &GatewayNotification, now: T
         (S::Starting, _) => Ok(TransitionEffect::OutOfOrder),
         // The result of the capture decides. This notification only keeps a silent gateway's capture from being taken for done.
         (S::Capturing, Kind::Cancelled | Kind::Expired) => Ok(record_counted(payment, item).unwrap_or(TransitionEffect::Changed)),
+        // The capture was taken for done when its deadline passed, and never was.
+        (S::Captured, Kind::Cancelled | Kind::Expired) if payment.notification_count(Kind::Captured) == 0 => {
+            if owner.reporting {
+                return Ok(TransitionEffect::OutOfOrder);
+            }
+            match record_counted(payment, item) {
+                Some(full) => Ok(full),
+                None => lose_capture(payment, owner, AlarmReason::CapturedAuthorisationEnded, now),
+            }
+        }
         (S::Authorised | S::Cancelling, Kind::Cancelled | Kind::Expired) => {
             payment.transition_to(to, now)?;
             Ok(TransitionEffect::Changed)
         }
-        // There was nothing to cancel: the customer never finished. If the customer finishes after all, the payment is reversed.
-        (S::Cancelling, Kind::CancelFailed) if payment.is_cancelled_without_id() => {
+        // There was nothing to cancel: the customer never finished, or the bank has not decided. A success that comes after all is given back.
+        (S::Cancelling, Kind::CancelFailed) if payment.is_cancelled_undecided() => {
             Ok(record_counted(payment, item).unwrap_or(TransitionEffect::Changed))
         }
         (S::Cancelling, Kind::CancelFailed) => {
@@ -232,7 +289,12 @@ fn apply_release(payment: &mut PaymentRecord, item: &GatewayNotification, now: T
     }
 }
 
-/// Chargebacks and their reversals are counted like captures and their failures.
+/// How often the captured money was lost: a dispute and the withdrawal that it leads to are one loss.
+fn loss_count(payment: &PaymentRecord) -> usize {
+    payment.notification_count(Kind::ChargedBack).max(payment.notification_count(Kind::FundsWithdrawn))
+}
+
+/// Losses and their reversals are counted like captures and their failures.
 fn apply_dispute(
     payment: &mut PaymentRecord,
     item: &GatewayNotification,
@@ -248,7 +310,7 @@ fn apply_dispute(
     if let Some(full) = record_counted(payment, item) {
         return Ok(full);
     }
-    let is_charged_back = payment.notification_count(Kind::ChargedBack) > payment.notification_count(Kind::ChargebackReversed);
+    let is_charged_back = loss_count(payment) > payment.notification_count(Kind::ChargebackReversed);
     match (payment.state, is_charged_back) {
         (S::Captured | S::Refunded, true) => {
             payment.transition_to(S::ChargedBack, now)?;
@@ -260,6 +322,8 @@ fn apply_dispute(
             Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::ChargebackReversed))
         }
         _ if item.kind == Kind::ChargebackReversed => Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::ChargebackReversed)),
+        // Another loss, or the second word on the first: which of them cannot be told, so that it is heard.
+        (S::Captured | S::Refunded, false) => Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::Chargeback)),
         _ => Ok(TransitionEffect::Changed),
     }
 }
@@ -275,7 +339,7 @@ pub fn authorisation_result(case: &mut ObligationContext<'_>, step: &str, refere
         return Ok(None);
     }
     let fact = match answer {
-        AuthorisationResult::Authorised { external } => StepResult::Done { external: Some(external), expires_at: None },
+        AuthorisationResult::Authorised { external } => StepResult::Done { external: Some(external), expires_at: None, renewed: None },
         // A reason that is not signed does not show what can be done.
         AuthorisationResult::Declined { decline } => {
             StepResult::Declined(decline.unwrap_or_else(|| Decline::new(DeclineClass::Soft, "refused")))

@@ -70,6 +70,20 @@ pub async fn release_own(case: &mut ObligationContext<'_>, reference: &Reference
     }
 }
 
+/// Releases what is held for the period that ends then, if anything is, as steps of the open attempt: also what the attempt itself was to
+/// capture.
+///
+/// # Errors
+/// `Err(Disposition::Retry)` if it cannot be completed now; `Err(Disposition::Parked)` if an operator has to decide.
+pub async fn release_period(case: &mut ObligationContext<'_>, expiration: Timestamp) -> FlowResult<()> {
+    let live = case.subscription_state.live_authorisation.as_ref().filter(|live| live.expiration.secs() == expiration.secs());
+    let Some(reference) = live.map(|live| live.reference.clone()) else { return Ok(()) };
+    if case.current_attempt().is_none_or(|attempt| attempt.reference.as_ref() != Some(&reference)) {
+        return release_live_authorisation(case).await;
+    }
+    release_own(case, &reference).await
+}
+
 async fn release_with(case: &mut ObligationContext<'_>, reference: &Reference, steps: &ReleaseSteps) -> FlowResult<ReleaseOutcome> {
     let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
     let (gateway, free, authorisation) = (payment.gateway, payment.zero_amount, payment.authorisation.clone());

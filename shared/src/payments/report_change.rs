@@ -6,7 +6,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::cleeng_step::{self, CleengStep, LostAnswer};
-use super::deleted_details::{authorised_payments, were_deleted};
+use super::deleted_details::{AuthorisedList, authorised_payments};
 use super::obligation_context::{ObligationContext, TypedStepState};
 use super::{FlowResult, retry};
 use crate::cleeng::{CALL_TIMEOUT, Payment, PaymentPatch};
@@ -22,7 +22,7 @@ use crate::reference::Reference;
 pub struct ReportRecord {
     /// The payment in Cleeng, if its id is known.
     pub payment: Option<PaymentId>,
-    /// Whether it will never be reported to Cleeng, because the details that it was made with were deleted.
+    /// Whether it will never be reported to Cleeng, because the details that it was made with are gone.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub details_deleted: bool,
 }
@@ -58,37 +58,48 @@ pub async fn report_change(
     change: PaymentChange<'_>,
 ) -> FlowResult<()> {
     let record = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
-    let (mut payment, details) = (record.cleeng_payment.clone(), record.details.clone());
+    let (mut payment, details, order) = (record.cleeng_payment.clone(), record.details.clone(), record.order.clone());
     let unknown = match case.step_state::<ReportRecord>(step)? {
         TypedStepState::Done(_) => return Ok(()),
-        TypedStepState::NotStarted => false,
-        TypedStepState::Unknown(_) => true,
+        TypedStepState::NotStarted => None,
+        TypedStepState::Unknown(unknown) => Some(unknown),
     };
-    if (unknown || payment.is_none())
+    if (unknown.is_some() || payment.is_none())
         && let Some(details) = details
     {
-        let listed = find_in_authorised_list(case, &details, reference).await?;
-        if unknown && listed.is_none() && !matches!(change, PaymentChange::Cancelled) && were_deleted(case.flow_context, &details).await? {
-            // There is no list for deleted details, so nothing shows whether the change was reported.
-            return case.park(ParkReason::ReportUnknown, false).await;
+        let listed = match find_in_authorised_list(case, &details, reference).await {
+            // Cleeng could not be asked for as long as it is asked.
+            Err(_) if unknown.as_ref().is_some_and(|step| case.is_overdue(step)) => {
+                return case.park(ParkReason::ReportUnknown, false).await;
+            }
+            listed => listed?,
+        };
+        match listed {
+            ListedPayment::Found(listed) => payment = Some(listed),
+            // There is no list for details that are gone, so nothing shows whether the change was reported.
+            ListedPayment::DetailsGone if unknown.is_some() && !matches!(change, PaymentChange::Cancelled) => {
+                return case.park(ParkReason::ReportUnknown, false).await;
+            }
+            ListedPayment::NotListed | ListedPayment::DetailsGone if unknown.is_some() || matches!(change, PaymentChange::Cancelled) => {
+                case.record_result(step, &ReportRecord::with_payment(payment));
+                return Ok(());
+            }
+            ListedPayment::NotListed | ListedPayment::DetailsGone => {}
         }
-        if listed.is_none() && (unknown || matches!(change, PaymentChange::Cancelled)) {
-            case.record_result(step, &ReportRecord::with_payment(payment));
-            return Ok(());
-        }
-        payment = listed.map(|listed| listed.id).or(payment);
     }
     let Some(payment) = payment else {
         return case.park(ParkReason::PaymentNotFoundInCleeng, true).await;
     };
-    if unknown && case.payment(reference).is_some_and(|record| record.details.is_none()) {
+    if let Some(unknown) = unknown
+        && (case.payment(reference).is_some_and(|record| record.details.is_none()) || case.is_overdue(&unknown))
+    {
         // Without details there is no list to query, and nothing is ever reported blindly twice.
         return case.park(ParkReason::ReportUnknown, false).await;
     }
     let cleeng_step = CleengStep { name: step, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::FindOut };
     let patch = match change {
-        PaymentChange::Captured => Some(PaymentPatch::Captured { external_payment_id: changed_payment_id(case, reference) }),
-        PaymentChange::Rejected(decline) => Some(PaymentPatch::Rejected { reason: decline.to_string() }),
+        PaymentChange::Captured => Some(PaymentPatch::Captured { order, external_payment_id: changed_payment_id(case, reference) }),
+        PaymentChange::Rejected(decline) => Some(PaymentPatch::Rejected { order, reason: decline.to_string() }),
         PaymentChange::Cancelled => None,
     };
     let cleeng = &case.flow_context.cleeng;
@@ -103,6 +114,17 @@ pub async fn report_change(
     Ok(())
 }
 
+/// What Cleeng's list of authorised payments says of a payment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ListedPayment {
+    /// It is authorised, and has this id.
+    Found(PaymentId),
+    /// It is not.
+    NotListed,
+    /// There is no list, because the details are gone.
+    DetailsGone,
+}
+
 /// The payment with our gateway id among the authorised ones of these details.
 ///
 /// # Errors
@@ -111,15 +133,19 @@ pub async fn find_in_authorised_list(
     case: &ObligationContext<'_>,
     details: &PaymentDetailsId,
     reference: &Reference,
-) -> FlowResult<Option<Payment>> {
+) -> FlowResult<ListedPayment> {
     let ours = case.payment(reference).and_then(|payment| payment.external_payment_id.clone());
     let known = case.payment(reference).and_then(|payment| payment.cleeng_payment.clone());
-    let list = authorised_payments(case.flow_context, details).await?;
+    let AuthorisedList::Payments(list) = authorised_payments(case.flow_context, details).await? else {
+        return Ok(ListedPayment::DetailsGone);
+    };
     // An entry without a gateway id may be ours: nothing is concluded from such a list.
     let has_unidentified = known.is_none() && list.iter().any(|payment| payment.external_payment_id.is_none());
-    match list.into_iter().find(|payment| known.as_ref() == Some(&payment.id) || (ours.is_some() && payment.external_payment_id == ours)) {
+    let is_ours = |payment: &Payment| known.as_ref() == Some(&payment.id) || (ours.is_some() && payment.external_payment_id == ours);
+    match list.into_iter().find(is_ours) {
+        Some(payment) => Ok(ListedPayment::Found(payment.id)),
         None if has_unidentified => Err(retry(RetryReason::CleengListIncomplete)),
-        found => Ok(found),
+        None => Ok(ListedPayment::NotListed),
     }
 }
 
@@ -138,7 +164,7 @@ async fn handle_refused_change(
 ) -> FlowResult<()> {
     if matches!(change, PaymentChange::Cancelled)
         && let Some(details) = case.payment(reference).and_then(|payment| payment.details.clone())
-        && find_in_authorised_list(case, &details, reference).await?.is_none()
+        && !matches!(find_in_authorised_list(case, &details, reference).await?, ListedPayment::Found(_))
     {
         case.record_result(step, &ReportRecord::with_payment(None));
         return Ok(());

@@ -165,7 +165,7 @@ pub struct StoredDetails {
     pub schema: u32,
     /// Gives access to the details; this type has no `Debug`.
     pub token: String,
-    /// The currency of the first payment with them; `None` if nothing was paid.
+    /// The currency of the order that was paid with them; `None` if they were stored without an order.
     #[serde(default)]
     pub currency: Option<Currency>,
 }

@@ -5,6 +5,7 @@
 //! records the details that it uses. Must never call a token unused if its users are not fully known.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
@@ -31,6 +32,12 @@ pub struct TokenUsers {
     /// Obligations that are about to create details with it, and since when.
     #[serde(default)]
     pub claims: BTreeMap<String, Timestamp>,
+    /// When the gateway said last that the card behind it was replaced.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub updated_at: Option<Timestamp>,
+    /// When merchant-initiated payments with it were declined, oldest first, for as long as they count.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub declines: Vec<Timestamp>,
 }
 
 /// How payment details use a token.
@@ -174,6 +181,51 @@ pub async fn mark_inactive(
     Ok(if used { TokenUsage::UsedByOthers } else { TokenUsage::Unused })
 }
 
+/// What counts of a token's declines.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DeclineHistory {
+    /// How many merchant-initiated payments with it were declined within the window, and since its card was replaced.
+    pub declines: usize,
+    /// When its card was replaced last.
+    pub updated_at: Option<Timestamp>,
+}
+
+/// Reads what counts of a token's declines.
+///
+/// # Errors
+/// [`JournalError`].
+pub async fn decline_history(
+    work: &mut Transaction,
+    token: &Key,
+    window: Duration,
+    now: Timestamp,
+) -> Result<DeclineHistory, JournalError> {
+    let uses = load(work, token).await?.unwrap_or_default();
+    let counts = |at: &&Timestamp| now.since(**at) < window && uses.updated_at.is_none_or(|updated| updated < **at);
+    Ok(DeclineHistory { declines: uses.declines.iter().filter(counts).count(), updated_at: uses.updated_at })
+}
+
+/// Records that a merchant-initiated payment with a token was declined, staged for the next commit.
+///
+/// # Errors
+/// [`JournalError`].
+pub async fn record_decline(work: &mut Transaction, token: &Key, window: Duration, now: Timestamp) -> Result<(), JournalError> {
+    let mut uses = load(work, token).await?.unwrap_or_default();
+    uses.declines.retain(|at| now.since(*at) < window);
+    uses.declines.push(now);
+    work.stage(token, &uses, Retention::default())
+}
+
+/// Records that the card behind a token was replaced, staged for the next commit. Nobody waits for that of a token that is not known.
+///
+/// # Errors
+/// [`JournalError`].
+pub async fn mark_updated(work: &mut Transaction, token: &Key, now: Timestamp) -> Result<(), JournalError> {
+    let Some(mut uses) = load(work, token).await? else { return Ok(()) };
+    uses.updated_at = Some(now);
+    work.stage(token, &uses, Retention::default())
+}
+
 async fn load(work: &mut Transaction, token: &Key) -> Result<Option<TokenUsers>, JournalError> {
     work.load(std::slice::from_ref(token)).await?;
     work.read(token)
@@ -193,7 +245,7 @@ impl TokenUser {
 
 impl Default for TokenUsers {
     fn default() -> Self {
-        Self { schema: SCHEMA, details: BTreeMap::new(), claims: BTreeMap::new() }
+        Self { schema: SCHEMA, details: BTreeMap::new(), claims: BTreeMap::new(), updated_at: None, declines: Vec::new() }
     }
 }
 
@@ -262,6 +314,22 @@ mod tests {
         work.commit().await.unwrap();
         register_details(&mut work, &token(), &details("2"), Some(&obligation), NOW).await.unwrap();
         assert_eq!(usage_after_deactivation(&mut work, "2").await, TokenUsage::Unused);
+    }
+
+    #[tokio::test]
+    async fn a_decline_counts_for_a_time_and_until_the_card_is_replaced() {
+        const WINDOW: Duration = Duration::from_secs(50);
+        let mut work = transaction();
+        for at in [10, 100] {
+            record_decline(&mut work, &token(), WINDOW, Timestamp::from_secs(at)).await.unwrap();
+            work.commit().await.unwrap();
+        }
+        let count =
+            async |work: &mut Transaction, now| decline_history(work, &token(), WINDOW, Timestamp::from_secs(now)).await.unwrap().declines;
+        assert_eq!((count(&mut work, 101).await, count(&mut work, 150).await), (1, 0));
+        mark_updated(&mut work, &token(), Timestamp::from_secs(101)).await.unwrap();
+        work.commit().await.unwrap();
+        assert_eq!(count(&mut work, 102).await, 0);
     }
 
     #[tokio::test]

@@ -46,6 +46,8 @@ pub enum ParkReason {
     TerminationRefused,
     /// Cleeng refused to delete payment details.
     DetailsDeletionRefused,
+    /// It is not certain that payment details are gone in Cleeng, which does not find them.
+    DetailsNotFoundInCleeng,
     /// Cleeng does not list the payment.
     PaymentNotFoundInCleeng,
     /// The payment's id or order in Cleeng is not known.
@@ -74,6 +76,8 @@ pub enum ParkReason {
     DetailsDeleted,
     /// Another period was charged less than half a cycle ago.
     ChargedRecently,
+    /// Cleeng does not know the order of a payment that is to be captured.
+    OrderNotFound,
     /// Cleeng's order is not the one that was asked for.
     OrderMismatch,
     /// The event lacks its currency or country.
@@ -113,7 +117,7 @@ pub enum ParkReason {
     /// The refunds of the payment cannot be summed.
     RefundsDoNotAddUp,
     /// The event does not say enough about a payment that the journal does not know.
-    UnknownPaymentLacksIdOrAmount,
+    UnknownPaymentLacksId,
     /// The event does not say which kind of payment it is about.
     UnknownPaymentLacksOperation,
     /// The order of a payment that the journal does not know is not known either.
@@ -130,6 +134,8 @@ pub enum ParkReason {
     PaymentUnknownToJournal,
     /// The refund failed at the gateway later.
     RefundFailed,
+    /// The gateway never said what became of the refund.
+    RefundUnanswered,
     /// The gateway declined the refund.
     RefundDeclined,
     /// A notification names another amount.
@@ -138,12 +144,8 @@ pub enum ParkReason {
     NotificationNamesAnotherPayment,
     /// What the notification follows never came.
     NotificationOutOfOrder,
-    /// Two notifications contradict each other about one authorisation.
-    ContradictingAnswers,
     /// A payment was captured that was not to be captured.
     CapturedWithoutOurRequest,
-    /// A declined payment was authorised.
-    AuthorisedAfterADecline,
     /// An authorisation does not name its payment.
     AuthorisationWithoutAnId,
     /// A payment that took no money is disputed.
@@ -166,18 +168,30 @@ pub enum ParkReason {
     CancelNotFinal,
     /// More is to be reversed than was captured.
     ReversalAboveCaptured,
-    /// The gateway refused a reversal.
+    /// The gateway refused a reversal, at once or later.
     ReversalRefused,
+    /// The gateway never said what became of a reversal.
+    ReversalUnanswered,
     /// A payment is to be reversed that Cleeng has as paid.
     ReportedPaymentToBeReversed,
-    /// A payment that was closed succeeded after all.
-    ClosedPaymentSucceeded,
     /// The authorisation of a single purchase lapsed.
     AuthorisationLapsed,
     /// The payment of a single purchase is not authorised.
     PaymentNotAuthorised,
     /// A renewal's payment is not captured as a single purchase.
     PaymentOfARenewal,
+    /// The gateway was unavailable, throttled the connector or refused its credentials for too long.
+    GatewayUnavailable,
+    /// Cleeng was unavailable, throttled the connector or refused its credentials for too long.
+    CleengUnavailable,
+    /// The gateway calls the request malformed.
+    GatewayRefusedRequest,
+    /// Cleeng refuses to show what has to be read first.
+    CleengRefusedRead,
+    /// The journal's records of the obligation contradict each other.
+    RecordInconsistent,
+    /// The amount of Cleeng's order cannot be read.
+    OrderAmountUnreadable,
     /// The gateway cannot express the amount.
     GatewayAmount,
     /// The stored details are not of the gateway's form.

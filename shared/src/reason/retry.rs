@@ -2,7 +2,7 @@
 
 use strum::{EnumString, IntoStaticStr, VariantArray};
 
-use super::stable_text;
+use super::{ParkReason, stable_text};
 
 stable_text!(RetryReason);
 
@@ -12,6 +12,43 @@ impl RetryReason {
     pub const fn is_about_credentials(self) -> bool {
         matches!(self, Self::CleengUnauthorised | Self::GatewayCredentials)
     }
+
+    /// What stands in the way, and what becomes of an event if it lasts.
+    #[must_use]
+    pub const fn obstacle(self) -> Obstacle {
+        match self {
+            // Something in between may say in Cleeng's place that there is nothing.
+            Self::CleengUnreachable | Self::CleengUnauthorised | Self::CleengThrottled | Self::CleengNotFound | Self::CleengUnknown => {
+                Obstacle::Outage(ParkReason::CleengUnavailable)
+            }
+            Self::GatewayCredentials
+            | Self::GatewayThrottled
+            | Self::GatewayUnreachable
+            | Self::GatewayNotConfigured
+            | Self::AnswerMismatch => Obstacle::Outage(ParkReason::GatewayUnavailable),
+            Self::CleengAmountUnreadable => Obstacle::Peculiar(ParkReason::OrderAmountUnreadable),
+            Self::GatewayMalformed => Obstacle::Peculiar(ParkReason::GatewayRefusedRequest),
+            Self::CleengRefused | Self::CleengListIncomplete => Obstacle::Peculiar(ParkReason::CleengRefusedRead),
+            Self::JournalContended
+            | Self::JournalCorrupt
+            | Self::IllegalTransition
+            | Self::NothingToResume
+            | Self::PaymentNotLoaded
+            | Self::DueNotConfirmed => Obstacle::Peculiar(ParkReason::RecordInconsistent),
+            _ => Obstacle::Wait,
+        }
+    }
+}
+
+/// What stands in the way of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Obstacle {
+    /// It ends by itself, or the flow has a deadline for it.
+    Wait,
+    /// An upstream is unavailable, for everybody: it is tried for as long as an unknown outcome is asked about, then parked for this reason.
+    Outage(ParkReason),
+    /// It is peculiar to the obligation, so that waiting does not help: it is parked within hours, for this reason.
+    Peculiar(ParkReason),
 }
 
 /// Why something cannot be completed now.
@@ -46,6 +83,8 @@ pub enum RetryReason {
     CleengThrottled,
     /// Cleeng refuses the call.
     CleengRefused,
+    /// An amount in Cleeng's answer cannot be read.
+    CleengAmountUnreadable,
     /// It is unknown what Cleeng did.
     CleengUnknown,
     /// Cleeng's list of authorised payments has entries without an id.
@@ -62,6 +101,8 @@ pub enum RetryReason {
     GatewayAmount,
     /// The stored details are not of the gateway's form.
     GatewayBadToken,
+    /// The gateway does not know the stored details of several subscribers in a row.
+    GatewayDetailsUnknown,
     /// The gateway does not support the operation.
     GatewayUnsupported,
     /// It is unknown what the gateway did.
@@ -80,8 +121,12 @@ pub enum RetryReason {
     WaitingEventUnreadable,
     /// The event lacks a field that this release needs.
     EventLacksAField,
+    /// Cleeng was not asked in this delivery whether the money is due.
+    DueNotConfirmed,
     /// Another attempt of the obligation is in flight.
     AnotherAttemptInFlight,
+    /// A payment of an earlier attempt succeeded late, and is not reported or given back yet.
+    LateSuccessUnsettled,
     /// Another obligation of the subscription is in flight.
     AnotherPeriodInFlight,
     /// The event resumed an earlier attempt; its own comes next.
@@ -118,6 +163,8 @@ pub enum RetryReason {
     AttemptNotKnown,
     /// A notification came before the one that it follows.
     NotificationEarly,
+    /// What was kept aside of a gateway's notifications does not verify, or cannot be read, by what is known now.
+    NotificationUnverified,
     /// A notification does not name the gateway's payment.
     NotificationWithoutPayment,
     /// It is unknown whether Cleeng booked the report.

@@ -10,13 +10,16 @@ use crate::delivery::Delivery;
 use crate::flow::{Disposition, FlowContext, PaymentMethodConfig};
 use crate::gateway::Reference;
 use crate::ids::{PaymentMethodId, SubscriptionId};
-use crate::journal::record::{AttemptKind, Finish};
+use crate::journal::payment::PaymentRecord;
+use crate::journal::record::{Attempt, AttemptKind, Finish, StepState};
 use crate::journal::store::Key;
 use crate::metrics::Metric;
+use crate::payments::capture::CAPTURE;
 use crate::payments::obligation_context::ObligationContext;
 use crate::payments::subscription_state::LastBillingEvent;
-use crate::payments::{FlowResult, configured_method, read_failed, retry};
+use crate::payments::{FlowResult, configured_method, read_failed, release, retry};
 use crate::reason::{CompletionReason, ParkReason, RetryReason};
+use crate::renewal::charge::PAY;
 
 /// If a renewal's cycle is unknown, two charges are at least this far apart.
 const DEFAULT_PERIOD_GAP: Duration = Duration::from_secs(24 * 3600);
@@ -50,6 +53,7 @@ pub async fn open_period<'w>(
     let key = period_key(&event.subscription, event.expiration);
     let mut case = ObligationContext::open(flow_context, key, &event.subscription, delivery).await?;
     case.event = Some(Envelope::reseal(webhook, delivery.received_at).to_text());
+    case.event_is_recovered = event.recovered;
     Ok((case, event))
 }
 
@@ -93,11 +97,17 @@ pub enum AttemptStatus {
 /// `Err(Disposition::Retry)` if an attempt of another kind, or one that this event cannot resume, is in flight.
 pub fn attempt_status(case: &ObligationContext<'_>, kinds: &[AttemptKind], event: &BillingEvent) -> FlowResult<AttemptStatus> {
     let obligation = &case.session.obligation;
+    if !obligation.late_successes.is_empty() {
+        return Err(retry(RetryReason::LateSuccessUnsettled));
+    }
     if obligation.is_blocked() {
         return Ok(AttemptStatus::Finished(CompletionReason::Parked));
     }
-    let finished = kinds.iter().filter_map(|kind| obligation.last_finished(*kind)).max_by_key(|attempt| attempt.due);
-    if let Some(finish) = finished.filter(|attempt| event.attempt <= attempt.due).and_then(|attempt| attempt.finish.as_ref()) {
+    // An event that reconciliation made may lack what the real one says: that it was parked or not begun answers nothing but itself.
+    let answers = |attempt: &&Attempt| !attempt.recovered || event.recovered || attempt.has_money_result();
+    let of_kind = obligation.attempts.iter().filter(|attempt| kinds.contains(&attempt.kind) && attempt.counts_as_finished());
+    let latest = of_kind.filter(answers).max_by_key(|attempt| attempt.due);
+    if let Some(finish) = latest.filter(|attempt| event.attempt <= attempt.due).and_then(|attempt| attempt.finish.as_ref()) {
         return Ok(AttemptStatus::Finished(finish.into()));
     }
     if let Some(open) = obligation.current_attempt() {
@@ -118,6 +128,13 @@ pub fn usable_authorisation(case: &ObligationContext<'_>, event: &BillingEvent) 
     case.payment(&live.reference).filter(|payment| payment.is_live(case.now())).map(|payment| payment.reference.clone())
 }
 
+/// Whether the period was to be authorised, and every attempt was declined.
+#[must_use]
+pub fn is_declined_for_good(case: &ObligationContext<'_>) -> bool {
+    let mut attempts = case.session.obligation.attempts.iter().filter(|attempt| attempt.kind == AttemptKind::Authorise).peekable();
+    attempts.peek().is_some() && attempts.all(|attempt| matches!(attempt.finish, Some(Finish::Declined { .. })))
+}
+
 /// Records what an event says about the subscription, in memory.
 pub fn record_event(case: &mut ObligationContext<'_>, event: &BillingEvent, method: &PaymentMethodId) {
     case.subscription_state.method = Some(method.clone());
@@ -133,7 +150,7 @@ pub fn record_event(case: &mut ObligationContext<'_>, event: &BillingEvent, meth
 pub fn after_resuming(result: FlowResult<Disposition>, resumed_due: Option<Timestamp>, event: &BillingEvent) -> FlowResult<Disposition> {
     let is_own_attempt = resumed_due.is_none_or(|due| due.secs() == event.attempt.secs());
     match result {
-        Ok(Disposition::Completed(_)) | Err(Disposition::Parked(_)) if !is_own_attempt => {
+        Ok(Disposition::Completed(_)) | Err(Disposition::Completed(_) | Disposition::Parked(_)) if !is_own_attempt => {
             Err(Disposition::Retry { after: Some(Duration::from_secs(1)), reason: RetryReason::ResumedAnEarlierAttempt })
         }
         result => result,
@@ -148,22 +165,71 @@ pub fn duplicate(flow_context: &FlowContext, outcome: impl Into<CompletionReason
     Disposition::Completed(outcome)
 }
 
-/// Ends the flow unless the event still holds and its period may be paid now: Cleeng is asked for the subscription, and the journal for
-/// its last charge.
+/// Ends the flow unless Cleeng said in this delivery that the money of the event is due. It is asked whatever brought the event here,
+/// before an attempt opens and before an open attempt goes on to its money step; that step asks nothing only once it is begun.
+///
+/// If the money is not due, the attempt is finished, and what is held for the period is released when it should have been taken.
 ///
 /// # Errors
 /// `Err(Disposition::Completed)` if nothing is to be done any more; `Err(Disposition::Parked)` if an operator has to decide;
-/// `Err(Disposition::Retry)` if Cleeng cannot be asked or the journal cannot be written.
+/// `Err(Disposition::Retry)` if Cleeng cannot be asked or the journal cannot be written: nothing is taken then.
 pub async fn require_due(case: &mut ObligationContext<'_>, event: &BillingEvent, kind: AttemptKind) -> FlowResult<()> {
+    let is_begun = !matches!(case.session.step_state(money_step(kind)), StepState::NotStarted);
+    if case.is_due_confirmed() || is_begun {
+        return Ok(());
+    }
     let subscription = match check_subscription(case.flow_context, event).await? {
         SubscriptionCheck::Due(subscription) => subscription,
-        SubscriptionCheck::Stale(reason) => return Err(case.skip(kind, event.attempt, Finish::stale(reason)).await?),
-        SubscriptionCheck::Inconsistent(reason) => return case.park_without_attempt(kind, event.attempt, reason).await,
+        SubscriptionCheck::Stale(reason) => return Err(end_unpaid(case, event, kind, reason).await?),
+        SubscriptionCheck::Inconsistent(reason) => return park(case, event, kind, reason).await,
     };
     if charged_recently(case, event, &subscription, kind) {
-        return case.park_without_attempt(kind, event.attempt, ParkReason::ChargedRecently).await;
+        return park(case, event, kind, ParkReason::ChargedRecently).await;
     }
+    case.confirm_due();
     Ok(())
+}
+
+/// The step in which an attempt of a renewal holds or takes the money.
+const fn money_step(kind: AttemptKind) -> &'static str {
+    if matches!(kind, AttemptKind::Capture) { CAPTURE } else { PAY }
+}
+
+async fn park<T>(case: &mut ObligationContext<'_>, event: &BillingEvent, kind: AttemptKind, reason: ParkReason) -> FlowResult<T> {
+    if case.current_attempt().is_none() {
+        return case.park_without_attempt(kind, event.attempt, reason).await;
+    }
+    case.park(reason, false).await
+}
+
+/// Finishes the attempt without taking money. A period that was paid in another way keeps its authorisation here: reconciliation releases
+/// it once it is certain that the authorisation is not that payment.
+async fn end_unpaid(
+    case: &mut ObligationContext<'_>,
+    event: &BillingEvent,
+    kind: AttemptKind,
+    reason: CompletionReason,
+) -> FlowResult<Disposition> {
+    if case.current_attempt().is_none() {
+        case.open_attempt(kind, event.attempt, Some(event.payment_details.clone()))?;
+    }
+    if let Some(reference) = case.current_attempt().and_then(|attempt| attempt.reference.clone()) {
+        case.update_payment(&reference, PaymentRecord::withdraw)?;
+    }
+    if kind != AttemptKind::Authorise && reason != CompletionReason::AlreadyPaid {
+        release::release_period(case, event.expiration).await?;
+    }
+    case.finish(Finish::stale(reason)).await
+}
+
+/// Whether Cleeng says that the event's period is still due and unpaid, whatever details it is to be paid with by now: money that is taken
+/// already is taken.
+///
+/// # Errors
+/// `Err(Disposition::Retry)` if Cleeng cannot be asked.
+pub async fn is_due(flow_context: &FlowContext, event: &BillingEvent) -> FlowResult<bool> {
+    let check = check_subscription(flow_context, event).await?;
+    Ok(matches!(check, SubscriptionCheck::Due(_) | SubscriptionCheck::Stale(CompletionReason::DetailsReplaced)))
 }
 
 /// Whether the event still holds.
@@ -176,7 +242,8 @@ enum SubscriptionCheck {
     Inconsistent(ParkReason),
 }
 
-/// Asks Cleeng for the subscription and compares it with the event: ended, or paid beyond the event's expiry, is stale.
+/// Asks Cleeng for the subscription and compares it with the event: ended, paid beyond the event's expiry, or to be paid with other
+/// details, where Cleeng names them, is stale.
 async fn check_subscription(flow_context: &FlowContext, event: &BillingEvent) -> FlowResult<SubscriptionCheck> {
     let subscription = match flow_context.cleeng.subscription(&event.subscription).await {
         Ok(subscription) => subscription,
@@ -196,18 +263,14 @@ async fn check_subscription(flow_context: &FlowContext, event: &BillingEvent) ->
     if subscription.paid_until.secs() > event.expiration.secs() {
         return Ok(SubscriptionCheck::Stale(CompletionReason::AlreadyPaid));
     }
-    warn_about_deviations(flow_context, event, &subscription);
-    Ok(SubscriptionCheck::Due(Box::new(subscription)))
-}
-
-/// Where the event deviates from Cleeng's subscription: counted, but no reason not to act, since these fields are unconfirmed.
-fn warn_about_deviations(flow_context: &FlowContext, event: &BillingEvent, subscription: &Subscription) {
     if subscription.payment_details.as_ref().is_some_and(|details| *details != event.payment_details) {
-        flow_context.metrics.count(Metric::Warning, &[("reason", "subscription_names_other_details")]);
+        return Ok(SubscriptionCheck::Stale(CompletionReason::DetailsReplaced));
     }
     if subscription.paid_until.secs() < event.expiration.secs() {
+        // No reason not to act, since the field is unconfirmed.
         flow_context.metrics.count(Metric::Warning, &[("reason", "subscription_ends_before_event")]);
     }
+    Ok(SubscriptionCheck::Due(Box::new(subscription)))
 }
 
 /// The smallest distance of two periods of a subscription: half a cycle, or 24 hours if the cycle is unknown. Two ends that are nearer
@@ -217,16 +280,15 @@ pub fn min_period_gap(subscription: &Subscription) -> Duration {
     subscription.cycle.map_or(DEFAULT_PERIOD_GAP, |cycle| cycle.0.checked_div(2).unwrap_or(DEFAULT_PERIOD_GAP))
 }
 
-/// Whether another period of the subscription was charged so recently that charging this one would be a second charge for one period: less
-/// than half a cycle ago, or 24 hours if the cycle is unknown.
-///
-/// An authorisation takes no money before its capture, which is checked again, and may come early in a short cycle (twelve hours before a
-/// daily renewal). It is held back only if the two periods also end less than that apart, which suggests that the expiry moved.
+/// Whether another period of the subscription was charged so recently that this one is probably the same period with an end that moved:
+/// less than half a cycle ago, or 24 hours if the cycle is unknown. A period that ends at least that much later than the charged one is
+/// another period, however late that one was paid; but its money is taken near its end, and only held earlier.
 fn charged_recently(case: &ObligationContext<'_>, event: &BillingEvent, subscription: &Subscription, kind: AttemptKind) -> bool {
     let gap = min_period_gap(subscription);
     case.subscription_state.last_charge.as_ref().is_some_and(|charge| {
         let other_period = charge.expiration.secs() != event.expiration.secs();
-        let distance = event.expiration.since(charge.expiration).max(charge.expiration.since(event.expiration));
-        other_period && case.now().since(charge.at) < gap && (kind != AttemptKind::Authorise || distance < gap)
+        let is_next_cycle = event.expiration >= charge.expiration.after(gap);
+        let is_early = kind != AttemptKind::Authorise && event.expiration > case.now().after(gap);
+        other_period && case.now().since(charge.at) < gap && (!is_next_cycle || is_early)
     })
 }

@@ -5,13 +5,14 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use crate::cleeng::webhook::{BillingEvent, Topic};
+use crate::cleeng::webhook::{BillingEvent, RECOVERED, Topic};
 use crate::cleeng::{Subscription, SubscriptionStatus};
 use crate::clock::Timestamp;
 use crate::flow::BillingMode;
 use crate::ids::{PaymentMethodId, PublisherId};
-use crate::journal::record::{AttemptKind, Obligation};
-use crate::payments::subscription_state::{BillingAction, ExpectedEvent, LastBillingEvent, SubscriptionState};
+use crate::journal::record::{Attempt, AttemptKind, Finish, Obligation};
+use crate::payments::subscription_state::{BillingAction, ExpectedEvent, LastBillingEvent, StoredDetails, SubscriptionState};
+use crate::reason::CompletionReason;
 use crate::secret::SecretString;
 
 /// How long after its time an event may still be on its way. With runs every five minutes, a missed event is recovered within a quarter of
@@ -35,6 +36,21 @@ impl LastBillingEvent {
             country: event.country.clone().or_else(|| before.and_then(|before| before.country.clone())),
             token: event.token.as_ref().map(SecretString::expose).map(str::to_owned).or_else(|| same.and_then(|same| same.token.clone())),
             expected_event: before.and_then(|before| before.expected_event.clone()),
+        }
+    }
+
+    /// As it is now, by what Cleeng says of the subscription and what is kept of its details: the next event is about these details.
+    #[must_use]
+    pub fn updated(&self, subscription: &Subscription, stored: Option<StoredDetails>) -> Self {
+        let details = subscription.payment_details.clone().unwrap_or_else(|| self.details.clone());
+        let own_token = self.token.clone().filter(|_| details == self.details);
+        let (token, currency) = stored.map_or((None, None), |stored| (Some(stored.token), stored.currency));
+        Self {
+            details,
+            token: own_token.or(token),
+            currency: self.currency.or(currency),
+            country: self.country.clone().or_else(|| subscription.country.clone()),
+            ..self.clone()
         }
     }
 }
@@ -84,7 +100,11 @@ impl ExpectedEvent {
         let from =
             if self.exact || self.action == BillingAction::Terminate { self.at.before(DATE_TOLERANCE) } else { Timestamp::from_secs(0) };
         let attempts = obligation.map_or(&[][..], |obligation| &obligation.attempts);
-        let received = attempts.iter().any(|attempt| {
+        // Nothing counts that came before Cleeng's subscription named other details: the period is still to be paid, with those.
+        let replaced =
+            |attempt: &Attempt| attempt.finish.as_ref().and_then(Finish::stale_reason) == Some(CompletionReason::DetailsReplaced);
+        let since = attempts.iter().rposition(replaced).map_or(0, |last| last.saturating_add(1));
+        let received = attempts.iter().skip(since).any(|attempt| {
             let kind = match self.action {
                 BillingAction::Authorise => matches!(attempt.kind, AttemptKind::Authorise | AttemptKind::Capture | AttemptKind::Charge),
                 BillingAction::Capture => matches!(attempt.kind, AttemptKind::Capture | AttemptKind::Charge),
@@ -95,7 +115,8 @@ impl ExpectedEvent {
         received || (self.action == BillingAction::Authorise && is_authorised)
     }
 
-    /// The event, as Cleeng would have sent it. `None` if the journal does not know the details that are to be charged.
+    /// The event, as Cleeng would have sent it, and marked as recovered. `None` if the journal does not know the details that are to be
+    /// charged, the currency or the country, so that it could not be processed.
     #[must_use]
     pub fn to_webhook(
         &self,
@@ -115,7 +136,8 @@ impl ExpectedEvent {
             BillingAction::Capture => (Topic::SubscriptionReadyForPaymentCapture, Some("capture")),
             BillingAction::Terminate => (Topic::SubscriptionReadyForTermination, None),
         };
-        if dunning.is_some() && current.is_none() && token.is_none() {
+        let is_complete = token.is_some() && watch.currency.is_some() && watch.country.is_some();
+        if dunning.is_some() && current.is_none() && !is_complete {
             return None;
         }
         let mut data = json!({
@@ -125,6 +147,7 @@ impl ExpectedEvent {
         if let (Some(status), Some(data)) = (dunning, data.as_object_mut()) {
             // The time that it was due: if the event itself comes after all, it is the same attempt.
             data.insert("dunningAttemptDate".to_owned(), Value::from(self.at.to_rfc3339()));
+            data.insert(RECOVERED.to_owned(), Value::from(true));
             data.insert("dunningStatus".to_owned(), Value::from(status));
             data.insert("paymentDetailsId".to_owned(), json!(details));
             for (name, value) in [

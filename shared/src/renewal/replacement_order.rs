@@ -2,21 +2,17 @@
 //! Cleeng takes no report for an order that lapsed ("Create an order": 24 hours), and an order moves no money: with another one for the
 //! same period and the same amount the held or captured money can be reported.
 
-use std::time::Duration;
-
 use crate::cleeng::webhook::BillingEvent;
 use crate::cleeng::{CALL_TIMEOUT, CleengError};
 use crate::gateway::Reference;
 use crate::ids::OrderId;
-use crate::journal::record::StepStatus;
+use crate::journal::record::{AttemptKind, StepState};
 use crate::metrics::Metric;
 use crate::payments::cleeng_step::{self, CleengStep, LostAnswer};
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::{FlowResult, read_failed};
-use crate::renewal::charge::{CreatedOrder, ORDER, order_matches, order_request};
+use crate::renewal::charge::{self, CreatedOrder, ORDER, is_order_of, order_request};
 
-/// An order lapses after this long unless it is paid (Cleeng, "Create an order").
-const ORDER_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 const REPLACEMENT_ORDER: &str = "replacement_order";
 
 /// The order that counts: the replacement, or the attempt's own.
@@ -30,12 +26,13 @@ pub(crate) fn current_order(case: &ObligationContext<'_>, own: &OrderId) -> Flow
     })
 }
 
-/// Whether the attempt's order is so old that it must have lapsed.
+/// Whether the order that counts is so old that it must have lapsed. That of a late success was made by an attempt that ended before.
 pub(crate) fn is_past_lifetime(case: &ObligationContext<'_>) -> bool {
-    let done =
-        |name| case.current_attempt().and_then(|attempt| attempt.step(name)).filter(|step| matches!(step.state, StepStatus::Done(_)));
-    let step = done(REPLACEMENT_ORDER).or_else(|| done(ORDER));
-    step.is_some_and(|step| case.now().since(step.started_at) >= ORDER_LIFETIME)
+    let is_replaced = matches!(case.session.step_state(REPLACEMENT_ORDER), StepState::Done(_));
+    if case.current_attempt().is_some_and(|attempt| attempt.kind == AttemptKind::LateSuccess) {
+        return !is_replaced;
+    }
+    charge::is_past_lifetime(case, if is_replaced { REPLACEMENT_ORDER } else { ORDER })
 }
 
 /// Creates another order if this one has lapsed, as a step of the open attempt. `None` if it has not lapsed, if that was done before, or if
@@ -61,7 +58,7 @@ pub(crate) async fn create_replacement(
     let step = CleengStep { name: REPLACEMENT_ORDER, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::Repeat };
     let call = case.flow_context.cleeng.create_order(&new);
     match cleeng_step::run(case, step, call).await? {
-        Ok(order) if order_matches(&order, &new) && Some(order.total) == amount => {
+        Ok(order) if Some(order.total) == amount && is_order_of(case, event, &order, &new).await? => {
             case.flow_context.metrics.count(Metric::Warning, &[("reason", "order_lapsed_before_its_report")]);
             case.record_result(REPLACEMENT_ORDER, &CreatedOrder { id: order.id.clone(), total: order.total });
             case.update_payment(reference, |payment, _| {

@@ -8,7 +8,9 @@ use std::time::Duration;
 
 use super::replacement_order;
 use crate::cleeng::webhook::BillingEvent;
-use crate::cleeng::{CALL_TIMEOUT, CleengError, LatestPayment, NewPayment, NewPaymentStatus, PaymentOperation, PaymentSource};
+use crate::cleeng::{
+    CALL_WITH_FALLBACK_TIMEOUT, CleengError, LatestPayment, NewPayment, NewPaymentStatus, PaymentOperation, PaymentSource,
+};
 use crate::flow::Disposition;
 use crate::gateway::Decline;
 use crate::ids::{ExternalPaymentId, OrderId, PaymentId};
@@ -18,21 +20,19 @@ use crate::journal::record::Step;
 use crate::journal::store::StoreError;
 use crate::metrics::Metric;
 use crate::payments::cleeng_step::{self, CleengStep, LostAnswer};
-use crate::payments::deleted_details::were_deleted;
+use crate::payments::deleted_details::are_gone;
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::release::release_own;
-use crate::payments::report_change::{ReportRecord, find_in_authorised_list};
+use crate::payments::report_change::{ListedPayment, ReportRecord, find_in_authorised_list};
 use crate::payments::{FlowResult, read_failed};
-use crate::reason::{ParkReason, RetryReason};
+use crate::reason::{AlarmReason, ParkReason, RetryReason};
 use crate::reference::Reference;
 
 /// A report that Cleeng does not know of is made again only this long after it was first made: the first one may still be on its way.
 const REPEAT_DELAY: Duration = Duration::from_secs(60);
-/// How often a report whose answer is lost is made again at the most.
-const MAX_REPEATS: u32 = 5;
 
 const REPORT: &str = "report";
-const REPORT_STEP: CleengStep = CleengStep { name: REPORT, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::FindOut };
+const REPORT_STEP: CleengStep = CleengStep { name: REPORT, timeout: CALL_WITH_FALLBACK_TIMEOUT, lost_answer: LostAnswer::FindOut };
 
 /// The result of a report.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -71,17 +71,17 @@ pub async fn report_new_payment(
         TypedStepState::NotStarted => None,
         TypedStepState::Unknown(step) => Some(step),
     };
-    if let Some(step) = unknown {
-        match find_report(case, event, reference, new, &step).await? {
+    if let Some(step) = &unknown {
+        match find_report(case, event, reference, new, step).await? {
             ReportLookup::Known(payment) => return record_report(case, reference, payment),
             ReportLookup::NotKnown => {}
             ReportLookup::DetailsDeleted => return release_after_deletion(case, reference).await,
             ReportLookup::Undecidable => return settle_undecidable(case, new).await,
         }
     }
-    let has_money = !matches!(new, NewPaymentState::Rejected(_));
     let mut order = replacement_order::current_order(case, order)?;
-    if has_money && replacement_order::is_past_lifetime(case) {
+    // What Cleeng did not take before may have been refused because of the order.
+    if unknown.is_some() || replacement_order::is_past_lifetime(case) {
         order = replacement_order::create_replacement(case, event, &order, reference).await?.unwrap_or(order);
     }
     loop {
@@ -92,18 +92,19 @@ pub async fn report_new_payment(
             Err(error) => error,
         };
         if matches!((&refused, new), (CleengError::Refused { .. }, NewPaymentState::Authorised))
-            && were_deleted(case.flow_context, &event.payment_details).await?
+            && are_gone(case.flow_context, &event.payment_details).await?
         {
             return release_after_deletion(case, reference).await;
         }
         // At most once in an attempt.
-        let another = if has_money { replacement_order::create_replacement(case, event, &order, reference).await? } else { None };
-        let Some(another) = another else { return handle_refusal(case, new, &refused).await };
+        let Some(another) = replacement_order::create_replacement(case, event, &order, reference).await? else {
+            return handle_refusal(case, new, &refused).await;
+        };
         order = another;
     }
 }
 
-/// Cleeng rejects reports for deleted payment details. The authorisation is therefore released now.
+/// Cleeng rejects reports for payment details that are gone. The authorisation is therefore released now.
 async fn release_after_deletion(case: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<ReportResult> {
     case.record_result(REPORT, &ReportRecord { payment: None, details_deleted: true });
     release_own(case, reference).await?;
@@ -136,7 +137,7 @@ fn payment_to_report(
 enum ReportLookup {
     Known(Option<PaymentId>),
     NotKnown,
-    /// There is no list of details that were deleted, and Cleeng takes no report with them.
+    /// There is no list of details that are gone, and Cleeng takes no report with them.
     DetailsDeleted,
     Undecidable,
 }
@@ -151,9 +152,9 @@ async fn find_report(
 ) -> FlowResult<ReportLookup> {
     let found = match new {
         NewPaymentState::Authorised => match find_in_authorised_list(case, &event.payment_details, reference).await? {
-            Some(payment) => ReportLookup::Known(Some(payment.id)),
-            None if were_deleted(case.flow_context, &event.payment_details).await? => ReportLookup::DetailsDeleted,
-            None => ReportLookup::NotKnown,
+            ListedPayment::Found(payment) => ReportLookup::Known(Some(payment)),
+            ListedPayment::DetailsGone => ReportLookup::DetailsDeleted,
+            ListedPayment::NotListed => ReportLookup::NotKnown,
         },
         NewPaymentState::Captured => find_captured_report(case, event, reference).await?,
         NewPaymentState::Rejected(_) if step.repeats == 0 => ReportLookup::NotKnown,
@@ -162,7 +163,7 @@ async fn find_report(
     if !matches!(found, ReportLookup::NotKnown) {
         return Ok(found);
     }
-    if step.repeats >= MAX_REPEATS {
+    if case.is_overdue(step) {
         return Ok(ReportLookup::Undecidable);
     }
     let since = case.now().since(step.started_at);
@@ -219,7 +220,7 @@ async fn handle_refusal(case: &mut ObligationContext<'_>, new: NewPaymentState<'
     tracing::error!(obligation = %case.session.key(), error = %error, "Cleeng refused a report");
     match new {
         NewPaymentState::Rejected(_) => {
-            case.flow_context.metrics.count(Metric::Warning, &[("reason", "rejected_report_refused")]);
+            case.flow_context.metrics.count(Metric::Alarm, &[("reason", AlarmReason::RejectedReportRefused.as_str())]);
             Ok(ReportResult::Reported)
         }
         NewPaymentState::Authorised | NewPaymentState::Captured => case.park(ParkReason::CleengRefusedReport, true).await,

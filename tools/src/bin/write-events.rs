@@ -12,14 +12,15 @@ use std::path::PathBuf;
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use connector::reference::{GatewayText, IdempotencyKey, OperationKind, Reference};
+use connector::secret::SecretString;
 use ring::hmac;
+use sandbox::local::IDEMPOTENCY_SALT;
 use serde_json::{Value, json};
 
 const NOTIFICATION: &str = "gateway-notification";
 const MERCHANT_ACCOUNT: &str = "SandboxMerchant";
 const HMAC_KEY: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
-/// An attempt of no deployment.
-const SAMPLE_REFERENCE: &str = "clg-00112233-4455-8677-8899-aabbccddeeff";
 const WEBHOOK_SECRET: &str = "sandbox-webhook-secret-0123456789abcdef";
 const PATH_KEY: &str = "sandbox-path-key-0123456789";
 const SIGNATURE_HEADER: &str = "x-cleeng-signature";
@@ -131,9 +132,15 @@ fn file_text(event: &Value) -> String {
     format!("{event:#}\n")
 }
 
+/// A payment of the sandbox's deployment that no journal knows.
+fn sample_reference() -> String {
+    let salt = SecretString::new(IDEMPOTENCY_SALT);
+    Reference::from_key(&IdempotencyKey::derive(&salt, GatewayText("adyen"), OperationKind::Authorise, "sample", "1")).to_string()
+}
+
 /// The gateway's notification of a capture.
 fn notification_events() -> [SampleEvent; 2] {
-    let (own, payment, reference) = ("V4HZ4RBFJGXXGN82", "D2RGHBT7PGNG5S82", SAMPLE_REFERENCE);
+    let (own, payment, reference) = ("V4HZ4RBFJGXXGN82", "D2RGHBT7PGNG5S82", sample_reference());
     let signed = format!("{own}:{payment}:{MERCHANT_ACCOUNT}:{reference}:999:USD:CAPTURE:true");
     let key: Vec<u8> =
         HMAC_KEY.as_bytes().chunks(2).filter_map(|pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok()).collect();
@@ -188,7 +195,7 @@ fn frontend_event(frontend_call: &FrontendCall<'_>) -> Value {
     let mut headers = json!({ "host": host, "x-forwarded-for": "192.0.2.7", "x-forwarded-port": "443", "x-forwarded-proto": "https" });
     let mut parameters = json!({ "gateway": "adyen" });
     if route.ends_with("{reference}") {
-        set_text(&mut parameters, "reference", SAMPLE_REFERENCE);
+        set_text(&mut parameters, "reference", &sample_reference());
     }
     let body = body.map(Value::to_string);
     if let Some(body) = &body {
@@ -228,7 +235,7 @@ fn frontend_events(function: &'static str, route: &str, tokens: &str, subject: &
     };
     let redirect_start = FrontendCall { method: "POST", route: (tokens.to_owned(), tokens.to_owned()), query: "", body: Some(&redirected) };
     let redirect = |way: &str| {
-        let route = (format!("{tokens}/{way}/{{reference}}"), format!("{tokens}/{way}/{SAMPLE_REFERENCE}"));
+        let route = (format!("{tokens}/{way}/{{reference}}"), format!("{tokens}/{way}/{}", sample_reference()));
         frontend_event(&FrontendCall { method: "GET", route, query: "redirectResult=X6XtfGC3%21Y", body: None })
     };
     [

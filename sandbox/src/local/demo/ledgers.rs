@@ -82,9 +82,13 @@ fn rows(payments: &[PaymentRow], entries: &[(GatewayName, LedgerEntry)]) -> Vec<
             add(row("not completed", entry.amount, "no entry", &at_gateway(*gateway, entry)));
         }
     }
-    let head = format!("     {:<23} {:>10}   {:<28} {}", "payment", "amount", "Cleeng", "gateway");
-    let rows = rows.into_iter().map(|(row, times)| format!("{times:>2} x {row}"));
-    [head].into_iter().chain(rows).map(|row| format!("  {row}")).collect()
+    rows.into_iter().map(|(row, times)| format!("  {times:>2} x {row}")).collect()
+}
+
+/// The title of the rows, which names their columns.
+pub(super) fn title(good: bool) -> String {
+    let result = if good { "Both ledgers agree" } else { "The ledgers do NOT agree" };
+    format!("{result:<28} {:>10}   {:<28} {}", "amount", "in Cleeng", "at the gateway")
 }
 
 fn row(kind: &str, amount: Money, cleeng: &str, gateway: &str) -> String {

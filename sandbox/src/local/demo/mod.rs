@@ -111,8 +111,7 @@ pub async fn run(world: &LocalWorld, options: &DemoOptions, terminal: Terminal, 
         .print(&format!("simulated servers of Cleeng and of {gateways}. Queues and journal are in memory, time is virtual."))?;
     narration
         .transcript
-        .print("Each line is one thing that happened: when, who, what, the result, and the connector's calls that changed something:")?;
-    narration.transcript.print("order, report and terminate are calls to Cleeng, the others to the gateway.")?;
+        .print("Each line is one thing that happened: when, who, what, the result, and the connector's calls that changed something.")?;
     let next_gateways = world.gateways.iter().cycle().skip(1);
     let mut agree = true;
     for (gateway, next) in world.gateways.iter().zip(next_gateways) {
@@ -136,7 +135,7 @@ pub async fn run(world: &LocalWorld, options: &DemoOptions, terminal: Terminal, 
 fn print_ledgers(narration: &mut Narration<'_>, before: &Ledgers) -> Result<bool, DemoError> {
     let comparison = before.compare(narration.world);
     let good = comparison.disagreements.is_empty();
-    narration.transcript.print_result(good, if good { "Both ledgers agree" } else { "The ledgers do NOT agree" })?;
+    narration.transcript.print_result(good, &ledgers::title(good))?;
     for row in &comparison.rows {
         narration.transcript.print(row)?;
     }

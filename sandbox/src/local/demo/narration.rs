@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use super::DemoError;
 use super::observer::{Observation, Observer};
-use super::transcript::{Line, Transcript};
+use super::transcript::{Line, QUEUE, Transcript};
 use crate::local::LocalWorld;
 
 /// No scene takes more steps than this.
@@ -18,7 +18,6 @@ const MAX_STEPS: usize = 500;
 const RECONCILIATION_INTERVAL: Duration = Duration::from_secs(300);
 
 const CLEENG: &str = "Cleeng";
-const QUEUE: &str = "queue";
 const SCHEDULE: &str = "schedule";
 
 /// The world, and the text about it.

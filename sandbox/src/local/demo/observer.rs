@@ -67,7 +67,7 @@ impl<'a> Observer<'a> {
     }
 }
 
-/// The calls in a word each. Calls to a gateway in a row belong to one operation; what only asks a gateway is not measured.
+/// The calls in a word each. Calls to a gateway in a row belong to one operation; what asks a gateway and what deletes details is not measured.
 fn steps(calls: &[NetworkCall], mut operations: impl Iterator<Item = String>, cleeng: &str) -> Vec<String> {
     let mut steps = Vec::new();
     for group in calls.chunk_by(|one, next| one.server == next.server) {
@@ -75,7 +75,8 @@ fn steps(calls: &[NetworkCall], mut operations: impl Iterator<Item = String>, cl
         if server == cleeng {
             steps.extend(group.iter().filter(|call| is_write(call)).map(|call| cleeng_step(call).to_owned()));
         } else {
-            steps.push(operations.next().unwrap_or_else(|| format!("call {server}")));
+            let unmeasured = || format!("{} {server}", if group.iter().any(is_write) { "delete at" } else { "ask" });
+            steps.push(operations.next().unwrap_or_else(unmeasured));
         }
     }
     steps.extend(operations);
@@ -86,15 +87,16 @@ fn cleeng_step(call: &NetworkCall) -> &'static str {
     let path = call.path.trim_start_matches("/3.1/");
     match path.split('/').next() {
         Some("orders") => "order",
+        Some("payment_details") if call.method == Method::DELETE => "delete",
         Some("payments" | "payment_details") => "report",
         Some("subscriptions") => "terminate",
         _ => "write",
     }
 }
 
-/// Whether a call changes something. Signing in (OAuth 2.0, RFC 6749) does not.
+/// Whether a call changes something. Signing in (OAuth 2.0, RFC 6749) does not, and neither does Cleeng's list, whatever its method.
 fn is_write(call: &NetworkCall) -> bool {
-    call.method != Method::GET && !call.path.contains("/oauth2/")
+    call.method != Method::GET && !call.path.contains("/oauth2/") && !call.path.ends_with("/authorised_payments")
 }
 
 /// A row for each call; the same ones after each other share one.

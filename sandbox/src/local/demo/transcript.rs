@@ -5,6 +5,9 @@ use std::io::{self, Write};
 
 use connector::clock::Timestamp;
 
+/// Who brings a message that was delivered before.
+pub(super) const QUEUE: &str = "queue";
+
 const BOLD: &str = "1";
 const DIM: &str = "2";
 const RED: &str = "31";
@@ -124,7 +127,8 @@ impl<'a> Transcript<'a> {
         }
         let continued = self.lines.iter_mut().rev().find(|open| open.line.waits && open.line.what == line.what);
         if let Some(Repeated { line: open, .. }) = continued.filter(|_| !line.background) {
-            open.steps.push(format!("({} confirms)", line.who));
+            let cause = if line.who == QUEUE { "(later)".to_owned() } else { format!("({} confirms)", line.who) };
+            open.steps.push(cause);
             open.steps.extend(line.steps);
             open.details.extend(line.details);
             (open.result, open.waits) = (line.result, line.waits);

@@ -28,7 +28,7 @@ pub const ACCOUNT: SandboxAccount = SandboxAccount {
         vec![
             ("ADYEN_ENVIRONMENT", "test".to_owned()),
             ("ADYEN_MERCHANT_ACCOUNT", MERCHANT_ACCOUNT.to_owned()),
-            ("ADYEN_CAPTURE", "manual".to_owned()),
+            ("ADYEN_CAPTURE", "automatic".to_owned()),
             ("ADYEN_BASE_URL", url.unwrap_or(BASE_URL).to_owned()),
         ]
     },
@@ -49,7 +49,7 @@ pub fn config() -> AdyenConfig {
         merchant_account: MERCHANT_ACCOUNT.to_owned(),
         api_key: ADYEN_API_KEY.to_owned(),
         hmac_key: ADYEN_HMAC_KEY.to_owned(),
-        manual_capture: true,
+        manual_capture: false,
     }
 }
 

@@ -28,7 +28,7 @@ mod validation;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use connector::clock::Clock;
+use connector::clock::{Clock, Timestamp};
 pub use state::{Payment, PaymentState};
 use state::{ScriptedOutcome, State};
 
@@ -89,6 +89,30 @@ impl AdyenSimulator {
         self.script_outcome(stored_payment_method_id, ScriptedOutcome::Decline(code.to_owned()), true);
     }
 
+    /// Refuses the next payment with these details with this `refusalReasonCode` and Mastercard's `merchantAdviceCode`.
+    pub fn decline_next_with_advice_code(&self, stored_payment_method_id: &str, code: &str, advice: &str) {
+        self.script_outcome(stored_payment_method_id, ScriptedOutcome::DeclineWithAdvice(code.to_owned(), advice.to_owned()), false);
+    }
+
+    /// Answers the next payment with these details with an error about them (422, this `errorCode`), and makes none.
+    pub fn refuse_next_with_error(&self, stored_payment_method_id: &str, code: &'static str) {
+        self.script_outcome(stored_payment_method_id, ScriptedOutcome::Error(code), false);
+    }
+
+    /// The key belongs to an account that has none of the stored details (`PaymentDetail not found`), or to the right one again.
+    pub fn hide_methods(&self, hidden: bool) {
+        self.lock().methods_hidden = hidden;
+    }
+
+    /// Adyen's account updater replaced the card behind these details: `recurring.token.updated`.
+    pub fn replace_card(&self, stored_payment_method_id: &str) {
+        let mut state = self.lock();
+        if let Some(method) = state.methods.get(stored_payment_method_id) {
+            let event = ("recurring.token.updated", stored_payment_method_id.to_owned(), method.shopper_reference.clone());
+            state.token_events.push(event);
+        }
+    }
+
     /// Answers the next payment with these details with this `resultCode`: `Pending` and `Received` are authorised when they are processed,
     /// `PartiallyAuthorised` holds half the amount, any other does nothing.
     pub fn set_next_result_code(&self, stored_payment_method_id: &str, result_code: &str) {
@@ -135,6 +159,11 @@ impl AdyenSimulator {
         self.lock().api_keys = keys.iter().map(|key| (*key).to_owned()).collect();
     }
 
+    /// The account's capture delay is manual from now on: an authorisation is captured by request only.
+    pub fn set_manual_capture(&self) {
+        self.lock().config.manual_capture = true;
+    }
+
     /// Signs with this HMAC key (hex) from now on.
     pub fn sign_with(&self, hmac_key: &str) {
         self.lock().config.hmac_key = hmac_key.to_owned();
@@ -159,6 +188,13 @@ impl AdyenSimulator {
     /// The notifications since the last time, as the bodies that Adyen would post, one item each.
     pub fn take_notifications(&self) -> Vec<String> {
         std::mem::take(&mut self.lock().outbox).iter().map(notifications::body).collect()
+    }
+
+    /// The announcement of a report, which Adyen does not sign: no `hmacSignature`.
+    #[must_use]
+    pub fn unsigned_report(&self) -> String {
+        let (now, mut state) = (self.clock.now(), self.lock());
+        notifications::unsigned_report(&mut state, now)
     }
 
     /// A rightly signed notification of any kind about a payment with this reference, for kinds that the simulator does not send.
@@ -226,15 +262,42 @@ impl AdyenSimulator {
         notifications::tokenization_webhook(&mut self.lock(), event_type, stored_payment_method_id, shopper_reference, now)
     }
 
-    /// The tokenization webhooks about details that purchases stored since the last time: signature and body each.
+    /// The tokenization webhooks about details that were stored or updated since the last time: signature and body each.
     pub fn take_tokenization_webhooks(&self) -> Vec<(String, String)> {
         let now = self.clock.now();
         let mut state = self.lock();
-        let created = std::mem::take(&mut state.created_tokens);
-        let webhook = |(stored, shopper): (String, String)| {
-            notifications::tokenization_webhook(&mut state, "recurring.token.created", &stored, &shopper, now)
+        let events = std::mem::take(&mut state.token_events);
+        let webhook = |(event_type, stored, shopper): (&str, String, String)| {
+            notifications::tokenization_webhook(&mut state, event_type, &stored, &shopper, now)
         };
-        created.into_iter().map(webhook).collect()
+        events.into_iter().map(webhook).collect()
+    }
+
+    /// The next payment with these details is `Received` until this time; then the bank decides so.
+    pub fn leave_next_received(&self, stored_payment_method_id: &str, until: Timestamp, approves: bool) {
+        self.script_outcome(stored_payment_method_id, ScriptedOutcome::Received(until, approves), false);
+    }
+
+    /// A payment that was refused is authorised under the same `pspReference`: AUTHORISATION, `success` true. False for one that was not.
+    pub fn approve_after_refusal(&self, psp_reference: &str) -> bool {
+        let now = self.clock.now();
+        modifications::approve_after_refusal(&mut self.lock(), psp_reference, now)
+    }
+
+    /// What was received is lost, and nothing is said about it.
+    pub fn drop_modifications(&self) {
+        self.lock().pending_modifications.clear();
+    }
+
+    /// Does what was received, before the bank decides about undecided payments.
+    pub fn process_modifications(&self) {
+        let now = self.clock.now();
+        modifications::process_received(&mut self.lock(), now);
+    }
+
+    /// The next refund that is processed fails.
+    pub fn fail_next_refund(&self) {
+        self.lock().fail_next_refund = true;
     }
 
     /// The authorisation lapses: EXPIRE. Does nothing for one that is not open.

@@ -67,13 +67,23 @@ fn check_fields(body: &Value, kind: ModificationKind) -> Result<(), ErrorRespons
 
 /// Does what is due, oldest first.
 pub(super) fn process(state: &mut State, now: Timestamp) {
-    let undecided: Vec<_> = state.payments.iter().filter(|p| p.state == PaymentState::Pending).map(|p| p.psp_reference.clone()).collect();
+    let is_due = |payment: &&Payment| payment.state == PaymentState::Pending && payment.decided.is_none_or(|(at, _)| at <= now);
+    let undecided: Vec<_> = state.payments.iter().filter(is_due).map(|p| p.psp_reference.clone()).collect();
     for psp_reference in undecided {
         if let Some(mut payment) = state.payment_mut(&psp_reference).cloned() {
-            payments::authorise(state, &mut payment, now);
+            if payment.decided.is_none_or(|(_, approves)| approves) {
+                payments::authorise(state, &mut payment, now);
+            } else {
+                payments::refuse(state, &mut payment, now);
+            }
             replace_payment(state, payment);
         }
     }
+    process_received(state, now);
+}
+
+/// Does what was received, oldest first.
+pub(super) fn process_received(state: &mut State, now: Timestamp) {
     for modification in std::mem::take(&mut state.pending_modifications) {
         process_modification(state, &modification, now);
     }
@@ -93,7 +103,9 @@ fn process_modification(state: &mut State, modification: &Modification, now: Tim
     let Some(mut payment) = found.cloned() else {
         return notify_unknown_payment(state, modification, now);
     };
-    let result = match state.fail_next_modification.take() {
+    let fails = modification.kind == ModificationKind::Refund && std::mem::take(&mut state.fail_next_refund);
+    let scripted = if fails { Some("Insufficient balance on payment".to_owned()) } else { state.fail_next_modification.take() };
+    let result = match scripted {
         Some(reason) => Err(reason),
         None => apply_to_payment(&mut payment, modification, state.allow_over_refunds).map_err(str::to_owned),
     };
@@ -209,6 +221,18 @@ pub(super) fn recapture(state: &mut State, psp_reference: &str, now: Timestamp) 
 /// See [`super::AdyenSimulator::reverse_chargeback`].
 pub(super) fn reverse_chargeback(state: &mut State, psp_reference: &str, now: Timestamp) {
     transition_unrequested(state, psp_reference, "CHARGEBACK_REVERSED", PaymentState::ChargedBack, PaymentState::Captured, now, |_| {});
+}
+
+/// See [`super::AdyenSimulator::approve_after_refusal`].
+pub(super) fn approve_after_refusal(state: &mut State, psp_reference: &str, now: Timestamp) -> bool {
+    let refused = state.payment_mut(psp_reference).filter(|payment| payment.state == PaymentState::Refused).cloned();
+    let Some(mut payment) = refused else { return false };
+    payments::authorise(state, &mut payment, now);
+    if payment.stored_payment_method_id.is_none() {
+        payments::store_details(state, &mut payment);
+    }
+    replace_payment(state, payment);
+    true
 }
 
 /// See [`super::AdyenSimulator::expire`].

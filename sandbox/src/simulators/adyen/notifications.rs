@@ -75,6 +75,24 @@ pub(super) fn body(item: &Value) -> String {
     json!({ "live": "false", "notificationItems": [{ "NotificationRequestItem": item }] }).to_string()
 }
 
+/// The announcement of a report: Adyen does not sign it.
+pub(super) fn unsigned_report(state: &mut State, now: Timestamp) -> String {
+    let event = NotificationEvent {
+        event_code: "REPORT_AVAILABLE",
+        success: true,
+        psp_reference: &state.next_id(),
+        original_reference: "",
+        reference: "",
+        amount: None,
+        reason: "https://ca-test.adyen.com/reports/download/settlement_detail_report_batch_1.csv",
+    };
+    let mut item = signed_item(&state.config, &event, now);
+    if let Some(item) = item.as_object_mut() {
+        item.remove("additionalData");
+    }
+    body(&item)
+}
+
 /// A tokenization webhook (TokenizationNotification v1): the signature over the whole body, and the body.
 pub(super) fn tokenization_webhook(state: &mut State, event_type: &str, stored: &str, shopper: &str, now: Timestamp) -> (String, String) {
     let mut data = json!({

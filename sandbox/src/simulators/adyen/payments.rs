@@ -51,6 +51,7 @@ pub(super) fn create_payment(state: &mut State, body: &Value, now: Timestamp) ->
         refunded: 0,
         state: PaymentState::Refused,
         automatic_capture: captures_at_once(state, body),
+        decided: None,
     };
     let store = body.get("storePaymentMethod").and_then(Value::as_bool) == Some(true) && shopper.is_some();
     match text(method, "encryptedCardNumber") {
@@ -78,9 +79,13 @@ fn check_recurring(body: &Value) -> Result<(), ErrorResponse> {
 }
 
 fn take_scripted_outcome(state: &mut State, id: &str, shopper: &str) -> Result<Option<ScriptedOutcome>, ErrorResponse> {
-    let method = state.methods.get_mut(id).filter(|method| method.shopper_reference == shopper);
+    let hidden = state.methods_hidden;
+    let method = state.methods.get_mut(id).filter(|method| method.shopper_reference == shopper && !hidden);
     let method = method.ok_or_else(|| unprocessable("803", "PaymentDetail not found"))?;
-    Ok(method.next_outcomes.pop_front().or_else(|| method.default_outcome.clone()))
+    match method.next_outcomes.pop_front().or_else(|| method.default_outcome.clone()) {
+        Some(ScriptedOutcome::Error(code)) => Err(unprocessable(code, "simulated")),
+        outcome => Ok(outcome),
+    }
 }
 
 /// The payment says when it is captured, else the account does.
@@ -161,21 +166,21 @@ fn authorise_or_decline(
         "additionalData": {},
     });
     let result = match outcome {
-        Some(ScriptedOutcome::Decline(code)) => {
-            set_text(&mut answer, "refusalReason", "simulated");
-            set_text(&mut answer, "refusalReasonCode", &code);
-            let item = notifications::authorisation_item(&state.config, &payment, false, "simulated", now);
-            state.outbox.push(item);
-            refusals::result_code(&code).to_owned()
+        Some(ScriptedOutcome::Decline(code)) => decline(state, &payment, &mut answer, &code, None, now),
+        Some(ScriptedOutcome::DeclineWithAdvice(code, advice)) => decline(state, &payment, &mut answer, &code, Some(&advice), now),
+        Some(ScriptedOutcome::Received(until, approves)) => {
+            (payment.state, payment.decided) = (PaymentState::Pending, Some((until, approves)));
+            "Received".to_owned()
         }
         Some(ScriptedOutcome::ResultCode(result)) => {
             apply_result_code(&mut payment, &result);
             result
         }
-        None => {
+        Some(ScriptedOutcome::Error(_)) | None => {
             authorise(state, &mut payment, now);
             if store {
-                store_details(state, &mut payment, &mut answer);
+                let id = store_details(state, &mut payment);
+                set_stored_details(&mut answer, &id, &payment.shopper_reference);
             }
             "Authorised".to_owned()
         }
@@ -183,6 +188,17 @@ fn authorise_or_decline(
     set_text(&mut answer, "resultCode", &result);
     state.payments.push(payment);
     ServerResponse::json(200, &answer)
+}
+
+/// Declines a payment. Returns the result code.
+fn decline(state: &mut State, payment: &Payment, answer: &mut Value, code: &str, advice: Option<&str>, now: Timestamp) -> String {
+    set_text(answer, "refusalReason", "simulated");
+    set_text(answer, "refusalReasonCode", code);
+    if let (Some(advice), Some(data)) = (advice, answer.get_mut("additionalData")) {
+        set_text(data, "merchantAdviceCode", advice);
+    }
+    state.outbox.push(notifications::authorisation_item(&state.config, payment, false, "simulated", now));
+    refusals::result_code(code).to_owned()
 }
 
 /// Applies a scripted result code to the payment.
@@ -209,17 +225,29 @@ pub(super) fn authorise(state: &mut State, payment: &mut Payment, now: Timestamp
     state.outbox.push(item);
 }
 
-fn store_details(state: &mut State, payment: &mut Payment, answer: &mut Value) {
+/// The bank refuses a payment that was undecided.
+pub(super) fn refuse(state: &mut State, payment: &mut Payment, now: Timestamp) {
+    payment.state = PaymentState::Refused;
+    let item = notifications::authorisation_item(&state.config, payment, false, "simulated", now);
+    state.outbox.push(item);
+}
+
+/// Stores the details of a payment; the tokenization webhook says so.
+pub(super) fn store_details(state: &mut State, payment: &mut Payment) -> String {
     let id = state.store_method(&payment.shopper_reference);
-    state.created_tokens.push((id.clone(), payment.shopper_reference.clone()));
+    state.token_events.push(("recurring.token.created", id.clone(), payment.shopper_reference.clone()));
+    payment.stored_payment_method_id = Some(id.clone());
+    id
+}
+
+fn set_stored_details(answer: &mut Value, id: &str, shopper: &str) {
     let data = json!({
         "tokenization.storedPaymentMethodId": id,
-        "tokenization.shopperReference": payment.shopper_reference,
+        "tokenization.shopperReference": shopper,
         "tokenization.store.operationType": "created",
         "cardSummary": "1111",
         "expiryDate": "3/2030",
     });
-    payment.stored_payment_method_id = Some(id);
     if let Some(answer) = answer.as_object_mut() {
         answer.insert("additionalData".to_owned(), data);
     }

@@ -1,7 +1,8 @@
 //! Adyen as one of the [`SimulatedGateway`]s.
 
 use bytes::Bytes;
-use connector::gateway::{DeclineClass, GatewayName};
+use connector::clock::Timestamp;
+use connector::gateway::{DeclineClass, GatewayName, OperationKind, RetryAdvice};
 use connector::http::{HeaderMap, HeaderName, HeaderValue, Method};
 use connector::ids::ExternalPaymentId;
 use connector::money::{Currency, Money};
@@ -9,7 +10,9 @@ use serde_json::{Value, json};
 
 use crate::expect::expect_fixture;
 use crate::simulators::adyen::{AdyenSimulator, Payment, PaymentState};
-use crate::simulators::simulated_gateway::{EnteredDetails, LedgerEntry, LedgerStatus, NotificationRequest, SimulatedGateway, with_query};
+use crate::simulators::simulated_gateway::{
+    EnteredDetails, LedgerEntry, LedgerStatus, NotificationRequest, SimulatedGateway, mastercard_advice_code, with_query,
+};
 
 /// Adyen's digits of the currencies that the sandbox uses, said once more so that the adapter's table is not its own witness.
 fn exponent(currency: Currency) -> u8 {
@@ -25,8 +28,8 @@ const fn refusal_code(class: DeclineClass) -> &'static str {
         DeclineClass::Soft => "12",
         DeclineClass::NeedsCustomer => "38",
         DeclineClass::NeedsNewDetails => "6",
-        DeclineClass::Hard => "26",
-        DeclineClass::Risk => "46",
+        DeclineClass::Hard => "23",
+        DeclineClass::Risk => "20",
         DeclineClass::Cancelled => "16",
     }
 }
@@ -46,6 +49,20 @@ impl SimulatedGateway for AdyenSimulator {
 
     fn decline_next(&self, token: &str, class: DeclineClass) -> bool {
         self.decline_next_with(stored_id(token), refusal_code(class));
+        true
+    }
+
+    fn decline_next_with_advice(&self, token: &str, advice: RetryAdvice) -> bool {
+        self.decline_next_with_advice_code(stored_id(token), "2", mastercard_advice_code(advice));
+        true
+    }
+
+    fn use_another_account(&self, another: bool) {
+        self.hide_methods(another);
+    }
+
+    fn update_details(&self, token: &str) -> bool {
+        self.replace_card(stored_id(token));
         true
     }
 
@@ -100,8 +117,30 @@ impl SimulatedGateway for AdyenSimulator {
         self.payments().iter().map(ledger_entry).collect()
     }
 
+    /// A capture is only acknowledged, and decided when it is processed.
+    fn leave_next_undecided(&self, token: &str, operation: OperationKind, until: Timestamp, approves: bool) -> bool {
+        let is_payment = operation != OperationKind::Capture;
+        if is_payment {
+            self.leave_next_received(stored_id(token), until, approves);
+        }
+        is_payment
+    }
+
+    fn approve_after_refusal(&self, payment: &ExternalPaymentId) -> bool {
+        self.approve_after_refusal(payment.as_str())
+    }
+
+    fn fail_next_refund(&self) -> bool {
+        self.fail_next_refund();
+        true
+    }
+
     fn charge_back(&self, payment: &ExternalPaymentId) {
         self.charge_back(payment.as_str());
+    }
+
+    fn return_charge_back(&self, payment: &ExternalPaymentId) {
+        self.reverse_chargeback(payment.as_str());
     }
 
     fn expire(&self, payment: &ExternalPaymentId) {

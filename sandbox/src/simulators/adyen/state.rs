@@ -56,6 +56,8 @@ pub struct Payment {
     pub state: PaymentState,
     /// Whether it is captured as soon as it is authorised.
     pub automatic_capture: bool,
+    /// When the bank decides, and how, if it was declared undecided.
+    pub decided: Option<(Timestamp, bool)>,
 }
 
 /// Stored details.
@@ -71,8 +73,14 @@ pub(super) struct StoredMethod {
 pub(super) enum ScriptedOutcome {
     /// This refusal.
     Decline(String),
+    /// This refusal, with this merchant advice code.
+    DeclineWithAdvice(String, String),
+    /// This error about the details (422), and no payment.
+    Error(&'static str),
     /// This result code.
     ResultCode(String),
+    /// `Received`, until this time; then the bank decides so.
+    Received(Timestamp, bool),
 }
 
 /// A kind of modification.
@@ -120,8 +128,10 @@ pub(super) struct State {
     /// What the shopper finished at the bank before returning.
     pub(super) finished_redirects: BTreeMap<String, ServerResponse>,
     pub(super) outbox: Vec<Value>,
-    /// What the tokenization webhook would say: stored details and their shopper.
-    pub(super) created_tokens: Vec<(String, String)>,
+    /// What the tokenization webhook would say: its type, stored details and their shopper.
+    pub(super) token_events: Vec<(&'static str, String, String)>,
+    /// The key belongs to an account that has none of the stored details.
+    pub(super) methods_hidden: bool,
     pub(super) idempotent_responses: BTreeMap<String, (ServerResponse, Timestamp)>,
     pub(super) process_immediately: bool,
     pub(super) allow_over_refunds: bool,
@@ -129,6 +139,7 @@ pub(super) struct State {
     pub(super) server_error_next: Option<bool>,
     pub(super) throttle_next: Option<u64>,
     pub(super) fail_next_modification: Option<String>,
+    pub(super) fail_next_refund: bool,
     counter: u128,
 }
 
@@ -144,7 +155,8 @@ impl State {
             return_urls: BTreeMap::new(),
             finished_redirects: BTreeMap::new(),
             outbox: Vec::new(),
-            created_tokens: Vec::new(),
+            token_events: Vec::new(),
+            methods_hidden: false,
             idempotent_responses: BTreeMap::new(),
             process_immediately: false,
             allow_over_refunds: false,
@@ -152,6 +164,7 @@ impl State {
             server_error_next: None,
             throttle_next: None,
             fail_next_modification: None,
+            fail_next_refund: false,
             counter: 0,
         }
     }

@@ -22,6 +22,8 @@ pub enum Unit {
     Week,
     /// Calendar months; the last day of a shorter month where the day does not exist.
     Month,
+    /// Seasons, of three calendar months here.
+    Season,
     /// Calendar years.
     Year,
 }
@@ -46,6 +48,7 @@ impl Cycle {
             Unit::Day => "day",
             Unit::Week => "week",
             Unit::Month => "month",
+            Unit::Season => "season",
             Unit::Year => "year",
         }
     }
@@ -58,6 +61,7 @@ impl Cycle {
             Unit::Day => from.after(Duration::from_secs(amount.saturating_mul(86_400))),
             Unit::Week => from.after(Duration::from_secs(amount.saturating_mul(7 * 86_400))),
             Unit::Month => months_after(from, i32::from(self.amount)),
+            Unit::Season => months_after(from, i32::from(self.amount).saturating_mul(3)),
             Unit::Year => months_after(from, i32::from(self.amount).saturating_mul(12)),
         }
     }
@@ -143,6 +147,8 @@ pub struct SubscriptionRow {
     pub customer: CustomerId,
     /// The offer.
     pub offer: OfferId,
+    /// The offer that the next renewal switches to.
+    pub pending_switch: Option<OfferId>,
     /// The payment method.
     pub method: PaymentMethodId,
     /// The details that the next renewal uses.
@@ -184,6 +190,8 @@ pub struct OrderRow {
     pub subscription: Option<SubscriptionId>,
     /// Whether payment details are wanted even where nothing is to be paid.
     pub needs_details: bool,
+    /// Whether another connector's payment has paid it.
+    pub paid_elsewhere: bool,
 }
 
 /// Refunded money.
@@ -272,6 +280,8 @@ pub(super) struct Database {
     pub(super) customers: BTreeMap<CustomerId, CustomerRow>,
     pub(super) offers: BTreeMap<OfferId, OfferRow>,
     pub(super) details: BTreeMap<PaymentDetailsId, DetailsRow>,
+    /// Details that a customer removed: who reports a payment with them breaks no rule, because nobody was told in time.
+    pub(super) removed_details: BTreeSet<PaymentDetailsId>,
     pub(super) subscriptions: BTreeMap<SubscriptionId, SubscriptionRow>,
     pub(super) orders: BTreeMap<OrderId, OrderRow>,
     pub(super) payments: BTreeMap<PaymentId, PaymentRow>,
@@ -317,6 +327,7 @@ impl Database {
                 renewed.date_from = renewed.date_to;
                 renewed.date_to = renewed.cycle.after(renewed.date_to);
                 renewed.latest_payment = Some(external_payment_id);
+                renewed.offer = renewed.pending_switch.take().unwrap_or_else(|| renewed.offer.clone());
                 renewed.completed = renewed.completed.saturating_add(1);
             }
             Some(_) => {}
@@ -325,7 +336,7 @@ impl Database {
     }
 
     /// Cleeng creates the subscription of a first purchase.
-    fn start_subscription(&mut self, payment: &PaymentRow, now: Timestamp) {
+    pub(super) fn start_subscription(&mut self, payment: &PaymentRow, now: Timestamp) {
         // Ids of offers begin with their kind; a pass is bought once.
         if !payment.offer.as_str().starts_with('S') {
             return;
@@ -337,6 +348,7 @@ impl Database {
             id,
             customer: order.customer,
             offer: order.offer,
+            pending_switch: None,
             method: order.method,
             details: payment.details.clone(),
             status: SubscriptionStatus::Active,

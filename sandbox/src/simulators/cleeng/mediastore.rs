@@ -72,6 +72,7 @@ impl CleengSimulator {
             expires: now.after(orders::ORDER_LIFETIME),
             subscription: None,
             needs_details: true,
+            paid_elsewhere: false,
         };
         state.database.orders.insert(id.clone(), order);
         true

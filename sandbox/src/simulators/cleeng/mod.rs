@@ -33,6 +33,7 @@ pub use database::{
 pub use events::{SentWebhook, sign};
 use request_context::RequestContext;
 pub use request_context::{Quirks, Wrapper};
+pub use router::refusal;
 pub use scenarios::{OperatorRefund, PaidPurchase};
 use serde_json::{Value, json};
 
@@ -145,6 +146,7 @@ impl CleengSimulator {
             id: subscription.clone(),
             customer,
             offer: offer.clone(),
+            pending_switch: None,
             method: method.clone(),
             details: Some(details),
             status: SubscriptionStatus::Active,
@@ -183,6 +185,13 @@ impl CleengSimulator {
     pub fn set_status(&self, id: &SubscriptionId, status: SubscriptionStatus) {
         if let Some(subscription) = self.lock().database.subscriptions.get_mut(id) {
             subscription.status = status;
+        }
+    }
+
+    /// Changes the price of an offer, as the publisher would: orders that exist keep theirs.
+    pub fn set_price(&self, id: &OfferId, price: Money) {
+        if let Some(offer) = self.lock().database.offers.get_mut(id) {
+            offer.price = price;
         }
     }
 

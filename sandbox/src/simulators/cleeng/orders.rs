@@ -47,6 +47,9 @@ impl RequestContext<'_> {
             return Err(unprocessable("order_in_another_currency"));
         }
         let subscription = self.renewed_subscription(&body, &customer, &offer)?;
+        let switched = subscription.as_ref().and_then(|id| self.database.subscriptions.get(id)?.pending_switch.clone());
+        let offer = switched.unwrap_or(offer);
+        let total = self.database.offers.get(&offer).map_or(total, |offer| offer.price);
         let order = OrderRow {
             id: self.database.fresh().ok_or(Rejection::Status(500))?,
             customer,
@@ -57,6 +60,7 @@ impl RequestContext<'_> {
             expires: self.now.after(ORDER_LIFETIME),
             subscription,
             needs_details: true,
+            paid_elsewhere: false,
         };
         let shown = self.order_json(&order);
         self.database.orders.insert(order.id.clone(), order);
@@ -92,10 +96,11 @@ impl RequestContext<'_> {
     }
 
     pub(super) fn order_json(&self, order: &OrderRow) -> Value {
+        let total = self.quirks.order_total.and_then(|number| serde_json::from_str(number).ok()).unwrap_or_else(|| amount(order.total));
         json!({
             "id": self.id(&order.id), "customerId": self.id(&order.customer), "offerId": self.id(&order.offer),
             "offer": { "title": "Offer", "description": null, "price": amount(order.total), "currency": order.total.currency },
-            "totalPrice": amount(order.total), "priceBreakdown": { "offerPrice": amount(order.total), "discountAmount": 0 },
+            "totalPrice": total, "priceBreakdown": { "offerPrice": amount(order.total), "discountAmount": 0 },
             "taxRate": 0, "currency": order.total.currency, "country": order.country, "paymentMethodId": self.id(&order.method),
             "expirationDate": order.expires.secs(), "couponId": null, "discount": { "applied": false, "type": "", "periods": 0 },
             "requiredPaymentDetails": order.needs_details, "buyAsAGift": false,

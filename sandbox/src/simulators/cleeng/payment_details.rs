@@ -4,7 +4,7 @@ use connector::cleeng::webhook::Topic;
 use connector::ids::PaymentDetailsId;
 use serde_json::{Value, json};
 
-use crate::simulators::cleeng::database::DetailsRow;
+use crate::simulators::cleeng::database::{Database, DetailsRow};
 use crate::simulators::cleeng::request_context::{
     HandlerResult, Rejection, RequestContext, Wrapper, malformed, text, typed_id, unprocessable,
 };
@@ -69,11 +69,18 @@ impl RequestContext<'_> {
     }
 
     pub(super) fn delete_details(&mut self, id: &PaymentDetailsId) -> HandlerResult {
-        self.database.details.remove(id).ok_or(Rejection::Status(404))?;
-        for subscription in self.database.subscriptions.values_mut().filter(|subscription| subscription.details.as_ref() == Some(id)) {
+        self.database.remove_details(id).ok_or(Rejection::Status(404))?;
+        Ok(Self::wrapped_response(Wrapper::Data, "data", Value::Null))
+    }
+}
+
+impl Database {
+    /// Removes details; what renews with them does not renew any more, and what is authorised with them is not captured any more.
+    pub(super) fn remove_details(&mut self, id: &PaymentDetailsId) -> Option<DetailsRow> {
+        for subscription in self.subscriptions.values_mut().filter(|subscription| subscription.details.as_ref() == Some(id)) {
             subscription.details = None;
         }
-        Ok(Self::wrapped_response(Wrapper::Data, "data", Value::Null))
+        self.details.remove(id)
     }
 }
 

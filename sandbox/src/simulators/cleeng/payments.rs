@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use connector::cleeng::client::FreeStartOperation;
+use connector::cleeng::client::{FreeStartOperation, RejectedDetails};
 use connector::cleeng::{PaymentOperation, PaymentStatus, SubscriptionStatus};
 use connector::clock::Timestamp;
 use connector::ids::{ExternalPaymentId, OrderId, PaymentDetailsId, PaymentId, SubscriptionId};
@@ -74,6 +74,8 @@ impl RequestContext<'_> {
             "rejected" => Ok(PaymentStatus::Rejected),
             "cancelled" => Ok(PaymentStatus::Cancelled),
             word if word == self.quirks.spelling.as_str() => Ok(PaymentStatus::Authorised),
+            // Cleeng's own documents teach this word too: it is refused, and breaks no rule.
+            word if word == self.quirks.spelling.other().as_str() => Err(Rejection::Status(400)),
             _ => Err(malformed("payment_status")),
         }
     }
@@ -81,6 +83,9 @@ impl RequestContext<'_> {
     fn payable_order(&self, body: &Map<String, Value>, status: &PaymentStatus) -> Result<OrderRow, Rejection> {
         let id: OrderId = typed_id(body, "orderId", false, "payment_order")?;
         let order = self.database.orders.get(&id).ok_or(unprocessable("payment_for_unknown_order"))?;
+        if order.paid_elsewhere {
+            return Err(Rejection::Status(422));
+        }
         if order.expires <= self.now {
             return Err(unprocessable("payment_for_expired_order"));
         }
@@ -131,11 +136,17 @@ impl RequestContext<'_> {
         match (body.get("paymentDetailsId"), body.get("paymentDetails")) {
             (Some(_), Some(_)) => Err(malformed("payment_details_twice")),
             (None, None) if live => Err(malformed("payment_without_details")),
-            (None, None) => Ok(None),
+            (None, None) if self.quirks.rejected_details == RejectedDetails::None => Ok(None),
+            (None, Some(Value::Object(none))) if none.is_empty() && self.quirks.rejected_details == RejectedDetails::EmptyObject => {
+                Ok(None)
+            }
+            // The documents do not say which of the two it is.
+            (None, None) => Err(Rejection::Status(400)),
             (Some(_), None) => {
                 let id: PaymentDetailsId = id(body, "paymentDetailsId", "payment_details")?;
                 match self.database.details.get(&id) {
                     Some(details) if details.customer == order.customer => Ok(Some(id)),
+                    None if self.database.removed_details.contains(&id) => Err(Rejection::Status(422)),
                     _ => Err(unprocessable("payment_with_unknown_details")),
                 }
             }
@@ -160,6 +171,10 @@ impl RequestContext<'_> {
         let known =
             ["orderId", "status", "paymentOperation", "externalPaymentId", "paymentDetails", "rejectedReason", &reason, &sum, &kind];
         let body = self.known_members(&known)?;
+        // The reference marks it as required, its text for refunds alone (Cleeng, "Update a payment").
+        if typed_id::<connector::ids::kind::Order>(&body, "orderId", true, "patch_order")? != payment.order {
+            return Err(unprocessable("patch_of_another_order"));
+        }
         let mut changed = payment.clone();
         match (text(&body, "status", "patch_status")?, &payment.status) {
             ("captured", PaymentStatus::Authorised) => {
@@ -192,6 +207,9 @@ impl RequestContext<'_> {
 
     pub(super) fn cancel_payment(&mut self, id: &PaymentId) -> HandlerResult {
         let mut payment = self.database.payments.get(id).cloned().ok_or(Rejection::Status(404))?;
+        if payment.details.as_ref().is_some_and(|details| !self.database.details.contains_key(details)) {
+            return Err(Rejection::Status(404));
+        }
         if !self.request.body.is_empty() {
             return Err(malformed("cancel_with_body"));
         }
@@ -285,8 +303,7 @@ fn refund(
     quirks: &Quirks,
     [reason, sum, kind]: [&String; 3],
 ) -> Result<Refund, Rejection> {
-    let order: OrderId = typed_id(body, "orderId", true, "refund_order")?;
-    if order != payment.order || operation(body, quirks)? != payment.operation {
+    if operation(body, quirks)? != payment.operation {
         return Err(unprocessable("refund_of_another_payment"));
     }
     let total = match body.get(sum) {

@@ -1,6 +1,6 @@
 //! The context of one request: database, quirks and time, and the helpers that every endpoint needs.
 
-use connector::cleeng::client::{AuthorisedSpelling, FreeStartOperation, RefundFields};
+use connector::cleeng::client::{AuthorisedSpelling, FreeStartOperation, RefundFields, RejectedDetails};
 use connector::clock::Timestamp;
 use connector::ids::Id;
 use connector::money::Money;
@@ -68,8 +68,14 @@ pub struct Quirks {
     pub spelling: AuthorisedSpelling,
     /// The operation of a first purchase of which nothing is charged.
     pub free_start: FreeStartOperation,
+    /// What goes with a refused first purchase in place of details.
+    pub rejected_details: RejectedDetails,
     /// The names of a refund's fields.
     pub refund_fields: RefundFields,
+    /// The number that stands for the price in orders, in place of the right one: Cleeng computes with floats.
+    pub order_total: Option<&'static str>,
+    /// Whether a subscription names its payment details.
+    pub shows_details: bool,
     /// Whether a subscription shows its next action, and when.
     pub shows_next_action: bool,
     /// Whether a capture is shown as next while a payment of any period of the subscription is authorised.
@@ -79,8 +85,10 @@ pub struct Quirks {
 impl Default for Quirks {
     fn default() -> Self {
         Self {
+            order_total: None,
+            shows_details: true,
             list_by_get: None,
-            list_by_post: Some(405),
+            list_by_post: None,
             terminate: None,
             patch_status: None,
             order: Wrapper::Named,
@@ -92,6 +100,7 @@ impl Default for Quirks {
             sends_total_count: true,
             spelling: AuthorisedSpelling::Authorized,
             free_start: FreeStartOperation::InitialPayment,
+            rejected_details: RejectedDetails::None,
             refund_fields: RefundFields::default(),
             shows_next_action: true,
             counts_every_authorisation: false,

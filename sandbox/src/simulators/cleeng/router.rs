@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::simulators::cleeng::request_context::{HandlerResult, Rejection, RequestContext};
 use crate::simulators::cleeng::{CleengSimulator, State, Violation, mediastore};
-use crate::simulators::network::{PathParameters, Route, ServerRequest, ServerResponse, SimulatedServer, find_route};
+use crate::simulators::network::{Fault, PathParameters, Route, ServerRequest, ServerResponse, SimulatedServer, find_route};
 
 impl SimulatedServer for CleengSimulator {
     fn name(&self) -> &'static str {
@@ -35,6 +35,12 @@ impl SimulatedServer for CleengSimulator {
             }
         }
     }
+}
+
+/// A refusal of Cleeng's own, which does nothing: for tests of what follows one.
+#[must_use]
+pub fn refusal(status: u16) -> Fault {
+    Fault::AnswerBefore(error_response(status, "Not possible"))
 }
 
 /// Cleeng's errors have a text and no code (Cleeng, "How to understand and resolve common API errors").

@@ -5,7 +5,9 @@ use std::time::Duration;
 
 use connector::cleeng::webhook::Topic;
 use connector::cleeng::{PaymentOperation, PaymentStatus};
-use connector::ids::{CustomerId, ExternalPaymentId, OfferId, OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, RefundId};
+use connector::ids::{
+    CustomerId, ExternalPaymentId, OfferId, OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, RefundId, SubscriptionId,
+};
 use connector::money::Money;
 use serde_json::{Value, json};
 
@@ -72,6 +74,7 @@ impl CleengSimulator {
             expires: now.after(Duration::from_secs(24 * 3600)),
             subscription: None,
             needs_details: true,
+            paid_elsewhere: false,
         };
         database.orders.insert(order.clone(), record);
         let record = PaymentRow {
@@ -135,6 +138,61 @@ impl CleengSimulator {
             crate::simulators::cleeng::payment_details::deactivation_data(details, state.database.details.get(details)?)
         };
         Some(self.event(Topic::PaymentDetailsDeactivated, &data))
+    }
+
+    /// The customer removes payment details in "my account", as Cleeng's front-end library does by itself with those that are not active any
+    /// more: Cleeng then knows neither the details nor a list of their payments, and captures none of them. Returns their event, which may
+    /// come before, after or never. `None` if they are not known.
+    #[must_use]
+    pub fn remove_details(&self, details: &PaymentDetailsId) -> Option<SentWebhook> {
+        let event = self.deactivation_event(details)?;
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let database = &mut state.database;
+        database.remove_details(details)?;
+        database.removed_details.insert(details.clone());
+        let held = |payment: &&mut PaymentRow| payment.status == PaymentStatus::Authorised && payment.details.as_ref() == Some(details);
+        for payment in database.payments.values_mut().filter(held) {
+            payment.status = PaymentStatus::Cancelled;
+            payment.history.push((now, PaymentStatus::Cancelled));
+        }
+        Some(event)
+    }
+
+    /// The next renewal of a subscription switches to another offer: its order is one of that offer.
+    pub fn schedule_switch(&self, id: &SubscriptionId, offer: &OfferId) {
+        if let Some(subscription) = self.lock().database.subscriptions.get_mut(id) {
+            subscription.pending_switch = Some(offer.clone());
+        }
+    }
+
+    /// Another connector pays an order, whose id a front end has kept. Returns whether the order is known.
+    pub fn pay_order_elsewhere(&self, order: &OrderId, external: &ExternalPaymentId) -> bool {
+        let now = self.clock.now();
+        let mut state = self.lock();
+        let database = &mut state.database;
+        let (Some(id), Some(row)) = (database.fresh(), database.orders.get_mut(order)) else { return false };
+        row.paid_elsewhere = true;
+        let row = row.clone();
+        let payment = PaymentRow {
+            id,
+            order: row.id,
+            status: PaymentStatus::Captured,
+            operation: PaymentOperation::Initial,
+            total: row.total,
+            customer: row.customer,
+            offer: row.offer,
+            details: None,
+            subscription: None,
+            period: None,
+            external_payment_id: external.clone(),
+            rejected_reason: None,
+            refund: None,
+            history: vec![(now, PaymentStatus::Captured)],
+        };
+        // The payment is not this connector's, so that it is not among those that are compared with the gateways'.
+        database.start_subscription(&payment, now);
+        true
     }
 
     fn payment_data(&self, payment: &PaymentId) -> Option<Value> {

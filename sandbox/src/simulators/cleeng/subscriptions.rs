@@ -115,9 +115,9 @@ impl RequestContext<'_> {
             "publisherId": self.optional(self.database.publisher.as_ref()),
             "subscriptionId": self.id(&subscription.id), "customerId": self.id(&subscription.customer),
             "status": status_text(&subscription.status), "dateFrom": subscription.date_from.secs(), "dateTo": subscription.date_to.secs(),
-            "nextPaymentAction": action, "nextPaymentActionDate": self.next_action_date(subscription), "paymentDetailsId": self.optional(subscription.details.as_ref()),
+            "nextPaymentAction": action, "nextPaymentActionDate": self.next_action_date(subscription), "paymentDetailsId": self.optional(subscription.details.as_ref().filter(|_| self.quirks.shows_details)),
             "paymentMethodId": self.id(&subscription.method), "offerId": self.id(&subscription.offer), "ipAddress": null,
-            "inTrial": false, "couponCode": null, "pendingSwitchId": null, "subscriptionExternalId": null,
+            "inTrial": false, "couponCode": null, "pendingSwitchId": self.optional(subscription.pending_switch.as_ref()), "subscriptionExternalId": null,
             "latestPaymentExternalId": subscription.latest_payment.as_ref().map(|id| id.as_str().to_owned()),
             "isExternallyManaged": false, "paymentCountry": "US", "externalProperties": {}, "source": null, "pause": null,
             "renewalCycle":

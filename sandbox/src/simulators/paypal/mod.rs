@@ -30,7 +30,7 @@ mod vault;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use connector::clock::Clock;
+use connector::clock::{Clock, Timestamp};
 use connector::money::Money;
 use serde_json::Value;
 use state::{ScriptedOutcome, State};
@@ -98,7 +98,7 @@ impl PayPalSimulator {
     /// Stores details for Cleeng's customer and returns the token as the adapter writes it.
     pub fn store_details(&self, customer: &str) -> String {
         let mut state = self.lock();
-        let vault_id = state.add_payment_token(customer);
+        let vault_id = state.add_payment_token(customer, None);
         let owner = state.payment_tokens.get(&vault_id).map(|token| token.paypal_customer.clone()).unwrap_or_default();
         format!("{vault_id}:{owner}")
     }
@@ -126,7 +126,29 @@ impl PayPalSimulator {
 
     /// The authorisation or capture of the next payment with these details is PENDING until it is processed.
     pub fn leave_next_pending(&self, token: &str) {
-        self.script_outcome(token, ScriptedOutcome::Pending, false);
+        self.leave_next_pending_until(token, self.clock.now(), true);
+    }
+
+    /// The same, until this time; then it is decided so.
+    pub fn leave_next_pending_until(&self, token: &str, until: Timestamp, approves: bool) {
+        self.script_outcome(token, ScriptedOutcome::Pending(until, approves), false);
+    }
+
+    /// The next capture of an authorisation is PENDING until this time; then it is decided so.
+    pub fn leave_next_capture_pending_until(&self, until: Timestamp, approves: bool) {
+        self.lock().next_capture_decided = Some((until, approves));
+    }
+
+    /// The next refund is PENDING, and fails when it is processed.
+    pub fn fail_next_refund(&self) {
+        self.lock().fail_next_refund = true;
+    }
+
+    /// A dispute with this id about a captured payment is resolved: CUSTOMER.DISPUTE.RESOLVED. One that is lost takes the money, one that is
+    /// won gives it back.
+    pub fn resolve_dispute(&self, payment: &str, dispute: &str, lost: bool) {
+        let now = self.clock.now();
+        payments::resolve_dispute(&mut self.lock(), payment, dispute, lost, now);
     }
 
     /// Payments with these details take two steps from now on: the create call leaves the order CREATED.
@@ -164,6 +186,11 @@ impl PayPalSimulator {
         self.lock().delay_vaulting = true;
     }
 
+    /// Purchases are taken, and the details that are to be stored with them never are: the order says `APPROVED` for ever.
+    pub fn never_vault(&self) {
+        self.lock().never_vault = true;
+    }
+
     /// The account blocks duplicate invoice ids.
     pub fn block_duplicate_invoices(&self) {
         self.lock().block_duplicate_invoices = true;
@@ -192,6 +219,12 @@ impl PayPalSimulator {
     /// Rejects all access tokens that were issued so far.
     pub fn revoke_access_tokens(&self) {
         self.lock().access_tokens.clear();
+    }
+
+    /// The permissions of the account change: access tokens that were issued so far are valid, and are answered 403 `NOT_AUTHORIZED`.
+    pub fn make_access_tokens_stale(&self) {
+        let mut state = self.lock();
+        state.stale_access_tokens = state.access_tokens.keys().cloned().collect();
     }
 
     /// Access tokens are valid for this long from now on.

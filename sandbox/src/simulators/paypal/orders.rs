@@ -82,7 +82,8 @@ fn create_with_stored_details(
             return Err(error_response(422, "INCOMPATIBLE_PARAMETER_VALUE"));
         }
     }
-    let token = state.payment_tokens.get_mut(vault_id).ok_or_else(|| error_response(422, "TOKEN_ID_NOT_FOUND"))?;
+    let hidden = state.payment_tokens_hidden;
+    let token = state.payment_tokens.get_mut(vault_id).filter(|_| !hidden).ok_or_else(|| error_response(422, "TOKEN_ID_NOT_FOUND"))?;
     let outcome = token.next_outcomes.pop_front().or_else(|| token.default_outcome.clone());
     order.customer = Some(token.customer.clone());
     if let Some(ScriptedOutcome::Decline(issue)) = &outcome {
@@ -158,10 +159,11 @@ pub(super) fn second_step(state: &mut State, id: &str, step: &str, now: Timestam
 fn execute_payment(state: &mut State, id: &str, now: Timestamp) {
     let Some(order) = state.order(id).cloned() else { return };
     let payment = state.next_id();
-    let (declined, pending) = (
-        matches!(order.scripted_outcome, Some(ScriptedOutcome::DeclinedInsideOrder)),
-        matches!(order.scripted_outcome, Some(ScriptedOutcome::Pending)),
-    );
+    let declined = matches!(order.scripted_outcome, Some(ScriptedOutcome::DeclinedInsideOrder));
+    let (pending, decided) = match order.scripted_outcome {
+        Some(ScriptedOutcome::Pending(at, approves)) => (true, (at, approves)),
+        _ => (false, (now, true)),
+    };
     if order.intent == "AUTHORIZE" {
         let status = if declined {
             "DENIED"
@@ -179,6 +181,7 @@ fn execute_payment(state: &mut State, id: &str, now: Timestamp) {
             created_at: now,
             expires_at,
             renews: None,
+            decided,
         };
         state.authorisations.push(authorisation);
         if status == "CREATED" {
@@ -192,19 +195,19 @@ fn execute_payment(state: &mut State, id: &str, now: Timestamp) {
         } else {
             "COMPLETED"
         };
-        payments::push_capture(state, &payment, id, None, order.amount, status);
+        payments::push_capture(state, &payment, id, None, order.amount, (status, decided));
         payments::notify_capture(state, &payment, now);
     }
     let vaulted = (order.store_in_vault && !declined).then(|| {
         let customer = order.customer.clone().unwrap_or_default();
-        (state.add_payment_token(&customer), !state.delay_vaulting)
+        (state.add_payment_token(&customer, Some(id)), !state.delay_vaulting && !state.never_vault)
     });
     if let Some(order) = state.order_mut(id) {
         order.status = "COMPLETED";
         order.vaulted = vaulted.clone();
     }
     if let Some((vault_id, true)) = vaulted {
-        let resource = render::token(state, &vault_id);
+        let resource = render::token_event(state, &vault_id);
         notifications::enqueue(state, "VAULT.PAYMENT-TOKEN.CREATED", "payment_token", resource, now);
     }
 }

@@ -13,9 +13,26 @@ use crate::simulators::paypal::{notifications, render};
 /// How long an authorisation is honoured without being renewed (Payments 2.5, `reauthorize`).
 const HONOR_PERIOD: Duration = Duration::from_secs(3 * 24 * 3_600);
 
-pub(super) fn push_capture(state: &mut State, id: &str, order: &str, authorisation: Option<&str>, amount: Money, status: &'static str) {
+pub(super) fn push_capture(
+    state: &mut State,
+    id: &str,
+    order: &str,
+    authorisation: Option<&str>,
+    amount: Money,
+    (status, decided): (&'static str, (Timestamp, bool)),
+) {
     let authorisation = authorisation.map(str::to_owned);
-    let capture = Capture { id: id.to_owned(), order: order.to_owned(), authorisation, amount, refunded: 0, status, reversed: false };
+    let capture = Capture {
+        id: id.to_owned(),
+        order: order.to_owned(),
+        authorisation,
+        amount,
+        refunded: 0,
+        status,
+        was_completed: status == "COMPLETED",
+        reversed: false,
+        decided,
+    };
     state.captures.push(capture);
 }
 
@@ -69,9 +86,10 @@ fn capture(state: &mut State, authorisation: &Authorisation, body: &Value, now: 
     if amount.minor > authorisation.amount.minor {
         return Err(error_response(422, "MAX_CAPTURE_AMOUNT_EXCEEDED"));
     }
-    let status = state.next_capture_status.take().unwrap_or("COMPLETED");
+    let decided = state.next_capture_decided.take();
+    let status = if decided.is_some() { "PENDING" } else { state.next_capture_status.take().unwrap_or("COMPLETED") };
     let id = state.next_id();
-    push_capture(state, &id, &authorisation.order, Some(&authorisation.id), amount, status);
+    push_capture(state, &id, &authorisation.order, Some(&authorisation.id), amount, (status, decided.unwrap_or((now, true))));
     // Only a final capture closes the authorisation; a renewed one closes the one before with it.
     let closes = body.get("final_capture").and_then(Value::as_bool) == Some(true) && status != "DECLINED";
     for closed in [Some(&authorisation.id), authorisation.renews.as_ref()].into_iter().flatten() {
@@ -87,7 +105,8 @@ fn capture(state: &mut State, authorisation: &Authorisation, body: &Value, now: 
 pub(super) fn capture_manually(state: &mut State, authorisation: &str) {
     let Some(held) = state.authorisation(authorisation).filter(|held| held.status == "CREATED").cloned() else { return };
     let id = state.next_id();
-    push_capture(state, &id, &held.order, Some(&held.id), held.amount, "COMPLETED");
+    let decided = (held.created_at, true);
+    push_capture(state, &id, &held.order, Some(&held.id), held.amount, ("COMPLETED", decided));
     if let Some(held) = state.authorisation_mut(authorisation) {
         held.status = "CAPTURED";
     }
@@ -117,9 +136,15 @@ fn reauthorise(state: &mut State, authorisation: &Authorisation, body: &Value, n
         created_at: now,
         expires_at: authorisation.expires_at,
         renews: Some(authorisation.id.clone()),
+        decided: (now, true),
     };
     let made = CreatedResource::Authorisation(renewed.id.clone());
+    // The renewed one takes the place of the first, which is voided, and that is told (shopware/SwagPayPal#659).
+    if let Some(first) = state.authorisation_mut(&authorisation.id) {
+        first.status = "VOIDED";
+    }
     state.authorisations.push(renewed);
+    notifications::enqueue_for_authorisation(state, "PAYMENT.AUTHORIZATION.VOIDED", &authorisation.id, now);
     Ok(made)
 }
 
@@ -127,8 +152,11 @@ fn void(state: &mut State, authorisation: &Authorisation, now: Timestamp) -> Res
     if authorisation.renews.is_some() {
         return Err(error_response(422, "CANNOT_BE_VOIDED"));
     }
+    let renewed = state.authorisations.iter().any(|one| one.renews.as_deref() == Some(&authorisation.id) && one.status == "CREATED");
     match authorisation.status {
         "CREATED" | "PENDING" => {}
+        // The parent of one that is held.
+        "VOIDED" if renewed => {}
         "CAPTURED" => return Err(error_response(422, "PREVIOUSLY_CAPTURED")),
         _ => return Err(error_response(422, "PREVIOUSLY_VOIDED")),
     }
@@ -171,7 +199,7 @@ pub(super) fn refund(state: &mut State, id: &str, body: &Value, now: Timestamp) 
     if amount.minor > left {
         return Err(error_response(422, "REFUND_AMOUNT_EXCEEDED"));
     }
-    let status = state.next_refund_status.take().unwrap_or("COMPLETED");
+    let status = if state.fail_next_refund { "PENDING" } else { state.next_refund_status.take().unwrap_or("COMPLETED") };
     let made = Refund { id: state.next_id(), capture: id.to_owned(), amount, status, custom_id: text("custom_id"), invoice_id };
     let refund_id = made.id.clone();
     state.refunds.push(made);
@@ -195,24 +223,34 @@ fn complete_refund(state: &mut State, id: &str, now: Timestamp) {
 
 /// Does what is pending.
 pub(super) fn process(state: &mut State, now: Timestamp) {
-    let pending = |status: &str| status == "PENDING";
-    let authorisations: Vec<_> = state.authorisations.iter().filter(|one| pending(one.status)).map(|one| one.id.clone()).collect();
-    for id in authorisations {
+    let is_due = |status: &str, (at, _): (Timestamp, bool)| status == "PENDING" && at <= now;
+    let due = state.authorisations.iter().filter(|one| is_due(one.status, one.decided));
+    for (id, (_, approves)) in due.map(|one| (one.id.clone(), one.decided)).collect::<Vec<_>>() {
         if let Some(one) = state.authorisation_mut(&id) {
-            one.status = "CREATED";
+            one.status = if approves { "CREATED" } else { "DENIED" };
         }
-        notifications::enqueue_for_authorisation(state, "PAYMENT.AUTHORIZATION.CREATED", &id, now);
+        // PayPal has no event of its own for a denial.
+        let event = if approves { "PAYMENT.AUTHORIZATION.CREATED" } else { "PAYMENT.AUTHORIZATION.VOIDED" };
+        notifications::enqueue_for_authorisation(state, event, &id, now);
     }
-    let captures: Vec<_> = state.captures.iter().filter(|one| pending(one.status)).map(|one| one.id.clone()).collect();
-    for id in captures {
+    let due = state.captures.iter().filter(|one| is_due(one.status, one.decided));
+    for (id, (_, approves)) in due.map(|one| (one.id.clone(), one.decided)).collect::<Vec<_>>() {
         if let Some(one) = state.capture_mut(&id) {
-            one.status = "COMPLETED";
+            one.status = if approves { "COMPLETED" } else { "DECLINED" };
+            one.was_completed |= approves;
         }
         notify_capture(state, &id, now);
     }
-    let refunds: Vec<_> = state.refunds.iter().filter(|one| pending(one.status)).map(|one| one.id.clone()).collect();
+    let refunds: Vec<_> = state.refunds.iter().filter(|one| one.status == "PENDING").map(|one| one.id.clone()).collect();
     for id in refunds {
-        complete_refund(state, &id, now);
+        if std::mem::take(&mut state.fail_next_refund) {
+            fail_refund(state, &id, now);
+        } else {
+            complete_refund(state, &id, now);
+        }
+    }
+    if state.never_vault {
+        return;
     }
     let late: Vec<_> =
         state.orders.iter().filter(|order| matches!(order.vaulted, Some((_, false)))).map(|order| order.id.clone()).collect();
@@ -220,7 +258,7 @@ pub(super) fn process(state: &mut State, now: Timestamp) {
         let Some(vaulted) = state.order_mut(&id).and_then(|order| order.vaulted.as_mut()) else { continue };
         vaulted.1 = true;
         let vault_id = vaulted.0.clone();
-        let resource = render::token(state, &vault_id);
+        let resource = render::token_event(state, &vault_id);
         notifications::enqueue(state, "VAULT.PAYMENT-TOKEN.CREATED", "payment_token", resource, now);
     }
 }
@@ -268,8 +306,30 @@ pub(super) fn reverse_capture(state: &mut State, payment: &str, now: Timestamp) 
 
 /// See [`super::PayPalSimulator::expire`].
 pub(super) fn expire(state: &mut State, payment: &str, now: Timestamp) {
-    if let Some(one) = state.authorisation_mut(payment).filter(|one| one.status == "CREATED") {
+    let held =
+        state.authorisations.iter().find(|one| one.status == "CREATED" && (one.id == payment || one.renews.as_deref() == Some(payment)));
+    let Some(id) = held.map(|one| one.id.clone()) else { return };
+    if let Some(one) = state.authorisation_mut(&id) {
         one.expires_at = now;
-        void_with_renewals(state, payment, now);
     }
+    void_with_renewals(state, &id, now);
+}
+
+/// See [`super::PayPalSimulator::resolve_dispute`].
+pub(super) fn resolve_dispute(state: &mut State, payment: &str, dispute: &str, lost: bool, now: Timestamp) {
+    let Some(id) = find_capture(state, payment) else { return };
+    let Some(capture) = state.capture_mut(&id) else { return };
+    capture.reversed = lost;
+    let capture = capture.clone();
+    let order = state.order(&capture.order);
+    let credit = serde_json::json!([{ "affected_party": "SELLER", "type": "CREDIT", "amount": render::money(capture.amount) }]);
+    let dispute = serde_json::json!({
+        "dispute_id": dispute,
+        "status": "RESOLVED",
+        "dispute_amount": render::money(capture.amount),
+        "disputed_transactions": [{ "seller_transaction_id": id, "custom": order.map(|order| order.reference.clone()) }],
+        "dispute_outcome": { "outcome_code": if lost { "RESOLVED_BUYER_FAVOUR" } else { "RESOLVED_SELLER_FAVOUR" } },
+        "money_movements": if lost { serde_json::json!([]) } else { credit },
+    });
+    notifications::enqueue(state, "CUSTOMER.DISPUTE.RESOLVED", "dispute", dispute, now);
 }

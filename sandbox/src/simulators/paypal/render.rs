@@ -82,7 +82,9 @@ fn wallet(state: &State, order: &Order) -> Value {
         let owner = state.payment_tokens.get(vault_id).map(|token| token.paypal_customer.clone()).unwrap_or_default();
         let vault = match reported {
             true => json!({ "id": vault_id, "status": "VAULTED", "customer": { "id": owner } }),
-            false => json!({ "status": "APPROVED", "links": [link(&format!("/v2/checkout/orders/{}", order.id), "up", "GET")] }),
+            false => {
+                json!({ "status": "APPROVED", "customer": { "id": owner }, "links": [link(&format!("/v2/checkout/orders/{}", order.id), "up", "GET")] })
+            }
         };
         paypal.insert("attributes".to_owned(), json!({ "vault": vault }));
     }
@@ -194,4 +196,18 @@ pub(super) fn token(state: &State, vault_id: &str) -> Value {
         "payment_source": { "paypal": paypal },
         "links": [link(&format!("/v3/vault/payment-tokens/{vault_id}"), "self", "GET")],
     })
+}
+
+/// Stored details as a webhook has them (developer.paypal.com, "Save payment methods"): with the order that stored them, and without the
+/// merchant's name of the customer.
+pub(super) fn token_event(state: &State, vault_id: &str) -> Value {
+    let Some(token) = state.payment_tokens.get(vault_id) else { return Value::Null };
+    let mut event = self::token(state, vault_id);
+    if let Some(event) = event.as_object_mut() {
+        event.insert("customer".to_owned(), json!({ "id": token.paypal_customer }));
+        if let Some(order) = &token.order {
+            event.insert("metadata".to_owned(), json!({ "order_id": order }));
+        }
+    }
+    event
 }

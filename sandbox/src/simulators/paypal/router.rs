@@ -79,9 +79,14 @@ fn issue_access_token(state: &mut State, request: &ServerRequest, now: Timestamp
     )
 }
 
-fn is_authenticated(state: &State, request: &ServerRequest, now: Timestamp) -> bool {
-    let bearer = request.header("authorization").and_then(|value| value.strip_prefix("Bearer "));
-    bearer.and_then(|token| state.access_tokens.get(token)).is_some_and(|until| now < *until)
+/// Why the access token is not taken, if it is not.
+fn refuse_access(state: &State, request: &ServerRequest, now: Timestamp) -> Option<ServerResponse> {
+    let token = request.header("authorization").and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
+    if state.access_tokens.get(token).is_none_or(|until| now >= *until) {
+        let body = json!({ "error": "invalid_token", "error_description": "Token signature verification failed" });
+        return Some(ServerResponse::json(401, &body));
+    }
+    state.stale_access_tokens.contains(token).then(|| error_response(403, "PERMISSION_DENIED").response())
 }
 
 impl SimulatedServer for PayPalSimulator {
@@ -100,11 +105,8 @@ impl SimulatedServer for PayPalSimulator {
                 json!({ "name": "RATE_LIMIT_REACHED", "message": "Too many requests. Blocked due to rate limiting.", "debug_id": "1" });
             return ServerResponse::json(429, &body).with_header("retry-after", &seconds.to_string());
         }
-        if !is_authenticated(&state, request, now) {
-            return ServerResponse::json(
-                401,
-                &json!({ "error": "invalid_token", "error_description": "Token signature verification failed" }),
-            );
+        if let Some(refused) = refuse_access(&state, request, now) {
+            return refused;
         }
         if let Some((endpoint, parameters)) = find_route(&ROUTES, &request.method, &request.path) {
             return endpoint(&mut state, parameters, request, now).unwrap_or_else(ErrorResponse::response);

@@ -1,6 +1,7 @@
 //! PayPal as one of the [`SimulatedGateway`]s.
 
-use connector::gateway::{DeclineClass, GatewayName};
+use connector::clock::Timestamp;
+use connector::gateway::{DeclineClass, GatewayName, OperationKind, RetryAdvice};
 use connector::http::Method;
 use connector::ids::ExternalPaymentId;
 use connector::money::Money;
@@ -15,8 +16,8 @@ const fn decline_issue(class: DeclineClass) -> Option<&'static str> {
     match class {
         DeclineClass::Soft => Some("INSTRUMENT_DECLINED"),
         DeclineClass::NeedsCustomer => Some("PAYER_ACTION_REQUIRED"),
-        DeclineClass::NeedsNewDetails => Some("AGREEMENT_ALREADY_CANCELLED"),
-        DeclineClass::Hard => Some("PAYER_ACCOUNT_LOCKED_OR_CLOSED"),
+        DeclineClass::NeedsNewDetails => Some("TOKEN_EXPIRED"),
+        DeclineClass::Hard => Some("PAYER_ACCOUNT_RESTRICTED"),
         DeclineClass::Risk => Some("COMPLIANCE_VIOLATION"),
         // A payer who cancels does not return.
         DeclineClass::Cancelled => None,
@@ -45,6 +46,23 @@ impl SimulatedGateway for PayPalSimulator {
 
     fn decline_next(&self, token: &str, class: DeclineClass) -> bool {
         decline_issue(class).map(|issue| self.decline_next_with(token, issue)).is_some()
+    }
+
+    /// PayPal passes on a card network's word for cards only; that the payer revoked the agreement is as final.
+    fn decline_next_with_advice(&self, token: &str, advice: RetryAdvice) -> bool {
+        let never = advice == RetryAdvice::Never;
+        if never {
+            self.decline_next_with(token, "AGREEMENT_ALREADY_CANCELLED");
+        }
+        never
+    }
+
+    fn use_another_account(&self, another: bool) {
+        self.lock().payment_tokens_hidden = another;
+    }
+
+    fn update_details(&self, _token: &str) -> bool {
+        false
     }
 
     /// PayPal receives nothing that the page sends, so whether the next order is declined is noted here.
@@ -84,8 +102,32 @@ impl SimulatedGateway for PayPalSimulator {
         state.orders.iter().map(|order| ledger_entry(&state, order)).collect()
     }
 
+    fn leave_next_undecided(&self, token: &str, operation: OperationKind, until: Timestamp, approves: bool) -> bool {
+        if operation == OperationKind::Capture {
+            self.leave_next_capture_pending_until(until, approves);
+        } else {
+            self.leave_next_pending_until(token, until, approves);
+        }
+        true
+    }
+
+    /// A payment that is refused is over.
+    fn approve_after_refusal(&self, _payment: &ExternalPaymentId) -> bool {
+        false
+    }
+
+    fn fail_next_refund(&self) -> bool {
+        self.fail_next_refund();
+        true
+    }
+
     fn charge_back(&self, payment: &ExternalPaymentId) {
         self.charge_back(payment.as_str());
+    }
+
+    fn return_charge_back(&self, payment: &ExternalPaymentId) {
+        let dispute = format!("PP-D-{}", self.lock().next_id());
+        self.resolve_dispute(payment.as_str(), &dispute, false);
     }
 
     fn expire(&self, payment: &ExternalPaymentId) {
@@ -113,11 +155,15 @@ impl SimulatedGateway for PayPalSimulator {
 
 /// An order is one payment under all of its ids.
 fn ledger_entry(state: &State, order: &Order) -> LedgerEntry {
-    let held = state.authorisations.iter().find(|one| one.order == order.id && one.renews.is_none());
+    // A renewed authorisation takes the place of the first one.
+    let held = state.authorisations.iter().rev().find(|one| one.order == order.id);
+    let first = state.authorisations.iter().find(|one| one.order == order.id);
     // A refused capture that did not close its authorisation left everything as it was.
     let left = |one: &Capture| held.is_some_and(|held| held.status != "CAPTURED" && matches!(one.status, "DECLINED" | "FAILED"));
     let capture = state.captures.iter().rev().find(|one| one.order == order.id && !left(one));
-    let id = capture.map(|one| &one.id).or(held.map(|one| &one.id)).unwrap_or(&order.id);
+    // A capture that never succeeded leaves the payment under the id of its authorisation.
+    let renamed = capture.filter(|one| first.is_none() || one.was_completed || one.status == "PENDING");
+    let id = renamed.map(|one| &one.id).or(first.map(|one| &one.id)).unwrap_or(&order.id);
     let taken = capture.filter(|one| matches!(one.status, "COMPLETED" | "PARTIALLY_REFUNDED" | "REFUNDED"));
     let standing = match (capture, held.map(|one| one.status)) {
         (Some(one), _) if one.reversed => LedgerStatus::ChargedBack,

@@ -1,6 +1,6 @@
 //! What the simulated PayPal remembers.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use connector::clock::Timestamp;
@@ -54,8 +54,9 @@ pub(super) enum ScriptedOutcome {
     Decline(String),
     /// The order is completed, and its authorisation is DENIED or its capture DECLINED.
     DeclinedInsideOrder,
-    /// The order is completed, and its authorisation or capture is PENDING until it is processed.
-    Pending,
+    /// The order is completed, and its authorisation or capture is PENDING until it is processed, at this time at the earliest; then it is
+    /// decided so.
+    Pending(Timestamp, bool),
     /// The create call leaves the order CREATED, and the second step pays.
     TwoSteps,
     /// The order is paid, and the create call's answer does not say so: only reading it does.
@@ -93,6 +94,8 @@ pub(super) struct Authorisation {
     pub(super) expires_at: Timestamp,
     /// The authorisation that it renews.
     pub(super) renews: Option<String>,
+    /// When PENDING is over, and how.
+    pub(super) decided: (Timestamp, bool),
 }
 
 /// A capture.
@@ -104,8 +107,12 @@ pub(super) struct Capture {
     pub(super) amount: Money,
     pub(super) refunded: i64,
     pub(super) status: &'static str,
+    /// Whether it was ever COMPLETED.
+    pub(super) was_completed: bool,
     /// Whether the payer's bank took it back.
     pub(super) reversed: bool,
+    /// When PENDING is over, and how.
+    pub(super) decided: (Timestamp, bool),
 }
 
 /// A refund.
@@ -122,6 +129,8 @@ pub(super) struct Refund {
 /// Stored details.
 #[derive(Clone, Debug)]
 pub(super) struct PaymentToken {
+    /// The order that stored it, if one did.
+    pub(super) order: Option<String>,
     /// PayPal's customer.
     pub(super) paypal_customer: String,
     /// The merchant's id of the customer.
@@ -174,6 +183,8 @@ pub(super) struct State {
     /// The client secrets that are taken.
     pub(super) secrets: Vec<String>,
     pub(super) access_tokens: BTreeMap<String, Timestamp>,
+    /// Access tokens that are older than a permission of the account.
+    pub(super) stale_access_tokens: BTreeSet<String>,
     /// How long an access token lives, in seconds.
     pub(super) access_token_seconds: u64,
     pub(super) orders: Vec<Order>,
@@ -181,6 +192,8 @@ pub(super) struct State {
     pub(super) captures: Vec<Capture>,
     pub(super) refunds: Vec<Refund>,
     pub(super) payment_tokens: BTreeMap<String, PaymentToken>,
+    /// The credentials belong to an account that has none of these.
+    pub(super) payment_tokens_hidden: bool,
     pub(super) setup_tokens: BTreeMap<String, SetupToken>,
     /// Where the payer of an order or a setup token is sent back to: after approval, and after cancelling.
     pub(super) return_urls: BTreeMap<String, (String, String)>,
@@ -192,8 +205,13 @@ pub(super) struct State {
     pub(super) decline_next_approved: bool,
     /// Details that are stored with a purchase come later than its answer.
     pub(super) delay_vaulting: bool,
+    /// Details that are to be stored with a purchase never are.
+    pub(super) never_vault: bool,
     pub(super) block_duplicate_invoices: bool,
     pub(super) next_capture_status: Option<&'static str>,
+    /// When the next capture is decided that is PENDING, and how.
+    pub(super) next_capture_decided: Option<(Timestamp, bool)>,
+    pub(super) fail_next_refund: bool,
     pub(super) next_refund_status: Option<&'static str>,
     pub(super) throttle_next: Option<u64>,
     pub(super) in_progress_next: bool,
@@ -209,12 +227,14 @@ impl State {
             secrets: vec![config.client_secret.clone()],
             config,
             access_tokens: BTreeMap::new(),
+            stale_access_tokens: BTreeSet::new(),
             access_token_seconds: 32_400,
             orders: Vec::new(),
             authorisations: Vec::new(),
             captures: Vec::new(),
             refunds: Vec::new(),
             payment_tokens: BTreeMap::new(),
+            payment_tokens_hidden: false,
             setup_tokens: BTreeMap::new(),
             return_urls: BTreeMap::new(),
             request_ids: BTreeMap::new(),
@@ -222,8 +242,11 @@ impl State {
             outbox: Vec::new(),
             decline_next_approved: false,
             delay_vaulting: false,
+            never_vault: false,
             block_duplicate_invoices: false,
             next_capture_status: None,
+            next_capture_decided: None,
+            fail_next_refund: false,
             next_refund_status: None,
             throttle_next: None,
             in_progress_next: false,
@@ -248,13 +271,19 @@ impl State {
         id
     }
 
-    /// Stores details for the merchant's customer.
-    pub(super) fn add_payment_token(&mut self, customer: &str) -> String {
+    /// Stores details for the merchant's customer, with this order if one did.
+    pub(super) fn add_payment_token(&mut self, customer: &str, order: Option<&str>) -> String {
         let vault_id = self.next_id().to_ascii_lowercase();
         let owner = self.next_id().chars().take(10).collect();
         self.payment_tokens.insert(
             vault_id.clone(),
-            PaymentToken { paypal_customer: owner, customer: customer.to_owned(), next_outcomes: VecDeque::new(), default_outcome: None },
+            PaymentToken {
+                order: order.map(str::to_owned),
+                paypal_customer: owner,
+                customer: customer.to_owned(),
+                next_outcomes: VecDeque::new(),
+                default_outcome: None,
+            },
         );
         vault_id
     }

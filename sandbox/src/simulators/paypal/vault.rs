@@ -41,9 +41,9 @@ pub(super) fn create_payment_token(state: &mut State, body: &Value, now: Timesta
     if setup.token.is_some() {
         return Err(not_found());
     }
-    let vault_id = state.add_payment_token(&setup.customer);
+    let vault_id = state.add_payment_token(&setup.customer, None);
     state.setup_tokens.insert(id, SetupToken { token: Some(vault_id.clone()), ..setup });
-    let resource = render::token(state, &vault_id);
+    let resource = render::token_event(state, &vault_id);
     notifications::enqueue(state, "VAULT.PAYMENT-TOKEN.CREATED", "payment_token", resource, now);
     Ok(CreatedResource::PaymentToken(vault_id))
 }
@@ -53,7 +53,7 @@ pub(super) fn delete(state: &mut State, id: &str, now: Timestamp) -> ServerRespo
     if !state.payment_tokens.contains_key(id) {
         return not_found().response();
     }
-    let resource = render::token(state, id);
+    let resource = render::token_event(state, id);
     state.payment_tokens.remove(id);
     notifications::enqueue(state, "VAULT.PAYMENT-TOKEN.DELETED", "payment_token", resource, now);
     ServerResponse::empty(204)

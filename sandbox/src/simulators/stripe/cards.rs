@@ -1,5 +1,7 @@
 //! Stripe's test payment methods (docs.stripe.com/testing), and what comes of paying with them.
 
+use connector::clock::Timestamp;
+
 /// Why a bank, or Stripe for it, declines.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Decline {
@@ -7,6 +9,7 @@ pub(super) struct Decline {
     pub(super) code: String,
     pub(super) decline_code: Option<String>,
     pub(super) advice_code: Option<String>,
+    pub(super) network_advice_code: Option<String>,
 }
 
 impl Decline {
@@ -20,7 +23,7 @@ impl Decline {
             "payment_intent_authentication_failure" | "setup_intent_authentication_failure" => (decline_code, None),
             other => ("card_declined", Some(other)),
         };
-        Self { code: code.to_owned(), decline_code: decline_code.map(str::to_owned), advice_code: None }
+        Self { code: code.to_owned(), decline_code: decline_code.map(str::to_owned), advice_code: None, network_advice_code: None }
     }
 
     /// Whether Stripe blocked it before any bank was asked.
@@ -43,7 +46,7 @@ pub(super) enum AuthenticationFlow {
 pub(super) enum ScriptedOutcome {
     Decline(Decline),
     /// The payment is `processing` until it is processed, and then fails with this if there is something.
-    Process(Option<Decline>),
+    Process(Timestamp, Option<Decline>),
     /// The customer has to authenticate, in this way.
     RequireAuthentication(AuthenticationFlow),
 }
@@ -120,7 +123,7 @@ impl Scheme {
 pub(super) enum IssuerDecision {
     Approve,
     Decline(Decline),
-    Process(Option<Decline>),
+    Process(Timestamp, Option<Decline>),
     RequireAuthentication(Option<AuthenticationFlow>),
 }
 
@@ -142,7 +145,7 @@ pub(super) fn issuer_decision(card: Card, outcome: Option<ScriptedOutcome>, card
     if let Some(outcome) = outcome.filter(|_| !card_request.authenticated) {
         return match outcome {
             ScriptedOutcome::Decline(decline) => IssuerDecision::Decline(decline),
-            ScriptedOutcome::Process(then) => IssuerDecision::Process(then),
+            ScriptedOutcome::Process(until, then) => IssuerDecision::Process(until, then),
             ScriptedOutcome::RequireAuthentication(_) if card_request.off_session => {
                 IssuerDecision::Decline(Decline::from_decline_code("authentication_required"))
             }

@@ -48,7 +48,7 @@ pub(super) fn detach(state: &mut State, id: &str, params: &Params, now: Timestam
 pub(super) fn customer_param(state: &State, params: &Params) -> Result<Option<String>, ErrorResponse> {
     let customer = params.text("customer")?;
     match &customer {
-        Some(id) if state.customer(id).is_none() => Err(param_not_found("customer", "customer", id)),
+        Some(id) if state.details_hidden || state.customer(id).is_none() => Err(param_not_found("customer", "customer", id)),
         _ => Ok(customer),
     }
 }
@@ -59,7 +59,11 @@ pub(super) fn payment_method_param(state: &mut State, params: &Params, now: Time
     if let Some((card, scheme)) = Card::from_test_payment_method(&id) {
         return Ok(Some(state.new_method(card, scheme, now)));
     }
-    if state.methods.contains_key(&id) { Ok(Some(id)) } else { Err(param_not_found("PaymentMethod", "payment_method", &id)) }
+    if state.methods.contains_key(&id) && !state.details_hidden {
+        Ok(Some(id))
+    } else {
+        Err(param_not_found("PaymentMethod", "payment_method", &id))
+    }
 }
 
 /// Whether these details may be used for this customer at all.

@@ -68,7 +68,8 @@ pub(super) fn error_of_type(status: u16, kind: &str, code: Option<&str>, message
 /// A decline.
 pub(super) fn decline_error(why: &Decline) -> ErrorResponse {
     let mut refused = error_response(402, "card_error", Some(&why.code), None, "Your card was declined.", true);
-    for (name, value) in [("decline_code", &why.decline_code), ("advice_code", &why.advice_code)] {
+    let codes = [("decline_code", &why.decline_code), ("advice_code", &why.advice_code), ("network_advice_code", &why.network_advice_code)];
+    for (name, value) in codes {
         if let Some(value) = value {
             refused = refused.with(name, json!(value));
         }

@@ -114,6 +114,7 @@ pub(super) fn create(state: &mut State, params: &Params, now: Timestamp) -> Hand
         return_url: return_url.filter(|_| !params.flag("use_stripe_sdk").unwrap_or_default()),
         authentication: None,
         final_decline: None,
+        processing_until: now,
         last_error: None,
         received: 0,
         canceled: None,
@@ -183,13 +184,13 @@ pub(super) fn request_authorisation(state: &mut State, id: &str, authenticated: 
             push_charge(state, &intent, &method.id, now);
             approve(state, id, now);
         }
-        IssuerDecision::Process(disposition) => {
+        IssuerDecision::Process(until, disposition) => {
             let charge = push_charge(state, &intent, &method.id, now);
             if let Some(charge) = state.charge_mut(&charge) {
                 charge.pending = true;
             }
             if let Some(one) = state.intent_mut(id) {
-                (one.status, one.final_decline) = ("processing", disposition);
+                (one.status, one.final_decline, one.processing_until) = ("processing", disposition, until);
             }
             notifications::enqueue_for_intent(state, "payment_intent.processing", id, now);
         }

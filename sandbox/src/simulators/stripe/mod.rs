@@ -131,14 +131,36 @@ impl StripeSimulator {
     }
 
     /// Refuses the next payment with these details with this decline code and this advice code.
-    pub fn decline_next_with_advice(&self, token: &str, decline_code: &str, advice_code: &str) {
+    pub fn decline_next_with_advice_code(&self, token: &str, decline_code: &str, advice_code: &str) {
         let decline = Decline { advice_code: Some(advice_code.to_owned()), ..Decline::from_decline_code(decline_code) };
         self.script_outcome(token, ScriptedOutcome::Decline(decline), false);
     }
 
+    /// Refuses the next payment with these details with this decline code and this advice code of the network.
+    pub fn decline_next_with_network_advice(&self, token: &str, decline_code: &str, network_advice_code: &str) {
+        let decline = Decline { network_advice_code: Some(network_advice_code.to_owned()), ..Decline::from_decline_code(decline_code) };
+        self.script_outcome(token, ScriptedOutcome::Decline(decline), false);
+    }
+
+    /// The network replaced the card behind these details: `payment_method.automatically_updated`.
+    pub fn replace_card(&self, payment_method: &str) {
+        let now = self.clock.now();
+        notifications::enqueue_for_method(&mut self.lock(), "payment_method.automatically_updated", payment_method, None, now);
+    }
+
     /// The next payment with these details is `processing` until it is processed; then it fails with this decline code, if there is one.
     pub fn leave_next_processing(&self, token: &str, decline_code: Option<&str>) {
-        self.script_outcome(token, ScriptedOutcome::Process(decline_code.map(Decline::from_decline_code)), false);
+        self.leave_next_processing_until(token, self.clock.now(), decline_code);
+    }
+
+    /// The same, until this time at the earliest.
+    pub fn leave_next_processing_until(&self, token: &str, until: Timestamp, decline_code: Option<&str>) {
+        self.script_outcome(token, ScriptedOutcome::Process(until, decline_code.map(Decline::from_decline_code)), false);
+    }
+
+    /// The next refund is pending, and fails when it is processed.
+    pub fn fail_next_refund(&self) {
+        self.lock().fail_next_refund = true;
     }
 
     /// The next payment with these details wants the customer, at a page or in the page.

@@ -6,7 +6,7 @@ use crate::simulators::network::ServerResponse;
 use crate::simulators::stripe::cards::Card;
 use crate::simulators::stripe::error::{HandlerResult, failed_precondition, invalid, not_found, param_not_found};
 use crate::simulators::stripe::form::Params;
-use crate::simulators::stripe::state::{Dispute, Refund, State};
+use crate::simulators::stripe::state::{Dispute, PaymentIntent, Refund, State};
 use crate::simulators::stripe::{intents, notifications, render};
 
 /// POST `/v1/refunds`.
@@ -37,7 +37,7 @@ pub(super) fn create(state: &mut State, params: &Params, now: Timestamp) -> Hand
         // Stripe has no code for it.
         return Err(failed_precondition(None, Some("amount"), "Refund amount is greater than unrefunded amount on charge"));
     }
-    let status = state.next_refund_status.take().unwrap_or("succeeded");
+    let status = if state.fail_next_refund { "pending" } else { state.next_refund_status.take().unwrap_or("succeeded") };
     let id = state.next_id("re");
     state.refunds.push(Refund {
         id: id.clone(),
@@ -68,7 +68,8 @@ pub(super) fn read(state: &State, id: &str) -> HandlerResult {
 
 /// Does what is pending, and notifies the banks' references of refunds.
 pub(super) fn process(state: &mut State, now: Timestamp) {
-    let processing: Vec<_> = state.intents.iter().filter(|one| one.status == "processing").map(|one| one.id.clone()).collect();
+    let is_due = |one: &&PaymentIntent| one.status == "processing" && one.processing_until <= now;
+    let processing: Vec<_> = state.intents.iter().filter(is_due).map(|one| one.id.clone()).collect();
     for id in processing {
         match state.intent_mut(&id).and_then(|one| one.final_decline.take()) {
             Some(decline) => drop(intents::record_decline(state, &id, decline, now)),
@@ -79,7 +80,7 @@ pub(super) fn process(state: &mut State, now: Timestamp) {
     let waiting: Vec<_> = state.refunds.iter().filter(waiting).map(|one| (one.id.clone(), one.charge.clone())).collect();
     for (id, charge) in waiting {
         let method = state.charge(&charge).and_then(|charge| state.methods.get(&charge.payment_method));
-        if method.is_some_and(|method| method.card == Card::FailsRefunds) {
+        if method.is_some_and(|method| method.card == Card::FailsRefunds) || std::mem::take(&mut state.fail_next_refund) {
             fail(state, &id, now);
             continue;
         }
@@ -108,10 +109,13 @@ pub(super) fn fail(state: &mut State, id: &str, now: Timestamp) {
 /// The customer's bank takes a payment back.
 pub(super) fn dispute(state: &mut State, intent: &str, now: Timestamp) {
     let id = state.next_id("du");
-    let Some(charge) = state.latest_charge_mut(intent).filter(|one| one.is_approved() && one.captured > 0 && one.dispute.is_none()) else {
+    let Some(charge) = state
+        .latest_charge_mut(intent)
+        .filter(|one| one.is_approved() && one.captured > 0 && one.dispute.as_ref().is_none_or(|dispute| dispute.status == "won"))
+    else {
         return;
     };
-    charge.dispute = Some(Dispute { id, status: "needs_response", created: now });
+    charge.dispute = Some(Dispute { movements: vec![format!("txn_{id}")], id, status: "needs_response", created: now });
     let charge = charge.id.clone();
     for kind in ["charge.dispute.created", "charge.dispute.funds_withdrawn"] {
         notifications::enqueue_for_dispute(state, kind, &charge, now);
@@ -124,6 +128,9 @@ pub(super) fn close_dispute(state: &mut State, intent: &str, won: bool, now: Tim
     let id = charge.id.clone();
     let Some(dispute) = charge.dispute.as_mut().filter(|dispute| dispute.status == "needs_response") else { return };
     dispute.status = if won { "won" } else { "lost" };
+    if won {
+        dispute.movements.push(format!("txn_{}_back", dispute.id));
+    }
     if won {
         notifications::enqueue_for_dispute(state, "charge.dispute.funds_reinstated", &id, now);
     }

@@ -134,7 +134,7 @@ pub(super) fn charge(state: &State, one: &Charge) -> Value {
         Some(decline) => json!({
             "network_status": "declined_by_network", "reason": decline.decline_code, "risk_level": "normal",
             "seller_message": "The bank did not return any further details with this decline.", "type": "issuer_declined",
-            "advice_code": decline.advice_code, "network_advice_code": null, "network_decline_code": "01",
+            "advice_code": decline.advice_code, "network_advice_code": decline.network_advice_code, "network_decline_code": "01",
         }),
     };
     let status = match (&one.decline, one.pending) {
@@ -279,14 +279,34 @@ pub(super) fn customer(one: &Customer) -> Value {
 /// A Dispute of a charge.
 pub(super) fn dispute(state: &State, charge: &Charge) -> Value {
     let Some(one) = &charge.dispute else { return Value::Null };
+    let currency = state.intent(&charge.intent).map(|intent| &intent.currency);
+    let movement = |id: &String| {
+        json!({
+            "id": id,
+            "object": "balance_transaction",
+            "amount": charge.captured,
+            "available_on": one.created.secs(),
+            "created": one.created.secs(),
+            "currency": currency,
+            "description": null,
+            "exchange_rate": null,
+            "fee": 0,
+            "fee_details": [],
+            "net": charge.captured,
+            "reporting_category": "dispute",
+            "source": one.id,
+            "status": "pending",
+            "type": "adjustment",
+        })
+    };
     json!({
         "id": one.id,
         "object": "dispute",
         "amount": charge.captured,
-        "balance_transactions": [],
+        "balance_transactions": one.movements.iter().map(movement).collect::<Vec<_>>(),
         "charge": charge.id,
         "created": one.created.secs(),
-        "currency": state.intent(&charge.intent).map(|intent| &intent.currency),
+        "currency": currency,
         "evidence": {},
         "evidence_details": { "due_by": null, "has_evidence": false, "past_due": false, "submission_count": 0 },
         "is_charge_refundable": false,

@@ -122,7 +122,7 @@ pub(super) fn request_setup(state: &mut State, id: &str, authenticated: bool, no
             notifications::enqueue_for_setup(state, "setup_intent.requires_action", id, now);
         }
         // Cards are stored at once or not at all.
-        IssuerDecision::Approve | IssuerDecision::Process(_) => {
+        IssuerDecision::Approve | IssuerDecision::Process(..) => {
             if let Some(one) = state.setup_mut(id) {
                 (one.status, one.authentication, one.last_error) = ("succeeded", None, None);
             }

@@ -1,12 +1,15 @@
 //! Stripe as one of the [`SimulatedGateway`]s.
 
-use connector::gateway::{DeclineClass, GatewayName};
+use connector::clock::Timestamp;
+use connector::gateway::{DeclineClass, GatewayName, OperationKind, RetryAdvice};
 use connector::http::Method;
 use connector::ids::ExternalPaymentId;
 use serde_json::{Value, json};
 
 use crate::expect::expect_fixture;
-use crate::simulators::simulated_gateway::{EnteredDetails, LedgerEntry, LedgerStatus, NotificationRequest, SimulatedGateway, with_query};
+use crate::simulators::simulated_gateway::{
+    EnteredDetails, LedgerEntry, LedgerStatus, NotificationRequest, SimulatedGateway, mastercard_advice_code, with_query,
+};
 use crate::simulators::stripe::state::{PaymentIntent, State};
 use crate::simulators::stripe::{StripeSimulator, method_id, money, refunds, render};
 
@@ -15,7 +18,7 @@ const fn decline_code(class: DeclineClass) -> Option<&'static str> {
         DeclineClass::Soft => Some("insufficient_funds"),
         DeclineClass::NeedsCustomer => Some("authentication_required"),
         DeclineClass::NeedsNewDetails => Some("expired_card"),
-        DeclineClass::Hard => Some("lost_card"),
+        DeclineClass::Hard => Some("transaction_not_allowed"),
         DeclineClass::Risk => Some("fraudulent"),
         // A customer who cancels does not return.
         DeclineClass::Cancelled => None,
@@ -44,6 +47,25 @@ impl SimulatedGateway for StripeSimulator {
 
     fn decline_next(&self, token: &str, class: DeclineClass) -> bool {
         decline_code(class).map(|code| self.decline_next_with(token, code)).is_some()
+    }
+
+    fn decline_next_with_advice(&self, token: &str, advice: RetryAdvice) -> bool {
+        match advice {
+            RetryAdvice::Never => self.decline_next_with_advice_code(token, "generic_decline", "do_not_try_again"),
+            RetryAdvice::AfterHours(_) => {
+                self.decline_next_with_network_advice(token, "insufficient_funds", mastercard_advice_code(advice))
+            }
+        }
+        true
+    }
+
+    fn use_another_account(&self, another: bool) {
+        self.lock().details_hidden = another;
+    }
+
+    fn update_details(&self, token: &str) -> bool {
+        self.replace_card(method_id(token));
+        true
     }
 
     /// Stripe.js makes a payment method of what the customer enters, and the page sends its id.
@@ -110,8 +132,31 @@ impl SimulatedGateway for StripeSimulator {
         state.intents.iter().map(|intent| ledger_entry(&state, intent)).collect()
     }
 
+    /// A capture is decided at once.
+    fn leave_next_undecided(&self, token: &str, operation: OperationKind, until: Timestamp, approves: bool) -> bool {
+        let is_payment = operation != OperationKind::Capture;
+        if is_payment {
+            self.leave_next_processing_until(token, until, if approves { None } else { Some("insufficient_funds") });
+        }
+        is_payment
+    }
+
+    /// A try that was declined is over; another one needs a request.
+    fn approve_after_refusal(&self, _payment: &ExternalPaymentId) -> bool {
+        false
+    }
+
+    fn fail_next_refund(&self) -> bool {
+        self.fail_next_refund();
+        true
+    }
+
     fn charge_back(&self, payment: &ExternalPaymentId) {
         self.charge_back(payment.as_str());
+    }
+
+    fn return_charge_back(&self, payment: &ExternalPaymentId) {
+        self.close_dispute(payment.as_str(), true);
     }
 
     fn expire(&self, payment: &ExternalPaymentId) {

@@ -30,6 +30,8 @@ pub(super) struct PaymentIntent {
     pub(super) authentication: Option<AuthenticationFlow>,
     /// The decline after processing, if there is one.
     pub(super) final_decline: Option<Decline>,
+    /// Until when it is `processing` at least.
+    pub(super) processing_until: Timestamp,
     pub(super) last_error: Option<Decline>,
     pub(super) received: i64,
     pub(super) canceled: Option<(Timestamp, &'static str)>,
@@ -68,6 +70,8 @@ pub(super) struct Dispute {
     pub(super) id: String,
     pub(super) status: &'static str,
     pub(super) created: Timestamp,
+    /// Its balance transactions: what it took and gave back.
+    pub(super) movements: Vec<String>,
 }
 
 /// A Refund.
@@ -152,7 +156,10 @@ pub(super) struct State {
     pub(super) request: (Option<String>, Option<String>),
     pub(super) search_delay: Duration,
     pub(super) authenticate_in_page: bool,
+    /// The key belongs to an account that has none of the customers and payment methods.
+    pub(super) details_hidden: bool,
     pub(super) next_refund_status: Option<&'static str>,
+    pub(super) fail_next_refund: bool,
     pub(super) next_capture_error: Option<String>,
     pub(super) throttle_next: Option<u64>,
     pub(super) in_progress_next: bool,
@@ -177,7 +184,9 @@ impl State {
             request: (None, None),
             search_delay: Duration::from_secs(60),
             authenticate_in_page: false,
+            details_hidden: false,
             next_refund_status: None,
+            fail_next_refund: false,
             next_capture_error: None,
             throttle_next: None,
             in_progress_next: false,

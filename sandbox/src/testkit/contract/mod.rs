@@ -181,7 +181,7 @@ macro_rules! gateway_contract {
             a_mutated_answer_never_makes_a_wrong_inquiry, a_mutated_answer_never_makes_a_wrong_start,
             a_mutated_answer_never_makes_a_wrong_finish, stored_details_in_the_data_of_a_page_never_reach_the_gateway,
             notifications_report_the_result_of_each_operation, a_repeated_notification_has_the_same_dedupe_key,
-            a_forged_or_broken_notification_is_refused, what_is_unknown_or_not_ours_is_ignored,
+            a_forged_or_broken_notification_is_refused, what_is_not_ours_is_ignored_and_what_is_unknown_is_said_so,
         }
     };
     (@tests $make:path: $($check:ident),* $(,)?) => {
@@ -248,6 +248,12 @@ fn expect_charged(world: &dyn GatewayUnderTest, answered: CallResult) -> Result<
     } else {
         expect_done("charge", answered)
     }
+}
+
+/// Whether a charge took the money, as far as the gateway takes it without a capture of its own.
+fn is_charged(world: &dyn GatewayUnderTest, entry: &LedgerEntry) -> bool {
+    let captured = if world.gateway().capabilities().takes_by_capture { 0 } else { entry.amount.minor };
+    entry.authorised && entry.captured.minor == captured
 }
 
 fn expect_unknown(operation: &str, answered: &CallResult) -> ContractResult {

@@ -117,16 +117,19 @@ pub async fn a_forged_or_broken_notification_is_refused(factory: GatewayFactory)
     ensure(read(world.as_ref(), &notification).await.is_ok(), "the right one is refused")
 }
 
-/// Unknown kinds, and payments of other systems, are taken and ignored: an error would block the gateway's queue.
+/// Payments of other systems are taken and ignored, and of ours what is of an unknown kind is taken and said not to be understood: an error
+/// would block the gateway's queue.
 ///
 /// # Errors
 /// The broken rule.
-pub async fn what_is_unknown_or_not_ours_is_ignored(factory: GatewayFactory) -> ContractResult {
+pub async fn what_is_not_ours_is_ignored_and_what_is_unknown_is_said_so(factory: GatewayFactory) -> ContractResult {
     let world = factory();
-    for notification in [world.unknown_notification(), world.foreign_notification()] {
+    let expected =
+        [(world.unknown_notification(), NotificationKind::NotUnderstood), (world.foreign_notification(), NotificationKind::Ignored)];
+    for (notification, kind) in expected {
         let read = read(world.as_ref(), &notification).await;
-        let ignored = read.as_ref().is_ok_and(|read| !read.is_empty() && read.iter().all(|one| one.kind == NotificationKind::Ignored));
-        ensure(ignored, format!("expected ignored, got {read:?}"))?;
+        let as_expected = read.as_ref().is_ok_and(|read| !read.is_empty() && read.iter().all(|one| one.kind == kind));
+        ensure(as_expected, format!("expected {}, got {read:?}", kind.as_str()))?;
     }
     Ok(())
 }

@@ -140,12 +140,13 @@ async fn an_authorisation_says_that_it_is_a_subscription_without_the_customer_an
 }
 
 #[tokio::test]
-async fn a_charge_is_captured_at_once_even_if_the_account_captures_automatically() {
-    for (mode, additional_data) in [(CaptureMode::Manual, Some("false")), (CaptureMode::Automatic, None)] {
+async fn a_charge_is_captured_at_once_by_an_automatic_account_and_a_manual_one_is_not_overridden() {
+    for (mode, delay) in [(CaptureMode::Manual, None), (CaptureMode::Automatic, Some(0))] {
         let scripted = ScriptedAdapter::with(mode, false, &[(200, authorised())]);
         scripted.adapter.charge(&request(money(999, "EUR"))).await.unwrap();
-        assert_eq!(scripted.sent_body()["captureDelayHours"], json!(0));
-        assert_eq!(scripted.sent_body()["additionalData"]["manualCapture"].as_str(), additional_data);
+        assert_eq!(scripted.sent_body()["captureDelayHours"].as_i64(), delay);
+        assert!(scripted.sent_body().get("additionalData").is_none());
+        assert_eq!(scripted.adapter.capabilities().takes_by_capture, mode == CaptureMode::Manual);
     }
 }
 
@@ -316,11 +317,11 @@ async fn statuses_and_error_codes_decide_and_messages_do_not() {
 }
 
 #[tokio::test]
-async fn details_that_adyen_no_longer_has_need_new_ones() {
-    for code in ["800", "803"] {
+async fn details_that_adyen_does_not_have_or_take_need_new_ones() {
+    for code in ["101", "103", "129", "800", "802", "803", "805", "806"] {
         let outcome = authorise(422, error(code, "validation")).await;
         let Ok(Outcome::Declined(decline)) = outcome else { panic!("{code} is a decline") };
-        assert_eq!((decline.class, decline.code.as_str()), (DeclineClass::NeedsNewDetails, code));
+        assert_eq!((decline.class, decline.code.as_str(), decline.details_unknown), (DeclineClass::NeedsNewDetails, code, true));
     }
 }
 

@@ -3,6 +3,7 @@
 mod adapter;
 mod answer_mapping;
 mod harness;
+mod manual_account;
 mod purchase;
 mod simulator;
 mod specs;

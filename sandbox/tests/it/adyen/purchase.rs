@@ -37,7 +37,7 @@ fn card(number: &str) -> Value {
 }
 
 fn harness() -> AdyenHarness {
-    AdyenHarness::new(CaptureMode::Manual, money(999, "EUR"))
+    AdyenHarness::new(CaptureMode::Automatic, money(999, "EUR"))
 }
 
 #[tokio::test]

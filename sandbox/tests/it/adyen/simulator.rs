@@ -237,14 +237,14 @@ fn merchant_initiated(harness: &AdyenHarness) -> MerchantInitiated {
 
 #[tokio::test]
 async fn later_events_are_sent_as_notifications_that_the_adapter_reads() {
-    let harness = harness();
+    let harness = AdyenHarness::new(CaptureMode::Automatic, money(1_000, "EUR"));
     let charged = harness.adapter.charge(&merchant_initiated(&harness)).await;
     assert!(matches!(charged, Ok(Outcome::Done(_))));
     let psp_reference = harness.simulator.payments()[0].psp_reference.clone();
     harness.simulator.charge_back(&psp_reference);
     assert_eq!(notification_kinds(&harness).await, [NotificationKind::Authorised, NotificationKind::ChargedBack]);
 
-    let harness = self::harness();
+    let harness = AdyenHarness::new(CaptureMode::Automatic, money(1_000, "EUR"));
     assert!(matches!(harness.adapter.charge(&merchant_initiated(&harness)).await, Ok(Outcome::Done(_))));
     let psp_reference = harness.simulator.payments()[0].psp_reference.clone();
     harness.simulator.capture_fails_later(&psp_reference);

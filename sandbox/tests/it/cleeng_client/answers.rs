@@ -64,7 +64,7 @@ fn only_a_call_whose_outcome_is_unknown_may_have_had_an_effect() {
         (CleengError::Throttled { retry_after: None }, true, "cleeng_throttled"),
         (CleengError::Refused { status: 422 }, true, "cleeng_refused"),
         (CleengError::Unknown(UnknownAnswer::NoAnswer(unanswered)), false, "cleeng_unknown"),
-        (CleengError::Unknown(UnknownAnswer::ServerError(500)), false, "cleeng_unknown"),
+        (CleengError::Unknown(UnknownAnswer::Status(500)), false, "cleeng_unknown"),
         (UNREADABLE_TOTAL, false, "cleeng_unknown"),
     ] {
         assert_eq!((error.had_no_effect(), error.code()), (none, code));

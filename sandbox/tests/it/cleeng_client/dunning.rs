@@ -48,7 +48,7 @@ async fn attempts_are_made_until_one_is_authorised_then_one_capture_comes_when_i
     assert_eq!(harness.next(), Some((AUTHORISATION, 48)));
     let payment = harness.pay(NewPaymentStatus::Authorised, "PSP2").await;
     assert_eq!(harness.next(), Some((CAPTURE, 0)));
-    let captured = connector::cleeng::PaymentPatch::Captured { external_payment_id: None };
+    let captured = connector::cleeng::PaymentPatch::Captured { order: payment.order.clone(), external_payment_id: None };
     connector::cleeng::Cleeng::update_payment(&harness.api(), &payment.id, &captured).await.unwrap();
     let next_period = harness.cleeng.subscription(&harness.subscriber.subscription).unwrap().date_to;
     assert_eq!(harness.cleeng.next_webhook_due(), Some(next_period.before(3 * DAY)));

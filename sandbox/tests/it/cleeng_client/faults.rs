@@ -5,7 +5,8 @@ use std::time::Duration;
 use connector::cleeng::{Cleeng, CleengError, NewPaymentStatus, PaymentPatch, UnknownAnswer};
 use connector::http::{Method, TransportCause, TransportError};
 use connector::secret::SecretString;
-use sandbox::simulators::network::Fault;
+use sandbox::simulators::cleeng::refusal;
+use sandbox::simulators::network::{Fault, ServerResponse};
 use serde_json::json;
 
 use crate::cleeng_client::harness::{CleengHarness, TOKEN};
@@ -16,23 +17,58 @@ async fn read_with(fault: Fault) -> CleengError {
     harness.api().subscription(&harness.subscriber.subscription).await.unwrap_err()
 }
 
+async fn write_with(fault: Fault) -> CleengError {
+    let harness = CleengHarness::at_renewal();
+    let payment = harness.pay(NewPaymentStatus::Authorised, "PSP1").await;
+    harness.network.inject(fault, |_, _| true);
+    harness.api().cancel_payment(&payment.id).await.unwrap_err()
+}
+
+/// The forms in which one status comes: Cleeng's own, a message alone, a page of something in between, and nothing.
+fn forms(status: u16) -> [Fault; 4] {
+    let mut page = ServerResponse::empty(status);
+    page.body = "<html>no</html>".into();
+    let message = ServerResponse::json(status, &json!({ "message": "Not Found" }));
+    [refusal(status), Fault::AnswerBefore(message), Fault::AnswerBefore(page), Fault::StatusBefore(status)]
+}
+
+const fn unknown(answer: UnknownAnswer) -> CleengError {
+    CleengError::Unknown(answer)
+}
+
+#[tokio::test]
+async fn a_refusal_is_believed_in_cleengs_own_form_and_under_four_statuses_alone() {
+    for status in [302, 400, 402, 404, 405, 409, 410, 418, 422, 425] {
+        let refused = CleengError::Refused { status };
+        let (unconfirmed, elsewhere) = (unknown(UnknownAnswer::Unconfirmed(status)), unknown(UnknownAnswer::Status(status)));
+        let [own_to_read, own_to_write, message] = match status {
+            302 => [elsewhere.clone(), elsewhere.clone(), elsewhere.clone()],
+            400 | 402 | 409 | 422 => [refused.clone(), refused, unconfirmed],
+            404 => [CleengError::NotFound, unconfirmed.clone(), unconfirmed],
+            _ => [unconfirmed.clone(), unconfirmed.clone(), unconfirmed],
+        };
+        for (fault, expected) in forms(status).into_iter().zip([&own_to_read, &message, &elsewhere, &elsewhere]) {
+            assert_eq!(read_with(fault).await, *expected, "read {status}");
+        }
+        for (fault, expected) in forms(status).into_iter().zip([&own_to_write, &message, &elsewhere, &elsewhere]) {
+            assert_eq!(write_with(fault).await, *expected, "write {status}");
+        }
+    }
+}
+
 #[tokio::test]
 async fn statuses_are_classified_by_their_known_effect() {
     for (status, expected) in [
         (401, CleengError::Unauthorised { status: 401 }),
-        (403, CleengError::Unauthorised { status: 403 }),
-        (404, CleengError::NotFound),
+        (403, unknown(UnknownAnswer::Status(403))),
         (429, CleengError::Throttled { retry_after: None }),
-        (302, CleengError::Refused { status: 302 }),
-        (400, CleengError::Refused { status: 400 }),
-        (409, CleengError::Refused { status: 409 }),
-        (422, CleengError::Refused { status: 422 }),
-        (408, CleengError::Unknown(UnknownAnswer::ServerError(408))),
-        (500, CleengError::Unknown(UnknownAnswer::ServerError(500))),
-        (503, CleengError::Unknown(UnknownAnswer::ServerError(503))),
+        (408, unknown(UnknownAnswer::Status(408))),
+        (500, unknown(UnknownAnswer::Status(500))),
+        (503, unknown(UnknownAnswer::Status(503))),
     ] {
         assert_eq!(read_with(Fault::StatusBefore(status)).await, expected, "{status}");
     }
+    assert_eq!(read_with(refusal(403)).await, CleengError::Unauthorised { status: 403 });
     assert_eq!(read_with(Fault::NotSent).await, CleengError::Unreachable(TransportError::NotSent(TransportCause::Connect)));
     let silence = CleengError::Unknown(UnknownAnswer::NoAnswer(TransportError::NoResponse(TransportCause::Timeout)));
     assert_eq!(read_with(Fault::TimeoutBefore).await, silence);
@@ -66,7 +102,10 @@ async fn a_change_whose_answer_names_another_payment_or_state_is_unknown() {
         let wrong = value.clone();
         let fault = Fault::Mutate(std::sync::Arc::new(move |body| body["payment"][name] = wrong.clone()));
         harness.network.inject(fault, |_, request| request.method == Method::PATCH);
-        let patched = harness.api().update_payment(&payment.id, &PaymentPatch::Captured { external_payment_id: None }).await;
+        let patched = harness
+            .api()
+            .update_payment(&payment.id, &PaymentPatch::Captured { order: payment.order.clone(), external_payment_id: None })
+            .await;
         assert!(matches!(patched, Err(CleengError::Unknown(UnknownAnswer::Unreadable(_)))), "{name} {value}");
     }
 }

@@ -75,7 +75,7 @@ async fn mutations<F: AsyncFn()>(harness: &CleengHarness, call: F) -> Vec<(Strin
 }
 
 fn is_unreadable<T>(result: &Result<T, CleengError>) -> bool {
-    matches!(result, Err(CleengError::Unknown(UnknownAnswer::Unreadable(_))))
+    matches!(result, Err(CleengError::AmountUnreadable | CleengError::Unknown(UnknownAnswer::Unreadable(_))))
 }
 
 #[tokio::test]

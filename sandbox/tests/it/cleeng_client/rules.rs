@@ -82,7 +82,7 @@ async fn only_the_documented_transitions_happen() {
         amount: Some(usd(1000)),
         chargeback: false,
     };
-    let captured = PaymentPatch::Captured { external_payment_id: None };
+    let captured = PaymentPatch::Captured { order: payment.order.clone(), external_payment_id: None };
     assert_eq!(api.update_payment(&payment.id, &refunded).await, REFUSED);
     assert_eq!(api.update_payment(&payment.id, &captured).await, Ok(()));
     assert_eq!(api.update_payment(&payment.id, &captured).await, REFUSED);

@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use connector::cleeng::client::{CleengSettings, CoreApi};
-use connector::cleeng::{Cleeng, CleengError, NewPaymentStatus, UnknownAnswer};
+use connector::cleeng::{Cleeng, CleengError, NewPaymentStatus, Order, PaymentStatus, UnknownAnswer};
 use connector::http::{MAX_RESPONSE_BYTES, Method, Request, ReqwestTransport, Transport, TransportCause, TransportError};
+use connector::ids::OrderId;
 use connector::secret::SecretString;
 use sandbox::simulators::network::{Fault, FaultyNetwork, ServerRequest, ServerResponse, SimulatedServer, serve};
 use serde_json::json;
 
-use crate::cleeng_client::harness::{CleengHarness, TOKEN, external};
+use crate::cleeng_client::harness::{CleengHarness, TOKEN, external, usd};
 
 const LONG: Duration = Duration::from_secs(30);
 const OK: &[u8] = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
@@ -34,20 +35,22 @@ impl ScriptedServer {
         let url = format!("http://{}/", listener.local_addr().unwrap());
         let requests = Arc::new(AtomicUsize::new(0));
         let counter = Arc::clone(&requests);
-        // The thread ends with the process; connections are served one after the other.
+        // The threads end with the process.
         std::thread::spawn(move || {
             for (connection, stream) in listener.incoming().enumerate() {
-                let Ok(mut stream) = stream else { return };
-                let mut buffer = [0_u8; 4096];
-                let mut index = 0;
-                while stream.read(&mut buffer).is_ok_and(|read| read > 0) {
-                    counter.fetch_add(1, Ordering::SeqCst);
-                    match script(connection, index) {
-                        Some(answer) => drop(stream.write_all(&answer)),
-                        None => break,
+                let (Ok(mut stream), counter) = (stream, Arc::clone(&counter)) else { return };
+                std::thread::spawn(move || {
+                    let mut buffer = [0_u8; 4096];
+                    let mut index = 0;
+                    while stream.read(&mut buffer).is_ok_and(|read| read > 0) {
+                        counter.fetch_add(1, Ordering::SeqCst);
+                        match script(connection, index) {
+                            Some(answer) => drop(stream.write_all(&answer)),
+                            None => break,
+                        }
+                        index += 1;
                     }
-                    index += 1;
-                }
+                });
             }
         });
         Self { url, requests }
@@ -73,14 +76,39 @@ async fn a_closed_keep_alive_connection_is_replaced_once_for_repeatable_requests
     assert_eq!(server.requests(), 3);
 }
 
+/// Connections die while the process is frozen: the kept one breaks with the next data that is written to it.
 #[tokio::test]
-async fn a_closed_keep_alive_connection_is_not_replaced_for_other_requests() {
-    let server = ScriptedServer::serve(|connection, index| (connection > 0 || index == 0).then(|| OK.to_vec()));
+async fn a_write_without_a_key_never_uses_a_connection_that_was_idle() {
+    let server = ScriptedServer::serve(|_, index| (index == 0).then(|| OK.to_vec()));
     let transport = ReqwestTransport::new().unwrap();
     let post = || Request::new(Method::POST, server.url.clone(), LONG).json(&json!({}));
-    assert_eq!(send(&transport, post()).await, Ok(200));
-    assert_eq!(send(&transport, post()).await, Err(TransportError::NoResponse(TransportCause::Broken)));
+    assert_eq!(send(&transport, Request::new(Method::GET, server.url.clone(), LONG)).await, Ok(200));
+    for _ in 0..3 {
+        assert_eq!(send(&transport, post()).await, Ok(200));
+    }
+    assert_eq!(server.requests(), 4);
+}
+
+/// The process is stopped between the question and the report, and the peer resets what it had kept. Cleeng's client is that of a warm
+/// function.
+#[tokio::test]
+async fn a_report_after_a_freeze_reaches_cleeng_over_a_connection_of_its_own() {
+    let harness = CleengHarness::at_renewal();
+    let server = ScriptedServer::serve(|_, index| (index == 0).then(|| answer_of_cleeng().into_bytes()));
+    let api = api_at(server.url.trim_end_matches('/'));
+    let order = OrderId::new("5").unwrap();
+    assert!(api.order(&order).await.is_ok());
+    let order = Order { id: order, total: usd(999), customer: None, offer: None, payment_method: None, expires_at: None };
+    let reported = api.create_payment(&harness.new_payment(&order, NewPaymentStatus::Captured, "PSP1")).await;
+    assert_eq!(reported.map(|payment| payment.status), Ok(PaymentStatus::Captured));
     assert_eq!(server.requests(), 2);
+}
+
+/// An order and a payment at once.
+fn answer_of_cleeng() -> String {
+    let body = json!({ "id": 5, "currency": "USD", "totalPrice": 9.99, "status": "captured", "orderId": 5, "externalPaymentId": "PSP1" });
+    let body = body.to_string();
+    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len())
 }
 
 #[tokio::test]
@@ -147,7 +175,10 @@ async fn no_redirect_is_followed() {
     let peer = Arc::new(ConstantServer(answer, Mutex::default()));
     let served = serve(peer.clone(), FaultyNetwork::default(), any_port()).await.unwrap();
     let harness = CleengHarness::new();
-    assert_eq!(api_at(&served.url()).subscription(&harness.subscriber.subscription).await, Err(CleengError::Refused { status: 302 }));
+    assert_eq!(
+        api_at(&served.url()).subscription(&harness.subscriber.subscription).await,
+        Err(CleengError::Unknown(UnknownAnswer::Status(302)))
+    );
     assert_eq!(*peer.1.lock().unwrap(), [format!("/3.1/subscriptions/{}", harness.subscriber.subscription)]);
 }
 

@@ -127,7 +127,7 @@ pub(crate) async fn in_a_termination(gateway: GatewayName) {
         env
     };
     let check = async |env: &TestEnvironment, context: &str| {
-        let ended = env.cleeng.subscriptions().into_iter().all(|one| one.terminated_as.as_deref() == Some("paymentCancel"));
+        let ended = env.cleeng.subscriptions().into_iter().all(|one| one.terminated_as.as_deref() == Some("status"));
         assert!(ended, "{context}");
         assert_balanced(env, context);
     };

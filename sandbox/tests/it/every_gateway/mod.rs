@@ -6,11 +6,14 @@
 mod clean_ups;
 mod crash_points;
 mod faults;
+pub(crate) mod obstacles;
+mod preconditions;
 mod purchases;
 mod refunds;
 mod refused_captures;
 mod renewals;
-mod scenarios;
+mod retry_limits;
+pub(crate) mod scenarios;
 mod single_purchases;
 
 macro_rules! every_rule {
@@ -26,11 +29,29 @@ macro_rules! every_rule {
                 a_decline_of_any_class_is_reported_and_the_next_attempt_pays, a_subscription_that_cannot_be_paid_is_terminated,
                 a_lapsed_authorisation_is_never_reported_as_captured,
             }
+            every_rule! { @obstacles:
+                an_order_whose_amount_cannot_be_read_is_parked_and_made_once, a_parked_order_keeps_no_subscription_from_ending,
+                what_was_abandoned_can_be_tried_again_by_the_same_event, abandon_retry_replay_and_redrive_work_in_every_order,
+                an_outage_of_hours_waits_in_the_journal_and_rings_for_the_gateway,
+                an_outage_of_a_day_parks_and_a_retry_asks_cleeng_first, a_termination_waits_for_an_unknown_payment_and_not_for_ever,
+            }
+            every_rule! { @preconditions:
+                nothing_is_taken_or_kept_if_it_is_not_due_any_more_after_a_wait, what_is_still_due_after_a_wait_is_taken_once,
+                nothing_is_taken_while_cleeng_cannot_be_asked,
+                a_delayed_event_with_replaced_details_takes_nothing_and_the_period_is_paid_with_the_new_ones,
+                an_order_that_lapsed_before_the_money_was_asked_for_is_replaced_by_one_with_the_price_of_today,
+            }
+            every_rule! { @retry_limits:
+                details_that_must_not_be_tried_again_are_told_rejected_without_a_call, details_that_were_updated_are_tried_again,
+                attempts_before_the_time_that_the_advice_names_are_told_rejected, a_token_is_declined_no_more_often_than_the_limit,
+                details_unknown_to_the_gateway_of_several_subscribers_are_our_own_mistake,
+            }
             every_rule! { @purchases:
                 a_purchase_is_paid_once_and_stores_details_that_renew, a_refused_purchase_is_reported_and_other_details_pay,
                 a_purchase_without_a_return_is_finished_by_notification,
                 a_return_during_the_notification_pays_once_at_every_interleaving,
                 a_redirected_customer_pays_once_with_or_without_a_return, a_purchase_that_is_replaced_is_never_reported, an_order_that_lapses_during_the_redirect_holds_nothing,
+                an_order_that_cleeng_refuses_is_given_back_and_not_paid_again, an_order_that_an_earlier_report_may_have_paid_is_compared,
                 a_free_start_stores_details_without_a_charge, details_are_stored_without_a_charge_and_renew,
             }
             every_rule! { @clean_ups:

@@ -6,7 +6,10 @@ use connector::cleeng::PaymentStatus;
 use connector::clock::Clock as _;
 use connector::flow::Disposition;
 use connector::gateway::GatewayName;
+use connector::ids::ExternalPaymentId;
+use connector::metrics::Metric;
 use connector::reason::CompletionReason;
+use sandbox::simulators::network::{Fault, ServerRequest};
 use sandbox::simulators::simulated_gateway::{EnteredDetails, LedgerEntry};
 use sandbox::testkit::fixtures::{OFFER, SHOP_ORIGIN, id};
 use sandbox::testkit::harness::TestEnvironment;
@@ -170,5 +173,49 @@ pub(crate) async fn details_are_stored_without_a_charge_and_renew(gateway: Gatew
         assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed(CompletionReason::Authorised));
         assert_eq!(approved_entries(&env, gateway).len(), 1);
         assert_balanced(&env, "renewed");
+    }
+}
+
+/// The order is paid by another connector; a front end has kept its id.
+pub(crate) async fn an_order_that_cleeng_refuses_is_given_back_and_not_paid_again(gateway: GatewayName) {
+    for entry in [EnteredDetails::Frictionless, EnteredDetails::ActionRequired] {
+        let env = environment();
+        let buyer = Buyer::new(&env, gateway);
+        assert!(env.cleeng.pay_order_elsewhere(&buyer.order, &ExternalPaymentId::new("elsewhere").unwrap()));
+        let refused = buyer.pay_until_final(&env, entry, 1).await;
+        assert_eq!((refused.status.as_u16(), refused.body["code"].as_str()), (409, Some("ORDER0010")), "{}", refused.body);
+        // Another click charges nothing.
+        assert_eq!(buyer.start(&env, EnteredDetails::Frictionless, 2).await.body["code"], "ORDER0010");
+        env.clock.advance(HOUR / 6);
+        env.run_reconciliation().await;
+        env.run_until_idle().await;
+        let entries = approved_entries(&env, gateway);
+        assert_eq!(entries.len(), 1, "{entries:?}");
+        assert_eq!((entries[0].captured, entries[0].refunded), (usd(999), usd(999)));
+        assert_eq!((statuses(&env), env.metrics.count(Metric::Alarm, "paid_order_refused")), (vec![], 1));
+        assert_balanced(&env, "given back");
+    }
+}
+
+/// The answer to the first report is lost: Cleeng then refuses the second, because the first has paid the order.
+pub(crate) async fn an_order_that_an_earlier_report_may_have_paid_is_compared(gateway: GatewayName) {
+    let is_report = |peer: &str, request: &ServerRequest| peer == "cleeng" && request.path == "/3.1/payments";
+    let is_list = |_: &str, request: &ServerRequest| request.path == "/3.1/subscriptions";
+    for shows_in_time in [true, false] {
+        let env = environment();
+        let buyer = Buyer::new(&env, gateway);
+        env.network.inject(Fault::TimeoutAfter, is_report);
+        // The list is late by one look: the report seems not to have arrived, and is made again.
+        env.network.inject(Fault::Mutate(std::sync::Arc::new(|body| body["data"] = serde_json::json!([]))), is_list);
+        if !shows_in_time {
+            let hide =
+                |body: &mut serde_json::Value| drop(body["data"][0].as_object_mut().and_then(|s| s.remove("latestPaymentExternalId")));
+            env.network.inject(Fault::Mutate(std::sync::Arc::new(hide)), is_list);
+        }
+        let last = buyer.pay_until_final(&env, EnteredDetails::Frictionless, 1).await;
+        assert_eq!(is_paid(&last), shows_in_time, "{}", last.body);
+        assert!(shows_in_time || last.body["code"] == "ORDER0009", "{}", last.body);
+        let kept: Vec<_> = approved_entries(&env, gateway).into_iter().filter(LedgerEntry::holds_money).collect();
+        assert_eq!((kept.len(), kept[0].refunded, statuses(&env)), (1, usd(0), vec![PaymentStatus::Captured]));
     }
 }

@@ -37,7 +37,7 @@ async fn deliver_until_final(env: &TestEnvironment, event: &SentWebhook) -> Disp
     for _ in 0..200 {
         last = env.deliver(event).await;
         env.deliver_notifications().await;
-        if !matches!(last, Disposition::Retry { .. }) {
+        if !matches!(last, Disposition::Retry { .. } | Disposition::Postponed(_)) {
             break;
         }
         env.clock.advance(HOUR / 6);
@@ -50,7 +50,12 @@ fn assert_released(env: &TestEnvironment, gateway: GatewayName, context: &str) {
     assert!(approved_entries(env, gateway).iter().all(LedgerEntry::is_released), "{context}: {:?}", approved_entries(env, gateway));
     assert_eq!(statuses(env), [PaymentStatus::Rejected], "{context}");
     assert_balanced(env, context);
-    assert_eq!((env.metrics.count(Metric::Parked, ""), env.metrics.count(Metric::Alarm, "")), (0, 0), "{context}");
+    assert_eq!(
+        (env.metrics.count(Metric::Parked, ""), env.metrics.count(Metric::Alarm, "")),
+        (0, 0),
+        "{context} {:?}",
+        env.metrics.recorded_since(0).into_iter().filter(|m| matches!(m.0, Metric::Parked | Metric::Alarm)).collect::<Vec<_>>()
+    );
 }
 
 pub(crate) async fn an_authorisation_whose_capture_is_refused_is_released_and_the_next_attempt_pays(gateway: GatewayName) {

@@ -108,7 +108,7 @@ pub(crate) async fn a_subscription_that_cannot_be_paid_is_terminated(gateway: Ga
     assert_eq!(env.run_event(&env.authorisation_event(&subscriber, 72)).await, Disposition::Completed(CompletionReason::Declined));
     env.clock.advance_to(subscriber.due.after(2 * HOUR));
     assert_eq!(env.run_event(&env.termination_event(&subscriber)).await, Disposition::Completed(CompletionReason::Terminated));
-    assert_eq!(env.cleeng.subscription(&subscriber.ids.subscription).unwrap().terminated_as.as_deref(), Some("paymentCancel"));
+    assert_eq!(env.cleeng.subscription(&subscriber.ids.subscription).unwrap().terminated_as.as_deref(), Some("status"));
     assert_eq!(approved_entries(&env, gateway), []);
     assert_balanced(&env, "terminated");
 }

@@ -23,7 +23,8 @@ async fn a_capture_of_a_period_that_was_never_authorised_waits_queries_cleeng_an
     assert_eq!(env.store.writes(), 0);
     env.clock.advance(Duration::from_secs(60));
     assert_eq!(env.deliver(&capture).await, Disposition::Parked(ParkReason::CaptureWithoutAuthorisation));
-    assert_eq!(env.network.delivered_count("cleeng", &connector::http::Method::GET, "authorised_payments"), 1);
+    // One that was made before this connector is not waited for: each delivery asks.
+    assert_eq!(env.network.delivered_count("cleeng", &connector::http::Method::POST, "authorised_payments"), 3);
     assert_eq!(env.metrics.count(Metric::Parked, "capture_without_authorisation"), 1);
     assert_eq!(env.deliver(&capture).await, completed("parked"));
     assert_eq!((call_counts(&env), statuses(&env)), ((0, 0, 0), vec![]));

@@ -194,7 +194,7 @@ async fn a_crash_anywhere_in_a_termination_ends_the_subscription_once() {
         (env, event)
     };
     let check = |env: &TestEnvironment| {
-        let ended = env.cleeng.subscriptions().into_iter().all(|s| s.terminated_as.as_deref() == Some("paymentCancel"));
+        let ended = env.cleeng.subscriptions().into_iter().all(|s| s.terminated_as.as_deref() == Some("status"));
         assert!(ended);
         assert_balanced(env);
     };

@@ -52,7 +52,7 @@ async fn an_attempt_that_the_next_event_resumes_and_parks_leaves_the_next_attemp
     env.network.inject(Fault::StatusBefore(503), is_order);
     assert!(matches!(env.deliver(&env.authorisation_event(&subscriber, 72)).await, Disposition::Retry { .. }));
     env.clock.advance(DAY);
-    env.network.inject(Fault::StatusBefore(422), is_order);
+    env.network.inject(sandbox::simulators::cleeng::refusal(422), is_order);
     let next = env.authorisation_event(&subscriber, 48);
     let resumed = Disposition::Retry { after: Some(Duration::from_secs(1)), reason: RetryReason::ResumedAnEarlierAttempt };
     assert_eq!(env.deliver(&next).await, resumed);

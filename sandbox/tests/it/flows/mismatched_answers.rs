@@ -23,7 +23,7 @@ async fn the_gateway_is_not_called_for_an_order_that_does_not_match_its_event() 
         (Disposition::Parked(ParkReason::OrderMismatch), |order| order["offerId"] = json!("S999_US")),
         (UNREADABLE, |order| order["paymentMethodId"] = json!(98)),
         (UNREADABLE, |order| order["currency"] = json!("EUR")),
-        (UNREADABLE, |order| order["totalPrice"] = json!("-9.99")),
+        (Disposition::Parked(ParkReason::OrderAmountUnreadable), |order| order["totalPrice"] = json!("-9.99")),
     ];
     for (number, (expected, change)) in changes.into_iter().enumerate() {
         let (env, subscriber) = at_first_attempt();

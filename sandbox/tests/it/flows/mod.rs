@@ -4,6 +4,7 @@
 mod authorised_list;
 mod capture_rules;
 mod charged_recently;
+mod contract;
 mod crashes;
 mod dunning;
 mod mismatched_answers;

@@ -7,6 +7,7 @@ use connector::clock::Clock as _;
 use connector::flow::Disposition;
 use connector::metrics::Metric;
 use connector::reason::{ParkReason, RetryReason};
+use sandbox::simulators::cleeng::refusal;
 use sandbox::simulators::network::Fault;
 
 use crate::flows::{IS_COMPLETED, assert_balanced, at_due_date_authorised, at_first_attempt, completed, statuses};
@@ -21,14 +22,15 @@ async fn an_unpaid_subscription_is_terminated_once() {
         assert_eq!(env.deliver(&env.termination_event(&subscriber)).await, completed("terminated"));
     }
     let subscription = env.cleeng.subscription(&subscriber.ids.subscription).unwrap();
-    assert_eq!((subscription.status, subscription.terminated_as.as_deref()), (SubscriptionStatus::Terminated, Some("paymentCancel")));
-    assert_eq!(env.network.delivered_count("cleeng", &connector::http::Method::POST, "/terminate"), 1);
+    assert_eq!((subscription.status, subscription.terminated_as.as_deref()), (SubscriptionStatus::Terminated, Some("status")));
+    assert_eq!(env.network.delivered_count("cleeng", &connector::http::Method::PATCH, "/subscriptions/"), 1);
     assert_balanced(&env);
 }
 
 #[tokio::test]
-async fn a_stopped_subscription_ends_as_cancelled_by_the_customer() {
+async fn a_stopped_subscription_ends_as_cancelled_by_the_customer_where_the_status_cannot_be_patched() {
     let (env, subscriber) = at_first_attempt();
+    env.cleeng.change_quirks(|quirks| quirks.patch_status = Some(422));
     env.cleeng.set_status(&subscriber.ids.subscription, SubscriptionStatus::Stopped);
     env.clock.advance_to(subscriber.due);
     assert_eq!(env.deliver(&env.termination_event(&subscriber)).await, completed("terminated"));
@@ -69,7 +71,7 @@ async fn a_period_that_is_captured_but_not_renewed_in_cleeng_is_parked() {
     let is_report = |peer: &str, request: &sandbox::simulators::network::ServerRequest| {
         peer == "cleeng" && request.method == connector::http::Method::PATCH
     };
-    env.network.inject(Fault::StatusBefore(422), is_report);
+    env.network.inject(refusal(422), is_report);
     assert_eq!(env.deliver_until_settled(&capture).await, Disposition::Parked(ParkReason::CleengRefusedReport));
     env.clock.advance(GRACE);
     assert_eq!(env.deliver(&env.termination_event(&subscriber)).await, Disposition::Parked(ParkReason::CapturedButToBeTerminated));
@@ -105,8 +107,9 @@ async fn a_termination_redriven_after_a_renewal_ends_nothing() {
 
 #[tokio::test]
 async fn the_outcome_of_a_termination_with_a_lost_answer_is_queried() {
-    let is_terminate =
-        |peer: &str, request: &sandbox::simulators::network::ServerRequest| peer == "cleeng" && request.path.ends_with("/terminate");
+    let is_terminate = |peer: &str, request: &sandbox::simulators::network::ServerRequest| {
+        peer == "cleeng" && request.method == connector::http::Method::PATCH && request.path.contains("/subscriptions/")
+    };
     for fault in [Fault::TimeoutAfter, Fault::TimeoutBefore, Fault::StatusAfter(500), Fault::StatusBefore(503), Fault::StatusBefore(429)] {
         let (env, subscriber) = at_first_attempt();
         env.clock.advance_to(subscriber.due.after(GRACE));
@@ -127,20 +130,22 @@ async fn a_subscription_that_terminated_itself_counts_as_done() {
         assert_eq!(env.deliver(&env.termination_event(&subscriber)).await, completed("terminated"));
         assert_eq!(env.store.writes(), 1, "noted once");
     }
-    assert_eq!(env.network.delivered_count("cleeng", &connector::http::Method::POST, "/terminate"), 0);
+    assert_eq!(env.network.delivered_count("cleeng", &connector::http::Method::PATCH, "/subscriptions/"), 0);
 }
 
 #[tokio::test]
 async fn a_termination_that_cleeng_refuses_is_done_if_the_subscription_has_ended_and_is_parked_otherwise() {
-    let is_terminate =
-        |peer: &str, request: &sandbox::simulators::network::ServerRequest| peer == "cleeng" && request.path.ends_with("/terminate");
-    for (fault, disposition, status) in [
-        (Fault::StatusBefore(422), Disposition::Parked(ParkReason::TerminationRefused), SubscriptionStatus::Active),
-        (Fault::StatusAfter(422), completed("terminated"), SubscriptionStatus::Terminated),
+    // Both ways, because the second follows the first.
+    let is_terminate = |peer: &str, request: &sandbox::simulators::network::ServerRequest| {
+        peer == "cleeng" && request.method != connector::http::Method::GET && request.path.contains("/subscriptions/")
+    };
+    for (faults, disposition, status) in [
+        (vec![refusal(422), refusal(422)], Disposition::Parked(ParkReason::TerminationRefused), SubscriptionStatus::Active),
+        (vec![Fault::StatusAfter(422)], completed("terminated"), SubscriptionStatus::Terminated),
     ] {
         let (env, subscriber) = at_first_attempt();
         env.clock.advance_to(subscriber.due.after(GRACE));
-        env.network.inject(fault, is_terminate);
+        faults.into_iter().for_each(|fault| env.network.inject(fault, is_terminate));
         assert_eq!(env.deliver(&env.termination_event(&subscriber)).await, disposition);
         assert_eq!(env.cleeng.subscription(&subscriber.ids.subscription).unwrap().status, status);
     }

@@ -7,7 +7,7 @@ use connector::flow::Disposition;
 use connector::metrics::Metric;
 use connector::money::{Currency, Money};
 use connector::reason::{ParkReason, RetryReason};
-use sandbox::simulators::cleeng::{Cycle, SentWebhook};
+use sandbox::simulators::cleeng::{Cycle, SentWebhook, refusal};
 use sandbox::simulators::network::{Fault, ServerRequest};
 use sandbox::testkit::crash::CrashTiming;
 use sandbox::testkit::fixtures::{OFFER, id};
@@ -63,7 +63,7 @@ async fn a_gateway_that_never_answers_is_queried_for_a_day_and_then_parked() {
     let event = env.authorisation_event(&subscriber, 72);
     let started = connector::clock::Clock::now(&env.clock);
     let mut disposition = env.deliver(&event).await;
-    while let Disposition::Retry { .. } = disposition {
+    while let Disposition::Retry { .. } | Disposition::Postponed(_) = disposition {
         env.clock.advance(Duration::from_secs(900));
         disposition = env.deliver(&event).await;
     }
@@ -170,7 +170,7 @@ async fn a_report_that_cleeng_refuses_permanently_is_parked_and_moves_no_money()
     assert!(!IS_COMPLETED(&env.deliver(&capture).await));
     env.adyen.process();
     env.clock.advance(Duration::from_secs(45 * 60));
-    env.network.inject(Fault::StatusBefore(422), is_report);
+    env.network.inject(refusal(422), is_report);
     assert_eq!(env.deliver(&capture).await, Disposition::Parked(ParkReason::CleengRefusedReport));
     assert_eq!(env.deliver(&capture).await, completed("parked"));
     assert_eq!(env.adyen.total_captured("USD"), 999);
@@ -209,7 +209,7 @@ async fn unreachable_for_a_day(env: &TestEnvironment, event: &SentWebhook) {
     while env.now() < until {
         env.network.inject(Fault::NotSent, is_report);
         let disposition = env.deliver(event).await;
-        assert!(matches!(disposition, Disposition::Retry { .. }), "{disposition:?}");
+        assert!(matches!(disposition, Disposition::Retry { .. } | Disposition::Postponed(_)), "{disposition:?}");
         env.clock.advance(Duration::from_secs(900));
     }
     env.clock.advance(Duration::from_secs(2 * 3600));

@@ -153,7 +153,7 @@ async fn a_crash_anywhere_while_a_card_supersedes_another_leaves_one_charge() {
         assert!(is_paid(&buyer.start_until_final(&env, &data).await), "{when:?} {nth}");
         env.adyen.finish_without_returning(first["redirectResult"].as_str().unwrap());
         let late = env.adyen.payments().into_iter().next_back().unwrap();
-        assert_eq!(notify_authorised(&env, &late, None).await, Disposition::Completed(CompletionReason::Reversed));
+        assert_eq!(notify_authorised(&env, &late, None).await, Disposition::Completed(CompletionReason::ReversalReceived));
         env.adyen.process();
         assert_paid_once(&env, &buyer);
         crashed
@@ -174,7 +174,11 @@ async fn a_crash_anywhere_in_a_reversal_reverses_once() {
         let crashed = env.crash_point.run(notify_authorised(&env, &late, None)).await.is_none();
         env.crash_point.disarm();
         env.clock.advance(Duration::from_secs(100));
-        assert_eq!(notify_authorised(&env, &late, None).await, Disposition::Completed(CompletionReason::Reversed), "{when:?} {nth}");
+        assert_eq!(
+            notify_authorised(&env, &late, None).await,
+            Disposition::Completed(CompletionReason::ReversalReceived),
+            "{when:?} {nth}"
+        );
         env.adyen.process();
         assert_paid_once(&env, &buyer);
         crashed

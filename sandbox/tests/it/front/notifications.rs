@@ -82,7 +82,7 @@ async fn a_superseded_attempt_that_succeeds_is_reversed_and_its_refund_settles_i
     assert!(is_paid(&buyer.start(&env, &card(GOOD, "J D", "2")).await));
     env.adyen.finish_without_returning(first["redirectResult"].as_str().unwrap());
     let dispositions = deliver_notifications(&env).await;
-    assert!(dispositions.contains(&Disposition::Completed(CompletionReason::Reversed)), "{dispositions:?}");
+    assert!(dispositions.contains(&Disposition::Completed(CompletionReason::ReversalReceived)), "{dispositions:?}");
     env.adyen.process();
     assert_eq!(deliver_notifications(&env).await, [Disposition::Completed(CompletionReason::Refunded)]);
     let late = env.adyen.payments().into_iter().next_back().unwrap();
@@ -108,7 +108,7 @@ async fn a_payment_approved_after_its_order_lapsed_is_reversed() {
     env.deliver_notifications().await;
     env.adyen.finish_without_returning(back["redirectResult"].as_str().unwrap());
     let dispositions = deliver_notifications(&env).await;
-    assert_eq!(dispositions, [Disposition::Completed(CompletionReason::Reversed)]);
+    assert_eq!(dispositions, [Disposition::Completed(CompletionReason::ReversalReceived)]);
     env.adyen.process();
     assert_eq!(deliver_notifications(&env).await, [Disposition::Completed(CompletionReason::Refunded)]);
     assert_eq!((env.adyen.total_refunded("USD"), statuses(&env)), (999, vec![]));

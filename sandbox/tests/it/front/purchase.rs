@@ -33,7 +33,7 @@ async fn an_order_is_paid_and_cleeng_has_the_details_for_renewals() {
     assert_eq!(told["totalAmount"].to_string(), "9.99");
     assert_eq!(told["externalPaymentId"], payment.external_payment_id.as_str());
     let details = env.cleeng.details(payment.details.as_ref().unwrap()).unwrap();
-    assert_eq!(details.display_params, json!({ "variant": "visa", "lastCardFourDigits": "1111", "cardExpirationDate": "3/2030" }));
+    assert_eq!(details.display_params, json!({ "variant": "visa", "lastCardFourDigits": "1111", "cardExpirationDate": "03/2030" }));
     // What renews must have been announced with the first payment.
     assert_eq!(env.cleeng.subscriptions().len(), 1);
     assert_eq!(write_counts(&env), (1, 1));

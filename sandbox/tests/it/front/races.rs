@@ -121,7 +121,7 @@ async fn another_card_racing_with_the_return_of_the_first_leaves_one_charge() {
             for payment in env.adyen.payments() {
                 let disposition = notify_authorised(&env, &payment, payment.stored_payment_method_id.as_deref()).await;
                 assert!(
-                    matches!(disposition, Disposition::Completed(CompletionReason::AlreadyFinished | CompletionReason::Reversed)),
+                    matches!(disposition, Disposition::Completed(CompletionReason::AlreadyFinished | CompletionReason::ReversalReceived)),
                     "{context} {disposition:?}"
                 );
             }
@@ -145,7 +145,7 @@ async fn another_card_racing_with_the_notification_of_the_first_leaves_one_charg
         assert!(is_paid(&started), "{head_start}: {}", started.body);
         let again = notify_authorised(&env, &first, stored.as_deref()).await;
         assert!(
-            matches!(again, Disposition::Completed(CompletionReason::AlreadyFinished | CompletionReason::Reversed)),
+            matches!(again, Disposition::Completed(CompletionReason::AlreadyFinished | CompletionReason::ReversalReceived)),
             "{head_start}: {again:?}"
         );
         env.adyen.process();

@@ -34,7 +34,7 @@ async fn a_superseded_attempt_that_succeeds_is_reversed_when_its_notification_ar
     assert_eq!(env.adyen.total_captured("USD"), 1998);
     let late = env.adyen.payments().into_iter().next_back().unwrap();
     for _ in 0..5 {
-        assert_eq!(notify_authorised(&env, &late, Some("X")).await, Disposition::Completed(CompletionReason::Reversed));
+        assert_eq!(notify_authorised(&env, &late, Some("X")).await, Disposition::Completed(CompletionReason::ReversalReceived));
     }
     env.adyen.process();
     assert_eq!(env.network.delivered_count("adyen", &Method::POST, "/refunds"), 1);
@@ -55,7 +55,7 @@ async fn a_return_from_a_superseded_attempt_reverses_it_and_leaves_the_other_wai
     assert_eq!((payment.state, payment.refunded), (PaymentState::Captured, 999));
     assert_eq!(statuses(&env), []);
     // Its notification, later, changes nothing.
-    assert_eq!(notify_authorised(&env, &payment, Some("X")).await, Disposition::Completed(CompletionReason::Reversed));
+    assert_eq!(notify_authorised(&env, &payment, Some("X")).await, Disposition::Completed(CompletionReason::ReversalReceived));
     assert_eq!(buyer.start(&env, &card(REDIRECTING, "J D", "2")).await, second);
     assert!(is_paid(&buyer.finalize(&env, &redirect_result(&second)).await));
     assert_paid_once(&env, &buyer);

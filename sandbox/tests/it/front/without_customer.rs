@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use connector::checkout::order::order_key;
-use connector::checkout::reversal::reverse;
 use connector::checkout::{AuthorisationNotification, expire_purchase, settle_by_notification};
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
@@ -13,15 +12,15 @@ use connector::http::Method;
 use connector::ids::ExternalPaymentId;
 use connector::journal::record::Obligation;
 use connector::journal::store::Store as _;
-use connector::metrics::Metric;
-use connector::reason::{CompletionReason, ParkReason, RetryReason};
+use connector::payments::reversal::reverse;
+use connector::reason::{CompletionReason, RetryReason};
 use connector::secret::SecretString;
 use sandbox::simulators::adyen::{Payment, PaymentState};
 use sandbox::simulators::network::Fault;
 use sandbox::testkit::harness::TestEnvironment;
 use serde_json::json;
 
-use crate::front::{GOOD, REDIRECTING, assert_balanced, assert_paid_once, buyer, card, code, is_paid, redirect_result, statuses};
+use crate::front::{GOOD, REDIRECTING, assert_balanced, assert_paid_once, buyer, card, is_paid, redirect_result, statuses};
 
 /// The news that this payment was authorised, with the stored details where the notification has them.
 pub(crate) async fn notify_authorised(env: &TestEnvironment, payment: &Payment, stored: Option<&str>) -> Disposition {
@@ -139,7 +138,7 @@ async fn an_order_that_lapses_during_the_redirect_is_ended_and_cancelled() {
     env.adyen.process();
     // The bank says yes all the same: nobody is charged.
     let payment = finish_at_gateway(&env, &back);
-    assert_eq!(notify_authorised(&env, &payment, Some("X")).await, Disposition::Completed(CompletionReason::Reversed));
+    assert_eq!(notify_authorised(&env, &payment, Some("X")).await, Disposition::Completed(CompletionReason::ReversalReceived));
     env.adyen.process();
     assert_eq!((env.adyen.total_captured("USD"), env.adyen.total_refunded("USD")), (999, 999));
     assert_eq!(statuses(&env), []);
@@ -167,7 +166,7 @@ async fn a_silent_gateway_is_pending_until_the_order_lapses_and_then_cancelled()
     // It was captured at once, so that cancelling came too late; the notification says so, and it is refunded.
     let payment = env.adyen.payments().remove(0);
     assert_eq!(payment.state, PaymentState::Captured);
-    assert_eq!(notify_authorised(&env, &payment, None).await, Disposition::Completed(CompletionReason::Reversed));
+    assert_eq!(notify_authorised(&env, &payment, None).await, Disposition::Completed(CompletionReason::ReversalReceived));
     env.adyen.process();
     assert_eq!(env.adyen.total_refunded("USD"), 999);
     assert_balanced(&env);
@@ -185,16 +184,6 @@ async fn an_unreported_payment_is_reported_by_the_next_call_or_run() {
     );
     assert!(is_paid(&buyer.start(&env, &card(GOOD, "J D", "1")).await));
     assert_paid_once(&env, &buyer);
-}
-
-#[tokio::test]
-async fn a_refused_attempt_that_turns_out_to_be_paid_is_parked() {
-    let env = TestEnvironment::default();
-    let buyer = buyer(&env);
-    assert_eq!(code(&buyer.start(&env, &card(GOOD, "DECLINED", "1")).await), (422, "ADYEN0002"));
-    let payment = env.adyen.payments().remove(0);
-    assert_eq!(notify_authorised(&env, &payment, None).await, Disposition::Parked(ParkReason::ClosedPaymentSucceeded));
-    assert_eq!(env.metrics.count(Metric::Parked, "closed_payment_succeeded"), 1);
 }
 
 #[tokio::test]

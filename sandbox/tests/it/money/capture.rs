@@ -9,7 +9,7 @@ use connector::http::Method;
 use connector::journal::payment::PaymentState;
 use connector::reason::RetryReason;
 use sandbox::simulators::cleeng::SentWebhook;
-use sandbox::simulators::network::ServerRequest;
+use sandbox::simulators::network::{Fault, ServerRequest};
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use sandbox::testkit::harness::TestEnvironment;
 use serde_json::{Value, json};
@@ -71,6 +71,21 @@ async fn two_concurrent_deliveries_capture_once_at_every_interleaving() {
     }
 }
 
+/// Preconditions are asked again right before money moves: of a single purchase, its order.
+#[tokio::test]
+async fn nothing_is_captured_while_the_order_cannot_be_read() {
+    let is_order = |peer: &str, request: &ServerRequest| peer == "cleeng" && request.path.contains("/orders/");
+    let (env, _, event) = with_authorised_purchase(SettleOn::Receipt).await;
+    for _ in 0..3 {
+        env.network.inject(Fault::NotSent, is_order);
+        assert!(matches!(env.deliver(&event).await, Disposition::Retry { reason: RetryReason::CleengUnreachable, .. }));
+        env.clock.advance(Duration::from_secs(100));
+    }
+    assert_eq!(capture_counts(&env), (0, 0));
+    assert_eq!(env.deliver_until_settled(&event).await, completed("captured"));
+    assert_captured(&env);
+}
+
 #[tokio::test]
 async fn a_crash_anywhere_in_a_capture_leaves_one_capture() {
     for settle_on in [SettleOn::Receipt, SettleOn::Notification] {
@@ -86,7 +101,7 @@ async fn a_crash_anywhere_in_a_capture_leaves_one_capture() {
             assert_captured(env);
         };
         let crashes = crash_at_every_call(scene, act, afterwards).await;
-        assert_eq!(crashes, if settle_on == SettleOn::Receipt { 2 * 5 } else { 2 * 6 });
+        assert_eq!(crashes, if settle_on == SettleOn::Receipt { 2 * 6 } else { 2 * 7 });
     }
 }
 

@@ -14,7 +14,7 @@ use connector::metrics::Metric;
 use connector::payments::deleted_details::deactivation_key;
 use connector::payments::subscription_state::SubscriptionState;
 use connector::reason::RetryReason;
-use sandbox::simulators::cleeng::SentWebhook;
+use sandbox::simulators::cleeng::{SentWebhook, refusal};
 use sandbox::simulators::network::{Fault, ServerRequest};
 use sandbox::testkit::fixtures::id;
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
@@ -76,7 +76,7 @@ async fn a_parked_release_keeps_the_clean_up_parked_until_it_is_resolved() {
     let env = TestEnvironment::default();
     let (subscriber, event) = authorised_then_changed_card(&env, ADYEN_METHOD).await;
     let reference = live_authorisation(&env, &subscriber).await;
-    env.network.inject(Fault::StatusBefore(422), |peer, request| peer == "cleeng" && request.path.ends_with("/cancel"));
+    env.network.inject(refusal(422), |peer, request| peer == "cleeng" && request.path.ends_with("/cancel"));
     assert_eq!(env.deliver(&event).await, parked("authorisation_not_released"));
     record_decision(&env, &deactivation_key_of(&env, &event), Decision::Retry).await;
     assert_eq!(env.deliver(&event).await, parked("authorisation_not_released"), "nobody has looked at the payment");

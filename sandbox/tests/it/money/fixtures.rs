@@ -21,6 +21,7 @@ use sandbox::testkit::fixtures::id;
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
 use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 pub(crate) use sandbox::testkit::purchases::SeededPurchase;
+use sandbox::testkit::queue_worker::time_to_come_back;
 
 pub(crate) fn usd(minor: i64) -> Money {
     Money::new(minor, Currency::new("USD").unwrap())
@@ -126,8 +127,8 @@ pub(crate) async fn deliver_requeued(env: &TestEnvironment, envelope: &Envelope)
     let event = envelope.open().unwrap();
     for _ in 0..50 {
         let disposition = env.deliver_event(&event, envelope.received_at()).await;
-        let Disposition::Retry { after, .. } = disposition else { return disposition };
-        env.clock.advance(after.unwrap_or(Duration::from_secs(100)).max(Duration::from_secs(1)));
+        let Some(wait) = time_to_come_back(&disposition) else { return disposition };
+        env.clock.advance(wait);
     }
     panic!("the event never leaves the queue")
 }

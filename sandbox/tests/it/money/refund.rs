@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
-use connector::clock::Clock as _;
 use connector::flow::{Disposition, PartialRefunds, SettleOn};
 use connector::gateway::{Decline, DeclineClass, GatewayError, Operation, Outcome};
 use connector::http::Method;
@@ -143,7 +142,7 @@ async fn a_refund_that_fails_at_the_gateway_is_parked_and_not_reported() {
     assert_eq!(deliver_and_settle(&env, &event).await, parked("refund_failed"));
     assert_eq!(env.metrics.count(Metric::Parked, "refund_failed"), 1);
     assert_eq!((statuses(&env), reports(&env)), (vec![PaymentStatus::Captured], 0));
-    assert_eq!(env.deliver(&event).await, completed("declined"));
+    assert_eq!(env.deliver(&event).await, completed("parked"));
     let record = read_payment_record(&env, &bought.reference).await;
     assert_eq!((record.state, record.committed_refunds().unwrap()), (PaymentState::Captured, usd(0)));
     // The money is free again: another refund is another obligation.
@@ -169,7 +168,7 @@ async fn a_refund_that_the_gateway_refuses_at_once_frees_its_reservation() {
     let (env, _) = with_scripted_gateway(env, None, Some(Ok(Outcome::Declined(decline))));
     let event = refund_event(&env, &bought, None, None);
     assert_eq!(env.deliver(&event).await, parked("refund_declined"));
-    assert_eq!(env.deliver(&event).await, completed("declined"));
+    assert_eq!(env.deliver(&event).await, completed("parked"));
     assert_eq!(read_payment_record(&env, &bought.reference).await.committed_refunds().unwrap(), usd(0));
     assert_eq!(reports(&env), 0);
 }
@@ -281,16 +280,4 @@ async fn a_refund_waits_for_a_capture_in_flight() {
     assert_eq!(env.deliver(&capture).await, completed("captured"));
     assert_eq!(deliver_and_settle(&env, &refund).await, completed("refunded"));
     assert_balanced(&env);
-}
-
-#[tokio::test]
-async fn a_refund_that_the_gateway_has_not_settled_in_a_day_is_warned_about() {
-    let (env, bought) = with_seeded_purchase(TestEnvironment::default()).await;
-    let event = refund_event(&env, &bought, None, None);
-    assert_eq!(env.deliver(&event).await, completed("refund_received"));
-    env.clock.advance(DAY + Duration::from_secs(1));
-    assert_eq!(env.deliver(&event).await, completed("refund_received"));
-    assert_eq!(env.metrics.count(Metric::Warning, "refund_not_settled"), 1);
-    let due = connector::journal::store::Store::due(env.store.as_ref(), env.clock.now().after(DAY), 10).await.unwrap();
-    assert_eq!(due.len(), 1, "reconciliation finds it");
 }

@@ -6,6 +6,7 @@ use connector::cleeng::PaymentStatus;
 use connector::flow::{Disposition, SettleOn};
 use connector::metrics::Metric;
 use connector::reason::{CompletionReason, ParkReason};
+use sandbox::simulators::cleeng::refusal;
 use sandbox::simulators::network::{Fault, ServerRequest};
 use sandbox::testkit::harness::TestEnvironment;
 
@@ -128,7 +129,7 @@ async fn a_report_whose_answer_is_lost_is_never_repeated_and_one_that_was_not_se
 #[tokio::test]
 async fn a_report_that_cleeng_refuses_is_parked() {
     let (env, bought) = with_seeded_purchase(TestEnvironment::default()).await;
-    env.network.inject(Fault::StatusBefore(422), is_report);
+    env.network.inject(refusal(422), is_report);
     assert_eq!(deliver_and_settle(&env, &refund_event(&env, &bought, None, None)).await, parked("cleeng_refused_refund"));
     assert_eq!(env.adyen.total_refunded("USD"), 999);
     assert_eq!(read_payment_record(&env, &bought.reference).await.committed_refunds().unwrap(), usd(999));
@@ -141,7 +142,7 @@ async fn a_gateway_that_never_answers_leaves_the_amount_reserved_and_parks_the_r
     env.adyen.server_error_next(true);
     let event = refund_event(&env, &bought, Some(600), Some("1"));
     let mut disposition = env.deliver(&event).await;
-    while let Disposition::Retry { .. } = disposition {
+    while let Disposition::Retry { .. } | Disposition::Postponed(_) = disposition {
         env.clock.advance(Duration::from_secs(900));
         disposition = env.deliver(&event).await;
     }

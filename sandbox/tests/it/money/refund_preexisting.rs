@@ -61,11 +61,9 @@ async fn a_partial_refund_of_a_preexisting_payment_is_recognised_by_its_order() 
 
 #[tokio::test]
 async fn a_preexisting_payment_with_missing_data_is_parked() {
-    let lacking: [(&str, &str); 6] = [
-        ("externalPaymentId", "unknown_payment_lacks_id_or_amount"),
-        ("amount", "unknown_payment_lacks_id_or_amount"),
-        ("currency", "unknown_payment_lacks_id_or_amount"),
-        ("paymentId", "unknown_payment_lacks_id_or_amount"),
+    let lacking: [(&str, &str); 4] = [
+        ("externalPaymentId", "unknown_payment_lacks_id"),
+        ("paymentId", "unknown_payment_lacks_id"),
         ("orderId", "unknown_payment_lacks_order"),
         ("paymentOperation", "unknown_payment_lacks_operation"),
     ];
@@ -78,7 +76,6 @@ async fn a_preexisting_payment_with_missing_data_is_parked() {
         assert_eq!(env.deliver(&event).await, completed("parked"), "{field}");
         assert_nothing_moved(&env);
     }
-    let (env, bought) = with_foreign_purchase().await;
     let odd: [(EventEdit, &str); 4] = [
         (|data| data["amount"] = json!("10.00"), "refund_above_captured"),
         (|data| data["amount"] = json!("9.999"), "refund_amount_unreadable"),
@@ -86,9 +83,23 @@ async fn a_preexisting_payment_with_missing_data_is_parked() {
         (|data| data["customerId"] = json!(7), "event_contradicts_order"),
     ];
     for (change, reason) in odd {
+        let (env, bought) = with_foreign_purchase().await;
         let event = edited_event(&env, &refund_event(&env, &bought, Some(999), None), change);
         assert_eq!(env.deliver(&event).await, parked(reason));
         assert_nothing_moved(&env);
+    }
+}
+
+#[tokio::test]
+async fn case_30_a_preexisting_payment_is_refunded_in_whole_by_its_order_if_the_event_names_no_amount() {
+    for missing in [&["amount"][..], &["amount", "currency"], &["currency"]] {
+        let (env, bought) = with_foreign_purchase().await;
+        let event = edited_event(&env, &refund_event(&env, &bought, Some(999), None), |data| {
+            missing.iter().for_each(|field| drop(data.as_object_mut().unwrap().remove(*field)));
+        });
+        assert_eq!(deliver_and_settle(&env, &event).await, completed("refunded"), "{missing:?}");
+        assert_eq!(env.adyen.total_refunded("USD"), 999);
+        assert_balanced(&env);
     }
 }
 

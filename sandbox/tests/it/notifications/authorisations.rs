@@ -16,7 +16,7 @@ use serde_json::json;
 use crate::notifications::{assert_balanced, at_first_attempt, completed, only_payment_ids, payment_state, statuses};
 
 fn pending() -> Disposition {
-    Disposition::Retry { after: None, reason: RetryReason::PaymentPending }
+    completed("payment_pending")
 }
 
 #[tokio::test]
@@ -120,7 +120,7 @@ async fn a_notification_waits_for_the_lease_of_a_crashed_worker_and_then_settles
 }
 
 #[tokio::test]
-async fn an_authorisation_found_after_the_attempt_was_parked_raises_an_alarm() {
+async fn an_authorisation_found_after_the_attempt_was_parked_is_reported_and_raises_an_alarm() {
     let (env, subscriber) = at_first_attempt();
     let is_payment =
         |peer: &str, request: &sandbox::simulators::network::ServerRequest| peer == "adyen" && request.path.ends_with("/payments");
@@ -128,12 +128,12 @@ async fn an_authorisation_found_after_the_attempt_was_parked_raises_an_alarm() {
         env.network.inject(Fault::TimeoutAfter, is_payment);
     }
     let event = env.authorisation_event(&subscriber, 72);
-    while let Disposition::Retry { .. } = env.deliver(&event).await {
+    while let Disposition::Retry { .. } | Disposition::Postponed(_) = env.deliver(&event).await {
         env.clock.advance(Duration::from_secs(3600));
     }
     assert_eq!(env.metrics.count(Metric::Parked, "outcome_unknown"), 1);
     assert_eq!(env.deliver_notifications().await, [completed("authorised")]);
     assert_eq!(env.metrics.count(Metric::Alarm, "authorised_without_open_attempt"), 1);
-    assert_eq!((payment_state(&env).await.as_str(), statuses(&env)), ("authorised", vec![]));
+    assert_eq!((payment_state(&env).await.as_str(), statuses(&env)), ("authorised", vec![PaymentStatus::Authorised]));
     assert_eq!(env.requeue.take_events().len(), 0);
 }

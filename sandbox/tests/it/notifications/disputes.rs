@@ -5,6 +5,7 @@ use connector::flow::Disposition;
 use connector::http::Method;
 use connector::metrics::Metric;
 use connector::reason::{ParkReason, RetryReason};
+use sandbox::simulators::cleeng::refusal;
 use sandbox::simulators::network::{Fault, ServerRequest};
 
 use crate::notifications::{assert_balanced, captured, capturing, completed, only_payment_ids, payment_state, statuses};
@@ -97,7 +98,7 @@ async fn a_fault_at_the_report_of_a_chargeback_never_repeats_it_blindly() {
 #[tokio::test]
 async fn a_loss_whose_report_cleeng_refuses_is_parked_and_moves_no_money() {
     let (env, _) = captured().await;
-    env.network.inject(Fault::StatusBefore(422), is_report);
+    env.network.inject(refusal(422), is_report);
     env.adyen.charge_back(&only_payment_ids(&env).0);
     assert_eq!(env.deliver_notifications().await, [Disposition::Parked(ParkReason::CleengRefusedLoss)]);
     assert_eq!((statuses(&env), payment_state(&env).await.as_str()), (vec![PaymentStatus::Captured], "charged_back"));

@@ -4,9 +4,11 @@ use std::time::Duration;
 
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;
-use connector::gateway::GatewayName;
+use connector::gateway::{GatewayName, GatewayText, IdempotencyKey, OperationKind, Reference};
+use connector::lambda::queue::UnverifiedNotification;
 use connector::metrics::Metric;
 use connector::reason::RetryReason;
+use connector::secret::SecretString;
 use sandbox::simulators::adyen::{AdyenConfig, AdyenSimulator};
 use sandbox::simulators::network::Fault;
 use sandbox::testkit::gateway_fixtures::adyen_config;
@@ -14,7 +16,9 @@ use sandbox::testkit::harness::TestEnvironment;
 use sandbox::testkit::notifications::ADYEN_NOTIFICATION_PATH;
 use serde_json::{Value, json};
 
-use crate::notifications::{assert_balanced, capturing, completed, only_payment_ids, payment_record, payment_state, statuses};
+use crate::notifications::{
+    assert_balanced, authorised, captured, capturing, completed, only_payment_ids, payment_record, payment_state, statuses,
+};
 
 /// The bodies of several notifications as one.
 fn batch(bodies: &[String]) -> String {
@@ -44,7 +48,7 @@ async fn a_notification_without_a_valid_signature_has_no_effect() {
         (body.as_bytes()[..body.len() / 2].to_vec(), 400),
         (b"\xff\xfe\xfd".to_vec(), 400),
         (Vec::new(), 400),
-        (format!("{body}{}", " ".repeat(40_000)).into_bytes(), 413),
+        (format!("{body}{}", " ".repeat(1_048_576)).into_bytes(), 413),
     ];
     for (body, status) in cases {
         let posted = env.post_notification(ADYEN_NOTIFICATION_PATH, &json!({}), &body).await;
@@ -92,35 +96,108 @@ async fn a_bad_item_does_not_block_the_good_ones() {
     let forger = adapter_of_other_account(&env, |config| config.hmac_key = "00".repeat(32));
     bodies.insert(1, forger.notification("CAPTURE", false, "F0RGED0000000001", "X", "clg-x"));
     let posted = env.post_notification(ADYEN_NOTIFICATION_PATH, &json!({}), batch(&bodies).as_bytes()).await;
-    assert_eq!((posted.status, posted.messages.len()), (401, 2), "the gateway repeats the body; the good items are queued");
-    assert_eq!(env.deliver_messages_until_settled(&posted.messages).await, [completed("authorised"), completed("captured")]);
+    assert_eq!((posted.status, posted.messages.len()), (200, 3), "the good items are queued, and the body is kept aside");
+    assert_eq!(env.metrics.count(Metric::Alarm, "notification_kept_aside"), 1);
+    let items: Vec<String> = posted.messages.into_iter().filter(|text| UnverifiedNotification::from_text(text).is_none()).collect();
+    assert_eq!(env.deliver_messages_until_settled(&items).await, [completed("authorised"), completed("captured")]);
     assert_eq!(env.deliver_requeued().await, [completed("captured")]);
     assert_balanced(&env);
 }
 
 #[tokio::test]
-async fn other_accounts_other_systems_and_unknown_kinds_are_accepted_and_ignored() {
+async fn other_accounts_and_other_systems_are_accepted_and_ignored() {
     let (env, _) = capturing().await;
     let (psp, reference) = only_payment_ids(&env);
     let other = adapter_of_other_account(&env, |config| config.merchant_account = "AnotherMerchantPOS".to_owned());
     for body in [
         other.notification("CAPTURE", true, "0THER00000000001", &psp, &reference),
         env.adyen.notification("CHARGEBACK", true, "0THER00000000002", "0THER00000000003", "shop-order-17"),
-        env.adyen.notification("BRAND_NEW_KIND", true, "0THER00000000004", &psp, &reference),
+        env.adyen.notification("BRAND_NEW_KIND", true, "0THER00000000004", "0THER00000000003", "shop-order-17"),
+        env.adyen.notification("NOTIFICATION_OF_CHARGEBACK", true, "0THER00000000005", &psp, &reference),
     ] {
         assert_eq!(env.post_accepted_notification(&json!({}), body.as_bytes()).await.len(), 0);
     }
-    assert_eq!(env.metrics.count(Metric::EventNotOurs, ""), 3);
+    assert_eq!(env.metrics.count(Metric::EventNotOurs, ""), 4);
     assert_eq!(payment_state(&env).await, "capturing");
 }
 
 #[tokio::test]
-async fn a_payment_of_ours_that_is_not_recorded_is_waited_for() {
-    let env = TestEnvironment::default();
-    let reference = "clg-00112233-4455-8677-8899-aabbccddeeff";
-    let body = env.adyen.notification("CAPTURE", true, "0URS000000000001", "0URS000000000002", reference);
+async fn an_item_about_a_payment_of_ours_that_is_not_understood_rings() {
+    let (env, _) = captured().await;
+    let (psp, reference) = only_payment_ids(&env);
+    let before = payment_record(&env).await;
+    for (code, number) in [("MANUAL_REVIEW_REJECT", 1), ("PREARBITRATION_LOST", 2), ("BRAND_NEW_KIND", 3)] {
+        let body = env.adyen.notification(code, true, &format!("0DDC0DE00000000{number}"), &psp, &reference);
+        let messages = env.post_accepted_notification(&json!({}), body.as_bytes()).await;
+        assert_eq!(env.deliver_messages_until_settled(&messages).await, [completed("not_understood")], "{code}");
+        assert_eq!(env.metrics.count(Metric::Alarm, "notification_not_understood"), number);
+    }
+    assert_eq!(payment_record(&env).await["state"], before["state"]);
+}
+
+#[tokio::test]
+async fn a_payment_that_was_cancelled_or_refunded_by_another_system_is_released_or_parked() {
+    let (env, _) = authorised().await;
+    let (psp, reference) = only_payment_ids(&env);
+    let body = env.adyen.notification("CANCEL_OR_REFUND", true, "REVERSAL00000001", &psp, &reference);
     let messages = env.post_accepted_notification(&json!({}), body.as_bytes()).await;
-    assert_eq!(env.deliver_notification(&messages[0]).await, Disposition::Retry { after: None, reason: RetryReason::PaymentNotRecorded });
+    assert_eq!(env.deliver_messages_until_settled(&messages).await, [completed("cancelled_or_refunded")]);
+    assert_eq!(payment_state(&env).await, "cancelled");
+
+    let (env, _) = captured().await;
+    let (psp, reference) = only_payment_ids(&env);
+    let body = env.adyen.notification("CANCEL_OR_REFUND", true, "REVERSAL00000002", &psp, &reference);
+    let messages = env.post_accepted_notification(&json!({}), body.as_bytes()).await;
+    let parked = Disposition::Parked("refund_without_our_request".parse().unwrap());
+    assert_eq!(env.deliver_messages_until_settled(&messages).await, [parked]);
+    assert_eq!(payment_state(&env).await, "captured");
+}
+
+/// Disputes of Stripe and PayPal have been seen with up to 150 KB.
+#[tokio::test]
+async fn a_large_notification_is_taken_and_a_signed_one_that_is_too_large_rings() {
+    let (env, _) = capturing().await;
+    env.adyen.process();
+    let body = env.adyen.take_notifications().pop().unwrap();
+    let large = format!("{body}{}", " ".repeat(200_000));
+    assert_eq!(env.post_accepted_notification(&json!({}), large.as_bytes()).await.len(), 1);
+    let forged = format!("{}{}", body.replace("\"value\":999", "\"value\":998"), " ".repeat(1_100_000));
+    assert_eq!(env.post_notification(ADYEN_NOTIFICATION_PATH, &json!({}), forged.as_bytes()).await.status, 413);
+    assert_eq!(env.metrics.count(Metric::Alarm, "notification_too_large"), 0, "nobody signed it");
+    let signed = format!("{body}{}", " ".repeat(1_100_000));
+    assert_eq!(env.post_notification(ADYEN_NOTIFICATION_PATH, &json!({}), signed.as_bytes()).await.status, 413);
+    assert_eq!(env.metrics.count(Metric::Alarm, "notification_too_large"), 1);
+}
+
+#[tokio::test]
+async fn reports_and_notices_of_change_that_nobody_signs_hold_back_nothing() {
+    let (env, _) = capturing().await;
+    env.adyen.process();
+    let report = env.adyen.unsigned_report();
+    let change = json!({ "type": "ach.notificationOfChange", "version": "1", "data": { "pspReference": only_payment_ids(&env).0 } });
+    for body in [report.clone(), change.to_string()] {
+        assert_eq!(env.post_accepted_notification(&json!({}), body.as_bytes()).await.len(), 0, "{body}");
+    }
+    let mut bodies = env.adyen.take_notifications();
+    bodies.insert(0, report);
+    let messages = env.post_accepted_notification(&json!({}), batch(&bodies).as_bytes()).await;
+    assert_eq!(env.deliver_messages_until_settled(&messages).await, [completed("authorised"), completed("captured")]);
+    assert_eq!((env.metrics.count(Metric::Alarm, ""), env.metrics.count(Metric::SignatureFailure, "")), (0, 0));
+}
+
+#[tokio::test]
+async fn a_payment_of_ours_that_is_not_recorded_is_waited_for_and_another_deployments_is_not() {
+    let env = TestEnvironment::default();
+    let delivered = async |salt: &SecretString| {
+        let key = IdempotencyKey::derive(salt, GatewayText("adyen"), OperationKind::Charge, "period#1", "1");
+        let reference = Reference::from_key(&key);
+        let body = env.adyen.notification("CAPTURE", true, "0URS000000000001", "0URS000000000002", reference.as_str());
+        let messages = env.post_accepted_notification(&json!({}), body.as_bytes()).await;
+        env.deliver_notification(&messages[0]).await
+    };
+    let waits = Disposition::Retry { after: None, reason: RetryReason::PaymentNotRecorded };
+    assert_eq!(delivered(&env.flow_context.policy.salt).await, waits);
+    assert_eq!(delivered(&SecretString::new("the salt of another deployment")).await, Disposition::NotOurs);
 }
 
 #[tokio::test]
@@ -128,12 +205,15 @@ async fn another_amount_or_another_payment_changes_nothing_and_is_parked() {
     let (env, _) = capturing().await;
     let (psp, reference) = only_payment_ids(&env);
     let before = payment_record(&env).await;
-    for (payment, reason) in
-        [(psp.as_str(), "notification_names_another_amount"), ("0THER00000000001", "notification_names_another_payment")]
-    {
+    for (payment, reason) in [(psp.as_str(), "notification_names_another_amount"), ("0THER00000000001", "notification_out_of_order")] {
         // The simulator's hand-made notifications are about nothing: 0 EUR.
         let body = env.adyen.notification("CAPTURE", true, &format!("0DD{payment}"), payment, &reference);
         let messages = env.post_accepted_notification(&json!({}), body.as_bytes()).await;
+        if payment != psp {
+            // A capture may renew its authorisation, and its answer names the new one.
+            assert!(matches!(env.deliver_notification(&messages[0]).await, Disposition::Retry { .. }));
+            env.clock.advance(env.flow_context.policy.unknown_deadline);
+        }
         assert_eq!(env.deliver_notification(&messages[0]).await, Disposition::Parked(reason.parse().unwrap()));
         assert_eq!(env.deliver_notification(&messages[0]).await, completed("parked"));
         assert_eq!(env.metrics.count(Metric::Parked, reason), 1);

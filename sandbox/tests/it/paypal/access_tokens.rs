@@ -62,6 +62,21 @@ async fn a_token_that_is_revoked_is_renewed_once_and_the_call_repeated_under_its
 }
 
 #[tokio::test]
+async fn a_token_that_is_older_than_a_permission_is_renewed_once() {
+    let harness = harness();
+    authorise(&harness, "1").await;
+    harness.simulator.make_access_tokens_stale();
+    authorise(&harness, "2").await;
+    assert_eq!((token_requests(&harness), harness.simulator.orders()), (2, 2));
+    let every_call = |_: &str, request: &sandbox::simulators::network::ServerRequest| request.path.ends_with("/orders");
+    harness.network.inject(Fault::StatusBefore(403), every_call);
+    harness.network.inject(Fault::StatusBefore(403), every_call);
+    let answered = harness.adapter.authorise(&payment(harness.amount, &harness.token, "3")).await;
+    assert_eq!(answered.err(), Some(GatewayError::Credentials { code: "403".to_owned() }), "a permission that is missing");
+    assert_eq!((token_requests(&harness), harness.simulator.orders()), (3, 2));
+}
+
+#[tokio::test]
 async fn without_a_token_nothing_is_sent_and_the_outcome_is_known() {
     for (fault, expected) in [
         (Fault::NotSent, "gateway_unreachable"),

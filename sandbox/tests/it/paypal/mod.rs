@@ -5,6 +5,7 @@ mod adapter;
 mod answer_mapping;
 mod events;
 mod harness;
+mod late_details;
 mod payments;
 mod purchase;
 mod requests;

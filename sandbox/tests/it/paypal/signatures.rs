@@ -207,7 +207,7 @@ async fn forgeries_cannot_use_up_our_calls() {
 }
 
 #[tokio::test]
-async fn a_signed_body_that_is_no_event_is_refused() {
+async fn a_signed_body_that_is_no_event_is_not_understood() {
     let harness = harness();
     for body in [
         json!(null),
@@ -219,7 +219,7 @@ async fn a_signed_body_that_is_no_event_is_refused() {
         json!({ "id": 1, "event_type": "X" }),
     ] {
         let posted = harness.simulator.sign_event(&body);
-        assert_eq!(read_notifications(&harness, &posted).await, Err(NotificationError::Malformed), "{body}");
+        assert_eq!(read_notifications(&harness, &posted).await, Err(NotificationError::NotUnderstood), "{body}");
     }
     let vector = json!({ "id": "WH-1", "event_type": "PAYMENT.CAPTURE.COMPLETED" });
     assert_eq!(read_notifications(&harness, &harness.simulator.sign_event(&vector)).await.unwrap()[0].kind, NotificationKind::Ignored);

@@ -1,9 +1,12 @@
 //! After a rollback the journal holds documents of the newer release: a run changes none of them.
 
+use std::collections::BTreeSet;
+
 use connector::clock::Clock as _;
 use connector::gateway::GatewayName;
 use connector::journal::store::{Key, Store as _};
 use connector::journal::transaction::{Retention, Transaction};
+use connector::manual_review::list_parked;
 use connector::metrics::Metric;
 use connector::payments::subscription_state::SubscriptionState;
 use sandbox::simulators::simulated_gateway::EnteredDetails;
@@ -35,6 +38,9 @@ async fn assert_kept(env: &TestEnvironment, kinds: &[&str]) {
     assert_eq!(usize::try_from(report.deferred), Ok(keys.len()), "{kinds:?}: {report:?}");
     assert_eq!((writes_outside(env), env.requeue.take_events().len()), (calls, 0), "{kinds:?}");
     assert_eq!(env.metrics.count(Metric::Parked, "due_document_unreadable"), keys.len(), "{kinds:?}");
+    let listed = list_parked(env.flow_context.store.as_ref(), 100).await.unwrap();
+    assert!(listed.iter().all(|parked| parked.reason == "due_document_unreadable"), "{listed:?}");
+    assert_eq!(listed.into_iter().map(|parked| parked.key).collect::<BTreeSet<_>>(), keys.into_iter().collect(), "what rings is listed");
 }
 
 fn writes_outside(env: &TestEnvironment) -> usize {

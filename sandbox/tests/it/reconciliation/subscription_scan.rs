@@ -102,8 +102,7 @@ async fn a_failing_subscription_list_is_retried_seldom_and_everything_else_conti
     for _ in 0..5 {
         // One fault for each payment method; what is laid and not met stays.
         for _ in 0..env.flow_context.policy.methods.len() {
-            env.network
-                .inject(sandbox::simulators::network::Fault::StatusBefore(404), |_, request| request.path.ends_with("/subscriptions"));
+            env.network.inject(sandbox::simulators::cleeng::refusal(404), |_, request| request.path.ends_with("/subscriptions"));
         }
         env.clock.advance(Duration::from_secs(300));
         assert_eq!(env.run_reconciliation().await.discovered, 0);

@@ -124,7 +124,11 @@ async fn charge(status: u16, body: Value) -> Result<Outcome, GatewayError> {
 async fn only_a_card_error_with_402_is_a_decline() {
     assert_eq!(declined(charge(402, error("card_error", "card_declined")).await).code, "card_declined");
     for (status, kind) in [(400, "card_error"), (404, "card_error"), (402, "invalid_request_error"), (400, "invalid_request_error")] {
-        assert_eq!(charge(status, error(kind, "amount_too_small")).await.err(), malformed("amount_too_small"), "{status} {kind}");
+        assert_eq!(
+            charge(status, error(kind, "parameter_invalid_integer")).await.err(),
+            malformed("parameter_invalid_integer"),
+            "{status} {kind}"
+        );
     }
 }
 
@@ -198,6 +202,7 @@ async fn the_outcome_of_a_release_is_read_from_the_intent() {
         key: key(OperationKind::Cancel, "1"),
         reference,
         external_payment_id: None,
+        operation_ref: None,
         amount: None,
     };
     let list = |intent: &Value| (200, json!({ "data": [intent], "has_more": false }));
@@ -226,6 +231,7 @@ async fn an_authorisation_that_still_exists_was_not_captured() {
             key: key(OperationKind::Capture, "1"),
             reference,
             external_payment_id: Some(id(INTENT)),
+            operation_ref: None,
             amount: Some(money(999, "EUR")),
         };
         ScriptedAdapter::answering(&[(200, intent)]).adapter.inquire(&question).await.unwrap().map(|outcome| outcome.as_str())

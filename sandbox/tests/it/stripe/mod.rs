@@ -1,5 +1,6 @@
 //! The Stripe adapter and its simulator: the contract of gateways, and tests of Stripe's own behaviour.
 
+mod amounts;
 mod answer_mapping;
 mod calls;
 mod events;

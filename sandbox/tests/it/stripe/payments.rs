@@ -27,6 +27,7 @@ fn inquiry(harness: &StripeHarness, operation: OperationKind, attempt: &str, pay
         key: key(operation, attempt),
         reference: connector::gateway::Reference::from_key(&of),
         external_payment_id: payment.cloned(),
+        operation_ref: None,
         amount: Some(harness.amount),
     }
 }
@@ -73,7 +74,7 @@ async fn a_refused_payment_keeps_its_id_and_another_try_is_another_intent() {
     }
     done(harness.adapter.charge(&payment(harness.amount, &harness.token, "again")).await);
     assert_eq!((harness.simulator.intents().len(), taken(&harness)), (3, 999));
-    harness.simulator.decline_next_with_advice(&harness.token, "generic_decline", "do_not_try_again");
+    harness.simulator.decline_next_with_advice_code(&harness.token, "generic_decline", "do_not_try_again");
     assert_eq!(declined(harness.adapter.charge(&payment(harness.amount, &harness.token, "never")).await).class, DeclineClass::Hard);
 }
 

@@ -165,6 +165,7 @@ async fn ask(harness: &StripeHarness, operation: OperationKind, attempt: &str) {
         key: key(OperationKind::Authorise, attempt),
         reference: reference(attempt),
         external_payment_id: None,
+        operation_ref: None,
         amount: Some(harness.amount),
     };
     assert!(harness.adapter.inquire(&question).await.is_ok());

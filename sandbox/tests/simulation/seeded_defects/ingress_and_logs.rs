@@ -7,11 +7,12 @@ use async_trait::async_trait;
 use connector::cleeng::webhook::{Topic, Verified, Webhook};
 use connector::delivery::Delivery;
 use connector::flow::{Disposition, Flow, FlowContext};
-use connector::http::{Method, Request, Response, Transport, TransportError};
+use connector::http::{Method, Request, Response, StatusCode, Transport, TransportError};
 use connector::reason::CompletionReason;
+use sandbox::simulation::fault_profile::FaultProfile;
 use sandbox::testkit::interceptors::Interceptors;
 
-use super::assert_detected;
+use super::{assert_detected, assert_detected_with};
 
 /// What Cleeng does not answer is told it once more, at once.
 struct ReportRepeatedBlindly;
@@ -33,6 +34,30 @@ impl Transport for RepeatingTransport {
 impl Interceptors for ReportRepeatedBlindly {
     fn transport(&self, way: Arc<dyn Transport>) -> Arc<dyn Transport> {
         Arc::new(RepeatingTransport(way))
+    }
+}
+
+/// Whatever is said of Cleeng's list of authorised payments in place of the list counts as "nothing is authorised".
+struct MissingListTreatedAsEmpty;
+
+struct EmptyListTransport(Arc<dyn Transport>);
+
+#[async_trait]
+impl Transport for EmptyListTransport {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        let is_list = request.url.contains("/authorised_payments");
+        let mut answer = self.0.send(request).await?;
+        if is_list && !answer.status.is_success() {
+            answer.status = StatusCode::OK;
+            answer.body = "[]".into();
+        }
+        Ok(answer)
+    }
+}
+
+impl Interceptors for MissingListTreatedAsEmpty {
+    fn transport(&self, way: Arc<dyn Transport>) -> Arc<dyn Transport> {
+        Arc::new(EmptyListTransport(way))
     }
 }
 
@@ -106,6 +131,12 @@ impl Interceptors for PersonalDataLogged {
 #[test]
 fn a_blindly_repeated_report_is_detected() {
     assert_detected(&ReportRepeatedBlindly, &["Cleeng's contract", "twice"]);
+}
+
+#[test]
+fn an_answer_in_place_of_cleengs_list_that_counts_as_empty_is_detected() {
+    let profile = FaultProfile { timeout_after: 100, answer_in_between: 250, life_event: 300, ..FaultProfile::no_faults() };
+    assert_detected_with(&MissingListTreatedAsEmpty, Some(&profile), &["Cleeng's contract", "twice"]);
 }
 
 #[test]

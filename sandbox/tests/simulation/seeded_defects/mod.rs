@@ -4,6 +4,7 @@
 mod gateways;
 mod ingress_and_logs;
 mod journals;
+mod preconditions;
 
 use sandbox::simulation::fault_profile::FaultProfile;
 use sandbox::simulation::{SimulationOptions, run_seed};

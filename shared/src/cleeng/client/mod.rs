@@ -11,7 +11,7 @@ mod webhooks;
 mod write;
 
 use std::collections::BTreeSet;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
 use http::Method;
@@ -19,17 +19,18 @@ use serde_json::{Value, json};
 
 pub use self::listed_subscriptions::ListedSubscription;
 use self::read::unreadable;
-use self::request::{ApiClient, ApiRequest, NOT_SENT, path_segment};
+use self::request::{ApiClient, ApiRequest, Choice, NOT_SENT, path_segment};
 pub use self::settings::{
-    AuthorisedList, AuthorisedSpelling, CleengEnvironment, CleengSettings, FreeStartOperation, RefundFields, Termination,
+    AuthorisedList, AuthorisedSpelling, CleengEnvironment, CleengSettings, FreeStartOperation, RefundFields, RejectedDetails, Termination,
 };
 pub use self::webhooks::WebhookEndpoints;
 use super::{
     Cleeng, CleengError, LatestPayment, NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, Order, Payment, PaymentDetails,
-    PaymentPatch, PaymentStatus, Subscription, SubscriptionStatus, TerminationType,
+    PaymentPatch, PaymentStatus, Subscription, SubscriptionStatus, TerminationType, UnknownAnswer,
 };
 use crate::http::Transport;
 use crate::ids::{CustomerId, Id, OfferId, OrderId, PaymentDetailsId, PaymentId, PaymentMethodId, SubscriptionId};
+use crate::metrics::Metrics;
 use crate::secret::SecretString;
 use crate::settings::Problems;
 
@@ -44,6 +45,13 @@ const MAX_PAGES: usize = 50;
 pub struct CoreApi {
     settings: CleengSettings,
     client: ApiClient,
+    /// How authorised payments are listed, how a subscription is ended, and how `authorized` is spelt: where Cleeng's documents differ,
+    /// the second way follows where the first is not there.
+    list_way: Choice,
+    termination_way: Choice,
+    spelling: Choice,
+    /// The payment details that Cleeng listed last: a witness that the list works.
+    listed: Mutex<Option<PaymentDetailsId>>,
 }
 
 impl CoreApi {
@@ -53,26 +61,82 @@ impl CoreApi {
     /// [`Problems`] if there is no token, or one that is evidently none.
     pub fn new(settings: CleengSettings, tokens: Vec<SecretString>, transport: Arc<dyn Transport>) -> Result<Self, Problems> {
         let client = ApiClient::new(settings.api_url.clone(), tokens, transport)?;
-        Ok(Self { settings, client })
+        Ok(Self {
+            settings,
+            client,
+            list_way: Choice::new("cleeng_list_fallback"),
+            termination_way: Choice::new("cleeng_termination_fallback"),
+            spelling: Choice::new("cleeng_spelling_fallback"),
+            listed: Mutex::default(),
+        })
     }
 
-    /// One page, and the way that led to it: the second page goes the way that the first one found.
-    async fn authorised_page(
-        &self,
-        details: &PaymentDetailsId,
-        way: AuthorisedList,
-        offset: usize,
-    ) -> Result<(PaymentPage, AuthorisedList), CleengError> {
+    /// Counts there how often the second way of something was taken (metric `Warning`).
+    #[must_use]
+    pub fn with_metrics(mut self, metrics: Metrics) -> Self {
+        self.client.metrics = Some(metrics);
+        self
+    }
+
+    /// One page. The list changes nothing, whichever method it is asked for with.
+    async fn authorised_page(&self, details: &PaymentDetailsId, offset: usize) -> Result<PaymentPage, CleengError> {
         let path = format!("/payment_details/{}/authorised_payments?offset={offset}&limit={PAGE_SIZE}", path_segment(details)?);
-        let (get, post) = (ApiRequest::get(path.clone()), ApiRequest::new(Method::POST, path));
-        let (first, second, other) = match way {
-            AuthorisedList::Get => (get, post, AuthorisedList::Post),
-            AuthorisedList::Post => (post, get, AuthorisedList::Get),
+        let (get, post) = (ApiRequest::get(path.clone()), ApiRequest::read(Method::POST, path));
+        let (first, second) = match self.settings.authorised_list {
+            AuthorisedList::Get => (&get, &post),
+            AuthorisedList::Post => (&post, &get),
         };
-        let (answer, turned) =
-            if offset == 0 { self.client.send_with_fallback(&first, &second).await? } else { (self.client.send(&first).await?, false) };
+        let answer = self.client.send_either_way(&self.list_way, first, second).await?;
         let total = read::total_count(&answer)?;
-        Ok((PaymentPage { payments: read::payments(&read::body(&answer)?)?, total }, if turned { other } else { way }))
+        Ok(PaymentPage { payments: read::payments(&read::body(&answer)?)?, total })
+    }
+
+    /// All pages.
+    async fn authorised_list(&self, details: &PaymentDetailsId) -> Result<Vec<Payment>, CleengError> {
+        let (mut found, mut known, mut offset) = (Vec::new(), BTreeSet::new(), 0_usize);
+        for _ in 0..MAX_PAGES {
+            let page = self.authorised_page(details, offset).await?;
+            let (size, before) = (page.payments.len(), found.len());
+            for payment in page.payments {
+                ensure_same(payment.payment_details.as_ref(), details, "payment.paymentDetailsId")?;
+                if known.insert(payment.id.clone()) {
+                    found.push(payment);
+                }
+            }
+            offset = offset.saturating_add(size);
+            let missing = page.total.is_some_and(|total| total > found.len());
+            if found.len() == before {
+                // Nothing new: the end, unless Cleeng says that there is more than it shows.
+                return if missing { Err(unreadable("X-Total-Count")) } else { Ok(found) };
+            }
+            if !missing && (page.total.is_some() || size < DEFAULT_PAGE_SIZE) {
+                return Ok(found);
+            }
+        }
+        Err(unreadable("payments"))
+    }
+
+    /// Whether the list answers for the details that it answered for last.
+    async fn list_works_for_others(&self, details: &PaymentDetailsId) -> bool {
+        let witness = self.listed.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        match witness.filter(|witness| witness != details) {
+            Some(witness) => self.authorised_page(&witness, 0).await.is_ok(),
+            None => false,
+        }
+    }
+
+    /// One report of a new payment, with this spelling of the status.
+    async fn post_payment(&self, payment: &NewPayment, spelling: AuthorisedSpelling) -> Result<Payment, CleengError> {
+        let call = ApiRequest::new(Method::POST, "/payments".to_owned()).with_body(write::payment(payment, &self.settings, spelling));
+        let created = read::payment(&read::body(&self.client.send(&call).await?)?)?;
+        ensure_same(created.order.as_ref(), &payment.order, "payment.orderId")?;
+        ensure_same(created.external_payment_id.as_ref(), &payment.external_payment_id, "payment.externalPaymentId")?;
+        let expected = match payment.status {
+            NewPaymentStatus::Authorised => PaymentStatus::Authorised,
+            NewPaymentStatus::Captured => PaymentStatus::Captured,
+            NewPaymentStatus::Rejected { .. } => PaymentStatus::Rejected,
+        };
+        if created.status == expected { Ok(created) } else { Err(unreadable("payment.status")) }
     }
 }
 
@@ -106,16 +170,32 @@ impl Cleeng for CoreApi {
     }
 
     async fn create_payment(&self, payment: &NewPayment) -> Result<Payment, CleengError> {
-        let call = ApiRequest::new(Method::POST, "/payments".to_owned()).with_body(write::payment(payment, &self.settings));
-        let created = read::payment(&read::body(&self.client.send(&call).await?)?)?;
-        ensure_same(created.order.as_ref(), &payment.order, "payment.orderId")?;
-        ensure_same(created.external_payment_id.as_ref(), &payment.external_payment_id, "payment.externalPaymentId")?;
-        let expected = match payment.status {
-            NewPaymentStatus::Authorised => PaymentStatus::Authorised,
-            NewPaymentStatus::Captured => PaymentStatus::Captured,
-            NewPaymentStatus::Rejected { .. } => PaymentStatus::Rejected,
+        let was_second = self.spelling.is_second();
+        let (first, second) = match was_second {
+            false => (self.settings.spelling, self.settings.spelling.other()),
+            true => (self.settings.spelling.other(), self.settings.spelling),
         };
-        if created.status == expected { Ok(created) } else { Err(unreadable("payment.status")) }
+        let refusal = match self.post_payment(payment, first).await {
+            Err(refusal) if payment.status == NewPaymentStatus::Authorised => refusal,
+            answer => return answer,
+        };
+        match refusal {
+            // It may be the word that is refused. The refusal is definite, so that the payment is sent once more with the other word.
+            CleengError::Refused { status: 400 | 422 } => match self.post_payment(payment, second).await {
+                Ok(created) => {
+                    self.client.prefer(&self.spelling, !was_second);
+                    Ok(created)
+                }
+                Err(CleengError::Refused { .. }) => Err(refusal),
+                other => other,
+            },
+            // The payment is looked for before it is sent again; then the other word has its turn.
+            CleengError::Unknown(UnknownAnswer::Unconfirmed(400 | 422)) => {
+                self.client.prefer(&self.spelling, !was_second);
+                Err(refusal)
+            }
+            _ => Err(refusal),
+        }
     }
 
     async fn update_payment(&self, id: &PaymentId, patch: &PaymentPatch) -> Result<(), CleengError> {
@@ -158,29 +238,17 @@ impl Cleeng for CoreApi {
     }
 
     async fn authorised_payments(&self, details: &PaymentDetailsId) -> Result<Vec<Payment>, CleengError> {
-        let mut way = self.settings.authorised_list;
-        let (mut found, mut known, mut offset) = (Vec::new(), BTreeSet::new(), 0_usize);
-        for _ in 0..MAX_PAGES {
-            let (page, used) = self.authorised_page(details, way, offset).await?;
-            way = used;
-            let (size, before) = (page.payments.len(), found.len());
-            for payment in page.payments {
-                ensure_same(payment.payment_details.as_ref(), details, "payment.paymentDetailsId")?;
-                if known.insert(payment.id.clone()) {
-                    found.push(payment);
-                }
+        let answer = self.authorised_list(details).await;
+        match answer {
+            Ok(_) => *self.listed.lock().unwrap_or_else(PoisonError::into_inner) = Some(details.clone()),
+            // Whether the details are gone or the list is, others' details show.
+            Err(CleengError::NotFound | CleengError::Unknown(UnknownAnswer::Unconfirmed(404))) => {
+                let gone = self.list_works_for_others(details).await;
+                return Err(if gone { CleengError::NotFound } else { CleengError::Unknown(UnknownAnswer::Unconfirmed(404)) });
             }
-            offset = offset.saturating_add(size);
-            let missing = page.total.is_some_and(|total| total > found.len());
-            if found.len() == before {
-                // Nothing new: the end, unless Cleeng says that there is more than it shows.
-                return if missing { Err(unreadable("X-Total-Count")) } else { Ok(found) };
-            }
-            if !missing && (page.total.is_some() || size < DEFAULT_PAGE_SIZE) {
-                return Ok(found);
-            }
+            Err(_) => {}
         }
-        Err(unreadable("payments"))
+        answer
     }
 
     async fn create_payment_details(&self, details: &NewPaymentDetails) -> Result<PaymentDetails, CleengError> {
@@ -191,11 +259,8 @@ impl Cleeng for CoreApi {
 
     async fn delete_payment_details(&self, id: &PaymentDetailsId) -> Result<(), CleengError> {
         let call = ApiRequest::new(Method::DELETE, format!("/payment_details/{}", path_segment(id)?));
-        match self.client.send(&call).await {
-            Ok(answer) => read::body_or_null(&answer).map(|_| ()),
-            Err(CleengError::NotFound) => Ok(()),
-            Err(error) => Err(error),
-        }
+        let answer = self.client.send(&call).await?;
+        read::body_or_null(&answer).map(|_| ())
     }
 
     async fn terminate(&self, id: &SubscriptionId, why: TerminationType) -> Result<(), CleengError> {
@@ -206,8 +271,7 @@ impl Cleeng for CoreApi {
             Termination::Terminate => (&verb, &patch),
             Termination::Patch => (&patch, &verb),
         };
-        // A 404 of both says that there is no such subscription: both mean its end, so that trying the second does no harm.
-        let (answer, _) = self.client.send_with_fallback(first, second).await?;
+        let answer = self.client.send_either_way(&self.termination_way, first, second).await?;
         let body = read::body_or_null(&answer)?;
         let (told_id, told_status) = read::echoed_subscription(&body);
         ensure_echo_matches(told_id, id, "subscription.subscriptionId")?;

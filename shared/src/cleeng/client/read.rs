@@ -51,7 +51,9 @@ pub(super) fn body_or_null(answer: &Response) -> Result<Value, CleengError> {
 pub(in crate::cleeng) fn order(body: &Value) -> Result<Order, CleengError> {
     let order = resource_in(body, &ORDER_PATHS);
     let currency = currency(order.get("currency")).ok_or(unreadable("order.currency"))?;
-    let total = money(order.get("totalPrice"), currency).filter(|total| total.minor >= 0).ok_or(unreadable("order.totalPrice"))?;
+    let written = present(order, "totalPrice").filter(|total| total.is_number() || total.is_string());
+    let written = written.ok_or(unreadable("order.totalPrice"))?;
+    let total = money(Some(written), currency).filter(|total| total.minor >= 0).ok_or(CleengError::AmountUnreadable)?;
     Ok(Order {
         id: id(order, "id", "order.id")?,
         total,
@@ -176,6 +178,7 @@ fn read_subscription(subscription: &Value) -> Result<Subscription, CleengError> 
         next_payment_action: present(subscription, "nextPaymentAction").and_then(Value::as_str).map(str::to_owned),
         country: present(subscription, "paymentCountry").and_then(Value::as_str).filter(|code| code.len() == 2).map(str::to_owned),
         next_payment_action_date: present(subscription, "nextPaymentActionDate").and_then(date),
+        switch_pending: present(subscription, "pendingSwitchId").is_some(),
         latest_payment: latest_payment(subscription.get("latestPaymentExternalId")),
         cycle: subscription.get("renewalCycle").and_then(cycle),
     })
@@ -219,6 +222,8 @@ fn cycle(value: &Value) -> Option<RenewalCycle> {
         "day" | "days" | "daily" => 1,
         "week" | "weeks" | "weekly" => 7,
         "month" | "months" | "monthly" => 28,
+        // A season has no length of its own: a quarter of a year is the shortest.
+        "season" | "seasons" | "seasonal" => 84,
         "year" | "years" | "yearly" | "annual" | "annually" => 365,
         _ => return None,
     };

@@ -35,27 +35,28 @@ impl CleengEnvironment {
     }
 }
 
-/// How authorised payments are listed first; the other way is tried on 404 and 405. The reference ("List a customer's authorised
-/// payments") says GET, the "Connector checklist" and "Update payment details" say POST.
+/// How authorised payments are listed first; the other way follows where this one is not there. The "Connector checklist" and "Update
+/// payment details" say POST, the reference ("List a customer's authorised payments") says GET.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthorisedList {
-    /// `GET`, the default.
-    Get,
-    /// `POST` without a body.
+    /// `POST` without a body, the default.
     Post,
+    /// `GET`.
+    Get,
 }
 
-/// How a subscription is terminated first; the other way is tried on 404 and 405. The reference ("Terminate subscription") has a verb of
-/// its own and calls the status deprecated, the tutorial "Termination" patches the status.
+/// How a subscription is terminated first; the other way follows where this one is not there or refuses the field. The "Connector
+/// checklist" and the tutorial "Termination" patch the status, the reference ("Terminate subscription") has a verb of its own and calls the
+/// status deprecated.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Termination {
-    /// `POST .../terminate` with the reason, the default.
-    Terminate,
-    /// `PATCH` of the status, which cannot carry a reason.
+    /// `PATCH` of the status, which cannot carry a reason, the default.
     Patch,
+    /// `POST .../terminate` with the reason.
+    Terminate,
 }
 
-/// How the status of a held payment is spelt. The reference ("Create a payment") says `authorized`, the tutorials say `authorised`.
+/// How the status of a held payment is spelt first; the other word follows where this one is refused. The reference ("Create a payment") says `authorized`, the tutorials say `authorised`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AuthorisedSpelling {
     /// `authorized`, the default.
@@ -73,6 +74,25 @@ impl AuthorisedSpelling {
             Self::Authorised => "authorised",
         }
     }
+
+    /// The other one.
+    #[must_use]
+    pub const fn other(self) -> Self {
+        match self {
+            Self::Authorized => Self::Authorised,
+            Self::Authorised => Self::Authorized,
+        }
+    }
+}
+
+/// What goes with a first purchase that was refused, in place of payment details. The reference ("Create a payment") requires either
+/// `paymentDetails` or `paymentDetailsId`, and a refused purchase has neither.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum RejectedDetails {
+    /// Nothing, the default.
+    None,
+    /// An empty `paymentDetails`.
+    EmptyObject,
 }
 
 /// How a first purchase of which nothing is charged is reported. The reference ("Update a payment") explains `initial-free-transaction` for
@@ -152,6 +172,8 @@ pub struct CleengSettings {
     pub spelling: AuthorisedSpelling,
     /// How a free start is reported.
     pub free_start: FreeStartOperation,
+    /// What goes with a refused first purchase in place of details.
+    pub rejected_details: RejectedDetails,
     /// The unverified field names of a refund.
     pub refund_fields: RefundFields,
 }
@@ -163,17 +185,18 @@ impl CleengSettings {
         Self {
             environment,
             api_url: environment.default_url().to_owned(),
-            authorised_list: AuthorisedList::Get,
-            termination: Termination::Terminate,
+            authorised_list: AuthorisedList::Post,
+            termination: Termination::Patch,
             spelling: AuthorisedSpelling::Authorized,
             free_start: FreeStartOperation::InitialPayment,
+            rejected_details: RejectedDetails::None,
             refund_fields: RefundFields::default(),
         }
     }
 
     /// Reads `CLEENG_ENVIRONMENT` (required), `CLEENG_API_URL`, `CLEENG_AUTHORISED_LIST`, `CLEENG_TERMINATION`,
-    /// `CLEENG_AUTHORISED_SPELLING`, `CLEENG_FREE_START_OPERATION`, `CLEENG_REFUND_REASON_FIELD`, `CLEENG_REFUND_AMOUNT_FIELD` and
-    /// `CLEENG_REFUND_KIND_FIELD`. Mistakes are noted in the reader; `None` if the environment is missing.
+    /// `CLEENG_AUTHORISED_SPELLING`, `CLEENG_FREE_START_OPERATION`, `CLEENG_REJECTED_DETAILS`, `CLEENG_REFUND_REASON_FIELD`,
+    /// `CLEENG_REFUND_AMOUNT_FIELD` and `CLEENG_REFUND_KIND_FIELD`. Mistakes are noted in the reader; `None` if the environment is missing.
     pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
         let environment = CleengEnvironment::read(reader);
         // The rest is read even without an environment, so that one start shows every mistake.
@@ -185,14 +208,14 @@ impl CleengSettings {
         if environment.is_some() && api_url == other_environment.default_url() {
             reader.problem("CLEENG_API_URL", "is the address of the other environment", "remove it, or correct CLEENG_ENVIRONMENT");
         }
-        let authorised_list = reader.parsed("CLEENG_AUTHORISED_LIST", AuthorisedList::Get, "get or post", |text| match text {
-            "get" => Some(AuthorisedList::Get),
+        let authorised_list = reader.parsed("CLEENG_AUTHORISED_LIST", AuthorisedList::Post, "post or get", |text| match text {
             "post" => Some(AuthorisedList::Post),
+            "get" => Some(AuthorisedList::Get),
             _ => None,
         });
-        let termination = reader.parsed("CLEENG_TERMINATION", Termination::Terminate, "terminate or patch", |text| match text {
-            "terminate" => Some(Termination::Terminate),
+        let termination = reader.parsed("CLEENG_TERMINATION", Termination::Patch, "patch or terminate", |text| match text {
             "patch" => Some(Termination::Patch),
+            "terminate" => Some(Termination::Terminate),
             _ => None,
         });
         let spelling =
@@ -207,8 +230,22 @@ impl CleengSettings {
             "initial-free-transaction" => Some(FreeStartOperation::InitialFreeTransaction),
             _ => None,
         });
+        let rejected_details = reader.parsed("CLEENG_REJECTED_DETAILS", RejectedDetails::None, "none or empty_object", |text| match text {
+            "none" => Some(RejectedDetails::None),
+            "empty_object" => Some(RejectedDetails::EmptyObject),
+            _ => None,
+        });
         let refund_fields = RefundFields::read(reader);
-        environment.map(|environment| Self { environment, api_url, authorised_list, termination, spelling, free_start, refund_fields })
+        environment.map(|environment| Self {
+            environment,
+            api_url,
+            authorised_list,
+            termination,
+            spelling,
+            free_start,
+            rejected_details,
+            refund_fields,
+        })
     }
 }
 
@@ -250,32 +287,36 @@ mod tests {
     fn every_preference_is_read_and_every_mistake_is_told_at_once() {
         let settings = read(&[
             ("CLEENG_ENVIRONMENT", "sandbox"),
-            ("CLEENG_AUTHORISED_LIST", "post"),
-            ("CLEENG_TERMINATION", "patch"),
+            ("CLEENG_AUTHORISED_LIST", "get"),
+            ("CLEENG_TERMINATION", "terminate"),
             ("CLEENG_AUTHORISED_SPELLING", "authorised"),
+            ("CLEENG_REJECTED_DETAILS", "empty_object"),
             ("CLEENG_REFUND_AMOUNT_FIELD", "amount"),
         ])
         .unwrap();
-        assert_eq!(settings.authorised_list, AuthorisedList::Post);
-        assert_eq!(settings.termination, Termination::Patch);
+        assert_eq!(settings.authorised_list, AuthorisedList::Get);
+        assert_eq!(settings.termination, Termination::Terminate);
+        assert_eq!(settings.rejected_details, RejectedDetails::EmptyObject);
         assert_eq!(settings.spelling, AuthorisedSpelling::Authorised);
         assert_eq!(settings.refund_fields.amount, "amount");
         let preferences = |pairs: &[(&str, &str)]| {
             let settings = read(&[&[("CLEENG_ENVIRONMENT", "sandbox")], pairs].concat()).unwrap();
             (settings.authorised_list, settings.termination, settings.spelling.as_str(), settings.free_start.as_str())
         };
-        let usual = (AuthorisedList::Get, Termination::Terminate, "authorized", "initial-payment");
+        let usual = (AuthorisedList::Post, Termination::Patch, "authorized", "initial-payment");
         assert_eq!(preferences(&[]), usual);
         let said = [
-            ("CLEENG_AUTHORISED_LIST", "get"),
-            ("CLEENG_TERMINATION", "terminate"),
+            ("CLEENG_AUTHORISED_LIST", "post"),
+            ("CLEENG_TERMINATION", "patch"),
             ("CLEENG_AUTHORISED_SPELLING", "authorized"),
+            ("CLEENG_REJECTED_DETAILS", "none"),
             ("CLEENG_FREE_START_OPERATION", "initial-payment"),
         ];
         assert_eq!(preferences(&said), usual);
         assert_eq!(preferences(&[("CLEENG_FREE_START_OPERATION", "initial-free-transaction")]).3, "initial-free-transaction");
-        let mistakes = [("CLEENG_AUTHORISED_LIST", "put"), ("CLEENG_TERMINATION", "x"), ("CLEENG_AUTHORISED_SPELLING", "yes")];
-        assert_eq!(wrong(&mistakes), ["CLEENG_ENVIRONMENT", "CLEENG_AUTHORISED_LIST", "CLEENG_TERMINATION", "CLEENG_AUTHORISED_SPELLING"]);
+        let mistakes = ["CLEENG_AUTHORISED_LIST", "CLEENG_TERMINATION", "CLEENG_AUTHORISED_SPELLING", "CLEENG_REJECTED_DETAILS"];
+        let told = wrong(&mistakes.map(|name| (name, "put")));
+        assert_eq!(told, [&["CLEENG_ENVIRONMENT"], &mistakes[..]].concat());
     }
 
     #[test]

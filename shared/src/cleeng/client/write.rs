@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::super::{
     NewOrder, NewPayment, NewPaymentDetails, NewPaymentStatus, PaymentOperation, PaymentPatch, PaymentSource, TerminationType,
 };
-use super::settings::{AuthorisedSpelling, CleengSettings};
+use super::settings::{AuthorisedSpelling, CleengSettings, RejectedDetails};
 use crate::money::Money;
 
 /// Cleeng, "Create an order": `customerId` and `paymentMethodId` are ints, `subscriptionId` is a string and comes with the operation.
@@ -23,10 +23,10 @@ pub(super) fn order(order: &NewOrder) -> Value {
 }
 
 /// Cleeng, "Create a payment": every id is a string.
-pub(super) fn payment(payment: &NewPayment, settings: &CleengSettings) -> Value {
+pub(super) fn payment(payment: &NewPayment, settings: &CleengSettings, spelling: AuthorisedSpelling) -> Value {
     let mut body = Map::new();
     body.insert("orderId".to_owned(), payment.order.as_str().into());
-    body.insert("status".to_owned(), status(&payment.status, settings.spelling).into());
+    body.insert("status".to_owned(), status(&payment.status, spelling).into());
     body.insert("paymentOperation".to_owned(), operation(payment.operation, settings).into());
     match &payment.source {
         PaymentSource::Existing(id) => {
@@ -35,7 +35,12 @@ pub(super) fn payment(payment: &NewPayment, settings: &CleengSettings) -> Value 
         PaymentSource::New { token, display_params } => {
             body.insert("paymentDetails".to_owned(), with_display_params(json!({ "token": token.expose() }), display_params));
         }
-        PaymentSource::None => {}
+        PaymentSource::None => match settings.rejected_details {
+            RejectedDetails::None => {}
+            RejectedDetails::EmptyObject => {
+                body.insert("paymentDetails".to_owned(), json!({}));
+            }
+        },
     }
     body.insert("externalPaymentId".to_owned(), payment.external_payment_id.as_str().into());
     if let NewPaymentStatus::Rejected { reason } = &payment.status {
@@ -47,26 +52,42 @@ pub(super) fn payment(payment: &NewPayment, settings: &CleengSettings) -> Value 
     Value::Object(body)
 }
 
-/// Cleeng, "Update a payment": `orderId` is an int here. Nothing for an amount that is not above zero, which Cleeng may take for none.
+/// Cleeng, "Update a payment": `orderId` is an int here, and marked as required; it goes along wherever it is known. Nothing for an amount
+/// that is not above zero, which Cleeng may take for none.
 pub(super) fn patch(patch: &PaymentPatch, settings: &CleengSettings) -> Option<Value> {
     let fields = &settings.refund_fields;
-    Some(match patch {
-        PaymentPatch::Captured { external_payment_id: None } => json!({ "status": "captured" }),
-        PaymentPatch::Captured { external_payment_id: Some(id) } => json!({ "status": "captured", "externalPaymentId": id.as_str() }),
-        PaymentPatch::Rejected { reason } => json!({ "status": "rejected", "rejectedReason": reason }),
-        PaymentPatch::Refunded { order, operation: which, reason, amount, chargeback } => {
-            let mut body = Map::new();
-            body.insert("status".to_owned(), "refunded".into());
-            body.insert("orderId".to_owned(), order.to_json_number());
-            body.insert("paymentOperation".to_owned(), operation(*which, settings).into());
-            body.insert(fields.reason.clone(), reason.as_str().into());
-            body.insert(fields.kind.clone(), if *chargeback { "chargeback" } else { "refund" }.into());
-            if let Some(amount) = amount {
-                body.insert(fields.amount.clone(), decimal(*amount).filter(|_| amount.minor > 0)?);
+    let mut body = Map::new();
+    let mut add = |name: &str, value: Value| body.insert(name.to_owned(), value);
+    let order = match patch {
+        PaymentPatch::Captured { order, external_payment_id } => {
+            add("status", "captured".into());
+            if let Some(id) = external_payment_id {
+                add("externalPaymentId", id.as_str().into());
             }
-            Value::Object(body)
+            order.as_ref()
         }
-    })
+        PaymentPatch::Rejected { order, reason } => {
+            add("status", "rejected".into());
+            add("rejectedReason", reason.as_str().into());
+            order.as_ref()
+        }
+        PaymentPatch::Refunded { order, operation: which, reason, amount, chargeback } => {
+            add("status", "refunded".into());
+            add("paymentOperation", operation(*which, settings).into());
+            add(&fields.reason, reason.as_str().into());
+            if *chargeback {
+                add(&fields.kind, "chargeback".into());
+            }
+            if let Some(amount) = amount {
+                add(&fields.amount, decimal(*amount).filter(|_| amount.minor > 0)?);
+            }
+            Some(order)
+        }
+    };
+    if let Some(order) = order {
+        add("orderId", order.to_json_number());
+    }
+    Some(Value::Object(body))
 }
 
 /// Cleeng, "Create payment details".

@@ -1,7 +1,9 @@
 //! What Adyen's refusal codes mean for the subscription. The codes are Adyen's (docs.adyen.com, "Refusal reasons"), the classes are ours.
 //! Must never read `refusalReason` or another text that is meant for people.
 
-use crate::gateway::{Decline, DeclineClass};
+use crate::gateway::common::code_table::contains;
+use crate::gateway::common::network_advice::NetworkAnswer;
+use crate::gateway::{Decline, DeclineClass, RetryAdvice};
 
 /// Every published refusal code, its name there, and what can be done about it; `None` for those that are a mistake of ours and not an
 /// answer of the bank. The cases of card terminals (37, 40, 44, 45) cannot come from a stored card; they are listed so that none is
@@ -52,8 +54,13 @@ const CODES: &[(&str, &str, Option<DeclineClass>)] = &[
     ("46", "Transaction blocked by Adyen to prevent excessive retry fees", Some(DeclineClass::Risk)),
 ];
 
-/// Mastercard's merchant advice codes for "do not try again": 03 and 21 (21: the customer cancelled the payment plan).
-const DO_NOT_RETRY_ADVICE: &[&str] = &["03", "21"];
+/// Refusals after which the same details must not be tried again, unless the network says otherwise: blocked (lost or stolen), revoked, and
+/// what Adyen itself blocks so that the networks charge no fees for excessive retries.
+const NEVER_AGAIN: &str = "5 26 46";
+
+/// Error codes of a payment whose details cannot be paid with (docs.adyen.com, "Error codes and messages"): those that Adyen does not have or
+/// does not take for recurring payments, and those whose number, security code or expiry date is wrong.
+const DETAILS_REFUSED: &str = "101 103 129 800 802 803 805 806";
 
 /// The code of a refusal for which Adyen gave none.
 pub(super) const UNSPECIFIED: &str = "unspecified";
@@ -67,25 +74,25 @@ pub(super) enum RefusalClass {
     ConnectorFault(String),
 }
 
-/// Reads a refusal by its `refusalReasonCode` and, if there is one, Mastercard's `merchantAdviceCode`. A code that is not listed is soft:
-/// dunning tries again within its limits, and its next answer may be clearer.
-pub(super) fn classify(code: Option<&str>, advice: Option<&str>) -> RefusalClass {
+/// Reads a refusal by its `refusalReasonCode` and by the network's answer. A code that is not listed is soft: dunning tries again within its
+/// limits, and its next answer may be clearer.
+pub(super) fn classify(code: Option<&str>, network: &NetworkAnswer<'_>) -> RefusalClass {
     let code = code.filter(|code| is_code(code)).unwrap_or(UNSPECIFIED);
-    if advice.is_some_and(forbids_retry) {
-        return RefusalClass::Decline(Decline::new(DeclineClass::Hard, code));
+    let retry = network.restriction(contains(NEVER_AGAIN, code).then_some(RetryAdvice::Never));
+    if network.restriction(None) == Some(RetryAdvice::Never) {
+        return RefusalClass::Decline(Decline { retry, ..Decline::new(DeclineClass::Hard, code) });
     }
     let listed = CODES.iter().find(|(listed, _, _)| *listed == code).map(|(_, _, class)| *class);
     match listed {
         Some(None) => RefusalClass::ConnectorFault(code.to_owned()),
-        Some(Some(class)) => RefusalClass::Decline(Decline::new(class, code)),
-        None => RefusalClass::Decline(Decline::new(DeclineClass::Soft, code)),
+        Some(Some(class)) => RefusalClass::Decline(Decline { retry, ..Decline::new(class, code) }),
+        None => RefusalClass::Decline(Decline { retry, ..Decline::new(DeclineClass::Soft, code) }),
     }
 }
 
-/// Adyen writes the advice as a bare code or as the code, a colon or space, and a text.
-fn forbids_retry(advice: &str) -> bool {
-    let code = advice.trim_start().split(|c: char| !c.is_ascii_digit()).next().unwrap_or_default();
-    DO_NOT_RETRY_ADVICE.contains(&code)
+/// The decline that an error about the details is; `None` for an error about something else.
+pub(super) fn details_refused(code: &str) -> Option<Decline> {
+    contains(DETAILS_REFUSED, code).then(|| Decline::details_unknown(code))
 }
 
 /// Codes are short numbers; anything else could be a text about a person.
@@ -101,41 +108,56 @@ mod tests {
         RefusalClass::Decline(Decline::new(class, code))
     }
 
+    fn never_again(class: DeclineClass, code: &str) -> RefusalClass {
+        RefusalClass::Decline(Decline { retry: Some(RetryAdvice::Never), ..Decline::new(class, code) })
+    }
+
+    fn classify(code: Option<&str>) -> RefusalClass {
+        super::classify(code, &NetworkAnswer::default())
+    }
+
     #[test]
     fn one_code_of_each_class_means_what_the_table_says() {
         for (code, class) in [
             ("12", DeclineClass::Soft),
             ("38", DeclineClass::NeedsCustomer),
             ("6", DeclineClass::NeedsNewDetails),
-            ("26", DeclineClass::Hard),
-            ("46", DeclineClass::Risk),
+            ("23", DeclineClass::Hard),
+            ("20", DeclineClass::Risk),
             ("16", DeclineClass::Cancelled),
         ] {
-            assert_eq!(classify(Some(code), None), decline(class, code));
+            assert_eq!(classify(Some(code)), decline(class, code));
         }
+    }
+
+    #[test]
+    fn blocked_and_revoked_details_are_never_tried_again() {
+        assert_eq!(classify(Some("5")), never_again(DeclineClass::Hard, "5"));
+        assert_eq!(classify(Some("26")), never_again(DeclineClass::Hard, "26"));
+        assert_eq!(classify(Some("46")), never_again(DeclineClass::Risk, "46"));
     }
 
     #[test]
     fn a_mistake_of_ours_is_no_decline() {
-        assert_eq!(classify(Some("7"), None), RefusalClass::ConnectorFault("7".to_owned()));
-        assert_eq!(classify(Some("21"), None), RefusalClass::ConnectorFault("21".to_owned()));
+        assert_eq!(classify(Some("7")), RefusalClass::ConnectorFault("7".to_owned()));
+        assert_eq!(classify(Some("21")), RefusalClass::ConnectorFault("21".to_owned()));
     }
 
     #[test]
     fn an_unknown_or_missing_code_is_soft_and_never_a_text() {
-        assert_eq!(classify(Some("77"), None), decline(DeclineClass::Soft, "77"));
+        assert_eq!(classify(Some("77")), decline(DeclineClass::Soft, "77"));
         for code in [None, Some(""), Some("0"), Some("Jane Doe"), Some("12345")] {
-            assert_eq!(classify(code, None), decline(DeclineClass::Soft, UNSPECIFIED), "{code:?}");
+            assert_eq!(classify(code), decline(DeclineClass::Soft, UNSPECIFIED), "{code:?}");
         }
     }
 
     #[test]
-    fn mastercards_never_again_overrides_a_soft_code() {
-        assert_eq!(classify(Some("2"), Some("03")), decline(DeclineClass::Hard, "2"));
-        assert_eq!(classify(Some("2"), Some("21: Stop recurring payment requests")), decline(DeclineClass::Hard, "2"));
-        assert_eq!(classify(Some("2"), Some("03 : Do not try again")), decline(DeclineClass::Hard, "2"));
-        assert_eq!(classify(Some("2"), Some("02")), decline(DeclineClass::Soft, "2"));
-        assert_eq!(classify(Some("2"), Some("030")), decline(DeclineClass::Soft, "2"));
+    fn the_networks_word_wins_over_the_class_of_the_code() {
+        let with = |code, advice| super::classify(Some(code), &NetworkAnswer { advice: Some(advice), ..NetworkAnswer::default() });
+        assert_eq!(with("2", "03"), never_again(DeclineClass::Hard, "2"));
+        assert_eq!(with("26", "02"), decline(DeclineClass::Hard, "26"));
+        let later = Decline { retry: Some(RetryAdvice::AfterHours(24)), ..Decline::new(DeclineClass::Soft, "12") };
+        assert_eq!(with("12", "25"), RefusalClass::Decline(later));
     }
 
     #[test]

@@ -37,8 +37,8 @@ use wire::{ExpectedModification, ExpectedPayment};
 use super::common::amounts::{ensure_free, ensure_positive, ensure_refundable};
 use super::common::call::{CallError, set_field};
 use super::{
-    CancelRequest, CancelTarget, Capabilities, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, FinalizeRequest, Gateway,
-    GatewayError, GatewayName, IdempotencyKey, InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Operation, Outcome,
+    CancelRequest, CancelTarget, Capabilities, CaptureRequest, Decline, DeleteDetailsRequest, FinalizeRequest, Gateway, GatewayError,
+    GatewayName, IdempotencyKey, InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Operation, Outcome,
     PurchaseRequest, Reference, RefundRequest, StoreDetailsRequest,
 };
 use crate::http::{HeaderMap, Transport};
@@ -48,6 +48,10 @@ use crate::settings::Problems;
 
 /// Adyen promises at least seven days (docs.adyen.com, "API idempotency"); an hour is left for clocks and queues.
 const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(7 * 24 * 3_600 - 3_600);
+
+/// A SEPA direct debit, the slowest method of a purchase, is `Received` until its bank has decided, up to 14 business days (docs.adyen.com,
+/// "SEPA Direct Debit"; EPC, SEPA Core rulebook); a card within hours.
+const PENDING_PATIENCE: Duration = Duration::from_secs(21 * 24 * 3_600);
 
 /// Adyen's codes for stored details that do not exist (any more): "Contract not found", "PaymentDetail not found" (docs.adyen.com, "Error
 /// codes and messages").
@@ -79,15 +83,13 @@ impl Adyen {
         Ok(Self { client, settings, verifier })
     }
 
-    /// The fields that decide when the money is taken. `manualCapture` and `captureDelayHours` override the account's setting for one
-    /// payment (CheckoutService v71, `AdditionalDataCommon` and `PaymentRequest`).
+    /// The fields that decide when the money is taken. `manualCapture` and `captureDelayHours` override an automatic account's setting for
+    /// one payment (CheckoutService v71, `AdditionalDataCommon` and `PaymentRequest`). Nothing overrides a manual account's: its charges and
+    /// purchases are captured by a call of their own.
     fn capture_fields(&self, capture_method: CaptureMethod, body: &mut Value) {
         match (capture_method, self.settings.capture_mode) {
             (CaptureMethod::Manual, _) => set_field(body, "additionalData", json!({ "manualCapture": "true" })),
-            (CaptureMethod::Automatic, CaptureMode::Manual) => {
-                set_field(body, "additionalData", json!({ "manualCapture": "false" }));
-                set_field(body, "captureDelayHours", 0);
-            }
+            (CaptureMethod::Automatic, CaptureMode::Manual) => {}
             // An account that captures automatically may do so with a delay of days.
             (CaptureMethod::Automatic, CaptureMode::Automatic) => set_field(body, "captureDelayHours", 0),
         }
@@ -106,19 +108,25 @@ impl Adyen {
             "recurringProcessingModel": "Subscription",
         });
         self.capture_fields(capture_method, &mut body);
-        let answer = match self.client.post("/payments", &body, &request.key).await {
-            Err(CallError::NoEffect(GatewayError::Malformed { code })) if NO_SUCH_DETAILS.contains(&code.as_str()) => {
-                return Ok(Outcome::Declined(Decline::new(DeclineClass::NeedsNewDetails, code)));
-            }
-            other => other?,
-        };
         let expected = ExpectedPayment {
             reference: &request.reference,
             amount: request.amount,
             shopper_reference: &token.shopper_reference,
             reference_required: false,
         };
-        wire::read_payment(&answer, &expected)
+        self.send_payment(&body, &request.key, &expected).await
+    }
+
+    /// Posts a payment. An error about its details is a decline.
+    async fn send_payment(&self, body: &Value, key: &IdempotencyKey, expected: &ExpectedPayment<'_>) -> Result<Outcome, CallError> {
+        match self.client.post("/payments", body, key).await {
+            Ok(answer) => wire::read_payment(&answer, expected),
+            Err(CallError::NoEffect(GatewayError::Malformed { code })) => match declines::details_refused(&code) {
+                Some(decline) => Ok(Outcome::Declined(decline)),
+                None => Err(CallError::malformed(code)),
+            },
+            Err(error) => Err(error),
+        }
     }
 
     /// Captures or refunds an amount of a payment.
@@ -160,12 +168,14 @@ impl Gateway for Adyen {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             charges_settle_later: false,
+            takes_by_capture: self.settings.capture_mode == CaptureMode::Manual,
             settles_by_notification: true,
             inquiry: false,
             cancel_by_reference: true,
             needs_payment_method: true,
             stored_details_members: purchase::STORED_DETAILS_MEMBERS,
             idempotency_window: IDEMPOTENCY_WINDOW,
+            pending_patience: PENDING_PATIENCE,
             call_timeout: CALL_TIMEOUT,
         }
     }

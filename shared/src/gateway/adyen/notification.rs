@@ -9,6 +9,7 @@ use super::settings::hmac_key;
 use super::token::AdyenToken;
 use super::wire;
 use crate::clock::Timestamp;
+use crate::gateway::common::code_table::contains;
 use crate::gateway::common::signature::HmacKeys;
 use crate::gateway::{GatewayNotification, NotificationError, NotificationItem, NotificationKind, NotifiedToken, Reference};
 use crate::http::HeaderMap;
@@ -19,6 +20,13 @@ use crate::secret::SecretString;
 const LONGEST_REASON: usize = 200;
 /// Where webhooks other than the standard one carry their signature.
 const SIGNATURE_HEADER: &str = "hmacsignature";
+
+/// How the types of webhooks end that tell of a bank account's new number. Nothing follows from them here: the details keep their token.
+const NOTICE_OF_CHANGE: &str = ".notificationOfChange";
+/// Codes that move no money and decide nothing (Webhooks v1).
+const WITHOUT_EFFECT: &str = "AUTORESCUE CANCEL_AUTORESCUE DISPUTE_DEFENSE_PERIOD_ENDED INFORMATION_SUPPLIED ISSUER_COMMENTS \
+ISSUER_RESPONSE_TIMEFRAME_EXPIRED MANUAL_REVIEW_ACCEPT NOTIFICATION_OF_CHARGEBACK NOTIFICATION_OF_FRAUD OFFER_CLOSED ORDER_CLOSED \
+ORDER_OPENED POSTPONED_REFUND RECURRING_CONTRACT REQUEST_FOR_INFORMATION";
 
 /// Verifies and reads notifications of one merchant account.
 pub(super) struct NotificationVerifier {
@@ -32,17 +40,22 @@ impl NotificationVerifier {
         Self { keys: HmacKeys::new(keys.iter().filter_map(hmac_key)), merchant_account }
     }
 
-    /// Reads a body of one or more items, each on its own; a body without any good one is refused as its first item is.
+    /// Reads a body of one or more items, each on its own; a body without any good one is refused as its first item is. Reports and notices
+    /// of change are left out.
     pub(super) fn read(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError> {
         let raw = body;
         let body: Value = serde_json::from_slice(raw).map_err(|_| NotificationError::Malformed)?;
-        if body.get("notificationItems").is_none() && body.get("eventId").is_some() {
-            return Ok(vec![Ok(self.read_body_signed(headers, raw, &body)?)]);
+        if let (None, Some(event_type)) = (body.get("notificationItems"), body.get("type").and_then(Value::as_str)) {
+            if event_type.ends_with(NOTICE_OF_CHANGE) {
+                return Ok(Vec::new());
+            }
+            return Ok(vec![Ok(self.read_body_signed(headers, raw, &body, event_type)?)]);
         }
-        let items = body.get("notificationItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
-        let one = |item: &Value| self.read_item(item.get("NotificationRequestItem").ok_or(NotificationError::Malformed)?);
-        let items: Vec<NotificationItem> = items.iter().map(one).collect();
-        if items.iter().any(Result::is_ok) {
+        let all = body.get("notificationItems").and_then(Value::as_array).map_or(&[][..], Vec::as_slice);
+        let all = all.iter().map(|item| item.get("NotificationRequestItem").unwrap_or(&Value::Null));
+        let (reports, items): (Vec<&Value>, Vec<&Value>) = all.partition(|item| is_report(item));
+        let items: Vec<NotificationItem> = items.into_iter().map(|item| self.read_item(item)).collect();
+        if items.iter().any(Result::is_ok) || (items.is_empty() && !reports.is_empty()) {
             return Ok(items);
         }
         Err(items.into_iter().find_map(Result::err).unwrap_or(NotificationError::Malformed))
@@ -60,13 +73,18 @@ impl NotificationVerifier {
 
     /// Adyen's other webhooks, such as tokenization, sign their whole body in a header. Those that do not concern the connector are
     /// ignored: an error would block the endpoint's queue for those that do.
-    fn read_body_signed(&self, headers: &HeaderMap, raw: &[u8], body: &Value) -> Result<GatewayNotification, NotificationError> {
+    fn read_body_signed(
+        &self,
+        headers: &HeaderMap,
+        raw: &[u8],
+        body: &Value,
+        kind: &str,
+    ) -> Result<GatewayNotification, NotificationError> {
         let signature = headers.get(SIGNATURE_HEADER).ok_or(NotificationError::Unsigned)?;
         if !signature.to_str().is_ok_and(|signature| self.signature_matches(raw, signature)) {
             return Err(NotificationError::BadSignature);
         }
-        let event = body.get("eventId").and_then(Value::as_str).ok_or(NotificationError::Malformed)?;
-        let kind = body.get("type").and_then(Value::as_str).unwrap_or_default();
+        let event = body.get("eventId").and_then(Value::as_str).ok_or(NotificationError::NotUnderstood)?;
         let token = body.get("data").and_then(|data| self.read_token(data));
         Ok(GatewayNotification {
             kind: if token.is_some() { token_kind(kind) } else { NotificationKind::Ignored },
@@ -97,7 +115,9 @@ impl NotificationVerifier {
 
     fn interpret(&self, fields: &SignedFields, item: &Value) -> GatewayNotification {
         let reference = Reference::parse(&fields.merchant_reference);
-        let ours = fields.merchant_account == self.merchant_account && reference.is_some();
+        // A modification that was made by hand may have no reference of its own: then its payment tells whose it is.
+        let by_payment = fields.merchant_reference.is_empty() && !fields.original_reference.is_empty();
+        let ours = fields.merchant_account == self.merchant_account && (reference.is_some() || by_payment);
         let kind = if ours { notification_kind(&fields.event_code, &fields.success) } else { NotificationKind::Ignored };
         let (payment, operation_ref) = fields.ids();
         GatewayNotification {
@@ -108,7 +128,10 @@ impl NotificationVerifier {
             amount: item.get("amount").and_then(wire::read_amount),
             at: item.get("eventDate").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok()),
             dedupe_key: format!("{}:{}:{}", fields.event_code, fields.psp_reference, fields.success),
-            reason: item.get("reason").and_then(Value::as_str).and_then(clean_reason),
+            reason: match kind {
+                NotificationKind::NotUnderstood => clean_reason(&format!("{} {}", fields.event_code, fields.success)),
+                _ => item.get("reason").and_then(Value::as_str).and_then(clean_reason),
+            },
             // The HMAC does not cover the reason.
             decline: None,
             token: None,
@@ -121,13 +144,18 @@ fn token_kind(event_type: &str) -> NotificationKind {
     match event_type {
         "recurring.token.created" | "recurring.token.alreadyExisting" => NotificationKind::TokenCreated,
         "recurring.token.disabled" => NotificationKind::TokenDisabled,
+        "recurring.token.updated" => NotificationKind::TokenUpdated,
         _ => NotificationKind::Ignored,
     }
 }
 
-/// What an event means (docs.adyen.com, "Webhook types"; Webhooks v1). Codes that are not here do not concern the connector:
-/// CANCEL_OR_REFUND says only in unsigned data which of the two it was, and the connector never asks for it; NOTIFICATION_OF_CHARGEBACK and
-/// REQUEST_FOR_INFORMATION move no money.
+/// Whether an item announces a report, which Adyen does not sign and which decides nothing (docs.adyen.com, "Verify HMAC signatures").
+fn is_report(item: &Value) -> bool {
+    item.get("eventCode").and_then(Value::as_str) == Some("REPORT_AVAILABLE")
+}
+
+/// What an event about a payment of ours means (docs.adyen.com, "Webhook types"; Webhooks v1). CANCEL_OR_REFUND says only in unsigned data
+/// which of the two it was. Codes that are not here, such as those of a review that was rejected or of an arbitration, may move money.
 fn notification_kind(event_code: &str, success: &str) -> NotificationKind {
     match (event_code, success) {
         ("AUTHORISATION", "true") => NotificationKind::Authorised,
@@ -138,12 +166,14 @@ fn notification_kind(event_code: &str, success: &str) -> NotificationKind {
         ("CANCELLATION" | "TECHNICAL_CANCEL", "true") => NotificationKind::Cancelled,
         ("CANCELLATION" | "TECHNICAL_CANCEL", "false") => NotificationKind::CancelFailed,
         ("EXPIRE", "true") => NotificationKind::Expired,
-        ("REFUND", "true") => NotificationKind::Refunded,
-        ("REFUND", "false") | ("REFUND_FAILED", _) | ("REFUNDED_REVERSED", "true") => NotificationKind::RefundFailed,
+        ("CANCEL_OR_REFUND", "true") => NotificationKind::CancelledOrRefunded,
+        ("REFUND" | "REFUND_WITH_DATA", "true") => NotificationKind::Refunded,
+        ("REFUND" | "REFUND_WITH_DATA", "false") | ("REFUND_FAILED", _) | ("REFUNDED_REVERSED", "true") => NotificationKind::RefundFailed,
         ("CHARGEBACK" | "SECOND_CHARGEBACK", "true") => NotificationKind::ChargedBack,
         ("CHARGEBACK_REVERSED", "true") => NotificationKind::ChargebackReversed,
         ("RECURRING_CONTRACT", "true") => NotificationKind::TokenCreated,
-        _ => NotificationKind::Ignored,
+        (code, _) if contains(WITHOUT_EFFECT, code) => NotificationKind::Ignored,
+        _ => NotificationKind::NotUnderstood,
     }
 }
 

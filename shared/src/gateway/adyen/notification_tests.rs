@@ -93,12 +93,57 @@ fn events_mean_what_adyens_list_says() {
         ("CHARGEBACK", "true", NotificationKind::ChargedBack),
         ("CHARGEBACK_REVERSED", "true", NotificationKind::ChargebackReversed),
         ("RECURRING_CONTRACT", "true", NotificationKind::TokenCreated),
-        ("REPORT_AVAILABLE", "true", NotificationKind::Ignored),
-        ("BRAND_NEW_EVENT", "true", NotificationKind::Ignored),
-        ("CAPTURE", "perhaps", NotificationKind::Ignored),
+        ("CANCEL_OR_REFUND", "true", NotificationKind::CancelledOrRefunded),
+        ("REFUND_WITH_DATA", "false", NotificationKind::RefundFailed),
+        ("NOTIFICATION_OF_CHARGEBACK", "true", NotificationKind::Ignored),
+        ("MANUAL_REVIEW_REJECT", "true", NotificationKind::NotUnderstood),
+        ("PREARBITRATION_LOST", "true", NotificationKind::NotUnderstood),
+        ("BRAND_NEW_EVENT", "true", NotificationKind::NotUnderstood),
+        ("CAPTURE", "perhaps", NotificationKind::NotUnderstood),
     ] {
         assert_eq!(read_one(item(code, success)).kind, kind, "{code} {success}");
     }
+}
+
+#[test]
+fn what_is_not_understood_says_what_it_was() {
+    assert_eq!(read_one(item("PREARBITRATION_LOST", "true")).reason.as_deref(), Some("PREARBITRATION_LOST true"));
+}
+
+#[test]
+fn a_modification_without_a_reference_is_known_by_its_payment() {
+    let mut by_hand = item("REFUND", "true");
+    by_hand["merchantReference"] = json!("");
+    let read = read_one(by_hand);
+    assert_eq!((read.kind, read.reference), (NotificationKind::Refunded, None));
+    assert_eq!(read.external_payment_id, ExternalPaymentId::new("AUTH0R1SAT10N001").ok());
+}
+
+#[test]
+fn a_report_that_nobody_signed_is_left_out_alone_and_before_good_items() {
+    let read = |items: &[Value]| verifier(&[KEY]).read(&HeaderMap::new(), &body(items));
+    let report = json!({
+        "eventCode": "REPORT_AVAILABLE", "success": "true", "pspReference": "settlement_detail_report_batch_1.csv", "merchantReference": "",
+        "merchantAccountCode": "StreamCoECOM", "amount": { "currency": "EUR", "value": 0 }, "reason": "https://ca-test.adyen.com/report",
+    });
+    assert_eq!(read(std::slice::from_ref(&report)), Ok(Vec::new()));
+    let mut good = item("CAPTURE", "true");
+    sign(&mut good);
+    assert_eq!(read(&[report.clone(), good]).unwrap().len(), 1);
+    assert_eq!(read(&[report, item("CAPTURE", "true")]), Err(NotificationError::Unsigned), "a report vouches for nothing");
+}
+
+#[test]
+fn a_notice_of_change_is_left_out() {
+    let raw = br#"{ "type": "ach.notificationOfChange", "version": "1", "data": { "pspReference": "QFQTPCQ8HXSKGK82" } }"#;
+    assert_eq!(verifier(&[KEY]).read(&HeaderMap::new(), raw), Ok(Vec::new()));
+}
+
+#[test]
+fn a_signed_body_without_an_id_is_not_understood() {
+    let raw = br#"{ "type": "recurring.token.created", "data": {} }"#;
+    assert_eq!(verifier(&[KEY]).read(&sign_raw(raw), raw), Err(NotificationError::NotUnderstood));
+    assert_eq!(verifier(&[KEY]).read(&HeaderMap::new(), raw), Err(NotificationError::Unsigned));
 }
 
 #[test]
@@ -201,7 +246,7 @@ fn tokenization_webhooks_name_details_of_our_account_and_never_show_them() {
         ("recurring.token.created", NotificationKind::TokenCreated),
         ("recurring.token.alreadyExisting", NotificationKind::TokenCreated),
         ("recurring.token.disabled", NotificationKind::TokenDisabled),
-        ("recurring.token.updated", NotificationKind::Ignored),
+        ("recurring.token.updated", NotificationKind::TokenUpdated),
         ("balancePlatform.transfer.created", NotificationKind::Ignored),
     ] {
         let item = read(kind, "StreamCoECOM");

@@ -106,7 +106,7 @@ impl Adyen {
             shopper_reference: request.customer.as_str(),
             reference_required: false,
         };
-        wire::read_payment(&self.client.post("/payments", &body, &request.key).await?, &expected)
+        self.send_payment(&body, &request.key, &expected).await
     }
 
     fn purchase_body(&self, request: &PurchaseRequest) -> Result<Value, GatewayError> {

@@ -8,6 +8,7 @@ use super::declines::{self, RefusalClass};
 use super::token::AdyenToken;
 use crate::gateway::common::call::CallError;
 use crate::gateway::common::display::DisplayedCard;
+use crate::gateway::common::network_advice::NetworkAnswer;
 use crate::gateway::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, Reference, UnknownCause};
 use crate::ids::ExternalPaymentId;
 use crate::money::{Currency, Money};
@@ -90,13 +91,18 @@ fn read_refusal(body: &Value, result: &str) -> Result<Outcome, CallError> {
         Some(Value::Number(code)) => Some(code.to_string()),
         _ => None,
     };
-    let advice = body.get("additionalData").and_then(|data| data.get("merchantAdviceCode")).and_then(Value::as_str);
+    let data = |name: &str| body.get("additionalData").and_then(|data| data.get(name)).and_then(Value::as_str);
+    let brand = body.get("paymentMethod").and_then(|method| method.get("brand")).and_then(Value::as_str);
+    let advice = data("merchantAdviceCode");
+    // Only Mastercard has a merchant advice code (CheckoutService v71), whatever brand the card shows.
+    let brand = brand.or_else(|| data("paymentMethodVariant")).filter(|_| advice.is_none());
+    let network = NetworkAnswer { brand, advice, response: data("refusalReasonRaw") };
     let payment = read_psp_reference(body, "pspReference");
     if result == "Cancelled" && code.is_none() {
         let decline = Decline::new(DeclineClass::Cancelled, declines::UNSPECIFIED);
         return Ok(Outcome::Declined(Decline { payment, ..decline }));
     }
-    match declines::classify(code.as_deref(), advice) {
+    match declines::classify(code.as_deref(), &network) {
         RefusalClass::Decline(decline) => Ok(Outcome::Declined(Decline { payment, ..decline })),
         RefusalClass::ConnectorFault(code) => Err(CallError::malformed(format!("refusal_{code}"))),
     }

@@ -87,11 +87,12 @@ impl Client {
         Ok(Request::new(method, format!("{}{path}", self.base_url), budget.for_call()?))
     }
 
-    /// Sends with the access token that is kept, and once with a new one if PayPal does not take it (401: nothing was done).
+    /// Sends with the access token that is kept, and once with a new one if PayPal does not take it: 401, or 403 `NOT_AUTHORIZED` to a token
+    /// that is older than a permission of the account. Nothing was done then.
     async fn send(&self, budget: &TimeBudget, request: Request) -> Result<ApiResponse, CallError> {
         let token = self.access_tokens.token(None, budget).await?;
         let response = self.send_with(budget, request.clone(), &token).await?;
-        if response.status.as_u16() != 401 {
+        if !matches!(response.status.as_u16(), 401 | 403) {
             return read(response);
         }
         let renewed = self.access_tokens.token(Some(&token), budget).await?;

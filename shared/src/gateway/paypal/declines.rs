@@ -5,7 +5,8 @@
 use serde_json::Value;
 
 use crate::gateway::common::code_table::{CodeTable, contains};
-use crate::gateway::{Decline, DeclineClass};
+use crate::gateway::common::network_advice::NetworkAnswer;
+use crate::gateway::{Decline, DeclineClass, RetryAdvice};
 
 const ISSUES: CodeTable = CodeTable(&[
     (DeclineClass::Soft, SOFT),
@@ -31,6 +32,11 @@ TOKEN_EXPIRED TOKEN_ID_NOT_FOUND";
 const HARD: &str = "CANNOT_BE_VOIDED CAPTURE_FULLY_REFUNDED DOMESTIC_TRANSACTION_REQUIRED MAX_NUMBER_OF_REFUNDS_EXCEEDED \
 PARTIAL_REFUND_NOT_ALLOWED PAYER_ACCOUNT_LOCKED_OR_CLOSED PAYER_ACCOUNT_RESTRICTED PREVIOUSLY_CAPTURED REFUND_AMOUNT_EXCEEDED \
 REFUND_AMOUNT_TOO_LOW REFUND_IS_RESTRICTED REFUND_NOT_ALLOWED REFUND_NOT_PERMITTED_DUE_TO_CHARGEBACK REFUND_TIME_LIMIT_EXCEEDED";
+/// Those of the above after which the same details must not be tried again: the payer revoked the agreement, or closed the account.
+const NEVER_AGAIN: &str = "AGREEMENT_ALREADY_CANCELLED PAYER_ACCOUNT_LOCKED_OR_CLOSED";
+/// Those of the above that another account of ours would be answered too.
+const DETAILS_UNKNOWN: &str =
+    "BILLING_AGREEMENT_ID_MISMATCH BILLING_AGREEMENT_NOT_FOUND MISMATCHED_VAULT_ID_TO_PAYMENT_SOURCE TOKEN_ID_NOT_FOUND";
 /// PayPal's or the payee's rules against fraud.
 const RISK: &str = "COMPLIANCE_VIOLATION DECLINED_BY_RISK_FRAUD_FILTERS PAYEE_BLOCKED_TRANSACTION \
 PREVIOUS_TRANSACTION_REFERENCE_HAS_CHARGEBACK PREVIOUS_TRANSACTION_REFERENCE_VOIDED TRANSACTION_BLOCKED_BY_PAYEE";
@@ -102,8 +108,12 @@ pub(super) fn classify(status: u16, issue: &str) -> RefusalClass {
     if contains(ALREADY_DONE, issue) {
         return RefusalClass::AlreadyDone;
     }
+    if contains(DETAILS_UNKNOWN, issue) {
+        return RefusalClass::Decline(Decline::details_unknown(issue));
+    }
     if let Some(class) = ISSUES.class_of(issue) {
-        return RefusalClass::Decline(Decline::new(class, issue));
+        let retry = contains(NEVER_AGAIN, issue).then_some(RetryAdvice::Never);
+        return RefusalClass::Decline(Decline { retry, ..Decline::new(class, issue) });
     }
     if status == UNPROCESSABLE && !contains(CONNECTOR_FAULT, issue) {
         return RefusalClass::Decline(Decline::new(DeclineClass::Soft, issue));
@@ -111,11 +121,14 @@ pub(super) fn classify(status: u16, issue: &str) -> RefusalClass {
     RefusalClass::ConnectorFault(issue.to_owned())
 }
 
-/// The decline of a payment whose own status says so, by its `status_details.reason` where it has one.
+/// The decline of a payment whose own status says so, by its `status_details.reason` where it has one, and by the network's answer to a card
+/// behind it.
 pub(super) fn from_status(payment: &Value, otherwise: &str) -> Decline {
     let reason = payment.get("status_details").and_then(|details| details.get("reason")).and_then(Value::as_str);
     let code = reason.filter(|reason| is_code(reason)).unwrap_or(otherwise);
-    Decline::new(ISSUES.class_of(code).unwrap_or(DeclineClass::Soft), code)
+    let advice = payment.get("processor_response").and_then(|response| response.get("payment_advice_code")).and_then(Value::as_str);
+    let retry = NetworkAnswer { advice, ..NetworkAnswer::default() }.restriction(None);
+    Decline { retry, ..Decline::new(ISSUES.class_of(code).unwrap_or(DeclineClass::Soft), code) }
 }
 
 /// Issues and reasons are constants in capitals; anything else could be a text about a person.
@@ -140,14 +153,29 @@ mod tests {
         for (issue, class) in [
             ("INSTRUMENT_DECLINED", DeclineClass::Soft),
             ("PAYER_ACTION_REQUIRED", DeclineClass::NeedsCustomer),
-            ("AGREEMENT_ALREADY_CANCELLED", DeclineClass::NeedsNewDetails),
-            ("PAYER_ACCOUNT_LOCKED_OR_CLOSED", DeclineClass::Hard),
+            ("TOKEN_EXPIRED", DeclineClass::NeedsNewDetails),
+            ("PAYER_ACCOUNT_RESTRICTED", DeclineClass::Hard),
             ("COMPLIANCE_VIOLATION", DeclineClass::Risk),
         ] {
             assert_eq!(classify(422, issue), decline(class, issue));
         }
         assert_eq!(classify(422, "ORDER_ALREADY_CAPTURED"), RefusalClass::AlreadyDone);
         assert_eq!(classify(422, "ORDER_COMPLETION_IN_PROGRESS"), RefusalClass::InProgress);
+    }
+
+    #[test]
+    fn a_revoked_agreement_and_what_the_network_forbids_are_never_tried_again() {
+        let never = Some(RetryAdvice::Never);
+        let revoked = Decline { retry: never, ..Decline::new(DeclineClass::NeedsNewDetails, "AGREEMENT_ALREADY_CANCELLED") };
+        assert_eq!(classify(422, "AGREEMENT_ALREADY_CANCELLED"), RefusalClass::Decline(revoked));
+        for (advice, retry) in [("03", never), ("21", never), ("25", Some(RetryAdvice::AfterHours(24))), ("02", None)] {
+            assert_eq!(from_status(&json!({ "processor_response": { "payment_advice_code": advice } }), "CAPTURE_DECLINED").retry, retry);
+        }
+    }
+
+    #[test]
+    fn details_that_paypal_does_not_know_may_be_those_of_another_account() {
+        assert_eq!(classify(422, "TOKEN_ID_NOT_FOUND"), RefusalClass::Decline(Decline::details_unknown("TOKEN_ID_NOT_FOUND")));
     }
 
     #[test]

@@ -48,7 +48,7 @@ use super::common::time_budget::TimeBudget;
 use super::{
     CancelRequest, CancelTarget, Capabilities, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, FinalizeRequest, Gateway,
     GatewayError, GatewayName, InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Operation, Outcome, PurchaseRequest,
-    RefundRequest, StoreDetailsRequest, UnknownCause,
+    RefundRequest, StoreDetailsRequest, StoredDetailsQuery, UnknownCause,
 };
 use crate::clock::Clock;
 use crate::http::{HeaderMap, Transport};
@@ -62,10 +62,17 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 /// only one call of several can be bound from outside.
 const CUSTOMER_PRESENT_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// The same for a question that changes nothing, asked while a customer waits for the report to Cleeng.
+const READ_TIMEOUT: Duration = Duration::from_secs(5);
+
 /// PayPal keeps the request ids of orders for 6 hours, of payments for 45 days and of the vault for 3 hours (the specifications'
 /// `PayPal-Request-Id`). The vault's do not count here: a setup token that is made twice moves no money and lapses, and a setup token is
 /// turned into stored details once. Ten minutes are left for clocks and queues.
 const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(6 * 3_600 - 600);
+
+/// A payment that waits for the seller's preference or action is returned after 30 days (paypal.com, "Why is my payment pending?"); an
+/// eCheck takes about a week, a review about a day (Payments 2.5, `capture_status_details`).
+const PENDING_PATIENCE: Duration = Duration::from_secs(31 * 24 * 3_600);
 
 /// What PayPal says of a resource that does not exist, or not any more (the specifications' 404).
 const NO_SUCH_RESOURCE: &[&str] = &["INVALID_RESOURCE_ID", "RESOURCE_NOT_FOUND"];
@@ -129,12 +136,14 @@ impl Gateway for PayPal {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             charges_settle_later: false,
+            takes_by_capture: false,
             settles_by_notification: false,
             inquiry: false,
             cancel_by_reference: false,
             needs_payment_method: false,
             stored_details_members: &[],
             idempotency_window: IDEMPOTENCY_WINDOW,
+            pending_patience: PENDING_PATIENCE,
             call_timeout: CALL_TIMEOUT,
         }
     }
@@ -170,10 +179,10 @@ impl Gateway for PayPal {
         self.create_refund(request).await.or_else(CallError::into_outcome)
     }
 
-    /// What is to be asked about has no id yet: PayPal finds no order by our reference. The same call under the same key answers with the
-    /// order's state of now, which is better than any question.
-    async fn inquire(&self, _request: &InquiryRequest) -> Result<Option<Outcome>, GatewayError> {
-        Ok(None)
+    /// What PayPal acknowledged has an id of its own. What never got an answer has none, and PayPal finds no order by our reference: the
+    /// same call under the same key answers with the order's state of now, which is better than any question.
+    async fn inquire(&self, request: &InquiryRequest) -> Result<Option<Outcome>, GatewayError> {
+        self.read_acknowledged(request).await.or_else(|error| error.into_outcome().map(Some))
     }
 
     /// An access token is asked for, which needs client id and secret (developer.paypal.com, "Get an access token").
@@ -192,6 +201,13 @@ impl Gateway for PayPal {
 
     async fn finalize(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {
         self.finalize_order(request).await.or_else(CallError::into_outcome)
+    }
+
+    async fn find_stored_details(&self, query: &StoredDetailsQuery) -> Result<Option<Operation>, GatewayError> {
+        self.read_stored_details(query).await.or_else(|error| match error {
+            CallError::NoEffect(error) => Err(error),
+            CallError::Unknown(_) => Ok(None),
+        })
     }
 
     async fn store_details(&self, request: &StoreDetailsRequest) -> Result<Outcome, GatewayError> {

@@ -6,6 +6,7 @@ use serde_json::Value;
 use super::token::PayPalToken;
 use super::{currency, declines, wire};
 use crate::clock::Timestamp;
+use crate::gateway::common::code_table::contains;
 use crate::gateway::{Decline, GatewayNotification, NotificationError, NotificationKind as Kind, NotifiedToken, Reference};
 use crate::ids::ExternalPaymentId;
 
@@ -15,14 +16,15 @@ const LONGEST_ID: usize = 128;
 /// Reads a verified body.
 ///
 /// # Errors
-/// [`NotificationError::Malformed`] if it is no event.
+/// [`NotificationError::NotUnderstood`] if it is no event.
 pub(super) fn read(body: &[u8]) -> Result<GatewayNotification, NotificationError> {
-    let event: Value = serde_json::from_slice(body).map_err(|_| NotificationError::Malformed)?;
-    let text = |name: &str| event.get(name).and_then(Value::as_str).filter(|text| is_plain_text(text)).ok_or(NotificationError::Malformed);
+    let event: Value = serde_json::from_slice(body).map_err(|_| NotificationError::NotUnderstood)?;
+    let text =
+        |name: &str| event.get(name).and_then(Value::as_str).filter(|text| is_plain_text(text)).ok_or(NotificationError::NotUnderstood);
     let (id, event_type) = (text("id")?, text("event_type")?);
     let at = event.get("create_time").and_then(Value::as_str).and_then(|at| Timestamp::parse_rfc3339(at).ok());
-    let told = event.get("resource").filter(|resource| resource.is_object()).and_then(|resource| interpret(event_type, resource, at));
-    let told = told.unwrap_or(ParsedEvent::ignored());
+    let resource = event.get("resource").unwrap_or(&Value::Null);
+    let told = interpret(event_type, resource, at).unwrap_or_else(|| not_interpreted(event_type, resource));
     Ok(GatewayNotification {
         kind: told.kind,
         external_payment_id: told.payment.and_then(|id| ExternalPaymentId::new(id).ok()),
@@ -77,6 +79,33 @@ impl ParsedEvent {
         let reason = reason.filter(|reason| declines::is_code(reason)).map(str::to_owned);
         Self { kind, reference, amount: resource.get("amount").and_then(currency::read_amount), reason, decline, ..Self::ignored() }
     }
+}
+
+/// Events that move no money and decide nothing (developer.paypal.com, "Webhook event names").
+const WITHOUT_EFFECT: &str = "CHECKOUT.ORDER.APPROVED CHECKOUT.ORDER.COMPLETED CHECKOUT.ORDER.PROCESSED CHECKOUT.ORDER.SAVED \
+CHECKOUT.ORDER.VOIDED CHECKOUT.PAYMENT-APPROVAL.REVERSED CUSTOMER.DISPUTE.CREATED CUSTOMER.DISPUTE.UPDATED PAYMENT.CAPTURE.PENDING \
+PAYMENT.REFUND.PENDING RISK.DISPUTE.CREATED";
+/// Results of a dispute that leave the money where it is (Disputes 1.10, `dispute_outcome.outcome_code`).
+const WITHOUT_LOSS: &str = "CANCELED_BY_BUYER DENIED NONE RESOLVED_SELLER_FAVOUR RESOLVED_WITH_PAYOUT";
+
+/// An event that means nothing, or that names a payment of ours, or one that only the journal knows, and means something unknown.
+fn not_interpreted(event_type: &str, resource: &Value) -> ParsedEvent {
+    let unit = resource.get("purchase_units").and_then(|units| units.get(0));
+    let reference = our_reference(resource).or_else(|| our_reference(unit?));
+    let disputed = resource.get("disputed_transactions").and_then(|transactions| transactions.get(0));
+    let disputed =
+        disputed.filter(|transaction| !matches!(reference_owner(transaction, ["custom", "invoice_number"]), ReferenceOwner::Others));
+    let payment = disputed.and_then(|transaction| wire::read_id(transaction, "seller_transaction_id"));
+    let outcome = resource.get("dispute_outcome").and_then(|outcome| outcome.get("outcome_code")).and_then(Value::as_str);
+    let pending = status(resource) == Some("PENDING");
+    if contains(WITHOUT_EFFECT, event_type) || outcome.is_some_and(|outcome| contains(WITHOUT_LOSS, outcome)) || pending {
+        return ParsedEvent::ignored();
+    }
+    if reference.is_none() && payment.is_none() {
+        return ParsedEvent::ignored();
+    }
+    let reason = Some(event_type.to_owned());
+    ParsedEvent { kind: Kind::NotUnderstood, reference, payment: payment.map(str::to_owned), reason, ..ParsedEvent::ignored() }
 }
 
 /// What an event means (developer.paypal.com, "Webhook event names"); `None` for those that do not concern the connector.
@@ -230,9 +259,10 @@ fn reversal(resource: &Value) -> Option<ParsedEvent> {
     };
     let own = wire::read_id(resource, "id")?;
     let capture = parent_capture(resource).unwrap_or(own).to_owned();
-    // A lost dispute reports the same again.
-    let dedupe_key = Some(format!("charged_back:{capture}"));
-    let told = ParsedEvent::payment_event(Kind::ChargedBack, reference, resource);
+    // A second reversal has an id of its own, where it is the resource; the event's own id tells it apart otherwise. A dispute that was lost
+    // reports the same money again, under its own id.
+    let dedupe_key = (own != capture).then(|| format!("reversal:{own}"));
+    let told = ParsedEvent::payment_event(Kind::FundsWithdrawn, reference, resource);
     Some(ParsedEvent { payment: Some(capture), operation_ref: Some(own.to_owned()), dedupe_key, ..told })
 }
 
@@ -252,13 +282,11 @@ fn dispute(dispute: &Value) -> Option<ParsedEvent> {
         "RESOLVED_SELLER_FAVOUR" if was_returned_to_seller(dispute) => Kind::ChargebackReversed,
         _ => return None,
     };
-    let dedupe_key = match kind {
-        Kind::ChargedBack => format!("charged_back:{capture}"),
-        _ => format!("chargeback_reversed:{capture}"),
-    };
+    let id = dispute.get("dispute_id").and_then(Value::as_str).filter(|id| is_plain_text(id))?;
+    let dedupe_key = format!("dispute:{id}:{}", kind.as_str());
     Some(ParsedEvent {
         payment: Some(capture),
-        operation_ref: dispute.get("dispute_id").and_then(Value::as_str).filter(|id| is_plain_text(id)).map(str::to_owned),
+        operation_ref: Some(id.to_owned()),
         amount: dispute.get("dispute_amount").and_then(currency::read_amount),
         reason: declines::is_code(outcome).then(|| outcome.to_owned()),
         dedupe_key: Some(dedupe_key),
@@ -272,13 +300,13 @@ fn was_returned_to_seller(dispute: &Value) -> bool {
     movements.iter().any(|movement| is(movement, "affected_party", "SELLER") && is(movement, "type", "CREDIT"))
 }
 
-/// Stored details that were created or deleted. The shopper is Cleeng's customer, whose id we sent at the start. Without that id the owner
-/// would be unknown.
+/// Stored details that were created or deleted. They name PayPal's customer, and the order that stored them if one did.
 fn token(kind: Kind, resource: &Value) -> Option<ParsedEvent> {
-    let shopper = resource.get("customer")?.get("merchant_customer_id")?.as_str().filter(|shopper| is_plain_text(shopper))?;
+    let shopper = resource.get("customer")?.get("id")?.as_str().filter(|shopper| is_plain_text(shopper))?;
+    let order = resource.get("metadata").and_then(|metadata| wire::read_id(metadata, "order_id")).map(str::to_owned);
     let token = PayPalToken::from_payment_token(resource)?;
     let token = Some(NotifiedToken { shopper: shopper.to_owned(), token: token.0.expose().to_owned() });
-    Some(ParsedEvent { kind, token, ..ParsedEvent::ignored() })
+    Some(ParsedEvent { kind, token, operation_ref: order, ..ParsedEvent::ignored() })
 }
 
 #[cfg(test)]

@@ -34,13 +34,14 @@ fn a_capture_means_what_its_status_and_its_parent_say() {
         ("DENIED", json!("DENIED"), &of_order, Kind::AuthorisationDeclined),
         ("DECLINED", json!("FAILED"), &of_hold, Kind::CaptureFailed),
         ("DECLINED", json!(null), &of_hold, Kind::CaptureFailed),
-        ("DENIED", json!("COMPLETED"), &of_hold, Kind::Ignored),
+        ("DENIED", json!("COMPLETED"), &of_hold, Kind::NotUnderstood),
+        ("COMPLETED", json!("BRAND_NEW"), &of_hold, Kind::NotUnderstood),
         ("PENDING", json!("PENDING"), &of_hold, Kind::Ignored),
         ("COMPLETED", json!("COMPLETED"), &json!({}), Kind::Captured),
     ] {
         let told = event(&format!("PAYMENT.CAPTURE.{event_type}"), capture(status.clone(), related.clone()));
         assert_eq!(told.kind, kind, "{event_type} {status} {related}");
-        if kind != Kind::Ignored {
+        if !matches!(kind, Kind::Ignored | Kind::NotUnderstood) {
             assert_eq!(told.amount, Some(Money::new(251, Currency::new("USD").unwrap())));
             assert_eq!(told.reference.map(|reference| reference.as_str().to_owned()).as_deref(), Some(OURS));
         }
@@ -70,7 +71,7 @@ fn an_authorisation_means_what_its_status_and_its_dates_say() {
         ("VOIDED", json!("VOIDED"), "2026-12-20T10:00:00Z", Kind::Cancelled),
         ("VOIDED", json!("VOIDED"), "2026-11-21T10:00:00Z", Kind::Expired),
         ("VOIDED", json!(null), "2026-12-20T10:00:00Z", Kind::Cancelled),
-        ("VOIDED", json!("CAPTURED"), "2026-12-20T10:00:00Z", Kind::Ignored),
+        ("VOIDED", json!("CAPTURED"), "2026-12-20T10:00:00Z", Kind::NotUnderstood),
     ] {
         let resource = json!({ "id": "8PP38301D7923932J", "status": status, "custom_id": OURS, "expiration_time": expires });
         let told = event(&format!("PAYMENT.AUTHORIZATION.{event_type}"), resource);
@@ -89,18 +90,22 @@ fn only_an_order_that_waits_for_being_taken_is_approved() {
     }
 }
 
+/// As PayPal prints it (developer.paypal.com, "Save payment methods", webhooks): without the merchant's name of the customer.
 #[test]
-fn details_without_our_name_of_their_customer_are_nobodys() {
-    let token = |customer: Value| json!({ "id": "3nqvjt3n", "customer": customer });
-    let ours = event("VAULT.PAYMENT-TOKEN.CREATED", token(json!({ "id": "208743798", "merchant_customer_id": "927751142" })));
-    assert_eq!((ours.kind, ours.token.unwrap().token.as_str()), (Kind::TokenCreated, "3nqvjt3n:208743798"));
-    for customer in [json!({ "id": "208743798" }), json!({ "merchant_customer_id": "927751142" }), json!(null)] {
-        assert_eq!(event("VAULT.PAYMENT-TOKEN.CREATED", token(customer)).kind, Kind::Ignored);
+fn stored_details_name_paypals_customer_and_the_order_that_stored_them() {
+    let token = |customer: Value, metadata: Value| json!({ "id": "3nqvjt3n", "customer": customer, "metadata": metadata });
+    let stored = token(json!({ "id": "208743798" }), json!({ "order_id": "5O190127TN364715T" }));
+    for (event_type, kind) in [("CREATED", Kind::TokenCreated), ("DELETED", Kind::TokenDisabled)] {
+        let told = event(&format!("VAULT.PAYMENT-TOKEN.{event_type}"), stored.clone());
+        assert_eq!((told.kind, told.operation_ref.as_deref()), (kind, Some("5O190127TN364715T")));
+        let token = told.token.unwrap();
+        assert_eq!((token.shopper.as_str(), token.token.as_str()), ("208743798", "3nqvjt3n:208743798"));
     }
-    assert_eq!(
-        event("VAULT.PAYMENT-TOKEN.DELETION-INITIATED", token(json!({ "id": "1", "merchant_customer_id": "9" }))).kind,
-        Kind::Ignored
-    );
+    assert_eq!(event("VAULT.PAYMENT-TOKEN.CREATED", token(json!({ "id": "208743798" }), json!(null))).operation_ref, None);
+    for customer in [json!({ "merchant_customer_id": "927751142" }), json!(null)] {
+        assert_eq!(event("VAULT.PAYMENT-TOKEN.CREATED", token(customer, json!({}))).kind, Kind::Ignored);
+    }
+    assert_eq!(event("VAULT.PAYMENT-TOKEN.DELETION-INITIATED", stored).kind, Kind::Ignored);
 }
 
 #[test]
@@ -136,21 +141,22 @@ fn a_reversal_names_the_capture_whether_it_is_the_resource_or_behind_it() {
     let reversal = json!({ "id": "1JU08902781691411", "custom_id": OURS, "links": links });
     let told = event("PAYMENT.CAPTURE.REVERSED", reversal);
     let itself = event("PAYMENT.CAPTURE.REVERSED", capture(json!("COMPLETED"), json!({ "order_id": "5O190127TN364715T" })));
-    assert_eq!((told.kind, itself.kind), (Kind::ChargedBack, Kind::ChargedBack));
+    assert_eq!((told.kind, itself.kind), (Kind::FundsWithdrawn, Kind::FundsWithdrawn));
     assert_eq!(told.external_payment_id, itself.external_payment_id);
     assert_eq!(told.operation_ref.as_deref(), Some("1JU08902781691411"), "the reversal itself");
-    assert_eq!(told.dedupe_key, "charged_back:3C679366HH908993F");
+    assert_eq!(told.dedupe_key, "reversal:1JU08902781691411");
+    assert!(itself.dedupe_key.starts_with("event:"), "{}", itself.dedupe_key);
 }
 
 #[test]
-fn what_is_no_event_is_malformed_and_what_is_of_another_form_is_ignored() {
+fn what_is_no_event_is_not_understood_and_what_names_no_payment_of_ours_is_ignored() {
     for body in
         ["", "null", "[]", "{}", "\"x\"", "{\"id\":\"WH-1\"}", "{\"id\":\"WH 1\",\"event_type\":\"X\"}", "{\"id\":1,\"event_type\":\"X\"}"]
     {
-        assert_eq!(read(body.as_bytes()).err(), Some(NotificationError::Malformed), "{body}");
+        assert_eq!(read(body.as_bytes()).err(), Some(NotificationError::NotUnderstood), "{body}");
     }
     let long = json!({ "id": "W".repeat(200), "event_type": "X" });
-    assert_eq!(read(long.to_string().as_bytes()).err(), Some(NotificationError::Malformed));
+    assert_eq!(read(long.to_string().as_bytes()).err(), Some(NotificationError::NotUnderstood));
     for resource in [json!(null), json!([]), json!("text"), json!({}), json!({ "custom_id": OURS }), json!({ "id": 7, "custom_id": OURS })]
     {
         for event_type in [
@@ -163,9 +169,29 @@ fn what_is_no_event_is_malformed_and_what_is_of_another_form_is_ignored() {
             "CUSTOMER.DISPUTE.RESOLVED",
             "VAULT.PAYMENT-TOKEN.CREATED",
         ] {
-            assert_eq!(event(event_type, resource.clone()).kind, Kind::Ignored, "{event_type} {resource}");
+            let without_effect = resource.get("custom_id").is_none() || event_type == "CHECKOUT.ORDER.APPROVED";
+            let kind = if without_effect { Kind::Ignored } else { Kind::NotUnderstood };
+            assert_eq!(event(event_type, resource.clone()).kind, kind, "{event_type} {resource}");
         }
     }
+}
+
+#[test]
+fn an_event_of_an_unknown_kind_that_names_a_payment_is_not_understood() {
+    let told = event("PAYMENT.BRAND-NEW", capture(json!("COMPLETED"), json!({})));
+    assert_eq!((told.kind, told.reason.as_deref()), (Kind::NotUnderstood, Some("PAYMENT.BRAND-NEW")));
+    let mut others = capture(json!("COMPLETED"), json!({}));
+    others["custom_id"] = json!("order-17");
+    assert_eq!(event("PAYMENT.BRAND-NEW", others).kind, Kind::Ignored);
+    let dispute = |custom: &str| {
+        json!({
+            "dispute_outcome": { "outcome_code": "SOMETHING_NEW" },
+            "disputed_transactions": [{ "seller_transaction_id": "3C679366HH908993F", "custom": custom }],
+        })
+    };
+    let told = event("CUSTOMER.DISPUTE.RESOLVED", dispute(""));
+    assert_eq!((told.kind, told.external_payment_id.unwrap().as_str()), (Kind::NotUnderstood, "3C679366HH908993F"));
+    assert_eq!(event("CUSTOMER.DISPUTE.RESOLVED", dispute("order-17")).kind, Kind::Ignored);
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl PayPal {
             ApiResponse::Body(order) => order,
             // Nothing but the stored details is named in the call.
             ApiResponse::Refused { status: 404, issue } if NO_SUCH_RESOURCE.contains(&issue.as_str()) => {
-                return Ok(Outcome::Declined(Decline::new(DeclineClass::NeedsNewDetails, issue)));
+                return Ok(Outcome::Declined(Decline::details_unknown(issue)));
             }
             ApiResponse::Refused { status, issue } => return refusal_outcome(status, &issue),
         };

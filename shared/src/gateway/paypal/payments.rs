@@ -13,10 +13,10 @@ use super::{
     CALL_TIMEOUT, CancelRequest, CaptureRequest, Decline, DeclineClass, DeleteDetailsRequest, NO_SUCH_RESOURCE, Operation, Outcome, PayPal,
     RefundRequest, UnknownCause, currency, read_after_write, refusal_outcome,
 };
-use crate::gateway::Reference;
 use crate::gateway::common::amounts::ensure_refundable;
 use crate::gateway::common::call::CallError;
 use crate::gateway::common::time_budget::TimeBudget;
+use crate::gateway::{InquiryRequest, OperationKind, Reference};
 use crate::ids::ExternalPaymentId;
 
 /// How long PayPal honours an authorisation; after that it has to be renewed for the funds to be certain (Payments 2.5, `reauthorize`).
@@ -40,10 +40,33 @@ enum Reauthorisation {
     /// This one is to be captured.
     Capture(String),
     /// It ends here.
-    Final(Outcome),
+    Final(Box<Outcome>),
 }
 
 impl PayPal {
+    /// What became of a payment, a capture or a refund that PayPal left undecided (PENDING). `None` for what has no id yet.
+    pub(super) async fn read_acknowledged(&self, request: &InquiryRequest) -> Result<Option<Outcome>, CallError> {
+        use OperationKind as Kind;
+        let operation = request.operation_ref.as_deref().filter(|id| wire::is_id(id));
+        let payment = request.external_payment_id.as_ref().map(ExternalPaymentId::as_str).filter(|id| wire::is_id(id));
+        let (collection, id) = match (request.operation, payment, operation) {
+            (Kind::Authorise, Some(authorisation), _) => ("authorizations", authorisation),
+            (Kind::Charge | Kind::Purchase, Some(capture), _) | (Kind::Capture, _, Some(capture)) => ("captures", capture),
+            (Kind::Refund, Some(_), Some(refund)) => ("refunds", refund),
+            _ => return Ok(None),
+        };
+        let Some(amount) = request.amount else { return Ok(None) };
+        let read = self.client.get(&TimeBudget::new(CALL_TIMEOUT), &format!("/v2/payments/{collection}/{id}")).await;
+        let resource = read_after_write(read)?;
+        let expected = |intent| ExpectedPayment { reference: &request.reference, amount, intent };
+        Ok(Some(match (request.operation, &request.external_payment_id) {
+            _ if wire::read_id(&resource, "id") != Some(id) => UNREADABLE,
+            (Kind::Authorise, _) => wire::read_authorisation(&resource, &expected(Intent::Authorize)),
+            (Kind::Refund, Some(capture)) => wire::read_refund(&resource, &expected(Intent::Capture), capture),
+            _ => wire::read_capture(&resource, &expected(Intent::Capture)),
+        }))
+    }
+
     /// Captures the whole of an authorisation; what would be left of it is released.
     pub(super) async fn capture_authorisation(&self, request: &CaptureRequest) -> Result<Outcome, CallError> {
         let amount = currency::amount(request.amount)?;
@@ -57,14 +80,15 @@ impl PayPal {
             Reauthorisation::Capture(original.to_owned())
         } {
             Reauthorisation::Capture(authorisation) => authorisation,
-            Reauthorisation::Final(outcome) => return Ok(outcome),
+            Reauthorisation::Final(outcome) => return Ok(*outcome),
         };
         let path = format!("/v2/payments/authorizations/{authorisation}/capture");
         let body = json!({ "amount": amount, "final_capture": true });
         match self.client.post(&budget, &path, Some(&body), request.key.as_str()).await? {
             ApiResponse::Body(capture) => {
                 let other = wire::related(&capture, "authorization_id").is_some_and(|id| id != authorisation);
-                Ok(if other { UNREADABLE } else { wire::read_capture(&capture, &expected) })
+                let outcome = if other { UNREADABLE } else { wire::read_capture(&capture, &expected) };
+                Ok(if authorisation == original { outcome } else { with_renewed(outcome, &authorisation) })
             }
             ApiResponse::Refused { status, issue } if declines::classify(status, &issue) == RefusalClass::AlreadyDone => {
                 self.read_capture_of(&budget, original, &expected).await
@@ -82,19 +106,23 @@ impl PayPal {
         amount: &Value,
     ) -> Result<Reauthorisation, CallError> {
         let path = format!("/v2/payments/authorizations/{original}/reauthorize");
-        let request_id = format!("{}-reauthorize", request.key.as_str());
+        // One for all tries of the capture: PayPal renews once, and each try has to find the renewed one (Payments 2.5: request ids are kept
+        // for 45 days, authorisations for 29).
+        let request_id = format!("{}-reauthorize", request.reference.as_str());
         let expected = ExpectedPayment { reference: &request.reference, amount: request.amount, intent: Intent::Authorize };
         match self.client.post(budget, &path, Some(&json!({ "amount": amount })), &request_id).await? {
             ApiResponse::Body(renewed) => match wire::read_authorisation(&renewed, &expected) {
                 Outcome::Done(Operation { external_payment_id: Some(id), .. }) => Ok(Reauthorisation::Capture(id.as_str().to_owned())),
                 // Nothing was captured, and nothing can be until PayPal has decided.
-                Outcome::Received(_) => Ok(Reauthorisation::Final(Outcome::Unknown(UnknownCause::InProgress))),
-                other => Ok(Reauthorisation::Final(other)),
+                Outcome::Received(_) => Ok(Reauthorisation::Final(Box::new(Outcome::Unknown(UnknownCause::InProgress)))),
+                other => Ok(Reauthorisation::Final(Box::new(other))),
             },
             ApiResponse::Refused { issue, .. } if REAUTHORISATION_NOT_NEEDED.contains(&issue.as_str()) => {
                 Ok(Reauthorisation::Capture(original.to_owned()))
             }
-            ApiResponse::Refused { status, issue } => refusal_outcome(status, &issue).map(Reauthorisation::Final),
+            ApiResponse::Refused { status, issue } => {
+                refusal_outcome(status, &issue).map(|outcome| Reauthorisation::Final(Box::new(outcome)))
+            }
         }
     }
 
@@ -239,6 +267,16 @@ impl PayPal {
             }
             ApiResponse::Refused { issue, .. } => Err(CallError::malformed(issue)),
         }
+    }
+}
+
+/// Names the authorisation that took the place of the first one.
+fn with_renewed(outcome: Outcome, authorisation: &str) -> Outcome {
+    let name = |operation| Operation { renewed_authorisation: ExternalPaymentId::new(authorisation).ok(), ..operation };
+    match outcome {
+        Outcome::Done(operation) => Outcome::Done(name(operation)),
+        Outcome::Received(operation) => Outcome::Received(name(operation)),
+        other => other,
     }
 }
 

@@ -9,7 +9,7 @@ use super::token::PayPalToken;
 use super::wire::{self, ExpectedPayment, Intent, OpenOrder, OrderState, UNREADABLE};
 use super::{
     CUSTOMER_PRESENT_TIMEOUT, Decline, DeclineClass, FinalizeRequest, GatewayError, NO_SUCH_RESOURCE, Operation, Outcome, PayPal,
-    PurchaseRequest, UnknownCause, refusal_outcome,
+    PurchaseRequest, READ_TIMEOUT, StoredDetailsQuery, UnknownCause, refusal_outcome,
 };
 use crate::gateway::common::call::{CallError, set_field};
 use crate::gateway::common::time_budget::TimeBudget;
@@ -98,6 +98,17 @@ impl PayPal {
                 Ok(Outcome::Declined(Decline::new(DeclineClass::NeedsCustomer, code)))
             }
             other => other,
+        }
+    }
+
+    /// Reads the order again: the vault id may come to be later than the capture's answer.
+    pub(super) async fn read_stored_details(&self, query: &StoredDetailsQuery) -> Result<Option<Operation>, CallError> {
+        let Some(order) = query.pending_id.as_deref().filter(|id| wire::is_id(id) && !query.amount.is_zero()) else { return Ok(None) };
+        let expected = ExpectedPayment { reference: &query.reference, amount: query.amount, intent: Intent::Capture };
+        let ApiResponse::Body(order) = self.find_order(&TimeBudget::new(READ_TIMEOUT), order).await? else { return Ok(None) };
+        match wire::read_order(&order, &expected) {
+            OrderState::Decided(Outcome::Done(operation)) if operation.token.is_some() => Ok(Some(operation)),
+            _ => Ok(None),
         }
     }
 

@@ -175,6 +175,7 @@ fn with_details(outcome: Outcome, order: &Value) -> Outcome {
     let paypal = order.get("payment_source").and_then(|source| source.get("paypal"));
     let add = |operation: Operation| Operation {
         token: paypal.and_then(read_vaulted),
+        details_owner: paypal.and_then(vault_customer).filter(|_| paypal.and_then(read_vaulted).is_none()),
         display_params: paypal.map_or(Value::Null, display_params),
         ..operation
     };
@@ -190,6 +191,12 @@ fn read_vaulted(paypal: &Value) -> Option<crate::gateway::StoredToken> {
     let vault = paypal.get("attributes")?.get("vault")?;
     let vaulted = vault.get("status").is_none_or(|status| status.as_str() == Some("VAULTED"));
     if vaulted { PayPalToken::from_payment_token(vault) } else { None }
+}
+
+/// PayPal's customer, under whom details are being stored.
+fn vault_customer(paypal: &Value) -> Option<String> {
+    let customer = paypal.get("attributes")?.get("vault")?.get("customer")?.get("id")?.as_str()?;
+    (1..=64).contains(&customer.len()).then(|| customer.to_owned())
 }
 
 /// What "my account" may show: that it is PayPal, and the name on the account. Never the payer's e-mail address.

@@ -8,10 +8,10 @@ use serde_json::Value;
 
 use super::declines::is_code;
 use super::id::id_of;
-use crate::gateway::UnknownCause;
 use crate::gateway::common::call::{Answer, CallError, read_status};
 use crate::gateway::common::rotating_keys::RotatingKeys;
 use crate::gateway::common::time_budget::TimeBudget;
+use crate::gateway::{GatewayError, UnknownCause};
 use crate::http::{HeaderName, Method, Request, Response, Transport};
 use crate::secret::SecretString;
 
@@ -22,6 +22,8 @@ const AUTHORIZATION: HeaderName = HeaderName::from_static("authorization");
 const STRIPE_VERSION: HeaderName = HeaderName::from_static("stripe-version");
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 const CONTENT_TYPE: HeaderName = HeaderName::from_static("content-type");
+/// The amount is below the minimum of its currency (docs.stripe.com/error-codes).
+const AMOUNT_TOO_SMALL: &str = "amount_too_small";
 const SHOULD_RETRY: &str = "stripe-should-retry";
 
 /// The fields of a request as Stripe wants them: a form, with brackets for what lies deeper (docs.stripe.com/api, "Form encoding").
@@ -104,7 +106,10 @@ impl StripeError {
 
     /// The outcome of a refusal that is not a decline.
     pub(super) fn to_malformed(&self) -> CallError {
-        CallError::malformed(self.most_specific_code())
+        match self.code() {
+            Some(code) if code == AMOUNT_TOO_SMALL => GatewayError::BelowMinimum { code: code.to_owned() }.into(),
+            _ => CallError::malformed(self.most_specific_code()),
+        }
     }
 }
 

@@ -4,8 +4,9 @@
 
 use serde_json::Value;
 
-use crate::gateway::common::code_table::CodeTable;
-use crate::gateway::{Decline, DeclineClass};
+use crate::gateway::common::code_table::{CodeTable, contains};
+use crate::gateway::common::network_advice::NetworkAnswer;
+use crate::gateway::{Decline, DeclineClass, RetryAdvice};
 
 const CODES: CodeTable = CodeTable(&[
     (DeclineClass::Soft, SOFT),
@@ -40,11 +41,34 @@ revocation_of_authorization security_violation stolen_card stop_payment_order tr
 /// The bank's or Stripe's rules against fraud.
 const RISK: &str = "fraudulent highest_risk_level merchant_blacklist rule";
 
+/// Declines after which the same details must not be tried again, unless the bank or the network says otherwise: lost, stolen, closed,
+/// revoked (docs.stripe.com/declines/codes).
+const NEVER_AGAIN: &str = "do_not_try_again invalid_account lost_card pickup_card revocation_of_all_authorizations \
+revocation_of_authorization stolen_card stop_payment_order";
+
 /// The decline that a `card_error` or an intent's `last_payment_error` describes.
 pub(super) fn from_error(error: &Value, otherwise: &str) -> Decline {
     let text = |name: &str| error.get(name).and_then(Value::as_str).filter(|code| is_code(code));
     let code = text("decline_code").or_else(|| text("code")).unwrap_or(otherwise);
-    Decline::new(apply_advice(text("advice_code"), class_of(code)), code)
+    let advice = text("advice_code");
+    Decline { retry: retry_advice(error, advice, code), ..Decline::new(apply_advice(advice, class_of(code)), code) }
+}
+
+/// When the details may be tried again: as the network says (`network_advice_code`, `network_decline_code`) and Stripe's `advice_code` sums
+/// up, else as the code means.
+fn retry_advice(error: &Value, advice: Option<&str>, code: &str) -> Option<RetryAdvice> {
+    let text = |name: &str| error.get(name).and_then(Value::as_str);
+    let card = error.get("payment_method").and_then(|method| method.get("card"));
+    let network = NetworkAnswer {
+        brand: card.and_then(|card| card.get("brand")).and_then(Value::as_str),
+        advice: text("network_advice_code"),
+        response: text("network_decline_code"),
+    };
+    match advice {
+        Some("do_not_try_again") => Some(RetryAdvice::Never),
+        Some("try_again_later" | "confirm_card_data") => network.restriction(None),
+        _ => network.restriction(contains(NEVER_AGAIN, code).then_some(RetryAdvice::Never)),
+    }
 }
 
 /// The bank's word on trying again wins over what its code usually means, except that advice to wait does not lift what is stricter for a
@@ -88,7 +112,7 @@ mod tests {
             ("insufficient_funds", DeclineClass::Soft),
             ("authentication_required", DeclineClass::NeedsCustomer),
             ("expired_card", DeclineClass::NeedsNewDetails),
-            ("revocation_of_authorization", DeclineClass::Hard),
+            ("transaction_not_allowed", DeclineClass::Hard),
             ("fraudulent", DeclineClass::Risk),
             ("brand_new_code", DeclineClass::Soft),
         ] {
@@ -118,6 +142,25 @@ mod tests {
             ("generic_decline", "brand_new_advice", DeclineClass::Soft),
         ] {
             assert_eq!(from_error(&json!({ "decline_code": code, "advice_code": advice }), "x1").class, class, "{code} {advice}");
+        }
+    }
+
+    #[test]
+    fn lost_and_revoked_cards_are_never_tried_again_unless_the_bank_says_otherwise() {
+        let never = Some(RetryAdvice::Never);
+        for (error, expected) in [
+            (json!({ "decline_code": "stolen_card" }), never),
+            (json!({ "decline_code": "stolen_card", "advice_code": "try_again_later" }), None),
+            (json!({ "decline_code": "generic_decline" }), None),
+            (json!({ "decline_code": "generic_decline", "advice_code": "do_not_try_again" }), never),
+            (json!({ "decline_code": "generic_decline", "network_advice_code": "03" }), never),
+            (json!({ "decline_code": "insufficient_funds", "network_advice_code": "24" }), Some(RetryAdvice::AfterHours(1))),
+            (
+                json!({ "decline_code": "do_not_honor", "network_decline_code": "R1", "payment_method": { "card": { "brand": "visa" } } }),
+                never,
+            ),
+        ] {
+            assert_eq!(from_error(&error, "x1").retry, expected, "{error}");
         }
     }
 

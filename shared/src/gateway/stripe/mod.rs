@@ -53,6 +53,10 @@ pub const CALL_TIMEOUT: Duration = Duration::from_secs(25);
 /// The same for what a customer waits for at a page.
 const CUSTOMER_PRESENT_TIMEOUT: Duration = Duration::from_secs(20);
 
+/// A card payment is `processing` for more than a day where its bank has to announce it first (India: 26 hours and more), a bank debit for
+/// some business days (docs.stripe.com, "India recurring payments", "PaymentIntents lifecycle").
+const PENDING_PATIENCE: Duration = Duration::from_secs(14 * 24 * 3_600);
+
 /// "Keys can be removed from the system automatically after they're at least 24 hours old" (docs.stripe.com/api/idempotent_requests). Ten
 /// minutes are left for clocks and queues.
 const IDEMPOTENCY_WINDOW: Duration = Duration::from_secs(24 * 3_600 - 600);
@@ -91,12 +95,14 @@ impl Gateway for Stripe {
     fn capabilities(&self) -> Capabilities {
         Capabilities {
             charges_settle_later: false,
+            takes_by_capture: false,
             settles_by_notification: false,
             inquiry: true,
             cancel_by_reference: true,
             needs_payment_method: true,
             stored_details_members: &[],
             idempotency_window: IDEMPOTENCY_WINDOW,
+            pending_patience: PENDING_PATIENCE,
             call_timeout: CALL_TIMEOUT,
         }
     }

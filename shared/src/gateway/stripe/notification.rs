@@ -9,6 +9,7 @@ use super::id::{id_of, is_id};
 use super::token::StripeToken;
 use super::{currency, declines, wire};
 use crate::clock::Timestamp;
+use crate::gateway::common::code_table::contains;
 use crate::gateway::common::signature::{HmacKeys, from_hex};
 use crate::gateway::{Decline, GatewayNotification, NotificationError, NotificationKind as Kind, NotifiedToken};
 use crate::http::HeaderMap;
@@ -47,8 +48,8 @@ impl NotificationVerifier {
         if header.len() > LONGEST_HEADER || !self.signature_matches(header, body, now) {
             return Err(NotificationError::BadSignature);
         }
-        let event: Value = serde_json::from_slice(body).map_err(|_| NotificationError::Malformed)?;
-        read(&event, self.live).ok_or(NotificationError::Malformed)
+        let event: Value = serde_json::from_slice(body).map_err(|_| NotificationError::NotUnderstood)?;
+        read(&event, self.live).ok_or(NotificationError::NotUnderstood)
     }
 
     /// Whether one of the secrets made one of the `v1` signatures, of which there are two while a secret is replaced
@@ -75,10 +76,17 @@ fn read(event: &Value, live: bool) -> Option<GatewayNotification> {
     let id = id_of(event)?;
     let kind = event.get("type").and_then(Value::as_str)?;
     let at = event.get("created").and_then(Value::as_i64).map(Timestamp::from_secs);
-    let data = event.get("data").filter(|data| data.is_object())?;
     let same_mode = event.get("livemode").and_then(Value::as_bool).is_none_or(|told| told == live);
-    let told = data.get("object").filter(|object| object.is_object() && same_mode);
-    let told = told.and_then(|object| interpret(kind, object, data)).unwrap_or_else(ParsedEvent::ignored);
+    let data = event.get("data").filter(|data| data.is_object() && same_mode);
+    let object = data.and_then(|data| data.get("object")).filter(|object| object.is_object());
+    let told = match (object, data) {
+        (Some(object), Some(data)) => interpret(kind, object, data).unwrap_or_else(|| not_interpreted(kind, object)),
+        // A thin event names its object and leaves out what it is like (docs.stripe.com, "Event destinations").
+        _ => match event.get("related_object").filter(|_| same_mode) {
+            Some(related) => not_interpreted(kind, related),
+            None => ParsedEvent::ignored(),
+        },
+    };
     Some(GatewayNotification {
         kind: told.kind,
         external_payment_id: told.payment,
@@ -136,8 +144,28 @@ fn interpret(kind: &str, object: &Value, data: &Value) -> Option<ParsedEvent> {
         "charge.dispute.funds_withdrawn" => dispute(Kind::ChargedBack, object),
         "charge.dispute.funds_reinstated" => dispute(Kind::ChargebackReversed, object),
         "payment_method.detached" => detached(object, data),
+        "payment_method.automatically_updated" => updated(object),
         _ => None,
     }
+}
+
+/// Events that move no money and decide nothing, or whose news another event has (docs.stripe.com/api/events/types).
+const WITHOUT_EFFECT: &str = "charge.captured charge.dispute.closed charge.dispute.created charge.dispute.updated charge.expired charge.failed \
+charge.pending charge.refunded charge.succeeded charge.updated payment_intent.created payment_intent.processing \
+payment_intent.requires_action payment_method.attached payment_method.updated review.closed review.opened setup_intent.canceled \
+setup_intent.created setup_intent.requires_action radar.early_fraud_warning.created radar.early_fraud_warning.updated";
+/// States in which nothing is decided.
+const UNDECIDED: &str = "pending requires_action processing";
+
+/// An event that means nothing, or that names a payment of ours, or one that only the journal knows, and means something unknown.
+fn not_interpreted(kind: &str, object: &Value) -> ParsedEvent {
+    let reference = wire::reference_of(object);
+    let payment = wire::external_id(object).or_else(|| payment_of(object));
+    let others = reference.is_none() && (wire::has_reference(object) || payment.is_none());
+    if others || contains(WITHOUT_EFFECT, kind) || contains(UNDECIDED, wire::status(object)) {
+        return ParsedEvent::ignored();
+    }
+    ParsedEvent { kind: Kind::NotUnderstood, payment, reference, reason: Some(kind.to_owned()), ..ParsedEvent::ignored() }
 }
 
 /// An intent of ours.
@@ -238,7 +266,8 @@ fn payment_of(object: &Value) -> Option<ExternalPaymentId> {
     ExternalPaymentId::new(id).ok()
 }
 
-/// The customer's bank took the money, or gave it back. A dispute carries nothing of ours: it is found by its payment.
+/// The customer's bank took the money, or gave it back. A dispute carries nothing of ours: it is found by its payment. It can take the money a
+/// second time, after a first decision: each movement is a balance transaction of its own.
 fn dispute(kind: Kind, dispute: &Value) -> Option<ParsedEvent> {
     let id = id_of(dispute)?;
     let reason = dispute.get("reason").and_then(Value::as_str).filter(|reason| declines::is_code(reason));
@@ -247,10 +276,16 @@ fn dispute(kind: Kind, dispute: &Value) -> Option<ParsedEvent> {
         payment: Some(payment_of(dispute)?),
         operation_ref: Some(id.to_owned()),
         amount: currency::read_amount(dispute, "amount"),
-        dedupe_key: Some(format!("{}:{id}", kind.as_str())),
+        dedupe_key: Some(format!("{}:{id}:{}", kind.as_str(), last_movement(dispute))),
         reason: reason.map(str::to_owned),
         ..ParsedEvent::ignored()
     })
+}
+
+/// The latest movement of money of a dispute (docs.stripe.com/api/disputes/object, `balance_transactions`).
+fn last_movement(dispute: &Value) -> &str {
+    let movements = dispute.get("balance_transactions").and_then(Value::as_array);
+    movements.and_then(|movements| movements.last()).and_then(id_of).unwrap_or_default()
 }
 
 /// Details that can never be used again; whose they were is among what changed.
@@ -259,6 +294,14 @@ fn detached(method: &Value, data: &Value) -> Option<ParsedEvent> {
     let token = StripeToken::write(id_of(method)?, shopper)?;
     let token = NotifiedToken { shopper: shopper.to_owned(), token: token.0.expose().to_owned() };
     Some(ParsedEvent { kind: Kind::TokenDisabled, token: Some(token), ..ParsedEvent::ignored() })
+}
+
+/// The network replaced the card behind details.
+fn updated(method: &Value) -> Option<ParsedEvent> {
+    let shopper = id_of(method.get("customer")?)?;
+    let token = StripeToken::write(id_of(method)?, shopper)?;
+    let token = NotifiedToken { shopper: shopper.to_owned(), token: token.0.expose().to_owned() };
+    Some(ParsedEvent { kind: Kind::TokenUpdated, token: Some(token), ..ParsedEvent::ignored() })
 }
 
 #[cfg(test)]

@@ -2,8 +2,7 @@ use proptest::prelude::*;
 use serde_json::json;
 
 use super::*;
-use crate::gateway::DeclineClass;
-use crate::gateway::Reference;
+use crate::gateway::{DeclineClass, Reference, RetryAdvice};
 use crate::http::HeaderValue;
 use crate::money::Currency;
 
@@ -68,7 +67,7 @@ fn what_is_not_rightly_signed_is_refused() {
         assert_eq!(read(header), NotificationError::BadSignature, "{header}");
     }
     // Stripe's, and no event.
-    assert_eq!(read(&format!("t=1700000000,v1={SIGNATURE}")), NotificationError::Malformed);
+    assert_eq!(read(&format!("t=1700000000,v1={SIGNATURE}")), NotificationError::NotUnderstood);
 }
 
 #[test]
@@ -78,7 +77,7 @@ fn a_header_is_looked_at_up_to_its_longest_length() {
         let padding = "x".repeat(length - right.len() - 1);
         verifier().read(&headers(&format!("{right},{padding}")), BODY, NOW).unwrap_err()
     };
-    assert_eq!(padded(LONGEST_HEADER), NotificationError::Malformed, "signed, and no event");
+    assert_eq!(padded(LONGEST_HEADER), NotificationError::NotUnderstood, "signed, and no event");
     assert_eq!(padded(LONGEST_HEADER + 1), NotificationError::BadSignature);
 }
 
@@ -119,7 +118,7 @@ fn the_object_counts_where_the_events_name_says_something_else() {
         ("payment_intent.payment_failed", "succeeded"),
         ("payment_intent.canceled", "requires_capture"),
     ] {
-        assert_eq!(parse_event(kind, intent(status, "manual")).kind, Kind::Ignored, "{kind} {status}");
+        assert_eq!(parse_event(kind, intent(status, "manual")).kind, Kind::NotUnderstood, "{kind} {status}");
     }
 }
 
@@ -144,7 +143,8 @@ fn a_refusal_has_the_banks_code() {
     failed["last_payment_error"] = json!({ "code": "card_declined", "decline_code": "lost_card", "message": "Jane Doe's card was lost" });
     let told = parse_event("payment_intent.payment_failed", failed);
     assert_eq!((told.kind, told.reason.as_deref()), (Kind::AuthorisationDeclined, Some("lost_card")));
-    assert_eq!(told.decline, Some(Decline::new(DeclineClass::Hard, "lost_card")), "Stripe signs it");
+    let lost = Decline { retry: Some(RetryAdvice::Never), ..Decline::new(DeclineClass::Hard, "lost_card") };
+    assert_eq!(told.decline, Some(lost), "Stripe signs it");
     assert_eq!(told.amount, Some(Money::new(999, Currency::new("EUR").unwrap())));
 }
 
@@ -202,9 +202,19 @@ fn a_dispute_counts_when_its_money_moves() {
             assert_eq!(told.external_payment_id.unwrap().as_str(), "pi_1");
             assert_eq!((told.operation_ref.as_deref(), told.reason.as_deref()), (Some("dp_1"), Some("fraudulent")));
             assert_eq!(told.amount, Some(Money::new(999, Currency::new("EUR").unwrap())));
-            assert_eq!(told.dedupe_key, format!("{}:dp_1", meaning.as_str()), "the same however often it is sent");
+            assert_eq!(told.dedupe_key, format!("{}:dp_1:", meaning.as_str()), "the same however often it is sent");
         }
     }
+}
+
+#[test]
+fn rule_9_a_dispute_that_takes_the_money_a_second_time_is_heard() {
+    let withdrawn = |movements: Value| {
+        let dispute = json!({ "id": "dp_1", "payment_intent": "pi_1", "balance_transactions": movements });
+        parse_event("charge.dispute.funds_withdrawn", dispute).dedupe_key
+    };
+    let (first, second) = (withdrawn(json!([{ "id": "txn_1" }])), withdrawn(json!([{ "id": "txn_1" }, { "id": "txn_2" }, "txn_3"])));
+    assert_eq!((first.as_str(), second.as_str()), ("charged_back:dp_1:txn_1", "charged_back:dp_1:txn_3"));
 }
 
 #[test]
@@ -216,12 +226,36 @@ fn details_that_were_detached_are_named_by_whose_they_were() {
 }
 
 #[test]
-fn other_systems_the_other_mode_and_unknown_kinds_are_ignored() {
+fn other_systems_and_the_other_mode_are_ignored() {
     let mut others = intent("succeeded", "automatic");
     others["metadata"] = json!({ "reference": "order-17" });
     assert_eq!(parse_event("payment_intent.succeeded", others).kind, Kind::Ignored);
-    assert_eq!(parse_event("brand.new_kind", intent("succeeded", "automatic")).kind, Kind::Ignored);
     assert_eq!(read(&event("payment_intent.succeeded", intent("succeeded", "automatic")), true).unwrap().kind, Kind::Ignored);
+}
+
+#[test]
+fn an_event_of_an_unknown_kind_that_names_a_payment_is_not_understood() {
+    let told = parse_event("brand.new_kind", intent("succeeded", "automatic"));
+    assert_eq!((told.kind, told.reason.as_deref()), (Kind::NotUnderstood, Some("brand.new_kind")));
+    let by_payment = parse_event("brand.new_kind", json!({ "id": "xy_1", "payment_intent": "pi_1" }));
+    assert_eq!((by_payment.kind, by_payment.external_payment_id.unwrap().as_str()), (Kind::NotUnderstood, "pi_1"));
+    for object in [json!({ "id": "xy_1" }), json!({ "id": "pi_1", "metadata": { "reference": "order-17" } })] {
+        assert_eq!(parse_event("brand.new_kind", object).kind, Kind::Ignored);
+    }
+}
+
+#[test]
+fn a_thin_event_is_read_by_the_object_that_it_names() {
+    let thin = |id: &str| json!({ "id": "evt_1", "object": "v2.core.event", "type": "v1.brand_new", "created": "2026-11-30T10:00:00Z", "related_object": { "id": id, "type": "x" } });
+    assert_eq!(read(&thin("mtr_1"), false).unwrap().kind, Kind::Ignored);
+    assert_eq!(read(&thin("pi_1"), false).unwrap().kind, Kind::NotUnderstood);
+    assert_eq!(read(&json!({ "id": "evt_1", "type": "v2.core.event_destination.ping" }), false).unwrap().kind, Kind::Ignored);
+}
+
+#[test]
+fn details_whose_card_was_replaced_are_updated() {
+    let told = parse_event("payment_method.automatically_updated", json!({ "id": "pm_1", "customer": "cus_1" }));
+    assert_eq!((told.kind, told.token.unwrap().token), (Kind::TokenUpdated, "pm_1:cus_1".to_owned()));
 }
 
 proptest! {

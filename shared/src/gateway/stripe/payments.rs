@@ -50,7 +50,7 @@ pub(super) fn refusal_outcome(refused: &StripeError, expected: &ExpectedPayment<
     }
     // The method was detached, or the customer deleted; `resource_missing` or no code at all.
     if matches!(refused.param(), Some("payment_method" | "customer")) {
-        return Ok(Outcome::Declined(Decline::new(DeclineClass::NeedsNewDetails, refused.most_specific_code())));
+        return Ok(Outcome::Declined(Decline::details_unknown(refused.most_specific_code())));
     }
     Err(refused.to_malformed())
 }
@@ -311,7 +311,11 @@ impl Stripe {
             }
             (Kind::Authorise | Kind::Charge | Kind::Purchase, _) => {
                 let capture_method = if request.operation == Kind::Authorise { CaptureMethod::Manual } else { CaptureMethod::Automatic };
-                match self.find_intent(&budget, &request.reference).await? {
+                let found = match &request.external_payment_id {
+                    Some(payment) => IntentLookup::Found(self.read_intent(&budget, payment_path_id(payment)?).await?),
+                    None => self.find_intent(&budget, &request.reference).await?,
+                };
+                match found {
                     IntentLookup::Found(intent) => Ok(Some(wire::read_payment(&intent, &expected(Some(capture_method))))),
                     IntentLookup::NotFound | IntentLookup::Incomplete => Ok(None),
                 }

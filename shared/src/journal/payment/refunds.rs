@@ -81,18 +81,18 @@ impl PaymentRecord {
         self.refunds.iter().any(|part| part.state.is_in_flight())
     }
 
-    /// The refund of this obligation.
+    /// The latest refund of this obligation: one that failed may have been asked for anew.
     #[must_use]
     pub fn refund_for(&self, obligation: &Key) -> Option<&RefundRecord> {
-        self.refunds.iter().find(|part| part.obligation == obligation.as_str())
+        self.refunds.iter().rev().find(|part| part.obligation == obligation.as_str())
     }
 
-    /// Reserves a refund, once per obligation.
+    /// Reserves a refund, once per obligation, and once more after one that failed.
     ///
     /// # Errors
     /// [`ReservationError`]; nothing is changed then.
     pub fn reserve_refund(&mut self, obligation: &Key, reference: Reference, amount: Money) -> Result<(), ReservationError> {
-        if self.refund_for(obligation).is_some() {
+        if self.refund_for(obligation).is_some_and(|part| part.state != RefundState::Failed) {
             return Ok(());
         }
         if amount.minor <= 0 {
@@ -126,6 +126,15 @@ impl PaymentRecord {
         if let Some(part) = self.refunds.iter_mut().find(asked) {
             part.state = RefundState::Failed;
         }
+    }
+
+    /// Moves the latest refund of this obligation to its result; see [`PaymentRecord::complete_refund`].
+    ///
+    /// # Errors
+    /// As [`PaymentRecord::complete_refund`].
+    pub fn complete_refund_of(&mut self, obligation: &Key, success: bool, now: Timestamp) -> Result<bool, JournalError> {
+        let place = self.refunds.iter().rposition(|part| part.obligation == obligation.as_str());
+        place.map_or(Ok(false), |index| self.complete_refund(index, success, now))
     }
 
     /// Moves the refund at `index` to its result and the payment with it. A refund that succeeded can still fail later; one that failed
@@ -191,6 +200,7 @@ mod tests {
             order: None,
             amount: usd(999),
             zero_amount: false,
+            taken_at_once: false,
         };
         let mut payment = PaymentRecord::new(new, &Key::new("period", &["1", "2"]), NOW);
         payment.transition_to(PaymentState::Captured, NOW).unwrap();
@@ -214,6 +224,18 @@ mod tests {
         assert_eq!(payment.reserve_refund(&refund_key(2), reference_for("2"), euro), Err(ReservationError::InvalidAmount));
         payment.release_refund_reservation(&refund_key(1));
         assert_eq!(payment.reserve_refund(&refund_key(2), reference_for("2"), usd(999)), Ok(()));
+    }
+
+    #[test]
+    fn a_refund_that_failed_is_reserved_anew_under_the_same_obligation() {
+        let mut payment = captured_payment();
+        payment.reserve_refund(&refund_key(1), reference_for("1"), usd(999)).unwrap();
+        assert_eq!(payment.complete_refund_of(&refund_key(1), false, NOW), Ok(true));
+        payment.reserve_refund(&refund_key(1), reference_for("2"), usd(999)).unwrap();
+        assert_eq!(payment.refund_for(&refund_key(1)).map(|part| &part.reference), Some(&reference_for("2")));
+        assert_eq!(payment.complete_refund_of(&refund_key(1), true, NOW), Ok(true));
+        assert_eq!((payment.state, payment.refunded), (PaymentState::Refunded, usd(999)));
+        assert_eq!(payment.complete_refund_of(&refund_key(2), true, NOW), Ok(false), "no such refund");
     }
 
     #[test]

@@ -14,6 +14,7 @@ fn record() -> PaymentRecord {
         order: None,
         amount: Money::new(999, Currency::new("USD").unwrap()),
         zero_amount: false,
+        taken_at_once: false,
     };
     PaymentRecord::new(new, &Key::new("period", &["1", "2"]), Timestamp::from_secs(1))
 }
@@ -33,9 +34,27 @@ fn a_payment_moves_only_along_listed_transitions() {
 }
 
 #[test]
-fn what_is_declined_cancelled_or_expired_never_changes_again() {
+fn what_is_declined_cancelled_or_expired_changes_only_by_a_success_that_comes_after_all() {
     for terminal in [PaymentState::Declined, PaymentState::Cancelled, PaymentState::Expired] {
-        assert!(PaymentState::ALL.into_iter().all(|to| !terminal.can_transition_to(to)), "{terminal:?}");
+        for to in PaymentState::ALL {
+            let is_success = matches!(to, PaymentState::Authorised | PaymentState::Captured);
+            assert_eq!(terminal.can_transition_to(to), is_success, "{terminal:?} {to:?}");
+        }
+    }
+}
+
+#[test]
+fn a_success_is_news_once_and_counts_as_what_was_asked_for() {
+    use PaymentState as S;
+    let external = ExternalPaymentId::new("AUTH1").unwrap();
+    for (taken_at_once, state) in [(true, S::Captured), (false, S::Authorised)] {
+        for from in [S::Starting, S::Declined, S::Cancelling, S::Cancelled, S::Expired] {
+            let mut payment = PaymentRecord { taken_at_once, ..record_in_state("period#1#2", from, false) };
+            assert_eq!(payment.record_success(&external, Timestamp::from_secs(9)), Ok(true));
+            assert_eq!((payment.state, payment.captured.minor), (state, if taken_at_once { 999 } else { 0 }), "{from:?}");
+            assert_eq!(payment.record_success(&external, Timestamp::from_secs(9)), Ok(false));
+            assert!(payment.was_successful() && payment.authorisation.as_ref() == Some(&external));
+        }
     }
 }
 
@@ -89,7 +108,6 @@ fn a_payment_whose_money_is_or_may_be_held_is_kept_whatever_its_age() {
         // The id of what was cancelled was never known: there may never have been anything to cancel.
         for purchase in ["order#1", "details#1"] {
             let cancelled = record_in_state(purchase, state, false);
-            assert_eq!(cancelled.is_cancelled_without_id(), state == S::Cancelling, "{purchase} {state:?}");
             assert_eq!(cancelled.is_unsettled(), open && state != S::Cancelling, "{purchase} {state:?}");
         }
     }

@@ -41,6 +41,18 @@ impl Obligation {
         self.attempts.iter().any(|attempt| matches!(attempt.finish, Some(Finish::Parked { .. })))
     }
 
+    /// Money of the obligation moved in a later attempt: what reconciliation could not recover needs no decision any more.
+    pub fn abandon_unrecovered(&mut self) {
+        if !self.attempts.last().is_some_and(|last| matches!(last.finish, Some(Finish::Authorised | Finish::Captured))) {
+            return;
+        }
+        for attempt in self.attempts.iter_mut().filter(|attempt| attempt.recovered) {
+            if matches!(attempt.finish, Some(Finish::Parked { money_unknown: false, .. })) {
+                attempt.finish = Some(Finish::Abandoned);
+            }
+        }
+    }
+
     /// Since when an operator has to decide: when the first attempt that waits for a decision was opened.
     #[must_use]
     pub fn parked_since(&self) -> Option<Timestamp> {
@@ -51,7 +63,8 @@ impl Obligation {
     #[must_use]
     pub fn is_retried(&self) -> bool {
         self.current_attempt().is_some_and(|open| {
-            self.decisions.iter().any(|ruling| ruling.decision == RETRY && ruling.kind == open.kind && ruling.due == open.due)
+            let is_about_it = |ruling: &OperatorDecision| ruling.kind == open.kind && ruling.due == open.due && ruling.at >= open.opened_at;
+            self.decisions.iter().any(|ruling| ruling.decision == RETRY && is_about_it(ruling))
         })
     }
 

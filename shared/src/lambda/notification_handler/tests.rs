@@ -40,9 +40,17 @@ async fn post(harness: &TestHarness, body: &str) -> (u64, String) {
     post_to(harness, ROUTE, body, false).await
 }
 
+/// The items on the queue, and what was kept aside.
 fn queued(harness: &TestHarness) -> Vec<String> {
-    let read = |text: &String| NotificationEnvelope::from_text(text).ok().unwrap().open().get().dedupe_key.clone();
+    let read = |text: &String| match NotificationEnvelope::from_text(text) {
+        Ok(envelope) => envelope.open().get().dedupe_key.clone(),
+        Err(_) => UnverifiedNotification::from_text(text).map(|_| "kept aside".to_owned()).unwrap(),
+    };
     harness.queue.sent().iter().map(read).collect()
+}
+
+fn alarms(harness: &TestHarness) -> usize {
+    harness.sink.metrics().iter().filter(|(name, ..)| name == "Alarm").count()
 }
 
 fn accepted() -> (u64, String) {
@@ -104,7 +112,7 @@ async fn forged_unsigned_and_broken_bodies_have_no_effect() {
         (String::new(), 400, "invalid_body"),
         ("[]".to_owned(), 400, "invalid_body"),
         (body(&[]), 400, "invalid_body"),
-        (format!("{good}{}", " ".repeat(5000)), 413, "body_too_large"),
+        (format!("{good}{}", " ".repeat(MAX_NOTIFICATION_BYTES)), 413, "body_too_large"),
     ];
     for (body, status, code) in cases {
         let (told, answer) = post(&harness, &body).await;
@@ -119,21 +127,46 @@ async fn forged_unsigned_and_broken_bodies_have_no_effect() {
 }
 
 #[tokio::test]
-async fn one_bad_item_does_not_hold_back_the_others_and_is_asked_for_again() {
+async fn one_bad_item_among_good_ones_is_kept_aside_with_an_alarm_and_nothing_is_sent_again() {
     let harness = notification_harness(Mode::Lambda).await;
     let good = |psp| item(HMAC_KEY, "CAPTURE", psp);
-    assert_eq!(post(&harness, &body(&[good("A"), item(OTHER_KEY, "CAPTURE", "B"), good("C")])).await.0, 401);
-    assert_eq!(post(&harness, &body(&[json!({}), good("D")])).await.0, 400);
-    assert_eq!(queued(&harness), ["CAPTURE:A:true", "CAPTURE:C:true", "CAPTURE:D:true"]);
+    assert_eq!(post(&harness, &body(&[good("A"), item(OTHER_KEY, "CAPTURE", "B"), good("C")])).await, accepted());
+    assert_eq!(post(&harness, &body(&[json!({}), good("D")])).await, accepted());
+    assert_eq!(queued(&harness), ["kept aside", "CAPTURE:A:true", "CAPTURE:C:true", "kept aside", "CAPTURE:D:true"]);
+    assert_eq!(alarms(&harness), 2);
 }
 
 #[tokio::test]
-async fn unknown_kinds_and_payments_of_other_systems_are_accepted_and_ignored() {
+async fn what_is_kept_aside_is_verified_again_and_queued_once_all_of_it_verifies() {
     let harness = notification_harness(Mode::Lambda).await;
-    // Signed, but of no kind that says something to us.
-    assert_eq!(post(&harness, &body(&[item(HMAC_KEY, "REPORT_AVAILABLE", "A"), item(HMAC_KEY, "BRAND_NEW", "B")])).await, accepted());
-    assert!(harness.queue.sent().is_empty());
-    assert_eq!(harness.sink.metrics().iter().filter(|(name, ..)| name == "EventNotOurs").count(), 2);
+    post(&harness, &body(&[item(HMAC_KEY, "CAPTURE", "A"), item(OTHER_KEY, "CAPTURE", "B")])).await;
+    let kept = harness.queue.sent().remove(0);
+    let batch = json!({ "Records": [record("m", 1, &kept)] });
+    assert_eq!(harness.handle(&batch).await, json!({ "batchItemFailures": [{ "itemIdentifier": "m" }] }));
+    harness.secrets.0.lock().unwrap()["adyen"]["hmac_keys"] = json!([HMAC_KEY, OTHER_KEY]);
+    harness.clock.advance(std::time::Duration::from_secs(60));
+    assert_eq!(harness.handle(&batch).await, json!({ "batchItemFailures": [] }));
+    assert_eq!(queued(&harness)[2..], ["CAPTURE:A:true", "CAPTURE:B:true"], "the first was queued before, and its flow knows it");
+    assert!(harness.notifications.seen.lock().unwrap().is_empty());
+}
+
+#[tokio::test]
+async fn what_floods_in_unverified_among_good_items_is_refused() {
+    let harness = notification_harness(Mode::Lambda).await;
+    let mixed = body(&[item(HMAC_KEY, "CAPTURE", "A"), item(OTHER_KEY, "CAPTURE", "B")]);
+    for _ in 0..60 {
+        assert_eq!(post(&harness, &mixed).await, accepted());
+    }
+    assert_eq!(post(&harness, &mixed).await.0, 401);
+}
+
+#[tokio::test]
+async fn kinds_without_effect_are_accepted_and_ignored_and_unknown_ones_are_queued() {
+    let harness = notification_harness(Mode::Lambda).await;
+    let items = ["REPORT_AVAILABLE", "NOTIFICATION_OF_FRAUD", "BRAND_NEW"].map(|code| item(HMAC_KEY, code, "A"));
+    assert_eq!(post(&harness, &body(&items)).await, accepted());
+    assert_eq!(queued(&harness), ["BRAND_NEW:A:true"]);
+    assert_eq!(harness.sink.metrics().iter().filter(|(name, ..)| name == "EventNotOurs").count(), 1);
 }
 
 #[tokio::test]

@@ -11,6 +11,8 @@ use crate::money::Money;
 pub trait GatewayCall: Send + Sync {
     /// The operation, which the key of the step is derived for.
     const OPERATION: OperationKind;
+    /// Whether it holds or takes money: then Cleeng has to say first, in the same delivery, that the money is due.
+    const TAKES_MONEY: bool = false;
     /// Whether it submits the data that the customer returned with, which may belong to another payment.
     const SUBMITS_RETURNED_DATA: bool = false;
 
@@ -32,6 +34,7 @@ pub struct Charge(pub MerchantInitiated);
 
 impl GatewayCall for Authorise {
     const OPERATION: OperationKind = OperationKind::Authorise;
+    const TAKES_MONEY: bool = true;
 
     fn inquiry(&self) -> InquiryRequest {
         inquiry::<Self>(&self.0.key, &self.0.reference, None, Some(self.0.amount))
@@ -44,6 +47,7 @@ impl GatewayCall for Authorise {
 
 impl GatewayCall for Charge {
     const OPERATION: OperationKind = OperationKind::Charge;
+    const TAKES_MONEY: bool = true;
 
     fn inquiry(&self) -> InquiryRequest {
         inquiry::<Self>(&self.0.key, &self.0.reference, None, Some(self.0.amount))
@@ -56,6 +60,7 @@ impl GatewayCall for Charge {
 
 impl GatewayCall for CaptureRequest {
     const OPERATION: OperationKind = OperationKind::Capture;
+    const TAKES_MONEY: bool = true;
 
     fn inquiry(&self) -> InquiryRequest {
         inquiry::<Self>(&self.key, &self.reference, Some(&self.external_payment_id), Some(self.amount))
@@ -92,6 +97,7 @@ impl GatewayCall for RefundRequest {
 
 impl GatewayCall for PurchaseRequest {
     const OPERATION: OperationKind = OperationKind::Purchase;
+    const TAKES_MONEY: bool = true;
 
     fn inquiry(&self) -> InquiryRequest {
         inquiry::<Self>(&self.key, &self.reference, None, Some(self.amount))
@@ -116,6 +122,7 @@ impl GatewayCall for StoreDetailsRequest {
 
 impl GatewayCall for FinalizeRequest {
     const OPERATION: OperationKind = OperationKind::Purchase;
+    const TAKES_MONEY: bool = true;
     const SUBMITS_RETURNED_DATA: bool = true;
 
     fn inquiry(&self) -> InquiryRequest {
@@ -138,6 +145,7 @@ fn inquiry<C: GatewayCall>(
         key: key.clone(),
         reference: reference.clone(),
         external_payment_id: payment.cloned(),
+        operation_ref: None,
         amount,
     }
 }

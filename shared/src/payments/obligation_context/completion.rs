@@ -3,17 +3,35 @@
 use std::time::Duration;
 
 use super::{ObligationContext, PaymentLookup, count_movements};
+use crate::cleeng::envelope::Envelope;
+use crate::cleeng::webhook::Topic;
 use crate::clock::Timestamp;
 use crate::flow::Disposition;
-use crate::journal::payment::PaymentRecord;
-use crate::journal::record::{AttemptKind, Finish};
+use crate::journal::payment::{PaymentRecord, PaymentState};
+use crate::journal::record::{AttemptKind, Finish, StepStatus};
 use crate::journal::store::Key;
 use crate::journal::transaction::Retention;
 use crate::journal::{MAX_BACKOFF, MAX_REDELIVERY_DELAY, PAYMENT_RETENTION};
 use crate::metrics::Metric;
-use crate::payments::FlowResult;
 use crate::payments::subscription_state::LastCharge;
-use crate::reason::{CompletionReason, ParkReason, RetryReason};
+use crate::payments::{FlowResult, retry};
+use crate::reason::{CompletionReason, Obstacle, ParkReason, RetryReason};
+
+/// An event that waits longer than this leaves its queue, and the journal keeps it: a queue gives up what it delivers too often.
+const MAX_QUEUE_WAIT: Duration = Duration::from_secs(3600);
+/// Something peculiar to an obligation is met so often before the obligation is parked.
+const MIN_TRIES: u32 = 4;
+
+/// What an event of this topic asks for, if it is parked before that was looked at.
+const fn attempt_kind(topic: Topic) -> AttemptKind {
+    match topic {
+        Topic::SubscriptionReadyForPaymentAuthorisation => AttemptKind::Authorise,
+        Topic::SubscriptionReadyForPaymentCapture | Topic::CapturePayment => AttemptKind::Capture,
+        Topic::SubscriptionReadyForTermination => AttemptKind::Terminate,
+        Topic::PaymentDetailsDeactivated => AttemptKind::Deactivate,
+        Topic::RefundPayment => AttemptKind::Refund,
+    }
+}
 
 impl ObligationContext<'_> {
     /// Releases the lease and puts the event back.
@@ -25,18 +43,88 @@ impl ObligationContext<'_> {
     }
 
     /// The end of a flow. A flow that returned early while it held the lease, such as after a read that failed between two steps, keeps its
-    /// results and releases the lease, so that the next delivery need not wait for it.
+    /// results and releases the lease, so that the next delivery need not wait for it. An event that has waited for long leaves its queue.
     pub async fn conclude(&mut self, result: FlowResult<Disposition>) -> Disposition {
-        match result {
-            Ok(disposition) => disposition,
-            Err(disposition) => {
-                if self.session.holds_lease() {
-                    // A worker that was fenced off cannot write, and need not.
-                    let _ = self.save_and_release_lease().await;
-                }
-                disposition
-            }
+        let disposition = result.unwrap_or_else(|early| early);
+        let Disposition::Retry { reason, .. } = disposition else { return self.forget_postponed(disposition).await };
+        if self.session.holds_lease() {
+            // A worker that was fenced off cannot write, and need not.
+            let _ = self.save_and_release_lease().await;
         }
+        self.postpone(reason).await.unwrap_or(disposition)
+    }
+
+    /// The event is completed: the journal need not keep it.
+    async fn forget_postponed(&mut self, disposition: Disposition) -> Disposition {
+        let known = self.event.as_ref().is_some_and(|event| self.session.obligation.forget_postponed(event));
+        if !known {
+            return disposition;
+        }
+        self.save_and_release_lease().await.err().unwrap_or(disposition)
+    }
+
+    /// What becomes of an event that cannot be completed now, if it has waited for long: the journal keeps it, or it is parked because of
+    /// what stands in the way. `None` if it stays on its queue.
+    async fn postpone(&self, reason: RetryReason) -> Option<Disposition> {
+        let event = self.event.as_deref()?;
+        let delivery = self.session.delivery();
+        let is_peculiar = matches!(reason.obstacle(), Obstacle::Peculiar(_));
+        if self.now().since(delivery.received_at) < MAX_QUEUE_WAIT || (is_peculiar && delivery.count < MIN_TRIES) {
+            return None;
+        }
+        // Read again: after a failed write this worker's documents must not be written any more.
+        let (key, state_key) = (self.session.key().clone(), self.state_key.clone());
+        let mut current = Self::open_with_lookups(self.flow_context, key, state_key, &[], delivery).await.ok()?;
+        current.event = Some(event.to_owned());
+        match current.keep_or_park(event, reason).await {
+            Ok(disposition @ Disposition::Postponed(_)) | Err(disposition @ Disposition::Parked(_)) => Some(disposition),
+            Ok(_) | Err(_) => None,
+        }
+    }
+
+    async fn keep_or_park(&mut self, event: &str, reason: RetryReason) -> FlowResult<Disposition> {
+        let waited = self.session.obligation.postponed_since(event).map_or(Duration::ZERO, |since| self.now().since(since));
+        let park_reason = match reason.obstacle() {
+            Obstacle::Peculiar(park_reason) => Some(park_reason),
+            Obstacle::Outage(park_reason) => Some(park_reason).filter(|_| waited >= self.flow_context.policy.unknown_deadline),
+            Obstacle::Wait => None,
+        };
+        if let Some(park_reason) = park_reason {
+            return self.park_obstacle(event, park_reason).await;
+        }
+        let now = self.now();
+        if !self.session.obligation.postpone(event, now) {
+            return Err(retry(reason));
+        }
+        self.save_and_release_lease().await?;
+        Ok(Disposition::Postponed(reason))
+    }
+
+    /// Parks the open attempt because of what stands in its way, or the event, if it has no attempt.
+    async fn park_obstacle<T>(&mut self, event: &str, reason: ParkReason) -> FlowResult<T> {
+        if self.current_attempt().is_none() {
+            let topic = Envelope::from_text(event).map_err(|_| retry(RetryReason::WaitingEventUnreadable))?.topic();
+            return self.park_without_attempt(attempt_kind(topic), self.now(), reason).await;
+        }
+        self.park(reason, self.may_have_moved_money()).await
+    }
+
+    /// Whether the open attempt may have moved money that Cleeng does not know of: then no other attempt of the obligation may open.
+    fn may_have_moved_money(&self) -> bool {
+        let Some(attempt) = self.current_attempt() else { return false };
+        let mut gateway_steps = attempt.steps.iter().filter(|step| step.key.is_some());
+        let is_unresolved = gateway_steps.any(|step| match &step.state {
+            StepStatus::NoEffect => false,
+            StepStatus::Started => true,
+            StepStatus::Done(result) => result.get("received").is_some(),
+        });
+        let payment = attempt.reference.as_ref().and_then(|reference| self.payment(reference));
+        let took_money = payment.is_some_and(|payment| match payment.state {
+            PaymentState::Captured => true,
+            PaymentState::Authorised => attempt.kind == AttemptKind::Authorise,
+            _ => false,
+        });
+        is_unresolved || took_money
     }
 
     /// Releases the lease and writes what is known.
@@ -87,7 +175,11 @@ impl ObligationContext<'_> {
     /// # Errors
     /// `Err(Disposition::Parked)`; `Err(Disposition::Retry)` if the journal cannot be written.
     pub async fn park<T>(&mut self, reason: ParkReason, money_unknown: bool) -> FlowResult<T> {
-        if money_unknown && let Some(expiration) = self.subscription_state.latest_period_end {
+        let is_charged = |expiration: Timestamp, charge: &LastCharge| charge.certain && charge.expiration.secs() == expiration.secs();
+        if money_unknown
+            && let Some(expiration) = self.subscription_state.latest_period_end
+            && !self.subscription_state.last_charge.as_ref().is_some_and(|charge| is_charged(expiration, charge))
+        {
             // It may have been a charge, and counts like one: the next period must not be charged right after it.
             self.subscription_state.last_charge = Some(LastCharge { at: self.now(), expiration, certain: false });
         }
@@ -128,6 +220,9 @@ impl ObligationContext<'_> {
         if parked {
             self.store_event();
         }
+        if let Some(event) = &self.event {
+            self.session.obligation.forget_postponed(event);
+        }
         if let Some(attempt) = self.session.obligation.current_attempt_mut() {
             attempt.waiting_event = attempt.waiting_event.take().filter(|_| parked);
             attempt.queued_until = None;
@@ -137,7 +232,10 @@ impl ObligationContext<'_> {
             }
             attempt.finish = Some(finish);
         }
-        self.subscription_state.in_flight = None;
+        self.session.obligation.abandon_unrecovered();
+        if self.subscription_state.in_flight.as_deref() == Some(self.session.key().as_str()) {
+            self.subscription_state.in_flight = None;
+        }
     }
 
     /// Writes every change, all or nothing.

@@ -10,7 +10,7 @@ use crate::reason::{AlarmReason, ParkReason};
 use crate::secret::SecretString;
 
 const NOW: Timestamp = Timestamp::from_secs(1_790_000_000);
-const KINDS: [Kind; 15] = [
+const KINDS: [Kind; 16] = [
     Kind::Authorised,
     Kind::AuthorisationDeclined,
     Kind::Captured,
@@ -21,6 +21,7 @@ const KINDS: [Kind; 15] = [
     Kind::Refunded,
     Kind::RefundFailed,
     Kind::ChargedBack,
+    Kind::FundsWithdrawn,
     Kind::ChargebackReversed,
     Kind::CustomerApproved,
     Kind::TokenCreated,
@@ -43,6 +44,7 @@ fn payment(state: S) -> PaymentRecord {
         order: None,
         amount: usd(999),
         zero_amount: false,
+        taken_at_once: false,
     };
     let mut payment = PaymentRecord::new(new, &Key::new("period", &["1", "2"]), NOW);
     payment.state = state;
@@ -80,43 +82,41 @@ fn every_notification_in_every_state_makes_a_legal_transition_or_none() {
                 let mut after = before.clone();
                 let effect = apply_notification(&mut after, &item(kind, 1), OwnerState { in_flight, reporting }, NOW).unwrap();
                 assert!(after.state == from || from.can_transition_to(after.state), "{kind:?}: {from:?} to {:?}", after.state);
-                let changed =
-                    matches!(effect, TransitionEffect::Changed | TransitionEffect::ChangedUnexpectedly(_) | TransitionEffect::FundsLost(_));
+                let alarmed = |effect: &TransitionEffect| {
+                    matches!(
+                        effect,
+                        TransitionEffect::ChangedUnexpectedly(_) | TransitionEffect::FundsLost(_) | TransitionEffect::LateSuccess(_)
+                    )
+                };
+                let changed = effect == TransitionEffect::Changed || alarmed(&effect);
                 assert_eq!(after != before, changed, "{kind:?} in {from:?}: {effect:?}");
                 let again = apply_notification(&mut after.clone(), &item(kind, 1), OwnerState { in_flight, reporting }, NOW).unwrap();
-                let settles = !matches!(again, TransitionEffect::ChangedUnexpectedly(_) | TransitionEffect::FundsLost(_));
-                assert!(!changed || settles, "{kind:?} in {from:?} said twice: {again:?}");
+                assert!(!changed || !alarmed(&again), "{kind:?} in {from:?} said twice: {again:?}");
             }
         }
     }
 }
 
 /// The effect of a notification on a payment without a running flow, by kind; it leaves every state that a row does not name unchanged.
-const EFFECTS: [(Kind, &[S], TransitionEffect, Option<S>); 27] = [
+const EFFECTS: [(Kind, &[S], TransitionEffect, Option<S>); 30] = [
     (
         Kind::Authorised,
-        &[S::Starting],
-        TransitionEffect::ChangedUnexpectedly(AlarmReason::AuthorisedWithoutOpenAttempt),
+        &[S::Starting, S::Declined, S::Cancelling, S::Cancelled, S::Expired],
+        TransitionEffect::LateSuccess(AlarmReason::AuthorisedWithoutOpenAttempt),
         Some(S::Authorised),
     ),
-    (Kind::Authorised, &[S::Declined], TransitionEffect::Unexpected(ParkReason::AuthorisedAfterADecline), None),
     (Kind::AuthorisationDeclined, &[S::Starting], TransitionEffect::Changed, Some(S::Declined)),
     (Kind::Captured, &[S::Starting], TransitionEffect::OutOfOrder, None),
-    (
-        Kind::Captured,
-        &[S::Authorised, S::Declined, S::Cancelled, S::Expired],
-        TransitionEffect::Unexpected(ParkReason::CapturedWithoutOurRequest),
-        None,
-    ),
-    (Kind::Captured, &[S::Capturing], TransitionEffect::Changed, Some(S::Captured)),
+    (Kind::Captured, &[S::Authorised], TransitionEffect::Unexpected(ParkReason::CapturedWithoutOurRequest), None),
+    (Kind::Captured, &[S::Capturing], TransitionEffect::LateSuccess(AlarmReason::CapturedWithoutOpenAttempt), Some(S::Captured)),
     (Kind::Captured, &[S::Captured, S::Refunded, S::ChargedBack], TransitionEffect::Changed, None),
+    (Kind::Captured, &[S::CaptureFailed], TransitionEffect::LateSuccess(AlarmReason::CapturedAfterAFailedCapture), Some(S::Captured)),
     (
         Kind::Captured,
-        &[S::CaptureFailed],
-        TransitionEffect::ChangedUnexpectedly(AlarmReason::CapturedAfterAFailedCapture),
+        &[S::Cancelling, S::Cancelled, S::Expired, S::Declined],
+        TransitionEffect::LateSuccess(AlarmReason::CapturedWhileBeingCancelled),
         Some(S::Captured),
     ),
-    (Kind::Captured, &[S::Cancelling], TransitionEffect::ChangedUnexpectedly(AlarmReason::CapturedWhileBeingCancelled), Some(S::Captured)),
     (Kind::CaptureFailed, &[S::Starting], TransitionEffect::OutOfOrder, None),
     (Kind::CaptureFailed, &[S::Capturing], TransitionEffect::Changed, Some(S::CaptureFailed)),
     (Kind::CaptureFailed, &[S::Captured], TransitionEffect::FundsLost(AlarmReason::CaptureFailed), Some(S::CaptureFailed)),
@@ -130,14 +130,18 @@ const EFFECTS: [(Kind, &[S], TransitionEffect, Option<S>); 27] = [
     (Kind::Cancelled, &[S::Starting], TransitionEffect::OutOfOrder, None),
     (Kind::Cancelled, &[S::Authorised, S::Cancelling], TransitionEffect::Changed, Some(S::Cancelled)),
     (Kind::Cancelled, &[S::Capturing], TransitionEffect::Changed, None),
+    (Kind::Cancelled, &[S::Captured], TransitionEffect::FundsLost(AlarmReason::CapturedAuthorisationEnded), Some(S::CaptureFailed)),
+    (Kind::Expired, &[S::Captured], TransitionEffect::FundsLost(AlarmReason::CapturedAuthorisationEnded), Some(S::CaptureFailed)),
     (Kind::Expired, &[S::Starting], TransitionEffect::OutOfOrder, None),
     (Kind::Expired, &[S::Authorised, S::Cancelling], TransitionEffect::Changed, Some(S::Expired)),
     (Kind::Expired, &[S::Capturing], TransitionEffect::Changed, None),
     (Kind::CancelFailed, &[S::Starting], TransitionEffect::OutOfOrder, None),
-    (Kind::CancelFailed, &[S::Cancelling], TransitionEffect::ChangedUnexpectedly(AlarmReason::CancelFailed), Some(S::Authorised)),
+    (Kind::CancelFailed, &[S::Cancelling], TransitionEffect::Changed, None),
     (Kind::CancelFailed, &[S::CaptureFailed], TransitionEffect::ChangedUnexpectedly(AlarmReason::CancelFailed), None),
     (Kind::ChargedBack, &[S::Captured, S::Refunded], TransitionEffect::FundsLost(AlarmReason::Chargeback), Some(S::ChargedBack)),
     (Kind::ChargedBack, &[S::ChargedBack], TransitionEffect::Changed, None),
+    (Kind::FundsWithdrawn, &[S::Captured, S::Refunded], TransitionEffect::FundsLost(AlarmReason::Chargeback), Some(S::ChargedBack)),
+    (Kind::FundsWithdrawn, &[S::ChargedBack], TransitionEffect::Changed, None),
     (
         Kind::ChargebackReversed,
         &[S::ChargedBack],
@@ -155,8 +159,10 @@ fn every_notification_has_its_effect_in_the_listed_states_and_none_elsewhere() {
             let row = EFFECTS.iter().find(|(about, states, ..)| *about == kind && states.contains(&from));
             let (expected, to) = match (row, kind) {
                 (Some((_, _, effect, to)), _) => (*effect, to.unwrap_or(from)),
-                (None, Kind::ChargedBack | Kind::ChargebackReversed) if early.contains(&from) => (TransitionEffect::OutOfOrder, from),
-                (None, Kind::ChargedBack | Kind::ChargebackReversed) => {
+                (None, Kind::ChargedBack | Kind::FundsWithdrawn | Kind::ChargebackReversed) if early.contains(&from) => {
+                    (TransitionEffect::OutOfOrder, from)
+                }
+                (None, Kind::ChargedBack | Kind::FundsWithdrawn | Kind::ChargebackReversed) => {
                     (TransitionEffect::Unexpected(ParkReason::DisputeOfAPaymentWithoutMoney), from)
                 }
                 (None, _) => (TransitionEffect::Unchanged, from),
@@ -222,13 +228,13 @@ fn a_loss_is_reported_once_and_never_for_refunded_money() {
 }
 
 #[test]
-fn money_is_captured_only_where_a_capture_was_requested() {
+fn money_counts_as_captured_unless_nothing_was_requested_yet_or_it_is_known() {
     for from in S::ALL {
         let mut after = payment(from);
         after.captured = usd(0);
         apply_notification(&mut after, &item(Kind::Captured, 1), OwnerState::default(), NOW).unwrap();
-        let requested = matches!(from, S::Capturing | S::Cancelling | S::CaptureFailed);
-        assert_eq!(after.captured == usd(999), requested, "{from:?}");
+        let untouched = matches!(from, S::Starting | S::Authorised | S::Captured | S::Refunded | S::ChargedBack);
+        assert_eq!(after.captured == usd(0), untouched, "{from:?}");
     }
 }
 
@@ -247,10 +253,11 @@ fn another_amount_or_another_payment_changes_nothing() {
             let other = GatewayNotification { external_payment_id: ExternalPaymentId::new("OTHER").ok(), ..item(kind, 1) };
             let mut after = payment(from);
             let effect = apply_notification(&mut after, &other, OwnerState::default(), NOW).unwrap();
-            assert!(
-                from == S::Starting || effect == TransitionEffect::Unexpected(ParkReason::NotificationNamesAnotherPayment),
-                "{kind:?} {from:?}: {effect:?}"
-            );
+            let expected = match from {
+                S::Capturing => TransitionEffect::OutOfOrder,
+                _ => TransitionEffect::Unexpected(ParkReason::NotificationNamesAnotherPayment),
+            };
+            assert!(from == S::Starting || effect == expected, "{kind:?} {from:?}: {effect:?}");
         }
     }
 }
@@ -266,7 +273,7 @@ fn an_authorisation_result_is_left_to_the_flow_that_waits_for_it() {
         ExternalPaymentId::new("AUTH").ok().map(|external| AuthorisationResult::Authorised { external })
     );
     let contradiction = apply_notification(&mut pending, &item(Kind::AuthorisationDeclined, 2), waiting, NOW);
-    assert_eq!(contradiction, Ok(TransitionEffect::Unexpected(ParkReason::ContradictingAnswers)));
+    assert_eq!(contradiction, Ok(TransitionEffect::Unchanged), "the money counts");
     assert_eq!(
         apply_notification(&mut pending, &item(Kind::Authorised, 3), waiting, NOW),
         Ok(TransitionEffect::Unchanged),
@@ -274,10 +281,64 @@ fn an_authorisation_result_is_left_to_the_flow_that_waits_for_it() {
     );
     let mut orphan = payment(S::Starting);
     let effect = apply_notification(&mut orphan, &item(Kind::Authorised, 1), OwnerState::default(), NOW);
-    assert_eq!(
-        (effect, orphan.state),
-        (Ok(TransitionEffect::ChangedUnexpectedly(AlarmReason::AuthorisedWithoutOpenAttempt)), S::Authorised)
-    );
+    assert_eq!((effect, orphan.state), (Ok(TransitionEffect::LateSuccess(AlarmReason::AuthorisedWithoutOpenAttempt)), S::Authorised));
+}
+
+#[test]
+fn rule_2_a_success_counts_whatever_was_said_before_and_a_refusal_after_it_says_nothing() {
+    let waiting = OwnerState { in_flight: true, reporting: false };
+    let mut pending = payment(S::Starting);
+    assert_eq!(apply_notification(&mut pending, &item(Kind::AuthorisationDeclined, 1), waiting, NOW), Ok(TransitionEffect::Changed));
+    assert_eq!(apply_notification(&mut pending, &item(Kind::Authorised, 2), waiting, NOW), Ok(TransitionEffect::Changed));
+    assert!(matches!(pending.authorisation_result, Some(AuthorisationResult::Authorised { .. })));
+    let mut refused = payment(S::Declined);
+    assert_eq!(apply_notification(&mut refused, &item(Kind::Authorised, 1), waiting, NOW), Ok(TransitionEffect::OutOfOrder));
+    // A hold that was released is not there again because its authorisation is repeated.
+    let mut released = payment(S::Starting);
+    released.transition_to(S::Authorised, NOW).unwrap();
+    released.transition_to(S::Cancelled, NOW).unwrap();
+    assert_eq!(apply_notification(&mut released, &item(Kind::Authorised, 1), OwnerState::default(), NOW), Ok(TransitionEffect::Unchanged));
+}
+
+#[test]
+fn rule_4_a_late_success_is_booked_by_what_the_attempt_was() {
+    for (taken_at_once, state, captured) in [(false, S::Authorised, 0), (true, S::Captured, 999)] {
+        for from in [S::Starting, S::Declined] {
+            let mut late = PaymentRecord { taken_at_once, cleeng_payment: crate::ids::PaymentId::new("5").ok(), ..payment(from) };
+            apply_notification(&mut late, &item(Kind::Authorised, 1), OwnerState::default(), NOW).unwrap();
+            assert_eq!((late.state, late.captured), (state, usd(captured)), "{from:?}");
+            assert_eq!(late.cleeng_payment.is_some(), from == S::Starting, "what Cleeng was told of the refusal is not about this money");
+        }
+    }
+}
+
+#[test]
+fn rule_3_news_about_an_authorisation_that_was_renewed_or_captured_under_another_id_changes_nothing() {
+    let id = |text: &str| ExternalPaymentId::new(text).ok();
+    for (renewed, capture) in [(id("RENEWED"), None), (id("RENEWED"), id("CAPTURE")), (None, id("CAPTURE"))] {
+        for kind in [Kind::Cancelled, Kind::Expired, Kind::CancelFailed, Kind::Authorised] {
+            for state in [S::Capturing, S::Captured] {
+                let before = PaymentRecord { renewed_authorisation: renewed.clone(), capture: capture.clone(), ..payment(state) };
+                let mut after = before.clone();
+                let effect = apply_notification(&mut after, &item(kind, 1), OwnerState::default(), NOW);
+                assert_eq!((effect, &after), (Ok(TransitionEffect::Unchanged), &before), "{kind:?} {state:?}");
+            }
+        }
+        let mut current = PaymentRecord { renewed_authorisation: renewed.clone(), ..payment(S::Capturing) };
+        let item = GatewayNotification { external_payment_id: renewed.or(id("AUTH")), ..item(Kind::Cancelled, 1) };
+        assert_eq!(apply_notification(&mut current, &item, OwnerState::default(), NOW), Ok(TransitionEffect::Changed));
+    }
+}
+
+#[test]
+fn rule_9_a_dispute_and_the_withdrawal_that_follows_are_one_loss_and_a_second_one_is_heard() {
+    let mut disputed = payment(S::Captured);
+    let mut apply = |kind, number| apply_notification(&mut disputed, &item(kind, number), OwnerState::default(), NOW).unwrap();
+    assert_eq!(apply(Kind::ChargedBack, 1), TransitionEffect::FundsLost(AlarmReason::Chargeback));
+    assert_eq!(apply(Kind::FundsWithdrawn, 2), TransitionEffect::Changed);
+    assert_eq!(apply(Kind::ChargebackReversed, 3), TransitionEffect::ChangedUnexpectedly(AlarmReason::ChargebackReversed));
+    assert_eq!(apply(Kind::FundsWithdrawn, 4), TransitionEffect::ChangedUnexpectedly(AlarmReason::Chargeback));
+    assert_eq!(apply(Kind::ChargedBack, 5), TransitionEffect::Changed);
 }
 
 #[test]

@@ -40,6 +40,7 @@ fn subscription(status: SubscriptionStatus) -> Subscription {
         next_payment_action: None,
         country: None,
         next_payment_action_date: None,
+        switch_pending: false,
         latest_payment: LatestPayment::NotReported,
         cycle: None,
     }
@@ -59,17 +60,7 @@ const fn expected_event(action: BillingAction, at: Timestamp, exact: bool) -> Ex
 
 fn obligation_with_attempt(kind: AttemptKind, due: Timestamp, opened_at: Timestamp) -> Obligation {
     let mut obligation = Obligation::new();
-    obligation.push(Attempt {
-        kind,
-        due,
-        opened_at,
-        details: None,
-        reference: None,
-        steps: Vec::new(),
-        finish: Some(Finish::Authorised),
-        waiting_event: None,
-        queued_until: None,
-    });
+    obligation.push(Attempt { finish: Some(Finish::Authorised), ..Attempt::opened(kind, due, opened_at) });
     obligation
 }
 

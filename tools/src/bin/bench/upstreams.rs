@@ -21,7 +21,7 @@ impl SimulatedServer for CleengStub {
         let body = request.json();
         match (request.method.as_str(), request.segments().as_slice()) {
             ("GET", ["3.1", "subscriptions", "332332332"]) => ServerResponse::json(200, &subscription("active")),
-            ("POST", ["3.1", "subscriptions", "332332332", "terminate"]) => ServerResponse::json(200, &subscription("terminated")),
+            ("PATCH", ["3.1", "subscriptions", "332332332"]) => ServerResponse::json(200, &subscription("terminated")),
             ("POST", ["3.1", "orders"]) => ServerResponse::json(201, &order()),
             ("POST", ["3.1", "payments"]) => ServerResponse::json(201, &payment(&body)),
             ("GET" | "POST", ["3.1", "payment_details", _, "authorised_payments"]) => ServerResponse::json(200, &json!([])),

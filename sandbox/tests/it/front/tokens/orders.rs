@@ -6,6 +6,7 @@ use connector::cleeng::PaymentStatus;
 use connector::gateway::GatewayName;
 use connector::http::Method;
 use connector::money::{Currency, Money};
+use sandbox::simulators::cleeng::refusal;
 use sandbox::simulators::network::Fault;
 use sandbox::simulators::simulated_gateway::{EnteredDetails, SimulatedGateway as _};
 use sandbox::testkit::harness::TestEnvironment;
@@ -149,12 +150,24 @@ async fn a_return_after_the_order_expired_is_refused_and_charges_nothing() {
     assert_eq!((statuses(&env), net_captured(&env, GatewayName::PayPal)), (vec![], 0));
 }
 
+/// The next list of subscriptions does not name their latest payments.
+fn hide_latest_payment(env: &TestEnvironment) {
+    let hide = |body: &mut serde_json::Value| {
+        for subscription in body["data"].as_array_mut().into_iter().flatten() {
+            subscription.as_object_mut().unwrap().remove("latestPaymentExternalId");
+        }
+    };
+    env.network.inject(Fault::Mutate(std::sync::Arc::new(hide)), |_, request| request.path.ends_with("/subscriptions"));
+}
+
 #[tokio::test]
 async fn a_parked_order_is_reported_to_every_kind_of_call() {
     let env = TestEnvironment::default();
     let shopper = paypal_shopper(&env);
     let back = shopper.complete_redirect(&env, true).await;
-    env.network.inject(Fault::StatusBefore(422), |peer, request| peer == "cleeng" && request.path.ends_with("/payments"));
+    env.network.inject(Fault::TimeoutAfter, |peer, request| peer == "cleeng" && request.path.ends_with("/payments"));
+    assert_eq!(redirect_target(&env.follow_redirect(&back).await), error_url("message=pending"));
+    hide_latest_payment(&env);
     let cancel = back.split_once('?').unwrap().0.replace("/return/", "/cancel/");
     for address in [&back, &back, &cancel] {
         assert_eq!(redirect_target(&env.follow_redirect(address).await), error_url("message=under_review&code=ORDER0009"));
@@ -186,7 +199,7 @@ async fn an_order_that_cannot_be_read_is_unavailable_and_a_reload_pays() {
         env.network.inject(fault, |peer, _| peer == "cleeng");
         assert_eq!(redirect_target(&env.follow_redirect(&back).await), error_url("message=unavailable&code=S0001"));
     }
-    env.network.inject(Fault::StatusBefore(404), |peer, _| peer == "cleeng");
+    env.network.inject(refusal(404), |peer, _| peer == "cleeng");
     assert_eq!(redirect_target(&env.follow_redirect(&back).await), error_url("message=failed&code=PAYPAL0001"));
     assert_eq!(net_captured(&env, GatewayName::PayPal), 0);
     assert_eq!(redirect_target(&env.follow_redirect(&back).await), success_url());

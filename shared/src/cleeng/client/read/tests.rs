@@ -32,7 +32,10 @@ fn an_amount_is_read_by_its_digits_or_not_at_all() {
     for (text, minor) in [("10", 1000), ("10.10", 1010), ("\"8.1300\"", 813), ("0", 0), ("90071992547409.93", 9_007_199_254_740_993)] {
         assert_eq!(read(text), Ok(usd(minor)), "{text}");
     }
-    for text in ["9.999", "1e1", "-1", "null", "true", "\"\"", "\"9,99\"", "{}", "[9.99]", "99999999999999999999"] {
+    for text in ["9.999", "9.990000000000000213", "1e1", "-1", "\"\"", "\"9,99\"", "99999999999999999999"] {
+        assert_eq!(read(text), Err(CleengError::AmountUnreadable), "{text}");
+    }
+    for text in ["null", "true", "{}", "[9.99]"] {
         assert_eq!(read(text), Err(unreadable("order.totalPrice")), "{text}");
     }
 }
@@ -114,12 +117,14 @@ fn a_cycle_is_read_by_its_shortest_meaning_or_not_at_all() {
         (json!("6-months"), 168),
         (json!("weekly"), 7),
         (json!("annual"), 365),
+        (json!({ "unit": "season", "amount": 1 }), 84),
+        (json!("seasonal"), 84),
     ];
     for (value, expected) in known {
         assert_eq!(cycle(&value), days(expected), "{value}");
     }
     let unknown =
-        [json!("seasonal"), json!({ "unit": "month" }), json!({ "unit": "month", "amount": 0 }), json!({ "unit": "month", "amount": -1 })];
+        [json!("fortnight"), json!({ "unit": "month" }), json!({ "unit": "month", "amount": 0 }), json!({ "unit": "month", "amount": -1 })];
     for value in unknown.into_iter().chain([json!(null), json!(30), json!({ "unit": "year", "amount": u64::MAX })]) {
         assert_eq!(cycle(&value), None, "{value}");
     }

@@ -1,0 +1,248 @@
+//! A payment of a renewal that succeeded after its attempt had ended, or after a wait. Cleeng is asked: if the period is still due and
+//! unpaid, the payment is reported as its payment, else it is given back. Until that is done no attempt of the period opens, and the
+//! settlement is in flight for the whole subscription.
+
+use serde::{Deserialize, Serialize};
+
+use super::charge::count_for_subscription;
+use super::eligibility;
+use super::report_new_payment::{NewPaymentState, ReportResult, report_new_payment};
+use crate::cleeng::webhook::BillingEvent;
+use crate::clock::Timestamp;
+use crate::delivery::Delivery;
+use crate::flow::{Disposition, FlowContext};
+use crate::gateway::Reference;
+use crate::ids::SubscriptionId;
+use crate::journal::JournalError;
+use crate::journal::payment::{PaymentRecord, PaymentState};
+use crate::journal::record::{AttemptKind, Finish};
+use crate::journal::store::{Key, StoreError};
+use crate::metrics::Metric;
+use crate::payments::obligation_context::{ObligationContext, TypedStepState};
+use crate::payments::release::clear_live_authorisation;
+use crate::payments::report_change::{PaymentChange, report_change};
+use crate::payments::reversal::reverse;
+use crate::payments::{FlowResult, retry};
+use crate::reason::{CompletionReason, RetryReason};
+
+/// The step that keeps what was decided. It is no call.
+const DECISION: &str = "decision";
+const REPORT: &str = "report";
+const CANCEL_REPORT: &str = "cancel_report";
+
+/// What becomes of a late success.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum Decision {
+    /// It is the period's payment.
+    Report,
+    /// The period is paid otherwise, or over.
+    GiveBack,
+}
+
+/// Whether this obligation is a billing period, whose late successes are settled here.
+#[must_use]
+pub fn is_period(key: &Key) -> bool {
+    period_of(key).is_some()
+}
+
+/// Settles the late successes of a billing period, as far as possible now. The function is idempotent.
+///
+/// # Errors
+/// None: the disposition says what is left to be done.
+pub async fn settle(flow_context: &FlowContext, period: &Key, delivery: &Delivery) -> Disposition {
+    match settle_all(flow_context, period, delivery).await {
+        Ok(disposition) | Err(disposition) => disposition,
+    }
+}
+
+/// After an attempt that handed its payment over: settles it right away. If that cannot be done now, reconciliation does it.
+#[must_use]
+pub async fn after_attempt(flow_context: &FlowContext, ended: Disposition, event: &BillingEvent, delivery: &Delivery) -> Disposition {
+    if ended != Disposition::Completed(CompletionReason::LateSuccess) {
+        return ended;
+    }
+    match settle(flow_context, &eligibility::period_key(&event.subscription, event.expiration), delivery).await {
+        Disposition::Retry { .. } => ended,
+        settled => settled,
+    }
+}
+
+async fn settle_all(flow_context: &FlowContext, period: &Key, delivery: &Delivery) -> FlowResult<Disposition> {
+    let Some((subscription, expiration)) = period_of(period) else { return Ok(Disposition::Completed(CompletionReason::NothingOpen)) };
+    let mut last = Disposition::Completed(CompletionReason::NothingOpen);
+    loop {
+        let mut ctx = ObligationContext::open(flow_context, period.clone(), &subscription, delivery).await?;
+        let Some(reference) = next_payment(&ctx)? else { return Ok(last) };
+        let result = decide(&mut ctx, &subscription, expiration, &reference).await;
+        let decision = match result {
+            Ok(decision) => decision,
+            Err(disposition) => return Err(ctx.conclude(Err(disposition)).await),
+        };
+        last = match decision {
+            Decision::Report => {
+                let result = report(&mut ctx, &subscription, expiration, &reference).await;
+                ctx.conclude(result).await
+            }
+            Decision::GiveBack => reverse_late(ctx, flow_context, (period, &subscription), &reference, delivery).await?,
+        };
+        if !matches!(last, Disposition::Completed(_)) {
+            return Ok(last);
+        }
+    }
+}
+
+/// The payment whose settlement is open, or the next one.
+fn next_payment(ctx: &ObligationContext<'_>) -> FlowResult<Option<Reference>> {
+    match ctx.current_attempt() {
+        Some(open) if open.kind == AttemptKind::LateSuccess => Ok(open.reference.clone()),
+        Some(_) => Err(retry(RetryReason::AnotherAttemptInFlight)),
+        None => Ok(ctx.session.obligation.late_successes.first().cloned()),
+    }
+}
+
+/// The subscription and the end of the paid time that name a period.
+fn period_of(key: &Key) -> Option<(SubscriptionId, Timestamp)> {
+    let (subscription, expiration) = key.as_str().strip_prefix("period#")?.split_once('#')?;
+    Some((SubscriptionId::new(subscription).ok()?, Timestamp::from_secs(expiration.parse().ok()?)))
+}
+
+/// Opens the settlement's own attempt, and decides once.
+async fn decide(
+    ctx: &mut ObligationContext<'_>,
+    subscription: &SubscriptionId,
+    expiration: Timestamp,
+    reference: &Reference,
+) -> FlowResult<Decision> {
+    ctx.load_payment(reference).await?;
+    if ctx.current_attempt().is_none() {
+        let details = payment(ctx, reference)?.details.clone();
+        ctx.session.obligation.supersede_parked(reference);
+        ctx.open_attempt(AttemptKind::LateSuccess, ctx.now(), details)?;
+        ctx.set_attempt_payment(reference);
+        ctx.session.obligation.late_successes.retain(|other| other != reference);
+    }
+    if let TypedStepState::Done(decision) = ctx.step_state(DECISION)? {
+        return Ok(decision);
+    }
+    let decision =
+        if is_payment_of_the_period(ctx, subscription, expiration, reference).await? { Decision::Report } else { Decision::GiveBack };
+    ctx.checkpoint(DECISION, &decision);
+    Ok(decision)
+}
+
+fn payment<'c>(ctx: &'c ObligationContext<'_>, reference: &Reference) -> FlowResult<&'c PaymentRecord> {
+    Ok(ctx.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?)
+}
+
+/// Whether the period is due and unpaid, by Cleeng's word and the journal's: a hold is none if another one is live, or if Cleeng names other
+/// details now.
+async fn is_payment_of_the_period(
+    ctx: &ObligationContext<'_>,
+    subscription: &SubscriptionId,
+    expiration: Timestamp,
+    reference: &Reference,
+) -> FlowResult<bool> {
+    let payment = payment(ctx, reference)?;
+    let other_live = ctx.subscription_state.live_authorisation.as_ref().is_some_and(|live| live.reference != *reference);
+    let paid_otherwise = ctx
+        .session
+        .obligation
+        .attempts
+        .iter()
+        .any(|attempt| attempt.finish == Some(Finish::Captured) && attempt.reference.as_ref() != Some(reference));
+    let has_money = matches!(payment.state, PaymentState::Authorised | PaymentState::Captured);
+    let Some(event) = billing_event(ctx, subscription, expiration, payment) else { return Ok(false) };
+    if other_live || paid_otherwise || !has_money || payment.order.is_none() {
+        return Ok(false);
+    }
+    let held = payment.state == PaymentState::Authorised;
+    let current = ctx.subscription_state.last_billing_event.as_ref().map(|last| &last.details);
+    if held && current != payment.details.as_ref() {
+        return Ok(false);
+    }
+    eligibility::is_due(ctx.flow_context, &event).await
+}
+
+/// What Cleeng would send for this payment. `None` for a subscription of which no more events are expected.
+fn billing_event(
+    ctx: &ObligationContext<'_>,
+    subscription: &SubscriptionId,
+    expiration: Timestamp,
+    payment: &PaymentRecord,
+) -> Option<BillingEvent> {
+    let last = ctx.subscription_state.last_billing_event.as_ref()?;
+    Some(BillingEvent {
+        subscription: subscription.clone(),
+        offer: last.offer.clone(),
+        customer: payment.customer.clone(),
+        payment_details: payment.details.clone()?,
+        attempt: ctx.now(),
+        expiration,
+        currency: Some(payment.amount.currency),
+        country: last.country.clone(),
+        payment_method: ctx.subscription_state.method.clone(),
+        token: None,
+        recovered: false,
+    })
+}
+
+/// Reports the payment as the period's: as a change of what Cleeng has as authorised, else as a new payment.
+async fn report(
+    ctx: &mut ObligationContext<'_>,
+    subscription: &SubscriptionId,
+    expiration: Timestamp,
+    reference: &Reference,
+) -> FlowResult<Disposition> {
+    let payment = payment(ctx, reference)?;
+    let captured = payment.state == PaymentState::Captured;
+    let (event, order) = (billing_event(ctx, subscription, expiration, payment), payment.order.clone());
+    let is_known = payment.cleeng_payment.is_some();
+    let (Some(event), Some(order)) = (event, order) else { return Err(JournalError::Store(StoreError::Corrupt).into()) };
+    let reported = match (is_known, captured) {
+        (true, true) => report_change(ctx, REPORT, reference, PaymentChange::Captured).await.map(|()| ReportResult::Reported)?,
+        (true, false) => ReportResult::Reported,
+        (false, true) => report_new_payment(ctx, &event, &order, reference, NewPaymentState::Captured).await?,
+        (false, false) => report_new_payment(ctx, &event, &order, reference, NewPaymentState::Authorised).await?,
+    };
+    if reported == ReportResult::DetailsDeleted {
+        return ctx.finish(Finish::stale(CompletionReason::DetailsDeleted)).await;
+    }
+    clear_live_authorisation(ctx, reference);
+    count_for_subscription(ctx, &event, reference);
+    ctx.flow_context.metrics.count(Metric::Warning, &[("reason", "late_success_reported")]);
+    ctx.finish(if captured { Finish::Captured } else { Finish::Authorised }).await
+}
+
+/// Gives the payment back, by an obligation of its own. What Cleeng has as authorised is cancelled there first.
+async fn reverse_late(
+    mut ctx: ObligationContext<'_>,
+    flow_context: &FlowContext,
+    (period, subscription): (&Key, &SubscriptionId),
+    reference: &Reference,
+    delivery: &Delivery,
+) -> FlowResult<Disposition> {
+    let result = cancel_in_cleeng(&mut ctx, reference).await;
+    if let Err(disposition) = result {
+        return Err(ctx.conclude(Err(disposition)).await);
+    }
+    if let retry @ Disposition::Retry { .. } = reverse(flow_context, reference, None, delivery).await {
+        return Err(retry);
+    }
+    let mut ctx = ObligationContext::open(flow_context, period.clone(), subscription, delivery).await?;
+    let result = ctx.finish(Finish::Reversed).await;
+    Ok(ctx.conclude(result).await)
+}
+
+async fn cancel_in_cleeng(ctx: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<()> {
+    if payment(ctx, reference)?.cleeng_payment.is_some() {
+        report_change(ctx, CANCEL_REPORT, reference, PaymentChange::Cancelled).await?;
+        ctx.update_payment(reference, |payment, _| {
+            payment.cleeng_payment = None;
+            Ok(())
+        })?;
+    }
+    clear_live_authorisation(ctx, reference);
+    ctx.flow_context.metrics.count(Metric::Warning, &[("reason", "late_success_given_back")]);
+    ctx.save_and_release_lease().await
+}
