@@ -13,7 +13,7 @@ pub enum CleengError {
     /// Nothing was sent. No effect.
     #[error("Cleeng cannot be reached: {0}")]
     Unreachable(TransportError),
-    /// 401, or 403 in Cleeng's form. No effect.
+    /// 401, or 403 in Cleeng's form; to a read also 403 with a message alone. No effect.
     #[error("Cleeng refused the publisher token (status {status}): check cleeng.publisher_token in the secret and CLEENG_ENVIRONMENT")]
     Unauthorised {
         /// The status.

@@ -208,7 +208,8 @@ fn classify(call: &ApiRequest, answer: Response) -> Result<Response, CleengError
     let unknown = |answer| Err(CleengError::Unknown(answer));
     match (status, form(&answer)) {
         (200..=299, _) => Ok(answer),
-        (401, _) | (403, Form::Cleeng | Form::MessageAlone) => Err(CleengError::Unauthorised { status }),
+        (401, _) | (403, Form::Cleeng) => Err(CleengError::Unauthorised { status }),
+        (403, Form::MessageAlone) if !call.changes => Err(CleengError::Unauthorised { status }),
         (429, _) => Err(CleengError::Throttled { retry_after: answer.retry_after() }),
         (404, Form::Cleeng) if !call.changes => Err(CleengError::NotFound),
         (400 | 402 | 409 | 422, Form::Cleeng) => Err(CleengError::Refused { status }),
