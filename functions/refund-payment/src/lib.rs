@@ -2,8 +2,8 @@
 //!
 //! Cleeng's checklist: refund at the gateway, report the payment `refunded`. One obligation per refund: the payment and Cleeng's id of the
 //! refund, else the payment, the amount and a hash of the event's data. The same event again within a day is a repeated delivery; later it
-//! may be another refund or an old message, so an operator decides; one that failed may be asked for anew. What is asked for is reserved in the payment record with the intent:
-//! the refunds of a payment are never above what was captured.
+//! may be another refund or an old message, so an operator decides; one that failed may be asked for again. What is asked for is reserved in
+//! the payment record with the intent: the refunds of a payment are never above what was captured.
 
 mod payment_lookup;
 mod refund;

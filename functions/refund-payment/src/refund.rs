@@ -130,8 +130,8 @@ const fn acknowledged_at(step_result: &StepResult) -> Option<Timestamp> {
     }
 }
 
-/// Nothing was refunded: the reservation is released. Nothing is reported to Cleeng, because nothing changed, and whoever asked believes that
-/// it is done: an operator decides, or it is asked for anew.
+/// Nothing was refunded: the reservation is released. Nothing is reported to Cleeng, because nothing changed, and the person who asked
+/// believes that it is done: an operator decides, or it is asked for again.
 async fn refund_failed(ctx: &mut ObligationContext<'_>, payment: &Reference, reason: ParkReason) -> FlowResult<Disposition> {
     complete_refund(ctx, payment, false)?;
     ctx.park(reason, false).await

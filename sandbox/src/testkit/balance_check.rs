@@ -24,7 +24,7 @@ pub fn discrepancies(cleeng: &CleengSimulator, simulators: &[&dyn SimulatedGatew
     found
 }
 
-/// Cleeng's payments, without a rejected or cancelled one whose payment at the gateway succeeded later and was reported anew.
+/// Cleeng's payments, without a rejected or cancelled one whose payment at the gateway succeeded later and was reported again.
 pub(crate) fn latest_words(payments: &[PaymentRow]) -> impl Iterator<Item = &PaymentRow> {
     payments
         .iter()

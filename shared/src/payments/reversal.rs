@@ -240,7 +240,7 @@ async fn reserve(ctx: &mut ObligationContext<'_>, reference: &Reference) -> Flow
     }
 }
 
-/// An operator lets a reversal continue that the gateway had refused: it is asked for anew, under a name of its own.
+/// An operator lets a reversal continue that the gateway had refused: it is asked for again, under a name of its own.
 async fn start_anew(ctx: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<Disposition> {
     if let Some(attempt) = ctx.session.obligation.current_attempt_mut() {
         attempt.finish = Some(Finish::Superseded);

@@ -81,7 +81,7 @@ impl PaymentRecord {
         self.refunds.iter().any(|part| part.state.is_in_flight())
     }
 
-    /// The latest refund of this obligation: one that failed may have been asked for anew.
+    /// The latest refund of this obligation: one that failed may have been asked for again.
     #[must_use]
     pub fn refund_for(&self, obligation: &Key) -> Option<&RefundRecord> {
         self.refunds.iter().rev().find(|part| part.obligation == obligation.as_str())

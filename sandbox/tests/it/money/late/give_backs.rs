@@ -116,8 +116,8 @@ async fn rule_5_case_18_a_refund_that_failed_may_be_asked_for_anew() {
             // The same message again is no new request.
             assert_eq!(renewal.env.run_event(&asked).await, Disposition::Completed(CompletionReason::Parked), "{gateway}");
             renewal.env.clock.advance(later);
-            let anew = refund(&renewal.env, &payment, None, 1);
-            assert_eq!(renewal.env.run_event(&anew).await, Disposition::Completed(CompletionReason::Refunded), "{gateway}");
+            let repeated = refund(&renewal.env, &payment, None, 1);
+            assert_eq!(renewal.env.run_event(&repeated).await, Disposition::Completed(CompletionReason::Refunded), "{gateway}");
             assert_eq!((renewal.statuses(), renewal.kept()), (vec![PaymentStatus::Refunded], 0), "{gateway}");
             let parked = list_parked(renewal.env.flow_context.store.as_ref(), 10).await.unwrap();
             assert_eq!(parked.len(), 0, "{gateway}");
