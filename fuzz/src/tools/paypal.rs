@@ -1,10 +1,15 @@
 //! PayPal's signature over a notification (developer.paypal.com, "Verify webhook messages"), with the key of the simulator.
 
 use base64::Engine as _;
-use base64::engine::general_purpose::STANDARD;
+use base64::engine::{DecodePaddingMode, GeneralPurpose, GeneralPurposeConfig};
 use ring::rand::SystemRandom;
 use ring::signature::{RSA_PKCS1_SHA256, RsaKeyPair};
 
+/// As lax as PEM is read: with or without padding, and whatever the last bits are.
+const LAX: GeneralPurpose = GeneralPurpose::new(
+    &base64::alphabet::STANDARD,
+    GeneralPurposeConfig::new().with_decode_padding_mode(DecodePaddingMode::Indifferent).with_decode_allow_trailing_bits(true),
+);
 const KEY_KIND: &str = include_str!("../../../sandbox/src/simulators/paypal/test_keys/signer_key.pem");
 /// Where the simulator's certificate lies.
 pub(crate) const CERTIFICATE_URL: &str = "https://api.sandbox.paypal.com/v1/notifications/certs/CERT-360caa42-fca2a594-7a2fd7d3";
@@ -27,8 +32,8 @@ pub(crate) fn sign(message: &str) -> Vec<u8> {
     signature
 }
 
-/// The bytes of the first part of a PEM text.
+/// The bytes of the first part of a PEM text. Whitespace between its characters means nothing (RFC 7468, section 3, lax).
 pub(crate) fn der(pem: &str) -> Vec<u8> {
     let lines = pem.lines().skip_while(|line| !line.starts_with("-----BEGIN ")).skip(1).take_while(|line| !line.starts_with('-'));
-    STANDARD.decode(lines.map(str::trim).collect::<String>()).unwrap_or_default()
+    LAX.decode(lines.flat_map(str::chars).filter(|c| !matches!(c, '\t'..='\r' | ' ')).collect::<String>()).unwrap_or_default()
 }
