@@ -9,9 +9,9 @@ use connector::flow::{BillingMode, Disposition, Flow, FlowContext, PaymentMethod
 use connector::ids::PaymentMethodId;
 use connector::journal::record::{AttemptKind, Finish};
 use connector::metrics::Metric;
-use connector::payments::FlowResult;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::release::release_live_authorisation;
+use connector::payments::{FlowResult, late_success::hand_over};
 use connector::reason::CompletionReason;
 use connector::renewal::charge::{self, ChargeResult};
 use connector::renewal::eligibility::{self, AttemptStatus};
@@ -90,6 +90,7 @@ async fn attempt(
         ChargeResult::Done(reference) => match report_new_payment(ctx, event, &order.id, &reference, NewPaymentState::Authorised).await? {
             ReportResult::Reported => ctx.finish(Finish::Authorised).await,
             ReportResult::DetailsDeleted => ctx.finish(finish_details_deleted()).await,
+            ReportResult::NotDue => hand_over(ctx, &reference).await,
         },
         ChargeResult::Declined(reference, decline) => {
             report_new_payment(ctx, event, &order.id, &reference, NewPaymentState::Rejected(&decline)).await?;

@@ -14,6 +14,7 @@ use connector::gateway::Reference;
 use connector::ids::PaymentMethodId;
 use connector::journal::record::{AttemptKind, Finish};
 use connector::payments::capture::capture;
+use connector::payments::late_success::hand_over;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::release::release_live_authorisation;
 use connector::payments::{FlowResult, retry};
@@ -21,7 +22,7 @@ use connector::reason::{CompletionReason, ParkReason, RetryReason};
 use connector::renewal::charge::{self, ChargeResult};
 use connector::renewal::eligibility::{self, AttemptStatus};
 use connector::renewal::late_success;
-use connector::renewal::report_new_payment::{NewPaymentState, report_new_payment};
+use connector::renewal::report_new_payment::{NewPaymentState, ReportResult, report_new_payment};
 
 use crate::import_authorisation::{ListedAuthorisation, find_authorisation, import_authorisation};
 
@@ -105,10 +106,10 @@ async fn charge(
     release_live_authorisation(ctx).await?;
     let order = charge::create_order(ctx, event, method_id).await?;
     match charge::authorise_or_charge(ctx, event, method, &order, AttemptKind::Charge).await? {
-        ChargeResult::Done(reference) => {
-            report_new_payment(ctx, event, &order.id, &reference, NewPaymentState::Captured).await?;
-            ctx.finish(Finish::Captured).await
-        }
+        ChargeResult::Done(reference) => match report_new_payment(ctx, event, &order.id, &reference, NewPaymentState::Captured).await? {
+            ReportResult::NotDue => hand_over(ctx, &reference).await,
+            ReportResult::Reported | ReportResult::DetailsDeleted => ctx.finish(Finish::Captured).await,
+        },
         ChargeResult::Declined(reference, decline) => {
             report_new_payment(ctx, event, &order.id, &reference, NewPaymentState::Rejected(&decline)).await?;
             ctx.finish(Finish::Declined { class: decline.class, code: decline.code }).await

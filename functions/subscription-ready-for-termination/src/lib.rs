@@ -99,7 +99,9 @@ async fn keep_alive(ctx: &mut ObligationContext<'_>, subscription: &Subscription
     let due = subscription.paid_until;
     let charge = ctx.subscription_state.last_charge.as_ref().filter(|charge| charge.expiration.secs() >= due.secs());
     let (is_charged, is_unknown) = (charge.is_some_and(|charge| charge.certain), charge.is_some_and(|charge| !charge.certain));
-    let waited = ctx.now().since(ctx.session.delivery().received_at);
+    // Counted from when the event was first kept for it, not from when it came: while the queues were out, no payment could be settled.
+    let kept_since = ctx.event.as_deref().and_then(|event| ctx.session.obligation.postponed_since(event));
+    let waited = kept_since.map_or(Duration::ZERO, |since| ctx.now().since(since));
     if (is_payment_in_flight(ctx) || is_unknown) && waited < ctx.flow_context.policy.termination_wait {
         return Err(retry(RetryReason::PaymentInFlight));
     }

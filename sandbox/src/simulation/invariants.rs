@@ -17,7 +17,7 @@ use super::event_queue::MessageContent;
 use super::journal_checker::{JournalChecker, UnsettledObligation};
 use crate::simulators::cleeng::{PaymentRow, SentWebhook};
 use crate::simulators::simulated_gateway::{LedgerEntry, LedgerStatus};
-use crate::testkit::balance_check::{compare, double_payments, latest_words, must_be_in_cleeng};
+use crate::testkit::balance_check::{compare, double_payments, is_about, latest_words, must_be_in_cleeng};
 use crate::testkit::harness::TestEnvironment;
 
 /// A worker ran past its deadline.
@@ -209,7 +209,7 @@ impl InvariantChecker {
         }
         let (ours, theirs) = (env.cleeng.payments(), all_ledger_entries(env));
         for payment in latest_words(&ours) {
-            let entry = theirs.iter().find(|other| other.external_payment_id == payment.external_payment_id);
+            let entry = theirs.iter().find(|other| is_about(payment, other));
             // The money of a chargeback that was won is there again, and Cleeng cannot be told.
             let won = payment.status == PaymentStatus::Refunded
                 && entry.is_some_and(|entry| entry.status == LedgerStatus::Captured)

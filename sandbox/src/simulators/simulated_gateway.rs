@@ -36,6 +36,8 @@ pub enum LedgerStatus {
 pub struct LedgerEntry {
     /// The id by which Cleeng has to know the payment now.
     pub external_payment_id: ExternalPaymentId,
+    /// The id of its authorisation, by which Cleeng may know a payment that it has as cancelled or rejected.
+    pub authorisation_id: ExternalPaymentId,
     /// The reference that it was made under.
     pub reference: String,
     /// What was asked for; zero for a verification.

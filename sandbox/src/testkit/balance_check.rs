@@ -13,7 +13,7 @@ pub fn discrepancies(cleeng: &CleengSimulator, simulators: &[&dyn SimulatedGatew
     let theirs: Vec<LedgerEntry> = simulators.iter().flat_map(|simulator| simulator.ledger()).collect();
     let mut found: Vec<String> = cleeng.violations().iter().map(|v| format!("Cleeng's contract: {} by {}", v.rule, v.request)).collect();
     for payment in latest_words(&ours) {
-        found.extend(compare(payment, theirs.iter().find(|other| other.external_payment_id == payment.external_payment_id)));
+        found.extend(compare(payment, theirs.iter().find(|other| is_about(payment, other))));
     }
     for payment in theirs.iter().filter(|payment| must_be_in_cleeng(payment)) {
         if !ours.iter().any(|other| other.external_payment_id == payment.external_payment_id) {
@@ -35,6 +35,12 @@ pub(crate) fn latest_words(payments: &[PaymentRow]) -> impl Iterator<Item = &Pay
             !(is_over && later.any(|other| other.external_payment_id == payment.external_payment_id))
         })
         .map(|(_, payment)| payment)
+}
+
+/// Whether Cleeng's payment is this one. What Cleeng has as over may have the id of the authorisation, although the gateway captured later.
+pub(crate) fn is_about(ours: &PaymentRow, theirs: &LedgerEntry) -> bool {
+    let is_over = matches!(ours.status, PaymentStatus::Rejected | PaymentStatus::Cancelled);
+    ours.external_payment_id == theirs.external_payment_id || (is_over && ours.external_payment_id == theirs.authorisation_id)
 }
 
 /// Whether Cleeng has to know of it. A payment that was released or refunded in full charged nobody.

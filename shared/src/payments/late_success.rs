@@ -14,6 +14,10 @@ use crate::reason::CompletionReason;
 /// # Errors
 /// `Err(Disposition::Completed)` with [`CompletionReason::LateSuccess`]; `Err(Disposition::Retry)` if the journal cannot be written.
 pub async fn hand_over<T>(case: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<T> {
+    if case.payment(reference).is_some_and(|payment| payment.zero_amount) {
+        // Nothing was asked of a gateway, so nothing is to be given back.
+        return Err(case.finish(Finish::stale(CompletionReason::SubscriptionNotActive)).await?);
+    }
     case.session.obligation.add_late_success(reference);
     case.finish(Finish::Superseded).await?;
     Err(Disposition::Completed(CompletionReason::LateSuccess))

@@ -14,13 +14,14 @@ use crate::journal::payment::{NewPayment, PaymentRecord, PaymentState};
 use crate::journal::record::{AttemptKind, StepState, StepStatus};
 use crate::metrics::Metric;
 use crate::money::Money;
-use crate::payments::capture::take_held_payment;
+use crate::payments::capture::{CAPTURE, take_held_payment};
 use crate::payments::cleeng_step::{self, CleengStep, LostAnswer};
 use crate::payments::gateway_step::{self, Authorise, Charge, StepResult};
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::subscription_state::{LastCharge, LiveAuthorisation};
 use crate::payments::{FlowResult, late_success, payment_transitions, read_failed, retry, token_usage};
 use crate::reason::{CompletionReason, ParkReason, RetryReason};
+use crate::renewal::report_new_payment::REPORT;
 use crate::renewal::unknown_details::{self, is_our_mistake};
 use crate::renewal::{eligibility, retry_limits};
 
@@ -180,8 +181,10 @@ pub async fn authorise_or_charge(
                 payment.expires_at = expires_at;
                 Ok(())
             })?;
-            // Meanwhile the period may have been paid or ended in another way.
-            if was_undecided && !eligibility::is_due(case.flow_context, event).await? {
+            // Between two deliveries the period may have been paid or ended in another way.
+            let is_untold = matches!(case.session.step_state(REPORT), StepState::NotStarted)
+                && matches!(case.session.step_state(CAPTURE), StepState::NotStarted);
+            if is_untold && !eligibility::is_still_due(case, event).await? {
                 case.update_payment(&reference, |payment, now| payment.record_success(&external, now).map(drop))?;
                 return late_success::hand_over(case, &reference).await;
             }

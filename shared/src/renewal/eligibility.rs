@@ -232,6 +232,18 @@ pub async fn is_due(flow_context: &FlowContext, event: &BillingEvent) -> FlowRes
     Ok(matches!(check, SubscriptionCheck::Due(_) | SubscriptionCheck::Stale(CompletionReason::DetailsReplaced)))
 }
 
+/// As [`is_due`], and asks only once in a delivery.
+///
+/// # Errors
+/// As [`is_due`].
+pub async fn is_still_due(case: &mut ObligationContext<'_>, event: &BillingEvent) -> FlowResult<bool> {
+    if !case.is_due_confirmed() && !is_due(case.flow_context, event).await? {
+        return Ok(false);
+    }
+    case.confirm_due();
+    Ok(true)
+}
+
 /// Whether the event still holds.
 enum SubscriptionCheck {
     /// It does.

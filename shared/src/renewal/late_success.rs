@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use super::charge::count_for_subscription;
 use super::eligibility;
-use super::report_new_payment::{NewPaymentState, ReportResult, report_new_payment};
+use super::report_new_payment::{NewPaymentState, REPORT, ReportResult, report_new_payment};
 use crate::cleeng::webhook::BillingEvent;
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
@@ -20,14 +20,13 @@ use crate::journal::store::{Key, StoreError};
 use crate::metrics::Metric;
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::release::clear_live_authorisation;
-use crate::payments::report_change::{PaymentChange, report_change};
+use crate::payments::report_change::{ListedPayment, PaymentChange, find_in_authorised_list, report_change};
 use crate::payments::reversal::reverse;
 use crate::payments::{FlowResult, retry};
 use crate::reason::{CompletionReason, RetryReason};
 
 /// The step that keeps what was decided. It is no call.
 const DECISION: &str = "decision";
-const REPORT: &str = "report";
 const CANCEL_REPORT: &str = "cancel_report";
 
 /// What becomes of a late success.
@@ -80,10 +79,15 @@ async fn settle_all(flow_context: &FlowContext, period: &Key, delivery: &Deliver
             Err(disposition) => return Err(ctx.conclude(Err(disposition)).await),
         };
         last = match decision {
-            Decision::Report => {
-                let result = report(&mut ctx, &subscription, expiration, &reference).await;
-                ctx.conclude(result).await
-            }
+            Decision::Report => match report(&mut ctx, &subscription, expiration, &reference).await {
+                // The period was paid or ended since that was decided.
+                Ok(None) => {
+                    ctx.checkpoint(DECISION, &Decision::GiveBack);
+                    reverse_late(ctx, flow_context, (period, &subscription), &reference, delivery).await?
+                }
+                Ok(Some(reported)) => ctx.conclude(Ok(reported)).await,
+                Err(disposition) => ctx.conclude(Err(disposition)).await,
+            },
             Decision::GiveBack => reverse_late(ctx, flow_context, (period, &subscription), &reference, delivery).await?,
         };
         if !matches!(last, Disposition::Completed(_)) {
@@ -138,19 +142,14 @@ fn payment<'c>(ctx: &'c ObligationContext<'_>, reference: &Reference) -> FlowRes
 /// Whether the period is due and unpaid, by Cleeng's word and the journal's: a hold is none if another one is live, or if Cleeng names other
 /// details now.
 async fn is_payment_of_the_period(
-    ctx: &ObligationContext<'_>,
+    ctx: &mut ObligationContext<'_>,
     subscription: &SubscriptionId,
     expiration: Timestamp,
     reference: &Reference,
 ) -> FlowResult<bool> {
     let payment = payment(ctx, reference)?;
     let other_live = ctx.subscription_state.live_authorisation.as_ref().is_some_and(|live| live.reference != *reference);
-    let paid_otherwise = ctx
-        .session
-        .obligation
-        .attempts
-        .iter()
-        .any(|attempt| attempt.finish == Some(Finish::Captured) && attempt.reference.as_ref() != Some(reference));
+    let paid_otherwise = has_captured_attempt(ctx, reference);
     let has_money = matches!(payment.state, PaymentState::Authorised | PaymentState::Captured);
     let Some(event) = billing_event(ctx, subscription, expiration, payment) else { return Ok(false) };
     if other_live || paid_otherwise || !has_money || payment.order.is_none() {
@@ -161,7 +160,20 @@ async fn is_payment_of_the_period(
     if held && current != payment.details.as_ref() {
         return Ok(false);
     }
-    eligibility::is_due(ctx.flow_context, &event).await
+    // What Cleeng does not list as authorised any more cannot be changed there: it went with its details, or was cancelled.
+    let known = payment.cleeng_payment.as_ref().and(payment.details.clone());
+    if let Some(details) = &known
+        && !matches!(find_in_authorised_list(ctx, details, reference).await?, ListedPayment::Found(_))
+    {
+        return Ok(false);
+    }
+    eligibility::is_still_due(ctx, &event).await
+}
+
+/// Whether an attempt of the period took another payment.
+fn has_captured_attempt(ctx: &ObligationContext<'_>, reference: &Reference) -> bool {
+    let attempts = &ctx.session.obligation.attempts;
+    attempts.iter().any(|attempt| attempt.finish == Some(Finish::Captured) && attempt.reference.as_ref() != Some(reference))
 }
 
 /// What Cleeng would send for this payment. `None` for a subscription of which no more events are expected.
@@ -187,13 +199,14 @@ fn billing_event(
     })
 }
 
-/// Reports the payment as the period's: as a change of what Cleeng has as authorised, else as a new payment.
+/// Reports the payment as the period's: as a change of what Cleeng has as authorised, else as a new payment. `None` if it is not the
+/// period's any more.
 async fn report(
     ctx: &mut ObligationContext<'_>,
     subscription: &SubscriptionId,
     expiration: Timestamp,
     reference: &Reference,
-) -> FlowResult<Disposition> {
+) -> FlowResult<Option<Disposition>> {
     let payment = payment(ctx, reference)?;
     let captured = payment.state == PaymentState::Captured;
     let (event, order) = (billing_event(ctx, subscription, expiration, payment), payment.order.clone());
@@ -205,13 +218,15 @@ async fn report(
         (false, true) => report_new_payment(ctx, &event, &order, reference, NewPaymentState::Captured).await?,
         (false, false) => report_new_payment(ctx, &event, &order, reference, NewPaymentState::Authorised).await?,
     };
-    if reported == ReportResult::DetailsDeleted {
-        return ctx.finish(Finish::stale(CompletionReason::DetailsDeleted)).await;
+    match reported {
+        ReportResult::Reported => {}
+        ReportResult::DetailsDeleted => return ctx.finish(Finish::stale(CompletionReason::DetailsDeleted)).await.map(Some),
+        ReportResult::NotDue => return Ok(None),
     }
     clear_live_authorisation(ctx, reference);
     count_for_subscription(ctx, &event, reference);
     ctx.flow_context.metrics.count(Metric::Warning, &[("reason", "late_success_reported")]);
-    ctx.finish(if captured { Finish::Captured } else { Finish::Authorised }).await
+    ctx.finish(if captured { Finish::Captured } else { Finish::Authorised }).await.map(Some)
 }
 
 /// Gives the payment back, by an obligation of its own. What Cleeng has as authorised is cancelled there first.
@@ -222,7 +237,7 @@ async fn reverse_late(
     reference: &Reference,
     delivery: &Delivery,
 ) -> FlowResult<Disposition> {
-    let result = cancel_in_cleeng(&mut ctx, reference).await;
+    let result = cancel_in_cleeng(&mut ctx, period, reference).await;
     if let Err(disposition) = result {
         return Err(ctx.conclude(Err(disposition)).await);
     }
@@ -234,7 +249,7 @@ async fn reverse_late(
     Ok(ctx.conclude(result).await)
 }
 
-async fn cancel_in_cleeng(ctx: &mut ObligationContext<'_>, reference: &Reference) -> FlowResult<()> {
+async fn cancel_in_cleeng(ctx: &mut ObligationContext<'_>, period: &Key, reference: &Reference) -> FlowResult<()> {
     if payment(ctx, reference)?.cleeng_payment.is_some() {
         report_change(ctx, CANCEL_REPORT, reference, PaymentChange::Cancelled).await?;
         ctx.update_payment(reference, |payment, _| {
@@ -243,6 +258,11 @@ async fn cancel_in_cleeng(ctx: &mut ObligationContext<'_>, reference: &Reference
         })?;
     }
     clear_live_authorisation(ctx, reference);
+    // It was the period's charge, or may have been, until now.
+    if !has_captured_attempt(ctx, reference) {
+        let expiration = period_of(period).map(|(_, expiration)| expiration.secs());
+        ctx.subscription_state.last_charge.take_if(|charge| Some(charge.expiration.secs()) == expiration);
+    }
     ctx.flow_context.metrics.count(Metric::Warning, &[("reason", "late_success_given_back")]);
     ctx.save_and_release_lease().await
 }

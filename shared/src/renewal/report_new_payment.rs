@@ -6,7 +6,7 @@
 
 use std::time::Duration;
 
-use super::replacement_order;
+use super::{eligibility, replacement_order};
 use crate::cleeng::webhook::BillingEvent;
 use crate::cleeng::{
     CALL_WITH_FALLBACK_TIMEOUT, CleengError, LatestPayment, NewPayment, NewPaymentStatus, PaymentOperation, PaymentSource,
@@ -31,7 +31,8 @@ use crate::reference::Reference;
 /// A report that Cleeng does not know of is made again only this long after it was first made: the first one may still be on its way.
 const REPEAT_DELAY: Duration = Duration::from_secs(60);
 
-const REPORT: &str = "report";
+/// The step that reports the payment of an attempt.
+pub(super) const REPORT: &str = "report";
 const REPORT_STEP: CleengStep = CleengStep { name: REPORT, timeout: CALL_WITH_FALLBACK_TIMEOUT, lost_answer: LostAnswer::FindOut };
 
 /// The result of a report.
@@ -41,6 +42,8 @@ pub enum ReportResult {
     Reported,
     /// Cleeng never will, and the authorisation is released: the details that it was made with were deleted.
     DetailsDeleted,
+    /// Nothing was reported: the period is paid otherwise, or over. The payment is to be handed over, and given back.
+    NotDue,
 }
 
 /// What is to be reported about a new payment.
@@ -54,7 +57,8 @@ pub enum NewPaymentState<'a> {
     Rejected(&'a Decline),
 }
 
-/// Reports a new payment: `POST /payments`.
+/// Reports a new payment: `POST /payments`. Money that was taken or held in another delivery is reported only if Cleeng says once more that
+/// it is due: meanwhile the subscription may have ended.
 ///
 /// # Errors
 /// `Err(Disposition::Retry)` if it cannot be completed now; `Err(Disposition::Parked)` if an operator has to decide.
@@ -79,6 +83,10 @@ pub async fn report_new_payment(
             ReportLookup::Undecidable => return settle_undecidable(case, new).await,
         }
     }
+    let has_money = !matches!(new, NewPaymentState::Rejected(_));
+    if has_money && !eligibility::is_still_due(case, event).await? {
+        return Ok(ReportResult::NotDue);
+    }
     let mut order = replacement_order::current_order(case, order)?;
     // What Cleeng did not take before may have been refused because of the order.
     if unknown.is_some() || replacement_order::is_past_lifetime(case) {
@@ -98,6 +106,10 @@ pub async fn report_new_payment(
         }
         // At most once in an attempt.
         let Some(another) = replacement_order::create_replacement(case, event, &order, reference).await? else {
+            // A refusal without an earlier report of ours that may have arrived: the period was paid or ended in between.
+            if has_money && unknown.is_none() && !eligibility::is_due(case.flow_context, event).await? {
+                return Ok(ReportResult::NotDue);
+            }
             return handle_refusal(case, new, &refused).await;
         };
         order = another;

@@ -170,6 +170,7 @@ fn ledger_entry(payment: &Payment) -> LedgerEntry {
     let money = |value| expect_fixture(Money::from_exponent(value, exponent(currency), currency).ok());
     LedgerEntry {
         external_payment_id: expect_fixture(ExternalPaymentId::new(&payment.psp_reference).ok()),
+        authorisation_id: expect_fixture(ExternalPaymentId::new(&payment.psp_reference).ok()),
         reference: payment.reference.clone(),
         amount: money(payment.amount),
         status: match payment.state {

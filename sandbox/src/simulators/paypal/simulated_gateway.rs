@@ -185,6 +185,7 @@ fn ledger_entry(state: &State, order: &Order) -> LedgerEntry {
     let none = Money::new(0, order.amount.currency);
     LedgerEntry {
         external_payment_id: expect_fixture(ExternalPaymentId::new(id).ok()),
+        authorisation_id: expect_fixture(ExternalPaymentId::new(first.map_or(id, |one| &one.id)).ok()),
         reference: order.reference.clone(),
         amount: order.amount,
         status: standing,

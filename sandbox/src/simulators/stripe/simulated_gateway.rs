@@ -200,6 +200,7 @@ fn ledger_entry(state: &State, intent: &PaymentIntent) -> LedgerEntry {
     let money = |amount| money::money(amount, &intent.currency);
     LedgerEntry {
         external_payment_id: expect_fixture(ExternalPaymentId::new(&intent.id).ok()),
+        authorisation_id: expect_fixture(ExternalPaymentId::new(&intent.id).ok()),
         reference: intent.metadata.get("reference").cloned().unwrap_or_default(),
         amount: money(intent.amount),
         status: standing,

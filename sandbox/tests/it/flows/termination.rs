@@ -95,6 +95,22 @@ async fn an_unknown_outcome_of_a_payment_makes_the_termination_wait() {
     );
 }
 
+/// What waits was not worked on either while nobody worked behind the queues.
+#[tokio::test]
+async fn a_termination_that_lay_in_a_queue_for_days_waits_for_a_payment_as_long_as_any_other() {
+    let (env, subscriber) = at_first_attempt();
+    env.clock.advance_to(subscriber.due.after(GRACE));
+    let sent = env.verify(&env.termination_event(&subscriber));
+    let received_at = env.clock.now();
+    env.clock.advance(Duration::from_secs(3 * 86_400));
+    let is_authorise =
+        |peer: &str, request: &sandbox::simulators::network::ServerRequest| peer == "adyen" && request.path.ends_with("/payments");
+    env.network.inject(Fault::TimeoutAfter, is_authorise);
+    assert!(!IS_COMPLETED(&env.deliver(&env.authorisation_event(&subscriber, 0)).await));
+    assert_eq!(env.deliver_event(&sent, received_at).await, Disposition::Postponed(RetryReason::PaymentInFlight));
+    assert_eq!(env.cleeng.subscription(&subscriber.ids.subscription).unwrap().status, SubscriptionStatus::Active);
+}
+
 #[tokio::test]
 async fn a_termination_redriven_after_a_renewal_ends_nothing() {
     let (env, subscriber) = at_due_date_authorised().await;

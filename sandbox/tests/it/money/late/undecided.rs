@@ -1,11 +1,14 @@
 //! Rule 4: a declared wait has a patience of its own and is told neither captured nor declined before it is decided.
 
-use connector::cleeng::PaymentStatus;
+use connector::cleeng::{PaymentStatus, SubscriptionStatus};
 use connector::clock::Clock as _;
 use connector::flow::{BillingMode, Disposition};
 use connector::gateway::{GatewayName, OperationKind};
+use connector::http::Method;
 use connector::metrics::Metric;
 use connector::reason::CompletionReason;
+use sandbox::simulators::cleeng::refusal;
+use sandbox::simulators::network::{Fault, ServerRequest};
 
 use super::{DAY, HOUR, Renewal};
 
@@ -77,11 +80,79 @@ async fn rule_4_a_success_after_a_wait_in_which_the_subscription_ended_is_given_
         assert!(simulator.leave_next_undecided(&renewal.subscriber.token, renewal.operation(), until, true));
         renewal.env.run_event(&renewal.attempt_now()).await;
         renewal.env.clock.advance(DAY);
-        renewal.env.cleeng.set_status(&renewal.subscriber.ids.subscription, connector::cleeng::SubscriptionStatus::Stopped);
+        renewal.env.cleeng.set_status(&renewal.subscriber.ids.subscription, SubscriptionStatus::Stopped);
         renewal.pass(2 * DAY).await;
         assert_eq!((renewal.kept(), renewal.statuses()), (0, vec![]), "{}", renewal.name());
         assert_eq!(renewal.env.metrics.count(Metric::Parked, ""), 0, "{}", renewal.name());
     }
+}
+
+/// Where a gateway is asked for money.
+const fn payment_path(gateway: GatewayName) -> &'static str {
+    match gateway {
+        GatewayName::Adyen => "/payments",
+        GatewayName::PayPal => "/orders",
+        GatewayName::Stripe => "/payment_intents",
+    }
+}
+
+/// An attempt whose answer was lost is resumed after everything has changed: its success is never reported to a subscription that is over, or
+/// paid otherwise.
+#[tokio::test]
+async fn rule_2_a_resumed_success_is_reported_only_if_it_is_still_due() {
+    for renewal in Renewal::all() {
+        let (name, path) = (renewal.env.gateway(renewal.gateway).simulator.name(), payment_path(renewal.gateway));
+        let pays =
+            move |peer: &str, request: &ServerRequest| peer == name && request.method == Method::POST && request.path.ends_with(path);
+        renewal.env.network.inject(Fault::TimeoutAfter, pays);
+        let event = renewal.attempt_now();
+        assert!(matches!(renewal.env.deliver(&event).await, Disposition::Retry { .. }), "{}", renewal.name());
+        renewal.env.cleeng.set_status(&renewal.subscriber.ids.subscription, SubscriptionStatus::Terminated);
+        renewal.pass(DAY).await;
+        renewal.env.run_event(&event).await;
+        renewal.settle().await;
+        assert_eq!((renewal.kept(), renewal.statuses()), (0, vec![]), "{}", renewal.name());
+        assert_eq!((renewal.env.cleeng.violations().len(), renewal.env.metrics.count(Metric::Parked, "")), (0, 0), "{}", renewal.name());
+    }
+}
+
+/// Cleeng refuses the report of money that was taken in good faith, because the subscription ended in between.
+#[tokio::test]
+async fn rule_2_case_29_a_renewal_that_cleeng_refuses_because_it_is_over_is_given_back() {
+    for renewal in Renewal::all() {
+        let (cleeng, subscription) = (renewal.env.cleeng.clone(), renewal.subscriber.ids.subscription.clone());
+        renewal.env.network.inject(refusal(422), move |peer, request| {
+            let reports = peer == "cleeng" && request.method == Method::POST && request.path.ends_with("/payments");
+            if reports {
+                cleeng.set_status(&subscription, SubscriptionStatus::Stopped);
+            }
+            reports
+        });
+        renewal.env.run_event(&renewal.attempt_now()).await;
+        renewal.settle().await;
+        assert_eq!((renewal.kept(), renewal.statuses()), (0, vec![]), "{}", renewal.name());
+        assert_eq!(renewal.env.metrics.count(Metric::Parked, ""), 0, "{}", renewal.name());
+    }
+}
+
+/// The customer removes the replaced details in Cleeng, which drops what is authorised with them, while the capture is undecided.
+#[tokio::test]
+async fn rule_2_a_capture_that_succeeds_after_cleeng_dropped_its_authorisation_is_given_back() {
+    let mut seen = 0;
+    for gateway in GatewayName::ALL {
+        let Some(mut renewal) = capture_undecided(*gateway, true).await else { continue };
+        seen += 1;
+        let pending = Disposition::Completed(CompletionReason::CapturePending);
+        assert_eq!(renewal.env.run_event(&renewal.env.capture_event(&renewal.subscriber)).await, pending, "{gateway}");
+        let (old, method) = (renewal.subscriber.ids.details.clone(), renewal.env.gateway(*gateway).method);
+        renewal.env.change_card(&mut renewal.subscriber, method);
+        drop(renewal.env.cleeng.due_webhooks());
+        renewal.env.cleeng.remove_details(&old).unwrap();
+        renewal.pass(4 * DAY).await;
+        assert_eq!((renewal.kept(), renewal.statuses()), (0, vec![PaymentStatus::Cancelled]), "{gateway}");
+        assert_eq!((renewal.env.cleeng.violations(), renewal.env.metrics.count(Metric::Parked, "")), (vec![], 0), "{gateway}");
+    }
+    assert!(seen > 0, "some gateway decides captures later");
 }
 
 /// A renewal whose capture the gateway declares undecided for three days.
