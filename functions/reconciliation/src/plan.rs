@@ -8,6 +8,7 @@ use connector::journal::record::{AttemptKind, Obligation};
 use connector::journal::store::Key;
 use connector::journal::transaction::Transaction;
 use connector::payments::subscription_state::SubscriptionState;
+use connector::renewal::eligibility::is_money_begun;
 
 use crate::documents::{DocumentKind, is_claimed};
 
@@ -105,7 +106,9 @@ fn plan_obligation(kind: DocumentKind, obligation: &Obligation, now: Timestamp) 
         DocumentKind::Release(reference) => PlannedAction::ContinueRelease(reference),
         DocumentKind::Subscription | DocumentKind::Event => {
             let open = obligation.current_attempt();
-            if open.map_or(!obligation.late_successes.is_empty(), |open| open.kind == AttemptKind::LateSuccess) {
+            let is_settling = open.is_some_and(|open| open.kind == AttemptKind::LateSuccess);
+            let may_settle = !obligation.late_successes.is_empty() && !open.is_some_and(is_money_begun);
+            if is_settling || may_settle {
                 return PlannedAction::SettleLateSuccess;
             }
             if obligation.waiting_events(now).is_empty() { PlannedAction::LeaveToQueue } else { PlannedAction::Requeue }

@@ -29,12 +29,10 @@ impl RetryReason {
             Self::CleengAmountUnreadable => Obstacle::Peculiar(ParkReason::OrderAmountUnreadable),
             Self::GatewayMalformed => Obstacle::Peculiar(ParkReason::GatewayRefusedRequest),
             Self::CleengRefused | Self::CleengListIncomplete => Obstacle::Peculiar(ParkReason::CleengRefusedRead),
-            Self::JournalContended
-            | Self::JournalCorrupt
-            | Self::IllegalTransition
-            | Self::NothingToResume
-            | Self::PaymentNotLoaded
-            | Self::DueNotConfirmed => Obstacle::Peculiar(ParkReason::RecordInconsistent),
+            Self::JournalContended => Obstacle::Contention(ParkReason::RecordInconsistent),
+            Self::JournalCorrupt | Self::IllegalTransition | Self::NothingToResume | Self::PaymentNotLoaded | Self::DueNotConfirmed => {
+                Obstacle::Peculiar(ParkReason::RecordInconsistent)
+            }
             _ => Obstacle::Wait,
         }
     }
@@ -47,6 +45,9 @@ pub enum Obstacle {
     Wait,
     /// An upstream is unavailable, for everybody: it is tried for as long as an unknown outcome is asked about, then parked for this reason.
     Outage(ParkReason),
+    /// Another worker wrote first, which passes: only if it is met again and again for hours, the record is at fault, and it is parked for this
+    /// reason.
+    Contention(ParkReason),
     /// It is peculiar to the obligation, so that waiting does not help: it is parked within hours, for this reason.
     Peculiar(ParkReason),
 }

@@ -97,7 +97,8 @@ pub enum AttemptStatus {
 /// `Err(Disposition::Retry)` if an attempt of another kind, or one that this event cannot resume, is in flight.
 pub fn attempt_status(case: &ObligationContext<'_>, kinds: &[AttemptKind], event: &BillingEvent) -> FlowResult<AttemptStatus> {
     let obligation = &case.session.obligation;
-    if !obligation.late_successes.is_empty() {
+    // An attempt whose money is asked for is gone on with first; no other money is asked for until the late success is settled.
+    if !obligation.late_successes.is_empty() && !obligation.current_attempt().is_some_and(is_money_begun) {
         return Err(retry(RetryReason::LateSuccessUnsettled));
     }
     if obligation.is_blocked() {
@@ -188,6 +189,12 @@ pub async fn require_due(case: &mut ObligationContext<'_>, event: &BillingEvent,
     }
     case.confirm_due();
     Ok(())
+}
+
+/// Whether an attempt has asked for money: without an answer, or with one that says that something became of it.
+#[must_use]
+pub fn is_money_begun(attempt: &Attempt) -> bool {
+    !matches!(attempt.step_state(money_step(attempt.kind)), StepState::NotStarted)
 }
 
 /// The step in which an attempt of a renewal holds or takes the money.

@@ -72,6 +72,12 @@ async fn settle_all(flow_context: &FlowContext, period: &Key, delivery: &Deliver
     let mut last = Disposition::Completed(CompletionReason::NothingOpen);
     loop {
         let mut ctx = ObligationContext::open(flow_context, period.clone(), &subscription, delivery).await?;
+        if is_before_money(&ctx) {
+            match set_aside(&mut ctx).await {
+                Ok(_) => continue,
+                Err(disposition) => return Err(ctx.conclude(Err(disposition)).await),
+            }
+        }
         let Some(reference) = next_payment(&ctx)? else { return Ok(last) };
         let result = decide(&mut ctx, &subscription, expiration, &reference).await;
         let decision = match result {
@@ -94,6 +100,25 @@ async fn settle_all(flow_context: &FlowContext, period: &Key, delivery: &Deliver
             return Ok(last);
         }
     }
+}
+
+/// Whether the open attempt has asked for no money yet: the late success comes first.
+fn is_before_money(ctx: &ObligationContext<'_>) -> bool {
+    let open = ctx.current_attempt().filter(|open| open.kind != AttemptKind::LateSuccess);
+    !ctx.session.obligation.late_successes.is_empty() && open.is_some_and(|open| !eligibility::is_money_begun(open))
+}
+
+/// Closes such an attempt. Its event comes again, and opens another one if the period is still due then.
+async fn set_aside(ctx: &mut ObligationContext<'_>) -> FlowResult<Disposition> {
+    let (now, open) = (ctx.now(), ctx.current_attempt());
+    let (reference, event) = open.map_or((None, None), |open| (open.reference.clone(), open.waiting_event.clone()));
+    if let Some(reference) = reference.filter(|reference| ctx.payment(reference).is_some()) {
+        ctx.update_payment(&reference, PaymentRecord::withdraw)?;
+    }
+    if event.is_some_and(|event| !ctx.session.obligation.postpone(&event, now)) {
+        return Err(retry(RetryReason::LateSuccessUnsettled));
+    }
+    ctx.finish(Finish::Abandoned).await
 }
 
 /// The payment whose settlement is open, or the next one.

@@ -19,6 +19,8 @@ use crate::reason::{CompletionReason, Obstacle, ParkReason, RetryReason};
 
 /// An event that waits longer than this leaves its queue, and the journal keeps it: a queue gives up what it delivers too often.
 const MAX_QUEUE_WAIT: Duration = Duration::from_secs(3600);
+/// An event that was kept for so long, and meets another worker's write still, is parked.
+const CONTENTION_PATIENCE: Duration = Duration::from_secs(2 * 3600);
 /// Something peculiar to an obligation is met so often before the obligation is parked.
 const MIN_TRIES: u32 = 4;
 
@@ -86,6 +88,7 @@ impl ObligationContext<'_> {
         let waited = self.session.obligation.postponed_since(event).map_or(Duration::ZERO, |since| self.now().since(since));
         let park_reason = match reason.obstacle() {
             Obstacle::Peculiar(park_reason) => Some(park_reason),
+            Obstacle::Contention(park_reason) => Some(park_reason).filter(|_| waited >= CONTENTION_PATIENCE),
             Obstacle::Outage(park_reason) => Some(park_reason).filter(|_| waited >= self.flow_context.policy.unknown_deadline),
             Obstacle::Wait => None,
         };

@@ -17,6 +17,7 @@ use connector::gateway::{GatewayName, OperationKind};
 use connector::ids::ExternalPaymentId;
 use connector::reason::CompletionReason;
 use sandbox::simulators::cleeng::SentWebhook;
+use sandbox::simulators::network::Fault;
 use sandbox::simulators::simulated_gateway::LedgerEntry;
 use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
@@ -56,6 +57,19 @@ impl Renewal {
         assert_eq!(renewal.env.run_event(&renewal.attempt_now()).await, renewal.completion());
         renewal.env.clock.advance_to(renewal.subscriber.due);
         renewal
+    }
+
+    /// The next call that asks the gateway for money meets this fault.
+    pub(super) fn break_next_payment(&self, fault: Fault) {
+        let name = self.env.gateway(self.gateway).simulator.name();
+        let path = match self.gateway {
+            GatewayName::Adyen => "/payments",
+            GatewayName::PayPal => "/orders",
+            GatewayName::Stripe => "/payment_intents",
+        };
+        self.env.network.inject(fault, move |peer, request| {
+            peer == name && request.method == connector::http::Method::POST && request.path.ends_with(path)
+        });
     }
 
     pub(super) fn name(&self) -> String {

@@ -85,6 +85,45 @@ async fn rule_2_a_success_after_the_subscription_ended_is_given_back() {
 }
 
 #[tokio::test]
+async fn rule_2_a_late_success_goes_before_an_attempt_that_has_asked_for_nothing() {
+    refused_and_approved_later(async |renewal| {
+        let late = renewal.env.collect_notifications().await;
+        renewal.break_next_payment(Fault::StatusBefore(429));
+        let next = renewal.attempt_now();
+        assert!(matches!(renewal.env.deliver(&next).await, Disposition::Retry { .. }), "{}", renewal.name());
+        for message in &late {
+            renewal.env.deliver_notification(message).await;
+        }
+        renewal.pass(HOUR).await;
+        renewal.env.run_event(&next).await;
+        assert_eq!(renewal.statuses(), [PaymentStatus::Rejected, renewal.success()], "{}", renewal.name());
+        assert_eq!((renewal.ledger().len(), renewal.kept()), (1, 1), "{}", renewal.name());
+        assert_eq!(renewal.env.metrics.count(Metric::Parked, ""), 0, "{}", renewal.name());
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn rule_2_an_attempt_that_has_asked_for_money_goes_before_a_late_success() {
+    refused_and_approved_later(async |renewal| {
+        let late = renewal.env.collect_notifications().await;
+        renewal.break_next_payment(Fault::TimeoutAfter);
+        let next = renewal.attempt_now();
+        assert!(matches!(renewal.env.deliver(&next).await, Disposition::Retry { .. }), "{}", renewal.name());
+        for message in &late {
+            renewal.env.deliver_notification(message).await;
+        }
+        renewal.env.clock.advance(HOUR);
+        renewal.env.run_event(&next).await;
+        renewal.pass(DAY).await;
+        assert_eq!(renewal.statuses(), [PaymentStatus::Rejected, renewal.success()], "{}", renewal.name());
+        assert_eq!((renewal.ledger().len(), renewal.kept()), (2, 1), "{}", renewal.name());
+        assert_eq!(renewal.env.metrics.count(Metric::Parked, ""), 0, "{}", renewal.name());
+    })
+    .await;
+}
+
+#[tokio::test]
 async fn rule_2_no_further_attempt_begins_until_the_success_is_settled() {
     refused_and_approved_later(async |renewal| {
         let late = renewal.env.collect_notifications().await;

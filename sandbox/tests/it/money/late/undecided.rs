@@ -8,7 +8,7 @@ use connector::http::Method;
 use connector::metrics::Metric;
 use connector::reason::CompletionReason;
 use sandbox::simulators::cleeng::refusal;
-use sandbox::simulators::network::{Fault, ServerRequest};
+use sandbox::simulators::network::Fault;
 
 use super::{DAY, HOUR, Renewal};
 
@@ -87,24 +87,12 @@ async fn rule_4_a_success_after_a_wait_in_which_the_subscription_ended_is_given_
     }
 }
 
-/// Where a gateway is asked for money.
-const fn payment_path(gateway: GatewayName) -> &'static str {
-    match gateway {
-        GatewayName::Adyen => "/payments",
-        GatewayName::PayPal => "/orders",
-        GatewayName::Stripe => "/payment_intents",
-    }
-}
-
 /// An attempt whose answer was lost is resumed after everything has changed: its success is never reported to a subscription that is over, or
 /// paid otherwise.
 #[tokio::test]
 async fn rule_2_a_resumed_success_is_reported_only_if_it_is_still_due() {
     for renewal in Renewal::all() {
-        let (name, path) = (renewal.env.gateway(renewal.gateway).simulator.name(), payment_path(renewal.gateway));
-        let pays =
-            move |peer: &str, request: &ServerRequest| peer == name && request.method == Method::POST && request.path.ends_with(path);
-        renewal.env.network.inject(Fault::TimeoutAfter, pays);
+        renewal.break_next_payment(Fault::TimeoutAfter);
         let event = renewal.attempt_now();
         assert!(matches!(renewal.env.deliver(&event).await, Disposition::Retry { .. }), "{}", renewal.name());
         renewal.env.cleeng.set_status(&renewal.subscriber.ids.subscription, SubscriptionStatus::Terminated);
