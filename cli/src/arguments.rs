@@ -59,6 +59,8 @@ pub enum Command {
     },
     /// Requeues an event to its function: a saved webhook body, or the envelope of a dead letter.
     Replay(Replay),
+    /// Asks the refund function for a refund: shows it, and asks with --apply. The same request with the same note is made once.
+    Refund(Refund),
     /// Shows what reconciliation would do now.
     Reconcile(Reconcile),
     /// Writes the completion script of a shell.
@@ -194,6 +196,28 @@ pub struct Replay {
     /// The queue to send it to, instead of the one that EVENT_QUEUE_URLS names for the topic.
     #[arg(long, value_name = "URL")]
     pub queue: Option<String>,
+}
+
+/// Options of `refund`.
+#[derive(Clone, Debug, Args)]
+pub struct Refund {
+    /// The payment: Cleeng's id, the gateway's, or the connector's reference.
+    pub payment: String,
+    /// How much, in major units of the payment's currency, such as 4.99. Without it all that is left.
+    #[arg(long, value_name = "AMOUNT")]
+    pub amount: Option<String>,
+    /// Who asks for it; kept in the record.
+    #[arg(long)]
+    pub by: String,
+    /// Why; kept in the record, and the reason that Cleeng gets. No personal data: the record lives for more than a year.
+    #[arg(long)]
+    pub note: String,
+    /// The queue to send it to, instead of the one that EVENT_QUEUE_URLS names for refundPayment.
+    #[arg(long, value_name = "URL")]
+    pub queue: Option<String>,
+    /// Sends the request.
+    #[arg(long)]
+    pub apply: bool,
 }
 
 /// Options of `reconcile`.

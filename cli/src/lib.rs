@@ -29,6 +29,7 @@ pub mod explain;
 pub mod output;
 pub mod parked;
 pub mod reconcile;
+pub mod refund;
 pub mod replay;
 pub mod secret;
 pub mod session;
@@ -51,6 +52,7 @@ pub async fn run(arguments: &Arguments, command_env: &CommandEnv) -> CommandOutp
         Command::Parked { command } => parked::run(command, command_env).await,
         Command::Explain { id } => explain::run(id, command_env).await,
         Command::Replay(options) => replay::run(options, command_env).await,
+        Command::Refund(options) => refund::run(options, command_env).await,
         Command::Reconcile(options) => reconcile::run(options, command_env).await,
         Command::Completion { shell } => Ok(arguments::completion(*shell)),
     };

@@ -2,7 +2,7 @@
 //! journal. From the journal first, then from both sides, if they can be queried. Changes nothing.
 
 mod describe;
-mod related_documents;
+pub(crate) mod related_documents;
 
 use connector::cleeng::{Cleeng, LatestPayment};
 use connector::gateway::{InquiryRequest, OperationKind};

@@ -16,11 +16,11 @@ const MAX_DOCUMENTS: usize = 80;
 
 /// What was found.
 #[derive(Default)]
-pub(super) struct RelatedDocuments {
+pub(crate) struct RelatedDocuments {
     /// The obligations.
     pub(super) obligations: BTreeMap<Key, Obligation>,
     /// The payments.
-    pub(super) payments: BTreeMap<String, PaymentRecord>,
+    pub(crate) payments: BTreeMap<String, PaymentRecord>,
     /// The subscriptions.
     pub(super) subscription_states: BTreeMap<String, SubscriptionState>,
     /// Documents that this release cannot read.
@@ -43,7 +43,7 @@ impl RelatedDocuments {
 }
 
 /// Follows every trace of an id.
-pub(super) async fn find_related(store: &dyn Store, id: &str, more: &[Key]) -> Result<RelatedDocuments, StoreError> {
+pub(crate) async fn find_related(store: &dyn Store, id: &str, more: &[Key]) -> Result<RelatedDocuments, StoreError> {
     let mut found = RelatedDocuments::default();
     let mut seen: BTreeSet<Key> = BTreeSet::new();
     let mut next: Vec<Key> = possible_keys(id);

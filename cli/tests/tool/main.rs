@@ -11,6 +11,7 @@ mod explain;
 mod parked;
 mod purchases;
 mod reconcile;
+mod refund;
 mod replay;
 mod secret_leaks;
 mod secret_put;

@@ -12,12 +12,13 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use connector::cleeng::envelope::Envelope;
-use connector::cleeng::webhook::{RefundEvent, Topic, Verified, Webhook};
+use connector::cleeng::webhook::{RefundEvent, RefundOperator, Topic, Verified, Webhook};
 use connector::clock::Timestamp;
 use connector::delivery::Delivery;
 use connector::flow::{Disposition, Flow, FlowContext, PartialRefunds};
 use connector::journal::payment::refunds::RefundState;
 use connector::journal::payment::{PaymentRecord, PaymentState};
+use connector::journal::record::operator_decision::OperatorDecision;
 use connector::journal::record::{AttemptKind, Finish};
 use connector::journal::store::Key;
 use connector::money::Money;
@@ -105,6 +106,11 @@ async fn process(ctx: &mut ObligationContext<'_>, request: &RequestedRefund) -> 
         Err(reason) => return ctx.park_without_attempt(KIND, request.received_at, reason).await,
     };
     ctx.open_attempt(KIND, request.received_at, None)?;
+    if let Some(RefundOperator { by, note }) = request.event.operator.clone() {
+        let (at, due, kind) = (ctx.now(), request.received_at, KIND);
+        let (decision, reason) = ("refund".to_owned(), "requested_by_operator".to_owned());
+        ctx.session.obligation.record_decision(OperatorDecision { at, by, decision, note, reason, kind, due });
+    }
     refund::reserve(ctx, &reference, amount).await?;
     refund::resume(ctx, request, &reference).await
 }
@@ -168,7 +174,8 @@ fn refund_amount(record: &PaymentRecord, event: &RefundEvent, partial: PartialRe
     if sum.minor > captured.minor {
         return Err(ParkReason::RefundAboveCaptured);
     }
-    if requested != captured && partial == PartialRefunds::Park {
+    // An operator who asks for a part has decided about it.
+    if requested != captured && partial == PartialRefunds::Park && event.operator.is_none() {
         return Err(ParkReason::PartialRefund);
     }
     Ok(requested)

@@ -6,7 +6,7 @@
 
 mod payment_events;
 
-pub use payment_events::{CapturePaymentEvent, DeactivationEvent, NamedPayment, RefundEvent};
+pub use payment_events::{CapturePaymentEvent, DeactivationEvent, NamedPayment, REQUESTED_BY_OPERATOR, RefundEvent, RefundOperator};
 use serde_json::Value;
 use thiserror::Error;
 

@@ -103,7 +103,22 @@ pub struct RefundEvent {
     pub reason: Option<String>,
     /// SHA-256 of the data in canonical form, in hex: distinguishes two refunds without a refund id.
     pub fingerprint: String,
+    /// The operator who asks for it, if it is not Cleeng that does.
+    pub operator: Option<RefundOperator>,
 }
+
+/// Who asks for a refund in place of Cleeng.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RefundOperator {
+    /// The operator's name.
+    pub by: String,
+    /// Why.
+    pub note: String,
+}
+
+/// The member of a `refundPayment` event that an operator's tool makes in place of Cleeng. Whoever can write it can write to our queue, or
+/// sign as Cleeng.
+pub const REQUESTED_BY_OPERATOR: &str = "connectorOperator";
 
 impl RefundEvent {
     /// Reads the event's data.
@@ -121,7 +136,8 @@ impl RefundEvent {
             Some(currency) => Some(currency),
             None => data.get("payment").map(payment_currency).transpose()?.flatten(),
         };
-        Ok(Self { payment, refund, amount: amount(data)?, currency, reason: reason(data), fingerprint: fingerprint(data) })
+        let (amount, reason, fingerprint, operator) = (amount(data)?, reason(data), fingerprint(data), operator(data));
+        Ok(Self { payment, refund, amount, currency, reason, fingerprint, operator })
     }
 }
 
@@ -217,6 +233,11 @@ fn reason(data: &Value) -> Option<String> {
     let told = ["reason", "refundReason", "refundedReason"].into_iter().find_map(|name| present(data, name).and_then(Value::as_str));
     let reason: String = told?.chars().filter(|c| !c.is_control()).take(LONGEST_REASON).collect();
     (!reason.trim().is_empty()).then_some(reason)
+}
+
+fn operator(data: &Value) -> Option<RefundOperator> {
+    let member = |name| data.get(REQUESTED_BY_OPERATOR)?.get(name)?.as_str().map(str::to_owned);
+    Some(RefundOperator { by: member("by")?, note: member("note")? })
 }
 
 /// SHA-256 of the data with its keys sorted, in hex. A number and a string of the same digits are the same: Cleeng writes ids as both.

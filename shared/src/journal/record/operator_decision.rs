@@ -16,11 +16,11 @@ pub struct OperatorDecision {
     pub at: Timestamp,
     /// Who.
     pub by: String,
-    /// What: `done`, `retry` or `abandon`.
+    /// What: `done`, `retry`, `abandon`, or `refund` for a refund that the operator asked for.
     pub decision: String,
     /// Why.
     pub note: String,
-    /// Why it was parked.
+    /// Why it was parked; for a refund, that it was asked for.
     pub reason: String,
     /// What the attempt was about.
     pub kind: AttemptKind,
