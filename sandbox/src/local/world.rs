@@ -18,7 +18,7 @@ use super::http_api;
 use crate::simulators::adyen::AdyenSimulator;
 use crate::simulators::cleeng::{CleengSimulator, SentWebhook};
 use crate::simulators::network::{FaultyNetwork, RunningServer, SimulatedServer, serve};
-use crate::simulators::simulated_gateway::SimulatedGateway;
+use crate::simulators::simulated_gateway::{NotificationRequest, SimulatedGateway};
 use crate::simulators::virtual_clock::VirtualClock;
 use crate::testkit::fixtures;
 use crate::testkit::gateway_fixtures::{self, GatewayFixture, SimulatedGateways};
@@ -76,6 +76,19 @@ impl LocalWorld {
     /// # Errors
     /// If an address cannot be bound, or the sandbox's own settings are refused.
     pub async fn open(start: Timestamp, addresses: Addresses) -> Result<Self, StartError> {
+        Self::open_behind(start, addresses, async |url| Ok(url)).await
+    }
+
+    /// The same with something between the functions and every upstream: `proxy` gets the URL of an upstream, and returns the one that the
+    /// functions call.
+    ///
+    /// # Errors
+    /// As [`LocalWorld::open`], and if a proxy cannot be started.
+    pub async fn open_behind(
+        start: Timestamp,
+        addresses: Addresses,
+        proxy: impl AsyncFn(String) -> std::io::Result<String>,
+    ) -> Result<Self, StartError> {
         let clock = VirtualClock::starting_at(start);
         let cleeng = CleengSimulator::new(fixtures::publisher(), clock.clone());
         fixtures::seed(&cleeng);
@@ -84,21 +97,23 @@ impl LocalWorld {
         let simulator: Arc<dyn SimulatedServer> = Arc::new(cleeng.clone());
         let cleeng_server = serve(simulator, network.clone(), addresses.cleeng).await?;
         let (mut settings, mut servers) = (Vec::new(), Vec::new());
+        let cleeng_url = proxy(cleeng_server.url()).await?;
         for (offset, (gateway, simulator)) in (0_u16..).zip(simulators.servers()) {
             let mut address = addresses.gateways;
             if address.port() != 0 {
                 address.set_port(address.port().saturating_add(offset));
             }
             let server = serve(simulator, network.clone(), address).await?;
-            settings.extend(gateway_fixtures::gateway_settings(gateway, Some(&server.url())));
+            let url = proxy(server.url()).await?;
+            settings.extend(gateway_fixtures::gateway_settings(gateway, Some(&url)));
+            if gateway == GatewayName::PayPal {
+                simulators.paypal.serve_certificate_at(&url);
+            }
             servers.push((gateway, server));
-        }
-        if let Some((_, server)) = servers.iter().find(|(gateway, _)| *gateway == GatewayName::PayPal) {
-            simulators.paypal.serve_certificate_at(&server.url());
         }
         let listener = TcpListener::bind(addresses.connector).await?;
         let own_url = format!("http://{}", listener.local_addr()?);
-        let functions = Arc::new(Functions::start(&clock, &cleeng_server.url(), &own_url, &settings).await?);
+        let functions = Arc::new(Functions::start(&clock, &cleeng_url, &own_url, &settings).await?);
         let http_api = http_api::serve(listener, Arc::clone(&functions))?;
         let sender = ReqwestTransport::new().map_err(|_| StartError::Http)?;
         let (gateways, adyen) = (simulators.fixtures(), simulators.adyen);
@@ -164,15 +179,27 @@ impl LocalWorld {
     /// # Errors
     /// If there is no response.
     pub async fn post_notifications(&self, simulator: &dyn SimulatedGateway) -> Result<Vec<u16>, TransportError> {
-        let url = format!("{}/gateways/{}/notifications", self.connector_url(), simulator.gateway_name());
         let mut statuses = Vec::new();
         for notification in simulator.take_notifications() {
-            let mut request = Request::new(Method::POST, url.clone(), Duration::from_secs(10));
-            request.headers.extend(notification.headers);
-            request.body = notification.body;
-            statuses.push(self.http_client.send(request).await?.status.as_u16());
+            statuses.push(self.post_notification(simulator, &notification).await?);
         }
         Ok(statuses)
+    }
+
+    /// Posts one notification of a gateway over HTTP, and returns the status.
+    ///
+    /// # Errors
+    /// If there is no response.
+    pub async fn post_notification(
+        &self,
+        simulator: &dyn SimulatedGateway,
+        notification: &NotificationRequest,
+    ) -> Result<u16, TransportError> {
+        let url = format!("{}/gateways/{}/notifications", self.connector_url(), simulator.gateway_name());
+        let mut request = Request::new(Method::POST, url, Duration::from_secs(10));
+        request.headers.extend(notification.headers.clone());
+        request.body = notification.body.clone();
+        Ok(self.http_client.send(request).await?.status.as_u16())
     }
 
     /// Posts a webhook over HTTP, as Cleeng does, and returns the status.
