@@ -13,6 +13,7 @@
 //! | [`capture`] | the capture of an authorisation, and when it counts as done |
 //! | [`release`] | releasing an authorisation that is not to be captured |
 //! | [`late_success`] | a payment that succeeded after its attempt had ended |
+//! | [`late_capture`] | the same for the capture of a single purchase |
 //! | [`reversal`] | giving back a payment that must not be kept |
 //! | [`report_change`] | reporting to Cleeng a change of an authorised payment |
 //! | [`report_refund`] | reporting to Cleeng that captured money went back |
@@ -29,6 +30,7 @@ pub mod cleeng_step;
 pub mod deleted_details;
 pub mod find;
 pub mod gateway_step;
+pub mod late_capture;
 pub mod late_success;
 pub mod obligation_context;
 pub mod payment_transitions;
