@@ -6,8 +6,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::cleeng::webhook::BillingEvent;
 use crate::cleeng::{CALL_TIMEOUT, CleengError, NewOrder, Order};
-use crate::clock::Timestamp;
-use crate::flow::{Disposition, PaymentMethodConfig};
+use crate::flow::PaymentMethodConfig;
 use crate::gateway::{Decline, MerchantInitiated, OperationKind, Reference, StoredToken};
 use crate::ids::{ExternalPaymentId, OrderId, PaymentMethodId};
 use crate::journal::payment::{NewPayment, PaymentRecord, PaymentState};
@@ -22,7 +21,7 @@ use crate::payments::subscription_state::{LastCharge, LiveAuthorisation};
 use crate::payments::{FlowResult, late_success, payment_transitions, read_failed, retry, token_usage};
 use crate::reason::{CompletionReason, ParkReason, RetryReason};
 use crate::renewal::report_new_payment::REPORT;
-use crate::renewal::unknown_details::{self, is_our_mistake};
+use crate::renewal::unknown_details::{self, Verdict};
 use crate::renewal::{eligibility, retry_limits};
 
 /// What is kept of an order.
@@ -196,12 +195,17 @@ pub async fn authorise_or_charge(
         }
         StepResult::Done { external: None, .. } => Err(retry(RetryReason::AnswerMismatch)),
         StepResult::Received { external, at, .. } => {
-            let patience = case.gateway(method.gateway)?.capabilities().pending_patience;
-            payment_pending(case, &reference, external, at, patience).await
+            if let Some(external) = external {
+                record_pending(case, &reference, &external)?;
+            }
+            gateway_step::wait_for_decision(case, method.gateway, at, CompletionReason::PaymentPending).await
         }
         StepResult::Declined(decline) => {
             let is_new = case.payment(&reference).is_some_and(|payment| payment.state != PaymentState::Declined);
-            if is_new && decline.details_unknown && is_our_mistake(case.flow_context, method.gateway, &event.subscription).await? {
+            if is_new
+                && decline.details_unknown
+                && unknown_details::judge(case, method.gateway, &event.subscription).await? == Verdict::TryAgain
+            {
                 return Err(case.retry_without_effect(PAY, None, RetryReason::GatewayDetailsUnknown).await);
             }
             if is_new && forbidden.is_none() {
@@ -305,33 +309,21 @@ pub(super) fn count_for_subscription(case: &mut ObligationContext<'_>, event: &B
     }
 }
 
-/// The gateway took the payment and declared that it is not decided. The attempt stays open and its event waits in the journal: it is told
-/// neither paid nor declined before the gateway has decided, which its notification says, or the gateway when it is asked.
-async fn payment_pending(
-    case: &mut ObligationContext<'_>,
-    reference: &Reference,
-    external: Option<ExternalPaymentId>,
-    at: Timestamp,
-    patience: Duration,
-) -> FlowResult<ChargeResult> {
+/// The gateway declared the payment undecided: it is found by the gateway's id from now on.
+fn record_pending(case: &mut ObligationContext<'_>, reference: &Reference, external: &ExternalPaymentId) -> FlowResult<()> {
     let mut gateway = None;
     case.update_payment(reference, |payment, _| {
         if payment.external_payment_id.is_none() {
-            payment.external_payment_id.clone_from(&external);
-            payment.authorisation.clone_from(&external);
+            payment.external_payment_id = Some(external.clone());
+            payment.authorisation = Some(external.clone());
             gateway = Some(payment.gateway);
         }
         Ok(())
     })?;
-    if let (Some(gateway), Some(external)) = (gateway, &external) {
+    if let Some(gateway) = gateway {
         case.add_lookup(PaymentRecord::gateway_id_key(gateway, external), reference);
     }
-    if case.now().since(at) > patience {
-        return case.park(ParkReason::PaymentPendingTooLong, true).await;
-    }
-    case.store_event();
-    case.save_and_release_lease().await?;
-    Err(Disposition::Completed(CompletionReason::PaymentPending))
+    Ok(())
 }
 
 #[cfg(test)]
