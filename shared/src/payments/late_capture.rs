@@ -49,7 +49,7 @@ pub(crate) async fn settle(flow_context: &FlowContext, obligation: &Key, deliver
             let result = ctx.finish(Finish::Captured).await;
             Ok(ctx.conclude(result).await)
         }
-        Ok(false) => give_back(ctx, obligation, &reference, delivery).await,
+        Ok(false) => reverse_late(ctx, obligation, &reference, delivery).await,
         Err(disposition) => Err(ctx.conclude(Err(disposition)).await),
     }
 }
@@ -134,7 +134,7 @@ async fn report_new(ctx: &mut ObligationContext<'_>, reference: &Reference) -> F
 }
 
 /// Gives the payment back, by an obligation of its own.
-async fn give_back(
+async fn reverse_late(
     mut ctx: ObligationContext<'_>,
     obligation: &Key,
     reference: &Reference,

@@ -48,7 +48,7 @@ pub(super) fn key(gateway: GatewayName) -> Key {
 
 /// What the gateway's word means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Verdict {
+pub(super) enum Meaning {
     /// The details are gone.
     DetailsGone,
     /// It is too early to say, or a mistake of ours: the attempt is tried again.
@@ -64,7 +64,7 @@ pub(super) async fn judge(
     case: &mut ObligationContext<'_>,
     gateway: GatewayName,
     subscription: &SubscriptionId,
-) -> Result<Verdict, JournalError> {
+) -> Result<Meaning, JournalError> {
     let first_said = case.current_attempt().and_then(|attempt| attempt.step(DETAILS_UNKNOWN)).map(|step| step.started_at);
     let (was_counted, in_a_row) = update(case.flow_context, gateway, |subscriptions| {
         let was_counted = subscriptions.contains(subscription);
@@ -80,13 +80,13 @@ pub(super) async fn judge(
         let reason = AlarmReason::DetailsUnknownInARow.as_str();
         case.flow_context.metrics.count(Metric::Alarm, &[("reason", reason)]);
         tracing::error!(gateway = gateway.as_str(), reason, "the gateway does not know the details of several subscribers in a row");
-        return Ok(Verdict::TryAgain);
+        return Ok(Meaning::TryAgain);
     }
     Ok(match first_said {
         // Somebody's payment succeeded since: the account is the right one.
-        Some(_) if !was_counted => Verdict::DetailsGone,
-        Some(at) if case.now().since(at) >= PATIENCE => Verdict::DetailsGone,
-        Some(_) | None => Verdict::TryAgain,
+        Some(_) if !was_counted => Meaning::DetailsGone,
+        Some(at) if case.now().since(at) >= PATIENCE => Meaning::DetailsGone,
+        Some(_) | None => Meaning::TryAgain,
     })
 }
 
