@@ -194,7 +194,7 @@ async fn rule_5_a_give_back_waits_for_a_refund_of_all_that_is_left() {
         let reverses = async || reverse(&env.flow_context, &bought.reference, None, &env.delivery_received_now()).await;
         assert_eq!(reverses().await, Disposition::Completed(CompletionReason::ReversalReceived), "{gateway}");
         let now = env.now();
-        update_payment_record(&env, &bought, |record| drop(record.complete_refund(0, true, now).unwrap())).await;
+        update_payment_record(&env, &bought, |record| assert!(record.complete_refund(0, true, now).unwrap())).await;
         assert_eq!(reverses().await, Disposition::Completed(CompletionReason::Reversed), "{gateway}");
         assert_eq!((kept(&env, *gateway), env.metrics.count(Metric::Parked, "")), (0, 0), "{gateway}");
     }
