@@ -173,6 +173,10 @@ pub enum AlarmReason {
     CapturedAfterAFailedCapture,
     /// A capture succeeded after its attempt had ended.
     CapturedWithoutOpenAttempt,
+    /// A payment that is only to be held was captured, and not by a request of ours.
+    CapturedWithoutOurRequest,
+    /// An authorisation lapsed while the event that asks for its capture waits.
+    AuthorisationLapsedWhileWaiting,
     /// Captured money is gone: the authorisation lapsed or was released although its capture had been taken for done.
     CapturedAuthorisationEnded,
     /// The gateway could not cancel an authorisation.

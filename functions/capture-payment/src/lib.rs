@@ -16,13 +16,13 @@ use connector::flow::{Disposition, Flow, FlowContext};
 use connector::gateway::Reference;
 use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::{AttemptKind, Finish, StepState};
-use connector::journal::store::Key;
 use connector::payments;
 use connector::payments::capture::{CAPTURE, capture};
+use connector::payments::late_capture::capture_key;
 use connector::payments::obligation_context::ObligationContext;
 use connector::payments::{FlowResult, find, read_failed, retry};
 use connector::reason::{CompletionReason, ParkReason, RetryReason};
-use connector::renewal::eligibility;
+use connector::renewal::{eligibility, late_success};
 
 const KIND: AttemptKind = AttemptKind::Capture;
 
@@ -53,16 +53,21 @@ async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: 
         payments::configured_method(flow_context, method)?;
     }
     let lookups = find::lookup_keys(flow_context, event.payment.payment.as_ref(), event.payment.external.as_ref());
-    let key = Key::new("capture", &[event.payment.stable_id()]);
+    let key = capture_key(event.payment.stable_id());
     let mut ctx = ObligationContext::open_without_subscription(flow_context, key, &lookups, delivery).await?;
     let received_at = delivery.received_at;
     ctx.event = Some(Envelope::reseal(webhook, received_at).to_text());
     let request = RequestedCapture { event, received_at };
     let disposition = process(&mut ctx, &request).await;
-    Ok(ctx.conclude(disposition).await)
+    let disposition = ctx.conclude(disposition).await;
+    Ok(late_success::after_attempt(flow_context, disposition, ctx.session.key(), delivery).await)
 }
 
 async fn process(ctx: &mut ObligationContext<'_>, request: &RequestedCapture) -> FlowResult<Disposition> {
+    let obligation = &ctx.session.obligation;
+    if !obligation.late_successes.is_empty() || obligation.current_attempt().is_some_and(|open| open.kind != KIND) {
+        return Err(retry(RetryReason::LateSuccessUnsettled));
+    }
     if let Some(attempt) = ctx.current_attempt() {
         let (reference, due) = (attempt.reference.clone(), attempt.due);
         let reference = reference.ok_or_else(|| retry(RetryReason::NothingToResume))?;

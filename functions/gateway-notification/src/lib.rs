@@ -28,8 +28,8 @@ use connector::delivery::Delivery;
 use connector::flow::{Disposition, FlowContext, NotificationFlow};
 use connector::gateway::{Decline, DeclineClass, GatewayName, GatewayNotification, NotificationKind, Reference, StoredToken};
 use connector::journal::JournalError;
-use connector::journal::payment::PaymentRecord;
 use connector::journal::payment::refunds::RefundRecord;
+use connector::journal::payment::{PaymentRecord, PaymentState};
 use connector::journal::record::Finish;
 use connector::payments::payment_transitions::{self, TransitionEffect};
 use connector::payments::reversal::reverse;
@@ -151,6 +151,9 @@ async fn update_payment(ctx: &mut NotificationContext<'_>, delivery: &Delivery) 
         }
         // The alarm comes before the write: a crash in between raises it twice, never not at all.
         TransitionEffect::ChangedUnexpectedly(reason) => ctx.raise_alarm(reason),
+        TransitionEffect::Changed if ctx.payment()?.state == PaymentState::Expired && ctx.has_waiting_event() => {
+            ctx.raise_alarm(AlarmReason::AuthorisationLapsedWhileWaiting);
+        }
         TransitionEffect::Changed => {}
     }
     ctx.write_payment().await?;
@@ -162,13 +165,12 @@ async fn update_payment(ctx: &mut NotificationContext<'_>, delivery: &Delivery) 
 /// The payment has money although the attempt that asked for it has ended. Its obligation settles that now, as far as possible; what is left
 /// waits in the journal.
 async fn settle_late_success(ctx: &mut NotificationContext<'_>, delivery: &Delivery) -> FlowResult<Disposition> {
-    let key = ctx.leave_to_obligation()?;
+    let settling = ctx.leave_to_obligation()?;
     ctx.write_payment().await?;
     let flow_context = ctx.obligation.flow_context;
-    let settled = if late_success::is_period(&key) {
-        late_success::settle(flow_context, &key, delivery).await
-    } else {
-        reverse(flow_context, &ctx.reference, None, delivery).await
+    let settled = match settling {
+        Some(obligation) => late_success::settle(flow_context, &obligation, delivery).await,
+        None => reverse(flow_context, &ctx.reference, None, delivery).await,
     };
     tracing::info!(reference = %ctx.reference, ?settled, "late success");
     Ok(Disposition::Completed(ctx.item.kind.into()))

@@ -1,23 +1,20 @@
 //! Reports to Cleeng that captured money is lost: PATCH `refunded`, of kind chargeback if it is one. Cleeng lets a captured payment become
 //! refunded and nothing else, so a capture that failed afterwards is reported the same way, with its reason.
-//!
-//! It is reported once: Cleeng has no idempotency keys and no way to query what it knows of a captured payment, so a lost answer is parked.
 
-use connector::cleeng::{CALL_TIMEOUT, PaymentOperation, PaymentPatch};
+use connector::cleeng::{PaymentOperation, PaymentPatch};
 use connector::flow::Disposition;
 use connector::gateway::NotificationKind;
 use connector::ids::PaymentId;
 use connector::journal::payment::PaymentRecord;
 use connector::journal::record::Finish;
 use connector::payments::FlowResult;
-use connector::payments::cleeng_step::{self, CleengStep, LostAnswer};
-use connector::payments::obligation_context::TypedStepState;
+use connector::payments::report_refund::{ParkReasons, report_refund};
 use connector::reason::ParkReason;
 
 use crate::notification_context::NotificationContext;
 
 const REPORT: &str = "report";
-const STEP: CleengStep = CleengStep { name: REPORT, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::Park(ParkReason::LossReportUnknown) };
+const REPORT_FAILURES: ParkReasons = ParkReasons { unknown: ParkReason::LossReportUnknown, refused: ParkReason::CleengRefusedLoss };
 
 /// Opens the notification's own attempt and reports. The payment's new state, the attempt and the intent are one write.
 pub(crate) async fn open_and_report(ctx: &mut NotificationContext<'_>) -> FlowResult<Disposition> {
@@ -28,19 +25,12 @@ pub(crate) async fn open_and_report(ctx: &mut NotificationContext<'_>) -> FlowRe
 
 /// Reports the loss. The attempt resumes where it stopped.
 pub(crate) async fn report_loss(ctx: &mut NotificationContext<'_>) -> FlowResult<Disposition> {
-    match ctx.obligation.step_state::<bool>(REPORT)? {
-        TypedStepState::NotStarted => {}
-        TypedStepState::Unknown(_) => return ctx.park(ParkReason::LossReportUnknown).await,
-        TypedStepState::Done(_) => return finish(ctx).await,
-    }
     let Some((payment, patch)) = refund_patch(ctx.payment()?, ctx.item.kind) else {
         return ctx.park(ParkReason::LossOfAPaymentUnknownToCleeng).await;
     };
-    let call = ctx.obligation.flow_context.cleeng.update_payment(&payment, &patch);
-    match cleeng_step::run(&mut ctx.obligation, STEP, call).await? {
-        Ok(()) => finish(ctx).await,
-        Err(_) => ctx.park(ParkReason::CleengRefusedLoss).await,
-    }
+    report_refund(&mut ctx.obligation, REPORT, (&payment, &patch), REPORT_FAILURES).await?;
+    ctx.obligation.finish(Finish::LossReported).await?;
+    Ok(Disposition::Completed(ctx.item.kind.into()))
 }
 
 fn refund_patch(payment: &PaymentRecord, kind: NotificationKind) -> Option<(PaymentId, PaymentPatch)> {
@@ -53,10 +43,4 @@ fn refund_patch(payment: &PaymentRecord, kind: NotificationKind) -> Option<(Paym
         chargeback,
     };
     Some((payment.cleeng_payment.clone()?, patch))
-}
-
-async fn finish(ctx: &mut NotificationContext<'_>) -> FlowResult<Disposition> {
-    ctx.obligation.record_result(REPORT, &true);
-    ctx.obligation.finish(Finish::LossReported).await?;
-    Ok(Disposition::Completed(ctx.item.kind.into()))
 }

@@ -49,8 +49,9 @@ impl<'w> NotificationContext<'w> {
         delivery: &Delivery,
     ) -> FlowResult<Option<Self>> {
         let Some((found, requested_by)) = find_payment(flow_context, gateway, item).await? else { return Ok(None) };
+        let settling = late_success::settling_obligation(&found);
         let mut owner_keys = vec![Key::from_stored(found.obligation), reversal_key(&found.reference)];
-        for other in [found.captured_by, requested_by].into_iter().flatten().map(Key::from_stored) {
+        for other in [found.captured_by, requested_by].into_iter().flatten().map(Key::from_stored).chain(settling) {
             if !owner_keys.contains(&other) {
                 owner_keys.push(other);
             }
@@ -102,22 +103,21 @@ impl<'w> NotificationContext<'w> {
         self.owners.iter().any(|(key, _)| *key == reversal)
     }
 
-    /// Leaves a payment that succeeded late to its obligation, in memory: a billing period settles it, everything else gives it back. What
-    /// does is written with the payment, so that it is not forgotten. Returns its key.
-    pub(crate) fn leave_to_obligation(&mut self) -> FlowResult<Key> {
-        let payment = self.payment()?;
-        let period = Key::from_stored(payment.captured_by.clone().unwrap_or_else(|| payment.obligation.clone()));
-        let key = if late_success::is_period(&period) { period } else { reversal_key(&self.reference) };
+    /// Leaves a payment that succeeded late to its obligation, in memory: a billing period or a capture settles it, everything else gives it
+    /// back. What does is written with the payment, so that it is not forgotten. Returns the key of what settles it, if anything does.
+    pub(crate) fn leave_to_obligation(&mut self) -> FlowResult<Option<Key>> {
+        let settling = late_success::settling_obligation(self.payment()?);
+        let key = settling.clone().unwrap_or_else(|| reversal_key(&self.reference));
         let now = self.obligation.now();
         let known = self.owners.iter().find(|(owner, _)| *owner == key).map(|(_, owner)| owner.clone());
         let mut owner = known.unwrap_or_default();
-        if late_success::is_period(&key) {
+        if settling.is_some() {
             owner.add_late_success(&self.reference);
         } else if owner.current_attempt().is_none() {
             reversal::open_attempt(&mut owner, now);
         }
         self.obligation.session.transaction.stage(&key, &owner, retention(&owner, now))?;
-        Ok(key)
+        Ok(settling)
     }
 
     /// Makes the payment findable by the gateway's id, in memory, unless that id names one.
@@ -139,6 +139,17 @@ impl<'w> NotificationContext<'w> {
         self.obligation.save_and_release_lease().await
     }
 
+    /// Whether an event about the payment waits in the journal.
+    pub(crate) fn has_waiting_event(&self) -> bool {
+        !self.waiting_events().is_empty()
+    }
+
+    fn waiting_events(&self) -> BTreeSet<String> {
+        let kept = self.open_attempts().filter_map(|attempt| attempt.waiting_event.clone());
+        let postponed = self.owners.iter().flat_map(|(_, owner)| owner.postponed.iter().map(|postponed| postponed.event.clone()));
+        kept.chain(postponed).collect()
+    }
+
     /// Puts the events that wait for this notification back on their queues.
     pub(crate) async fn requeue_waiting_events(&self) -> FlowResult<()> {
         let payment = self.payment()?;
@@ -150,10 +161,7 @@ impl<'w> NotificationContext<'w> {
         if !is_decided {
             return Ok(());
         }
-        let kept = self.open_attempts().filter_map(|attempt| attempt.waiting_event.clone());
-        let postponed = self.owners.iter().flat_map(|(_, owner)| owner.postponed.iter().map(|postponed| postponed.event.clone()));
-        let events: BTreeSet<String> = kept.chain(postponed).collect();
-        for event in events {
+        for event in self.waiting_events() {
             self.obligation.flow_context.requeue.requeue(&event).await.map_err(|error| {
                 tracing::error!(reference = %self.reference, %error, "a waiting event could not be requeued");
                 Disposition::Retry { after: None, reason: error.into() }

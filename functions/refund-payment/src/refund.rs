@@ -1,11 +1,7 @@
 //! The steps of a refund: the gateway first, then Cleeng, and in between the wait for the gateway's notification if it only acknowledged
 //! the refund.
-//!
-//! Cleeng has no idempotency keys, and no way to read a captured or refunded payment back: neither its list of authorised payments nor the
-//! subscription shows whether a refund was booked. A repeated report could be booked as a second refund. So a report whose answer is lost
-//! is never repeated: the money is back, and an operator compares.
 
-use connector::cleeng::{CALL_TIMEOUT, PaymentOperation, PaymentPatch};
+use connector::cleeng::{PaymentOperation, PaymentPatch};
 use connector::clock::Timestamp;
 use connector::flow::{Disposition, SettleOn};
 use connector::gateway::{GatewayName, OperationKind, Reference, RefundRequest};
@@ -14,9 +10,9 @@ use connector::journal::payment::refunds::{RefundRecord, RefundState};
 use connector::journal::record::Finish;
 use connector::journal::store::StoreError;
 use connector::money::Money;
-use connector::payments::cleeng_step::{self, CleengStep, LostAnswer};
 use connector::payments::gateway_step::{self, StepResult};
-use connector::payments::obligation_context::{ObligationContext, TypedStepState};
+use connector::payments::obligation_context::ObligationContext;
+use connector::payments::report_refund::{ParkReasons, report_refund};
 use connector::payments::reversal::GIVE_BACK_PATIENCE;
 use connector::payments::{FlowResult, retry};
 use connector::reason::{CompletionReason, ParkReason, RetryReason};
@@ -25,6 +21,7 @@ use crate::RequestedRefund;
 
 const REFUND: &str = "refund";
 const REPORT: &str = "report";
+const REPORT_FAILURES: ParkReasons = ParkReasons { unknown: ParkReason::RefundReportUnknown, refused: ParkReason::CleengRefusedRefund };
 
 /// Reserves the refund in the payment record, in memory: the next write is that of the intent.
 pub(crate) async fn reserve(ctx: &mut ObligationContext<'_>, payment: &Reference, amount: Money) -> FlowResult<()> {
@@ -57,11 +54,11 @@ pub(crate) async fn resume(ctx: &mut ObligationContext<'_>, request: &RequestedR
     let is_receipt = ctx.gateway(reserved_at(ctx, payment)?)?.capabilities().settles_by_notification;
     let on_receipt = is_receipt && ctx.flow_context.policy.settle_on == SettleOn::Receipt;
     match part.state {
-        RefundState::Done => report_refund(ctx, request, payment, part.amount).await,
+        RefundState::Done => report(ctx, request, payment, part.amount).await,
         RefundState::Received if on_receipt => {
             // Counts as done, as a capture does. A failure that comes later is then reported as a failure and raises an alarm.
             complete_refund(ctx, payment, true)?;
-            report_refund(ctx, request, payment, part.amount).await
+            report(ctx, request, payment, part.amount).await
         }
         RefundState::Failed => refund_failed(ctx, payment, ParkReason::RefundFailed).await,
         RefundState::Received | RefundState::Requested => await_gateway(ctx, &step_result).await,
@@ -137,18 +134,8 @@ async fn refund_failed(ctx: &mut ObligationContext<'_>, payment: &Reference, rea
     ctx.park(reason, false).await
 }
 
-/// Reports the refund to Cleeng, once.
-async fn report_refund(
-    ctx: &mut ObligationContext<'_>,
-    request: &RequestedRefund,
-    payment: &Reference,
-    amount: Money,
-) -> FlowResult<Disposition> {
-    match ctx.step_state::<()>(REPORT)? {
-        TypedStepState::Done(()) => return ctx.finish(Finish::Refunded).await,
-        TypedStepState::Unknown(_) => return ctx.park(ParkReason::RefundReportUnknown, false).await,
-        TypedStepState::NotStarted => {}
-    }
+/// Reports the refund to Cleeng.
+async fn report(ctx: &mut ObligationContext<'_>, request: &RequestedRefund, payment: &Reference, amount: Money) -> FlowResult<Disposition> {
     let record = ctx.payment(payment).ok_or(JournalError::Store(StoreError::Corrupt))?;
     let order = record.order.clone().or_else(|| request.event.payment.order.clone());
     let (Some(id), Some(order)) = (record.cleeng_payment.clone(), order) else {
@@ -166,13 +153,6 @@ async fn report_refund(
         amount: (amount != record.captured).then_some(amount),
         chargeback: false,
     };
-    let step = CleengStep { name: REPORT, timeout: CALL_TIMEOUT, lost_answer: LostAnswer::Park(ParkReason::RefundReportUnknown) };
-    let call = ctx.flow_context.cleeng.update_payment(&id, &patch);
-    match cleeng_step::run(ctx, step, call).await? {
-        Ok(()) => {
-            ctx.record_result(REPORT, &());
-            ctx.finish(Finish::Refunded).await
-        }
-        Err(_) => ctx.park(ParkReason::CleengRefusedRefund, false).await,
-    }
+    report_refund(ctx, REPORT, (&id, &patch), REPORT_FAILURES).await?;
+    ctx.finish(Finish::Refunded).await
 }

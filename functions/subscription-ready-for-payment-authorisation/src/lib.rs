@@ -39,7 +39,7 @@ async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: 
     let (mut ctx, event) = eligibility::open_period(flow_context, webhook, delivery).await?;
     let disposition = process(&mut ctx, &event).await;
     let disposition = ctx.conclude(disposition).await;
-    Ok(late_success::after_attempt(flow_context, disposition, &event, delivery).await)
+    Ok(late_success::after_attempt(flow_context, disposition, ctx.session.key(), delivery).await)
 }
 
 async fn process(ctx: &mut ObligationContext<'_>, event: &BillingEvent) -> FlowResult<Disposition> {

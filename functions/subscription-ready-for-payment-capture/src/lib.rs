@@ -45,7 +45,7 @@ async fn run(flow_context: &FlowContext, webhook: &Verified<Webhook>, delivery: 
     let (mut ctx, event) = eligibility::open_period(flow_context, webhook, delivery).await?;
     let disposition = process(&mut ctx, &event).await;
     let disposition = ctx.conclude(disposition).await;
-    Ok(late_success::after_attempt(flow_context, disposition, &event, delivery).await)
+    Ok(late_success::after_attempt(flow_context, disposition, ctx.session.key(), delivery).await)
 }
 
 async fn process(ctx: &mut ObligationContext<'_>, event: &BillingEvent) -> FlowResult<Disposition> {
@@ -144,15 +144,18 @@ async fn wait_for_authorisation(
     import_or_park(ctx, event, method).await
 }
 
-/// The period was not authorised in time. An authorisation with other details is released; then Cleeng is asked for an authorisation that
-/// was made before this connector; then an operator has to decide, because a termination comes next.
+/// The period was not authorised in time, or its authorisation lapsed while the event waited. An authorisation with other details is released;
+/// then Cleeng is asked for an authorisation that was made before this connector; then an operator has to decide, because a termination comes
+/// next.
 async fn import_or_park(ctx: &mut ObligationContext<'_>, event: &BillingEvent, method: PaymentMethodConfig) -> FlowResult<Disposition> {
+    let lapsed = eligibility::has_lapsed(ctx, event);
     release_live_authorisation(ctx).await?;
     match find_authorisation(ctx, event, method).await? {
         ListedAuthorisation::One(payment) => {
             let reference = import_authorisation(ctx, event, payment).await?;
             capture(ctx, &reference, event.expiration).await
         }
+        ListedAuthorisation::None if lapsed => ctx.park(ParkReason::CaptureOfAnExpiredAuthorisation, false).await,
         ListedAuthorisation::None => ctx.park(ParkReason::CaptureWithoutAuthorisation, false).await,
         ListedAuthorisation::Several => ctx.park(ParkReason::SeveralAuthorisationsInCleeng, false).await,
     }

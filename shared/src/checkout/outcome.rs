@@ -34,7 +34,7 @@ pub async fn apply_result(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, 
         PurchaseResult::Received { external, .. } => {
             let reference = gateway_calls::payment_reference(ctx)?;
             if let Some(external) = &external {
-                record_external_id(ctx, &reference, external)?;
+                ctx.record_external_id(&reference, external)?;
             }
             Ok(ctx.retry_later(None, RetryReason::PaymentPending).await)
         }
@@ -133,23 +133,6 @@ fn record_captured(ctx: &mut ObligationContext<'_>, reference: &Reference, exter
     let mut gateway = None;
     ctx.update_payment(reference, |payment, now| {
         gateway = payment.record_success(external, now)?.then_some(payment.gateway);
-        Ok(())
-    })?;
-    if let Some(gateway) = gateway {
-        ctx.add_lookup(PaymentRecord::gateway_id_key(gateway, external), reference);
-    }
-    Ok(())
-}
-
-/// Records the gateway's id of a payment, in memory.
-fn record_external_id(ctx: &mut ObligationContext<'_>, reference: &Reference, external: &ExternalPaymentId) -> FlowResult<()> {
-    let mut gateway = None;
-    ctx.update_payment(reference, |payment, _| {
-        if payment.external_payment_id.is_none() {
-            payment.external_payment_id = Some(external.clone());
-            payment.authorisation = Some(external.clone());
-            gateway = Some(payment.gateway);
-        }
         Ok(())
     })?;
     if let Some(gateway) = gateway {

@@ -6,11 +6,9 @@ use std::time::Duration;
 
 use super::snapshot::{REPORT, Snapshot};
 use crate::cleeng::{LatestPayment, NewPayment, NewPaymentStatus, PaymentOperation, PaymentSource};
-use crate::flow::Disposition;
 use crate::gateway::{Decline, Reference};
 use crate::ids::{ExternalPaymentId, OrderId, PaymentDetailsId, PaymentId};
 use crate::journal::payment::PaymentRecord;
-use crate::journal::record::Step;
 use crate::journal::store::{Key, StoreError};
 use crate::journal::transaction::Retention;
 use crate::journal::{JournalError, SCHEMA, SETTLED_RETENTION};
@@ -20,15 +18,13 @@ use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::report_change::ReportRecord;
 use crate::payments::subscription_state::StoredDetails;
 use crate::payments::{FlowResult, read_failed, token_usage};
-use crate::reason::{AlarmReason, ParkReason, RetryReason};
+use crate::reason::{AlarmReason, ParkReason};
 
 /// One exchange of 10 s, and a quick refusal of the other publisher token while one is being rotated. A customer waits, so a report begins
 /// only if it fits into what is left of 29 s.
 pub const REPORT_TIMEOUT: Duration = Duration::from_secs(13);
 /// A report whose answer is lost is looked for before it is made again.
 pub const REPORT_STEP: CleengStep = CleengStep { name: REPORT, timeout: REPORT_TIMEOUT, lost_answer: LostAnswer::FindOut };
-/// A report that Cleeng does not know is repeated only this long after the first one, which may still be in flight.
-const REPEAT_DELAY: Duration = Duration::from_secs(60);
 
 /// Whether Cleeng has the order as paid.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -63,7 +59,7 @@ pub async fn report_captured(
                 record_report(ctx, reference, None)?;
                 return Ok(OrderReport::Taken);
             }
-            Some(false) if !ctx.is_overdue(step) => wait_for_repetition(ctx, step)?,
+            Some(false) if !ctx.is_overdue(step) => cleeng_step::wait_for_report_on_its_way(ctx, step)?,
             Some(false) | None => return ctx.park(ParkReason::ReportUnknown, true).await,
         }
     }
@@ -221,15 +217,6 @@ async fn find_report(ctx: &ObligationContext<'_>, snapshot: &Snapshot, reference
     // Only a subscription shows its payments. A pass has none, so that its absence says nothing (ids of offers begin with their kind).
     let tells = offer.as_str().starts_with('S') && !latest.contains(&LatestPayment::NotReported);
     Ok(tells.then_some(false))
-}
-
-/// A report that did not arrive is repeated only when it cannot arrive any more.
-fn wait_for_repetition(ctx: &ObligationContext<'_>, step: &Step) -> FlowResult<()> {
-    let since = ctx.now().since(step.started_at);
-    if since < REPEAT_DELAY {
-        return Err(Disposition::Retry { after: Some(REPEAT_DELAY.saturating_sub(since)), reason: RetryReason::ReportUnknown });
-    }
-    Ok(())
 }
 
 fn record_report(ctx: &mut ObligationContext<'_>, reference: &Reference, payment: Option<PaymentId>) -> FlowResult<()> {

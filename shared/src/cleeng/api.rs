@@ -48,6 +48,15 @@ pub trait Cleeng: Send + Sync {
     /// [`CleengError`].
     async fn create_payment(&self, payment: &NewPayment) -> Result<Payment, CleengError>;
 
+    /// `GET /3.1/payments/{id}`. Cleeng's reference has no page for it: where it is not there, a payment that is not authorised any more
+    /// cannot be asked about.
+    ///
+    /// # Errors
+    /// [`CleengError`]; [`CleengError::NotFound`] also where there is no such read.
+    async fn payment(&self, _id: &PaymentId) -> Result<Payment, CleengError> {
+        Err(CleengError::NotFound)
+    }
+
     /// `PATCH /3.1/payments/{id}`.
     ///
     /// # Errors

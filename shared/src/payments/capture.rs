@@ -67,7 +67,7 @@ pub async fn capture(case: &mut ObligationContext<'_>, reference: &Reference, ex
         StepResult::Received { external, at, .. } if case.gateway(gateway)?.capabilities().settles_by_notification => {
             capture_acknowledged(case, reference, external, at, expiration).await
         }
-        StepResult::Received { at, .. } => capture_undecided(case, reference, at, was_acknowledged, expiration).await,
+        StepResult::Received { at, .. } => capture_undecided(case, reference, at, was_acknowledged).await,
         StepResult::Declined(decline) => capture_failed(case, reference, decline, false).await,
     }
 }
@@ -82,34 +82,25 @@ fn record_ids(case: &mut ObligationContext<'_>, reference: &Reference, fact: &St
     })
 }
 
-/// The gateway took the capture and declared that it is not decided (PENDING, processing). It is asked at every delivery, and told neither
-/// captured nor declined before it has decided; meanwhile the event waits in the journal. A renewal may have been paid or ended in another
-/// way by then, so that its late success is settled by an attempt of its own.
+/// The gateway declared the capture undecided, and is asked at every delivery. What it pays may have been paid or ended in another way when it
+/// succeeds, so that its late success is settled by an attempt of its own.
 async fn capture_undecided(
     case: &mut ObligationContext<'_>,
     reference: &Reference,
     at: Timestamp,
     was_acknowledged: bool,
-    expiration: Timestamp,
 ) -> FlowResult<Disposition> {
     let decision =
         if was_acknowledged { gateway_step::query_decision(case, CAPTURE, OperationKind::Capture, reference).await? } else { None };
-    let payment = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
-    let (gateway, is_renewal) = (payment.gateway, payment.subscription.is_some());
+    let gateway = case.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?.gateway;
     match decision {
-        Some(StepResult::Done { external, .. }) if is_renewal => {
+        Some(StepResult::Done { external, .. }) => {
             record_captured(case, reference, external)?;
             late_success::hand_over(case, reference).await
         }
-        Some(StepResult::Done { external, .. }) => capture_succeeded(case, reference, external, expiration).await,
         Some(StepResult::Declined(decline)) => capture_failed(case, reference, decline, true).await,
-        Some(StepResult::Received { .. }) | None if case.now().since(at) > case.gateway(gateway)?.capabilities().pending_patience => {
-            case.park(ParkReason::PaymentPendingTooLong, true).await
-        }
         Some(StepResult::Received { .. }) | None => {
-            case.store_event();
-            case.save_and_release_lease().await?;
-            Ok(Disposition::Completed(CompletionReason::CapturePending))
+            gateway_step::wait_for_decision(case, gateway, at, CompletionReason::CapturePending).await
         }
     }
 }

@@ -6,17 +6,18 @@ use std::time::Duration;
 use super::FlowResult;
 use super::obligation_context::ObligationContext;
 use crate::cleeng::CleengError;
-use crate::journal::record::StepState;
-use crate::metrics::Metric;
-use crate::reason::ParkReason;
+use crate::flow::Disposition;
+use crate::journal::record::{Step, StepState};
+use crate::reason::RetryReason;
+
+/// A report that Cleeng does not know of is made again only this long after it was first made: the first one may still be on its way.
+const REPEAT_DELAY: Duration = Duration::from_secs(60);
 
 /// What a lost answer means.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum LostAnswer {
     /// The step stays unknown: the next delivery resolves whether the call had its effect.
     FindOut,
-    /// The outcome cannot be resolved, and the call must not be made twice: an operator has to decide.
-    Park(ParkReason),
     /// The call moves no money and may simply be made again.
     Repeat,
 }
@@ -36,8 +37,7 @@ pub struct CleengStep {
 /// ([`CleengError::Refused`]), or an answer with an amount that cannot be read. The caller records the result.
 ///
 /// # Errors
-/// `Err(Disposition::Retry)` if the call had no effect, its outcome is unknown, or the journal is unavailable; `Err(Disposition::Parked)`
-/// if the answer is lost and [`LostAnswer::Park`] says so.
+/// `Err(Disposition::Retry)` if the call had no effect, its outcome is unknown, or the journal is unavailable.
 pub async fn run<T>(
     ctx: &mut ObligationContext<'_>,
     step: CleengStep,
@@ -52,12 +52,20 @@ pub async fn run<T>(
     };
     Err(match (&error, step.lost_answer) {
         (CleengError::Unknown(_), LostAnswer::FindOut) => ctx.leave_unknown(step.name, (&error).into()).await,
-        (CleengError::Unknown(_), LostAnswer::Park(reason)) => {
-            ctx.flow_context.metrics.count(Metric::UnknownOutcome, &[("step", step.name)]);
-            return ctx.park(reason, false).await;
-        }
         // That this call had no effect says nothing about an earlier one.
         (_, LostAnswer::FindOut) if was_unknown => ctx.retry_later(error.retry_after(), (&error).into()).await,
         _ => ctx.retry_without_effect(step.name, error.retry_after(), (&error).into()).await,
     })
+}
+
+/// Ends the delivery unless a report that Cleeng does not know of may be made again by now.
+///
+/// # Errors
+/// `Err(Disposition::Retry)` if the first one may still be on its way.
+pub fn wait_for_report_on_its_way(ctx: &ObligationContext<'_>, step: &Step) -> FlowResult<()> {
+    let since = ctx.now().since(step.started_at);
+    if since < REPEAT_DELAY {
+        return Err(Disposition::Retry { after: Some(REPEAT_DELAY.saturating_sub(since)), reason: RetryReason::ReportUnknown });
+    }
+    Ok(())
 }

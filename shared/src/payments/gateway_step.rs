@@ -13,6 +13,7 @@ pub use self::call::{Authorise, Charge, GatewayCall};
 use super::obligation_context::{ObligationContext, TypedStepState};
 use super::{FlowResult, retry};
 use crate::clock::Timestamp;
+use crate::flow::Disposition;
 use crate::gateway::{
     Decline, DeclineClass, Gateway, GatewayError, GatewayName, IdempotencyKey, InquiryRequest, Operation, OperationKind, Outcome,
     Reference, UnknownCause,
@@ -23,7 +24,7 @@ use crate::journal::record::Step;
 use crate::journal::store::StoreError;
 use crate::metrics::Metric;
 use crate::money::Money;
-use crate::reason::{ParkReason, RetryReason};
+use crate::reason::{CompletionReason, ParkReason, RetryReason};
 
 /// Repeating stops this long before the gateway may forget the key.
 const KEY_EXPIRY_MARGIN: Duration = Duration::from_secs(3600);
@@ -260,6 +261,27 @@ pub async fn query_decision(
     let fact = StepResult::from_outcome(outcome, case.now());
     fact.iter().for_each(|fact| case.record_result(name, fact));
     Ok(fact)
+}
+
+/// The gateway took an operation at this time and declared that it is not decided (PENDING, processing). It is told neither done nor declined
+/// before it is: the attempt stays open and its event waits in the journal, until a notification says what became of it, or the gateway when
+/// it is asked. The flow ends here, so the result is always `Err`.
+///
+/// # Errors
+/// `Err(Disposition::Completed)` for this reason; `Err(Disposition::Parked)` after longer than the gateway's documents allow;
+/// `Err(Disposition::Retry)` if the journal cannot be written.
+pub async fn wait_for_decision<T>(
+    case: &mut ObligationContext<'_>,
+    gateway: GatewayName,
+    since: Timestamp,
+    reason: CompletionReason,
+) -> FlowResult<T> {
+    if case.now().since(since) > case.gateway(gateway)?.capabilities().pending_patience {
+        return case.park(ParkReason::PaymentPendingTooLong, true).await;
+    }
+    case.store_event();
+    case.save_and_release_lease().await?;
+    Err(Disposition::Completed(reason))
 }
 
 /// Asks the gateway about a payment, or an operation on it, that it named by these ids. `refund` is the reference and the amount of a refund.

@@ -13,8 +13,10 @@
 //! | [`capture`] | the capture of an authorisation, and when it counts as done |
 //! | [`release`] | releasing an authorisation that is not to be captured |
 //! | [`late_success`] | a payment that succeeded after its attempt had ended |
+//! | [`late_capture`] | the same for the capture of a single purchase |
 //! | [`reversal`] | giving back a payment that must not be kept |
 //! | [`report_change`] | reporting to Cleeng a change of an authorised payment |
+//! | [`report_refund`] | reporting to Cleeng that captured money went back |
 //! | [`find`] | a payment that an event names, and one that was made before this connector |
 //! | [`token_usage`] | which payment details use a stored token |
 //! | [`deleted_details`] | payment details that were deleted here, and what Cleeng's list of them means then |
@@ -28,11 +30,13 @@ pub mod cleeng_step;
 pub mod deleted_details;
 pub mod find;
 pub mod gateway_step;
+pub mod late_capture;
 pub mod late_success;
 pub mod obligation_context;
 pub mod payment_transitions;
 pub mod release;
 pub mod report_change;
+pub mod report_refund;
 pub mod reversal;
 pub mod settlement;
 pub mod subscription_state;

@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::flow::FlowContext;
 use crate::gateway::{Gateway, GatewayName, GatewayText, IdempotencyKey, OperationKind, Reference};
-use crate::ids::{PaymentDetailsId, SubscriptionId};
+use crate::ids::{ExternalPaymentId, PaymentDetailsId, SubscriptionId};
 use crate::journal::JournalError;
 use crate::journal::payment::PaymentRecord;
 use crate::journal::record::{Attempt, AttemptKind};
@@ -228,6 +228,21 @@ impl<'w> ObligationContext<'w> {
     /// Adds a new payment, in memory.
     pub fn add_payment(&mut self, payment: PaymentRecord) {
         self.payments.insert(payment.reference.clone(), payment);
+    }
+
+    /// Records the gateway's id of a payment that has none yet, in memory: the payment is found by it from then on.
+    ///
+    /// # Errors
+    /// `Err(Disposition::Retry)` if the payment is not loaded.
+    pub fn record_external_id(&mut self, reference: &Reference, external: &ExternalPaymentId) -> FlowResult<()> {
+        let payment = self.payments.get_mut(reference).ok_or(JournalError::Store(StoreError::Corrupt))?;
+        if payment.external_payment_id.is_none() {
+            payment.external_payment_id = Some(external.clone());
+            payment.authorisation = Some(external.clone());
+            let lookup = PaymentRecord::gateway_id_key(payment.gateway, external);
+            self.add_lookup(lookup, reference);
+        }
+        Ok(())
     }
 
     /// Makes a payment findable under another key, in memory.

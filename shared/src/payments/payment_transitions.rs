@@ -10,6 +10,7 @@ use super::gateway_step::StepResult;
 use super::obligation_context::{ObligationContext, TypedStepState};
 use crate::clock::Timestamp;
 use crate::gateway::{Decline, DeclineClass, GatewayNotification, NotificationKind as Kind, Reference};
+use crate::ids::ExternalPaymentId;
 use crate::journal::JournalError;
 use crate::journal::payment::{AuthorisationResult, PaymentRecord, PaymentState as S};
 use crate::reason::{AlarmReason, ParkReason};
@@ -178,8 +179,9 @@ fn apply_capture(
     let is_capture = item.kind == Kind::Captured;
     match payment.state {
         S::Starting => return Ok(TransitionEffect::OutOfOrder),
-        S::Authorised if is_capture => return Ok(TransitionEffect::Unexpected(ParkReason::CapturedWithoutOurRequest)),
-        S::Authorised => return Ok(TransitionEffect::Unchanged),
+        // Its flow is about to ask for it, or to report the hold.
+        S::Authorised if is_capture && owner.in_flight => return Ok(TransitionEffect::OutOfOrder),
+        S::Authorised if !is_capture => return Ok(TransitionEffect::Unchanged),
         S::Cancelling | S::Cancelled | S::Expired | S::Declined if !is_capture => return Ok(TransitionEffect::Unchanged),
         S::Refunded | S::ChargedBack if !is_capture => {
             return Ok(TransitionEffect::Unexpected(ParkReason::CaptureFailedAfterTheMoneyWentBack));
@@ -196,6 +198,7 @@ fn apply_capture(
     let alarm = match payment.state {
         S::Cancelling | S::Cancelled | S::Expired | S::Declined => AlarmReason::CapturedWhileBeingCancelled,
         S::CaptureFailed => AlarmReason::CapturedAfterAFailedCapture,
+        S::Authorised => AlarmReason::CapturedWithoutOurRequest,
         _ => AlarmReason::CapturedWithoutOpenAttempt,
     };
     match (payment.state, is_captured) {
@@ -203,14 +206,16 @@ fn apply_capture(
             payment.record_captured(now)?;
             Ok(TransitionEffect::Changed)
         }
-        (S::Capturing, true) => {
+        (S::Authorised | S::Capturing, true) => {
             payment.record_captured(now)?;
+            record_capture_id(payment, item);
             Ok(TransitionEffect::LateSuccess(alarm))
         }
         (S::Cancelling | S::Cancelled | S::Expired | S::Declined | S::CaptureFailed, true) => {
             // Cleeng was told that nothing is taken, or is being told: this money is another payment to it.
             payment.cleeng_payment = None;
             payment.record_captured(now)?;
+            record_capture_id(payment, item);
             Ok(TransitionEffect::LateSuccess(alarm))
         }
         (S::Capturing, false) => {
@@ -220,6 +225,14 @@ fn apply_capture(
         (S::Captured, false) => lose_capture(payment, owner, AlarmReason::CaptureFailed, now),
         _ => Ok(TransitionEffect::Changed),
     }
+}
+
+/// A capture that is not reported under its payment's id has one of its own, by which it is known and refunded from now on.
+fn record_capture_id(payment: &mut PaymentRecord, item: &GatewayNotification) {
+    let own = item.operation_ref.as_ref().filter(|_| item.external_payment_id.is_none());
+    let Some(capture) = own.and_then(|own| ExternalPaymentId::new(own).ok()) else { return };
+    payment.external_payment_id = Some(capture.clone());
+    payment.capture = Some(capture);
 }
 
 /// Money that was taken, or taken for taken, is not there.

@@ -187,6 +187,11 @@ async fn refund(ctx: &mut ObligationContext<'_>, reference: &Reference) -> FlowR
         return finish_without_money(ctx, "nothing_was_captured").await;
     }
     let external = payment.external_payment_id.clone().ok_or_else(|| retry(RetryReason::PaymentWithoutId))?;
+    let is_begun = payment.refund_for(ctx.session.key()).is_some_and(|part| part.state != RefundState::Failed);
+    if !is_begun && payment.committed_refunds().is_ok_and(|committed| committed == captured) {
+        // Others' refunds are giving all of it back: what becomes of them is waited for.
+        return wait(ctx, GIVE_BACK_PATIENCE).await;
+    }
     let part = reserve(ctx, reference).await?;
     let own = part.reference.clone();
     // From the intent on, so that a notification finds the payment by our own name of the refund.

@@ -144,8 +144,6 @@ pub enum ParkReason {
     NotificationNamesAnotherPayment,
     /// What the notification follows never came.
     NotificationOutOfOrder,
-    /// A payment was captured that was not to be captured.
-    CapturedWithoutOurRequest,
     /// An authorisation does not name its payment.
     AuthorisationWithoutAnId,
     /// A payment that took no money is disputed.

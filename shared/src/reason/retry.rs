@@ -102,7 +102,7 @@ pub enum RetryReason {
     GatewayAmount,
     /// The stored details are not of the gateway's form.
     GatewayBadToken,
-    /// The gateway does not know the stored details of several subscribers in a row.
+    /// The gateway does not know the stored details, which may be a mistake of ours.
     GatewayDetailsUnknown,
     /// The gateway does not support the operation.
     GatewayUnsupported,

@@ -1,17 +1,14 @@
 //! The order, and the authorisation or charge of an attempt.
 
-use std::time::Duration;
-
 use serde::{Deserialize, Serialize};
 
 use crate::cleeng::webhook::BillingEvent;
 use crate::cleeng::{CALL_TIMEOUT, CleengError, NewOrder, Order};
-use crate::clock::Timestamp;
-use crate::flow::{Disposition, PaymentMethodConfig};
+use crate::flow::PaymentMethodConfig;
 use crate::gateway::{Decline, MerchantInitiated, OperationKind, Reference, StoredToken};
 use crate::ids::{ExternalPaymentId, OrderId, PaymentMethodId};
 use crate::journal::payment::{NewPayment, PaymentRecord, PaymentState};
-use crate::journal::record::{AttemptKind, StepState, StepStatus};
+use crate::journal::record::{AttemptKind, StepState};
 use crate::metrics::Metric;
 use crate::money::Money;
 use crate::payments::capture::{CAPTURE, take_held_payment};
@@ -22,8 +19,8 @@ use crate::payments::subscription_state::{LastCharge, LiveAuthorisation};
 use crate::payments::{FlowResult, late_success, payment_transitions, read_failed, retry, token_usage};
 use crate::reason::{CompletionReason, ParkReason, RetryReason};
 use crate::renewal::report_new_payment::REPORT;
-use crate::renewal::unknown_details::{self, is_our_mistake};
-use crate::renewal::{eligibility, retry_limits};
+use crate::renewal::unknown_details::{self, Meaning};
+use crate::renewal::{eligibility, replacement_order, retry_limits};
 
 /// What is kept of an order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -48,8 +45,6 @@ pub enum ChargeResult {
 /// Why nothing is paid with details, or held any more.
 pub const DETAILS_DELETED: CompletionReason = CompletionReason::DetailsDeleted;
 
-/// An order lapses after this long unless it is paid (Cleeng, "Create an order").
-const ORDER_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 /// The step that creates the order of an attempt.
 pub(super) const ORDER: &str = "order";
 /// The step that holds or takes the money of an attempt.
@@ -62,7 +57,7 @@ pub(super) const PAY: &str = "pay";
 /// `Err(Disposition::Retry)` if it cannot be completed now; `Err(Disposition::Parked)` if an operator has to decide.
 pub async fn create_order(case: &mut ObligationContext<'_>, event: &BillingEvent, method: &PaymentMethodId) -> FlowResult<CreatedOrder> {
     if let TypedStepState::Done(order) = case.step_state(ORDER)? {
-        if !matches!(case.session.step_state(PAY), StepState::NotStarted) || !is_past_lifetime(case, ORDER) {
+        if !matches!(case.session.step_state(PAY), StepState::NotStarted) || !replacement_order::is_step_past_lifetime(case, ORDER) {
             return Ok(order);
         }
         case.reopen_step(ORDER);
@@ -82,12 +77,6 @@ pub async fn create_order(case: &mut ObligationContext<'_>, event: &BillingEvent
         Err(CleengError::AmountUnreadable) => case.park(ParkReason::OrderAmountUnreadable, false).await,
         Err(_) => case.park(ParkReason::OrderRefused, false).await,
     }
-}
-
-/// Whether the order that this step made is so old that it must have lapsed.
-pub(super) fn is_past_lifetime(case: &ObligationContext<'_>, step: &str) -> bool {
-    let step = case.current_attempt().and_then(|attempt| attempt.step(step));
-    step.is_some_and(|step| matches!(step.state, StepStatus::Done(_)) && case.now().since(step.started_at) >= ORDER_LIFETIME)
 }
 
 /// The order that an event asks for; `None` if the event does not say enough.
@@ -196,12 +185,17 @@ pub async fn authorise_or_charge(
         }
         StepResult::Done { external: None, .. } => Err(retry(RetryReason::AnswerMismatch)),
         StepResult::Received { external, at, .. } => {
-            let patience = case.gateway(method.gateway)?.capabilities().pending_patience;
-            payment_pending(case, &reference, external, at, patience).await
+            if let Some(external) = external {
+                case.record_external_id(&reference, &external)?;
+            }
+            gateway_step::wait_for_decision(case, method.gateway, at, CompletionReason::PaymentPending).await
         }
         StepResult::Declined(decline) => {
             let is_new = case.payment(&reference).is_some_and(|payment| payment.state != PaymentState::Declined);
-            if is_new && decline.details_unknown && is_our_mistake(case.flow_context, method.gateway, &event.subscription).await? {
+            if is_new
+                && decline.details_unknown
+                && unknown_details::judge(case, method.gateway, &event.subscription).await? == Meaning::TryAgain
+            {
                 return Err(case.retry_without_effect(PAY, None, RetryReason::GatewayDetailsUnknown).await);
             }
             if is_new && forbidden.is_none() {
@@ -303,35 +297,6 @@ pub(super) fn count_for_subscription(case: &mut ObligationContext<'_>, event: &B
         }
         _ => {}
     }
-}
-
-/// The gateway took the payment and declared that it is not decided. The attempt stays open and its event waits in the journal: it is told
-/// neither paid nor declined before the gateway has decided, which its notification says, or the gateway when it is asked.
-async fn payment_pending(
-    case: &mut ObligationContext<'_>,
-    reference: &Reference,
-    external: Option<ExternalPaymentId>,
-    at: Timestamp,
-    patience: Duration,
-) -> FlowResult<ChargeResult> {
-    let mut gateway = None;
-    case.update_payment(reference, |payment, _| {
-        if payment.external_payment_id.is_none() {
-            payment.external_payment_id.clone_from(&external);
-            payment.authorisation.clone_from(&external);
-            gateway = Some(payment.gateway);
-        }
-        Ok(())
-    })?;
-    if let (Some(gateway), Some(external)) = (gateway, &external) {
-        case.add_lookup(PaymentRecord::gateway_id_key(gateway, external), reference);
-    }
-    if case.now().since(at) > patience {
-        return case.park(ParkReason::PaymentPendingTooLong, true).await;
-    }
-    case.store_event();
-    case.save_and_release_lease().await?;
-    Err(Disposition::Completed(CompletionReason::PaymentPending))
 }
 
 #[cfg(test)]

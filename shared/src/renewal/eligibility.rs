@@ -10,7 +10,7 @@ use crate::delivery::Delivery;
 use crate::flow::{Disposition, FlowContext, PaymentMethodConfig};
 use crate::gateway::Reference;
 use crate::ids::{PaymentMethodId, SubscriptionId};
-use crate::journal::payment::PaymentRecord;
+use crate::journal::payment::{PaymentRecord, PaymentState};
 use crate::journal::record::{Attempt, AttemptKind, Finish, StepState};
 use crate::journal::store::Key;
 use crate::metrics::Metric;
@@ -127,6 +127,19 @@ pub fn attempt_status(case: &ObligationContext<'_>, kinds: &[AttemptKind], event
 pub fn usable_authorisation(case: &ObligationContext<'_>, event: &BillingEvent) -> Option<Reference> {
     let live = case.subscription_state.live_authorisation.as_ref().filter(|live| live.details == event.payment_details)?;
     case.payment(&live.reference).filter(|payment| payment.is_live(case.now())).map(|payment| payment.reference.clone())
+}
+
+/// Whether the period was authorised with the event's payment details, and that lapsed.
+#[must_use]
+pub fn has_lapsed(case: &ObligationContext<'_>, event: &BillingEvent) -> bool {
+    let live = case.subscription_state.live_authorisation.as_ref();
+    let live = live.filter(|live| live.details == event.payment_details && live.expiration.secs() == event.expiration.secs());
+    let payment = live.and_then(|live| case.payment(&live.reference));
+    payment.is_some_and(|payment| match payment.state {
+        PaymentState::Expired => true,
+        PaymentState::Authorised => !payment.is_live(case.now()),
+        _ => false,
+    })
 }
 
 /// Whether the period was to be authorised, and every attempt was declined.

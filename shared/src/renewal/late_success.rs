@@ -2,8 +2,6 @@
 //! unpaid, the payment is reported as its payment, else it is given back. Until that is done no attempt of the period opens, and the
 //! settlement is in flight for the whole subscription.
 
-use serde::{Deserialize, Serialize};
-
 use super::charge::count_for_subscription;
 use super::eligibility;
 use super::report_new_payment::{NewPaymentState, REPORT, ReportResult, report_new_payment};
@@ -18,60 +16,57 @@ use crate::journal::payment::{PaymentRecord, PaymentState};
 use crate::journal::record::{AttemptKind, Finish};
 use crate::journal::store::{Key, StoreError};
 use crate::metrics::Metric;
-use crate::payments::obligation_context::{ObligationContext, TypedStepState};
+use crate::payments::late_capture;
+use crate::payments::late_success::{Decision, next_payment, open_settlement, payment};
+use crate::payments::obligation_context::ObligationContext;
 use crate::payments::release::clear_live_authorisation;
 use crate::payments::report_change::{ListedPayment, PaymentChange, find_in_authorised_list, report_change};
 use crate::payments::reversal::reverse;
 use crate::payments::{FlowResult, retry};
 use crate::reason::{CompletionReason, RetryReason};
 
-/// The step that keeps what was decided. It is no call.
-const DECISION: &str = "decision";
 const CANCEL_REPORT: &str = "cancel_report";
 
-/// What becomes of a late success.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum Decision {
-    /// It is the period's payment.
-    Report,
-    /// The period is paid otherwise, or over.
-    GiveBack,
-}
-
-/// Whether this obligation is a billing period, whose late successes are settled here.
+/// The obligation that settles a payment if it succeeds late: its billing period, or the capture of its single purchase. `None` if Cleeng
+/// has no word on it: a success is given back.
 #[must_use]
-pub fn is_period(key: &Key) -> bool {
-    period_of(key).is_some()
+pub fn settling_obligation(payment: &PaymentRecord) -> Option<Key> {
+    let period = Key::from_stored(payment.captured_by.clone().unwrap_or_else(|| payment.obligation.clone()));
+    if period_of(&period).is_some() { Some(period) } else { late_capture::settling_obligation(payment) }
 }
 
-/// Settles the late successes of a billing period, as far as possible now. The function is idempotent.
+/// Settles the late successes of an obligation, as far as possible now. The function is idempotent.
 ///
 /// # Errors
 /// None: the disposition says what is left to be done.
-pub async fn settle(flow_context: &FlowContext, period: &Key, delivery: &Delivery) -> Disposition {
-    match settle_all(flow_context, period, delivery).await {
-        Ok(disposition) | Err(disposition) => disposition,
-    }
+pub async fn settle(flow_context: &FlowContext, obligation: &Key, delivery: &Delivery) -> Disposition {
+    let settled = match period_of(obligation) {
+        Some((subscription, expiration)) => settle_all(flow_context, (obligation, &subscription, expiration), delivery).await,
+        None => late_capture::settle(flow_context, obligation, delivery).await,
+    };
+    settled.unwrap_or_else(|disposition| disposition)
 }
 
 /// After an attempt that handed its payment over: settles it right away. If that cannot be done now, reconciliation does it.
 #[must_use]
-pub async fn after_attempt(flow_context: &FlowContext, ended: Disposition, event: &BillingEvent, delivery: &Delivery) -> Disposition {
+pub async fn after_attempt(flow_context: &FlowContext, ended: Disposition, obligation: &Key, delivery: &Delivery) -> Disposition {
     if ended != Disposition::Completed(CompletionReason::LateSuccess) {
         return ended;
     }
-    match settle(flow_context, &eligibility::period_key(&event.subscription, event.expiration), delivery).await {
+    match settle(flow_context, obligation, delivery).await {
         Disposition::Retry { .. } => ended,
         settled => settled,
     }
 }
 
-async fn settle_all(flow_context: &FlowContext, period: &Key, delivery: &Delivery) -> FlowResult<Disposition> {
-    let Some((subscription, expiration)) = period_of(period) else { return Ok(Disposition::Completed(CompletionReason::NothingOpen)) };
+async fn settle_all(
+    flow_context: &FlowContext,
+    (period, subscription, expiration): (&Key, &SubscriptionId, Timestamp),
+    delivery: &Delivery,
+) -> FlowResult<Disposition> {
     let mut last = Disposition::Completed(CompletionReason::NothingOpen);
     loop {
-        let mut ctx = ObligationContext::open(flow_context, period.clone(), &subscription, delivery).await?;
+        let mut ctx = ObligationContext::open(flow_context, period.clone(), subscription, delivery).await?;
         if is_before_money(&ctx) {
             match set_aside(&mut ctx).await {
                 Ok(_) => continue,
@@ -79,22 +74,22 @@ async fn settle_all(flow_context: &FlowContext, period: &Key, delivery: &Deliver
             }
         }
         let Some(reference) = next_payment(&ctx)? else { return Ok(last) };
-        let result = decide(&mut ctx, &subscription, expiration, &reference).await;
+        let result = decide(&mut ctx, subscription, expiration, &reference).await;
         let decision = match result {
             Ok(decision) => decision,
             Err(disposition) => return Err(ctx.conclude(Err(disposition)).await),
         };
         last = match decision {
-            Decision::Report => match report(&mut ctx, &subscription, expiration, &reference).await {
+            Decision::Report => match report(&mut ctx, subscription, expiration, &reference).await {
                 // The period was paid or ended since that was decided.
                 Ok(None) => {
-                    ctx.checkpoint(DECISION, &Decision::GiveBack);
-                    reverse_late(ctx, flow_context, (period, &subscription), &reference, delivery).await?
+                    Decision::GiveBack.record(&mut ctx);
+                    reverse_late(ctx, flow_context, (period, subscription), &reference, delivery).await?
                 }
                 Ok(Some(reported)) => ctx.conclude(Ok(reported)).await,
                 Err(disposition) => ctx.conclude(Err(disposition)).await,
             },
-            Decision::GiveBack => reverse_late(ctx, flow_context, (period, &subscription), &reference, delivery).await?,
+            Decision::GiveBack => reverse_late(ctx, flow_context, (period, subscription), &reference, delivery).await?,
         };
         if !matches!(last, Disposition::Completed(_)) {
             return Ok(last);
@@ -121,15 +116,6 @@ async fn set_aside(ctx: &mut ObligationContext<'_>) -> FlowResult<Disposition> {
     ctx.finish(Finish::Abandoned).await
 }
 
-/// The payment whose settlement is open, or the next one.
-fn next_payment(ctx: &ObligationContext<'_>) -> FlowResult<Option<Reference>> {
-    match ctx.current_attempt() {
-        Some(open) if open.kind == AttemptKind::LateSuccess => Ok(open.reference.clone()),
-        Some(_) => Err(retry(RetryReason::AnotherAttemptInFlight)),
-        None => Ok(ctx.session.obligation.late_successes.first().cloned()),
-    }
-}
-
 /// The subscription and the end of the paid time that name a period.
 fn period_of(key: &Key) -> Option<(SubscriptionId, Timestamp)> {
     let (subscription, expiration) = key.as_str().strip_prefix("period#")?.split_once('#')?;
@@ -143,25 +129,13 @@ async fn decide(
     expiration: Timestamp,
     reference: &Reference,
 ) -> FlowResult<Decision> {
-    ctx.load_payment(reference).await?;
-    if ctx.current_attempt().is_none() {
-        let details = payment(ctx, reference)?.details.clone();
-        ctx.session.obligation.supersede_parked(reference);
-        ctx.open_attempt(AttemptKind::LateSuccess, ctx.now(), details)?;
-        ctx.set_attempt_payment(reference);
-        ctx.session.obligation.late_successes.retain(|other| other != reference);
-    }
-    if let TypedStepState::Done(decision) = ctx.step_state(DECISION)? {
+    if let Some(decision) = open_settlement(ctx, reference).await? {
         return Ok(decision);
     }
     let decision =
         if is_payment_of_the_period(ctx, subscription, expiration, reference).await? { Decision::Report } else { Decision::GiveBack };
-    ctx.checkpoint(DECISION, &decision);
+    decision.record(ctx);
     Ok(decision)
-}
-
-fn payment<'c>(ctx: &'c ObligationContext<'_>, reference: &Reference) -> FlowResult<&'c PaymentRecord> {
-    Ok(ctx.payment(reference).ok_or(JournalError::Store(StoreError::Corrupt))?)
 }
 
 /// Whether the period is due and unpaid, by Cleeng's word and the journal's: a hold is none if another one is live, or if Cleeng names other

@@ -2,18 +2,22 @@
 //! Cleeng takes no report for an order that lapsed ("Create an order": 24 hours), and an order moves no money: with another one for the
 //! same period and the same amount the held or captured money can be reported.
 
+use std::time::Duration;
+
 use crate::cleeng::webhook::BillingEvent;
 use crate::cleeng::{CALL_TIMEOUT, CleengError};
 use crate::gateway::Reference;
 use crate::ids::OrderId;
-use crate::journal::record::{AttemptKind, StepState};
+use crate::journal::record::{AttemptKind, StepState, StepStatus};
 use crate::metrics::Metric;
 use crate::payments::cleeng_step::{self, CleengStep, LostAnswer};
 use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::{FlowResult, read_failed};
-use crate::renewal::charge::{self, CreatedOrder, ORDER, is_order_of, order_request};
+use crate::renewal::charge::{CreatedOrder, ORDER, is_order_of, order_request};
 
 const REPLACEMENT_ORDER: &str = "replacement_order";
+/// An order lapses after this long unless it is paid (Cleeng, "Create an order").
+const ORDER_LIFETIME: Duration = Duration::from_secs(24 * 3600);
 
 /// The order that counts: the replacement, or the attempt's own.
 ///
@@ -32,7 +36,13 @@ pub(crate) fn is_past_lifetime(case: &ObligationContext<'_>) -> bool {
     if case.current_attempt().is_some_and(|attempt| attempt.kind == AttemptKind::LateSuccess) {
         return !is_replaced;
     }
-    charge::is_past_lifetime(case, if is_replaced { REPLACEMENT_ORDER } else { ORDER })
+    is_step_past_lifetime(case, if is_replaced { REPLACEMENT_ORDER } else { ORDER })
+}
+
+/// Whether the order that this step made is so old that it must have lapsed.
+pub(crate) fn is_step_past_lifetime(case: &ObligationContext<'_>, step: &str) -> bool {
+    let step = case.current_attempt().and_then(|attempt| attempt.step(step));
+    step.is_some_and(|step| matches!(step.state, StepStatus::Done(_)) && case.now().since(step.started_at) >= ORDER_LIFETIME)
 }
 
 /// Creates another order if this one has lapsed, as a step of the open attempt. `None` if it has not lapsed, if that was done before, or if

@@ -4,14 +4,11 @@
 //! authorised payments, or the subscription's latest payment. An outcome that cannot be resolved is parked, never reported blindly twice.
 //! An unknown `rejected` report alone may be repeated once: it moves no money.
 
-use std::time::Duration;
-
 use super::{eligibility, replacement_order};
 use crate::cleeng::webhook::BillingEvent;
 use crate::cleeng::{
     CALL_WITH_FALLBACK_TIMEOUT, CleengError, LatestPayment, NewPayment, NewPaymentStatus, PaymentOperation, PaymentSource,
 };
-use crate::flow::Disposition;
 use crate::gateway::Decline;
 use crate::ids::{ExternalPaymentId, OrderId, PaymentId};
 use crate::journal::JournalError;
@@ -25,11 +22,8 @@ use crate::payments::obligation_context::{ObligationContext, TypedStepState};
 use crate::payments::release::release_own;
 use crate::payments::report_change::{ListedPayment, ReportRecord, find_in_authorised_list};
 use crate::payments::{FlowResult, read_failed};
-use crate::reason::{AlarmReason, ParkReason, RetryReason};
+use crate::reason::{AlarmReason, ParkReason};
 use crate::reference::Reference;
-
-/// A report that Cleeng does not know of is made again only this long after it was first made: the first one may still be on its way.
-const REPEAT_DELAY: Duration = Duration::from_secs(60);
 
 /// The step that reports the payment of an attempt.
 pub(super) const REPORT: &str = "report";
@@ -178,10 +172,7 @@ async fn find_report(
     if case.is_overdue(step) {
         return Ok(ReportLookup::Undecidable);
     }
-    let since = case.now().since(step.started_at);
-    if since < REPEAT_DELAY {
-        return Err(Disposition::Retry { after: Some(REPEAT_DELAY.saturating_sub(since)), reason: RetryReason::ReportUnknown });
-    }
+    cleeng_step::wait_for_report_on_its_way(case, step)?;
     Ok(ReportLookup::NotKnown)
 }
 

@@ -1,6 +1,7 @@
-//! "The gateway does not know these stored details" is believed of one subscriber. Of several in a row without any success it is a mistake of
-//! ours: the credentials are those of another account, or of another environment. Then nobody is told `rejected`; the attempts are tried again
-//! until somebody has corrected it.
+//! "The gateway does not know these stored details" may be so, or a mistake of ours: the credentials are those of another account, or of another
+//! environment. It is believed of a subscriber after a payment of somebody else's succeeded, or after an hour in which it was said of few. Of
+//! several in a row without any success it is our mistake: nobody is told `rejected`, and the attempts are tried again until somebody has
+//! corrected it.
 //!
 //! The subscribers in a row are in a document of the gateway's own, which exists only while there are any.
 
@@ -17,10 +18,15 @@ use crate::journal::store::Key;
 use crate::journal::transaction::{Retention, Transaction};
 use crate::journal::{JournalError, SCHEMA};
 use crate::metrics::Metric;
+use crate::payments::obligation_context::ObligationContext;
 use crate::reason::AlarmReason;
 
 /// From this many subscribers in a row on it is a mistake of ours.
 const SUBSCRIBERS_IN_A_ROW: usize = 3;
+/// How long it is not believed of few: a wave of renewals has shown by then whether it is said of all.
+const PATIENCE: Duration = Duration::from_secs(3600);
+/// The step that keeps when the gateway said so first. It is no call.
+const DETAILS_UNKNOWN: &str = "details_unknown";
 /// How long a subscriber counts after the last one.
 const RETENTION: Duration = Duration::from_secs(7 * 24 * 3600);
 /// How often the document is read again because another worker wrote it.
@@ -40,30 +46,48 @@ pub(super) fn key(gateway: GatewayName) -> Key {
     Key::new("unknown-details", &[gateway.as_str()])
 }
 
-/// Counts a subscriber whose details the gateway does not know, and returns whether that is a mistake of ours, with an alarm.
+/// What the gateway's word means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Meaning {
+    /// The details are gone.
+    DetailsGone,
+    /// It is too early to say, or a mistake of ours: the attempt is tried again.
+    TryAgain,
+}
+
+/// Counts the subscriber of the open attempt, whose details the gateway does not know, and says what that means. A mistake of ours raises an
+/// alarm.
 ///
 /// # Errors
 /// [`JournalError`].
-pub(super) async fn is_our_mistake(
-    flow_context: &FlowContext,
+pub(super) async fn judge(
+    case: &mut ObligationContext<'_>,
     gateway: GatewayName,
     subscription: &SubscriptionId,
-) -> Result<bool, JournalError> {
-    let in_a_row = update(flow_context, gateway, |subscriptions| {
+) -> Result<Meaning, JournalError> {
+    let first_said = case.current_attempt().and_then(|attempt| attempt.step(DETAILS_UNKNOWN)).map(|step| step.started_at);
+    let (was_counted, in_a_row) = update(case.flow_context, gateway, |subscriptions| {
+        let was_counted = subscriptions.contains(subscription);
         // Enough of them are as good as all.
         if subscriptions.len() < SUBSCRIBERS_IN_A_ROW {
             subscriptions.insert(subscription.clone());
         }
-        subscriptions.len()
+        (was_counted, subscriptions.len())
     })
     .await?;
-    let is_mistake = in_a_row >= SUBSCRIBERS_IN_A_ROW;
-    if is_mistake {
+    case.checkpoint(DETAILS_UNKNOWN, &());
+    if in_a_row >= SUBSCRIBERS_IN_A_ROW {
         let reason = AlarmReason::DetailsUnknownInARow.as_str();
-        flow_context.metrics.count(Metric::Alarm, &[("reason", reason)]);
+        case.flow_context.metrics.count(Metric::Alarm, &[("reason", reason)]);
         tracing::error!(gateway = gateway.as_str(), reason, "the gateway does not know the details of several subscribers in a row");
+        return Ok(Meaning::TryAgain);
     }
-    Ok(is_mistake)
+    Ok(match first_said {
+        // Somebody's payment succeeded since: the account is the right one.
+        Some(_) if !was_counted => Meaning::DetailsGone,
+        Some(at) if case.now().since(at) >= PATIENCE => Meaning::DetailsGone,
+        Some(_) | None => Meaning::TryAgain,
+    })
 }
 
 /// A payment with stored details was made: the account is the right one.

@@ -205,6 +205,11 @@ impl RequestContext<'_> {
         self.save_payment(changed)
     }
 
+    pub(super) fn get_payment(&self, id: &PaymentId) -> HandlerResult {
+        let payment = self.database.payments.get(id).ok_or(Rejection::Status(404))?;
+        Ok(Self::wrapped_response(self.quirks.payment, "payment", self.payment_json(payment)))
+    }
+
     pub(super) fn cancel_payment(&mut self, id: &PaymentId) -> HandlerResult {
         let mut payment = self.database.payments.get(id).cloned().ok_or(Rejection::Status(404))?;
         if payment.details.as_ref().is_some_and(|details| !self.database.details.contains_key(details)) {

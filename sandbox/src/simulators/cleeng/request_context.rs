@@ -46,6 +46,8 @@ pub struct Quirks {
     pub list_by_get: Option<u16>,
     /// The status in place of `POST .../authorised_payments`; `None` if it works.
     pub list_by_post: Option<u16>,
+    /// The status in place of `GET /payments/{id}`, for which Cleeng's reference has no page; `None` if it works.
+    pub get_payment: Option<u16>,
     /// The status in place of `POST .../terminate`; `None` if it works.
     pub terminate: Option<u16>,
     /// The status in place of `PATCH` of a subscription's status; `None` if it works.
@@ -89,6 +91,7 @@ impl Default for Quirks {
             shows_details: true,
             list_by_get: None,
             list_by_post: None,
+            get_payment: Some(404),
             terminate: None,
             patch_status: None,
             order: Wrapper::Named,

@@ -50,10 +50,14 @@ fn error_response(status: u16, text: &str) -> ServerResponse {
 
 type Endpoint = fn(&mut RequestContext<'_>, PathParameters<'_>) -> HandlerResult;
 
-const ROUTES: [Route<Endpoint>; 16] = [
+const ROUTES: [Route<Endpoint>; 17] = [
     ("POST /3.1/orders", |context, _| context.create_order()),
     ("GET /3.1/orders/{id}", |context, [id, _]| context.get_order(&known(OrderId::new(id))?)),
     ("POST /3.1/payments", |context, _| context.create_payment()),
+    ("GET /3.1/payments/{id}", |context, [id, _]| {
+        refused_by_quirk(context.quirks.get_payment)?;
+        context.get_payment(&known(PaymentId::new(id))?)
+    }),
     ("PATCH /3.1/payments/{id}", |context, [id, _]| context.update_payment(&known(PaymentId::new(id))?)),
     ("PATCH /3.1/payments/{id}/cancel", |context, [id, _]| context.cancel_payment(&known(PaymentId::new(id))?)),
     ("GET /3.1/payment_details/{id}/authorised_payments", |context, [id, _]| {

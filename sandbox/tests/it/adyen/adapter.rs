@@ -253,7 +253,7 @@ async fn a_refusal_is_a_decline_by_its_code_and_a_mistake_of_ours_is_an_error() 
     let mut advised = refused("2");
     advised["additionalData"] = json!({ "merchantAdviceCode": "03" });
     assert!(matches!(authorise(200, advised).await, Ok(Outcome::Declined(decline)) if decline.class == DeclineClass::Hard));
-    assert_eq!(authorise(200, refused("7")).await.err(), Some(GatewayError::Malformed { code: "refusal_7".to_owned() }));
+    assert_eq!(authorise(200, refused("7")).await.err(), Some(GatewayError::BelowMinimum { code: "refusal_7".to_owned() }));
     let technical = json!({ "resultCode": "Error", "refusalReasonCode": "4" });
     assert!(matches!(authorise(200, technical).await, Ok(Outcome::Declined(decline)) if decline.class == DeclineClass::Soft));
 }

@@ -1,6 +1,7 @@
 //! The Adyen adapter and its simulator: the contract of gateways, and tests of Adyen's own behaviour.
 
 mod adapter;
+mod amounts;
 mod answer_mapping;
 mod harness;
 mod manual_account;

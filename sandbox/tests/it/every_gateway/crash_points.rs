@@ -159,7 +159,7 @@ pub(crate) async fn in_a_refund(gateway: GatewayName) {
     };
     let check = async |env: &TestEnvironment, context: &str| {
         assert_eq!(approved_entries(env, gateway)[0].refunded, usd(999), "{context}");
-        // Cleeng cannot be asked whether it heard of a refund: a report whose answer was lost is an operator's.
+        // This Cleeng does not show whether it heard of a refund: a report whose answer was lost is an operator's.
         let parked = env.metrics.count(connector::metrics::Metric::Parked, "refund_report_unknown");
         assert!(parked > 0 || statuses(env) == [PaymentStatus::Refunded], "{context}: {:?}", statuses(env));
         assert_eq!(env.cleeng.violations(), [], "{context}");

@@ -45,6 +45,7 @@ macro_rules! every_rule {
                 details_that_must_not_be_tried_again_are_told_rejected_without_a_call, details_that_were_updated_are_tried_again,
                 attempts_before_the_time_that_the_advice_names_are_told_rejected, a_token_is_declined_no_more_often_than_the_limit,
                 details_unknown_to_the_gateway_of_several_subscribers_are_our_own_mistake,
+                details_unknown_to_the_gateway_of_one_subscriber_are_gone,
             }
             every_rule! { @purchases:
                 a_purchase_is_paid_once_and_stores_details_that_renew, a_refused_purchase_is_reported_and_other_details_pay,

@@ -14,7 +14,7 @@ use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::simulators::simulated_gateway::SimulatedGateway;
 use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
 
-use crate::every_gateway::scenarios::{HOUR, environment};
+use crate::every_gateway::scenarios::{HOUR, environment, statuses};
 
 const MODES: [BillingMode; 2] = [BillingMode::AuthoriseThenCapture, BillingMode::CaptureOnly];
 const DECLINED: Disposition = Disposition::Completed(CompletionReason::Declined);
@@ -142,33 +142,59 @@ pub(crate) async fn a_token_is_declined_no_more_often_than_the_limit(gateway: Ga
     }
 }
 
+/// Nobody is told `rejected` while it may be our mistake, which a success of somebody else or an hour decides.
 pub(crate) async fn details_unknown_to_the_gateway_of_several_subscribers_are_our_own_mistake(gateway: GatewayName) {
     for mode in MODES {
         let env = environment();
-        let subscribers: Vec<TestSubscriber> = (0..6).map(|_| env.subscriber(method(&env, gateway, mode))).collect();
+        let subscribers: Vec<TestSubscriber> = (0..5).map(|_| env.subscriber(method(&env, gateway, mode))).collect();
         let event = |number: usize| attempt_event(&env, &subscribers[number], mode, 0);
         let simulator = &env.gateway(gateway).simulator;
+        let waits = Disposition::Retry { after: None, reason: RetryReason::GatewayDetailsUnknown };
         simulator.use_another_account(true);
-        assert_eq!(env.run_event(&event(0)).await, DECLINED, "of one it may be so");
-        simulator.use_another_account(false);
-        assert!(matches!(
-            env.run_event(&event(1)).await,
-            Disposition::Completed(CompletionReason::Authorised | CompletionReason::Captured)
-        ));
-        simulator.use_another_account(true);
-        for number in [2, 3] {
-            assert_eq!(env.run_event(&event(number)).await, DECLINED, "the success in between counts");
+        for number in [0, 1, 2, 3, 0] {
+            assert_eq!(env.deliver(&event(number)).await, waits, "{mode:?} {number}");
         }
-        for number in [4, 5, 4] {
+        assert_eq!(statuses(&env), [], "{mode:?}: nobody is told");
+        assert_eq!(env.metrics.count(Metric::Alarm, "details_unknown_in_a_row"), 3, "{mode:?}: from the third one on");
+        env.clock.advance(5 * HOUR);
+        for number in [0, 1, 2, 3] {
             let disposition = env.deliver(&event(number)).await;
-            assert_eq!(disposition, Disposition::Retry { after: None, reason: RetryReason::GatewayDetailsUnknown }, "{mode:?}");
+            assert!(!matches!(disposition, Disposition::Completed(_) | Disposition::Parked(_)), "{mode:?}: {disposition:?}");
         }
-        assert_eq!(env.metrics.count(Metric::Alarm, "details_unknown_in_a_row"), 3);
         simulator.use_another_account(false);
-        for number in [4, 5] {
+        for number in [0, 1, 2, 3, 4] {
             let disposition = env.run_event(&event(number)).await;
             assert!(matches!(disposition, Disposition::Completed(CompletionReason::Authorised | CompletionReason::Captured)), "{mode:?}");
         }
+        assert!(!statuses(&env).contains(&PaymentStatus::Rejected), "{mode:?}");
         assert_eq!(env.discrepancies(), Vec::<String>::new());
+    }
+}
+
+/// One subscriber whose details are gone is told `rejected`, after a success of somebody else or after an hour.
+pub(crate) async fn details_unknown_to_the_gateway_of_one_subscriber_are_gone(gateway: GatewayName) {
+    for somebody_pays in [true, false] {
+        for mode in MODES {
+            let context = format!("{mode:?} {somebody_pays}");
+            let env = environment();
+            let (lost, paying) = (env.subscriber(method(&env, gateway, mode)), env.subscriber(method(&env, gateway, mode)));
+            let (event, other) = (attempt_event(&env, &lost, mode, 0), attempt_event(&env, &paying, mode, 0));
+            let simulator = &env.gateway(gateway).simulator;
+            let waits = Disposition::Retry { after: None, reason: RetryReason::GatewayDetailsUnknown };
+            simulator.use_another_account(true);
+            assert_eq!(env.deliver(&event).await, waits, "{context}");
+            if somebody_pays {
+                simulator.use_another_account(false);
+                env.run_event(&other).await;
+                simulator.use_another_account(true);
+                assert_eq!(env.deliver(&event).await, DECLINED, "{context}");
+            } else {
+                env.clock.advance(HOUR / 2);
+                assert_eq!(env.deliver(&event).await, waits, "{context}");
+                assert_eq!(env.run_event(&event).await, DECLINED, "{context}");
+            }
+            assert_eq!(env.metrics.count(Metric::Alarm, "details_unknown_in_a_row"), 0, "{context}");
+            assert_eq!(statuses(&env).iter().filter(|status| **status == PaymentStatus::Rejected).count(), 1, "{context}");
+        }
     }
 }

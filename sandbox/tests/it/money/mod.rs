@@ -14,6 +14,7 @@ mod refund_crashes;
 mod refund_preexisting;
 mod refund_properties;
 mod refund_refusals;
+mod refund_reports;
 mod release_races;
 mod removed_details;
 mod scripted_gateway;

@@ -89,7 +89,7 @@ async fn a_fault_at_the_report_of_a_chargeback_never_repeats_it_blindly() {
         for _ in 0..5 {
             assert_eq!(env.deliver_messages_until_settled(&messages).await, [completed("parked")]);
         }
-        assert_eq!(env.network.calls().len() - seen, 1, "asked once, and then an operator");
+        assert_eq!(env.network.calls().len() - seen, 2, "reported once, asked about, and then an operator");
         assert_eq!(env.metrics.count(Metric::Parked, "loss_report_unknown"), 1);
         assert_eq!(payment_state(&env).await, "charged_back");
     }

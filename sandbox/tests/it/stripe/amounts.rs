@@ -1,5 +1,5 @@
-//! Amounts that Stripe does not take: below its minimum they are told rejected; what it calls malformed is parked within hours. The other two
-//! gateways document no minimum of their own.
+//! Amounts that Stripe does not take: below its minimum they are told rejected; what it calls malformed is parked within hours. PayPal
+//! documents no minimum, and a business rule of its own that is not known is a decline.
 
 use connector::cleeng::PaymentStatus;
 use connector::flow::Disposition;

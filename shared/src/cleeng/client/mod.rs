@@ -198,6 +198,13 @@ impl Cleeng for CoreApi {
         }
     }
 
+    async fn payment(&self, id: &PaymentId) -> Result<Payment, CleengError> {
+        let answer = self.client.send(&ApiRequest::get(format!("/payments/{}", path_segment(id)?))).await?;
+        let payment = read::payment(&read::body(&answer)?)?;
+        ensure_same(Some(&payment.id), id, "payment.id")?;
+        Ok(payment)
+    }
+
     async fn update_payment(&self, id: &PaymentId, patch: &PaymentPatch) -> Result<(), CleengError> {
         let body = write::patch(patch, &self.settings).ok_or(NOT_SENT)?;
         let call = ApiRequest::new(Method::PATCH, format!("/payments/{}", path_segment(id)?)).with_body(body);

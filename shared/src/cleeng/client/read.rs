@@ -69,7 +69,7 @@ pub(in crate::cleeng) fn order_resource(body: &Value) -> &Value {
     resource_in(body, &ORDER_PATHS)
 }
 
-/// The payment of an answer to a write.
+/// The payment of an answer that has one alone.
 pub(super) fn payment(body: &Value) -> Result<Payment, CleengError> {
     read_payment(resource_in(body, &PAYMENT_PATHS))
 }

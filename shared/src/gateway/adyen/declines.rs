@@ -62,6 +62,11 @@ const NEVER_AGAIN: &str = "5 26 46";
 /// does not take for recurring payments, and those whose number, security code or expiry date is wrong.
 const DETAILS_REFUSED: &str = "101 103 129 800 802 803 805 806";
 
+/// "Invalid Amount" (docs.adyen.com, "Refusal reasons"), and the error "Invalid amount specified" (there, "Error codes and messages"): what
+/// an amount below the least of the payment method and the currency is refused with, which Adyen has no code of its own for.
+const INVALID_AMOUNT_REFUSAL: &str = "7";
+const INVALID_AMOUNT_ERROR: &str = "137";
+
 /// The code of a refusal for which Adyen gave none.
 pub(super) const UNSPECIFIED: &str = "unspecified";
 
@@ -70,6 +75,8 @@ pub(super) const UNSPECIFIED: &str = "unspecified";
 pub(super) enum RefusalClass {
     /// A word of the bank, the scheme or Adyen's risk rules.
     Decline(Decline),
+    /// The amount is not one that can be paid; the code.
+    InvalidAmount(String),
     /// A mistake in what we sent, which no customer can correct; the code.
     ConnectorFault(String),
 }
@@ -84,15 +91,22 @@ pub(super) fn classify(code: Option<&str>, network: &NetworkAnswer<'_>) -> Refus
     }
     let listed = CODES.iter().find(|(listed, _, _)| *listed == code).map(|(_, _, class)| *class);
     match listed {
+        Some(None) if code == INVALID_AMOUNT_REFUSAL => RefusalClass::InvalidAmount(code.to_owned()),
         Some(None) => RefusalClass::ConnectorFault(code.to_owned()),
         Some(Some(class)) => RefusalClass::Decline(Decline { retry, ..Decline::new(class, code) }),
         None => RefusalClass::Decline(Decline { retry, ..Decline::new(DeclineClass::Soft, code) }),
     }
 }
 
-/// The decline that an error about the details is; `None` for an error about something else.
-pub(super) fn details_refused(code: &str) -> Option<Decline> {
-    contains(DETAILS_REFUSED, code).then(|| Decline::details_unknown(code))
+/// What the error of a payment is.
+pub(super) fn classify_error(code: String) -> RefusalClass {
+    if contains(DETAILS_REFUSED, &code) {
+        RefusalClass::Decline(Decline::details_unknown(code))
+    } else if code == INVALID_AMOUNT_ERROR {
+        RefusalClass::InvalidAmount(code)
+    } else {
+        RefusalClass::ConnectorFault(code)
+    }
 }
 
 /// Codes are short numbers; anything else could be a text about a person.
@@ -139,8 +153,14 @@ mod tests {
 
     #[test]
     fn a_mistake_of_ours_is_no_decline() {
-        assert_eq!(classify(Some("7")), RefusalClass::ConnectorFault("7".to_owned()));
         assert_eq!(classify(Some("21")), RefusalClass::ConnectorFault("21".to_owned()));
+        assert_eq!(classify_error("702".to_owned()), RefusalClass::ConnectorFault("702".to_owned()));
+    }
+
+    #[test]
+    fn an_amount_that_cannot_be_paid_is_neither() {
+        assert_eq!(classify(Some("7")), RefusalClass::InvalidAmount("7".to_owned()));
+        assert_eq!(classify_error("137".to_owned()), RefusalClass::InvalidAmount("137".to_owned()));
     }
 
     #[test]

@@ -29,6 +29,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 pub use client::CALL_TIMEOUT;
 use client::Client;
+use declines::RefusalClass;
 use serde_json::{Value, json};
 pub use settings::{AdyenEnvironment, AdyenSecrets, AdyenSettings, CaptureMode};
 use token::{AdyenToken, escape};
@@ -117,13 +118,14 @@ impl Adyen {
         self.send_payment(&body, &request.key, &expected).await
     }
 
-    /// Posts a payment. An error about its details is a decline.
+    /// Posts a payment. An error about its details is a decline, and one about its amount says that nobody can pay it.
     async fn send_payment(&self, body: &Value, key: &IdempotencyKey, expected: &ExpectedPayment<'_>) -> Result<Outcome, CallError> {
         match self.client.post("/payments", body, key).await {
             Ok(answer) => wire::read_payment(&answer, expected),
-            Err(CallError::NoEffect(GatewayError::Malformed { code })) => match declines::details_refused(&code) {
-                Some(decline) => Ok(Outcome::Declined(decline)),
-                None => Err(CallError::malformed(code)),
+            Err(CallError::NoEffect(GatewayError::Malformed { code })) => match declines::classify_error(code) {
+                RefusalClass::Decline(decline) => Ok(Outcome::Declined(decline)),
+                RefusalClass::InvalidAmount(code) => Err(GatewayError::BelowMinimum { code }.into()),
+                RefusalClass::ConnectorFault(code) => Err(CallError::malformed(code)),
             },
             Err(error) => Err(error),
         }

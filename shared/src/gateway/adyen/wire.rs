@@ -104,6 +104,7 @@ fn read_refusal(body: &Value, result: &str) -> Result<Outcome, CallError> {
     }
     match declines::classify(code.as_deref(), &network) {
         RefusalClass::Decline(decline) => Ok(Outcome::Declined(Decline { payment, ..decline })),
+        RefusalClass::InvalidAmount(code) => Err(GatewayError::BelowMinimum { code: format!("refusal_{code}") }.into()),
         RefusalClass::ConnectorFault(code) => Err(CallError::malformed(format!("refusal_{code}"))),
     }
 }

@@ -107,7 +107,7 @@ const EFFECTS: [(Kind, &[S], TransitionEffect, Option<S>); 30] = [
     ),
     (Kind::AuthorisationDeclined, &[S::Starting], TransitionEffect::Changed, Some(S::Declined)),
     (Kind::Captured, &[S::Starting], TransitionEffect::OutOfOrder, None),
-    (Kind::Captured, &[S::Authorised], TransitionEffect::Unexpected(ParkReason::CapturedWithoutOurRequest), None),
+    (Kind::Captured, &[S::Authorised], TransitionEffect::LateSuccess(AlarmReason::CapturedWithoutOurRequest), Some(S::Captured)),
     (Kind::Captured, &[S::Capturing], TransitionEffect::LateSuccess(AlarmReason::CapturedWithoutOpenAttempt), Some(S::Captured)),
     (Kind::Captured, &[S::Captured, S::Refunded, S::ChargedBack], TransitionEffect::Changed, None),
     (Kind::Captured, &[S::CaptureFailed], TransitionEffect::LateSuccess(AlarmReason::CapturedAfterAFailedCapture), Some(S::Captured)),
@@ -228,12 +228,12 @@ fn a_loss_is_reported_once_and_never_for_refunded_money() {
 }
 
 #[test]
-fn money_counts_as_captured_unless_nothing_was_requested_yet_or_it_is_known() {
+fn money_counts_as_captured_unless_its_payment_is_only_being_started_or_it_is_known() {
     for from in S::ALL {
         let mut after = payment(from);
         after.captured = usd(0);
         apply_notification(&mut after, &item(Kind::Captured, 1), OwnerState::default(), NOW).unwrap();
-        let untouched = matches!(from, S::Starting | S::Authorised | S::Captured | S::Refunded | S::ChargedBack);
+        let untouched = matches!(from, S::Starting | S::Captured | S::Refunded | S::ChargedBack);
         assert_eq!(after.captured == usd(0), untouched, "{from:?}");
     }
 }

@@ -4,16 +4,21 @@ use connector::checkout::expire_purchase;
 use connector::checkout::order::order_key;
 use connector::cleeng::PaymentStatus;
 use connector::flow::{BillingMode, Disposition};
-use connector::gateway::GatewayName;
+use connector::gateway::{GatewayName, GatewayText, IdempotencyKey, OperationKind, Reference, RefundRequest};
 use connector::http::Method;
+use connector::journal::store::Key;
 use connector::manual_review::{Decision, DecisionRequest, PreparedDecision, list_parked};
 use connector::metrics::Metric;
+use connector::payments::reversal::reverse;
 use connector::reason::{CompletionReason, ParkReason};
+use connector::secret::SecretString;
 use sandbox::simulators::simulated_gateway::EnteredDetails;
 use sandbox::testkit::harness::TestEnvironment;
+use sandbox::testkit::purchases::SeededPurchase;
 
 use super::{DAY, HOUR, Renewal};
-use crate::every_gateway::scenarios::{Buyer, approved_entries, assert_paid_once, is_paid, refund, statuses};
+use crate::every_gateway::scenarios::{Buyer, approved_entries, assert_paid_once, is_paid, refund, statuses, usd};
+use crate::money::fixtures::update_payment_record;
 
 fn kept(env: &TestEnvironment, gateway: GatewayName) -> i64 {
     approved_entries(env, gateway).iter().map(|entry| entry.captured.minor - entry.refunded.minor).sum()
@@ -138,4 +143,59 @@ async fn rule_5_a_refund_without_a_word_for_days_is_parked() {
     assert_eq!(renewal.env.metrics.count(Metric::Parked, ""), 0);
     renewal.pass(2 * DAY).await;
     assert_eq!(renewal.env.metrics.count(Metric::Parked, "refund_unanswered"), 1);
+}
+
+/// A captured single purchase that Cleeng does not have, of which somebody had this much refunded: done, or still on its way.
+async fn refunded_in_part(gateway: GatewayName, minor: i64, is_done: bool) -> (TestEnvironment, SeededPurchase) {
+    let env = TestEnvironment::default();
+    let subscriber = env.subscriber(env.gateway(gateway).method);
+    let bought = env.seed_purchase(&subscriber, PaymentStatus::Captured, "1").await;
+    let key = IdempotencyKey::derive(&SecretString::new("salt"), GatewayText(gateway.as_str()), OperationKind::Refund, "part", "1");
+    let (reference, obligation) = (Reference::from_key(&key), Key::new("refund", &["1", "part"]));
+    let part = RefundRequest {
+        key,
+        reference: reference.clone(),
+        external_payment_id: bought.external_payment_id.clone(),
+        amount: usd(minor),
+        captured: usd(999),
+    };
+    env.flow_context.gateways.get(gateway).unwrap().refund(&part).await.unwrap();
+    env.process_gateways();
+    drop(env.collect_notifications().await);
+    let now = env.now();
+    update_payment_record(&env, &bought, |record| {
+        record.cleeng_payment = None;
+        record.reserve_refund(&obligation, reference, usd(minor)).unwrap();
+        if is_done {
+            record.complete_refund(0, true, now).unwrap();
+        }
+    })
+    .await;
+    (env, bought)
+}
+
+#[tokio::test]
+async fn rule_5_of_a_payment_that_was_refunded_in_part_the_rest_is_given_back() {
+    for gateway in GatewayName::ALL {
+        for is_done in [true, false] {
+            let (env, bought) = refunded_in_part(*gateway, 400, is_done).await;
+            let reversed = reverse(&env.flow_context, &bought.reference, None, &env.delivery_received_now()).await;
+            assert!(matches!(reversed, Disposition::Completed(_)), "{gateway}: {reversed:?}");
+            env.run_until_idle().await;
+            assert_eq!((kept(&env, *gateway), env.metrics.count(Metric::Parked, "")), (0, 0), "{gateway} {is_done}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn rule_5_a_give_back_waits_for_a_refund_of_all_that_is_left() {
+    for gateway in GatewayName::ALL {
+        let (env, bought) = refunded_in_part(*gateway, 999, false).await;
+        let reverses = async || reverse(&env.flow_context, &bought.reference, None, &env.delivery_received_now()).await;
+        assert_eq!(reverses().await, Disposition::Completed(CompletionReason::ReversalReceived), "{gateway}");
+        let now = env.now();
+        update_payment_record(&env, &bought, |record| assert!(record.complete_refund(0, true, now).unwrap())).await;
+        assert_eq!(reverses().await, Disposition::Completed(CompletionReason::Reversed), "{gateway}");
+        assert_eq!((kept(&env, *gateway), env.metrics.count(Metric::Parked, "")), (0, 0), "{gateway}");
+    }
 }

@@ -3,9 +3,13 @@
 
 mod captures;
 mod give_backs;
+mod lapses;
 mod losses;
+mod single_purchases;
 mod successes;
+mod terminations;
 mod undecided;
+mod unrequested;
 
 use std::time::Duration;
 
@@ -13,13 +17,16 @@ use connector::cleeng::PaymentStatus;
 use connector::cleeng::webhook::Topic;
 use connector::clock::Clock as _;
 use connector::flow::{BillingMode, Disposition};
-use connector::gateway::{GatewayName, OperationKind};
+use connector::gateway::{CaptureRequest, GatewayName, GatewayText, IdempotencyKey, OperationKind, Reference};
 use connector::ids::ExternalPaymentId;
 use connector::reason::CompletionReason;
+use connector::secret::SecretString;
 use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::simulators::network::Fault;
 use sandbox::simulators::simulated_gateway::LedgerEntry;
 use sandbox::testkit::harness::{TestEnvironment, TestSubscriber};
+
+use crate::every_gateway::scenarios::approved_entries;
 
 pub(super) const HOUR: Duration = Duration::from_secs(3_600);
 pub(super) const DAY: Duration = Duration::from_secs(24 * 3_600);
@@ -62,13 +69,8 @@ impl Renewal {
     /// The next call that asks the gateway for money meets this fault.
     pub(super) fn break_next_payment(&self, fault: Fault) {
         let name = self.env.gateway(self.gateway).simulator.name();
-        let path = match self.gateway {
-            GatewayName::Adyen => "/payments",
-            GatewayName::PayPal => "/orders",
-            GatewayName::Stripe => "/payment_intents",
-        };
         self.env.network.inject(fault, move |peer, request| {
-            peer == name && request.method == connector::http::Method::POST && request.path.ends_with(path)
+            peer == name && request.method == connector::http::Method::POST && !request.path.contains("oauth2")
         });
     }
 
@@ -143,4 +145,19 @@ impl Renewal {
     pub(super) fn assert_balanced(&self) {
         assert_eq!(self.env.discrepancies(), Vec::<String>::new(), "{}", self.name());
     }
+}
+
+/// Somebody captures the only hold at the gateway, by hand.
+pub(super) async fn capture_by_hand(env: &TestEnvironment, gateway: GatewayName) {
+    let hold = approved_entries(env, gateway).remove(0);
+    let salt = SecretString::new("somebody else's");
+    let request = CaptureRequest {
+        key: IdempotencyKey::derive(&salt, GatewayText(gateway.as_str()), OperationKind::Capture, "by hand", "1"),
+        reference: Reference::parse(&hold.reference).unwrap(),
+        external_payment_id: hold.authorisation_id,
+        amount: hold.amount,
+        authorised_at: None,
+    };
+    env.flow_context.gateways.get(gateway).unwrap().capture(&request).await.unwrap();
+    env.process_gateways();
 }
