@@ -228,4 +228,8 @@ pub struct RunReport {
     pub deferred: u32,
     /// Items that could not be processed; the next run tries again.
     pub failed: u32,
+    /// What is due could not be listed to its end.
+    pub is_due_unlisted: bool,
+    /// The scan of subscriptions could not continue.
+    pub is_scan_failed: bool,
 }

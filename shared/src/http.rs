@@ -14,6 +14,7 @@ pub use http::{HeaderMap, HeaderName, HeaderValue, Method, StatusCode};
 pub use reqwest_transport::{ClientError, ReqwestTransport};
 use thiserror::Error;
 
+use crate::json;
 use crate::secret::SecretString;
 
 /// The largest answer that is read, in bytes; a longer one is [`TransportError::NoResponse`].
@@ -94,7 +95,7 @@ impl Response {
     /// The body as JSON; `None` if it is not JSON.
     #[must_use]
     pub fn json(&self) -> Option<serde_json::Value> {
-        serde_json::from_slice(&self.body).ok()
+        json::parse(&self.body).ok()
     }
 
     /// The `Retry-After` of the answer in seconds, if it is a plain number (an HTTP date is ignored), at most a day.

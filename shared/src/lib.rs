@@ -13,6 +13,7 @@
 //! | [`lambda`] | a function in AWS Lambda: start-up, dispatch, handlers and telemetry |
 //! | [`settings`], [`rate_limit`] | the reader of settings and of their mistakes; a limit per window of time |
 //! | [`mod@reference`], [`keyed_hash`] | the keys and references of writes, and the keyed hash that they are made with |
+//! | [`json`] | the door of foreign JSON, with its limits |
 //! | [`money`], [`ids`], [`secret`], [`clock`], [`http`] | the small types that everything else is made of |
 //!
 //! Code that only one function needs does not belong here.
@@ -27,6 +28,7 @@ pub mod gateway;
 pub mod http;
 pub mod ids;
 pub mod journal;
+pub mod json;
 pub mod keyed_hash;
 pub mod lambda;
 pub mod manual_review;

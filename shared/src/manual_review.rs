@@ -19,7 +19,7 @@ use crate::ids::SubscriptionId;
 use crate::journal::payment::PaymentRecord;
 use crate::journal::record::operator_decision::{OperatorDecision, RETRY};
 use crate::journal::record::{Attempt, AttemptKind, Finish, Obligation, StepStatus};
-use crate::journal::store::{Key, Store, StoreError};
+use crate::journal::store::{END_OF_TIME, Key, List, Store, StoreError, load_each};
 use crate::journal::transaction::{Retention, Transaction, read_document};
 use crate::journal::{JournalError, SETTLED_RETENTION};
 use crate::payments::subscription_state::SubscriptionState;
@@ -117,28 +117,36 @@ pub struct ParkedAttempt {
     pub reference: Option<Reference>,
 }
 
-/// Everything that is parked, the longest parked first, and the due records that cannot be read before it. A parked attempt with a later one in flight beside it may be missing until that one
-/// is finished: it is listed as due then.
+/// Everything that is parked, the longest parked first, and the records that cannot be read before it. A parked attempt with a later one in
+/// flight beside it may be missing until that one is finished: it is listed as due then.
 ///
 /// # Errors
 /// [`StoreError`].
 pub async fn list_parked(store: &dyn Store, limit: usize) -> Result<Vec<ParkedAttempt>, StoreError> {
     let mut keys = store.parked(limit).await?;
+    let unreadable = store.list(List::Unreadable, END_OF_TIME, None, limit).await?;
+    let mut found: Vec<ParkedAttempt> = unreadable.iter().map(|listed| unreadable_record(&listed.key)).collect();
     // What is also due is found among what is due.
-    for key in store.due(Timestamp::from_millis(i64::MAX), DUE_SCAN_LIMIT).await? {
+    for key in store.due(END_OF_TIME, DUE_SCAN_LIMIT).await? {
         if !keys.contains(&key) {
             keys.push(key);
         }
     }
-    let mut found = Vec::new();
     for batch in keys.chunks(crate::journal::store::MAX_BATCH) {
-        for (key, stored) in batch.iter().zip(store.load(batch).await?) {
-            let Some(stored) = stored else { continue };
+        for (key, stored) in batch.iter().zip(load_each(store, batch).await?) {
+            let stored = match stored {
+                Ok(Some(stored)) => stored,
+                Ok(None) => continue,
+                Err(_) => {
+                    found.push(unreadable_record(key));
+                    continue;
+                }
+            };
             let is_subscription = key.as_str().starts_with("subscription#");
             match read_document::<Obligation>(&stored.body) {
                 Err(_) if is_subscription && read_document::<SubscriptionState>(&stored.body).is_ok() => {}
                 Ok(obligation) => found.extend(obligation.attempts.iter().filter_map(|attempt| parked_attempt(key, attempt))),
-                Err(_) => found.push(unreadable(key)),
+                Err(_) => found.push(unreadable_record(key)),
             }
         }
     }
@@ -150,8 +158,8 @@ pub async fn list_parked(store: &dyn Store, limit: usize) -> Result<Vec<ParkedAt
 /// How many due documents are searched for something parked beside it.
 const DUE_SCAN_LIMIT: usize = 1_000;
 
-/// A due record that reconciliation cannot read, and rings for.
-fn unreadable(key: &Key) -> ParkedAttempt {
+/// A record that reconciliation cannot read, and rings for.
+fn unreadable_record(key: &Key) -> ParkedAttempt {
     let reason = ParkReason::DueDocumentUnreadable.as_str().to_owned();
     ParkedAttempt { key: key.clone(), kind: None, since: None, reason, money_unknown: true, reference: None }
 }

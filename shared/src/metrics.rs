@@ -10,8 +10,11 @@ pub enum Metric {
     EventAccepted,
     /// A webhook was refused by its handler.
     EventRefused,
-    /// A bad or missing signature; counted in [`Metric::EventRefused`] too.
+    /// A bad or missing signature; counted in [`Metric::EventRefused`] too. Dimension `door`: `webhooks`, whose addresses only Cleeng knows,
+    /// or `notifications`. Alarmed.
     SignatureFailure,
+    /// Something was not done that a right release with right settings would have done; dimension `reason`. Rolls a new version back.
+    Fault,
     /// A webhook of another connector's payment method.
     EventNotOurs,
     /// A delivery of something that is settled already.
@@ -38,8 +41,12 @@ pub enum Metric {
     GatewayUnavailable,
     /// How long a call to a gateway took, in milliseconds; dimensions `gateway` and `operation`.
     GatewayLatency,
-    /// The age of unsettled work that is checked because it is due, in seconds.
+    /// How long the oldest due document has been due at the beginning of a run of reconciliation, in seconds. Alarmed.
     DueAge,
+    /// A run of reconciliation went through what is due, as far as its time allowed. Alarmed where it is missing.
+    RunCompleted,
+    /// A run of reconciliation could not do a part of its work; dimension `part`. Alarmed.
+    RunFailed,
     /// How long ago an event that is being put back was received, in seconds. Its maximum is the age of unsettled work.
     UnsettledAge,
 }
@@ -52,6 +59,7 @@ impl Metric {
             Self::EventAccepted => "EventAccepted",
             Self::EventRefused => "EventRefused",
             Self::SignatureFailure => "SignatureFailure",
+            Self::Fault => "Fault",
             Self::EventNotOurs => "EventNotOurs",
             Self::Duplicate => "Duplicate",
             Self::Settled => "Settled",
@@ -65,8 +73,16 @@ impl Metric {
             Self::GatewayUnavailable => "GatewayUnavailable",
             Self::GatewayLatency => "GatewayLatency",
             Self::DueAge => "DueAge",
+            Self::RunCompleted => "RunCompleted",
+            Self::RunFailed => "RunFailed",
             Self::UnsettledAge => "UnsettledAge",
         }
+    }
+
+    /// Whether it is told by version of the function as well: the alarms that roll a version back must not hear of another one.
+    #[must_use]
+    pub const fn is_told_by_version(self) -> bool {
+        matches!(self, Self::Fault | Self::EventAccepted | Self::EventNotOurs)
     }
 
     /// The unit in CloudWatch.

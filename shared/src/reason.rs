@@ -195,6 +195,8 @@ pub enum AlarmReason {
     NotificationKeptAside,
     /// What a gateway sent and signed was refused because of its size.
     NotificationTooLarge,
+    /// What Cleeng sent and signed was refused because of its size.
+    EventTooLarge,
     /// A purchase is paid, and the gateway has not stored the details that its renewals need.
     StoredDetailsMissing,
     /// A gateway does not know the stored details of several subscribers in a row: its account or its environment is not that of the details.

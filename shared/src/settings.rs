@@ -85,10 +85,18 @@ impl<'a> SettingsReader<'a> {
     /// An optional base URL without a slash at its end; `https`, or `http` if `plain_http` allows it (tests, sandbox).
     pub fn base_url(&mut self, name: &str, default: &str, plain_http: bool) -> String {
         let expected = if plain_http { "an http or https URL" } else { "an https URL" };
-        self.parsed(name, default.to_owned(), expected, |text| {
-            let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://").filter(|_| plain_http))?;
-            let host_ok = !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic()) && !rest.contains(['@', '?', '#']);
-            host_ok.then(|| text.trim_end_matches('/').to_owned())
+        self.parsed(name, default.to_owned(), expected, |text| read_base_url(text, plain_http))
+    }
+
+    /// As [`SettingsReader::base_url`] where real money moves: `https`, at a host under one of these domains. Whoever can change a setting
+    /// could otherwise have credentials and payments sent anywhere.
+    pub fn vendor_url(&mut self, name: &str, default: &str, domains: &[&str]) -> String {
+        let expected = format!("an https URL under {}", domains.join(" or "));
+        self.parsed(name, default.to_owned(), &expected, |text| {
+            let host = text.strip_prefix("https://")?.split('/').next()?.to_ascii_lowercase();
+            let is_plain = host.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.'));
+            let is_under = |domain: &&str| host.strip_suffix(*domain).is_some_and(|rest| rest.ends_with('.'));
+            read_base_url(text, false).filter(|_| is_plain && domains.iter().any(is_under))
         })
     }
 
@@ -106,6 +114,45 @@ impl<'a> SettingsReader<'a> {
         match value {
             Some(value) if self.problems.is_empty() => Ok(value),
             _ => Err(Problems(self.problems)),
+        }
+    }
+}
+
+/// A base URL without a slash at its end.
+fn read_base_url(text: &str, plain_http: bool) -> Option<String> {
+    let rest = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://").filter(|_| plain_http))?;
+    let host_ok = !rest.is_empty() && rest.bytes().all(|b| b.is_ascii_graphic()) && !rest.contains(['@', '?', '#']);
+    host_ok.then(|| text.trim_end_matches('/').to_owned())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_real_money_moves_only_the_vendors_hosts_are_taken() {
+        let read = |url: &str| {
+            let get = |_: &str| Some(url.to_owned());
+            let mut reader = SettingsReader::new(&get);
+            let read = reader.vendor_url("URL", "https://api.cleeng.com", &["cleeng.com", "example.org"]);
+            reader.finish(Some(read)).ok()
+        };
+        for url in ["https://api.cleeng.com/3.1", "https://API.cleeng.com", "https://a.b.example.org/x"] {
+            assert_eq!(read(url).as_deref(), Some(url));
+        }
+        for url in [
+            "http://api.cleeng.com",
+            "https://evil.test",
+            "https://cleeng.com.evil.test",
+            "https://evilcleeng.com",
+            "https://evil.test/.cleeng.com",
+            "https://evil.test\\.cleeng.com",
+            "https://evil.test%2f.cleeng.com",
+            "https://me@api.cleeng.com",
+            "https://api.cleeng.com:8443",
+            "https://127.0.0.1",
+        ] {
+            assert_eq!(read(url), None, "{url}");
         }
     }
 }

@@ -34,7 +34,7 @@ async fn check_table(deployment: &Deployment, env: &CommandEnv, findings: &mut V
             StoreError::Refused("no such table") => "correct JOURNAL_TABLE, AWS_REGION or the account of your credentials",
             StoreError::Refused(_) => "use credentials with dynamodb:GetItem, BatchGetItem and Query on the table and its index",
             StoreError::Unavailable => "check the network and AWS_REGION, and try again",
-            StoreError::Corrupt => "use the connectorctl of the deployed release",
+            StoreError::Corrupt | StoreError::Unwritable => "use the connectorctl of the deployed release",
         };
         Finding::error("JOURNAL_TABLE", format!("{what}: {error}"), fix)
     };

@@ -1,10 +1,13 @@
 //! Processes the due documents one after the other, the longest due first. [`plan`] decides what is done about a document.
 //!
+//! A run goes on behind what it has seen, so that no document holds back another: neither one that stays where it is, because Cleeng
+//! throttles or a worker holds it, nor one that cannot be read. That one is listed apart, with an alarm, and looked at again every hour: by
+//! the release that can read it, or after it was repaired, it is due again by itself.
+//!
 //! Before work on an obligation starts, its due time is moved on, under the condition that the obligation is unchanged. So two runs at once
 //! never do the same work, a run that crashes does not start with the same document again and again, and a document that cannot be
 //! processed does not block the others.
 
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 use connector::checkout::expire_purchase;
@@ -13,7 +16,7 @@ use connector::flow::{Disposition, FlowContext, RunReport};
 use connector::gateway::Reference;
 use connector::journal::record::Obligation;
 use connector::journal::session::retention;
-use connector::journal::store::Key;
+use connector::journal::store::{Key, List, Listed, StoreError};
 use connector::journal::transaction::Transaction;
 use connector::journal::{JournalError, QUEUE_REDELIVERY_WINDOW};
 use connector::metrics::Metric;
@@ -28,7 +31,9 @@ use crate::obsolete_authorisations;
 use crate::plan::{PlannedAction, plan};
 
 /// So many documents are listed at a time.
-const PAGE_SIZE: usize = 25;
+const PAGE_SIZE: usize = 100;
+/// A document that cannot be read is tried again after this time.
+const UNREADABLE_INTERVAL: Duration = Duration::from_secs(3600);
 /// Work on a document starts only if so much time is left: the longest call to a gateway and back, twice.
 const MIN_TIME_PER_ITEM: Duration = Duration::from_secs(45);
 
@@ -69,6 +74,12 @@ impl From<JournalError> for ItemResult {
     }
 }
 
+/// Whether a run has time for more.
+enum TimeLeft {
+    Some,
+    None,
+}
+
 /// One run over what is due.
 pub(crate) struct Run<'a> {
     flow_context: &'a FlowContext,
@@ -84,44 +95,77 @@ impl<'a> Run<'a> {
 
     /// Ends when nothing more is due, or when the time is used up; the rest is due in the next run.
     pub(crate) async fn process_all(mut self) -> RunReport {
-        let (mut seen, mut limit) = (BTreeSet::new(), PAGE_SIZE);
-        loop {
-            let found = match self.flow_context.store.due(self.flow_context.clock.now(), limit).await {
-                Ok(found) => found,
-                Err(error) => {
-                    tracing::warn!(%error, "due items cannot be listed");
-                    self.report.failed = self.report.failed.saturating_add(1);
-                    return self.report;
-                }
-            };
-            let is_complete = found.len() < limit;
-            // The index may lag behind the writes and list again what was processed.
-            let unseen: Vec<Key> = found.into_iter().filter(|key| seen.insert(key.clone())).collect();
-            if unseen.is_empty() {
-                if is_complete {
-                    return self.report;
-                }
-                // What cannot be moved on, such as documents of a newer release, must not hide what is due after it.
-                limit = limit.saturating_mul(2);
-            }
-            for key in unseen {
-                if self.flow_context.clock.now().after(MIN_TIME_PER_ITEM) > self.delivery.deadline {
+        for list in [List::Due, List::Unreadable] {
+            match self.process_list(list).await {
+                Ok(TimeLeft::Some) => {}
+                Ok(TimeLeft::None) => {
                     tracing::info!("time is used up; the next run continues");
-                    return self.report;
+                    break;
                 }
-                self.process(&key).await;
+                Err(error) => {
+                    tracing::error!(%error, "due items cannot be listed");
+                    self.report.failed = self.report.failed.saturating_add(1);
+                    self.report.is_due_unlisted = true;
+                    break;
+                }
             }
+        }
+        self.report
+    }
+
+    /// Goes through what is due now, page by page.
+    async fn process_list(&mut self, list: List) -> Result<TimeLeft, StoreError> {
+        let (until, mut last) = (self.flow_context.clock.now(), None);
+        loop {
+            let page = self.flow_context.store.list(list, until, last.as_ref(), PAGE_SIZE).await?;
+            if list == List::Due && last.is_none() {
+                let age = page.first().map_or(Duration::ZERO, |oldest| until.since(oldest.at));
+                self.flow_context.metrics.duration(Metric::DueAge, age, &[]);
+            }
+            for listed in &page {
+                if self.flow_context.clock.now().after(MIN_TIME_PER_ITEM) > self.delivery.deadline {
+                    return Ok(TimeLeft::None);
+                }
+                match list {
+                    List::Unreadable => self.retry_unreadable(listed).await,
+                    List::Due | List::Parked => self.process(listed).await,
+                }
+            }
+            if page.len() < PAGE_SIZE {
+                return Ok(TimeLeft::Some);
+            }
+            last = page.into_iter().next_back();
         }
     }
 
-    async fn process(&mut self, key: &Key) {
+    /// Looks whether a document can be read by now; then it is due.
+    async fn retry_unreadable(&self, listed: &Listed) {
+        let now = self.flow_context.clock.now();
+        let loaded = documents::load(self.flow_context, &listed.key).await;
+        let can_be_read = loaded.is_ok_and(|transaction| !matches!(plan(&transaction, &listed.key, now), PlannedAction::Unreadable(_)));
+        if can_be_read {
+            tracing::info!(document = %listed.key, "a document can be read again, and is due");
+            let _listed_by_its_next_write = self.flow_context.store.relist(List::Unreadable, listed, List::Due, now).await;
+        } else {
+            self.list_unreadable(List::Unreadable, listed).await;
+        }
+    }
+
+    async fn process(&mut self, listed: &Listed) {
+        let key = &listed.key;
         let is_subscription = DocumentKind::of(key) == DocumentKind::Subscription;
         if is_subscription && self.throttled {
             return;
         }
         let looked_at = if is_subscription { &mut self.report.checked } else { &mut self.report.due };
         *looked_at = looked_at.saturating_add(1);
-        let result = self.carry_out_plan(key).await.unwrap_or_else(ItemResult::from);
+        let result = match self.carry_out_plan(key).await {
+            Err(JournalError::Store(StoreError::Corrupt | StoreError::Unwritable) | JournalError::NewerSchema(_)) => {
+                self.list_unreadable(List::Due, listed).await;
+                ItemResult::Deferred
+            }
+            result => result.unwrap_or_else(ItemResult::from),
+        };
         self.count(key, result);
     }
 
@@ -134,7 +178,7 @@ impl<'a> Run<'a> {
         match action {
             PlannedAction::Settled => Ok(ItemResult::UpToDate),
             PlannedAction::LeaveToWorker => Ok(ItemResult::Deferred),
-            PlannedAction::Unreadable(error) => Ok(self.raise_unreadable(key, error)),
+            PlannedAction::Unreadable(error) => Err(error),
             PlannedAction::LeaveInFlight => Ok(DueSubscription::new(self.flow_context, key, transaction)?.leave_in_flight().await),
             PlannedAction::CheckSubscription { .. } => {
                 Ok(DueSubscription::new(self.flow_context, key, transaction)?.check(&child_delivery).await)
@@ -167,19 +211,20 @@ impl<'a> Run<'a> {
     async fn claim(&self, key: &Key, mut transaction: Transaction) -> Result<(Transaction, Obligation), JournalError> {
         let now = self.flow_context.clock.now();
         let mut obligation: Obligation = transaction.read(key)?.unwrap_or_default();
-        if let Some(attempt) = obligation.current_attempt() {
-            self.flow_context.metrics.duration(Metric::DueAge, now.since(attempt.opened_at), &[]);
-        }
         obligation.claimed_at = Some(now);
         transaction.stage(key, &obligation, retention(&obligation, now))?;
         transaction.commit().await?;
         Ok((transaction, obligation))
     }
 
-    fn raise_unreadable(&self, key: &Key, error: JournalError) -> ItemResult {
-        tracing::error!(document = %key, error = error.code(), "a due document cannot be read");
+    /// Rings for a document that cannot be read, or not be written again, and lists it apart. Its contents stay as they are.
+    async fn list_unreadable(&self, from: List, listed: &Listed) {
+        tracing::error!(document = %listed.key, "a due document cannot be read");
         self.flow_context.metrics.count(Metric::Parked, &[("reason", ParkReason::DueDocumentUnreadable.as_str())]);
-        ItemResult::Deferred
+        let next = self.flow_context.clock.now().after(UNREADABLE_INTERVAL);
+        if let Err(error) = self.flow_context.store.relist(from, listed, List::Unreadable, next).await {
+            tracing::warn!(document = %listed.key, %error, "a document that cannot be read stays where it is listed");
+        }
     }
 
     async fn continue_release(&self, reference: &Reference, delivery: &Delivery) -> ItemResult {

@@ -37,7 +37,8 @@ pub struct Reconciliation;
 impl ScheduledJob for Reconciliation {
     async fn run(&self, flow_context: &FlowContext, delivery: &Delivery) -> RunReport {
         let mut report = Run::new(flow_context, delivery).process_all().await;
-        report.discovered = scan::continue_scan(flow_context, delivery).await;
+        let scanned = scan::continue_scan(flow_context, delivery).await;
+        (report.discovered, report.is_scan_failed) = (scanned.discovered, scanned.failed);
         report
     }
 }

@@ -178,7 +178,10 @@ impl<'a> DueSubscription<'a> {
         let details = subscription.payment_details.as_ref().unwrap_or(&last_event.details);
         let stored = match documents::read::<StoredDetails>(self.flow_context, &StoredDetails::key(details)).await {
             Ok(stored) => stored,
-            Err(error) => return error.into(),
+            Err(error) => {
+                tracing::warn!(document = %self.key, error = error.code(), "the details of a subscription cannot be read");
+                return self.reschedule(RECHECK_INTERVAL, ItemResult::Failed).await;
+            }
         };
         let last_event = last_event.updated(subscription, stored);
         let event = missing.to_webhook(&last_event, &self.state, subscription, &self.flow_context.policy.publisher, method);

@@ -42,32 +42,50 @@ struct ScanPosition {
 enum Scanned {
     /// It was read; another may follow.
     Page,
-    /// Nothing was read.
+    /// Nothing was to be read.
     Nothing,
+    /// Cleeng did not list its subscriptions.
+    Unlisted,
 }
 
-/// Continues the scan of every payment method, as far as the time allows. Returns how many subscriptions are newly watched.
-pub(crate) async fn continue_scan(flow_context: &FlowContext, delivery: &Delivery) -> u32 {
-    let mut found: u32 = 0;
+/// What a run found.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct ScanResult {
+    /// Subscriptions that are newly watched.
+    pub(crate) discovered: u32,
+    /// Cleeng did not list its subscriptions, or the journal could not be used.
+    pub(crate) failed: bool,
+}
+
+/// Continues the scan of every payment method, as far as the time allows.
+pub(crate) async fn continue_scan(flow_context: &FlowContext, delivery: &Delivery) -> ScanResult {
+    let mut result = ScanResult::default();
     for method in flow_context.policy.methods.keys() {
-        found = found.saturating_add(scan_method(flow_context, method, delivery).await);
+        scan_method(flow_context, method, delivery, &mut result).await;
     }
-    found
+    result
 }
 
-async fn scan_method(flow_context: &FlowContext, method: &PaymentMethodId, delivery: &Delivery) -> u32 {
-    let mut found: u32 = 0;
+async fn scan_method(flow_context: &FlowContext, method: &PaymentMethodId, delivery: &Delivery, result: &mut ScanResult) {
     for _ in 0..PAGES_PER_RUN {
         if flow_context.clock.now().after(MIN_TIME_PER_PAGE) > delivery.deadline {
-            return found;
+            return;
         }
-        match scan_page(flow_context, method, &mut found).await {
+        match scan_page(flow_context, method, &mut result.discovered).await {
             Ok(Scanned::Page) => {}
             // Another run that scans at the same time continues.
-            Ok(Scanned::Nothing) | Err(_) => return found,
+            Ok(Scanned::Nothing) | Err(JournalError::Contended) => return,
+            Ok(Scanned::Unlisted) => {
+                result.failed = true;
+                return;
+            }
+            Err(error) => {
+                tracing::error!(error = error.code(), "the scan of subscriptions cannot continue");
+                result.failed = true;
+                return;
+            }
         }
     }
-    found
 }
 
 /// Reads one page and moves the position on.
@@ -100,7 +118,7 @@ async fn scan_page(flow_context: &FlowContext, method: &PaymentMethodId, found: 
                 matches!(error, CleengError::NotFound | CleengError::Refused { .. } | CleengError::Unknown(UnknownAnswer::Unconfirmed(_)));
             tracing::warn!(error = error.code(), "subscriptions cannot be listed");
             let wait = if unlisted { SCAN_INTERVAL } else { Duration::ZERO };
-            (Scanned::Nothing, ScanPosition { not_before: now.after(wait), ..position })
+            (Scanned::Unlisted, ScanPosition { not_before: now.after(wait), ..position })
         }
     };
     transaction.stage(&key, &next, Retention::default())?;

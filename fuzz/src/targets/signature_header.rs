@@ -29,7 +29,4 @@ pub(super) fn body(input: &[u8]) {
     let in_hex = encoding != Encoding::Base64 && (holds(&hex) || told.to_ascii_lowercase().contains(&hex));
     let in_base64 = encoding != Encoding::Hex && holds(&written);
     assert!(!verifier.signature_matches(&message.headers, message.body) || in_hex || in_base64, "a signature that is none is taken");
-    if let Some((name, values)) = verifier.signature_header(&message.headers) {
-        assert!(name == "x-cleeng-signature" && values == told, "what is kept aside is not what came");
-    }
 }

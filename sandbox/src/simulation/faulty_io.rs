@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use connector::clock::Timestamp;
 use connector::http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode, Transport, TransportCause, TransportError};
-use connector::journal::store::{CommitError, Key, Put, Store, StoreError, StoredDocument};
+use connector::journal::store::{CommitError, Key, List, Listed, Put, Store, StoreError, StoredDocument};
 use connector::lambda::queue::{Queue, QueueError};
 use serde_json::Value;
 
@@ -290,16 +290,16 @@ impl Store for FaultyStore {
         result
     }
 
-    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
+    async fn list(&self, list: List, until: Timestamp, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, StoreError> {
         yield_now().await;
-        if self.context.chance(|profile| profile.journal_read_error) {
+        if list == List::Due && self.context.chance(|profile| profile.journal_read_error) {
             return Err(StoreError::Unavailable);
         }
-        self.inner.due(until, limit).await
+        self.inner.list(list, until, after, limit).await
     }
 
-    async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError> {
-        self.inner.parked(limit).await
+    async fn relist(&self, from: List, found: &Listed, to: List, at: Timestamp) -> Result<(), CommitError> {
+        self.inner.relist(from, found, to, at).await
     }
 }
 

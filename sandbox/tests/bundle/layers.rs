@@ -12,7 +12,7 @@ const LAYERS: [&[&str]; 9] = [
     &["delivery", "cleeng", "gateway"],
     &["reference", "reason", "metrics"],
     &["http", "keyed_hash", "settings", "rate_limit"],
-    &["money", "ids", "secret", "clock"],
+    &["money", "ids", "secret", "clock", "json"],
 ];
 
 fn layer(module: &str) -> usize {

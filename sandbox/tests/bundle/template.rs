@@ -1,6 +1,7 @@
 //! What the template guarantees beyond one function: queues, roles, retained resources.
 
 use connector::cleeng::webhook::Topic;
+use connector::journal::{MAX_RECEIVES, MAX_REDELIVERY_DELAY, MAX_UNKNOWN_DEADLINE_HOURS, QUEUE_REDELIVERY_WINDOW};
 
 use crate::support::files::{camel_case, read};
 use crate::support::template::{Entry, resources, section, variables};
@@ -26,12 +27,79 @@ fn a_queues_visibility_timeout_is_six_times_its_functions_and_messages_are_retai
         let queue = &section("Resources")[&format!("{}Queue", camel_case(&name))];
         let visibility: u32 = queue.value("VisibilityTimeout").unwrap().parse().unwrap();
         assert!(visibility >= timeout * 6, "{name}: {visibility} s is less than six times {timeout} s");
-        assert_eq!(queue.value("MessageRetentionPeriod"), Some("345600"), "{name}: four days");
-        assert_eq!(queue.value("maxReceiveCount"), Some("200"), "{name}");
+        assert_eq!(queue.value("MessageRetentionPeriod"), Some("1209600"), "{name}: 14 days, the maximum of SQS");
+        assert_eq!(queue.value("maxReceiveCount"), Some(MAX_RECEIVES.to_string().as_str()), "{name}");
+        assert!(u64::from(visibility) < MAX_REDELIVERY_DELAY.as_secs(), "{name}: a message comes back after a crash in {visibility} s");
         assert_eq!(queue.value("deadLetterTargetArn"), Some("!GetAtt DeadLetters.Arn"), "{name}");
     }
     for (id, queue) in resources("AWS::SQS::Queue") {
         assert_eq!(queue.value("SqsManagedSseEnabled"), Some("true"), "{id} is not encrypted");
+    }
+}
+
+/// One limit in one place: how long an outcome is asked about, how often a message is received, and how long a queue keeps it.
+#[test]
+fn deadline_receives_and_retention_fit_together() {
+    let seconds = |entry: &str, name: &str| -> u64 { section("Resources")[entry].value(name).unwrap().parse().unwrap() };
+    let deadline = section("Parameters")["UnknownDeadlineHours"].value("MaxValue").unwrap().to_owned();
+    assert_eq!(deadline, MAX_UNKNOWN_DEADLINE_HOURS.to_string(), "the template and the functions have one limit");
+    let (window, deadline) = (QUEUE_REDELIVERY_WINDOW.as_secs(), MAX_UNKNOWN_DEADLINE_HOURS * 3_600);
+    let retention = seconds("DeadLetters", "MessageRetentionPeriod");
+    assert_eq!(retention, 14 * 86_400);
+    assert!(deadline + window < retention, "an outcome is decided before the last copy of its event is gone");
+    // Retention counts from the first receipt; the alarm's age from when it became a dead letter.
+    let alarm = seconds("DeadLettersAgeAlarm", "Threshold");
+    assert!(window + alarm + 2 * 86_400 <= retention, "an operator has two days from the alarm on");
+    assert!(section("Resources")["DeadLettersAlarm"].value("AlarmDescription").unwrap().contains("within 11 days"));
+    assert!(window <= 3 * 86_400, "as the alarm and the runbook say");
+}
+
+/// Whether a filter of the access log counts a response: its status, and one of its routes, each with an asterisk for any text.
+fn counts(pattern: &str, route: &str, status: &str) -> bool {
+    let is_like = |wanted: &str, text: &str| match wanted.split_once('*') {
+        Some((start, end)) if end.contains('*') => text.contains(end.trim_end_matches('*')) && text.starts_with(start),
+        Some((start, end)) => text.starts_with(start) && text.ends_with(end),
+        None => wanted == text,
+    };
+    let words = |member: &str| -> Vec<String> {
+        let start = format!("$.{member} = \"");
+        let parts = pattern.split(&start).skip(1);
+        parts.filter_map(|rest| rest.split('"').next()).map(str::to_owned).collect()
+    };
+    words("status").iter().any(|wanted| is_like(wanted, status)) && words("route").iter().any(|wanted| is_like(wanted, route))
+}
+
+#[test]
+fn an_alarm_of_the_api_rings_for_its_kind_of_route_and_a_stranger_reaches_none_with_one_request() {
+    let (all, filters) = (section("Resources"), resources("AWS::Logs::MetricFilter"));
+    assert_eq!(filters.len(), 5);
+    let counting = |route: &str, status: &str| -> Vec<String> {
+        let ids = filters.iter().filter(|(_, filter)| counts(filter.value("FilterPattern").unwrap(), route, status));
+        ids.map(|(id, _)| id.trim_end_matches("Filter").to_owned()).collect()
+    };
+    let [webhook, notification] = ["POST /webhooks/{key}/refund-payment", "POST /gateways/{gateway}/notifications"];
+    let [page, browser] = ["POST /connectors/{gateway}/initial-payment", "GET /connectors/{gateway}/v1/tokens/return/{reference}"];
+    for (route, status, expected) in [
+        (webhook, "429", "ApiThrottled"),
+        (webhook, "500", "ApiFailing"),
+        (webhook, "503", "ApiFailing"),
+        (notification, "429", "ApiThrottled"),
+        (notification, "503", "NotificationsFailing"),
+        (page, "429", "FrontEndsThrottled"),
+        (page, "503", "FrontEndsFailing"),
+        (browser, "429", "FrontEndsThrottled"),
+        (browser, "502", "FrontEndsFailing"),
+    ] {
+        assert_eq!(counting(route, status), [expected], "{route} {status}");
+        let (alarm, filter) = (&all[&format!("{expected}Alarm")], &all[&format!("{expected}Filter")]);
+        assert_eq!(alarm.value("MetricName"), filter.value("MetricName"), "{expected}");
+        let threshold: u32 = alarm.value("Threshold").unwrap().parse().unwrap();
+        assert_eq!(threshold == 1, expected.starts_with("Api"), "{expected}: strangers reach what is no webhook");
+    }
+    for route in [webhook, notification, page, browser] {
+        for status in ["200", "302", "400", "401", "404", "413"] {
+            assert_eq!(counting(route, status), Vec::<String>::new(), "{route} {status}");
+        }
     }
 }
 
@@ -42,6 +110,7 @@ fn resources_that_must_outlive_the_stack_are_retained() {
         assert_eq!(entry.value("DeletionPolicy"), Some("Retain"), "{id}");
         assert_eq!(entry.value("UpdateReplacePolicy"), Some("Retain"), "{id}");
     }
+    assert_eq!(section("Resources")["Journal"].value("DeletionProtectionEnabled"), Some("true"));
     let secret = &section("Resources")["Secret"];
     assert!(
         secret.value("SecretString").is_none() && secret.value("GenerateSecretString").is_none(),

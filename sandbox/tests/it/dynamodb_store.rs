@@ -15,6 +15,7 @@ use sandbox::simulation::linearizability::{RecordingStore, run_contending_worker
 use sandbox::simulators::virtual_clock::VirtualClock;
 use sandbox::testkit::harness::TestEnvironment;
 
+use crate::reconciliation::poison;
 use crate::support::newer_release;
 
 const ADDRESS: &str = "CONNECTOR_TEST_DYNAMODB_URL";
@@ -48,7 +49,7 @@ async fn the_store_in_dynamodb_keeps_the_contract() {
     let mover = clock.clone();
     let advance = move |by: Duration| mover.advance(by);
     let seen = conformance::run_all(&StoreUnderTest { store: Arc::new(store), clock: Arc::new(clock), advance: &advance }).await;
-    assert!(seen >= 16, "the suite shrank to {seen} cases");
+    assert!(seen >= 18, "the suite shrank to {seen} cases");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -244,6 +245,46 @@ async fn after_a_lost_answer_neither_contention_nor_a_refusal_says_that_nothing_
         assert_eq!(store.commit(&[put]).await, expected, "{calls} calls");
         server.join().unwrap().unwrap();
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn no_document_holds_back_another_whatever_is_wrong_with_it() {
+    if client_and_table("poison").await.is_none() {
+        return;
+    }
+    poison::assert_no_poison_holds_back(30, &[0, 25], async |env, name| {
+        let (client, table) = client_and_table(&format!("poison-{name}")).await.unwrap();
+        let store: Arc<dyn Store> = Arc::new(DynamoStore::new(client, table, Arc::new(env.clock.clone())));
+        store
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_item_with_attributes_of_another_type_holds_back_nobody_and_can_be_repaired() {
+    let Some((client, table)) = client_and_table("attribute-types").await else { return };
+    let mut env = TestEnvironment::default();
+    let store = Arc::new(DynamoStore::new(client.clone(), table.clone(), Arc::new(env.clock.clone())));
+    env.flow_context.store = store.clone();
+    let number = |number: i64| AttributeValue::N(number.to_string());
+    let text = |text: &str| AttributeValue::S(text.to_owned());
+    let due_at = env.clock.now().millis();
+    for (name, attribute, value) in [
+        ("period#body", "body", number(1)),
+        ("period#version", "version", text("one")),
+        ("period#expiry", "expires_at", text("never")),
+        ("period#none", "kind", text("period")),
+    ] {
+        let item = client.put_item().table_name(&table).item("pk", text(name)).item("due_bucket", text("due"));
+        item.item("due_at", number(due_at)).item(attribute, value).send().await.unwrap();
+    }
+    let healthy = Key::new("period", &["healthy"]);
+    let body = poison::healthy(env.clock.now());
+    let put = Put { key: healthy, expected_version: None, body, due_at: Some(env.clock.now()), parked_since: None, expires_at: None };
+    store.commit(&[put]).await.unwrap();
+    let report = env.run_reconciliation().await;
+    assert_eq!((report.due, report.requeued, report.deferred, report.failed), (5, 1, 4, 0), "{report:?}");
+    assert_eq!(connector::manual_review::list_parked(store.as_ref(), 10).await.unwrap().len(), 4);
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use connector::journal::JournalError;
 use connector::journal::memory::MemoryStore;
 use connector::journal::record::{AttemptKind, Finish, Obligation, StepState, StepStatus};
 use connector::journal::session::ObligationSession;
-use connector::journal::store::{CommitError, Key, Put, Store, StoreError, StoredDocument};
+use connector::journal::store::{CommitError, Key, List, Listed, Put, Store, StoreError, StoredDocument};
 use connector::secret::SecretString;
 use sandbox::simulation::executor::yield_now;
 use sandbox::simulation::exhaustive::{ExplorationLimits, Scenario, WorkerFuture, explore_all};
@@ -68,12 +68,12 @@ impl Store for InterruptibleStore {
         Ok(())
     }
 
-    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
-        self.inner.due(until, limit).await
+    async fn list(&self, list: List, until: Timestamp, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        self.inner.list(list, until, after, limit).await
     }
 
-    async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError> {
-        self.inner.parked(limit).await
+    async fn relist(&self, from: List, found: &Listed, to: List, at: Timestamp) -> Result<(), CommitError> {
+        self.inner.relist(from, found, to, at).await
     }
 }
 

@@ -11,7 +11,7 @@ use connector::clock::Timestamp;
 use connector::flow::{Disposition, SettleOn};
 use connector::gateway::GatewayName;
 use connector::http::Method;
-use connector::journal::store::{CommitError, Key, Put, Store, StoreError, StoredDocument};
+use connector::journal::store::{CommitError, Key, List, Listed, Put, Store, StoreError, StoredDocument};
 use connector::metrics::Metric;
 use connector::reason::{CompletionReason, RetryReason};
 use sandbox::simulators::cleeng::{OperatorRefund, SentWebhook};
@@ -192,12 +192,12 @@ impl Store for OneReadErrorStore {
         Ok(())
     }
 
-    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
-        self.inner.due(until, limit).await
+    async fn list(&self, list: List, until: Timestamp, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        self.inner.list(list, until, after, limit).await
     }
 
-    async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError> {
-        self.inner.parked(limit).await
+    async fn relist(&self, from: List, found: &Listed, to: List, at: Timestamp) -> Result<(), CommitError> {
+        self.inner.relist(from, found, to, at).await
     }
 }
 

@@ -65,7 +65,7 @@ pub struct ReturnedData {
     /// Distinguishes this data from other data.
     pub fingerprint: String,
     /// The data; erased when the attempt ends.
-    #[serde(default)]
+    #[serde(default, with = "crate::json::as_text")]
     pub details: Value,
 }
 
@@ -81,7 +81,7 @@ pub enum PurchaseResult {
         #[serde(default)]
         token: Option<String>,
         /// What "my account" may show of them.
-        #[serde(default)]
+        #[serde(default, with = "crate::json::as_text")]
         display_params: Value,
         /// Whose details are being stored, as the gateway knows the customer, where they come later than the rest.
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -99,6 +99,7 @@ pub enum PurchaseResult {
     /// The customer has to do something.
     ActionRequired {
         /// For the gateway's component, unchanged.
+        #[serde(with = "crate::json::as_text")]
         payload: Value,
         /// The gateway's id of what waits for the customer.
         #[serde(default)]

@@ -9,6 +9,7 @@ use thiserror::Error;
 
 use super::webhook::{Topic, Verified, Webhook, WebhookError};
 use crate::clock::Timestamp;
+use crate::json;
 
 /// The version that is written. A release reads its own and every older one.
 pub(crate) const VERSION: u64 = 1;
@@ -81,6 +82,13 @@ impl Envelope {
         Ok(Self { topic: event.get().topic, received_at, body: body.to_owned() })
     }
 
+    /// Seals the bytes of an event whose signature fits and which this release cannot read, for the function of this topic. What is no UTF-8
+    /// in it is replaced: it is no JSON either.
+    #[must_use]
+    pub fn seal_unread(topic: Topic, raw: &[u8], received_at: Timestamp) -> Self {
+        Self { topic, received_at, body: String::from_utf8_lossy(raw).into_owned() }
+    }
+
     /// Seals an event whose bytes are gone: the same members, written again. For a flow that keeps its own event to continue later.
     #[must_use]
     pub fn reseal(event: &Verified<Webhook>, received_at: Timestamp) -> Self {
@@ -123,6 +131,12 @@ impl Envelope {
         })
     }
 
+    /// The text of the event.
+    #[must_use]
+    pub fn body(&self) -> &str {
+        &self.body
+    }
+
     /// What the event is about.
     #[must_use]
     pub const fn topic(&self) -> Topic {
@@ -150,7 +164,7 @@ impl Envelope {
 
 /// Reads the members of an envelope of this source. The version first: a later release may have changed everything else.
 pub(crate) fn read_members(text: &str, source: &str) -> Result<Value, EnvelopeError> {
-    let value: Value = serde_json::from_str(text).map_err(|_| EnvelopeError::Garbled)?;
+    let value = json::parse(text.as_bytes()).map_err(|_| EnvelopeError::Garbled)?;
     match value.get("v").and_then(Value::as_u64) {
         Some(VERSION) => {}
         Some(newer) if newer > VERSION => return Err(EnvelopeError::Version),

@@ -214,14 +214,6 @@ impl WebhookVerifier {
         Ok(Verified::attest(webhook))
     }
 
-    /// The header that holds the signature, and its values joined by commas; `None` if there is none.
-    #[must_use]
-    pub fn signature_header(&self, headers: &HeaderMap) -> Option<(String, String)> {
-        let values: Vec<&str> = headers.get_all(&self.settings.header).iter().filter_map(|value| value.to_str().ok()).collect();
-        let joined = values.join(",");
-        (!joined.is_empty()).then(|| (self.settings.header.as_str().to_owned(), joined))
-    }
-
     fn decode(&self, text: &str) -> Option<Vec<u8>> {
         let text = match &self.settings.prefix {
             Some(prefix) => text.strip_prefix(prefix.as_str())?,

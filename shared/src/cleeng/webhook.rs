@@ -12,6 +12,7 @@ use thiserror::Error;
 
 use crate::clock::Timestamp;
 use crate::ids::{CustomerId, Id, OfferId, PaymentDetailsId, PaymentMethodId, PublisherId, SubscriptionId};
+use crate::json;
 use crate::money::Currency;
 use crate::secret::SecretString;
 
@@ -102,7 +103,7 @@ impl Webhook {
     /// # Errors
     /// [`WebhookError`], naming the first field that is wrong.
     pub fn parse(body: &[u8]) -> Result<Self, WebhookError> {
-        let Ok(Value::Object(mut members)) = serde_json::from_slice(body) else { return Err(WebhookError::NotJson) };
+        let Ok(Value::Object(mut members)) = json::parse(body) else { return Err(WebhookError::NotJson) };
         let publisher = members.get("broadcasterId").or_else(|| members.get("publisherId"));
         let publisher = publisher.filter(|value| !value.is_null()).ok_or(WebhookError::Missing("broadcasterId"))?;
         let publisher = PublisherId::from_json(publisher).map_err(|_| invalid_id("broadcasterId"))?;

@@ -27,23 +27,45 @@ pub fn contains_card_number(value: &Value) -> bool {
 pub fn text_contains_card_number(text: &str) -> bool {
     let mut run = DigitRun::default();
     for c in text.chars() {
-        if let Some(digit) = c.to_digit(10) {
+        if let Some(digit) = decimal_digit(c) {
             run.push_digit(digit);
-        } else if matches!(c, ' ' | '-' | '.' | '\u{a0}' | '\u{2011}' | '\u{2013}') && !run.digits.is_empty() && !run.separated {
+        } else if is_separator(c) && !run.digits.is_empty() && !run.separated {
             run.separated = true;
         } else {
             if run.is_card_number_before(c) {
                 return true;
             }
-            run = DigitRun { touches_word: is_word_char(c), ..DigitRun::default() };
+            run = DigitRun { touches_word: is_word_char(c), follows_format_code: matches!(c, 'B' | 'b'), ..DigitRun::default() };
         }
     }
     run.is_card_number_before(' ')
 }
 
+/// Where each set of ten decimal digits begins (Unicode 15.1, general category Nd), in order.
+const DIGIT_SETS: [u32; 65] = [
+    0x30, 0x660, 0x6F0, 0x7C0, 0x966, 0x9E6, 0xA66, 0xAE6, 0xB66, 0xBE6, 0xC66, 0xCE6, 0xD66, 0xDE6, 0xE50, 0xED0, 0xF20, 0x1040, 0x1090,
+    0x17E0, 0x1810, 0x1946, 0x19D0, 0x1A80, 0x1A90, 0x1B50, 0x1BB0, 0x1C40, 0x1C50, 0xA620, 0xA8D0, 0xA900, 0xA9D0, 0xA9F0, 0xAA50, 0xABF0,
+    0xFF10, 0x104A0, 0x10D30, 0x11066, 0x110F0, 0x11136, 0x111D0, 0x112F0, 0x11450, 0x114D0, 0x11650, 0x116C0, 0x11730, 0x118E0, 0x11950,
+    0x11C50, 0x11D50, 0x11DA0, 0x11F50, 0x16A60, 0x16AC0, 0x16B50, 0x1D7CE, 0x1D7D8, 0x1D7E2, 0x1D7EC, 0x1D7F6, 0x1E140, 0x1FBF0,
+];
+
+/// The value of a digit of any script: a full-width number is a number.
+fn decimal_digit(c: char) -> Option<u32> {
+    let code = u32::from(c);
+    let next = DIGIT_SETS.partition_point(|first| *first <= code);
+    let first = DIGIT_SETS.get(next.checked_sub(1)?)?;
+    code.checked_sub(*first).filter(|digit| *digit < 10)
+}
+
+/// What may part the groups of a number: any white space, full stops and dashes of any kind.
+fn is_separator(c: char) -> bool {
+    c.is_whitespace()
+        || matches!(c, '-' | '.' | '\u{ad}' | '\u{200b}'..='\u{200d}' | '\u{2010}'..='\u{2015}' | '\u{2212}' | '\u{ff0d}' | '\u{ff0e}')
+}
+
 /// A character that makes a neighbouring run of digits a part of a longer word.
 fn is_word_char(c: char) -> bool {
-    c.is_alphanumeric() || matches!(c, '_' | '+' | '/' | '=' | '$')
+    c.is_alphanumeric() || matches!(c, '_' | '+' | '/' | '$')
 }
 
 #[derive(Default)]
@@ -55,6 +77,8 @@ struct DigitRun {
     separated: bool,
     /// It began right behind a letter.
     touches_word: bool,
+    /// That letter is the format code of a magnetic stripe's first track, where a caret follows the number (ISO/IEC 7813).
+    follows_format_code: bool,
 }
 
 impl DigitRun {
@@ -68,7 +92,8 @@ impl DigitRun {
 
     fn is_card_number_before(&self, next: char) -> bool {
         let glued_to_next = !self.separated && is_word_char(next);
-        if !self.touches_word && !glued_to_next && is_card_number(&self.digits) {
+        let touches_word = self.touches_word && !(self.follows_format_code && next == '^');
+        if !touches_word && !glued_to_next && is_card_number(&self.digits) {
             return true;
         }
         let ends = self.groups.iter().skip(1).copied().chain([self.digits.len()]);
@@ -126,6 +151,13 @@ mod tests {
             json!({ "with its expiry": "4111 1111 1111 1111 12/30" }),
             json!({ "with its code": "3782 822463 10005 1234" }),
             json!({ "after a date": "21.11.2026 4111111111111111" }),
+            json!({ "full-width": "\u{ff14}\u{ff11}\u{ff11}\u{ff11}\u{ff11}\u{ff11}\u{ff11}\u{ff11}\u{ff11}\u{ff11}\u{ff11}\u{ff11}\u{ff11}\u{ff11}\u{ff11}\u{ff11}" }),
+            json!({ "Arabic": "\u{664}\u{661}\u{661}\u{661} \u{661}\u{661}\u{661}\u{661} \u{661}\u{661}\u{661}\u{661} \u{661}\u{661}\u{661}\u{661}" }),
+            json!({ "tabs": "4111\t1111\t1111\t1111", "lines": "4111\n1111\n1111\n1111" }),
+            json!({ "thin spaces": "4111\u{2009}1111\u{2009}1111\u{2009}1111", "em dashes": "4111\u{2014}1111\u{2014}1111\u{2014}1111" }),
+            json!({ "first track": "%B4111111111111111^DOE/JOHN^30121010000000000000?" }),
+            json!({ "second track": ";4111111111111111=30121010000000000?" }),
+            json!({ "query": "number=4111111111111111" }),
         ] {
             assert!(contains_card_number(&body), "{body}");
         }

@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
+use crate::cleeng::webhook::Topic;
 use crate::clock::Timestamp;
 use crate::gateway::DeclineClass;
 use crate::ids::PaymentDetailsId;
@@ -56,6 +57,19 @@ impl AttemptKind {
             Self::Refund => "refund",
             Self::Release => "release",
             Self::Deactivate => "deactivate",
+        }
+    }
+}
+
+impl From<Topic> for AttemptKind {
+    /// What an event of this topic asks for, if it is parked before that was looked at.
+    fn from(topic: Topic) -> Self {
+        match topic {
+            Topic::SubscriptionReadyForPaymentAuthorisation => Self::Authorise,
+            Topic::SubscriptionReadyForPaymentCapture | Topic::CapturePayment => Self::Capture,
+            Topic::SubscriptionReadyForTermination => Self::Terminate,
+            Topic::PaymentDetailsDeactivated => Self::Deactivate,
+            Topic::RefundPayment => Self::Refund,
         }
     }
 }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
-use super::store::{CommitError, Key, MAX_BATCH, MAX_BODY_BYTES, Put, Store, StoreError, StoredDocument};
+use super::store::{CommitError, Key, List, Listed, MAX_BATCH, MAX_BODY_BYTES, MAX_BODY_DEPTH, Put, Store, StoreError, StoredDocument};
 use crate::clock::{Clock, Timestamp};
 
 /// A store under test, with the clock that it uses.
@@ -56,7 +56,11 @@ pub async fn run_all(subject: &StoreUnderTest<'_>) -> u32 {
     done();
     any_text_survives(store).await;
     done();
-    a_body_that_is_too_large_is_refused_before_it_is_sent(store).await;
+    a_body_that_could_not_be_read_again_is_refused_before_it_is_sent(store).await;
+    done();
+    a_list_goes_on_behind_what_was_seen(store).await;
+    done();
+    a_document_moves_to_another_list_as_it_is(store).await;
     done();
     ran.into_inner()
 }
@@ -266,12 +270,60 @@ pub async fn any_text_survives(store: &dyn Store) {
     }
 }
 
-/// The largest body fits; one byte more does not.
-pub async fn a_body_that_is_too_large_is_refused_before_it_is_sent(store: &dyn Store) {
+/// The largest body fits, and one byte more does not; nor does one that is nested too deep.
+pub async fn a_body_that_could_not_be_read_again_is_refused_before_it_is_sent(store: &dyn Store) {
     let largest = "x".repeat(MAX_BODY_BYTES);
     assert_eq!(store.commit(&[put(key("size", 1), None, &largest)]).await, Ok(()));
-    let too_large = format!("{largest}x");
-    let refused = store.commit(&[put(key("size", 2), None, "{}"), put(key("size", 1), Some(1), &too_large)]).await;
-    assert!(matches!(refused, Err(CommitError::NotWritten(StoreError::Refused(_)))));
-    assert_eq!(store.load(&[key("size", 2)]).await, Ok(vec![None]));
+    let nested = |depth| format!("{}{}", "[".repeat(depth), "]".repeat(depth));
+    for unwritable in [format!("{largest}x"), nested(MAX_BODY_DEPTH.saturating_add(1))] {
+        let refused = store.commit(&[put(key("size", 2), None, "{}"), put(key("size", 1), Some(1), &unwritable)]).await;
+        assert_eq!(refused, Err(CommitError::NotWritten(StoreError::Unwritable)));
+        assert_eq!(store.load(&[key("size", 2)]).await, Ok(vec![None]));
+    }
+    assert_eq!(store.commit(&[put(key("size", 1), Some(1), &nested(MAX_BODY_DEPTH))]).await, Ok(()));
+}
+
+/// Page by page, everything is listed once, also what has one time.
+pub async fn a_list_goes_on_behind_what_was_seen(store: &dyn Store) {
+    // The year 1990, which no other case uses.
+    let at = |second: i64| Timestamp::from_secs(631_152_000_i64.saturating_add(second));
+    let due = |number: usize, second| Put { due_at: Some(at(second)), ..put(key("page", number), None, "{}") };
+    assert_eq!(store.commit(&[due(1, 10), due(2, 10), due(3, 10), due(4, 20), due(5, 30)]).await, Ok(()));
+    let (mut seen, mut after): (Vec<Listed>, Option<Listed>) = (Vec::new(), None);
+    while let Ok(page) = store.list(List::Due, at(30), after.as_ref(), 2).await
+        && let Some(last) = page.last().cloned()
+    {
+        seen.extend(page);
+        after = Some(last);
+    }
+    let mut keys: Vec<Key> = seen.iter().map(|listed| listed.key.clone()).collect();
+    keys.sort_unstable();
+    assert_eq!(keys, (1..=5).map(|number| key("page", number)).collect::<Vec<_>>());
+    assert_eq!(seen.iter().map(|listed| listed.at).collect::<Vec<_>>(), [10, 10, 10, 20, 30].map(at));
+    let gone: Vec<Put> = (1..=5).map(|number| put(key("page", number), Some(1), "{}")).collect();
+    assert_eq!(store.commit(&gone).await, Ok(()));
+}
+
+/// Only what is where it was found moves; its body and its version stay as they are, and its next write lists it anew.
+pub async fn a_document_moves_to_another_list_as_it_is(store: &dyn Store) {
+    let at = |second: i64| Timestamp::from_secs(631_152_000_i64.saturating_add(second));
+    let name = key("relist", 1);
+    assert_eq!(store.commit(&[Put { due_at: Some(at(10)), ..put(name.clone(), None, "no JSON") }]).await, Ok(()));
+    let found = Listed { at: at(10), key: name.clone() };
+    let stale = Listed { at: at(9), key: name.clone() };
+    let absent = Listed { at: at(10), key: key("relist", 2) };
+    for missing in [&stale, &absent] {
+        assert_eq!(store.relist(List::Due, missing, List::Unreadable, at(50)).await, Err(CommitError::Conflict));
+    }
+    assert_eq!(store.relist(List::Due, &found, List::Unreadable, at(50)).await, Ok(()));
+    assert_eq!(store.relist(List::Due, &found, List::Unreadable, at(60)).await, Err(CommitError::Conflict));
+    assert_eq!(store.due(at(70), 10).await, Ok(vec![]));
+    let moved = Listed { at: at(50), key: name.clone() };
+    assert_eq!(store.list(List::Unreadable, at(49), None, 10).await, Ok(vec![]));
+    assert_eq!(store.list(List::Unreadable, at(50), None, 10).await, Ok(vec![moved.clone()]));
+    assert_eq!(store.load(std::slice::from_ref(&name)).await, Ok(vec![stored(1, "no JSON")]));
+    assert_eq!(store.relist(List::Unreadable, &moved, List::Due, at(20)).await, Ok(()));
+    assert_eq!(store.due(at(20), 10).await, Ok(vec![name.clone()]));
+    assert_eq!(store.commit(&[put(name, Some(1), "{}")]).await, Ok(()));
+    assert_eq!(store.due(at(70), 10).await, Ok(vec![]));
 }

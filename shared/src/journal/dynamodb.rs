@@ -6,7 +6,7 @@
 //! | `kind` | S | the key's text before the first `#`, for people |
 //! | `version` | N | [`StoredDocument::version`] |
 //! | `body` | S | the document, JSON |
-//! | `due_at`, `due_bucket` | N, S | milliseconds, and the hash key of the sparse index `due`: `due`, or `parked` with the time since when an operator has to decide; both absent if neither applies |
+//! | `due_at`, `due_bucket` | N, S | the document's time in its list in milliseconds, and the list, which is the hash key of the sparse index `due`; both absent if it is in none |
 //! | `expires_at` | N | unix seconds, the table's TTL attribute; absent when it is kept |
 //!
 //! It must never say that something was not written if it may have been: a write without an answer is repeated under the same client
@@ -23,19 +23,18 @@ use std::time::Duration;
 use async_trait::async_trait;
 use aws_sdk_dynamodb::Client;
 use aws_sdk_dynamodb::config::retry::RetryConfig;
+use aws_sdk_dynamodb::operation::update_item::UpdateItemError;
 use aws_sdk_dynamodb::types::{AttributeValue, KeysAndAttributes, TransactWriteItem};
 use ring::rand::{SecureRandom, SystemRandom};
 pub use table::{TableError, create_table};
 
 use self::failure::{RequestFailure, classify_commit, classify_read};
 use super::memory::{check_puts, next_version};
-use super::store::{CommitError, Key, MAX_BATCH, Put, Store, StoreError, StoredDocument};
+use super::store::{CommitError, Key, List, Listed, MAX_BATCH, Put, Store, StoreError, StoredDocument};
 use crate::clock::{Clock, Timestamp};
 
 /// The sparse index of what is due.
 pub const DUE_INDEX: &str = "due";
-const DUE_BUCKET: &str = "due";
-const PARKED_BUCKET: &str = "parked";
 /// How often one write is sent, under one token.
 const MAX_COMMIT_ATTEMPTS: u32 = 3;
 /// How often the rest of a batch is asked for.
@@ -168,41 +167,70 @@ impl Store for DynamoStore {
         Err(if may_be_written { CommitError::Unknown } else { CommitError::NotWritten(StoreError::Unavailable) })
     }
 
-    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
-        self.query_bucket(DUE_BUCKET, until, limit).await
-    }
-
-    async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError> {
-        self.query_bucket(PARKED_BUCKET, Timestamp::from_millis(i64::MAX), limit).await
-    }
-}
-
-impl DynamoStore {
-    /// The keys in a bucket of the index, the earliest first.
-    async fn query_bucket(&self, bucket: &str, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
-        let mut keys = Vec::new();
-        let mut from = None;
-        while keys.len() < limit {
-            let missing = i32::try_from(limit.saturating_sub(keys.len())).unwrap_or(i32::MAX);
+    async fn list(&self, list: List, until: Timestamp, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        let mut found = Vec::new();
+        let mut from = after.map(|after| index_position(list, after));
+        while found.len() < limit {
+            let missing = i32::try_from(limit.saturating_sub(found.len())).unwrap_or(i32::MAX);
             let query = self.client.query().table_name(&self.table).index_name(DUE_INDEX).limit(missing).scan_index_forward(true);
             let query = query
                 .key_condition_expression("#b = :b AND #d <= :until")
                 .expression_attribute_names("#b", "due_bucket")
                 .expression_attribute_names("#d", "due_at")
-                .expression_attribute_values(":b", text(bucket))
+                .expression_attribute_values(":b", text(bucket(list)))
                 .expression_attribute_values(":until", number(until.millis()));
             let page = query.set_exclusive_start_key(from).send().await.map_err(|error| classify_read(&error))?;
             for item in page.items.unwrap_or_default() {
                 let key = item.get("pk").and_then(|pk| pk.as_s().ok()).ok_or(StoreError::Corrupt)?;
-                keys.push(Key::from_stored(key.clone()));
+                let at = item.get("due_at").and_then(|at| at.as_n().ok()?.parse().ok()).ok_or(StoreError::Corrupt)?;
+                found.push(Listed { at: Timestamp::from_millis(at), key: Key::from_stored(key.clone()) });
             }
             from = page.last_evaluated_key;
             if from.is_none() {
                 break;
             }
         }
-        Ok(keys)
+        Ok(found)
     }
+
+    async fn relist(&self, from: List, found: &Listed, to: List, at: Timestamp) -> Result<(), CommitError> {
+        // Repeating it is harmless, so the SDK's own retries may stay on: what was carried out is refused the second time.
+        let update = self.client.update_item().table_name(&self.table).key("pk", text(found.key.as_str()));
+        let update = update
+            .update_expression("SET #b = :to, #d = :at")
+            .condition_expression("#b = :from AND #d = :found")
+            .expression_attribute_names("#b", "due_bucket")
+            .expression_attribute_names("#d", "due_at")
+            .expression_attribute_values(":to", text(bucket(to)))
+            .expression_attribute_values(":at", number(at.millis()))
+            .expression_attribute_values(":from", text(bucket(from)))
+            .expression_attribute_values(":found", number(found.at.millis()));
+        match update.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception) => {
+                Err(CommitError::Conflict)
+            }
+            Err(error) => Err(CommitError::NotWritten(classify_read(&error))),
+        }
+    }
+}
+
+/// The hash key of a list in the index.
+const fn bucket(list: List) -> &'static str {
+    match list {
+        List::Due => "due",
+        List::Parked => "parked",
+        List::Unreadable => "unreadable",
+    }
+}
+
+/// Where a query of the index goes on (DynamoDB, "Query", `ExclusiveStartKey`: the keys of the index and of the table).
+fn index_position(list: List, listed: &Listed) -> Item {
+    HashMap::from([
+        ("pk".to_owned(), text(listed.key.as_str())),
+        ("due_bucket".to_owned(), text(bucket(list))),
+        ("due_at".to_owned(), number(listed.at.millis())),
+    ])
 }
 
 fn to_item(put: &Put) -> Item {
@@ -214,11 +242,10 @@ fn to_item(put: &Put) -> Item {
         ("version".to_owned(), number(next_version(put))),
         ("body".to_owned(), text(&put.body)),
     ]);
-    // One index for both, so that a table needs no second one; what is due comes first.
-    let listed = put.due_at.map(|at| (at, DUE_BUCKET)).or(put.parked_since.map(|at| (at, PARKED_BUCKET)));
-    if let Some((at, bucket)) = listed {
+    // One index for all lists, so that a table needs no second one.
+    if let Some((list, at)) = put.listing() {
         item.insert("due_at".to_owned(), number(at.millis()));
-        item.insert("due_bucket".to_owned(), text(bucket));
+        item.insert("due_bucket".to_owned(), text(bucket(list)));
     }
     if let Some(expiry) = put.expires_at {
         // Whole seconds, rounded up: never expired too early.

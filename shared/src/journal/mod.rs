@@ -49,8 +49,12 @@ pub const RECHECK_INTERVAL: Duration = Duration::from_secs(15 * 60);
 pub const MAX_BACKOFF: Duration = Duration::from_secs(15 * 60);
 /// Upper bound for the redelivery of a message after a crash: the visibility timeout of nine minutes plus slack.
 pub const MAX_REDELIVERY_DELAY: Duration = Duration::from_secs(12 * 60);
-/// How long a queue delivers a message that is put back again and again: two hundred times, 12 to 15 minutes apart (`maxReceiveCount`).
-pub const QUEUE_REDELIVERY_WINDOW: Duration = Duration::from_secs(2 * 24 * 3600);
+/// How often a queue delivers a message before it becomes a dead letter: `maxReceiveCount` of the template.
+pub const MAX_RECEIVES: u32 = 200;
+/// How long a queue delivers a message that is put back again and again.
+pub const QUEUE_REDELIVERY_WINDOW: Duration = MAX_BACKOFF.saturating_mul(MAX_RECEIVES);
+/// The longest that an unknown outcome may be asked about before it is parked, in hours. Its event waits in the journal, not on its queue.
+pub const MAX_UNKNOWN_DEADLINE_HOURS: u64 = 72;
 /// The longest time between two checks of unsettled work.
 pub const MAX_RECHECK_INTERVAL: Duration = Duration::from_secs(6 * 3600);
 
@@ -100,7 +104,7 @@ impl From<&JournalError> for RetryReason {
             JournalError::Leased(_) => Self::Leased,
             JournalError::OutOfTime => Self::OutOfTime,
             JournalError::Store(StoreError::Unavailable) => Self::JournalUnavailable,
-            JournalError::Store(StoreError::Refused(_)) => Self::JournalRefused,
+            JournalError::Store(StoreError::Refused(_) | StoreError::Unwritable) => Self::JournalRefused,
             JournalError::Store(StoreError::Corrupt) => Self::JournalCorrupt,
             JournalError::Unknown => Self::JournalUnknown,
             JournalError::NewerSchema(_) => Self::JournalNewerSchema,

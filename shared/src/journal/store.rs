@@ -14,6 +14,12 @@ pub const MAX_BATCH: usize = 25;
 /// The largest body of a document, in bytes.
 pub const MAX_BODY_BYTES: usize = 100_000;
 
+/// Later than the time of anything in a list.
+pub const END_OF_TIME: Timestamp = Timestamp::from_millis(i64::MAX);
+
+/// How deep a body is nested at the most. Values from outside are texts in it, so that our own documents stay far below.
+pub const MAX_BODY_DEPTH: usize = 64;
+
 /// The name of a document: kind and ids joined with `#`.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Key(String);
@@ -58,6 +64,26 @@ pub struct StoredDocument {
     pub body: String,
 }
 
+/// A list of documents, each by a time. A document is in one list at the most.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum List {
+    /// What is to be checked again, by when.
+    Due,
+    /// What an operator has to decide about, by since when.
+    Parked,
+    /// What was due and cannot be read, by when it is tried again.
+    Unreadable,
+}
+
+/// A document in a list, with its time there.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Listed {
+    /// Its time in the list.
+    pub at: Timestamp,
+    /// Which document.
+    pub key: Key,
+}
+
 /// A write.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Put {
@@ -67,13 +93,21 @@ pub struct Put {
     pub expected_version: Option<u64>,
     /// The new body, JSON, at most [`MAX_BODY_BYTES`].
     pub body: String,
-    /// When it should be checked again; found by [`Store::due`]. `None` for settled documents.
+    /// When it should be checked again; found in [`List::Due`]. `None` for settled documents.
     pub due_at: Option<Timestamp>,
-    /// Since when an operator has to decide; found by [`Store::parked`] unless something is also due.
+    /// Since when an operator has to decide; found in [`List::Parked`] unless something is also due.
     pub parked_since: Option<Timestamp>,
     /// When it may be deleted. A document that has expired reads as absent at once, even before the database removes it. `None` keeps it
     /// for ever.
     pub expires_at: Option<Timestamp>,
+}
+
+impl Put {
+    /// The list that the document is in from then on, with its time there. What is due comes first.
+    #[must_use]
+    pub fn listing(&self) -> Option<(List, Timestamp)> {
+        self.due_at.map(|at| (List::Due, at)).or(self.parked_since.map(|since| (List::Parked, since)))
+    }
 }
 
 /// Why a read failed. Reads have no effect.
@@ -88,6 +122,9 @@ pub enum StoreError {
     /// A document cannot be read.
     #[error("a journal document cannot be read")]
     Corrupt,
+    /// A document is not written, because it could never be read again: it is too large, or nested too deep.
+    #[error("a journal document would be too large or too deep to be read again")]
+    Unwritable,
 }
 
 /// Why a write failed.
@@ -102,6 +139,26 @@ pub enum CommitError {
     /// No answer came: everything was written, or nothing.
     #[error("it is unknown whether the journal was written")]
     Unknown,
+}
+
+/// As [`Store::load`], but a document that cannot be read fails alone.
+///
+/// # Errors
+/// [`StoreError`], if it is not about one document.
+pub async fn load_each(store: &dyn Store, keys: &[Key]) -> Result<Vec<Result<Option<StoredDocument>, StoreError>>, StoreError> {
+    match store.load(keys).await {
+        Err(StoreError::Corrupt) => {}
+        loaded => return Ok(loaded?.into_iter().map(Ok).collect()),
+    }
+    let mut found = Vec::with_capacity(keys.len());
+    for key in keys {
+        found.push(match store.load(std::slice::from_ref(key)).await {
+            Ok(loaded) => Ok(loaded.into_iter().next().flatten()),
+            Err(StoreError::Corrupt) => Err(StoreError::Corrupt),
+            Err(error) => return Err(error),
+        });
+    }
+    Ok(found)
 }
 
 /// A database for the journal.
@@ -119,17 +176,34 @@ pub trait Store: Send + Sync {
     /// [`CommitError`].
     async fn commit(&self, puts: &[Put]) -> Result<(), CommitError>;
 
-    /// Keys of documents whose `due_at` is not later than `until`, the earliest first, at most `limit`. May lag behind the writes by
-    /// seconds: load a document before you act on its key.
+    /// The documents of a list whose time is not later than `until`, the earliest first, at most `limit`, of those that come behind
+    /// `after`. May lag behind the writes by seconds: load a document before you act on its key.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError>;
+    async fn list(&self, list: List, until: Timestamp, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, StoreError>;
 
-    /// Keys of documents that have a `parked_since` and no `due_at`, the longest parked first, at most `limit`. May lag behind the writes
-    /// as [`Store::due`] does.
+    /// Puts a document that was found in a list into this one, without reading or changing it otherwise: its body and its version stay.
+    ///
+    /// # Errors
+    /// [`CommitError::Conflict`] if it is no longer where it was found.
+    async fn relist(&self, from: List, found: &Listed, to: List, at: Timestamp) -> Result<(), CommitError>;
+
+    /// The keys of [`List::Due`] up to this time, at most `limit`.
     ///
     /// # Errors
     /// [`StoreError`].
-    async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError>;
+    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
+        let found = self.list(List::Due, until, None, limit).await?;
+        Ok(found.into_iter().map(|listed| listed.key).collect())
+    }
+
+    /// The keys of [`List::Parked`], the longest parked first, at most `limit`.
+    ///
+    /// # Errors
+    /// [`StoreError`].
+    async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError> {
+        let found = self.list(List::Parked, END_OF_TIME, None, limit).await?;
+        Ok(found.into_iter().map(|listed| listed.key).collect())
+    }
 }

@@ -6,9 +6,10 @@ use std::sync::Arc;
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
-use super::store::{Key, Put, Store, StoreError};
+use super::store::{Key, MAX_BODY_DEPTH, Put, Store, StoreError, load_each};
 use super::{JournalError, SCHEMA};
 use crate::clock::Timestamp;
+use crate::json;
 
 /// How long a document is kept and when it should be checked.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -23,8 +24,14 @@ pub struct Retention {
 
 struct LoadedDocument {
     version: Option<u64>,
-    body: Option<String>,
+    body: Result<Option<String>, StoreError>,
     staged: Option<(String, Retention)>,
+}
+
+impl LoadedDocument {
+    fn has_body(&self, body: &str) -> bool {
+        self.body.as_ref().is_ok_and(|own| own.as_deref() == Some(body))
+    }
 }
 
 /// A set of documents in work.
@@ -40,7 +47,7 @@ impl Transaction {
         Self { store, documents: BTreeMap::new() }
     }
 
-    /// Reads documents, unless they are in work already.
+    /// Reads documents, unless they are in work already. One that cannot be read fails when it is asked for, and no other with it.
     ///
     /// # Errors
     /// [`JournalError::Store`].
@@ -49,9 +56,10 @@ impl Transaction {
         if missing.is_empty() {
             return Ok(());
         }
-        let found = self.store.load(&missing).await?;
+        let found = load_each(self.store.as_ref(), &missing).await?;
         for (key, stored) in missing.into_iter().zip(found) {
-            let (version, body) = stored.map_or((None, None), |stored| (Some(stored.version), Some(stored.body)));
+            let version = stored.as_ref().ok().and_then(|stored| Some(stored.as_ref()?.version));
+            let body = stored.map(|stored| stored.map(|stored| stored.body));
             self.documents.insert(key, LoadedDocument { version, body, staged: None });
         }
         Ok(())
@@ -62,18 +70,19 @@ impl Transaction {
     /// # Errors
     /// [`StoreError::Corrupt`] if it cannot be read, [`JournalError::NewerSchema`] if a newer release wrote it.
     pub fn read<T: DeserializeOwned>(&self, key: &Key) -> Result<Option<T>, JournalError> {
-        self.documents.get(key).and_then(|slot| slot.body.as_deref()).map(read_document).transpose()
+        let Some(slot) = self.documents.get(key) else { return Ok(None) };
+        slot.body.as_ref().map_err(|error| *error)?.as_deref().map(read_document).transpose()
     }
 
     /// Stages a document for the next [`Transaction::commit`]; an unchanged one is left alone. A document that was not loaded is taken to
     /// be new, and the commit fails if it is not.
     ///
     /// # Errors
-    /// [`StoreError::Corrupt`] if it cannot be written as JSON.
+    /// [`StoreError::Unwritable`] if it cannot be written as JSON.
     pub fn stage<T: Serialize>(&mut self, key: &Key, document: &T, keep: Retention) -> Result<(), JournalError> {
-        let body = serde_json::to_string(document).map_err(|_| StoreError::Corrupt)?;
-        let slot = self.documents.entry(key.clone()).or_insert(LoadedDocument { version: None, body: None, staged: None });
-        slot.staged = (slot.body.as_deref() != Some(body.as_str())).then_some((body, keep));
+        let body = serde_json::to_string(document).map_err(|_| StoreError::Unwritable)?;
+        let slot = self.documents.entry(key.clone()).or_insert(LoadedDocument { version: None, body: Ok(None), staged: None });
+        slot.staged = (!slot.has_body(&body)).then_some((body, keep));
         Ok(())
     }
 
@@ -84,7 +93,7 @@ impl Transaction {
     pub fn reschedule<T: Serialize>(&mut self, key: &Key, document: &T, keep: Retention) -> Result<(), JournalError> {
         self.stage(key, document, keep)?;
         if let Some(slot) = self.documents.get_mut(key) {
-            slot.staged = slot.staged.take().or_else(|| slot.body.clone().map(|body| (body, keep)));
+            slot.staged = slot.staged.take().or_else(|| Some((slot.body.clone().ok()??, keep)));
         }
         Ok(())
     }
@@ -114,7 +123,7 @@ impl Transaction {
         for slot in self.documents.values_mut() {
             if let Some((body, _)) = slot.staged.take() {
                 slot.version = Some(slot.version.unwrap_or(0).saturating_add(1));
-                slot.body = Some(body);
+                slot.body = Ok(Some(body));
             }
         }
         Ok(())
@@ -126,6 +135,8 @@ impl Transaction {
 /// # Errors
 /// As [`Transaction::read`].
 pub fn read_document<T: DeserializeOwned>(body: &str) -> Result<T, JournalError> {
+    // Before it is parsed: the parser follows some texts until its stack ends.
+    json::check(body.as_bytes(), MAX_BODY_DEPTH).map_err(|_| StoreError::Corrupt)?;
     let value: serde_json::Value = serde_json::from_str(body).map_err(|_| StoreError::Corrupt)?;
     let schema = value.get("schema").and_then(serde_json::Value::as_u64).unwrap_or(0);
     if schema > u64::from(SCHEMA) {

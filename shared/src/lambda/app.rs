@@ -9,7 +9,8 @@ use super::event::{self, Event, EventError};
 use super::response::to_event;
 use super::state::{AppState, Dependencies, FunctionKind, Invocation};
 use super::{notification_handler, quarantine, queue_consumer, webhook_handler};
-use crate::flow::ScheduledJob;
+use crate::flow::{RunReport, ScheduledJob};
+use crate::metrics::Metric;
 
 /// A function that handles events.
 pub struct App {
@@ -71,7 +72,8 @@ impl App {
             failed = report.failed,
             "reconciliation run finished"
         );
-        if report.failed > 0 {
+        self.count_run(&report);
+        if report.failed > 0 || report.is_scan_failed {
             // The credentials may have been rotated: the next run finds the new ones.
             self.state.dependencies.refresh("scheduled_run_failed").await;
         }
@@ -79,5 +81,19 @@ impl App {
             "due": report.due, "requeued": report.requeued, "finished": report.finished, "checked": report.checked,
             "recovered": report.recovered, "released": report.released, "discovered": report.discovered, "deferred": report.deferred, "failed": report.failed,
         })
+    }
+
+    /// A run that did its work is told, so that a missing one rings; so is each part of the work that it could not do.
+    fn count_run(&self, report: &RunReport) {
+        let metrics = &self.state.metrics;
+        if !report.is_due_unlisted {
+            metrics.count(Metric::RunCompleted, &[]);
+        }
+        let failed_parts =
+            [("due_list", report.is_due_unlisted), ("items", report.failed > 0), ("subscription_scan", report.is_scan_failed)];
+        for (part, _) in failed_parts.into_iter().filter(|(_, failed)| *failed) {
+            metrics.count(Metric::RunFailed, &[("part", part)]);
+            self.state.count_fault(part);
+        }
     }
 }

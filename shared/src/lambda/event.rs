@@ -19,6 +19,8 @@ use serde::de::IgnoredAny;
 use serde_json::Value;
 use thiserror::Error;
 
+use crate::json::{self, JsonError};
+
 const SQS: &str = "aws:sqs";
 /// What EventBridge calls the event of a schedule (Amazon EventBridge, "Creating a rule that runs on a schedule").
 const SCHEDULED: &str = "Scheduled Event";
@@ -101,17 +103,21 @@ pub fn read(raw: &str) -> Result<Event, EventError> {
             }
             serde_json::from_str(raw).map(Event::Sqs).map_err(|_| EventError::Shape)
         }
-        EventShape { context: Some(ContextShape { http: Some(_) }), .. } => read_http(raw).map(Event::Http).map_err(|_| EventError::Shape),
+        EventShape { context: Some(ContextShape { http: Some(_) }), .. } => read_http(raw).map(Event::Http),
         EventShape { detail_type: Some(kind), .. } if kind == SCHEDULED => Ok(Event::Schedule),
         EventShape { .. } => Err(EventError::Shape),
     }
 }
 
-fn read_http(raw: &str) -> serde_json::Result<Result<Box<Request>, InvalidRequest>> {
-    let mut event: Value = serde_json::from_str(raw)?;
+fn read_http(raw: &str) -> Result<Result<Box<Request>, InvalidRequest>, EventError> {
+    // The API makes objects of the names in a query.
+    let mut event = match json::parse(raw.as_bytes()) {
+        Err(JsonError::ReservedName) => return Ok(Err(InvalidRequest::Uri)),
+        parsed => parsed.map_err(|_| EventError::Shape)?,
+    };
     // A header that cannot be one is left out: for `aws_lambda_events` it would spoil the whole event.
     let headers = event.get_mut("headers").map(Value::take).unwrap_or_default();
-    let mut event: ApiGatewayV2httpRequest = serde_json::from_value(event)?;
+    let mut event: ApiGatewayV2httpRequest = serde_json::from_value(event).map_err(|_| EventError::Shape)?;
     event.headers = headers.as_object().into_iter().flatten().filter_map(|(name, value)| read_header(name, value)).collect();
     Ok(convert(event).map(Box::new))
 }

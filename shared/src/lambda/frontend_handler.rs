@@ -32,6 +32,7 @@ use crate::frontend_api::reply::{self, ApiError, Reply};
 use crate::frontend_api::{CallKind, FrontendContext, FrontendFlow, FrontendRequest, GATEWAY_TIMEOUT, NoCaptcha, Origins, TokioSleeper};
 use crate::gateway::{GatewayName, Reference};
 use crate::http::{Transport, TransportError};
+use crate::json::{self, JsonError};
 use crate::metrics::{Metric, Metrics};
 use crate::secret::SecretString;
 use crate::settings::{Problems, SettingsReader};
@@ -125,6 +126,9 @@ impl FrontendApp {
         let code = reply.body.get("code").and_then(Value::as_str).unwrap_or("done");
         let succeeded = reply.status.is_success() || (reply.status.is_redirection() && code == "done");
         self.metrics.count(if succeeded { Metric::Settled } else { Metric::EventRefused }, &[("reason", code)]);
+        if reply.status.is_server_error() {
+            self.metrics.count(Metric::Fault, &[("reason", code)]);
+        }
         info!(request_id = invocation.request_id, code, status = reply.status.as_u16(), "front-end call answered");
         if reply.status == StatusCode::SERVICE_UNAVAILABLE {
             // The credentials may have been rotated: the page's next try finds the new ones.
@@ -200,7 +204,10 @@ fn check_call(
     if request.body().len() > max_body_bytes {
         return Err(reply::TOO_LARGE);
     }
-    let body: Value = serde_json::from_slice(request.body()).map_err(|_| reply::bad_request("the body is no JSON in UTF-8"))?;
+    let body = json::parse(request.body()).map_err(|error| match error {
+        JsonError::Syntax => reply::bad_request("the body is no JSON in UTF-8"),
+        JsonError::TooDeep | JsonError::ReservedName => reply::bad_request("the body is nested too deep or has a reserved name"),
+    })?;
     if contains_card_number(&body) {
         return Err(reply::CARD_NUMBER);
     }
@@ -229,6 +236,8 @@ fn check_browser_return(request: &Request, route: Route) -> Result<FrontendReque
         return Err(reply::TOO_LARGE);
     }
     let body = parse_query(query).map(Value::Object).ok_or(reply::BAD_QUERY)?;
+    // Its names become those of an object that is stored.
+    json::check(body.to_string().as_bytes(), json::MAX_DEPTH).map_err(|_| reply::BAD_QUERY)?;
     if contains_card_number(&body) {
         return Err(reply::CARD_NUMBER);
     }

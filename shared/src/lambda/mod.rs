@@ -17,6 +17,7 @@
 //! | [`frontend_handler`] | the HTTP handler of the functions that customers' browsers call |
 //! | [`queue`], `queue_consumer` | the queue of a function, and its consumer |
 //! | `quarantine` | webhooks whose signature does not fit yet |
+//! | `unreadable_event` | events that Cleeng signed and that cannot be acted on |
 //! | [`requeue`] | puts events that wait in the journal back on their queues |
 //! | [`telemetry`] | log lines and metrics, cleaned of secrets |
 //! | [`aws`] | the clients of AWS services |
@@ -38,12 +39,15 @@ mod queue_consumer;
 pub mod reloadable;
 pub mod requeue;
 mod response;
+#[cfg(test)]
+mod rollout_tests;
 pub mod secrets;
 pub mod settings;
 pub mod state;
 pub mod telemetry;
 #[cfg(test)]
 mod testing;
+mod unreadable_event;
 pub mod verifier;
 pub mod webhook_handler;
 
@@ -223,7 +227,7 @@ async fn prepare(required: RequiredSettings) -> Result<StartupState, StartError>
 
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     tracing::info!(version = env!("CARGO_PKG_VERSION"), release, "started");
-    let metrics = Metrics::new(Arc::new(EmfSink::new(output, deployment, function, Arc::clone(&clock))));
+    let metrics = Metrics::new(Arc::new(EmfSink::new(output, deployment, function.name, function.version, Arc::clone(&clock))));
     let Backends { source, store, queue, quarantine, requeue } = match &settings.resources {
         Some(resources) => aws_backends(resources, event_queues, &clock).await,
         None => embedded_backends(&get, &clock),
@@ -238,7 +242,7 @@ async fn prepare(required: RequiredSettings) -> Result<StartupState, StartError>
 struct StartSettings {
     settings: Settings,
     upstreams: UpstreamSettings,
-    function: String,
+    function: FunctionIdentity,
     /// The stack, for the metrics.
     deployment: String,
     /// The operator's name for this state of the settings, for the log.
@@ -273,15 +277,22 @@ fn read_all_settings(get: &dyn Fn(&str) -> Option<String>, required: RequiredSet
     reader.finish(all)
 }
 
+/// What the runtime calls the function.
+struct FunctionIdentity {
+    name: String,
+    version: String,
+}
+
 /// The variables without which the runtime's own library panics.
-fn read_runtime(reader: &mut SettingsReader<'_>) -> Option<String> {
+fn read_runtime(reader: &mut SettingsReader<'_>) -> Option<FunctionIdentity> {
     let fix = "this binary is started by the Lambda runtime: use `sam local invoke`, or `cargo run` for the sandbox";
     reader.required("AWS_LAMBDA_RUNTIME_API", fix);
-    reader.required("AWS_LAMBDA_FUNCTION_VERSION", fix);
+    let version = reader.required("AWS_LAMBDA_FUNCTION_VERSION", fix);
     if reader.required("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", fix).is_some() {
         reader.number("AWS_LAMBDA_FUNCTION_MEMORY_SIZE", 128_i32, 1, i32::MAX);
     }
-    reader.required("AWS_LAMBDA_FUNCTION_NAME", fix)
+    let name = reader.required("AWS_LAMBDA_FUNCTION_NAME", fix);
+    name.zip(version).map(|(name, version)| FunctionIdentity { name, version })
 }
 
 struct Backends {

@@ -12,7 +12,7 @@ use lambda_http::{Body, Request, Response};
 use tracing::{error, info};
 
 use super::event::InvalidRequest;
-use super::queue::{NotificationEnvelope, UnverifiedNotification};
+use super::queue::{MAX_MESSAGE_BYTES, NotificationEnvelope, UnverifiedNotification};
 use super::response::text_response;
 use super::settings::Mode;
 use super::state::{AppState, Invocation};
@@ -97,7 +97,14 @@ async fn keep_aside(
     raise_alarm(state, AlarmReason::NotificationKeptAside, gateway, invocation);
     let kept = UnverifiedNotification::seal(gateway, request.headers(), request.body(), received_at);
     match kept.filter(|_| state.mode == Mode::Lambda && state.quarantine_limiter.allows(received_at)) {
-        Some(kept) => enqueue(state, &kept.to_text(), invocation).await,
+        Some(kept) => {
+            let text = kept.to_text();
+            if text.len() > MAX_MESSAGE_BYTES {
+                raise_alarm(state, AlarmReason::NotificationTooLarge, gateway, invocation);
+                return Err(Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "body_too_large", "written as a message, the body is too large"));
+            }
+            enqueue(state, &text, invocation).await
+        }
         None if state.mode == Mode::Embedded => Ok(()),
         None => Err(rejection_for(error)),
     }

@@ -2,13 +2,15 @@
 //! handler answers 401 and quarantines the event on an encrypted queue for 14 days; reconciliation verifies it again with the secrets in
 //! force then, and only then queues it. Must never queue an event that did not verify, nor believe anything in it before.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
-use http::{HeaderMap, HeaderName, HeaderValue};
+use http::header::{AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION};
+use http::{HeaderMap, HeaderName};
 use serde::Deserialize;
 use serde_json::{Value, json};
-use tracing::{error, info, warn};
+use tracing::{debug, error, info, warn};
 
 use super::state::{AppState, Invocation};
 use crate::cleeng::envelope::{Envelope, EnvelopeError, VERSION, read_members};
@@ -25,12 +27,18 @@ const RECHECK_INTERVAL: Duration = Duration::from_secs(3600);
 /// What verified and could not be queued is tried again soon.
 const REQUEUE_RETRY_INTERVAL: Duration = Duration::from_secs(120);
 
-/// An event as it arrived, unverified: its bytes and its signature.
+/// Headers that hold a caller's credentials, and no signature.
+const CREDENTIALS: [HeaderName; 3] = [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION];
+/// The longest value of a header that can be a signature, in bytes.
+const LONGEST_SIGNATURE: usize = 512;
+/// No more headers than this are kept of a webhook.
+const MAX_HEADERS: usize = 48;
+
+/// An event as it arrived, unverified: its bytes and its headers. Which of them has the signature is a setting, which may be wrong.
 pub(super) struct QuarantinedWebhook {
     topic: Topic,
     received_at: Timestamp,
-    header: String,
-    signature: String,
+    headers: BTreeMap<String, String>,
     body: String,
 }
 
@@ -38,8 +46,7 @@ pub(super) struct QuarantinedWebhook {
 struct Wire {
     topic: String,
     received_at: i64,
-    header: String,
-    signature: String,
+    headers: BTreeMap<String, String>,
     body: String,
 }
 
@@ -50,8 +57,7 @@ impl QuarantinedWebhook {
             "source": SOURCE,
             "topic": self.topic.as_str(),
             "received_at": self.received_at.millis(),
-            "header": self.header,
-            "signature": self.signature,
+            "headers": self.headers,
             "body": self.body,
         })
         .to_string()
@@ -62,17 +68,24 @@ impl QuarantinedWebhook {
         Ok(Self {
             topic: Topic::parse(&wire.topic).ok_or(EnvelopeError::Topic)?,
             received_at: Timestamp::from_millis(wire.received_at),
-            header: wire.header,
-            signature: wire.signature,
+            headers: wire.headers,
             body: wire.body,
         })
     }
 
-    fn headers(&self) -> Result<HeaderMap, EnvelopeError> {
-        let name: HeaderName = self.header.parse().map_err(|_| EnvelopeError::Garbled)?;
-        let value = HeaderValue::from_str(&self.signature).map_err(|_| EnvelopeError::Garbled)?;
-        Ok(HeaderMap::from_iter([(name, value)]))
+    fn headers(&self) -> HeaderMap {
+        self.headers.iter().filter_map(|(name, value)| Some((name.parse::<HeaderName>().ok()?, value.parse().ok()?))).collect()
     }
+}
+
+/// The headers that can hold a signature, several values of one joined by commas as an HTTP API does it.
+fn headers_to_keep(headers: &HeaderMap) -> BTreeMap<String, String> {
+    let mut kept: BTreeMap<String, String> = BTreeMap::new();
+    for (name, value) in headers.iter().filter(|(name, _)| !CREDENTIALS.contains(name)).take(MAX_HEADERS) {
+        let Some(text) = value.to_str().ok().filter(|text| text.len() <= LONGEST_SIGNATURE) else { continue };
+        kept.entry(name.as_str().to_owned()).and_modify(|values| *values = format!("{values},{text}")).or_insert_with(|| text.to_owned());
+    }
+    kept
 }
 
 /// The limit of what one function quarantines.
@@ -80,21 +93,25 @@ pub(super) const fn limiter() -> WindowLimiter {
     WindowLimiter::new(MAX_PER_MINUTE, Duration::from_secs(60))
 }
 
-/// Quarantines an event whose signature does not fit, if it could be Cleeng's: for this publisher, of this topic, with a signature at all.
-/// A failure here does not change the response.
+/// Quarantines an event whose signature does not fit or is not where it is looked for, if it could be Cleeng's: for this publisher and of
+/// this topic. With `LOG_LEVEL=debug` the names of its headers are logged, so that the signature's can be found. A failure here does not
+/// change the response.
 pub(super) async fn quarantine(state: &AppState, topic: Topic, headers: &HeaderMap, body: &[u8], invocation: &Invocation) {
     let dependencies = state.dependencies();
-    let Some((header, signature)) = dependencies.verifier.signature_header(headers) else { return };
+    let headers = headers_to_keep(headers);
     let (Ok(webhook), Ok(text)) = (Webhook::parse(body), std::str::from_utf8(body)) else { return };
     if webhook.topic != topic || webhook.publisher != dependencies.flow_context.policy.publisher {
         return;
     }
+    state.count_fault("signature");
+    let names: Vec<&str> = headers.keys().map(String::as_str).collect();
+    debug!(request_id = invocation.request_id, headers = names.join(","), "headers of a webhook whose signature does not fit");
     let received_at = state.clock.now();
     if !state.quarantine_limiter.allows(received_at) {
         state.metrics.count(Metric::Warning, &[("reason", "quarantine_full")]);
         return;
     }
-    let quarantined = QuarantinedWebhook { topic, received_at, header, signature, body: text.to_owned() };
+    let quarantined = QuarantinedWebhook { topic, received_at, headers, body: text.to_owned() };
     match state.quarantine.send(&quarantined.to_text()).await {
         Ok(()) => state.metrics.count(Metric::Warning, &[("reason", "quarantined_webhook")]),
         Err(queue) => error!(request_id = invocation.request_id, %queue, "webhook could not be quarantined"),
@@ -122,14 +139,12 @@ pub(super) async fn recheck(state: &AppState, batch: SqsEvent, invocation: &Invo
 
 /// Queues an event if it verifies now. `Err` with the time until the next check.
 async fn release_if_verified(state: &AppState, message: &SqsMessage, id: &str) -> Result<(), Duration> {
-    let read = QuarantinedWebhook::from_text(message.body.as_deref().unwrap_or_default());
-    let (quarantined, headers) =
-        read.and_then(|quarantined| quarantined.headers().map(|headers| (quarantined, headers))).map_err(|unreadable| {
-            error!(message_id = id, code = unreadable.code(), "quarantined message unreadable");
-            RECHECK_INTERVAL
-        })?;
+    let quarantined = QuarantinedWebhook::from_text(message.body.as_deref().unwrap_or_default()).map_err(|unreadable| {
+        error!(message_id = id, code = unreadable.code(), "quarantined message unreadable");
+        RECHECK_INTERVAL
+    })?;
     let dependencies = state.dependencies();
-    let verified = dependencies.verifier.verify(&headers, quarantined.body.as_bytes()).map_err(|_| RECHECK_INTERVAL)?;
+    let verified = dependencies.verifier.verify(&quarantined.headers(), quarantined.body.as_bytes()).map_err(|_| RECHECK_INTERVAL)?;
     if verified.get().topic != quarantined.topic {
         return Err(RECHECK_INTERVAL);
     }

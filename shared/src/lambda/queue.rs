@@ -15,6 +15,9 @@ pub use self::sqs::{QueueStatus, SqsQueue};
 /// The longest time that a message can be deferred by (SQS, "ChangeMessageVisibility": at most 12 hours).
 pub const LONGEST_DELAY: Duration = Duration::from_secs(43_200);
 
+/// The largest message, in bytes (SQS, "Message quotas": 1 MiB).
+pub const MAX_MESSAGE_BYTES: usize = 1_048_576;
+
 /// Why the queue did not take something.
 #[derive(Clone, Copy, Debug, Error, PartialEq, Eq)]
 pub enum QueueError {

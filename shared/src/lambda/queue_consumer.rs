@@ -10,9 +10,9 @@ use aws_lambda_events::sqs::{SqsEvent, SqsMessage};
 use serde_json::{Value, json};
 use tracing::{error, info, warn};
 
-use super::notification_handler;
 use super::queue::{NotificationEnvelope, UnverifiedNotification};
 use super::state::{AppState, FUNCTION_TIMEOUT, FunctionKind, Invocation};
+use super::{notification_handler, unreadable_event};
 use crate::cleeng::envelope::{Envelope, EnvelopeError};
 use crate::clock::Timestamp;
 use crate::delivery::Delivery;
@@ -53,6 +53,7 @@ async fn consume(state: &AppState, message: &SqsMessage, id: &str, invocation: &
             let code = unreadable.code();
             error!(request_id = invocation.request_id, message_id = id, code, "message cannot be opened; it will become a dead letter");
             state.metrics.count(Metric::Deferred, &[("reason", code)]);
+            state.count_fault(code);
             false
         }
     }
@@ -69,11 +70,11 @@ async fn run_flow(
     match &state.kind {
         FunctionKind::Webhooks(flow) => {
             let envelope = Envelope::from_text(text)?;
-            let (event, delivery) = (envelope.open()?, delivery(envelope.received_at()));
-            if event.get().topic != flow.topic() {
-                return Err(EnvelopeError::WrongQueue);
-            }
-            let disposition = flow.handle(&dependencies.flow_context, &event, &delivery).await;
+            let (context, delivery) = (&dependencies.flow_context, delivery(envelope.received_at()));
+            let disposition = match unreadable_event::open(&envelope, flow.topic(), &context.policy.publisher) {
+                Ok(event) => flow.handle(context, &event, &delivery).await,
+                Err(reason) => unreadable_event::park(context, &envelope, reason, &delivery).await,
+            };
             Ok((delivery, disposition))
         }
         FunctionKind::Notifications(flow) => {
@@ -105,6 +106,7 @@ async fn conclude(state: &AppState, message: &SqsMessage, id: &str, delivery: &D
             true
         }
         Disposition::Parked(reason) => {
+            state.count_fault(reason.as_str());
             warn!(delivery_id, reason = reason.as_str(), "event parked for an operator");
             true
         }
@@ -125,6 +127,9 @@ async fn conclude(state: &AppState, message: &SqsMessage, id: &str, delivery: &D
 
 async fn count_deferral(state: &AppState, delivery: &Delivery, reason: RetryReason) {
     state.metrics.count(Metric::Deferred, &[("reason", reason.as_str())]);
+    if reason.is_fault() {
+        state.count_fault(reason.as_str());
+    }
     state.metrics.duration(Metric::UnsettledAge, state.clock.now().since(delivery.received_at), &[]);
     if reason.is_about_credentials() {
         state.dependencies.refresh("credentials").await;

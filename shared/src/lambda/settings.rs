@@ -12,6 +12,7 @@ use tracing::level_filters::LevelFilter;
 use crate::flow::{BillingMode, BillingPolicy, PartialRefunds, PaymentMethodConfig, SettleOn};
 use crate::gateway::GatewayName;
 use crate::ids::{PaymentMethodId, PublisherId};
+use crate::journal::MAX_UNKNOWN_DEADLINE_HOURS;
 use crate::secret::SecretString;
 use crate::settings::SettingsReader;
 
@@ -137,7 +138,7 @@ impl Settings {
         let (settle_on, settle_deadline) = read_settling(reader);
         Some(Self {
             capture_wait: minutes(reader.number("CAPTURE_WAIT_MINUTES", 60, 1, 1440)),
-            unknown_deadline: minutes(reader.number("UNKNOWN_DEADLINE_HOURS", 24_u64, 1, 144).saturating_mul(60)),
+            unknown_deadline: minutes(reader.number("UNKNOWN_DEADLINE_HOURS", 24_u64, 1, MAX_UNKNOWN_DEADLINE_HOURS).saturating_mul(60)),
             termination_wait: minutes(reader.number("TERMINATION_WAIT_HOURS", 48_u64, 1, 336).saturating_mul(60)),
             partial_refunds: read_partial_refunds(reader),
             delete_deactivated_details: reader.parsed("DELETE_DEACTIVATED_DETAILS", true, "yes or no", |text| match text {

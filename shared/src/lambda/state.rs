@@ -10,7 +10,7 @@ use super::verifier::Verify;
 use crate::clock::{Clock, Timestamp};
 use crate::delivery::Delivery;
 use crate::flow::{Flow, FlowContext, NotificationFlow, ScheduledJob};
-use crate::metrics::Metrics;
+use crate::metrics::{Metric, Metrics};
 use crate::rate_limit::WindowLimiter;
 
 /// What of a function's time is reserved for the work after the flow: the message's delay and the response to the runtime.
@@ -78,6 +78,11 @@ impl AppState {
     /// What depends on the secrets, as it is now.
     pub(super) fn dependencies(&self) -> Arc<Dependencies> {
         self.dependencies.current()
+    }
+
+    /// Counts what was not done, and a right release with right settings would have done.
+    pub(super) fn count_fault(&self, reason: &str) {
+        self.metrics.count(Metric::Fault, &[("reason", reason)]);
     }
 
     /// The first delivery of an event that has no message: it was received just now.

@@ -15,8 +15,8 @@ pub trait Verify: Send + Sync {
     /// [`Rejection`].
     fn verify(&self, headers: &HeaderMap, body: &[u8]) -> Result<Verified<Webhook>, Rejection>;
 
-    /// Name and value of the header that holds the signature; `None` if there is none.
-    fn signature_header(&self, headers: &HeaderMap) -> Option<(String, String)>;
+    /// Whether Cleeng signed the body, whatever is in it. An unsigned one never fits.
+    fn is_signed(&self, headers: &HeaderMap, body: &[u8]) -> bool;
 }
 
 /// Why a request is rejected.
@@ -62,8 +62,8 @@ impl Verify for TopicVerifier {
         })
     }
 
-    fn signature_header(&self, headers: &HeaderMap) -> Option<(String, String)> {
-        self.verifier.signature_header(headers)
+    fn is_signed(&self, headers: &HeaderMap, body: &[u8]) -> bool {
+        self.verifier.signature_matches(headers, body)
     }
 }
 
@@ -75,7 +75,7 @@ impl Verify for NoWebhooks {
         Err(Rejection::new(StatusCode::NOT_FOUND, "not_found", "this function takes no webhooks of Cleeng"))
     }
 
-    fn signature_header(&self, _headers: &HeaderMap) -> Option<(String, String)> {
-        None
+    fn is_signed(&self, _headers: &HeaderMap, _body: &[u8]) -> bool {
+        false
     }
 }

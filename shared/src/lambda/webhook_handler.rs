@@ -1,7 +1,7 @@
 //! The HTTP handler of webhooks. A webhook is verified and put on the queue, and only then answered with 200.
 //!
-//! It must never act on an event, except in embedded mode; never answer 200 for an event of ours that is not durable; and never quote what
-//! came in.
+//! It must never act on an event, except in embedded mode; never answer 200 for an event of ours that is not durable; never refuse what
+//! Cleeng signed for what is in it; and never quote what came in.
 
 use http::header::{ALLOW, RETRY_AFTER};
 use http::{HeaderMap, HeaderValue, Method, StatusCode};
@@ -10,16 +10,17 @@ use serde_json::json;
 use tracing::{error, info, warn};
 
 use super::event::InvalidRequest;
-use super::quarantine;
 use super::response::{error_response, json_response, with_header};
 use super::settings::Mode;
-use super::state::{AppState, Invocation};
+use super::state::{AppState, FunctionKind, Invocation};
 use super::verifier::Rejection;
+use super::{quarantine, unreadable_event};
 use crate::cleeng::envelope::Envelope;
 use crate::cleeng::webhook::{Topic, Verified, Webhook};
 use crate::flow::{Disposition, Flow};
+use crate::journal::record::postponed::fits_record;
 use crate::metrics::Metric;
-use crate::reason::RetryReason;
+use crate::reason::{AlarmReason, ParkReason, RetryReason};
 
 /// The route's last segment: the topic in lower case with hyphens, which is also the function's name.
 #[must_use]
@@ -52,7 +53,8 @@ pub(super) async fn handle_request(
 pub(super) fn reject(state: &AppState, rejection: &Rejection, invocation: &Invocation) -> Response<Body> {
     state.metrics.count(Metric::EventRefused, &[("reason", rejection.code)]);
     if rejection.status == StatusCode::UNAUTHORIZED {
-        state.metrics.count(Metric::SignatureFailure, &[]);
+        let door = if matches!(state.kind, FunctionKind::Notifications(_)) { "notifications" } else { "webhooks" };
+        state.metrics.count(Metric::SignatureFailure, &[("door", door)]);
     }
     warn!(request_id = invocation.request_id, code = rejection.code, status = rejection.status.as_u16(), "webhook refused");
     let response = error_response(rejection.status, rejection.code, &rejection.message);
@@ -72,9 +74,18 @@ async fn accept(state: &AppState, flow: &dyn Flow, request: &Request, invocation
             quarantine::quarantine(state, flow.topic(), request.headers(), body, invocation).await;
             return Err(rejection);
         }
+        Err(rejection) if state.dependencies().verifier.is_signed(request.headers(), body) => {
+            return keep_unread(state, flow, body, &rejection, invocation).await;
+        }
         verified => verified?,
     };
-    if !check_event(state, flow, event.get())? {
+    let is_ours = match check_event(state, flow, event.get()) {
+        Err(rejection) if state.dependencies().verifier.is_signed(request.headers(), body) => {
+            return keep_unread(state, flow, body, &rejection, invocation).await;
+        }
+        checked => checked?,
+    };
+    if !is_ours {
         state.metrics.count(Metric::EventNotOurs, &[]);
         info!(request_id = invocation.request_id, "webhook is for another connector's payment method");
         return Ok(json_response(StatusCode::OK, &json!({ "status": "ignored" })));
@@ -85,15 +96,51 @@ async fn accept(state: &AppState, flow: &dyn Flow, request: &Request, invocation
         return Ok(respond_with_disposition(state, disposition).await);
     }
     let envelope = Envelope::seal(&event, body, received_at).map_err(|_| not_utf8())?;
-    enqueue(state, &envelope.to_text(), invocation).await?;
+    enqueue_event(state, &envelope, invocation).await
+}
+
+/// Makes an event durable that the journal can keep.
+async fn enqueue_event(state: &AppState, envelope: &Envelope, invocation: &Invocation) -> Result<Response<Body>, Rejection> {
+    let text = envelope.to_text();
+    if !fits_record(&text) {
+        state.metrics.count(Metric::Alarm, &[("reason", AlarmReason::EventTooLarge.as_str())]);
+        let message = "written as the journal keeps it, the event is too large: inform the maintainers";
+        return Err(Rejection::new(StatusCode::PAYLOAD_TOO_LARGE, "event_too_large", message));
+    }
+    enqueue(state, &text, invocation).await?;
     info!(request_id = invocation.request_id, "webhook accepted");
     Ok(json_response(StatusCode::OK, &json!({ "status": "accepted" })))
+}
+
+/// Keeps what Cleeng signed and this function cannot act on: the queue consumer parks it, with an alarm.
+async fn keep_unread(
+    state: &AppState,
+    flow: &dyn Flow,
+    body: &[u8],
+    rejection: &Rejection,
+    invocation: &Invocation,
+) -> Result<Response<Body>, Rejection> {
+    state.metrics.count(Metric::Warning, &[("reason", "signed_event_not_understood")]);
+    state.count_fault(rejection.code);
+    warn!(request_id = invocation.request_id, code = rejection.code, problem = rejection.message, "signed webhook cannot be acted on");
+    let topic = Webhook::parse(body).map_or_else(|_| flow.topic(), |event| event.topic);
+    let envelope = Envelope::seal_unread(topic, body, state.clock.now());
+    if state.mode == Mode::Lambda {
+        return enqueue_event(state, &envelope, invocation).await;
+    }
+    let dependencies = state.dependencies();
+    let delivery = state.first_delivery(invocation, invocation.request_id.clone());
+    let reason = unreadable_event::open(&envelope, flow.topic(), &dependencies.flow_context.policy.publisher).err();
+    let reason = reason.unwrap_or(ParkReason::EventUnreadable);
+    let disposition = unreadable_event::park(&dependencies.flow_context, &envelope, reason, &delivery).await;
+    Ok(respond_with_disposition(state, disposition).await)
 }
 
 /// Makes a message durable.
 pub(super) async fn enqueue(state: &AppState, message: &str, invocation: &Invocation) -> Result<(), Rejection> {
     state.queue.send(message).await.map_err(|queue| {
         error!(request_id = invocation.request_id, %queue, "webhook could not be queued");
+        state.count_fault("queue_unavailable");
         Rejection::new(StatusCode::SERVICE_UNAVAILABLE, "queue_unavailable", "the event could not be stored: send it again")
     })?;
     state.metrics.count(Metric::EventAccepted, &[]);
@@ -191,4 +238,4 @@ fn advice_for(reason: RetryReason) -> &'static str {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

@@ -156,6 +156,12 @@ pub enum ParkReason {
     MissedEventOfUnknownDetails,
     /// A due document of the journal cannot be read.
     DueDocumentUnreadable,
+    /// Cleeng signed the event, and this release cannot read it.
+    EventUnreadable,
+    /// Cleeng signed the event and sent it to the address of another topic.
+    EventOfAnotherTopic,
+    /// Cleeng signed the event, and it belongs to another publisher than the deployment's.
+    EventOfAnotherPublisher,
     /// The gateway never notified the stored details of a paid purchase.
     TokenMissing,
     /// The gateway refused to delete stored details.

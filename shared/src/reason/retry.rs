@@ -38,6 +38,28 @@ impl RetryReason {
     }
 }
 
+impl RetryReason {
+    /// Whether a wrong release or a wrong setting can be the cause, so that a new version which meets it is rolled back.
+    #[must_use]
+    pub const fn is_fault(self) -> bool {
+        let own = matches!(
+            self,
+            Self::JournalUnavailable
+                | Self::JournalRefused
+                | Self::JournalNewerSchema
+                | Self::GatewayAmount
+                | Self::GatewayBadToken
+                | Self::GatewayDetailsUnknown
+                | Self::GatewayUnsupported
+                | Self::EventQueueUnavailable
+                | Self::EventQueueRefused
+                | Self::WaitingEventUnreadable
+                | Self::EventLacksAField
+        );
+        own || !matches!(self.obstacle(), Obstacle::Wait)
+    }
+}
+
 /// What stands in the way of an event.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Obstacle {

@@ -207,6 +207,33 @@ async fn forgeries_cannot_use_up_our_calls() {
 }
 
 #[tokio::test]
+async fn a_flood_of_forgeries_keeps_no_genuine_notification_out() {
+    let harness = harness();
+    let genuine = notification(&harness);
+    assert!(read_notifications(&harness, &genuine).await.is_ok());
+    let forged = edit(&genuine, |event| event["id"] = json!("WH-forged"));
+    let url = genuine.headers["paypal-cert-url"].to_str().unwrap().to_owned();
+    for number in 0..500 {
+        let mut other = forged.clone();
+        other.headers.insert("paypal-cert-url", format!("{url}-{number}").parse().unwrap());
+        assert!(read_notifications(&harness, &other).await.is_err(), "{number}");
+        assert!(read_notifications(&harness, &genuine).await.is_ok(), "{number}");
+    }
+}
+
+#[tokio::test]
+async fn a_transmission_of_another_time_is_refused_without_a_call() {
+    let harness = harness();
+    let good = notification(&harness);
+    for time in ["2001-01-01T00:00:00Z", "2999-01-01T00:00:00Z", "yesterday"] {
+        let mut moved = good.clone();
+        moved.headers.insert("paypal-transmission-time", time.parse().unwrap());
+        assert_eq!(read_notifications(&harness, &moved).await, Err(NotificationError::BadSignature), "{time}");
+    }
+    assert_eq!((certificate_requests(&harness), verification_requests(&harness)), (0, 0));
+}
+
+#[tokio::test]
 async fn a_signed_body_that_is_no_event_is_not_understood() {
     let harness = harness();
     for body in [

@@ -110,7 +110,7 @@ async fn a_run_does_what_the_dry_run_told_about_every_document() {
     let still_due = env.store.due(now, 100).await.unwrap();
     for ((planned, key, _), (before, after)) in documents.iter().zip(before.iter().zip(&after)) {
         let untouched = ["settled", "unreadable", "leave_to_worker"].contains(planned);
-        assert_eq!(still_due.contains(key), untouched, "{key} {planned}");
+        assert_eq!(still_due.contains(key), untouched && *planned != "unreadable", "{key} {planned}");
         assert_eq!(before == after, untouched || *planned == "leave_in_flight", "{key} {planned}: {after}");
     }
     assert_eq!((report.requeued, env.requeue.take_events()), (counts["requeue"], vec!["an event".to_owned()]));

@@ -5,6 +5,7 @@ mod dry_run;
 mod missed_events;
 mod newer_schema;
 mod obsolete_authorisations;
+pub(crate) mod poison;
 mod recovered_events;
 mod runs;
 mod subscription_scan;

@@ -8,7 +8,7 @@ use connector::cleeng::webhook::{Topic, Verified, Webhook};
 use connector::clock::Timestamp;
 use connector::delivery::Delivery;
 use connector::flow::{Disposition, Flow, FlowContext};
-use connector::journal::store::{CommitError, Key, Put, Store, StoreError, StoredDocument};
+use connector::journal::store::{CommitError, Key, List, Listed, Put, Store, StoreError, StoredDocument};
 use sandbox::simulation::fault_profile::FaultProfile;
 use sandbox::testkit::interceptors::Interceptors;
 use serde_json::{Value, json};
@@ -107,12 +107,12 @@ impl Store for DefectiveStore {
         self.inner.commit(&puts).await
     }
 
-    async fn due(&self, until: Timestamp, limit: usize) -> Result<Vec<Key>, StoreError> {
-        self.inner.due(until, limit).await
+    async fn list(&self, list: List, until: Timestamp, after: Option<&Listed>, limit: usize) -> Result<Vec<Listed>, StoreError> {
+        self.inner.list(list, until, after, limit).await
     }
 
-    async fn parked(&self, limit: usize) -> Result<Vec<Key>, StoreError> {
-        self.inner.parked(limit).await
+    async fn relist(&self, from: List, found: &Listed, to: List, at: Timestamp) -> Result<(), CommitError> {
+        self.inner.relist(from, found, to, at).await
     }
 }
 

@@ -200,9 +200,11 @@ impl CleengSettings {
     pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
         let environment = CleengEnvironment::read(reader);
         // The rest is read even without an environment, so that one start shows every mistake.
-        let plain_http = environment != Some(CleengEnvironment::Production);
         let assumed_environment = environment.unwrap_or(CleengEnvironment::Sandbox);
-        let api_url = reader.base_url("CLEENG_API_URL", assumed_environment.default_url(), plain_http);
+        let api_url = match assumed_environment {
+            CleengEnvironment::Sandbox => reader.base_url("CLEENG_API_URL", assumed_environment.default_url(), true),
+            CleengEnvironment::Production => reader.vendor_url("CLEENG_API_URL", assumed_environment.default_url(), &["cleeng.com"]),
+        };
         let other_environment =
             if assumed_environment == CleengEnvironment::Production { CleengEnvironment::Sandbox } else { CleengEnvironment::Production };
         if environment.is_some() && api_url == other_environment.default_url() {

@@ -29,11 +29,10 @@ pub struct MediaStoreSettings {
 impl MediaStoreSettings {
     /// Reads `CLEENG_MEDIASTORE_URL`; without it the address of this world (Cleeng's media store SDK).
     pub fn read(reader: &mut SettingsReader<'_>, environment: CleengEnvironment) -> Self {
-        let (default, plain_http) = match environment {
-            CleengEnvironment::Sandbox => ("https://mediastore-sandbox.cleeng.com", true),
-            CleengEnvironment::Production => ("https://mediastore.cleeng.com", false),
+        let url = match environment {
+            CleengEnvironment::Sandbox => reader.base_url("CLEENG_MEDIASTORE_URL", "https://mediastore-sandbox.cleeng.com", true),
+            CleengEnvironment::Production => reader.vendor_url("CLEENG_MEDIASTORE_URL", "https://mediastore.cleeng.com", &["cleeng.com"]),
         };
-        let url = reader.base_url("CLEENG_MEDIASTORE_URL", default, plain_http);
         if environment == CleengEnvironment::Production && url.contains("mediastore-sandbox.") {
             reader.problem("CLEENG_MEDIASTORE_URL", "is the address of the other environment", "remove it, or correct CLEENG_ENVIRONMENT");
         }

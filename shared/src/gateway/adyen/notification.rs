@@ -14,6 +14,7 @@ use crate::gateway::common::signature::HmacKeys;
 use crate::gateway::{GatewayNotification, NotificationError, NotificationItem, NotificationKind, NotifiedToken, Reference};
 use crate::http::HeaderMap;
 use crate::ids::ExternalPaymentId;
+use crate::json;
 use crate::secret::SecretString;
 
 /// The longest reason that is passed on, in characters.
@@ -44,7 +45,7 @@ impl NotificationVerifier {
     /// of change are left out.
     pub(super) fn read(&self, headers: &HeaderMap, body: &[u8]) -> Result<Vec<NotificationItem>, NotificationError> {
         let raw = body;
-        let body: Value = serde_json::from_slice(raw).map_err(|_| NotificationError::Malformed)?;
+        let body = json::parse(raw).map_err(|_| NotificationError::Malformed)?;
         if let (None, Some(event_type)) = (body.get("notificationItems"), body.get("type").and_then(Value::as_str)) {
             if event_type.ends_with(NOTICE_OF_CHANGE) {
                 return Ok(Vec::new());

@@ -104,7 +104,10 @@ fn read_base_url(reader: &mut SettingsReader<'_>, environment: AdyenEnvironment)
             format!("https://{prefix}-checkout-live.adyenpayments.com/checkout")
         }
     };
-    let base = reader.base_url("ADYEN_BASE_URL", &default, environment == AdyenEnvironment::Test);
+    let base = match environment {
+        AdyenEnvironment::Test => reader.base_url("ADYEN_BASE_URL", &default, true),
+        AdyenEnvironment::Live => reader.vendor_url("ADYEN_BASE_URL", &default, &["adyen.com", "adyenpayments.com"]),
+    };
     Some(format!("{base}/{VERSION}"))
 }
 

@@ -20,15 +20,25 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(5);
 const FOLDER: &str = "/v1/notifications/certs/";
 /// The longest URL; the verify call takes no longer one (Webhooks 1.11, `cert_url`).
 const LONGEST_URL: usize = 500;
+/// The hosts that certificates lie on (`PAYPAL-CERT-URL` of its documentation's examples). Spelled in one way alone: another writing of a name
+/// would be another certificate to fetch.
+const LIVE_HOSTS: [&str; 2] = ["api.paypal.com", "api-m.paypal.com"];
+const SANDBOX_HOSTS: [&str; 2] = ["api.sandbox.paypal.com", "api-m.sandbox.paypal.com"];
 /// How many certificates are kept. PayPal uses one at a time.
 const MAX_CACHED: usize = 8;
 /// How many certificates a chain may have.
 const LONGEST_CHAIN: usize = 6;
-/// How many calls notifications may cause in [`CALL_WINDOW`]: forged notifications must not use up our calls at PayPal.
-const MAX_CALLS: u32 = 120;
+/// How many certificates may be fetched in [`CALL_WINDOW`], and how many questions be asked: forged notifications must not use up our calls at
+/// PayPal, nor what is asked in their place the fetching of a genuine one's certificate.
+const MAX_FETCHES: u32 = 60;
+const MAX_QUESTIONS: u32 = 60;
 const CALL_WINDOW: Duration = Duration::from_secs(60);
 /// A certificate that is of no use is not fetched again for this long: each notification then costs one question, not two calls.
 const REJECTED_FOR: Duration = Duration::from_secs(60);
+/// PayPal repeats a notification for three days (developer.paypal.com, "Webhooks", "Retries").
+const OLDEST_TRANSMISSION: Duration = Duration::from_secs(4 * 86_400);
+/// How far PayPal's clock may be ahead of ours.
+const LARGEST_CLOCK_DIFFERENCE: Duration = Duration::from_secs(600);
 
 /// Why there is no certificate to check a signature with.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,22 +58,34 @@ pub(super) struct Certificates {
     test_base_url: Option<String>,
     trust_root: Option<Vec<u8>>,
     roots: OnceLock<Vec<TrustAnchor<'static>>>,
-    cached: Mutex<BTreeMap<String, Arc<Chain>>>,
-    /// Where there was none, and when.
+    /// By name: the hosts have the same ones.
+    cached: Mutex<BTreeMap<String, CachedCertificate>>,
+    /// Which name was of no use, and when.
     rejected: Mutex<BTreeMap<String, Timestamp>>,
-    calls: WindowLimiter,
+    fetches: WindowLimiter,
+    questions: WindowLimiter,
+}
+
+#[derive(Clone)]
+struct CachedCertificate {
+    chain: Arc<Chain>,
+    /// A signature was made with it, so that it is one that PayPal uses.
+    has_verified: bool,
 }
 
 /// A certificate and those that it was signed with, as they came.
 type Chain = Vec<CertificateDer<'static>>;
 
 /// A certificate that is PayPal's and valid now.
-pub(super) struct TrustedCertificate(Arc<Chain>);
+pub(super) struct TrustedCertificate {
+    name: String,
+    chain: Arc<Chain>,
+}
 
 impl TrustedCertificate {
     /// Whether this certificate's key made this signature over this message (RSA, PKCS #1 v1.5, SHA-256).
     pub(super) fn verifies(&self, message: &[u8], signature: &[u8]) -> bool {
-        let leaf = self.0.first().and_then(|leaf| EndEntityCert::try_from(leaf).ok());
+        let leaf = self.chain.first().and_then(|leaf| EndEntityCert::try_from(leaf).ok());
         leaf.is_some_and(|leaf| leaf.verify_signature(ring::RSA_PKCS1_2048_8192_SHA256, message, signature).is_ok())
     }
 }
@@ -76,7 +98,6 @@ impl Certificates {
         test_base_url: Option<String>,
         trust_root: Option<Vec<u8>>,
     ) -> Self {
-        let calls = WindowLimiter::new(MAX_CALLS, CALL_WINDOW);
         Self {
             transport,
             clock,
@@ -86,7 +107,8 @@ impl Certificates {
             roots: OnceLock::new(),
             cached: Mutex::default(),
             rejected: Mutex::default(),
-            calls,
+            fetches: WindowLimiter::new(MAX_FETCHES, CALL_WINDOW),
+            questions: WindowLimiter::new(MAX_QUESTIONS, CALL_WINDOW),
         }
     }
 
@@ -95,65 +117,76 @@ impl Certificates {
     /// # Errors
     /// [`CertificateError`].
     pub(super) async fn get(&self, url: &str) -> Result<TrustedCertificate, CertificateError> {
-        if !self.is_paypal_url(url) {
-            return Err(CertificateError::ForeignUrl);
-        }
-        let known = lock(&self.cached).get(url).cloned();
+        let name = self.certificate_name(url).ok_or(CertificateError::ForeignUrl)?;
+        let known = lock(&self.cached).get(name).map(|cached| Arc::clone(&cached.chain));
         // Its time may be over, and another one may lie there.
         if let Some(chain) = known.filter(|chain| self.is_trusted(chain)) {
-            return Ok(TrustedCertificate(chain));
+            return Ok(TrustedCertificate { name: name.to_owned(), chain });
         }
         let now = self.clock.now();
-        if lock(&self.rejected).get(url).is_some_and(|since| now.since(*since) < REJECTED_FOR) {
+        if lock(&self.rejected).get(name).is_some_and(|since| now.since(*since) < REJECTED_FOR) {
+            return Err(CertificateError::Unusable);
+        }
+        if !self.fetches.allows(now) {
             return Err(CertificateError::Unusable);
         }
         match self.fetch(url).await.map(Arc::new).filter(|chain| self.is_trusted(chain)) {
             Some(chain) => {
-                insert_bounded(&self.cached, url, Arc::clone(&chain));
-                Ok(TrustedCertificate(chain))
+                self.keep(name, &chain);
+                Ok(TrustedCertificate { name: name.to_owned(), chain })
             }
             None => {
-                insert_bounded(&self.rejected, url, now);
+                let mut rejected = lock(&self.rejected);
+                if rejected.len() >= MAX_CACHED {
+                    rejected.clear();
+                }
+                rejected.insert(name.to_owned(), now);
                 Err(CertificateError::Unusable)
             }
         }
     }
 
-    /// Takes one of the calls that notifications may cause for now; false if no call is left.
-    pub(super) fn allow_call(&self) -> bool {
-        self.calls.allows(self.clock.now())
+    /// Keeps a certificate, if there is room beside those that have verified something and are valid still.
+    fn keep(&self, name: &str, chain: &Arc<Chain>) {
+        let mut cached = lock(&self.cached);
+        if cached.len() >= MAX_CACHED {
+            cached.retain(|_, kept| kept.has_verified && self.is_trusted(&kept.chain));
+        }
+        if cached.len() < MAX_CACHED {
+            cached.insert(name.to_owned(), CachedCertificate { chain: Arc::clone(chain), has_verified: false });
+        }
     }
 
-    /// Whether a URL is one of PayPal's for this environment: https, a host of PayPal's, no port, no user, the folder of certificates and a
-    /// plain name. A live connector takes none of the sandbox's hosts.
-    fn is_paypal_url(&self, url: &str) -> bool {
-        let plain = |name: &str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
-        let named = |rest: &str| rest.strip_prefix(FOLDER).is_some_and(plain);
-        if url.len() > LONGEST_URL {
-            return false;
+    /// Notes that PayPal signed something with this certificate.
+    pub(super) fn note_verified(&self, certificate: &TrustedCertificate) {
+        if let Some(cached) = lock(&self.cached).get_mut(&certificate.name) {
+            cached.has_verified = true;
         }
-        if self.test_base_url.as_deref().and_then(|base| url.strip_prefix(base)).is_some_and(named) {
-            return true;
-        }
-        let Some((host, path)) = url.strip_prefix("https://").and_then(|rest| rest.split_once('/')) else { return false };
-        self.is_paypal_host(host) && named(&format!("/{path}"))
     }
 
-    fn is_paypal_host(&self, host: &str) -> bool {
-        let under = |domain: &str| {
-            let label = host.strip_suffix(domain).and_then(|labels| labels.strip_suffix('.'));
-            label.is_some_and(|label| !label.is_empty() && label.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'.')))
-        };
-        match self.environment {
-            PayPalEnvironment::Sandbox => under("paypal.com"),
-            PayPalEnvironment::Live => under("paypal.com") && host != "sandbox.paypal.com" && !under("sandbox.paypal.com"),
-        }
+    /// Takes one of the questions that notifications may cause for now; false if none is left.
+    pub(super) fn allow_question(&self) -> bool {
+        self.questions.allows(self.clock.now())
+    }
+
+    /// Whether a transmission was made about now: not in the future beyond what clocks differ by, and not before PayPal gave up repeating it.
+    pub(super) fn is_recent(&self, transmitted_at: Timestamp) -> bool {
+        let now = self.clock.now();
+        now.since(transmitted_at) <= OLDEST_TRANSMISSION && transmitted_at.since(now) <= LARGEST_CLOCK_DIFFERENCE
+    }
+
+    /// The name of a certificate at one of PayPal's URLs for this environment: https, one of its hosts, no port, no user, the folder of
+    /// certificates and a plain name. A live connector takes none of the sandbox's hosts. `None` for any other URL.
+    fn certificate_name<'u>(&self, url: &'u str) -> Option<&'u str> {
+        let is_plain = |name: &&str| !name.is_empty() && name.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'));
+        let sandbox_hosts = SANDBOX_HOSTS.iter().filter(|_| self.environment == PayPalEnvironment::Sandbox);
+        let of_host = |host: &&str| url.strip_prefix("https://")?.strip_prefix(*host)?.strip_prefix(FOLDER);
+        let of_test = || url.strip_prefix(self.test_base_url.as_deref()?)?.strip_prefix(FOLDER);
+        let name = LIVE_HOSTS.iter().chain(sandbox_hosts).find_map(of_host).or_else(of_test);
+        name.filter(is_plain).filter(|_| url.len() <= LONGEST_URL)
     }
 
     async fn fetch(&self, url: &str) -> Option<Chain> {
-        if !self.allow_call() {
-            return None;
-        }
         // Redirects are answers, and any but 200 is no certificate.
         let response = self.transport.send(Request::new(Method::GET, url, FETCH_TIMEOUT)).await.ok()?;
         if response.status.as_u16() != 200 {
@@ -192,15 +225,6 @@ impl Certificates {
             None => rustls_native_certs::load_native_certs().certs.iter().filter_map(anchor).collect(),
         })
     }
-}
-
-/// Keeps something by its URL; when there is too much of it, everything before is forgotten.
-fn insert_bounded<T>(cached: &Mutex<BTreeMap<String, T>>, url: &str, what: T) {
-    let mut cached = lock(cached);
-    if cached.len() >= MAX_CACHED {
-        cached.clear();
-    }
-    cached.insert(url.to_owned(), what);
 }
 
 fn anchor(der: &CertificateDer<'_>) -> Option<TrustAnchor<'static>> {
@@ -242,7 +266,8 @@ mod tests {
             ("https://api-m.sandbox.paypal.com/v1/notifications/certs/CERT-1", true, false),
             ("https://api-m.paypal.com/v1/notifications/certs/CERT-1", true, true),
         ] {
-            assert_eq!((sandbox.is_paypal_url(url), live.is_paypal_url(url)), (in_sandbox, in_live), "{url}");
+            let found = (sandbox.certificate_name(url).is_some(), live.certificate_name(url).is_some());
+            assert_eq!(found, (in_sandbox, in_live), "{url}");
         }
         for url in [
             "",
@@ -263,40 +288,55 @@ mod tests {
             "https://api.paypal.com/v1/notifications/certs/CERT-1?x=1",
             "https://api.paypal.com/v1/notifications/certs/CERT-1#x",
             "https://api.paypal.com/some/redirect/v1/notifications/certs/CERT-1",
+            "https://API.paypal.com/v1/notifications/certs/CERT-1",
+            "https://www.paypal.com/v1/notifications/certs/CERT-1",
+            "https://a.b.api.paypal.com/v1/notifications/certs/CERT-1",
+            "https://api.paypal.com./v1/notifications/certs/CERT-1",
             "https://API.PAYPAL.COM.evil.test/v1/notifications/certs/CERT-1",
             "ftp://api.paypal.com/v1/notifications/certs/CERT-1",
         ] {
-            assert!(!sandbox.is_paypal_url(url) && !live.is_paypal_url(url), "{url}");
+            assert!(sandbox.certificate_name(url).is_none() && live.certificate_name(url).is_none(), "{url}");
         }
         let start = "https://api.paypal.com/v1/notifications/certs/";
         let long = |length: usize| format!("{start}{}", "C".repeat(length - start.len()));
-        assert!(live.is_paypal_url(&long(LONGEST_URL)));
-        assert!(!live.is_paypal_url(&long(LONGEST_URL + 1)));
+        assert!(live.certificate_name(&long(LONGEST_URL)).is_some());
+        assert!(live.certificate_name(&long(LONGEST_URL + 1)).is_none());
     }
 
     #[test]
     fn the_base_url_of_a_test_is_one_more_place_and_no_other() {
         let test = certificates(PayPalEnvironment::Sandbox, Some("http://127.0.0.1:4000"));
-        assert!(test.is_paypal_url("http://127.0.0.1:4000/v1/notifications/certs/CERT-1"));
-        assert!(!test.is_paypal_url("http://127.0.0.1:40001/v1/notifications/certs/CERT-1"));
-        assert!(!test.is_paypal_url("http://127.0.0.1/v1/notifications/certs/CERT-1"));
+        assert_eq!(test.certificate_name("http://127.0.0.1:4000/v1/notifications/certs/CERT-1"), Some("CERT-1"));
+        assert_eq!(test.certificate_name("http://127.0.0.1:40001/v1/notifications/certs/CERT-1"), None);
+        assert_eq!(test.certificate_name("http://127.0.0.1/v1/notifications/certs/CERT-1"), None);
     }
 
-    #[test]
-    fn a_bounded_number_of_urls_is_remembered_and_none_is_forgotten_before() {
-        let cached = Mutex::default();
-        for url in 0..MAX_CACHED {
-            insert_bounded(&cached, &url.to_string(), ());
-        }
-        assert_eq!(lock(&cached).len(), MAX_CACHED);
-        insert_bounded(&cached, "one more", ());
-        assert_eq!(lock(&cached).keys().map(String::as_str).collect::<Vec<_>>(), ["one more"]);
-    }
-
-    #[test]
-    fn notifications_cause_a_bounded_number_of_calls() {
+    #[tokio::test]
+    async fn notifications_cause_a_bounded_number_of_fetches_and_of_questions_each() {
         let certificates = certificates(PayPalEnvironment::Live, None);
-        let allowed = (0..1_000).filter(|_| certificates.allow_call()).count();
-        assert_eq!(u32::try_from(allowed).unwrap(), MAX_CALLS);
+        let questions = (0..1_000).filter(|_| certificates.allow_question()).count();
+        assert_eq!(u32::try_from(questions), Ok(MAX_QUESTIONS));
+        for name in 0..1_000 {
+            let found = certificates.get(&format!("https://api.paypal.com/v1/notifications/certs/CERT-{name}")).await;
+            assert_eq!(found.err(), Some(CertificateError::Unusable));
+            assert!(lock(&certificates.rejected).len() <= MAX_CACHED);
+        }
+        assert!(!certificates.fetches.allows(certificates.clock.now()), "none is left");
+    }
+
+    #[test]
+    fn only_a_transmission_of_about_now_is_taken() {
+        let certificates = certificates(PayPalEnvironment::Live, None);
+        let now = certificates.clock.now();
+        let days = |count: u64| Duration::from_secs(count * 86_400);
+        for (at, is_recent) in [
+            (now, true),
+            (now.before(days(3)), true),
+            (now.before(days(5)), false),
+            (now.after(Duration::from_secs(300)), true),
+            (now.after(days(1)), false),
+        ] {
+            assert_eq!(certificates.is_recent(at), is_recent, "{at}");
+        }
     }
 }

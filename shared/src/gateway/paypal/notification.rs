@@ -9,6 +9,7 @@ use crate::clock::Timestamp;
 use crate::gateway::common::code_table::contains;
 use crate::gateway::{Decline, GatewayNotification, NotificationError, NotificationKind as Kind, NotifiedToken, Reference};
 use crate::ids::ExternalPaymentId;
+use crate::json;
 
 /// The longest id of an event, in characters.
 const LONGEST_ID: usize = 128;
@@ -18,7 +19,7 @@ const LONGEST_ID: usize = 128;
 /// # Errors
 /// [`NotificationError::NotUnderstood`] if it is no event.
 pub(super) fn read(body: &[u8]) -> Result<GatewayNotification, NotificationError> {
-    let event: Value = serde_json::from_slice(body).map_err(|_| NotificationError::NotUnderstood)?;
+    let event = json::parse(body).map_err(|_| NotificationError::NotUnderstood)?;
     let text =
         |name: &str| event.get(name).and_then(Value::as_str).filter(|text| is_plain_text(text)).ok_or(NotificationError::NotUnderstood);
     let (id, event_type) = (text("id")?, text("event_type")?);

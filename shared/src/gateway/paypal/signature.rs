@@ -10,9 +10,11 @@ use serde_json::Value;
 
 use super::certificates::{CertificateError, Certificates};
 use super::client::{ApiResponse, Client};
+use crate::clock::Timestamp;
 use crate::gateway::NotificationError;
 use crate::gateway::common::time_budget::TimeBudget;
 use crate::http::HeaderMap;
+use crate::json;
 
 /// How long PayPal may be asked about one notification: its sender waits for the answer.
 const VERIFICATION_TIMEOUT: Duration = Duration::from_secs(10);
@@ -81,12 +83,20 @@ impl NotificationVerifier {
         if transmission.algorithm != ALGORITHM {
             return Err(NotificationError::BadSignature);
         }
+        let transmitted_at = Timestamp::parse_rfc3339(transmission.time).map_err(|_| NotificationError::BadSignature)?;
+        if !self.certificates.is_recent(transmitted_at) {
+            return Err(NotificationError::BadSignature);
+        }
         let signature = STANDARD.decode(transmission.signature).map_err(|_| NotificationError::BadSignature)?;
         let genuine = match self.certificates.get(transmission.certificate).await {
             Ok(certificate) => {
                 let crc = crc32(body);
                 let fits = |webhook: &String| certificate.verifies(transmission.message(webhook, crc).as_bytes(), &signature);
-                self.webhook_ids.iter().any(fits)
+                let is_genuine = self.webhook_ids.iter().any(fits);
+                if is_genuine {
+                    self.certificates.note_verified(&certificate);
+                }
+                is_genuine
             }
             Err(CertificateError::ForeignUrl) => false,
             Err(CertificateError::Unusable) => self.ask_paypal(client, &transmission, body).await?,
@@ -97,14 +107,14 @@ impl NotificationVerifier {
     /// Asks PayPal (`verify-webhook-signature`, Webhooks 1.11).
     async fn ask_paypal(&self, client: &Client, transmission: &Transmission<'_>, body: &[u8]) -> Result<bool, NotificationError> {
         // One JSON value and nothing behind it, so that nothing can be smuggled into the question.
-        let event: Value = serde_json::from_slice(body).map_err(|_| NotificationError::Malformed)?;
+        let event = json::parse(body).map_err(|_| NotificationError::Malformed)?;
         if !event.is_object() {
             return Err(NotificationError::Malformed);
         }
         let budget = TimeBudget::new(VERIFICATION_TIMEOUT);
         let mut decided = true;
         for webhook in &self.webhook_ids {
-            if !self.certificates.allow_call() {
+            if !self.certificates.allow_question() {
                 return Err(NotificationError::Unverifiable);
             }
             let question = verification_request(transmission, webhook, body);

@@ -14,6 +14,7 @@ use crate::gateway::common::signature::{HmacKeys, from_hex};
 use crate::gateway::{Decline, GatewayNotification, NotificationError, NotificationKind as Kind, NotifiedToken};
 use crate::http::HeaderMap;
 use crate::ids::ExternalPaymentId;
+use crate::json;
 use crate::money::Money;
 use crate::secret::SecretString;
 
@@ -48,7 +49,7 @@ impl NotificationVerifier {
         if header.len() > LONGEST_HEADER || !self.signature_matches(header, body, now) {
             return Err(NotificationError::BadSignature);
         }
-        let event: Value = serde_json::from_slice(body).map_err(|_| NotificationError::NotUnderstood)?;
+        let event = json::parse(body).map_err(|_| NotificationError::NotUnderstood)?;
         read(&event, self.live).ok_or(NotificationError::NotUnderstood)
     }
 

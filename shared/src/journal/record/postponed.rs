@@ -6,8 +6,20 @@ use serde::{Deserialize, Serialize};
 use super::Obligation;
 use crate::clock::Timestamp;
 
-/// So many characters of events are kept in a record, which has to stay small.
-const MAX_KEPT_TEXT: usize = 40_000;
+/// So many bytes of postponed events are kept in a record, as its JSON writes them: with the event of the open attempt and the history they
+/// stay below [`MAX_BODY_BYTES`](crate::journal::store::MAX_BODY_BYTES).
+const MAX_KEPT_BYTES: usize = 40_000;
+
+/// How much room an event takes in a record, in bytes: a text in JSON, whose quotes and backslashes are escaped once more.
+fn size_in_record(event: &str) -> usize {
+    serde_json::to_string(event).map_or(usize::MAX, |text| text.len())
+}
+
+/// Whether a record can keep an event. One that does not fit must not be accepted: it could be neither postponed nor parked.
+#[must_use]
+pub fn fits_record(event: &str) -> bool {
+    size_in_record(event) <= MAX_KEPT_BYTES
+}
 
 /// An event that cannot be completed now and left its queue.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -33,8 +45,9 @@ impl Obligation {
             known.queued_until = None;
             return true;
         }
-        let kept = self.postponed.iter().map(|postponed| postponed.event.len()).fold(event.len(), usize::saturating_add);
-        let fits = kept <= MAX_KEPT_TEXT;
+        let kept =
+            self.postponed.iter().map(|postponed| size_in_record(&postponed.event)).fold(size_in_record(event), usize::saturating_add);
+        let fits = kept <= MAX_KEPT_BYTES;
         if fits {
             self.postponed.push(PostponedEvent { event: event.to_owned(), since: now, queued_until: None });
         }
@@ -118,7 +131,9 @@ mod tests {
     #[test]
     fn a_record_takes_no_more_events_than_fit() {
         let mut obligation = Obligation::new();
-        assert!(obligation.postpone(&"x".repeat(MAX_KEPT_TEXT), NOW));
+        let largest = "\"".repeat(MAX_KEPT_BYTES / 2 - 1);
+        assert!(fits_record(&largest) && !fits_record(&format!("{largest}\"")), "as it is escaped");
+        assert!(obligation.postpone(&largest, NOW));
         assert!(!obligation.postpone("y", NOW));
         assert_eq!(obligation.postponed.len(), 1);
     }

@@ -77,7 +77,7 @@ async fn what_cannot_be_cleengs_is_not_kept() {
     ] {
         assert_eq!(quarantined_messages(std::slice::from_ref(&body), NEXT_SIGNING_SECRET).await, Vec::<String>::new(), "{body}");
     }
-    assert_eq!(quarantined_messages(&[event], "").await, Vec::<String>::new(), "unsigned");
+    assert_eq!(quarantined_messages(&[event], "").await.len(), 1, "the signature may be in another header");
 }
 
 #[tokio::test]

@@ -57,7 +57,7 @@ impl SqsQueue {
 #[async_trait]
 impl Queue for SqsQueue {
     async fn send(&self, message: &str) -> Result<(), QueueError> {
-        let sending = self.client.send_message().queue_url(&self.url).message_body(message).send();
+        let sending = self.client.send_message().queue_url(&self.url).message_body(without_noncharacters(message)).send();
         sending.await.map(|_| ()).map_err(|error| classify_error(&error))
     }
 
@@ -66,6 +66,12 @@ impl Queue for SqsQueue {
         let call = self.client.change_message_visibility().queue_url(&self.url).receipt_handle(receipt_handle);
         call.visibility_timeout(seconds).send().await.map(|_| ()).map_err(|error| classify_error(&error))
     }
+}
+
+/// SQS takes every character that an envelope can have but these two (SQS, "SendMessage": `#x20 to #xD7FF`, `#xE000 to #xFFFD`, `#x10000 to
+/// #x10FFFF`). In JSON they stand in strings alone, where an escape says the same.
+fn without_noncharacters(message: &str) -> String {
+    message.replace('\u{fffe}', "\\ufffe").replace('\u{ffff}', "\\uffff")
 }
 
 /// The SDK's error contains the raw answer: only its kind is passed on.
@@ -89,5 +95,27 @@ fn classify_error<E: ProvideErrorMetadata, R>(error: &SdkError<E, R>) -> QueueEr
         QueueError::Refused("the request is not accepted")
     } else {
         QueueError::Unavailable
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+    use serde_json::{Value, json};
+
+    use super::*;
+
+    fn is_taken(c: char) -> bool {
+        matches!(c, '\t' | '\n' | '\r' | '\u{20}'..='\u{d7ff}' | '\u{e000}'..='\u{fffd}' | '\u{10000}'..='\u{10ffff}')
+    }
+
+    proptest! {
+        #[test]
+        fn sqs_takes_every_envelope_and_it_says_the_same(text in "[\\u{0}-\\u{10ffff}\\u{fffe}\\u{ffff}\\u{0}]{0,20}") {
+            let envelope = json!({ "body": text });
+            let sent = without_noncharacters(&envelope.to_string());
+            prop_assert!(sent.chars().all(is_taken), "{sent:?}");
+            prop_assert_eq!(serde_json::from_str::<Value>(&sent).unwrap(), envelope);
+        }
     }
 }

@@ -51,7 +51,7 @@ fn every_mistake_of_one_start_is_named() {
         ("QUEUE_URL", "my-queue"),
         ("SETTLE_ON", "whenever"),
         ("CAPTURE_WAIT_MINUTES", "0"),
-        ("UNKNOWN_DEADLINE_HOURS", "145"),
+        ("UNKNOWN_DEADLINE_HOURS", "73"),
         ("PARTIAL_REFUNDS", "sometimes"),
         ("DELETE_DEACTIVATED_DETAILS", "1"),
         ("MAX_BODY_BYTES", "1000000"),

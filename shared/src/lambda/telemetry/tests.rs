@@ -50,7 +50,7 @@ fn a_log_line_is_one_json_object_with_a_constant_message_and_fields() {
 #[test]
 fn a_metric_is_written_in_the_embedded_format() {
     let (output, sink) = output();
-    let metrics = Metrics::new(Arc::new(EmfSink::new(output, "stack", "capture", Arc::new(TestClock::default()))));
+    let metrics = Metrics::new(Arc::new(EmfSink::new(output, "stack", "capture", "7", Arc::new(TestClock::default()))));
     metrics.count(Metric::Settled, &[("outcome", "captured")]);
     metrics.duration(Metric::UnsettledAge, Duration::from_millis(61_500), &[]);
     let expected = [

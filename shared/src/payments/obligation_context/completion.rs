@@ -4,7 +4,6 @@ use std::time::Duration;
 
 use super::{ObligationContext, PaymentLookup, count_movements};
 use crate::cleeng::envelope::Envelope;
-use crate::cleeng::webhook::Topic;
 use crate::clock::Timestamp;
 use crate::flow::Disposition;
 use crate::journal::payment::{PaymentRecord, PaymentState};
@@ -23,17 +22,6 @@ const MAX_QUEUE_WAIT: Duration = Duration::from_secs(3600);
 const CONTENTION_PATIENCE: Duration = Duration::from_secs(2 * 3600);
 /// Something peculiar to an obligation is met so often before the obligation is parked.
 const MIN_TRIES: u32 = 4;
-
-/// What an event of this topic asks for, if it is parked before that was looked at.
-const fn attempt_kind(topic: Topic) -> AttemptKind {
-    match topic {
-        Topic::SubscriptionReadyForPaymentAuthorisation => AttemptKind::Authorise,
-        Topic::SubscriptionReadyForPaymentCapture | Topic::CapturePayment => AttemptKind::Capture,
-        Topic::SubscriptionReadyForTermination => AttemptKind::Terminate,
-        Topic::PaymentDetailsDeactivated => AttemptKind::Deactivate,
-        Topic::RefundPayment => AttemptKind::Refund,
-    }
-}
 
 impl ObligationContext<'_> {
     /// Releases the lease and puts the event back.
@@ -107,7 +95,7 @@ impl ObligationContext<'_> {
     async fn park_obstacle<T>(&mut self, event: &str, reason: ParkReason) -> FlowResult<T> {
         if self.current_attempt().is_none() {
             let topic = Envelope::from_text(event).map_err(|_| retry(RetryReason::WaitingEventUnreadable))?.topic();
-            return self.park_without_attempt(attempt_kind(topic), self.now(), reason).await;
+            return self.park_without_attempt(topic.into(), self.now(), reason).await;
         }
         self.park(reason, self.may_have_moved_money()).await
     }

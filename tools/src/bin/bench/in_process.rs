@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use connector::clock::{Clock, Timestamp};
 use connector::flow::NoRequeue;
 use connector::http::{Request, Response, Transport, TransportCause, TransportError};
-use connector::journal::store::{CommitError, Key, Put, Store, StoreError, StoredDocument};
+use connector::journal::store::{CommitError, Key, List, Listed, Put, Store, StoreError, StoredDocument};
 use connector::lambda::app::App;
 use connector::lambda::dependencies::{SharedDeps, read_upstream_settings};
 use connector::lambda::queue::{Queue, QueueError};
@@ -64,7 +64,7 @@ async fn build_app() -> Result<App, Box<dyn Error>> {
     let output = Output::new(Box::new(std::io::sink()), Arc::clone(&redactor));
     tracing::subscriber::set_global_default(subscriber(output.clone(), LevelFilter::INFO))?;
     let clock: Arc<dyn Clock> = Arc::new(clock());
-    let metrics = Metrics::new(Arc::new(EmfSink::new(output, "local", "measured", Arc::clone(&clock))));
+    let metrics = Metrics::new(Arc::new(EmfSink::new(output, "local", "measured", "1", Arc::clone(&clock))));
     let gateways: BTreeSet<_> = settings.methods.values().map(|method| method.gateway).collect();
     let source = Box::new(EnvironmentSecret::new(Some(aws::SECRET.to_owned())));
     let secret_cache = SecretCache::open(source, gateways, redactor, Arc::clone(&clock)).await?;
@@ -120,12 +120,12 @@ impl Store for NullStore {
         Ok(())
     }
 
-    async fn due(&self, _until: Timestamp, _limit: usize) -> Result<Vec<Key>, StoreError> {
+    async fn list(&self, _: List, _: Timestamp, _: Option<&Listed>, _: usize) -> Result<Vec<Listed>, StoreError> {
         Ok(Vec::new())
     }
 
-    async fn parked(&self, _limit: usize) -> Result<Vec<Key>, StoreError> {
-        Ok(Vec::new())
+    async fn relist(&self, _: List, _: &Listed, _: List, _: Timestamp) -> Result<(), CommitError> {
+        Ok(())
     }
 }
 
