@@ -52,6 +52,42 @@ pub struct CustomerOrder {
     pub expires_at: Timestamp,
     /// Whether payment details are wanted even if nothing is to be paid. Reported or assumed.
     pub needs_details: bool,
+    /// The country that it is taxed in, ISO 3166-1 alpha-2.
+    pub country: Option<String>,
+    /// The customer's e-mail address.
+    pub email: Option<EmailAddress>,
+}
+
+impl CustomerOrder {
+    /// Whether it buys a subscription; ids of offers begin with their kind.
+    #[must_use]
+    pub fn renews(&self) -> bool {
+        self.offer.as_str().starts_with('S')
+    }
+}
+
+/// An e-mail address. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EmailAddress(String);
+
+impl EmailAddress {
+    /// Takes a text that can be an address.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        text.contains('@').then(|| Self(text.to_owned()))
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for EmailAddress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("EmailAddress(..)")
+    }
 }
 
 /// A customer.
@@ -61,6 +97,10 @@ pub struct Customer {
     pub id: CustomerId,
     /// The currency that the customer pays in.
     pub currency: Currency,
+    /// The customer's country, ISO 3166-1 alpha-2.
+    pub country: Option<String>,
+    /// The customer's e-mail address.
+    pub email: Option<EmailAddress>,
 }
 
 /// Why nothing was read.

@@ -1,5 +1,6 @@
 //! What is asked of a gateway.
 
+use crate::cleeng::mediastore::EmailAddress;
 use crate::clock::Timestamp;
 use crate::ids::{CustomerId, ExternalPaymentId};
 use crate::money::Money;
@@ -131,6 +132,21 @@ pub struct PurchaseRequest {
     pub origin: Option<String>,
     /// The customer's address on the network.
     pub customer_ip: Option<String>,
+    /// The customer's e-mail address, if Cleeng has it.
+    pub customer_email: Option<EmailAddress>,
+}
+
+/// A question about the payment methods that a gateway's component offers in a page.
+#[derive(Clone)]
+pub struct PageMethodsQuery {
+    /// What is to be paid; zero where details are stored.
+    pub amount: Money,
+    /// The customer's country, ISO 3166-1 alpha-2, if Cleeng has it.
+    pub country: Option<String>,
+    /// Cleeng's customer.
+    pub customer: CustomerId,
+    /// Whether the stored details are for renewals.
+    pub renews: bool,
 }
 
 /// The customer came back.

@@ -23,6 +23,8 @@ const START: &str = "initial-payment";
 const FINALIZE: &str = "initial-payment/finalize";
 const TOKENS: &str = connector::checkout::order::REDIRECT_PATH;
 const DETAILS_TOKENS: &str = connector::checkout::details::REDIRECT_PATH;
+const METHODS: &str = connector::checkout::page_methods::METHODS_PATH;
+const SESSIONS: &str = connector::checkout::page_methods::SESSIONS_PATH;
 const STORE: &str = "payment-details";
 const STORE_FINALIZE: &str = "payment-details/finalize";
 
@@ -136,6 +138,11 @@ async fn every_answer_matches_the_openapi_file() {
     page.call_malformed(START, &one.token, &json!({ "orderId": 1, "more": "x".repeat(40_000) })).await;
     let seen: Vec<u16> = page.seen.iter().filter(|(path, _)| path == START).map(|(_, status)| *status).collect();
     assert_eq!(seen, [200, 202, 400, 401, 404, 413, 422, 429, 503]);
+    // What a component asks for.
+    page.call(METHODS, &one.token, &json!({ "orderId": one.order })).await;
+    page.call(METHODS, &one.token, &json!({})).await;
+    page.call(SESSIONS, &one.token, &json!({ "orderId": one.order, "returnUrl": SHOP_ORIGIN })).await;
+    page.call(METHODS, "nothing", &json!({})).await;
     // Storing details.
     page.call(STORE, &one.token, &store_body(&card(GOOD, "J D", "1"))).await;
     let action = page.call(STORE, &two.token, &store_body(&card(REDIRECTING, "J D", "1"))).await;
