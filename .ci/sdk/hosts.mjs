@@ -142,8 +142,9 @@ async function adyen(world, request, response) {
   return json(response, 200, { id: 'attempt' }, cors);
 }
 
-/** Serves every host; the port. Each call of the page to the connector is kept in `calls`. */
-export async function serve(world, calls) {
+/** Serves every host. `calls` has each call of a page to the connector. */
+export async function serve(world) {
+  const calls = [];
   const work = mkdtempSync(join(tmpdir(), 'sdk-'));
   execFileSync('openssl', ['req', '-x509', '-newkey', 'rsa:2048', '-nodes', '-days', '2', '-subj', '/CN=shop.example.com', '-keyout', `${work}/key.pem`, '-out', `${work}/cert.pem`], { stdio: 'ignore' });
   const built = buildSync({
@@ -174,5 +175,5 @@ export async function serve(world, calls) {
     handle(request, response).catch((error) => response.writeHead(500).end(String(error)));
   });
   await new Promise((done) => server.listen(0, '127.0.0.1', done));
-  return { port: server.address().port, close: () => server.close() };
+  return { port: server.address().port, calls, close: () => server.close() };
 }

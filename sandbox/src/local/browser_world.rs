@@ -18,9 +18,13 @@ use tokio::net::TcpListener;
 use super::functions::StartError;
 use super::{Addresses, LocalWorld};
 use crate::simulators::network::{Fault, RunningServer, serve_with};
+use crate::simulators::simulated_gateway::{EnteredDetails, SimulatedGateway};
 use crate::testkit::balance_check;
 use crate::testkit::fixtures::{OFFER, PASS, id};
 use crate::testkit::gateway_fixtures::payment_methods_of;
+
+/// How often reconciliation runs.
+const RECONCILIATION_INTERVAL: Duration = Duration::from_secs(300);
 
 /// The world, and where it answers questions.
 pub struct BrowserWorld {
@@ -94,7 +98,12 @@ impl Question {
             "lose-next-answer" => {
                 let gateway = self.gateway("gateway")?.as_str();
                 let path = self.body.get("path")?.as_str()?.to_owned();
-                self.world.network.inject(Fault::TimeoutAfter, move |peer, request| peer == gateway && request.path.ends_with(&path));
+                self.world.network.inject(Fault::StatusAfter(500), move |peer, request| peer == gateway && request.path.ends_with(&path));
+                Some(Value::Null)
+            }
+            "decline-next" => {
+                // What the customer would enter says so; at a wallet nothing is entered.
+                self.simulator(self.gateway("gateway")?)?.payment_data(EnteredDetails::Declined, 1);
                 Some(Value::Null)
             }
             "advance" => {
@@ -117,7 +126,7 @@ impl Question {
         CustomerId::from_json(self.body.get("customer")?).ok()
     }
 
-    fn simulator(&self, gateway: GatewayName) -> Option<Arc<dyn crate::simulators::simulated_gateway::SimulatedGateway>> {
+    fn simulator(&self, gateway: GatewayName) -> Option<Arc<dyn SimulatedGateway>> {
         self.world.simulated_gateways().into_iter().find(|simulator| simulator.gateway_name() == gateway)
     }
 
@@ -138,16 +147,19 @@ impl Question {
         self.world.cleeng.new_order(&self.customer()?, &id(offer), &id(method)).map(|order| json!(order))
     }
 
-    /// The gateways do what is due and report it.
+    /// The gateways do what is due and report it, and the functions finish what they can within a quarter of an hour.
     async fn process(&self) -> Option<Value> {
-        for simulator in self.world.simulated_gateways() {
-            simulator.process();
-            self.world.post_notifications(simulator.as_ref()).await.ok()?;
+        for _ in 0..3 {
+            for simulator in self.world.simulated_gateways() {
+                simulator.process();
+                self.world.post_notifications(simulator.as_ref()).await.ok()?;
+            }
+            self.world.clock.advance(RECONCILIATION_INTERVAL);
+            while let Some(message) = self.world.functions.queues.receive() {
+                self.world.functions.deliver_message(&message).await;
+            }
+            self.world.functions.run_reconciliation().await;
         }
-        while let Some(message) = self.world.functions.queues.receive() {
-            self.world.functions.deliver_message(&message).await;
-        }
-        self.world.functions.run_reconciliation().await;
         Some(Value::Null)
     }
 
@@ -164,20 +176,12 @@ impl Question {
         let payments = self.world.cleeng.payments().into_iter().map(|payment| {
             json!({
                 "order": payment.order, "status": format!("{:?}", payment.status), "externalPaymentId": payment.external_payment_id,
-                "hasDetails": payment.details.is_some(),
+                "hasDetails": payment.details.is_some(), "total": payment.total.minor,
             })
-        });
-        let kept = simulators.iter().map(|simulator| {
-            let kept = simulator
-                .ledger()
-                .iter()
-                .fold(0_i64, |sum, entry| sum.saturating_add(entry.captured.minor).saturating_sub(entry.refunded.minor));
-            (simulator.gateway_name().as_str().to_owned(), json!(kept))
         });
         let simulators: Vec<_> = simulators.iter().map(AsRef::as_ref).collect();
         json!({
-            "payments": payments.collect::<Vec<_>>(), "kept": kept.collect::<serde_json::Map<_, _>>(),
-            "discrepancies": balance_check::discrepancies(&self.world.cleeng, &simulators),
+            "payments": payments.collect::<Vec<_>>(), "discrepancies": balance_check::discrepancies(&self.world.cleeng, &simulators),
         })
     }
 }

@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::http::TransportError;
 use crate::ids::{CustomerId, OfferId, OrderId, PaymentMethodId, PublisherId};
 use crate::money::{Currency, Money};
+use crate::secret::EmailAddress;
 
 /// What is read with a customer's token.
 #[async_trait]
@@ -63,30 +64,6 @@ impl CustomerOrder {
     #[must_use]
     pub fn renews(&self) -> bool {
         self.offer.as_str().starts_with('S')
-    }
-}
-
-/// An e-mail address. Its `Debug` does not show it.
-#[derive(Clone, PartialEq, Eq)]
-pub struct EmailAddress(String);
-
-impl EmailAddress {
-    /// Takes a text that can be an address.
-    #[must_use]
-    pub fn new(text: &str) -> Option<Self> {
-        text.contains('@').then(|| Self(text.to_owned()))
-    }
-
-    /// The address.
-    #[must_use]
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for EmailAddress {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("EmailAddress(..)")
     }
 }
 

@@ -5,9 +5,9 @@ use serde_json::{Value, json};
 use super::redirect_urls::{RedirectUrls, ReturnTarget};
 use super::reply::{self, ApiError};
 use super::{CallKind, FrontendContext, FrontendRequest};
-use crate::cleeng::mediastore::EmailAddress;
 use crate::gateway::GatewayName;
 use crate::ids::Id;
+use crate::secret::EmailAddress;
 
 /// Addresses that a body may name; each must be within the allowed origins.
 const ADDRESS_FIELDS: [&str; 5] = ["origin", "returnUrl", "successUrl", "cancelUrl", "errorUrl"];

@@ -154,7 +154,7 @@ api_errors! {
     BAD_PATH = 404, Plain("REQ0003"), CorrectRequest, NOT_POSSIBLE, "there is nothing at this address: check its path and the gateway's name";
     /// A gateway that lists no payment methods for pages.
     NO_PAGE_METHODS = 404, Plain("REQ0003"), CorrectRequest, NOT_POSSIBLE,
-        "this gateway lists no payment methods for pages, or its client key is not set: ADYEN_CLIENT_KEY";
+        "this gateway lists no payment methods for pages, or the setting with its client key is missing";
     /// A return address under which no attempt of this gateway is known.
     UNKNOWN_RETURN_ADDRESS = 404, Plain("REQ0003"), StartAgain, BEGIN_AGAIN,
         "no payment or storing of details has this return address: it was not given by this connector for this gateway, or is too old";

@@ -1,11 +1,10 @@
 //! What is asked of a gateway.
 
-use crate::cleeng::mediastore::EmailAddress;
 use crate::clock::Timestamp;
 use crate::ids::{CustomerId, ExternalPaymentId};
 use crate::money::Money;
 use crate::reference::{IdempotencyKey, OperationKind, Reference};
-use crate::secret::SecretString;
+use crate::secret::{EmailAddress, SecretString};
 
 /// Stored details as Cleeng keeps them in `token`: one reversible text of the adapter's own form that holds everything the gateway needs.
 #[derive(Clone)]

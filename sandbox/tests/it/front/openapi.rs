@@ -235,6 +235,57 @@ fn every_next_step_and_every_code_is_described() {
 }
 
 #[test]
+fn every_request_and_every_answer_has_an_example_that_matches() {
+    let description = OpenApiFile::read();
+    let mut bodies = BTreeSet::new();
+    for operation in description.0["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values()) {
+        let answers = operation["responses"].as_object().unwrap().values();
+        let contents =
+            answers.chain([&operation["requestBody"]]).filter_map(|body| body["content"]["application/json"]["schema"]["$ref"].as_str());
+        bodies.extend(contents.map(str::to_owned));
+    }
+    for name in bodies {
+        let schema = description.0.pointer(name.strip_prefix('#').unwrap()).unwrap();
+        let content = json!({ "application/json": { "schema": { "$ref": name } } });
+        let examples = schema["examples"].as_array().unwrap_or_else(|| panic!("{name} has no example"));
+        for example in examples {
+            assert_eq!(description.schema_errors(&content, example), Vec::<String>::new(), "{name}: {example}");
+        }
+    }
+}
+
+/// The example requests are answered by the kind of answer that their operation describes.
+#[tokio::test]
+async fn the_example_requests_are_understood() {
+    let (env, description) = (TestEnvironment::default(), OpenApiFile::read());
+    let mut page = CheckedClient { env: &env, description: &description, seen: BTreeSet::new() };
+    let example = |name: &str| description.0["components"]["schemas"][name]["examples"][0].clone();
+    for (path, name, status) in [
+        (START, "InitialPayment", 200),
+        (FINALIZE, "FinalizeInitialPayment", 409),
+        (STORE, "PaymentDetailsRequest", 200),
+        (STORE_FINALIZE, "FinalizePaymentDetails", 409),
+        (METHODS, "PageMethodsRequest", 200),
+        (SESSIONS, "SessionRequest", 200),
+    ] {
+        let buyer = buyer(&env);
+        let mut body = example(name);
+        if body.get("orderId").is_some() {
+            body["orderId"] = json!(buyer.order);
+        }
+        assert_eq!(page.call(path, &buyer.token, &body).await.status, status, "{path}");
+    }
+    for (path, name) in [(TOKENS, "Tokens"), (DETAILS_TOKENS, "DetailsTokens")] {
+        let shopper = paypal_shopper(&env);
+        let mut body = example(name);
+        if body.get("orderId").is_some() {
+            body["orderId"] = json!(shopper.order);
+        }
+        assert_eq!(page.call_paypal(path, &shopper.token, &body).await.status, 200, "{path}");
+    }
+}
+
+#[test]
 fn a_wrong_answer_does_not_match_the_openapi_file() {
     let description = OpenApiFile::read();
     let answer = &description.operation(START)["responses"]["200"]["content"];

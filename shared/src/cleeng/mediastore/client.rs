@@ -10,10 +10,11 @@ use serde_json::Value;
 
 use super::super::client::{CleengEnvironment, read};
 use super::super::{CleengError, UnknownAnswer};
-use super::{Customer, CustomerOrder, CustomerToken, EmailAddress, MediaStore, MediaStoreError};
+use super::{Customer, CustomerOrder, CustomerToken, MediaStore, MediaStoreError};
 use crate::http::{Request, Response, Transport};
 use crate::ids::{Id, OrderId, PublisherId};
 use crate::money::Currency;
+use crate::secret::EmailAddress;
 use crate::settings::SettingsReader;
 
 /// How long one read may take: a customer waits.

@@ -121,6 +121,10 @@ impl GatewayConfig for AdyenSettings {
         self.environment == AdyenEnvironment::Live
     }
 
+    fn missing_page_setting(&self) -> Option<&'static str> {
+        self.page.client_key.is_none().then_some("ADYEN_CLIENT_KEY")
+    }
+
     fn build(&self, secrets: &NamedSecrets, transport: Arc<dyn Transport>, _clock: Arc<dyn Clock>) -> Result<Arc<dyn Gateway>, Problems> {
         Ok(Arc::new(Adyen::new(self.clone(), AdyenSecrets::read(secrets), transport)?))
     }
