@@ -4,6 +4,7 @@
 //! the text calls [`SecretString::expose`], which is easy to search for.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use serde::Deserialize;
 use subtle::ConstantTimeEq;
@@ -67,6 +68,30 @@ impl NamedSecrets {
     #[must_use]
     pub fn values(&self, name: &str) -> &[SecretString] {
         self.0.get(name).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// An e-mail address. Its `Debug` does not show it.
+#[derive(Clone, PartialEq, Eq)]
+pub struct EmailAddress(String);
+
+impl EmailAddress {
+    /// Takes a text that can be an address.
+    #[must_use]
+    pub fn new(text: &str) -> Option<Self> {
+        text.contains('@').then(|| Self(text.to_owned()))
+    }
+
+    /// The address.
+    #[must_use]
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl fmt::Debug for EmailAddress {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("EmailAddress(..)")
     }
 }
 

@@ -69,6 +69,10 @@ fn check_addresses(deployment: &Deployment, env: &CommandEnv, findings: &mut Vec
             findings.push(Finding::warning("AWS_ENDPOINT_URL", "replaces AWS's own addresses", "remove it; it is for tests"));
         }
     }
+    for setting in deployment.missing_page_settings() {
+        let fix = "set it to what the gateway gives to pages, unless yours do not use its component";
+        findings.push(Finding::warning(setting, "is not set: pages with the gateway's component get no payment methods", fix));
+    }
     if deployment.settings.resources.is_some() && deployment.frontend.is_none() {
         let fix = "set it to the origins of your pages, or use --stack, or give the settings of a front-end function as another --env-file";
         findings.push(Finding::warning("ALLOWED_ORIGINS", "is not set: the functions that pages call do not start without it", fix));

@@ -78,6 +78,7 @@ async fn ask_upstreams(
         upstreams::check_cleeng(deployment, secrets, &api, findings).await;
     }
     upstreams::check_mediastore(deployment, &transport, findings).await;
+    upstreams::check_public_url(deployment, &transport, findings).await;
     upstreams::check_gateways(deployment, secrets, &transport, env, findings).await;
     findings.extend(watching.findings());
 }

@@ -7,7 +7,7 @@ use connector::cleeng::client::{CoreApi, ListedSubscription};
 use connector::cleeng::webhook::Topic;
 use connector::cleeng::{CleengError, SubscriptionStatus, UnknownAnswer};
 use connector::flow::BillingMode;
-use connector::gateway::GatewayError;
+use connector::gateway::{GatewayError, GatewayName};
 use connector::http::{Method, Request, Transport};
 use connector::ids::PaymentMethodId;
 use connector::lambda::operator::Deployment;
@@ -182,6 +182,30 @@ pub(super) async fn check_mediastore(deployment: &Deployment, transport: &Arc<dy
             Finding::error("CLEENG_MEDIASTORE_URL", format!("cannot be reached: {error}"), fix)
         }
     });
+}
+
+/// The address that gateways send customers back to leads to the connector, which answers with an envelope of its own; a proxy's or a
+/// custom domain's address without its mapping key leads elsewhere.
+pub(super) async fn check_public_url(deployment: &Deployment, transport: &Arc<dyn Transport>, findings: &mut Vec<Finding>) {
+    let Some((url, gateway)) = public_url(deployment) else { return };
+    // No attempt has this reference.
+    let path = format!("{url}/connectors/{gateway}/v1/tokens/return/clg-00000000-0000-8000-8000-000000000000?check=1");
+    let answer = transport.send(Request::new(Method::GET, path, TIMEOUT).repeatable()).await;
+    let fix = "set PublicUrl to the address under which browsers reach the API, with the API mapping key of a custom domain";
+    findings.push(match answer.map(|answer| answer.json().unwrap_or_default()) {
+        Ok(body) if body.get("code").is_some_and(|code| code == "REQ0003") => {
+            Finding::fine("CONNECTOR_PUBLIC_URL", "leads to the connector")
+        }
+        Ok(_) => {
+            Finding::error("CONNECTOR_PUBLIC_URL", "does not lead to the connector: customers would not come back from a gateway", fix)
+        }
+        Err(error) => Finding::error("CONNECTOR_PUBLIC_URL", format!("cannot be reached: {error}"), fix),
+    });
+}
+
+fn public_url(deployment: &Deployment) -> Option<(&str, GatewayName)> {
+    let url = deployment.frontend.as_ref()?.public_url.as_deref()?;
+    Some((url, deployment.gateways_in_use().into_iter().next()?))
 }
 
 /// A harmless question to every gateway in use.

@@ -43,6 +43,7 @@ impl TestDeployment {
         settings.insert("PAYMENT_METHODS".to_owned(), methods.collect::<Vec<_>>().join(","));
         settings.insert("CLEENG_API_URL".to_owned(), format!("{}/3.1", world.cleeng_url()));
         settings.insert("CLEENG_MEDIASTORE_URL".to_owned(), format!("{}/mediastore", world.cleeng_url()));
+        settings.insert("CONNECTOR_PUBLIC_URL".to_owned(), world.connector_url());
         for (gateway, url) in world.gateway_urls() {
             settings
                 .extend(gateway_fixtures::gateway_settings(gateway, Some(&url)).into_iter().map(|(name, value)| (name.to_owned(), value)));

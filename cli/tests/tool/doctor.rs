@@ -37,6 +37,7 @@ async fn a_deployment_that_is_right_is_told_to_be_right() {
     for (subject, word) in [
         ("Cleeng Core API", "accepts the publisher token"),
         ("Cleeng MediaStore", "reached"),
+        ("CONNECTOR_PUBLIC_URL", "leads to the connector"),
         ("webhook subscriptions", "every topic"),
         ("JOURNAL_TABLE", "can be read"),
         ("clock", "is right"),
@@ -48,6 +49,18 @@ async fn a_deployment_that_is_right_is_told_to_be_right() {
     }
     // The simulators' own keys are public, and said to be.
     assert_eq!(deployment.run(&["doctor", "--strict"]).await.exit_code, 1);
+}
+
+#[tokio::test]
+async fn what_keeps_pages_from_paying_is_found() {
+    let mut deployment = TestDeployment::set_up().await;
+    // A custom domain, without its API mapping key or with a wrong one.
+    let elsewhere = format!("{}/payments", deployment.world.cleeng_url());
+    deployment.settings.insert("CONNECTOR_PUBLIC_URL".to_owned(), elsewhere);
+    deployment.settings.remove("ADYEN_CLIENT_KEY");
+    let answer = deployment.run(&["doctor"]).await;
+    assert!(has_finding(&answer, "error", "CONNECTOR_PUBLIC_URL", "does not lead to the connector"), "{}", answer.text);
+    assert!(has_finding(&answer, "warning", "ADYEN_CLIENT_KEY", "is not set"), "{}", answer.text);
 }
 
 #[tokio::test]

@@ -7,6 +7,7 @@
 use async_trait::async_trait;
 use connector::checkout::{details, redirect};
 use connector::delivery::Delivery;
+use connector::frontend_api::reply::BAD_PATH;
 use connector::frontend_api::{CallKind, FrontendContext, FrontendFlow, FrontendRequest, Reply};
 use connector::journal::record::AttemptKind;
 
@@ -31,6 +32,8 @@ impl FrontendFlow for PaymentDetails {
         let reply = match &request.kind {
             CallKind::Start | CallKind::RedirectStart => details::start(context, request, delivery).await,
             CallKind::Finalize => details::finalize(context, request, delivery).await,
+            // No route of this function leads here.
+            CallKind::PageMethods | CallKind::Session => Err(BAD_PATH),
             CallKind::BrowserReturn(reference) | CallKind::BrowserCancel(reference) => {
                 redirect::handle_browser_return(context, request, reference, KIND, delivery).await
             }

@@ -179,6 +179,7 @@ impl CallCase {
             cancel_url: None,
             origin: Some("https://shop.example.com".to_owned()),
             customer_ip: None,
+            customer_email: None,
         }
     }
 }

@@ -200,7 +200,7 @@ impl Functions {
         let name = match segments.as_slice() {
             ["webhooks", _, name] => *name,
             ["gateways", _, "notifications"] => NOTIFICATIONS,
-            ["connectors", _, "initial-payment", ..] | ["connectors", _, "v1", "tokens", ..] => PURCHASE,
+            ["connectors", _, "initial-payment" | "payment-methods" | "sessions", ..] | ["connectors", _, "v1", "tokens", ..] => PURCHASE,
             ["connectors", _, "payment-details", ..] | ["connectors", _, "v1", "payment_details", "tokens", ..] => DETAILS,
             _ => return None,
         };

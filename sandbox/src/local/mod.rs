@@ -7,10 +7,12 @@
 //! | `functions` | the functions as Lambda would run them, with journal and secrets in memory |
 //! | `queue` | the functions' queues in memory |
 //! | `crash` | a crash of a function |
+//! | `browser_world` | what a test in a real browser asks of it |
 //! | `http_api` | the HTTP API in front of the functions |
 //! | [`demo`] | `cargo run`: a scenario per gateway |
 //! | [`serve`] | `cargo run -- serve`: the local world in real time |
 
+mod browser_world;
 mod crash;
 pub mod demo;
 mod functions;
@@ -19,6 +21,7 @@ mod queue;
 pub mod serve;
 mod world;
 
+pub use browser_world::BrowserWorld;
 pub use crash::CrashTrigger;
 pub use functions::{FunctionResponse, Functions, IDEMPOTENCY_SALT, PATH_KEY, StartError};
 pub use queue::{LocalMessage, QueueSet};

@@ -168,6 +168,7 @@ impl LocalWorld {
         let mut request = Request::new(Method::POST, url, Duration::from_secs(30))
             .header(HeaderName::from_static("content-type"), "application/json")
             .header(HeaderName::from_static("origin"), fixtures::SHOP_ORIGIN)
+            .header(HeaderName::from_static("prefer"), "respond-async")
             .header(HeaderName::from_static("authorization"), &format!("Bearer {token}"));
         request.body = body.to_string().into();
         let answer = self.http_client.send(request).await?;

@@ -102,6 +102,7 @@ impl Shopper {
         }
         let mut headers = HeaderMap::new();
         headers.insert("origin", HeaderValue::from_static(SHOP_ORIGIN));
+        headers.insert("prefer", HeaderValue::from_static("respond-async"));
         headers.insert("authorization", expect_fixture(HeaderValue::from_str(&format!("Bearer {}", self.token)).ok()));
         let tail = if finalizes { "/finalize" } else { "" };
         Some((format!("/connectors/{}/{path}{tail}", self.gateway), headers, body.to_string()))

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use connector::gateway::adyen::{AdyenEnvironment, AdyenSettings, CaptureMode};
+use connector::gateway::adyen::{AdyenEnvironment, AdyenPageSettings, AdyenSettings, CaptureMode};
 use connector::gateway::{Gateway, GatewayName};
 use connector::http::Transport;
 use connector::secret::{NamedSecrets, SecretString};
@@ -12,7 +12,7 @@ use serde_json::{Map, Value};
 
 use crate::expect::expect_fixture;
 pub use crate::simulators::adyen::account::{
-    ADYEN_API_KEY, ADYEN_CAPTURE_ONLY_METHOD, ADYEN_HMAC_KEY, ADYEN_METHOD, MERCHANT_ACCOUNT, config as adyen_config,
+    ADYEN_API_KEY, ADYEN_CAPTURE_ONLY_METHOD, ADYEN_CLIENT_KEY, ADYEN_HMAC_KEY, ADYEN_METHOD, MERCHANT_ACCOUNT, config as adyen_config,
 };
 use crate::simulators::adyen::{self, AdyenSimulator};
 use crate::simulators::network::{FaultyNetwork, InProcessTransport, SimulatedServer};
@@ -70,6 +70,7 @@ pub fn adyen_settings(url: &str) -> AdyenSettings {
         merchant_account: MERCHANT_ACCOUNT.to_owned(),
         capture_mode: CaptureMode::Automatic,
         return_url: "https://example.com".to_owned(),
+        page: AdyenPageSettings { client_key: Some(ADYEN_CLIENT_KEY.to_owned()), ..AdyenPageSettings::default() },
     }
 }
 

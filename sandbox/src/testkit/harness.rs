@@ -314,10 +314,11 @@ impl TestEnvironment {
         self.call_at(GatewayName::Adyen, path, token, body).await
     }
 
-    /// The same with another gateway's name.
+    /// The same with another gateway's name. The page says that it handles answers that are no end.
     pub async fn call_at(&self, gateway: GatewayName, path: &str, token: &str, body: &Value) -> Reply {
         let mut headers = HeaderMap::new();
         headers.insert("origin", HeaderValue::from_static(SHOP_ORIGIN));
+        headers.insert("prefer", HeaderValue::from_static("respond-async"));
         if let Ok(bearer) = HeaderValue::from_str(&format!("Bearer {token}")) {
             headers.insert("authorization", bearer);
         }

@@ -90,6 +90,9 @@ pub(crate) fn front_ends() -> BTreeSet<String> {
 pub(crate) fn samples(name: &str) -> &'static [&'static str] {
     match name {
         RECONCILIATION => &["schedule.json"],
+        "initial-purchase" => {
+            &["http.json", "finalize.json", "tokens.json", "return.json", "cancel.json", "payment-methods.json", "sessions.json"]
+        }
         _ if front_ends().contains(name) => &["http.json", "finalize.json", "tokens.json", "return.json", "cancel.json"],
         _ => &["http.json", "queue.json"],
     }

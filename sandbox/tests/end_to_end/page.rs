@@ -39,7 +39,7 @@ impl PageResponse {
 /// A request of a page.
 struct PageRequest {
     path: String,
-    headers: [(&'static str, String); 3],
+    headers: [(&'static str, String); 4],
     body: String,
 }
 
@@ -101,6 +101,7 @@ impl CheckoutPage {
         let headers = [
             ("content-type", "application/json".to_owned()),
             ("origin", text(&event["headers"]["origin"])),
+            ("prefer", "respond-async".to_owned()),
             ("authorization", self.bearer()),
         ];
         PageRequest { path: text(&event["rawPath"]), headers, body: body.to_string() }

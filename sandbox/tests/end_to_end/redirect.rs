@@ -86,10 +86,10 @@ async fn an_order_is_paid_once_by_redirect_and_repeated_returns() {
     assert_eq!(shop.redirect_url().await, page, "the same click");
     let back = shop.leave_gateway_page(&page, true);
     for _ in 0..3 {
-        assert_eq!(shop.follow("return.json", &back).await, at("thankyou"));
+        assert!(shop.follow("return.json", &back).await.starts_with(&at("thankyou")));
         shop.deployment.restart(purchase::FUNCTION);
     }
-    assert_eq!(shop.redirect_url().await, at("thankyou"));
+    assert!(shop.redirect_url().await.starts_with(&at("thankyou")));
     assert_eq!((shop.write_counts("/payments"), shop.peers.statuses()), ((1, 1), vec![PaymentStatus::Captured]));
     assert_eq!(shop.peers.adyen.total_captured("USD"), 999);
     shop.peers.assert_balanced();
@@ -114,7 +114,7 @@ async fn a_customer_who_cancelled_pays_at_the_next_try() {
     let third = shop.redirect_url().await;
     assert_ne!(second, third);
     let back = shop.leave_gateway_page(&third, true);
-    assert_eq!(shop.follow("return.json", &back).await, at("thankyou"));
+    assert!(shop.follow("return.json", &back).await.starts_with(&at("thankyou")));
     assert_eq!(shop.peers.statuses().iter().filter(|status| **status == PaymentStatus::Captured).count(), 1);
     shop.assert_no_secrets_logged();
 }
@@ -130,7 +130,7 @@ async fn a_customer_whose_payment_was_settled_by_notification_is_redirected_on_r
     let back = shop.leave_gateway_page(&page, true);
     assert_eq!(shop.deployment.deliver_notifications(&shop.peers, 2).await, 2);
     assert_eq!(shop.peers.statuses(), [PaymentStatus::Captured]);
-    assert_eq!(shop.follow("return.json", &back).await, at("thankyou"));
+    assert!(shop.follow("return.json", &back).await.starts_with(&at("thankyou")));
     assert_eq!((shop.write_counts("/payments"), shop.peers.adyen.total_captured("USD")), ((0, 1), 999));
     shop.peers.assert_balanced();
 }
@@ -145,7 +145,7 @@ async fn details_are_stored_by_redirect_and_return() {
     let back = shop.leave_gateway_page(&page, true);
     for _ in 0..2 {
         shop.deployment.restart(details::FUNCTION);
-        assert_eq!(shop.follow("return.json", &back).await, at("thankyou"));
+        assert!(shop.follow("return.json", &back).await.starts_with(&at("thankyou")));
     }
     assert_eq!(shop.write_counts("/payment_details"), (1, 1));
     let stored = shop.peers.cleeng.details_of(&sandbox::testkit::fixtures::id("123321123"));

@@ -75,7 +75,8 @@ async fn a_customer_is_redirected_to_the_gateway_and_back_over_sockets() {
     for _ in 0..2 {
         let answer = sender.send(Request::new(Method::GET, back.clone(), Duration::from_secs(10))).await.unwrap();
         let location = answer.headers.get("location").map(|location| location.to_str().unwrap());
-        assert_eq!((answer.status.as_u16(), location), (303, Some(page("thankyou").as_str())));
+        assert_eq!(answer.status, 303);
+        assert!(location.is_some_and(|location| location.starts_with(&page("thankyou"))), "{location:?}");
         assert_eq!(answer.headers.get("referrer-policy").map(|policy| policy.to_str().unwrap()), Some("no-referrer"));
     }
     let taken: Vec<i64> = paypal.simulator.ledger().iter().map(|entry| entry.captured.minor).collect();

@@ -47,8 +47,9 @@ pub async fn start(context: &FrontendContext, request: &FrontendRequest, deliver
         Some(Value::Bool(active)) => *active,
         Some(_) => return Err(reply::bad_request("active must be true or false")),
     };
-    let input = PaymentInput::read(context, request, REDIRECT_PATH)?;
+    let mut input = PaymentInput::read(context, request, REDIRECT_PATH)?;
     let customer = read_customer(context, &token).await?;
+    input.customer_email.clone_from(&customer.email);
     let parts = ["store", &canonical_json(&input.attempt_identity()), method.as_str()];
     let requested = Snapshot {
         order: None,
@@ -56,6 +57,7 @@ pub async fn start(context: &FrontendContext, request: &FrontendRequest, deliver
         customer: customer.id,
         fingerprint: fingerprint(&context.flow_context.policy.salt, &parts),
         method,
+        method_name: input.method_name(request.gateway),
         gateway: request.gateway,
         amount: Money::new(0, customer.currency),
         expires_at: context.flow_context.clock.now().after(SETUP_LIFETIME),
@@ -65,7 +67,7 @@ pub async fn start(context: &FrontendContext, request: &FrontendRequest, deliver
         cancelled_at_gateway: false,
     };
     let outcome = retry_while_busy(context, || start_once(context, &requested, &input, delivery)).await;
-    Ok(redirect::start_reply(outcome, request.gateway, input.return_target.redirect_urls()))
+    Ok(redirect::start_reply(outcome, request, input.return_target.redirect_urls()))
 }
 
 async fn start_once(context: &FrontendContext, requested: &Snapshot, input: &PaymentInput, delivery: &Delivery) -> FlowResult<PageOutcome> {
@@ -83,7 +85,10 @@ fn connector_payment_method(context: &FrontendContext, request: &FrontendRequest
 }
 
 /// Reads the customer with their own token, which proves who they are.
-async fn read_customer(context: &FrontendContext, token: &CustomerToken) -> Result<Customer, ApiError> {
+///
+/// # Errors
+/// Why the request is refused.
+pub async fn read_customer(context: &FrontendContext, token: &CustomerToken) -> Result<Customer, ApiError> {
     if *token.publisher() != context.flow_context.policy.publisher {
         return Err(reply::TOKEN_INVALID);
     }
@@ -154,7 +159,7 @@ pub async fn finalize(context: &FrontendContext, request: &FrontendRequest, deli
             break;
         }
     }
-    Ok(outcome.reply(request.gateway))
+    Ok(outcome.reply(request))
 }
 
 async fn finalize_once(

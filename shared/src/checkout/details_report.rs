@@ -7,6 +7,7 @@ use super::report;
 use super::snapshot::{REPORT, Snapshot};
 use crate::cleeng::{NewPaymentDetails, PaymentSource};
 use crate::flow::Disposition;
+use crate::ids::Id;
 use crate::journal::record::Finish;
 use crate::metrics::Metric;
 use crate::payments::cleeng_step;
@@ -28,6 +29,18 @@ pub async fn report_stored_details(ctx: &mut ObligationContext<'_>, snapshot: &S
     ctx.finish(Finish::Stored).await
 }
 
+/// What the customer's browser is shown of details: nothing of how often they may be charged. Ids are of one type.
+fn shown_details(details: &Value) -> Value {
+    const SHOWN: [&str; 8] =
+        ["id", "customerId", "paymentMethodId", "paymentMethod", "paymentGateway", "paymentMethodSpecificParams", "active", "bound"];
+    let shown = |name: &&str| {
+        let value = details.get(*name)?;
+        let id = (*name == "id" || name.ends_with("Id")).then(|| Id::<()>::from_json(value).ok()).flatten();
+        Some(((*name).to_owned(), id.map_or_else(|| value.clone(), |id| id.to_json_number())))
+    };
+    SHOWN.iter().filter_map(shown).collect()
+}
+
 async fn create_details(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, source: PaymentSource) -> FlowResult<()> {
     let claimed = report::claim_token(ctx, snapshot, &source).await?;
     let known = report::known_details(snapshot, &source);
@@ -44,7 +57,7 @@ async fn create_details(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, so
         Ok(created) => {
             report::record_token_details(ctx, claimed.as_ref(), Some(&created.id)).await?;
             report::record_known_details(ctx, known, Some(&created.id)).await?;
-            ctx.record_result(REPORT, &created.public_json);
+            ctx.record_result(REPORT, &shown_details(&created.public_json));
             Ok(())
         }
         Err(error) => {

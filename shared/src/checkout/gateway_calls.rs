@@ -92,6 +92,7 @@ pub async fn start(ctx: &mut ObligationContext<'_>, snapshot: &Snapshot, input: 
         cancel_url,
         origin: input.origin.clone(),
         customer_ip: input.customer_ip.clone(),
+        customer_email: input.customer_email.clone(),
     };
     if ctx.current_attempt().is_some_and(|attempt| attempt.kind == AttemptKind::StoreDetails) {
         gateway_step::run(ctx, START, snapshot.gateway, |key| StoreDetailsRequest { purchase: purchase(key) }).await

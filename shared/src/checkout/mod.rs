@@ -9,6 +9,7 @@
 //! | [`snapshot`] | what is to be paid or stored, and the gateway's results, as the journal keeps them |
 //! | [`progress`] | how far the open attempt is |
 //! | [`attempts`] | what an earlier attempt was |
+//! | [`page_methods`] | the payment methods that a gateway's component shows in a page |
 //! | [`pending_setups`] | the setups of a customer that wait for the customer |
 //! | [`gateway_calls`] | the calls to the gateway |
 //! | [`report`] | the report of an order's payment to Cleeng |
@@ -32,6 +33,7 @@ pub mod entry;
 pub mod gateway_calls;
 pub mod order;
 pub mod outcome;
+pub mod page_methods;
 pub mod pending_setups;
 pub mod progress;
 pub mod redirect;

@@ -42,15 +42,16 @@ pub async fn start(context: &FrontendContext, request: &FrontendRequest, deliver
     body::validate(context, request).await?;
     let token = request.token(context)?;
     let id: OrderId = body::read_id(request, "orderId", "orderId is missing or no id")?;
-    let input = PaymentInput::read(context, request, REDIRECT_PATH)?;
+    let mut input = PaymentInput::read(context, request, REDIRECT_PATH)?;
     let current = CurrentOrder::read(context, request.gateway, &token, &id).await?;
+    input.customer_email.clone_from(&current.order.email);
     if current.order.total.is_zero() && !current.order.needs_details {
         return Err(reply::NOTHING_TO_PAY);
     }
     let requested = current.snapshot(context, &input);
     let key = order_key(&id);
     let outcome = retry_while_busy(context, || start_once(context, &key, &requested, &input, delivery)).await;
-    Ok(redirect::start_reply(outcome, request.gateway, input.return_target.redirect_urls()))
+    Ok(redirect::start_reply(outcome, request, input.return_target.redirect_urls()))
 }
 
 async fn start_once(
@@ -68,6 +69,20 @@ async fn start_once(
     page_outcome(&ctx, disposition)
 }
 
+/// Reads an order with the customer's token, which proves that it is theirs. Then everything in it must be the publisher's and the token's.
+///
+/// # Errors
+/// Why the request is refused.
+pub async fn read_own_order(context: &FrontendContext, token: &CustomerToken, id: &OrderId) -> Result<CustomerOrder, ApiError> {
+    let publisher = &context.flow_context.policy.publisher;
+    if token.publisher() != publisher {
+        return Err(reply::TOKEN_INVALID);
+    }
+    let order = context.mediastore.order(token, id).await.map_err(|error| context.mediastore_error(error))?;
+    let is_theirs = order.customer == *token.customer() && order.publisher == *publisher;
+    if is_theirs { Ok(order) } else { Err(reply::FOREIGN_ORDER) }
+}
+
 /// The order as it is now.
 struct CurrentOrder {
     order: CustomerOrder,
@@ -76,19 +91,11 @@ struct CurrentOrder {
 }
 
 impl CurrentOrder {
-    /// Reads the order with the customer's token, which proves that it is theirs. Then everything in it must be the publisher's and the
-    /// token's.
+    /// Reads the order, whose payment method must be one of this gateway's.
     async fn read(context: &FrontendContext, gateway: GatewayName, token: &CustomerToken, id: &OrderId) -> Result<Self, ApiError> {
-        let policy = &context.flow_context.policy;
-        if *token.publisher() != policy.publisher {
-            return Err(reply::TOKEN_INVALID);
-        }
-        let order = context.mediastore.order(token, id).await.map_err(|error| context.mediastore_error(error))?;
-        if order.customer != *token.customer() || order.publisher != policy.publisher {
-            return Err(reply::FOREIGN_ORDER);
-        }
+        let order = read_own_order(context, token, id).await?;
         let method = order.payment_method.clone().ok_or(reply::FOREIGN_PAYMENT_METHOD)?;
-        let is_ours = policy.methods.get(&method).is_some_and(|settings| settings.gateway == gateway);
+        let is_ours = context.flow_context.policy.methods.get(&method).is_some_and(|settings| settings.gateway == gateway);
         if is_ours { Ok(Self { order, method, gateway }) } else { Err(reply::FOREIGN_PAYMENT_METHOD) }
     }
 
@@ -103,6 +110,7 @@ impl CurrentOrder {
             offer: Some(order.offer.clone()),
             customer: order.customer.clone(),
             method: method.clone(),
+            method_name: input.method_name(*gateway),
             gateway: *gateway,
             amount: order.total,
             expires_at: order.expires_at,
@@ -181,7 +189,7 @@ pub async fn finalize(context: &FrontendContext, request: &FrontendRequest, deli
     let returned_data = body::returned_data(request)?;
     let current = CurrentOrder::read(context, request.gateway, &token, &id).await?;
     let outcome = retry_while_busy(context, || finalize_once(context, &current, &returned_data, delivery)).await;
-    Ok(outcome.reply(request.gateway))
+    Ok(outcome.reply(request))
 }
 
 async fn finalize_once(

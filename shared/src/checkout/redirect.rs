@@ -30,16 +30,17 @@ use crate::reason::{CompletionReason, RetryReason};
 
 /// The answer to a start: for a page that waits for the result, or for one that only needs the redirect URL.
 #[must_use]
-pub fn start_reply(outcome: PageOutcome, gateway: GatewayName, redirect_urls: Option<&RedirectUrls>) -> Reply {
-    let Some(redirect_urls) = redirect_urls else { return outcome.reply(gateway) };
+pub fn start_reply(outcome: PageOutcome, request: &FrontendRequest, redirect_urls: Option<&RedirectUrls>) -> Reply {
+    let Some(redirect_urls) = redirect_urls else { return outcome.reply(request) };
     let redirect_to = |url: &str| Reply::ok(json!({ "redirectUrl": url }));
     match outcome {
         // Nothing is left to be done at the gateway: a reload, or payment data that paid without a question.
-        PageOutcome::Paid(_) | PageOutcome::Stored(_) => redirect_to(&redirect_urls.success),
+        PageOutcome::Paid(payment) => redirect_to(&redirect_urls.success_with(external_payment_id(&payment))),
+        PageOutcome::Stored(_) => redirect_to(&redirect_urls.success),
         PageOutcome::ActionRequired(action) => {
-            redirect_url(&action).map_or_else(|| reply::REDIRECT_NOT_POSSIBLE.reply(Some(gateway)), redirect_to)
+            redirect_url(&action).map_or_else(|| reply::REDIRECT_NOT_POSSIBLE.reply(Some(request.gateway)), redirect_to)
         }
-        other => other.reply(gateway),
+        other => other.reply(request),
     }
 }
 
@@ -216,9 +217,11 @@ fn redirect_to_page(
         (redirect_urls.error_with(message_for(error), Some(&code)), Some(code))
     };
     // A customer who cancelled learns nothing but that they must not pay a second time.
-    let cancelled = cancelled && outcome != PageOutcome::Refused(reply::UNDER_REVIEW);
+    let is_under_review = matches!(outcome, PageOutcome::Refused(reply::UNDER_REVIEW | reply::PAID_WITHOUT_DETAILS));
+    let cancelled = cancelled && !is_under_review;
     let (location, code) = match outcome {
-        PageOutcome::Paid(_) | PageOutcome::Stored(_) => (redirect_urls.success.clone(), None),
+        PageOutcome::Paid(payment) => (redirect_urls.success_with(external_payment_id(&payment)), None),
+        PageOutcome::Stored(_) => (redirect_urls.success.clone(), None),
         PageOutcome::Pending | PageOutcome::AwaitingDetails => (redirect_urls.error_with(RedirectMessage::Pending, None), None),
         _ if cancelled => (redirect_urls.cancel.clone(), None),
         PageOutcome::Declined(decline) if decline.class == DeclineClass::Cancelled => (redirect_urls.cancel.clone(), None),
@@ -237,13 +240,18 @@ fn redirect_to_page(
     if context.origins.contains_url(&location) { Ok(Reply::redirect(location, code.as_deref())) } else { Err(reply::ADDRESS_NOT_ALLOWED) }
 }
 
-/// The `message` for an error.
+/// The gateway's id of the payment that a page is told.
+fn external_payment_id(payment: &Value) -> Option<&str> {
+    payment.get("externalPaymentId").and_then(Value::as_str)
+}
+
+/// The word for an error.
 fn message_for(error: ApiError) -> RedirectMessage {
     match error {
         reply::ORDER_EXPIRED => RedirectMessage::Expired,
         reply::ORDER_CHANGED => RedirectMessage::Changed,
         reply::EARLIER_ATTEMPT => RedirectMessage::Replaced,
-        reply::UNDER_REVIEW => RedirectMessage::UnderReview,
+        reply::UNDER_REVIEW | reply::PAID_WITHOUT_DETAILS => RedirectMessage::UnderReview,
         reply::GATEWAY_UNAVAILABLE | reply::UNAVAILABLE => RedirectMessage::Unavailable,
         _ => RedirectMessage::Failed,
     }

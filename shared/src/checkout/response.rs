@@ -4,13 +4,13 @@ use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use super::attempts::decline_of;
+use super::attempts::{decline_of, snapshot_of};
 use super::progress::{Progress, read_progress};
-use super::snapshot::{FINALIZE_STEPS, REPORT, START};
+use super::snapshot::{FINALIZE_STEPS, REPORT, START, Snapshot};
 use crate::flow::Disposition;
-use crate::frontend_api::FrontendContext;
 use crate::frontend_api::reply::{self, ApiError, Reply};
-use crate::gateway::{Decline, GatewayName};
+use crate::frontend_api::{CallKind, FrontendContext, FrontendRequest};
+use crate::gateway::Decline;
 use crate::ids::Id;
 use crate::journal::payment::PaymentRecord;
 use crate::journal::record::{Attempt, AttemptKind, Finish, StepStatus};
@@ -42,17 +42,22 @@ pub enum PageOutcome {
 }
 
 impl PageOutcome {
-    /// The answer to a page that waits for it.
+    /// The answer to a page's call.
     #[must_use]
-    pub fn reply(self, gateway: GatewayName) -> Reply {
+    pub fn reply(self, request: &FrontendRequest) -> Reply {
         match self {
             Self::Paid(payment) => Reply::ok(json!({ "payment": payment })),
             Self::Stored(details) => Reply::ok(json!({ "paymentDetails": details })),
+            Self::ActionRequired(_) if request.kind == CallKind::Finalize && !request.prefers_async => {
+                reply::ANOTHER_ACTION.reply(Some(request.gateway))
+            }
             Self::ActionRequired(action) => Reply::ok(json!({ "action": action })),
-            Self::Pending => Reply::pending(),
-            Self::AwaitingDetails => Reply::awaiting_details(),
-            Self::Declined(decline) => Reply::declined(gateway, &decline),
-            Self::Refused(error) => error.reply(Some(gateway)),
+            Self::Pending if request.prefers_async => Reply::pending(),
+            Self::Pending => reply::PENDING.reply(Some(request.gateway)),
+            Self::AwaitingDetails if request.prefers_async => Reply::awaiting_details(),
+            Self::AwaitingDetails => reply::AWAITING_DETAILS.reply(Some(request.gateway)),
+            Self::Declined(decline) => Reply::declined(request.gateway, &decline),
+            Self::Refused(error) => error.reply(Some(request.gateway)),
         }
     }
 
@@ -164,10 +169,11 @@ fn captured_payment(ctx: &ObligationContext<'_>) -> Option<Value> {
     let is_captured = |attempt: &&Attempt| attempt.finish == Some(Finish::Captured);
     let attempt = ctx.session.obligation.attempts.iter().find(is_captured)?;
     let payment = ctx.payment(attempt.reference.as_ref()?)?;
-    Some(payment_json(payment))
+    Some(payment_json(payment, snapshot_of(attempt)?))
 }
 
-fn payment_json(payment: &PaymentRecord) -> Value {
+/// Of the members that the SDK's type has, those that are known here.
+fn payment_json(payment: &PaymentRecord, snapshot: Snapshot) -> Value {
     json!({
         "id": payment.cleeng_payment.as_ref().map(Id::to_json_number),
         "orderId": payment.order.as_ref().map(Id::to_json_number),
@@ -176,9 +182,13 @@ fn payment_json(payment: &PaymentRecord) -> Value {
         "currency": payment.amount.currency.as_str(),
         "customerId": payment.customer.to_json_number(),
         "paymentGateway": payment.gateway.as_str(),
+        "paymentMethod": snapshot.method_name,
+        "paymentMethodId": snapshot.method.to_json_number(),
+        "offerId": snapshot.offer,
         "externalPaymentId": payment.external_payment_id,
         "paymentOperation": "initial-payment",
         "rejectedReason": null,
+        "refundedReason": null,
     })
 }
 

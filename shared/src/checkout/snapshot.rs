@@ -37,6 +37,9 @@ pub struct Snapshot {
     pub customer: CustomerId,
     /// The payment method in Cleeng.
     pub method: PaymentMethodId,
+    /// What the customer pays with, in the words of Cleeng's media store SDK.
+    #[serde(default)]
+    pub method_name: String,
     /// Its gateway.
     pub gateway: GatewayName,
     /// The amount, exactly; zero verifies and stores.

@@ -16,6 +16,7 @@ use crate::clock::Timestamp;
 use crate::http::TransportError;
 use crate::ids::{CustomerId, OfferId, OrderId, PaymentMethodId, PublisherId};
 use crate::money::{Currency, Money};
+use crate::secret::EmailAddress;
 
 /// What is read with a customer's token.
 #[async_trait]
@@ -52,6 +53,18 @@ pub struct CustomerOrder {
     pub expires_at: Timestamp,
     /// Whether payment details are wanted even if nothing is to be paid. Reported or assumed.
     pub needs_details: bool,
+    /// The country that it is taxed in, ISO 3166-1 alpha-2.
+    pub country: Option<String>,
+    /// The customer's e-mail address.
+    pub email: Option<EmailAddress>,
+}
+
+impl CustomerOrder {
+    /// Whether it buys a subscription; ids of offers begin with their kind.
+    #[must_use]
+    pub fn renews(&self) -> bool {
+        self.offer.as_str().starts_with('S')
+    }
 }
 
 /// A customer.
@@ -61,6 +74,10 @@ pub struct Customer {
     pub id: CustomerId,
     /// The currency that the customer pays in.
     pub currency: Currency,
+    /// The customer's country, ISO 3166-1 alpha-2.
+    pub country: Option<String>,
+    /// The customer's e-mail address.
+    pub email: Option<EmailAddress>,
 }
 
 /// Why nothing was read.

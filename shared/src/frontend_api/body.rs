@@ -5,10 +5,14 @@ use serde_json::{Value, json};
 use super::redirect_urls::{RedirectUrls, ReturnTarget};
 use super::reply::{self, ApiError};
 use super::{CallKind, FrontendContext, FrontendRequest};
+use crate::gateway::GatewayName;
 use crate::ids::Id;
+use crate::secret::EmailAddress;
 
 /// Addresses that a body may name; each must be within the allowed origins.
 const ADDRESS_FIELDS: [&str; 5] = ["origin", "returnUrl", "successUrl", "cancelUrl", "errorUrl"];
+/// The longest name of a payment method, in bytes.
+const MAX_METHOD_NAME: usize = 32;
 /// The longest address, in bytes.
 const MAX_ADDRESS_BYTES: usize = 2_048;
 
@@ -55,6 +59,8 @@ pub struct PaymentInput {
     pub origin: Option<String>,
     /// The customer's IP address.
     pub customer_ip: Option<String>,
+    /// The customer's e-mail address as Cleeng has it, once it is read.
+    pub customer_email: Option<EmailAddress>,
 }
 
 impl PaymentInput {
@@ -86,13 +92,31 @@ impl PaymentInput {
                 cancel_url: text("cancelUrl"),
             }
         };
+        let page_url = if let ReturnTarget::Page { return_url, .. } = &return_target { Some(return_url.as_str()) } else { None };
+        if let Some(gateway) = context.flow_context.gateways.get(request.gateway) {
+            gateway.check_page_data(&request.body, page_url).map_err(reply::bad_request)?;
+        }
         Ok(Self {
             payment_data: request.body.clone(),
             payment_method,
             return_target,
             origin: text("origin").or_else(|| request.origin.clone()),
             customer_ip: request.customer_ip.clone(),
+            customer_email: None,
         })
+    }
+
+    /// What the customer pays with, in the words of Cleeng's media store SDK; the gateway's name if everything is entered there.
+    #[must_use]
+    pub fn method_name(&self, gateway: GatewayName) -> String {
+        match self.payment_method.get("type").and_then(Value::as_str) {
+            Some("scheme") => "card".to_owned(),
+            Some("bcmc") => "bancontact_card".to_owned(),
+            Some("bcmc_mobile") => "bancontact_mobile".to_owned(),
+            // The word comes from a browser.
+            Some(word) if word.len() <= MAX_METHOD_NAME && word.bytes().all(|b| b.is_ascii_lowercase() || b == b'_') => word.to_owned(),
+            _ => gateway.as_str().to_owned(),
+        }
     }
 
     /// What distinguishes this attempt from others: the customer's input, and where the page wants them sent afterwards.
@@ -142,6 +166,7 @@ mod tests {
                 return_target,
                 origin: None,
                 customer_ip: None,
+                customer_email: None,
             };
             assert_eq!(input.has_no_payment_data(), is_empty, "{payment_method}");
         }

@@ -95,6 +95,10 @@ pub enum CallKind {
     BrowserReturn(Reference),
     /// The customer cancelled at the gateway.
     BrowserCancel(Reference),
+    /// Which payment methods a component can show.
+    PageMethods,
+    /// A session of the component that lists them.
+    Session,
 }
 
 impl CallKind {
@@ -121,6 +125,9 @@ pub struct FrontendRequest {
     pub origin: Option<String>,
     /// The customer's IP address.
     pub customer_ip: Option<String>,
+    /// Whether the page handles answers that are no end (`Prefer: respond-async`; RFC 7240, 4.1): 202 for a result that is not known yet, and
+    /// another action after finalize. Cleeng's own front ends take both for a success, and get an error.
+    pub prefers_async: bool,
 }
 
 impl FrontendRequest {
@@ -146,6 +153,11 @@ pub trait FrontendFlow: Send + Sync {
 
     /// The same for the redirect style, without `/return/...` and `/cancel/...`.
     fn redirect_path(&self) -> &'static str;
+
+    /// The call at another path behind the gateway's name, if this function serves one there.
+    fn other_route(&self, _path: &str) -> Option<CallKind> {
+        None
+    }
 
     /// Answers. Must be idempotent: repeated calls with the same request, even concurrent ones, have the effect of one call.
     async fn handle(&self, context: &FrontendContext, request: &FrontendRequest, delivery: &Delivery) -> Reply;

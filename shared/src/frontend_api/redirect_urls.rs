@@ -22,7 +22,7 @@ pub struct RedirectUrls {
     pub success: String,
     /// After the customer cancelled.
     pub cancel: String,
-    /// After anything else, with `message` and maybe `code` added to the query.
+    /// After anything else, with `message` or `status`, and maybe `code`, added to the query.
     pub error: String,
 }
 
@@ -46,18 +46,34 @@ impl RedirectUrls {
         Ok(redirect_urls)
     }
 
-    /// The error address with message and code in the query.
+    /// The success address with the gateway's id of the payment in the query, by which Cleeng's media store SDK knows that one was made.
+    #[must_use]
+    pub fn success_with(&self, external_payment_id: Option<&str>) -> String {
+        with_parameters(&self.success, external_payment_id.map(|id| ("externalPaymentId", id)))
+    }
+
+    /// The error address with word and code in the query.
     #[must_use]
     pub fn error_with(&self, message: RedirectMessage, code: Option<&str>) -> String {
-        let (address, fragment) = self.error.split_once('#').map_or((self.error.as_str(), None), |(address, rest)| (address, Some(rest)));
-        let joint = if address.contains('?') { '&' } else { '?' };
-        let code = code.map_or_else(String::new, |code| format!("&code={}", percent_encode(code)));
-        let fragment = fragment.map_or_else(String::new, |fragment| format!("#{fragment}"));
-        format!("{address}{joint}message={}{code}{fragment}", message.as_str())
+        with_parameters(&self.error, [(message.parameter(), message.as_str())].into_iter().chain(code.map(|code| ("code", code))))
     }
 }
 
-/// The `message` in the query of the error address. These words are part of the API.
+/// An address with these parameters behind those that it has already.
+fn with_parameters<'a>(address: &str, parameters: impl IntoIterator<Item = (&'a str, &'a str)>) -> String {
+    let (address, fragment) = address.split_once('#').map_or((address, None), |(address, rest)| (address, Some(rest)));
+    let mut written = address.to_owned();
+    for (name, value) in parameters {
+        written.push(if written.contains('?') { '&' } else { '?' });
+        written.push_str(&format!("{name}={}", percent_encode(value)));
+    }
+    if let Some(fragment) = fragment {
+        written.push_str(&format!("#{fragment}"));
+    }
+    written
+}
+
+/// The word in the query of the error address. These words are part of the API.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, IntoStaticStr, VariantArray)]
 #[strum(serialize_all = "snake_case")]
 pub enum RedirectMessage {
@@ -82,6 +98,16 @@ pub enum RedirectMessage {
 impl RedirectMessage {
     /// All of them.
     pub const ALL: &'static [Self] = Self::VARIANTS;
+
+    /// The name of the parameter. Cleeng's media store SDK tells the customer of any `message` that the payment was not processed and to try
+    /// again, which is untrue of a payment that may have been made.
+    #[must_use]
+    pub const fn parameter(self) -> &'static str {
+        match self {
+            Self::Pending | Self::UnderReview => "status",
+            _ => "message",
+        }
+    }
 
     /// The word.
     #[must_use]
@@ -198,12 +224,12 @@ mod tests {
     #[test]
     fn a_message_joins_the_parameters_that_the_address_has_already() {
         for (address, expected) in [
-            ("https://shop.test/e", "https://shop.test/e?message=under_review&code=a%20b%26c"),
-            ("https://shop.test/e?u=1", "https://shop.test/e?u=1&message=under_review&code=a%20b%26c"),
-            ("https://shop.test/e?u=1#top", "https://shop.test/e?u=1&message=under_review&code=a%20b%26c#top"),
-            ("https://shop.test/#/e?x", "https://shop.test/?message=under_review&code=a%20b%26c#/e?x"),
+            ("https://shop.test/e", "https://shop.test/e?message=expired&code=a%20b%26c"),
+            ("https://shop.test/e?u=1", "https://shop.test/e?u=1&message=expired&code=a%20b%26c"),
+            ("https://shop.test/e?u=1#top", "https://shop.test/e?u=1&message=expired&code=a%20b%26c#top"),
+            ("https://shop.test/#/e?x", "https://shop.test/?message=expired&code=a%20b%26c#/e?x"),
         ] {
-            assert_eq!(with_error_url(address).error_with(RedirectMessage::UnderReview, Some("a b&c")), expected);
+            assert_eq!(with_error_url(address).error_with(RedirectMessage::Expired, Some("a b&c")), expected);
         }
         assert_eq!(
             with_error_url("https://shop.test").error_with(RedirectMessage::Refused, Some("PAYPAL0002")),

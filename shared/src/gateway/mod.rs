@@ -20,10 +20,11 @@ use async_trait::async_trait;
 pub use outcome::{Action, Decline, DeclineClass, GatewayError, Operation, Outcome, RetryAdvice, UnknownCause};
 pub use registry::{GatewayConfig, GatewayName, Gateways};
 pub use requests::{
-    CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, InquiryRequest, MerchantInitiated, PurchaseRequest,
-    RefundRequest, StoreDetailsRequest, StoredDetailsQuery, StoredToken,
+    CancelRequest, CancelTarget, CaptureRequest, DeleteDetailsRequest, FinalizeRequest, InquiryRequest, MerchantInitiated,
+    PageMethodsQuery, PurchaseRequest, RefundRequest, StoreDetailsRequest, StoredDetailsQuery, StoredToken,
 };
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 use strum::VariantArray;
 
 use crate::clock::Timestamp;
@@ -154,6 +155,33 @@ pub trait Gateway: Send + Sync {
     /// # Errors
     /// As [`Gateway::authorise`].
     async fn find_stored_details(&self, _query: &StoredDetailsQuery) -> Result<Option<Operation>, GatewayError> {
+        Ok(None)
+    }
+
+    /// Checks what a page sends with a start, beyond what is asked of every gateway's pages. `return_url` is the page's, if the customer
+    /// returns there.
+    ///
+    /// # Errors
+    /// What is wrong, for the page's developer.
+    fn check_page_data(&self, _payment_data: &Value, _return_url: Option<&str>) -> Result<(), &'static str> {
+        Ok(())
+    }
+
+    /// The payment methods that the gateway's component offers in a page, in the form that pages read. `Ok(None)` if the gateway lists none,
+    /// or if that is not set up.
+    ///
+    /// # Errors
+    /// As [`Gateway::check_access`].
+    async fn list_page_methods(&self, _query: &PageMethodsQuery) -> Result<Option<Value>, GatewayError> {
+        Ok(None)
+    }
+
+    /// A session of the gateway's component that lists the same. Nothing can be paid through it. `Ok(None)` as for
+    /// [`Gateway::list_page_methods`].
+    ///
+    /// # Errors
+    /// As [`Gateway::check_access`].
+    async fn open_page_session(&self, _query: &PageMethodsQuery, _return_url: &str) -> Result<Option<Value>, GatewayError> {
         Ok(None)
     }
 

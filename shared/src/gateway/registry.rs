@@ -75,6 +75,11 @@ pub trait GatewayConfig: Send + Sync {
     /// Whether real money moves: such a gateway is refused in embedded mode.
     fn is_live(&self) -> bool;
 
+    /// The setting that the gateway's component in pages needs and that is not there.
+    fn missing_page_setting(&self) -> Option<&'static str> {
+        None
+    }
+
     /// Builds the adapter with the gateway's part of the deployment's secret. `clock` is for what is only good for a time: signatures,
     /// access tokens, certificates.
     ///

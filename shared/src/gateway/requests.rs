@@ -4,7 +4,7 @@ use crate::clock::Timestamp;
 use crate::ids::{CustomerId, ExternalPaymentId};
 use crate::money::Money;
 use crate::reference::{IdempotencyKey, OperationKind, Reference};
-use crate::secret::SecretString;
+use crate::secret::{EmailAddress, SecretString};
 
 /// Stored details as Cleeng keeps them in `token`: one reversible text of the adapter's own form that holds everything the gateway needs.
 #[derive(Clone)]
@@ -131,6 +131,21 @@ pub struct PurchaseRequest {
     pub origin: Option<String>,
     /// The customer's address on the network.
     pub customer_ip: Option<String>,
+    /// The customer's e-mail address, if Cleeng has it.
+    pub customer_email: Option<EmailAddress>,
+}
+
+/// A question about the payment methods that a gateway's component offers in a page.
+#[derive(Clone)]
+pub struct PageMethodsQuery {
+    /// What is to be paid; zero where details are stored.
+    pub amount: Money,
+    /// The customer's country, ISO 3166-1 alpha-2, if Cleeng has it.
+    pub country: Option<String>,
+    /// Cleeng's customer.
+    pub customer: CustomerId,
+    /// Whether the stored details are for renewals.
+    pub renews: bool,
 }
 
 /// The customer came back.

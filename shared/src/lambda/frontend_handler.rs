@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use http::header::{
-    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ALLOW, AUTHORIZATION, LOCATION, ORIGIN,
-    REFERRER_POLICY, RETRY_AFTER, VARY,
+    ACCESS_CONTROL_ALLOW_HEADERS, ACCESS_CONTROL_ALLOW_METHODS, ACCESS_CONTROL_ALLOW_ORIGIN, ACCESS_CONTROL_EXPOSE_HEADERS, ALLOW,
+    AUTHORIZATION, LOCATION, ORIGIN, REFERRER_POLICY, RETRY_AFTER, VARY,
 };
-use http::{HeaderValue, Method, StatusCode};
+use http::{HeaderName, HeaderValue, Method, StatusCode};
 use lambda_http::{Body, Request, Response};
 use serde_json::Value;
 use tracing::{info, warn};
@@ -40,6 +40,12 @@ use crate::settings::{Problems, SettingsReader};
 /// The time of such a function if the runtime reports none: the `Timeout` that `template.yaml` sets, which is all that API Gateway waits
 /// for.
 const FUNCTION_TIMEOUT: Duration = Duration::from_secs(29);
+
+const PREFER: HeaderName = HeaderName::from_static("prefer");
+
+/// The headers that pages may send, as in `template.yaml`: `prefer` asks for 202, and Cleeng's media store SDK sends `x-requested-by` in
+/// production.
+const ALLOWED_HEADERS: &str = "authorization,content-type,prefer,x-requested-by";
 
 /// The longest query that a gateway adds on the way back, in bytes. API Gateway takes 10,240 with all headers.
 const LONGEST_QUERY: usize = 8_192;
@@ -223,7 +229,14 @@ fn check_call(
         authorization,
         origin,
         customer_ip: event::source_ip(request).map(str::to_owned),
+        prefers_async: prefers_async(request),
     }))
+}
+
+/// Whether `Prefer` names `respond-async` (RFC 7240, 4.1).
+fn prefers_async(request: &Request) -> bool {
+    let preferences = request.headers().get_all(PREFER).into_iter().filter_map(|value| value.to_str().ok());
+    preferences.flat_map(|value| value.split(',')).any(|preference| preference.trim().eq_ignore_ascii_case("respond-async"))
 }
 
 /// Checks the request of a browser that a gateway sends back. It has an address and nothing else, and comes from the gateway's page.
@@ -249,6 +262,7 @@ fn check_browser_return(request: &Request, route: Route) -> Result<FrontendReque
         authorization: None,
         origin: None,
         customer_ip: event::source_ip(request).map(str::to_owned),
+        prefers_async: false,
     })
 }
 
@@ -274,7 +288,7 @@ fn route(flow: &dyn FrontendFlow, path: &str) -> Option<Route> {
             ("cancel", reference) => CallKind::BrowserCancel(Reference::parse(reference)?),
             _ => return None,
         },
-        _ => return None,
+        _ => flow.other_route(rest)?,
     };
     GatewayName::parse(gateway).map(|gateway| Route { base_path: base_path.to_owned(), gateway, kind })
 }
@@ -301,7 +315,8 @@ fn to_http_response(reply: Reply, origin: Option<&HeaderValue>, method: &'static
         headers.extend([
             (ACCESS_CONTROL_ALLOW_ORIGIN, origin.clone()),
             (ACCESS_CONTROL_ALLOW_METHODS, text("POST")),
-            (ACCESS_CONTROL_ALLOW_HEADERS, text("authorization,content-type")),
+            (ACCESS_CONTROL_ALLOW_HEADERS, text(ALLOWED_HEADERS)),
+            (ACCESS_CONTROL_EXPOSE_HEADERS, text("retry-after")),
         ]);
     }
     let response = json_response(reply.status, &reply.body);

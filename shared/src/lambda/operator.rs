@@ -72,6 +72,13 @@ impl Deployment {
         self.upstreams.gateways.iter().map(|gateway_config| gateway_config.name()).collect()
     }
 
+    /// The settings that gateways' components in pages need and that are not there; none without pages.
+    #[must_use]
+    pub fn missing_page_settings(&self) -> Vec<&'static str> {
+        let configs = self.upstreams.gateways.iter().filter(|_| self.frontend.is_some());
+        configs.filter_map(|gateway_config| gateway_config.missing_page_setting()).collect()
+    }
+
     /// The gateways in use that move real money.
     #[must_use]
     pub fn live_gateways(&self) -> BTreeSet<GatewayName> {

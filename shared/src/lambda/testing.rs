@@ -30,7 +30,7 @@ use crate::flow::{
     BillingMode, BillingPolicy, Disposition, Flow, FlowContext, NotificationFlow, PartialRefunds, PaymentMethodConfig, RunReport,
     ScheduledJob, SettleOn,
 };
-use crate::gateway::adyen::{AdyenEnvironment, AdyenSettings, CaptureMode};
+use crate::gateway::adyen::{AdyenEnvironment, AdyenPageSettings, AdyenSettings, CaptureMode};
 use crate::gateway::{Gateway, GatewayConfig, GatewayName, GatewayNotification, Gateways};
 use crate::http::{Request, Response, Transport, TransportError};
 use crate::ids::{PaymentMethodId, PublisherId};
@@ -185,6 +185,7 @@ pub(super) fn secret_json(signing: &str) -> Value {
 /// The adapter of the account that notifications are about; no server can be reached.
 fn adyen_adapter(secrets: &Secrets) -> Result<Arc<dyn Gateway>, Problems> {
     let settings = AdyenSettings {
+        page: AdyenPageSettings::default(),
         environment: AdyenEnvironment::Test,
         base_url: "http://adyen.test/v71".to_owned(),
         merchant_account: MERCHANT_ACCOUNT.to_owned(),

@@ -2,7 +2,7 @@
 //!
 //! Per function: `http.json`, the event that an HTTP API sends for a signed webhook (payload 2.0), and `queue.json`, the event that its
 //! queue sends for the same webhook. For functions that pages call: `http.json` and `finalize.json`, and in the redirect
-//! style `tokens.json`, `return.json` and `cancel.json`. The bodies are Cleeng's documented
+//! style `tokens.json`, `return.json` and `cancel.json`, and `payment-methods.json` and `sessions.json` for a component. The bodies are Cleeng's documented
 //! payloads ("Webhook subscription topics"), signed with the secret of the sandbox; the gateway's notification is one item of Adyen's
 //! standard webhook, signed with the key of Adyen's own test. Never a real secret here.
 
@@ -122,6 +122,7 @@ fn sample_events() -> Vec<SampleEvent> {
     for (function, route, tokens, subject) in frontend_samples() {
         events.extend(frontend_events(function, route, tokens, &subject));
     }
+    events.extend(component_events());
     events.push(("reconciliation", "schedule.json", schedule_event()));
     events.extend(notification_events());
     events
@@ -244,6 +245,21 @@ fn frontend_events(function: &'static str, route: &str, tokens: &str, subject: &
         (function, "tokens.json", frontend_event(&redirect_start)),
         (function, "return.json", redirect("return")),
         (function, "cancel.json", redirect("cancel")),
+    ]
+}
+
+/// What Adyen's component asks for before a payment.
+fn component_events() -> [SampleEvent; 2] {
+    let call = |route: &str, body: &Value| {
+        frontend_event(&FrontendCall { method: "POST", route: (route.to_owned(), route.to_owned()), query: "", body: Some(body) })
+    };
+    [
+        ("initial-purchase", "payment-methods.json", call("payment-methods", &json!({ "orderId": 123_456_789 }))),
+        (
+            "initial-purchase",
+            "sessions.json",
+            call("sessions", &json!({ "orderId": 123_456_789, "returnUrl": "http://localhost:3000/checkout" })),
+        ),
     ]
 }
 

@@ -14,6 +14,8 @@ pub const ADYEN_CAPTURE_ONLY_METHOD: &str = "124124124";
 pub const MERCHANT_ACCOUNT: &str = "SandboxMerchant";
 /// The Adyen API key of the sandbox.
 pub const ADYEN_API_KEY: &str = "AQEsandboxApiKey0123456789abcdefghijklmnopqrstuv";
+/// The client key of the sandbox, for pages.
+pub const ADYEN_CLIENT_KEY: &str = "test_SANDBOXCLIENTKEY0123456789ABCDEF";
 /// The Adyen HMAC key of the sandbox (the one of Adyen's own test).
 pub const ADYEN_HMAC_KEY: &str = "DFB1EB5485895CFA84146406857104ABB4CBCABDC8AAF103A624C8F6A3EAAB00";
 
@@ -29,6 +31,7 @@ pub const ACCOUNT: SandboxAccount = SandboxAccount {
             ("ADYEN_ENVIRONMENT", "test".to_owned()),
             ("ADYEN_MERCHANT_ACCOUNT", MERCHANT_ACCOUNT.to_owned()),
             ("ADYEN_CAPTURE", "automatic".to_owned()),
+            ("ADYEN_CLIENT_KEY", ADYEN_CLIENT_KEY.to_owned()),
             ("ADYEN_BASE_URL", url.unwrap_or(BASE_URL).to_owned()),
         ]
     },

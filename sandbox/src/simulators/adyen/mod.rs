@@ -9,6 +9,7 @@
 //! | `payments.rs` | payments with stored details, purchases, the return from a redirect |
 //! | `modifications.rs` | captures, cancels, refunds, reversals: received first, done when processed |
 //! | `details.rs` | stored details |
+//! | `page.rs` | what a page's component asks for before a payment |
 //! | `notifications.rs` | notifications and their HMAC |
 //! | `refusals.rs` | test refusals |
 //!
@@ -19,6 +20,7 @@ pub mod account;
 mod details;
 mod modifications;
 mod notifications;
+mod page;
 mod payments;
 mod refusals;
 mod router;

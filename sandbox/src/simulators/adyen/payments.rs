@@ -28,6 +28,7 @@ pub(super) fn create_payment(state: &mut State, body: &Value, now: Timestamp) ->
     let reference =
         text(body, "reference").filter(|reference| reference.len() <= 80).ok_or_else(|| unprocessable("130", "Reference Missing"))?;
     let return_url = text(body, "returnUrl").ok_or_else(|| unprocessable("14_030", "Return URL is missing."))?;
+    check_browser(body)?;
     let method = body.get("paymentMethod").filter(|method| method.is_object());
     let method = method.ok_or_else(|| unprocessable("14_002", "Field 'paymentMethod' is missing."))?;
     let stored = text(method, "storedPaymentMethodId").map(str::to_owned);
@@ -64,6 +65,28 @@ pub(super) fn create_payment(state: &mut State, body: &Value, now: Timestamp) ->
         _ => {}
     }
     Ok(authorise_or_decline(state, payment, outcome, store, now))
+}
+
+/// What a page sends is whole, or not there (CheckoutService v71, `BrowserInfo`, `BillingAddress` and `PaymentRequest`).
+fn check_browser(body: &Value) -> Result<(), ErrorResponse> {
+    const REQUIRED: [(&str, &[&str]); 2] = [
+        (
+            "browserInfo",
+            &["acceptHeader", "colorDepth", "javaEnabled", "language", "screenHeight", "screenWidth", "timeZoneOffset", "userAgent"],
+        ),
+        ("billingAddress", &["city", "country", "houseNumberOrName", "postalCode", "street"]),
+    ];
+    for (name, members) in REQUIRED {
+        let object = body.get(name);
+        if object.is_some_and(|object| members.iter().any(|member| object.get(member).is_none_or(Value::is_null))) {
+            return Err(unprocessable("702", "Required object is incomplete"));
+        }
+    }
+    let too_long = |name: &str, longest: usize| text(body, name).is_some_and(|text| text.chars().count() > longest);
+    if too_long("returnUrl", 1_024) || too_long("shopperEmail", 256) {
+        return Err(unprocessable("702", "A text is too long"));
+    }
+    Ok(())
 }
 
 /// A payment with stored details has to say what it is.

@@ -4,12 +4,12 @@ use std::time::Duration;
 
 use connector::clock::Timestamp;
 use connector::http::Method;
-use serde_json::{Value, json};
+use serde_json::Value;
 
 use crate::simulators::adyen::state::ModificationKind::{Cancel, Capture, Refund, Reversal};
 use crate::simulators::adyen::state::State;
-use crate::simulators::adyen::validation::{ErrorResponse, HandlerResult, check_account, error_response};
-use crate::simulators::adyen::{AdyenSimulator, details, modifications, payments};
+use crate::simulators::adyen::validation::{ErrorResponse, HandlerResult, error_response};
+use crate::simulators::adyen::{AdyenSimulator, details, modifications, page, payments};
 use crate::simulators::network::{PathParameters, Route, ServerRequest, ServerResponse, SimulatedServer, find_route};
 
 /// How long Adyen remembers an idempotency key ("at least 7 days"; docs.adyen.com, "API idempotency").
@@ -29,11 +29,9 @@ const ROUTES_OF_DETAILS: [Route<DetailsEndpoint>; 2] = [
 ];
 
 /// Calls with their parameters in the body.
-const ROUTES: [Route<Endpoint>; 8] = [
-    // Nothing but whether the key may ask about the account.
-    ("POST /v71/paymentMethods", |state, _, body, _| {
-        check_account(state, body).map(|()| ServerResponse::json(200, &json!({ "paymentMethods": [] })))
-    }),
+const ROUTES: [Route<Endpoint>; 9] = [
+    ("POST /v71/paymentMethods", |state, _, body, _| page::list_methods(state, body)),
+    ("POST /v71/sessions", |state, _, body, now| page::open_session(state, body, now)),
     ("POST /v71/payments", |state, _, body, now| payments::create_payment(state, body, now)),
     ("POST /v71/payments/details", |state, _, body, now| payments::submit_details(state, body, now)),
     ("POST /v71/payments/{payment}/captures", |state, [payment, _], body, _| modifications::create(state, payment, Capture, body)),

@@ -77,7 +77,10 @@ impl SimulatedGateway for AdyenSimulator {
                 "type": "scheme", "encryptedCardNumber": card, "encryptedExpiryMonth": "test_03", "encryptedExpiryYear": "test_2030",
                 "encryptedSecurityCode": format!("test_{number}"), "holderName": holder,
             },
-            "browserInfo": { "userAgent": "Mozilla/5.0", "language": "en" },
+            "browserInfo": {
+                "acceptHeader": "*/*", "colorDepth": 24, "javaEnabled": false, "language": "en", "screenHeight": 1080, "screenWidth": 1920,
+                "timeZoneOffset": -60, "userAgent": "Mozilla/5.0",
+            },
         })
     }
 

@@ -78,6 +78,11 @@ impl CleengSimulator {
         true
     }
 
+    /// The customer chooses another payment method. Returns whether the order is known.
+    pub fn choose_payment_method(&self, order: &OrderId, method: &PaymentMethodId) -> bool {
+        self.lock().database.orders.get_mut(order).map(|order| order.method = method.clone()).is_some()
+    }
+
     /// A coupon or a trial changes what an order costs, and whether details are wanted.
     pub fn change_order_price(&self, order: &OrderId, total: Money, needs_details: bool) {
         if let Some(order) = self.lock().database.orders.get_mut(order) {
@@ -136,6 +141,8 @@ fn show_order(context: &RequestContext<'_>, customer: &CustomerId, publisher: &P
             let mut shown = context.order_json(order);
             if let Some(shown) = shown.as_object_mut() {
                 shown.insert("publisherId".to_owned(), context.id(publisher));
+                let email = context.database.customers.get(customer).map(|record| record.email.as_str());
+                shown.insert("customer".to_owned(), json!({ "locale": "en_US", "email": email }));
             }
             ServerResponse::json(200, &json!({ "responseData": { "message": "", "order": shown, "success": true }, "errors": [] }))
         }

@@ -25,6 +25,7 @@ fn purchase_request(world: &dyn GatewayUnderTest, entry: EnteredDetails) -> Purc
         cancel_url: None,
         origin: Some("https://shop.test".to_owned()),
         customer_ip: None,
+        customer_email: None,
     }
 }
 

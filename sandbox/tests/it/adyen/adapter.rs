@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use bytes::Bytes;
-use connector::gateway::adyen::{Adyen, AdyenEnvironment, AdyenSecrets, AdyenSettings, CALL_TIMEOUT, CaptureMode};
+use connector::gateway::adyen::{Adyen, AdyenEnvironment, AdyenPageSettings, AdyenSecrets, AdyenSettings, CALL_TIMEOUT, CaptureMode};
 use connector::gateway::{
     CancelRequest, CancelTarget, CaptureRequest, DeclineClass, DeleteDetailsRequest, Gateway, GatewayError, GatewayText, IdempotencyKey,
     MerchantInitiated, OperationKind, Outcome, Reference, RefundRequest, StoredToken, UnknownCause,
@@ -46,6 +46,7 @@ impl ScriptedAdapter {
         let recorder =
             Arc::new(ScriptedTransport { answers: Mutex::new(answers.iter().cloned().collect()), ..ScriptedTransport::default() });
         let settings = AdyenSettings {
+            page: AdyenPageSettings::default(),
             environment: AdyenEnvironment::Test,
             base_url: "https://adyen.test/v71".to_owned(),
             merchant_account: MERCHANT.to_owned(),

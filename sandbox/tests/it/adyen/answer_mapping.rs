@@ -115,6 +115,7 @@ async fn details_to_be_stored_are_stored_even_if_the_purchase_says_otherwise() {
         cancel_url: None,
         origin: None,
         customer_ip: None,
+        customer_email: None,
     };
     let scripted = ScriptedAdapter::answering(200, authorised());
     scripted.adapter.store_details(&StoreDetailsRequest { purchase }).await.unwrap();

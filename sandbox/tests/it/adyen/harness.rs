@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use connector::clock::Timestamp;
-use connector::gateway::adyen::{Adyen, AdyenEnvironment, AdyenSecrets, AdyenSettings, CaptureMode};
+use connector::gateway::adyen::{Adyen, AdyenEnvironment, AdyenPageSettings, AdyenSecrets, AdyenSettings, CaptureMode};
 use connector::gateway::{DeclineClass, StoredToken};
 use connector::http::HeaderMap;
 use connector::money::Money;
@@ -47,6 +47,7 @@ impl AdyenHarness {
         let server: Arc<Simulator> = Arc::clone(&simulator);
         let transport = InProcessTransport::new(network.clone()).with_server("http://adyen.test", server);
         let settings = AdyenSettings {
+            page: AdyenPageSettings::default(),
             environment: AdyenEnvironment::Test,
             base_url: "http://adyen.test/v71".to_owned(),
             merchant_account: MERCHANT.to_owned(),

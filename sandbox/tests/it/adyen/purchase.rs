@@ -29,11 +29,12 @@ fn purchase(amount: Money, payment_data: Value) -> PurchaseRequest {
         cancel_url: None,
         origin: Some("https://shop.test".to_owned()),
         customer_ip: None,
+        customer_email: None,
     }
 }
 
 fn card(number: &str) -> Value {
-    json!({ "paymentMethod": { "type": "scheme", "encryptedCardNumber": number }, "browserInfo": {}, "amount": { "value": 1 } })
+    json!({ "paymentMethod": { "type": "scheme", "encryptedCardNumber": number }, "browserInfo": null, "amount": { "value": 1 } })
 }
 
 fn harness() -> AdyenHarness {

@@ -59,6 +59,7 @@ async fn purchases(env: &TestEnvironment, gateway: &dyn Gateway) {
             cancel_url: None,
             origin: page["origin"].as_str().map(str::to_owned),
             customer_ip: Some("192.0.2.7".to_owned()),
+            customer_email: None,
         };
         let outcome = match minor {
             0 => gateway.store_details(&StoreDetailsRequest { purchase: request }).await,

@@ -1,12 +1,14 @@
 //! The front-end API, each rule with a test named after it: the real handler, flows, clients and adapter against the simulators, with the
 //! effects checked on both sides.
 
+mod cleeng_clients;
 mod crashes;
 mod details;
 mod faults;
 mod notifications;
 mod openapi;
 mod ownership;
+mod page_methods;
 mod purchase;
 mod races;
 mod requests;
@@ -52,10 +54,18 @@ pub(crate) fn card(number: &str, holder: &str, entry: &str) -> Value {
     })
 }
 
+/// What Adyen's component collects of a browser.
+pub(crate) fn browser_info() -> Value {
+    json!({
+        "acceptHeader": "*/*", "colorDepth": 24, "javaEnabled": false, "language": "en", "screenHeight": 1080, "screenWidth": 1920,
+        "timeZoneOffset": -60, "userAgent": "Mozilla/5.0",
+    })
+}
+
 impl Buyer {
     pub(crate) fn start_body(&self, method: &Value) -> Value {
         json!({
-            "orderId": self.order, "paymentMethod": method, "browserInfo": { "userAgent": "Mozilla/5.0", "language": "en" },
+            "orderId": self.order, "paymentMethod": method, "browserInfo": browser_info(),
             "origin": SHOP_ORIGIN, "returnUrl": format!("{SHOP_ORIGIN}/checkout?orderId={}", self.order), "captchaValue": "x",
         })
     }
@@ -107,7 +117,7 @@ pub(crate) fn code(reply: &Reply) -> (u16, &str) {
 }
 
 pub(crate) fn next_step(reply: &Reply) -> &str {
-    reply.body["responseData"]["nextStep"].as_str().unwrap_or("none")
+    reply.body["nextStep"].as_str().unwrap_or("none")
 }
 
 /// What the customer brings back from the redirect of this answer.

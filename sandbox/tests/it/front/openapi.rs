@@ -23,6 +23,8 @@ const START: &str = "initial-payment";
 const FINALIZE: &str = "initial-payment/finalize";
 const TOKENS: &str = connector::checkout::order::REDIRECT_PATH;
 const DETAILS_TOKENS: &str = connector::checkout::details::REDIRECT_PATH;
+const METHODS: &str = connector::checkout::page_methods::METHODS_PATH;
+const SESSIONS: &str = connector::checkout::page_methods::SESSIONS_PATH;
 const STORE: &str = "payment-details";
 const STORE_FINALIZE: &str = "payment-details/finalize";
 
@@ -136,6 +138,11 @@ async fn every_answer_matches_the_openapi_file() {
     page.call_malformed(START, &one.token, &json!({ "orderId": 1, "more": "x".repeat(40_000) })).await;
     let seen: Vec<u16> = page.seen.iter().filter(|(path, _)| path == START).map(|(_, status)| *status).collect();
     assert_eq!(seen, [200, 202, 400, 401, 404, 413, 422, 429, 503]);
+    // What a component asks for.
+    page.call(METHODS, &one.token, &json!({ "orderId": one.order })).await;
+    page.call(METHODS, &one.token, &json!({})).await;
+    page.call(SESSIONS, &one.token, &json!({ "orderId": one.order, "returnUrl": SHOP_ORIGIN })).await;
+    page.call(METHODS, "nothing", &json!({})).await;
     // Storing details.
     page.call(STORE, &one.token, &store_body(&card(GOOD, "J D", "1"))).await;
     let action = page.call(STORE, &two.token, &store_body(&card(REDIRECTING, "J D", "1"))).await;
@@ -224,6 +231,57 @@ fn every_next_step_and_every_code_is_described() {
             let status = reply.status.as_str();
             assert!(description.operation(START)["responses"][status].is_object(), "{status}");
         }
+    }
+}
+
+#[test]
+fn every_request_and_every_answer_has_an_example_that_matches() {
+    let description = OpenApiFile::read();
+    let mut bodies = BTreeSet::new();
+    for operation in description.0["paths"].as_object().unwrap().values().flat_map(|path| path.as_object().unwrap().values()) {
+        let answers = operation["responses"].as_object().unwrap().values();
+        let contents =
+            answers.chain([&operation["requestBody"]]).filter_map(|body| body["content"]["application/json"]["schema"]["$ref"].as_str());
+        bodies.extend(contents.map(str::to_owned));
+    }
+    for name in bodies {
+        let schema = description.0.pointer(name.strip_prefix('#').unwrap()).unwrap();
+        let content = json!({ "application/json": { "schema": { "$ref": name } } });
+        let examples = schema["examples"].as_array().unwrap_or_else(|| panic!("{name} has no example"));
+        for example in examples {
+            assert_eq!(description.schema_errors(&content, example), Vec::<String>::new(), "{name}: {example}");
+        }
+    }
+}
+
+/// The example requests are answered by the kind of answer that their operation describes.
+#[tokio::test]
+async fn the_example_requests_are_understood() {
+    let (env, description) = (TestEnvironment::default(), OpenApiFile::read());
+    let mut page = CheckedClient { env: &env, description: &description, seen: BTreeSet::new() };
+    let example = |name: &str| description.0["components"]["schemas"][name]["examples"][0].clone();
+    for (path, name, status) in [
+        (START, "InitialPayment", 200),
+        (FINALIZE, "FinalizeInitialPayment", 409),
+        (STORE, "PaymentDetailsRequest", 200),
+        (STORE_FINALIZE, "FinalizePaymentDetails", 409),
+        (METHODS, "PageMethodsRequest", 200),
+        (SESSIONS, "SessionRequest", 200),
+    ] {
+        let buyer = buyer(&env);
+        let mut body = example(name);
+        if body.get("orderId").is_some() {
+            body["orderId"] = json!(buyer.order);
+        }
+        assert_eq!(page.call(path, &buyer.token, &body).await.status, status, "{path}");
+    }
+    for (path, name) in [(TOKENS, "Tokens"), (DETAILS_TOKENS, "DetailsTokens")] {
+        let shopper = paypal_shopper(&env);
+        let mut body = example(name);
+        if body.get("orderId").is_some() {
+            body["orderId"] = json!(shopper.order);
+        }
+        assert_eq!(page.call_paypal(path, &shopper.token, &body).await.status, 200, "{path}");
     }
 }
 

@@ -67,7 +67,7 @@ async fn a_malformed_request_is_refused() {
         without_method["paymentMethod"] = json!({ "type": "scheme", member: "8415718415718415X" });
         let reply = send(PATH, without_method.to_string()).await;
         assert_eq!(code(&reply), (400, "REQ0001"));
-        assert!(reply.body["errors"][0].as_str().unwrap().contains(member), "{}", reply.body);
+        assert!(reply.body["detail"].as_str().unwrap().contains(member), "{}", reply.body);
     }
     assert_eq!(code(&send(PATH, "x".repeat(40_000)).await), (413, "REQ0005"));
     assert_eq!(code(&send("/connectors/nobody/initial-payment", "{}".to_owned()).await), (404, "REQ0003"));

@@ -70,7 +70,7 @@ async fn a_subscription_whose_details_never_come_says_so_and_rings_after_half_an
     buyer.token = env.cleeng.customer_token(&buyer.customer);
     let reply = buyer.start(&env, EnteredDetails::Frictionless, 1).await;
     assert_eq!((reply.status.as_u16(), reply.body["code"].as_str()), (409, Some("ORDER0009")), "{}", reply.body);
-    assert!(reply.body["errors"][0].as_str().unwrap().starts_with("the payment is taken"));
+    assert!(reply.body["detail"].as_str().unwrap().starts_with("the payment is taken"));
 }
 
 #[tokio::test]

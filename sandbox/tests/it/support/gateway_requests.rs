@@ -73,6 +73,7 @@ pub(crate) fn purchase_with(payment_data: Value, amount: Money, attempt: &str) -
         cancel_url: Some("https://shop.test/cancelled".to_owned()),
         origin: Some("https://shop.test".to_owned()),
         customer_ip: None,
+        customer_email: None,
     }
 }
 

@@ -14,6 +14,7 @@ use super::{Customer, CustomerOrder, CustomerToken, MediaStore, MediaStoreError}
 use crate::http::{Request, Response, Transport};
 use crate::ids::{Id, OrderId, PublisherId};
 use crate::money::Currency;
+use crate::secret::EmailAddress;
 use crate::settings::SettingsReader;
 
 /// How long one read may take: a customer waits.
@@ -88,6 +89,16 @@ fn unreadable(error: &CleengError) -> MediaStoreError {
     }
 }
 
+/// A country as ISO 3166-1 writes it; anything else counts as absent.
+fn country(resource: &Value) -> Option<String> {
+    let country = resource.get("country").and_then(Value::as_str)?;
+    (country.len() == 2 && country.bytes().all(|b| b.is_ascii_uppercase())).then(|| country.to_owned())
+}
+
+fn email(customer: &Value) -> Option<EmailAddress> {
+    customer.get("email").and_then(Value::as_str).and_then(EmailAddress::new)
+}
+
 #[async_trait]
 impl MediaStore for MediaStoreApi {
     async fn order(&self, token: &CustomerToken, id: &OrderId) -> Result<CustomerOrder, MediaStoreError> {
@@ -108,6 +119,8 @@ impl MediaStore for MediaStoreApi {
             expires_at: order.expires_at.ok_or(MediaStoreError::Unreadable("order.expirationDate"))?,
             // Only a clear "no" is one: details are asked for in case of doubt.
             needs_details: whole.get("requiredPaymentDetails").and_then(Value::as_bool).unwrap_or(true),
+            country: country(whole),
+            email: whole.get("customer").and_then(email),
         })
     }
 
@@ -124,6 +137,7 @@ impl MediaStore for MediaStoreApi {
         if publisher.is_some_and(|publisher| publisher != *token.publisher()) {
             return Err(MediaStoreError::Unreadable("customer.publisherId"));
         }
-        Ok(Customer { id, currency: currency.ok_or(MediaStoreError::Unreadable("customer.currency"))? })
+        let currency = currency.ok_or(MediaStoreError::Unreadable("customer.currency"))?;
+        Ok(Customer { id, currency, country: country(customer), email: email(customer) })
     }
 }

@@ -46,10 +46,10 @@ impl Client {
         read(self.send(request).await?)
     }
 
-    /// Posts a question that changes nothing; what it answers does not matter, only that it does.
-    pub(super) async fn probe(&self, path: &str, body: &Value) -> Result<(), CallError> {
+    /// Posts a question that changes nothing.
+    pub(super) async fn ask(&self, path: &str, body: &Value) -> Result<Value, CallError> {
         let request = Request::new(Method::POST, format!("{}{path}", self.base_url), CALL_TIMEOUT).json(body).repeatable();
-        read(self.send(request).await?).map(drop)
+        read(self.send(request).await?)
     }
 
     /// Deletes; no idempotency key, as Adyen takes them with POST only and a second deletion changes nothing. What is gone already (404, or

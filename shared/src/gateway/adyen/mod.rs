@@ -18,6 +18,7 @@ mod client;
 pub mod currency;
 mod declines;
 mod notification;
+mod page;
 mod purchase;
 mod settings;
 mod token;
@@ -30,6 +31,7 @@ use async_trait::async_trait;
 pub use client::CALL_TIMEOUT;
 use client::Client;
 use declines::RefusalClass;
+pub use page::AdyenPageSettings;
 use serde_json::{Value, json};
 pub use settings::{AdyenEnvironment, AdyenSecrets, AdyenSettings, CaptureMode};
 use token::{AdyenToken, escape};
@@ -40,7 +42,7 @@ use super::common::call::{CallError, set_field};
 use super::{
     CancelRequest, CancelTarget, Capabilities, CaptureRequest, Decline, DeleteDetailsRequest, FinalizeRequest, Gateway, GatewayError,
     GatewayName, IdempotencyKey, InquiryRequest, MerchantInitiated, NotificationError, NotificationItem, Operation, Outcome,
-    PurchaseRequest, Reference, RefundRequest, StoreDetailsRequest,
+    PageMethodsQuery, PurchaseRequest, Reference, RefundRequest, StoreDetailsRequest,
 };
 use crate::http::{HeaderMap, Transport};
 use crate::ids::ExternalPaymentId;
@@ -239,7 +241,7 @@ impl Gateway for Adyen {
     /// Which payment methods the account has (CheckoutService v71, `POST /paymentMethods`): a question that needs the key and the account.
     async fn check_access(&self) -> Result<(), GatewayError> {
         let body = json!({ "merchantAccount": self.settings.merchant_account });
-        self.client.probe("/paymentMethods", &body).await.map_err(CallError::into_access_error)
+        self.client.ask("/paymentMethods", &body).await.map(drop).map_err(CallError::into_access_error)
     }
 
     async fn delete_details(&self, request: &DeleteDetailsRequest) -> Result<Outcome, GatewayError> {
@@ -256,6 +258,18 @@ impl Gateway for Adyen {
 
     async fn start_purchase(&self, request: &PurchaseRequest) -> Result<Outcome, GatewayError> {
         self.start_payment(request).await.or_else(CallError::into_outcome)
+    }
+
+    fn check_page_data(&self, payment_data: &Value, return_url: Option<&str>) -> Result<(), &'static str> {
+        page::check(payment_data, return_url)
+    }
+
+    async fn list_page_methods(&self, query: &PageMethodsQuery) -> Result<Option<Value>, GatewayError> {
+        self.list_methods(query).await.map_err(CallError::into_access_error)
+    }
+
+    async fn open_page_session(&self, query: &PageMethodsQuery, return_url: &str) -> Result<Option<Value>, GatewayError> {
+        self.open_session(query, return_url).await.map_err(CallError::into_access_error)
     }
 
     async fn finalize(&self, request: &FinalizeRequest) -> Result<Outcome, GatewayError> {

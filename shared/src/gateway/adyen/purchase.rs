@@ -4,7 +4,7 @@
 use serde_json::{Value, json};
 
 use super::wire::{self, ExpectedPayment};
-use super::{Adyen, CaptureMethod};
+use super::{Adyen, CaptureMethod, page};
 use crate::gateway::common::call::{CallError, set_field};
 use crate::gateway::common::page_data::pick;
 use crate::gateway::{FinalizeRequest, GatewayError, Outcome, PurchaseRequest};
@@ -52,6 +52,9 @@ const PAYMENT_METHOD_FIELDS: &[&str] = &[
     "payerID",
     "payeePreferred",
 ];
+
+/// The longest `shopperEmail`, in characters.
+const MAX_EMAIL: usize = 256;
 
 /// What is passed on besides, and of each what (CheckoutService v71, `PaymentRequest`). All the rest is ours to say.
 const FORWARDED_OBJECTS: &[(&str, &[&str])] = &[
@@ -128,12 +131,22 @@ impl Adyen {
             set_field(&mut body, "recurringProcessingModel", "Subscription");
         }
         for (name, fields) in FORWARDED_OBJECTS {
-            if let Some(object) = pick(request.payment_data.get(*name), fields) {
+            if let Some(mut object) = pick(request.payment_data.get(*name), fields) {
+                if *name == "billingAddress" {
+                    page::complete_address(&mut object);
+                }
                 set_field(&mut body, name, object);
             }
         }
         for (name, text) in pick(Some(&request.payment_data), FORWARDED_TEXTS).into_iter().flatten().filter(|(_, text)| text.is_string()) {
             set_field(&mut body, &name, text);
+        }
+        if let Some(authentication) = self.authentication_data(&request.payment_data) {
+            set_field(&mut body, "authenticationData", authentication);
+        }
+        // Visa and JCB want it for 3-D Secure 2 (CheckoutService v71, `PaymentRequest.shopperEmail`).
+        if let Some(email) = request.customer_email.as_ref().filter(|email| email.as_str().chars().count() <= MAX_EMAIL) {
+            set_field(&mut body, "shopperEmail", email.as_str());
         }
         if let Some(origin) = &request.origin {
             set_field(&mut body, "origin", origin.as_str());

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::Adyen;
+use super::{Adyen, AdyenPageSettings};
 use crate::clock::Clock;
 use crate::gateway::common::secrets::{SecretsCheck, current_and_previous};
 use crate::gateway::common::signature::from_hex;
@@ -47,12 +47,14 @@ pub struct AdyenSettings {
     pub capture_mode: CaptureMode,
     /// Sent if Adyen requires a `returnUrl` and no browser follows it.
     pub return_url: String,
+    /// What Adyen's component in a page needs.
+    pub page: AdyenPageSettings,
 }
 
 impl AdyenSettings {
     /// Reads `ADYEN_ENVIRONMENT` (`test` or `live`), `ADYEN_LIVE_PREFIX` (required for live), `ADYEN_BASE_URL` (optional: replaces host and
     /// path up to the version; plain http only for test), `ADYEN_MERCHANT_ACCOUNT`, `ADYEN_CAPTURE` (`manual` or `automatic`) and
-    /// `ADYEN_RETURN_URL` (optional). Mistakes are noted in the reader.
+    /// `ADYEN_RETURN_URL` (optional), and what [`AdyenPageSettings`] has. Mistakes are noted in the reader.
     pub fn read(reader: &mut SettingsReader<'_>) -> Option<Self> {
         let environment = reader.required("ADYEN_ENVIRONMENT", "set it to test or live");
         let environment = environment.and_then(|text| match text.as_str() {
@@ -69,7 +71,9 @@ impl AdyenSettings {
             .and_then(|text| read_capture_mode(reader, &text));
         let base_url = environment.and_then(|environment| read_base_url(reader, environment));
         let return_url = reader.base_url("ADYEN_RETURN_URL", UNUSED_RETURN_URL, false);
+        let page = environment.map(|environment| AdyenPageSettings::read(reader, environment));
         Some(Self {
+            page: page?,
             environment: environment?,
             base_url: base_url?,
             merchant_account: merchant_account?,
@@ -118,6 +122,10 @@ impl GatewayConfig for AdyenSettings {
 
     fn is_live(&self) -> bool {
         self.environment == AdyenEnvironment::Live
+    }
+
+    fn missing_page_setting(&self) -> Option<&'static str> {
+        self.page.client_key.is_none().then_some("ADYEN_CLIENT_KEY")
     }
 
     fn build(&self, secrets: &NamedSecrets, transport: Arc<dyn Transport>, _clock: Arc<dyn Clock>) -> Result<Arc<dyn Gateway>, Problems> {

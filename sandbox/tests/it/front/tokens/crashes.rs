@@ -39,7 +39,7 @@ async fn reload_until_paid(env: &TestEnvironment, address: &str) {
         if to == success_url() {
             return;
         }
-        assert!(to.contains("message=pending") || to.contains("message=unavailable"), "{to}");
+        assert!(to.contains("status=pending") || to.contains("message=unavailable"), "{to}");
         env.clock.advance(Duration::from_secs(30));
     }
     panic!("never paid")

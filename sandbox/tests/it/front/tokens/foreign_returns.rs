@@ -62,7 +62,7 @@ async fn a_return_address_that_was_not_issued_is_refused() {
         for path in paths {
             let told = env.follow_redirect(&path).await;
             assert_eq!((code(&told), told.location.as_deref()), ((404, "REQ0003"), None), "{path}");
-            let text = told.body["errors"][0].as_str().unwrap();
+            let text = told.body["detail"].as_str().unwrap();
             assert!(text.starts_with(why), "{path}: {text}");
         }
     }

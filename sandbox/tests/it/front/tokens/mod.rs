@@ -84,13 +84,18 @@ impl Shopper {
 pub(crate) fn redirect_url(reply: &Reply) -> String {
     assert_eq!(reply.status, 200, "{}", reply.body);
     assert_eq!(reply.body["responseData"].as_object().unwrap().len(), 1, "{}", reply.body);
-    reply.body["responseData"]["redirectUrl"].as_str().unwrap().to_owned()
+    without_payment_id(reply.body["responseData"]["redirectUrl"].as_str().unwrap()).to_owned()
 }
 
 /// Where we send the customer on to.
 pub(crate) fn redirect_target(reply: &Reply) -> &str {
     assert_eq!(reply.status, 303, "{}", reply.body);
-    reply.location.as_deref().unwrap()
+    without_payment_id(reply.location.as_deref().unwrap())
+}
+
+/// The success address as the page named it: the gateway's id of the payment is behind it.
+fn without_payment_id(address: &str) -> &str {
+    address.split_once("externalPaymentId=").map_or(address, |(named, _)| named.trim_end_matches(['?', '&']))
 }
 
 /// Minor units that the gateway has captured and not refunded, with both sides in agreement.

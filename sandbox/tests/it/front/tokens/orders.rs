@@ -166,11 +166,11 @@ async fn a_parked_order_is_reported_to_every_kind_of_call() {
     let shopper = paypal_shopper(&env);
     let back = shopper.complete_redirect(&env, true).await;
     env.network.inject(Fault::TimeoutAfter, |peer, request| peer == "cleeng" && request.path.ends_with("/payments"));
-    assert_eq!(redirect_target(&env.follow_redirect(&back).await), error_url("message=pending"));
+    assert_eq!(redirect_target(&env.follow_redirect(&back).await), error_url("status=pending"));
     hide_latest_payment(&env);
     let cancel = back.split_once('?').unwrap().0.replace("/return/", "/cancel/");
     for address in [&back, &back, &cancel] {
-        assert_eq!(redirect_target(&env.follow_redirect(address).await), error_url("message=under_review&code=ORDER0009"));
+        assert_eq!(redirect_target(&env.follow_redirect(address).await), error_url("status=under_review&code=ORDER0009"));
     }
     assert_eq!(code(&shopper.start(&env).await), (409, "ORDER0009"));
     assert_eq!(env.paypal.captures().len(), 1);
@@ -213,7 +213,7 @@ async fn an_unknown_outcome_is_pending_and_the_same_call_resolves_it() {
     let back = shopper.complete_redirect(&env, true).await;
     env.network.inject(Fault::TimeoutAfter, |peer, request| peer == "paypal" && request.path.ends_with("/capture"));
     let told = env.follow_redirect(&back).await;
-    assert_eq!(redirect_target(&told), error_url("message=pending"));
+    assert_eq!(redirect_target(&told), error_url("status=pending"));
     assert_eq!(statuses(&env), []);
     env.clock.advance(Duration::from_secs(30));
     assert_eq!(redirect_url(&shopper.start(&env).await), success_url());

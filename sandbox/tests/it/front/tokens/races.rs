@@ -57,7 +57,7 @@ async fn a_return_during_the_notification_pays_once_and_leads_to_success() {
         let (came, _) = run_concurrently(env.follow_redirect(&back), env.run_until_idle(), head_start).await;
         // The letter's time passes faster than that of the one who waits.
         let came = redirect_target(&came);
-        assert!(came == success_url() || came == error_url("message=pending"), "{head_start}: {came}");
+        assert!(came == success_url() || came == error_url("status=pending"), "{head_start}: {came}");
         assert_eq!(redirect_target(&env.follow_redirect(&back).await), success_url(), "{head_start}");
         assert_eq!(env.paypal.captures().len(), 1, "{head_start}");
         assert_paid_once(&env, &shopper);
