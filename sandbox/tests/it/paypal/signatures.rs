@@ -104,7 +104,7 @@ async fn an_expired_certificate_is_rejected() {
     let good = notification(&harness);
     assert!(read_notifications(&harness, &good).await.is_ok());
     harness.clock.advance_to(Timestamp::parse_rfc3339("2050-01-01T00:00:01Z").unwrap());
-    assert!(read_notifications(&harness, &good).await.is_ok());
+    assert!(read_notifications(&harness, &notification(&harness)).await.is_ok());
     assert_eq!(
         (certificate_requests(&harness), verification_requests(&harness)),
         (2, 1),
@@ -259,12 +259,14 @@ async fn a_huge_body_is_read_or_refused() {
     resource["note"] = json!("x".repeat(500_000));
     let huge = harness.simulator.notification("PAYMENT.CAPTURE.COMPLETED", "capture", resource);
     assert_eq!(read_notifications(&harness, &huge).await.unwrap()[0].kind, NotificationKind::Captured);
-    let mut deep = huge.clone();
-    deep.body = [vec![b'['; 100_000], vec![b']'; 100_000]].concat().into();
-    assert_eq!(read_notifications(&harness, &deep).await, Err(NotificationError::BadSignature));
+    let deep = |mut posted: NotificationRequest| {
+        posted.body = [vec![b'['; 100_000], vec![b']'; 100_000]].concat().into();
+        posted
+    };
+    assert_eq!(read_notifications(&harness, &deep(huge)).await, Err(NotificationError::BadSignature));
     harness.simulator.set_certificate(None);
     harness.clock.advance_to(Timestamp::parse_rfc3339("2050-01-01T00:00:01Z").unwrap());
-    assert_eq!(read_notifications(&harness, &deep).await, Err(NotificationError::Malformed));
+    assert_eq!(read_notifications(&harness, &deep(notification(&harness))).await, Err(NotificationError::Malformed));
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ struct PoisonedStore {
 impl Store for PoisonedStore {
     async fn load(&self, keys: &[Key]) -> Result<Vec<Option<StoredDocument>>, StoreError> {
         let loaded = self.inner.load(keys).await?;
-        let planted = self.bodies.lock().unwrap().clone();
+        let planted = self.bodies.lock().unwrap();
         let distort = |(stored, key): (Option<StoredDocument>, &Key)| match (stored, planted.get(key)) {
             (Some(stored), Some(body)) => Ok(Some(StoredDocument { body: body.clone()?, ..stored })),
             (stored, _) => Ok(stored),
