@@ -312,6 +312,8 @@ export const ALONE = {
     await c.page.locator('.adyen-checkout__payment-method').first().waitFor();
     assert.equal(await c.page.getByText('Your payment was not processed').count(), 0);
     assert.deepEqual(await c.names(), []);
+    await ask(world, 'process');
+    await c.assertPaid();
   },
 
   async 'details: PayPal without an answer: not to /undefined'(customer, { world }) {

@@ -44,6 +44,7 @@ fn common() -> BTreeMap<String, String> {
         ("ADYEN_ENVIRONMENT", "test"),
         ("ADYEN_MERCHANT_ACCOUNT", "StreamCoECOM"),
         ("ADYEN_CAPTURE", "manual"),
+        ("ADYEN_CLIENT_KEY", "test_870BE2ABCDEFGHIJKLMNOPQRSTUVWXYZ"),
         ("PAYPAL_ENVIRONMENT", "sandbox"),
         ("PAYPAL_CLIENT_ID", "AZDxjDScFpQtjWTOUtWKbyN_bDt4OgqaF4eYXlewfBP4"),
         ("PAYPAL_WEBHOOK_ID", "8PT597110X687430LKGECATA"),

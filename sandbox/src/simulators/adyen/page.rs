@@ -16,7 +16,7 @@ const SESSION_LIFETIME: Duration = Duration::from_secs(3_600);
 fn methods() -> [Value; 5] {
     [
         json!({ "type": "scheme", "name": "Cards", "brands": ["visa", "mc"] }),
-        json!({ "type": "paypal", "name": "PayPal", "configuration": { "merchantId": "5RZKQX2FC48EA", "intent": "capture" } }),
+        json!({ "type": "klarna", "name": "Pay over time" }),
         json!({ "type": "googlepay", "name": "Google Pay", "configuration": { "merchantId": "50", "gatewayMerchantId": "SandboxMerchant" } }),
         json!({ "type": "ideal", "name": "iDEAL", "issuers": [] }),
         json!({ "type": "bcmc", "name": "Bancontact card", "brands": ["bcmc"] }),
