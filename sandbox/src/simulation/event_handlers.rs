@@ -270,7 +270,7 @@ impl Simulator<'_> {
         let env = Arc::clone(&self.env);
         let simulator = &env.gateway(gateway).simulator;
         simulator.process();
-        self.invariants.check_step(&env, &self.checker, &self.context);
+        self.invariants.check_step(&env, &self.context);
         for notification in simulator.take_notifications() {
             let times = if self.context.chance(|profile| profile.duplicate) { 2 } else { 1 };
             if self.context.chance(|profile| profile.forgery) {
@@ -352,10 +352,10 @@ impl Simulator<'_> {
                 }
             }
             TaskResult::NotificationHandled(gateway, posted, status) => {
+                self.invariants.check_notification_status(&posted, status, &self.context);
                 if status != 200 {
                     self.context.trace(|| format!("the notification handler answers {status}"));
                     self.events.schedule(now.after(self.prng.duration(60, 900)), ScheduledEvent::Notification(gateway, posted));
-                    self.invariants.check_notification_status(status, &self.context);
                 }
             }
             TaskResult::ForgeryHandled(status) => {

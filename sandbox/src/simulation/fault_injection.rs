@@ -18,6 +18,7 @@ use crate::testkit::interceptors::Interceptors;
 pub(super) struct FaultInjection<'a> {
     pub(super) context: SimulationContext,
     pub(super) checker: JournalChecker,
+    pub(super) due_calls: DueCalls,
     pub(super) outer: &'a dyn Interceptors,
     /// Set when the environment is built: requests that arrive late go through it.
     pub(super) transport: OnceLock<Arc<FaultyTransport>>,
@@ -25,14 +26,14 @@ pub(super) struct FaultInjection<'a> {
 
 impl Interceptors for FaultInjection<'_> {
     fn transport(&self, inner: Arc<dyn Transport>) -> Arc<dyn Transport> {
-        let (context, checker) = (self.context.clone(), self.checker.clone());
-        let faulty = self.transport.get_or_init(|| Arc::new(FaultyTransport { inner, context, checker, due_calls: DueCalls::default() }));
+        let (context, due_calls) = (self.context.clone(), self.due_calls.clone());
+        let faulty = self.transport.get_or_init(|| Arc::new(FaultyTransport { inner, context, due_calls }));
         self.outer.transport(faulty.clone())
     }
 
     fn store(&self, inner: Arc<dyn Store>) -> Arc<dyn Store> {
-        let (context, checker) = (self.context.clone(), self.checker.clone());
-        self.outer.store(Arc::new(FaultyStore { inner, context, checker }))
+        let (context, checker, due_calls) = (self.context.clone(), self.checker.clone(), self.due_calls.clone());
+        self.outer.store(Arc::new(FaultyStore { inner, context, checker, due_calls }))
     }
 
     fn gateway(&self, inner: Arc<dyn Gateway>) -> Arc<dyn Gateway> {

@@ -12,7 +12,7 @@ use connector::lambda::queue::{Queue, QueueError};
 use serde_json::Value;
 
 use super::context::SimulationContext;
-use super::due_calls::DueCalls;
+use super::due_calls::{DueCalls, idempotency_key};
 use super::executor::yield_now;
 use super::journal_checker::JournalChecker;
 
@@ -56,7 +56,6 @@ enum CallFault {
 pub(super) struct FaultyTransport {
     pub(super) inner: Arc<dyn Transport>,
     pub(super) context: SimulationContext,
-    pub(super) checker: JournalChecker,
     pub(super) due_calls: DueCalls,
 }
 
@@ -132,8 +131,8 @@ impl Transport for FaultyTransport {
         // An adapter that shares its time among calls knows it to the microsecond, by the real clock; what is left counts here in whole seconds.
         let (context, timeout) = (&self.context, Duration::from_secs(request.timeout.as_secs().saturating_add(1)));
         let call = if context.is_tracing() { describe_request(&request) } else { String::new() };
-        let (method, url) = (request.method.clone(), request.url.clone());
-        self.due_calls.check_request(&request, &self.checker, context);
+        let (method, url, key) = (request.method.clone(), request.url.clone(), idempotency_key(&request));
+        self.due_calls.check_request(&request, context);
         yield_now().await;
         if context.chance(|profile| profile.slow) {
             yield_now().await;
@@ -169,9 +168,7 @@ impl Transport for FaultyTransport {
             yield_now().await;
             context.advance_clock(timeout);
         }
-        if let Ok(answer) = &answer {
-            self.due_calls.record_answer(&method, &url, answer, context);
-        }
+        self.due_calls.record_answer((&method, &url, key), &answer, context);
         context.trace(|| format!("{call}: {}{what}", describe_result(&answer)));
         yield_now().await;
         answer
@@ -240,6 +237,15 @@ pub(super) struct FaultyStore {
     pub(super) inner: Arc<dyn Store>,
     pub(super) context: SimulationContext,
     pub(super) checker: JournalChecker,
+    pub(super) due_calls: DueCalls,
+}
+
+impl FaultyStore {
+    /// The journal does not do what its worker told it, or the worker does not know.
+    fn disturb(&self, what: impl FnOnce() -> String) {
+        self.context.trace(what);
+        self.due_calls.record_disturbance(self.context.current_worker());
+    }
 }
 
 /// How long the journal is waited for.
@@ -250,7 +256,7 @@ impl Store for FaultyStore {
     async fn load(&self, keys: &[Key]) -> Result<Vec<Option<StoredDocument>>, StoreError> {
         yield_now().await;
         if self.context.chance(|profile| profile.journal_read_error) {
-            self.context.trace(|| "journal cannot be read".to_owned());
+            self.disturb(|| "journal cannot be read".to_owned());
             return Err(StoreError::Unavailable);
         }
         let found = self.inner.load(keys).await;
@@ -263,12 +269,12 @@ impl Store for FaultyStore {
         let context = &self.context;
         let names = || puts.iter().map(|put| put.key.as_str()).collect::<Vec<_>>().join(" ");
         if context.chance(|profile| profile.journal_write_error) {
-            context.trace(|| format!("journal does not write {}", names()));
+            self.disturb(|| format!("journal does not write {}", names()));
             return Err(CommitError::NotWritten(StoreError::Unavailable));
         }
         let in_doubt = context.chance(|profile| profile.commit_unknown);
         if in_doubt && context.draw(|prng| prng.chance(500)) {
-            context.trace(|| format!("commit of {} is unknown; it was not written", names()));
+            self.disturb(|| format!("commit of {} is unknown; it was not written", names()));
             context.advance_clock(JOURNAL_TIMEOUT);
             return Err(CommitError::Unknown);
         }
@@ -277,13 +283,14 @@ impl Store for FaultyStore {
             Ok(()) => {
                 context.trace(|| format!("journal: {}", names()));
                 self.checker.check_commit(puts, context);
+                self.due_calls.record_intents(puts, context.current_worker());
                 context.mark_journal_written();
             }
-            Err(error) => context.trace(|| format!("journal refuses {}: {error}", names())),
+            Err(error) => self.disturb(|| format!("journal refuses {}: {error}", names())),
         }
         yield_now().await;
         if in_doubt && result.is_ok() {
-            context.trace(|| "commit is unknown; it was written".to_owned());
+            self.disturb(|| "commit is unknown; it was written".to_owned());
             context.advance_clock(JOURNAL_TIMEOUT);
             return Err(CommitError::Unknown);
         }

@@ -14,10 +14,12 @@
 //! | `actors`, `customer_events`, `checkout_pages`, `forgeries` | subscribers and shoppers, their events, forged messages |
 //! | `event_queue`, `event_handlers` | scheduled events, and how they are handled |
 //! | [`executor`] | workers as futures that nobody but the simulation polls |
+//! | `operator` | decisions about what is parked, at the end |
 //! | `outage` | hours or days in which no queue is consumed |
 //! | `simulator` | the scheduler: which task is polled, and how time advances |
 //! | [`journal_checker`] | checks every document that the journal commits |
-//! | `invariants`, `leak_checker` | what must hold |
+//! | `ledger_audit`, `due_calls` | what must hold between the gateways' ledgers and Cleeng's, without the journal's opinion |
+//! | `invariants`, `leak_checker` | what must hold besides |
 //! | [`exhaustive`], [`linearizability`] | every interleaving of a few workers, without a seed; a checker of a store's history |
 
 mod actors;
@@ -36,7 +38,9 @@ mod forgeries;
 mod invariants;
 pub mod journal_checker;
 mod leak_checker;
+mod ledger_audit;
 pub mod linearizability;
+mod operator;
 mod outage;
 pub mod prng;
 mod simulator;

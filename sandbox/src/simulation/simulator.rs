@@ -15,6 +15,7 @@ use connector::flow::{PartialRefunds, SettleOn};
 
 use super::actors::{Shopper, Subscriber};
 use super::context::SimulationContext;
+use super::due_calls::DueCalls;
 use super::event_queue::{EventQueue, InFlightMessage};
 use super::executor::{Task, TaskKind, TaskResult, run_to_completion};
 use super::fault_injection::FaultInjection;
@@ -22,6 +23,7 @@ use super::fault_profile::FaultProfile;
 use super::faulty_io::{FaultyQueue, FaultyTransport};
 use super::invariants::{InvariantChecker, OVERRUN_ALARM};
 use super::journal_checker::JournalChecker;
+use super::operator::check_decisions;
 use super::outage::Outage;
 use super::prng::Prng;
 use super::{SimulationCounts, SimulationOptions};
@@ -48,6 +50,7 @@ pub(super) struct Simulator<'a> {
     pub(super) context: SimulationContext,
     pub(super) prng: Prng,
     pub(super) checker: JournalChecker,
+    due_calls: DueCalls,
     pub(super) transport: Arc<FaultyTransport>,
     pub(super) endpoint: Arc<NotificationEndpoint>,
     pub(super) queue: Arc<FaultyQueue>,
@@ -72,6 +75,7 @@ impl<'a> Simulator<'a> {
         let faults = FaultInjection {
             context: context.clone(),
             checker: JournalChecker::default(),
+            due_calls: DueCalls::default(),
             outer: options.interceptors,
             transport: OnceLock::new(),
         };
@@ -82,6 +86,7 @@ impl<'a> Simulator<'a> {
             policy.settle_on = if receipt { SettleOn::Receipt } else { SettleOn::Notification };
         });
         env.network.disable_recording();
+        faults.due_calls.attach(&env);
         // The connector must keep the sum of refunds right even where the gateway does not check it.
         env.adyen.allow_over_refunds();
         let queue = Arc::new(FaultyQueue::new(context.clone()));
@@ -93,6 +98,7 @@ impl<'a> Simulator<'a> {
             context: context.clone(),
             prng,
             checker: faults.checker,
+            due_calls: faults.due_calls,
             transport: expect_fixture(faults.transport.into_inner()),
             endpoint,
             queue,
@@ -145,6 +151,7 @@ impl<'a> Simulator<'a> {
         self.context.set_current_worker(0);
         let unfinished = self.messages.len();
         self.invariants.check_final_state(&self.env, &self.checker, &self.context, unfinished);
+        check_decisions(&self.env, &self.checker, &self.context);
     }
 
     /// A worker starts.
@@ -199,7 +206,8 @@ impl<'a> Simulator<'a> {
         let place = self.prng.index(self.tasks.len());
         let now = self.context.now();
         let Some(worker) = self.tasks.get_mut(place) else { return };
-        self.context.set_current_worker(worker.id);
+        let id = worker.id;
+        self.context.set_current_worker(id);
         if now > worker.deadline && !worker.overrun {
             worker.overrun = self.context.chance(|profile| profile.overrun);
             if !worker.overrun {
@@ -218,6 +226,7 @@ impl<'a> Simulator<'a> {
         self.observe();
         if let Poll::Ready(result) = polled {
             self.tasks.remove(place);
+            self.due_calls.record_finish(id);
             self.handle_result(result);
             self.observe();
         }
@@ -251,7 +260,7 @@ impl<'a> Simulator<'a> {
         self.schedule_late_requests();
         self.collect_messages();
         if !reached.is_empty() || self.context.take_journal_written() {
-            self.invariants.check_step(&self.env, &self.checker, &self.context);
+            self.invariants.check_step(&self.env, &self.context);
         }
     }
 }
