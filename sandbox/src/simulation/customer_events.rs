@@ -125,7 +125,7 @@ impl Simulator<'_> {
             LifeEvent::UndecidedCapture(wait, approves) => (OperationKind::Capture, wait, approves),
             _ => return,
         };
-        let until = self.context.now().after(wait);
+        let until = self.context.now().after(wait).min(self.last_decision);
         if self.env.gateway(gateway).simulator.leave_next_undecided(token, operation, until, approves) {
             self.events.schedule(until.after(Duration::from_secs(1)), ScheduledEvent::GatewayProcessing(gateway));
         }

@@ -13,6 +13,7 @@ use connector::http::{Method, Request, Response, TransportError};
 use connector::ids::{OrderId, SubscriptionId};
 use connector::journal::store::Put;
 
+use super::behaviour::Behaviour;
 use super::context::SimulationContext;
 use super::faulty_io::CLEENG_HOST;
 use super::ledger_audit::{Purpose, order_to_pay, period_to_pay};
@@ -44,6 +45,7 @@ struct State {
 struct Outside {
     cleeng: CleengSimulator,
     gateways: Vec<Arc<dyn SimulatedGateway>>,
+    manual_capture: bool,
 }
 
 /// A call under one key.
@@ -71,9 +73,9 @@ struct Payment {
 
 impl DueCalls {
     /// The environment is built.
-    pub(super) fn attach(&self, env: &TestEnvironment) {
+    pub(super) fn attach(&self, env: &TestEnvironment, manual_capture: bool) {
         let gateways = env.gateways.iter().map(|fixture: &GatewayFixture| Arc::clone(&fixture.simulator)).collect();
-        self.lock().outside = Some(Outside { cleeng: env.cleeng.clone(), gateways });
+        self.lock().outside = Some(Outside { cleeng: env.cleeng.clone(), gateways, manual_capture });
     }
 
     /// A worker came to its end by itself.
@@ -120,6 +122,9 @@ impl DueCalls {
             None => call.is_unknown |= call.by != worker,
         }
         let by = call.by;
+        if matches!(payment.purpose, Some(Purpose::Order(_))) && outside.is_manual(request) {
+            context.count(Behaviour::ManualCapture);
+        }
         let is_due = match &payment.purpose {
             Some(Purpose::Order(order)) => {
                 state.orders.get(&by).and_then(|asked| asked.get(order)).is_some_and(|is_due| *is_due || payment.is_capture)
@@ -176,14 +181,20 @@ impl DueCalls {
 }
 
 impl Payment {
-    /// Whether a renewal that stood like this was this one, to be paid with these details where Cleeng has any.
+    /// Whether a renewal that stood like this was to be paid with these details, where Cleeng has any; of a capture, whether it was the one that
+    /// is held for. What became of it since the question cannot be known.
     fn is_due(&self, renewal: &DueRenewal, from: Timestamp) -> bool {
         let same_details = renewal.stored_details.is_none() || renewal.stored_details == self.stored_details;
-        renewal.is_due && renewal.paid_until == from && same_details
+        renewal.is_due && same_details && (!self.is_capture || renewal.paid_until == from)
     }
 }
 
 impl Outside {
+    /// Whether a request goes to an account of Adyen's that captures by request alone.
+    fn is_manual(&self, request: &Request) -> bool {
+        self.manual_capture && base_urls_of(GatewayName::Adyen).iter().any(|address| request.url.starts_with(address))
+    }
+
     /// What a request would pay. `None` if it neither holds nor takes money.
     fn payment_of(&self, request: &Request) -> Option<Payment> {
         let is_for = |gateway: GatewayName| base_urls_of(gateway).iter().any(|address| request.url.starts_with(address));

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, OnceLock};
 
-use connector::gateway::Gateway;
+use connector::gateway::{Gateway, GatewayName};
 use connector::http::Transport;
 use connector::journal::store::Store;
 use connector::metrics::MetricSink;
@@ -12,6 +12,7 @@ use super::due_calls::DueCalls;
 use super::faulty_io::{FaultyStore, FaultyTransport};
 use super::journal_checker::JournalChecker;
 use super::leak_checker::LeakDetectingMetrics;
+use crate::testkit::gateway_fixtures::{build_adapter_with, gateway_secrets, gateway_settings};
 use crate::testkit::interceptors::Interceptors;
 
 /// The wrappers of a run. Those of its options stand between them and the functions.
@@ -19,6 +20,8 @@ pub(super) struct FaultInjection<'a> {
     pub(super) context: SimulationContext,
     pub(super) checker: JournalChecker,
     pub(super) due_calls: DueCalls,
+    /// Whether Adyen's account captures by request alone.
+    pub(super) manual_capture: bool,
     pub(super) outer: &'a dyn Interceptors,
     /// Set when the environment is built: requests that arrive late go through it.
     pub(super) transport: OnceLock<Arc<FaultyTransport>>,
@@ -37,7 +40,18 @@ impl Interceptors for FaultInjection<'_> {
     }
 
     fn gateway(&self, inner: Arc<dyn Gateway>) -> Arc<dyn Gateway> {
-        self.outer.gateway(inner)
+        let transport = self.transport.get().filter(|_| self.manual_capture && inner.name() == GatewayName::Adyen);
+        self.outer.gateway(transport.map_or(inner, |transport| {
+            let mut settings = gateway_settings(GatewayName::Adyen, None);
+            settings.push(("ADYEN_CAPTURE", "manual".to_owned()));
+            build_adapter_with(
+                GatewayName::Adyen,
+                &settings,
+                &gateway_secrets(),
+                self.outer.transport(transport.clone()),
+                self.context.clock(),
+            )
+        }))
     }
 
     fn metrics(&self, sink: Arc<dyn MetricSink>) -> Arc<dyn MetricSink> {

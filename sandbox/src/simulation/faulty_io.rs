@@ -11,6 +11,7 @@ use connector::journal::store::{CommitError, Key, Put, Store, StoreError, Stored
 use connector::lambda::queue::{Queue, QueueError};
 use serde_json::Value;
 
+use super::behaviour::Behaviour;
 use super::context::SimulationContext;
 use super::due_calls::{DueCalls, idempotency_key};
 use super::executor::yield_now;
@@ -18,6 +19,9 @@ use super::journal_checker::JournalChecker;
 
 /// The host of Cleeng on an environment.
 pub(super) const CLEENG_HOST: &str = "cleeng.test";
+
+/// How the trace marks an answer that is not Cleeng's.
+const IN_BETWEEN_TRACE: &str = " (answered in between)";
 
 /// Cleeng's Core API there.
 const CORE_API: &str = "cleeng.test/3.1/";
@@ -157,7 +161,7 @@ impl Transport for FaultyTransport {
                 if after {
                     let _unseen = self.deliver(request).await;
                 }
-                (Ok(Response { body: Bytes::from_static(body.as_bytes()), ..empty_response(*status) }), " (answered in between)")
+                (Ok(Response { body: Bytes::from_static(body.as_bytes()), ..empty_response(*status) }), IN_BETWEEN_TRACE)
             }
             CallFault::TruncatedBody => (self.deliver(request).await.map(truncate_body), " (cut off)"),
             CallFault::TruncatedField => {
@@ -168,10 +172,25 @@ impl Transport for FaultyTransport {
             yield_now().await;
             context.advance_clock(timeout);
         }
+        if let Some(behaviour) = answer.as_ref().ok().and_then(|answer| answered_behaviour(&url, answer, what)) {
+            context.count(behaviour);
+        }
         self.due_calls.record_answer((&method, &url, key), &answer, context);
         context.trace(|| format!("{call}: {}{what}", describe_result(&answer)));
         yield_now().await;
         answer
+    }
+}
+
+/// What is rare about an answer.
+fn answered_behaviour(url: &str, answer: &Response, what: &str) -> Option<Behaviour> {
+    let contains = |needle: &str| answer.body.windows(needle.len()).any(|window| window == needle.as_bytes());
+    match answer.status.as_u16() {
+        _ if what == IN_BETWEEN_TRACE => Some(Behaviour::AnswerInBetween),
+        403 if url.contains("paypal.com") => Some(Behaviour::StaleAccessToken),
+        400 if contains("amount_too_small") => Some(Behaviour::AmountBelowMinimum),
+        200 if url.contains(CLEENG_HOST) && url.contains("/orders") && contains("00000000000213") => Some(Behaviour::FloatAmount),
+        _ => None,
     }
 }
 

@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::time::Duration;
 
 use connector::cleeng::SubscriptionStatus;
 use connector::clock::Timestamp;
 use connector::gateway::GatewayName;
 use connector::ids::{CustomerId, OrderId, PaymentDetailsId, SubscriptionId};
 
+use super::behaviour::Behaviour;
 use super::context::SimulationContext;
 use crate::simulators::cleeng::CleengSimulator;
 use crate::simulators::simulated_gateway::{LedgerEntry, LedgerStatus};
@@ -45,6 +47,10 @@ pub(super) struct LedgerAudit {
     purposes: BTreeMap<PaymentId, Option<Purpose>>,
     /// Payments that were refused: nobody can keep them from succeeding later.
     refused: BTreeSet<PaymentId>,
+    /// Where each payment stood last, and since when.
+    standing: BTreeMap<PaymentId, (LedgerStatus, Timestamp)>,
+    /// Payments of which a dispute was won.
+    won: BTreeSet<PaymentId>,
 }
 
 impl LedgerAudit {
@@ -57,14 +63,30 @@ impl LedgerAudit {
                 let purpose = find_purpose(&env.cleeng, id.0, entry);
                 self.purposes.insert(*id, purpose);
             }
-            if entry.status == LedgerStatus::Declined {
-                self.refused.insert(*id);
-            }
+            self.note_standing(*id, entry.status, context);
         }
         for (purpose, holding) in self.by_purpose(&entries, |id, entry| entry.kept() > 0 && !self.refused.contains(id)) {
             if holding.len() > 1 && matches!(purpose, Purpose::Period(..)) {
                 context.report_violation(format!("{} payments hold or keep the money of {purpose} at once", holding.len()));
             }
+        }
+    }
+
+    /// Notes where a payment stands, and counts what is rare about how it got there.
+    fn note_standing(&mut self, id: PaymentId, now: LedgerStatus, context: &SimulationContext) {
+        let at = context.now();
+        let (before, since) = self.standing.get(&id).copied().unwrap_or((now, at));
+        if before == now {
+            self.standing.insert(id, (now, since));
+        } else {
+            self.standing.insert(id, (now, at));
+            count_change(before, now, at.since(since), self.won.contains(&id)).into_iter().flatten().for_each(|one| context.count(one));
+        }
+        if now == LedgerStatus::Declined {
+            self.refused.insert(id);
+        }
+        if (before, now) == (LedgerStatus::ChargedBack, LedgerStatus::Captured) {
+            self.won.insert(id);
         }
     }
 
@@ -101,6 +123,22 @@ impl LedgerAudit {
         }
         found
     }
+}
+
+/// What is rare about a payment that stood like this for so long, and stands like that now.
+fn count_change(before: LedgerStatus, now: LedgerStatus, after: Duration, was_won: bool) -> [Option<Behaviour>; 2] {
+    let is_long = before == LedgerStatus::Pending && after > Duration::from_secs(3 * 86_400);
+    let change = match (before, now) {
+        (LedgerStatus::Declined, LedgerStatus::Authorised | LedgerStatus::Captured) => Some(Behaviour::SuccessAfterRefusal),
+        (LedgerStatus::Captured, LedgerStatus::ChargedBack) if was_won => Some(Behaviour::SecondDispute),
+        (LedgerStatus::Captured, LedgerStatus::ChargedBack) => Some(Behaviour::Dispute),
+        (LedgerStatus::ChargedBack, LedgerStatus::Captured) => Some(Behaviour::DisputeWon),
+        (LedgerStatus::Pending, _) if after < Duration::from_secs(3_600) => None,
+        (LedgerStatus::Pending, LedgerStatus::Authorised | LedgerStatus::Captured) => Some(Behaviour::UndecidedApproved),
+        (LedgerStatus::Pending, LedgerStatus::Declined) => Some(Behaviour::UndecidedRefused),
+        _ => None,
+    };
+    [change, is_long.then_some(Behaviour::UndecidedForDays)]
 }
 
 /// Every payment of every gateway. A ledger never loses one, and never changes their order.

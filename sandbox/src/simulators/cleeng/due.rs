@@ -37,13 +37,13 @@ impl CleengSimulator {
         })
     }
 
-    /// Whether an order is to be paid: it has not lapsed, and nobody paid it.
+    /// Whether an order is to be paid, as far as it shows: it has not lapsed, and this connector did not pay it. That another one did is not shown.
     #[must_use]
     pub fn is_order_due(&self, id: &OrderId) -> bool {
         let now = self.clock.now();
         let state = self.lock();
         let is_paid = state.database.payments.values().any(|payment| payment.is_live() && payment.order == *id);
-        state.database.orders.get(id).is_some_and(|order| !order.paid_elsewhere && order.expires > now) && !is_paid
+        state.database.orders.get(id).is_some_and(|order| order.expires > now) && !is_paid
     }
 
     /// Whose details these are, by the gateway and its id of them, and under which id Cleeng has or had them.

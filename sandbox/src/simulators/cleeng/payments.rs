@@ -174,6 +174,12 @@ impl RequestContext<'_> {
         if typed_id::<connector::ids::kind::Order>(&body, "orderId", true, "patch_order")? != payment.order {
             return Err(unprocessable("patch_of_another_order"));
         }
+        if payment.details.as_ref().is_some_and(|details| self.database.removed_details.contains(details))
+            && payment.status == PaymentStatus::Cancelled
+        {
+            // Its customer removed the details, and nobody was told in time.
+            return Err(Rejection::Status(422));
+        }
         let mut changed = payment.clone();
         match (text(&body, "status", "patch_status")?, &payment.status) {
             ("captured", PaymentStatus::Authorised) => {
