@@ -157,7 +157,12 @@ impl SimulationContext {
             Behaviour::UndecidedApproved,
             Behaviour::UndecidedRefused,
         ];
-        causes.iter().any(|cause| self.lock().behaviours.contains_key(cause))
+        causes.iter().any(|cause| self.occurred(*cause))
+    }
+
+    /// Whether something rare happened in this run.
+    pub(super) fn occurred(&self, behaviour: Behaviour) -> bool {
+        self.lock().behaviours.contains_key(&behaviour)
     }
 
     /// How often what is rare happened.

@@ -12,6 +12,7 @@ use connector::gateway::GatewayName;
 use connector::http::{Method, Request, Response, TransportError};
 use connector::ids::{OrderId, SubscriptionId};
 use connector::journal::store::Put;
+use serde_json::Value;
 
 use super::behaviour::Behaviour;
 use super::context::SimulationContext;
@@ -22,8 +23,8 @@ use crate::simulators::simulated_gateway::{MoneyCall, SimulatedGateway};
 use crate::testkit::gateway_fixtures::{GatewayFixture, base_urls_of};
 use crate::testkit::harness::TestEnvironment;
 
-/// The headers that carry idempotency keys.
-const KEY_HEADERS: [&str; 2] = ["idempotency-key", "paypal-request-id"];
+/// How the names of headers end that carry idempotency keys.
+const KEY_HEADERS: [&str; 2] = ["idempotency-key", "request-id"];
 
 /// What workers were told, and the keys of the calls that were begun. Clones are the same one.
 #[derive(Clone, Default)]
@@ -37,6 +38,8 @@ struct State {
     /// By worker: the orders that it asked about, and whether they were to be paid.
     orders: BTreeMap<u64, BTreeMap<OrderId, bool>>,
     begun: BTreeMap<String, BegunCall>,
+    /// What the network or the bank forbids to try again with the same details.
+    forbidden: BTreeSet<(Purpose, String)>,
     /// Workers that came to their end, and whose journal did what it was told.
     finished: BTreeSet<u64>,
     disturbed: BTreeSet<u64>,
@@ -53,13 +56,15 @@ struct BegunCall {
     by: u64,
     /// Who was answered last that it had no effect.
     without_effect: Option<u64>,
+    /// What it pays without the customer, and with which details.
+    renewal: Option<(Purpose, String)>,
     /// Whether it may have had its effect, because of an answer that was not understood, or a worker that crashed before or after it.
     is_unknown: bool,
 }
 
 impl BegunCall {
     const fn new(by: u64) -> Self {
-        Self { by, without_effect: None, is_unknown: false }
+        Self { by, without_effect: None, renewal: None, is_unknown: false }
     }
 }
 
@@ -116,6 +121,11 @@ impl DueCalls {
         }
         let Some(key) = idempotency_key(request) else { return };
         let call = state.begun.entry(key).or_insert(BegunCall::new(worker));
+        let renewal = payment.purpose.clone().zip(payment.stored_details.clone()).filter(|_| !payment.is_capture);
+        if call.renewal.is_none() && renewal.as_ref().is_some_and(|renewal| state.forbidden.contains(renewal)) {
+            context.report_violation("details that must never be tried again are tried again".to_owned());
+        }
+        call.renewal = renewal.or_else(|| call.renewal.take());
         match call.without_effect.take() {
             Some(before) if before != worker && !call.is_unknown && state.finished.contains(&before) => call.by = worker,
             Some(before) => call.is_unknown |= before != worker,
@@ -157,6 +167,7 @@ impl DueCalls {
         if let Some(call) = key.and_then(|key| state.begun.get_mut(&key)) {
             call.without_effect = refused.then_some(worker);
             call.is_unknown |= !refused;
+            state.forbidden.extend(call.renewal.clone().filter(|_| answer.as_ref().is_ok_and(says_never_again)));
         }
         let Some(outside) = state.outside.as_ref().filter(|_| *method == Method::GET) else { return };
         if !answer.as_ref().is_ok_and(|answer| answer.status.is_success()) {
@@ -235,7 +246,17 @@ impl Outside {
     }
 }
 
+/// Whether a refusal says that nobody may try the same details again: Mastercard's advice code 03, or a gateway's word for it.
+fn says_never_again(answer: &Response) -> bool {
+    let Some(body) = answer.json() else { return false };
+    let advice = ["/additionalData/merchantAdviceCode", "/error/network_advice_code", "/error/advice_code"];
+    let advice = advice.iter().filter_map(|pointer| body.pointer(pointer).and_then(Value::as_str));
+    advice.into_iter().any(|advice| matches!(advice, "03" | "do_not_try_again"))
+}
+
 /// The key that a request is sent under.
 pub(super) fn idempotency_key(request: &Request) -> Option<String> {
-    KEY_HEADERS.iter().find_map(|name| request.headers.get(*name)).and_then(|value| value.to_str().ok()).map(str::to_owned)
+    let is_key = |name: &str| KEY_HEADERS.iter().any(|end| name.ends_with(end));
+    let (_, value) = request.headers.iter().find(|(name, _)| is_key(name.as_str()))?;
+    value.to_str().ok().map(str::to_owned)
 }

@@ -187,7 +187,7 @@ fn answered_behaviour(url: &str, answer: &Response, what: &str) -> Option<Behavi
     let contains = |needle: &str| answer.body.windows(needle.len()).any(|window| window == needle.as_bytes());
     match answer.status.as_u16() {
         _ if what == IN_BETWEEN_TRACE => Some(Behaviour::AnswerInBetween),
-        403 if url.contains("paypal.com") => Some(Behaviour::StaleAccessToken),
+        403 if !url.contains(CLEENG_HOST) => Some(Behaviour::StaleAccessToken),
         400 if contains("amount_too_small") => Some(Behaviour::AmountBelowMinimum),
         200 if url.contains(CLEENG_HOST) && url.contains("/orders") && contains("00000000000213") => Some(Behaviour::FloatAmount),
         _ => None,

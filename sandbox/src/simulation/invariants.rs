@@ -13,6 +13,7 @@ use connector::gateway::GatewayName;
 use connector::ids::{PaymentDetailsId, SubscriptionId};
 use serde_json::Value;
 
+use super::behaviour::Behaviour;
 use super::context::SimulationContext;
 use super::event_queue::MessageContent;
 use super::journal_checker::{JournalChecker, UnsettledObligation};
@@ -196,6 +197,9 @@ impl InvariantChecker {
         self.check_step(env, context);
         if unfinished > 0 {
             context.report_violation(format!("{unfinished} messages never leave their queue"));
+        }
+        if context.occurred(Behaviour::UnknownCode) && !context.has_alarm("notification_not_understood") {
+            context.report_violation("a notification that names a payment of ours was ignored in silence".to_owned());
         }
         let unsettled = checker.unsettled_obligations();
         for open in unsettled.iter().filter(|one| !one.parked) {

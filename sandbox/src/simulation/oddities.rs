@@ -29,8 +29,8 @@ pub(super) enum Oddity {
     /// Adyen announces a report.
     UnsignedReport,
     /// A gateway sends a notification of a kind that nobody knows about the latest payment that was taken there.
-    UnknownCode(GatewayName),
-    /// PayPal's access tokens are older than a permission from now on.
+    UnknownCode(usize),
+    /// Access to the gateways that was granted for a time is older than a permission from now on.
     StaleAccessTokens,
     /// The offer costs so much from now on, in minor units.
     Price(i64),
@@ -77,8 +77,8 @@ impl Simulator<'_> {
             found.push((anytime, Oddity::UnsignedReport));
         }
         if prng.chance(250) {
-            let gateway = prng.choose(GatewayName::Adyen, &[GatewayName::PayPal, GatewayName::Stripe]);
-            found.push((busy.after(prng.duration(0, 3 * 86_400)), Oddity::UnknownCode(gateway)));
+            let place = prng.index(self.env.gateways.len());
+            found.push((busy.after(prng.duration(0, 3 * 86_400)), Oddity::UnknownCode(place)));
         }
         for _ in 0..4 {
             let since = prng.duration(0, 3 * 3_600);
@@ -106,7 +106,7 @@ impl Simulator<'_> {
             _ => {}
         }
         if prng.chance(600) {
-            self.env.paypal.delay_vaulting();
+            self.env.gateways.iter().for_each(|fixture| fixture.simulator.delay_details());
         }
         for (at, oddity) in found {
             self.events.schedule(at, ScheduledEvent::Oddity(oddity));
@@ -124,8 +124,8 @@ impl Simulator<'_> {
                 let posted = NotificationRequest { headers: HeaderMap::new(), body: Bytes::from(env.adyen.unsigned_report()) };
                 self.events.schedule(self.context.now(), ScheduledEvent::Notification(GatewayName::Adyen, posted));
             }
-            Oddity::UnknownCode(gateway) => self.send_unknown_code(gateway),
-            Oddity::StaleAccessTokens => env.paypal.make_access_tokens_stale(),
+            Oddity::UnknownCode(place) => self.send_unknown_code(place),
+            Oddity::StaleAccessTokens => env.gateways.iter().for_each(|fixture| fixture.simulator.make_access_stale()),
             Oddity::Price(minor) => {
                 env.cleeng.set_price(&id(OFFER), Money::new(minor, expect_fixture(Currency::new("USD").ok())));
                 self.context.count(Behaviour::PriceChange);
@@ -186,72 +186,41 @@ impl Simulator<'_> {
     }
 
     /// A gateway sends a notification of an unknown kind about the latest payment that was taken there.
-    fn send_unknown_code(&mut self, gateway: GatewayName) {
+    fn send_unknown_code(&mut self, place: usize) {
         let env = Arc::clone(&self.env);
-        let taken = env.gateway(gateway).simulator.ledger().into_iter().rev().find(|entry| entry.status == LedgerStatus::Captured);
-        let Some(entry) = taken else { return };
-        let payment = entry.external_payment_id.as_str();
-        let posted = match gateway {
-            GatewayName::Adyen => {
-                let body = env.adyen.notification("SIMULATED_NEW_CODE", true, "8835511210681324", payment, &entry.reference);
-                Some(NotificationRequest { headers: HeaderMap::new(), body: Bytes::from(body) })
-            }
-            GatewayName::PayPal => env
-                .paypal
-                .rendered_capture(payment)
-                .map(|resource| env.paypal.notification("PAYMENT.CAPTURE.SIMULATED", "capture", resource)),
-            GatewayName::Stripe => {
-                env.stripe.rendered_intent(payment).map(|intent| env.stripe.notification("payment_intent.simulated", intent))
-            }
-        };
-        if let Some(posted) = posted {
+        let Some(simulator) = env.gateways.get(place).map(|fixture| &fixture.simulator) else { return };
+        let taken = simulator.ledger().into_iter().rev().find(|entry| entry.status == LedgerStatus::Captured);
+        if let Some(posted) = taken.and_then(|entry| simulator.unknown_notification(&entry)) {
             self.context.count(Behaviour::UnknownCode);
-            self.events.schedule(self.context.now(), ScheduledEvent::Notification(gateway, posted));
+            self.events.schedule(self.context.now(), ScheduledEvent::Notification(simulator.gateway_name(), posted));
         }
     }
 
     /// Counts what a notification tells, and makes a few of them large, or puts an unsigned item in front.
     pub(super) fn observe_notification(&mut self, gateway: GatewayName, posted: &NotificationRequest) -> NotificationRequest {
         let Ok(mut body) = serde_json::from_slice::<Value>(&posted.body) else { return posted.clone() };
-        for behaviour in told_behaviours(&body, |id| self.env.paypal.was_renewed(id)) {
+        let env = Arc::clone(&self.env);
+        let simulator = &env.gateway(gateway).simulator;
+        for behaviour in told_behaviours(&body, |id| simulator.was_renewed(id)) {
             self.context.count(behaviour);
         }
-        if body.pointer("/resource/metadata/order_id").is_some() && self.env.paypal.vaults_late() {
+        if body.pointer("/resource/metadata/order_id").is_some() && simulator.details_are_delayed() {
             self.context.count(Behaviour::LateVaulting);
         }
         let Some(prng) = self.oddity_prng.as_mut() else { return posted.clone() };
         let (is_large, has_report) = (prng.chance(8), prng.chance(20));
-        let filler = || Value::from("x".repeat(FILLER));
-        match gateway {
-            GatewayName::Adyen if has_report => {
-                let report: Value = serde_json::from_str(&self.env.adyen.unsigned_report()).unwrap_or_default();
-                let item = report.pointer("/notificationItems/0").cloned();
-                let items = body.get_mut("notificationItems").and_then(Value::as_array_mut);
-                let (Some(item), Some(items)) = (item, items) else { return posted.clone() };
-                items.insert(0, item);
-                self.context.count(Behaviour::UnsignedReportWithItem);
-                NotificationRequest { body: Bytes::from(body.to_string()), ..posted.clone() }
-            }
-            GatewayName::Adyen if is_large => {
-                // What the signature covers stays as it is.
-                let Some(item) = body.pointer_mut("/notificationItems/0/NotificationRequestItem/additionalData") else {
-                    return posted.clone();
-                };
-                item["filler"] = filler();
+        if let Some(items) = body.get_mut("notificationItems").and_then(Value::as_array_mut).filter(|_| has_report) {
+            let report: Value = serde_json::from_str(&env.adyen.unsigned_report()).unwrap_or_default();
+            items.splice(0..0, report.pointer("/notificationItems/0").cloned());
+            self.context.count(Behaviour::UnsignedReportWithItem);
+            return NotificationRequest { body: Bytes::from(body.to_string()), ..posted.clone() };
+        }
+        match simulator.enlarged(posted, FILLER).filter(|_| is_large) {
+            Some(large) => {
                 self.context.count(Behaviour::LargeBody);
-                NotificationRequest { body: Bytes::from(body.to_string()), ..posted.clone() }
+                large
             }
-            GatewayName::PayPal if is_large => {
-                body["resource"]["filler"] = filler();
-                self.context.count(Behaviour::LargeBody);
-                self.env.paypal.sign_event(&body)
-            }
-            GatewayName::Stripe if is_large => {
-                body["data"]["object"]["filler"] = filler();
-                self.context.count(Behaviour::LargeBody);
-                self.env.stripe.sign_event(&body)
-            }
-            _ => posted.clone(),
+            None => posted.clone(),
         }
     }
 }
@@ -262,7 +231,6 @@ fn told_behaviours(body: &Value, was_renewed: impl Fn(&str) -> bool) -> Vec<Beha
     let adyen = "/notificationItems/0/NotificationRequestItem";
     let (code, failed) = (text(&format!("{adyen}/eventCode")), text(&format!("{adyen}/success")) == "false");
     let is_give_back = matches!(code, "CANCELLATION" | "TECHNICAL_CANCEL" | "REFUND" | "CANCEL_OR_REFUND");
-    // Adyen and Stripe have the kind at the same place.
     let kind = if text("/event_type").is_empty() { text("/type") } else { text("/event_type") };
     let mut told = Vec::new();
     if (is_give_back && failed) || matches!(kind, "PAYMENT.REFUND.FAILED" | "refund.failed") {

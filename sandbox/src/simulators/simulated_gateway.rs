@@ -252,6 +252,28 @@ pub trait SimulatedGateway: SimulatedServer {
         notification.clone()
     }
 
+    /// A notification of a kind that nobody knows, about this payment. `None` if there is nothing that it could be about.
+    fn unknown_notification(&self, entry: &LedgerEntry) -> Option<NotificationRequest>;
+
+    /// A notification with so many bytes more in it, signed again where the signature covers them.
+    fn enlarged(&self, notification: &NotificationRequest, filler: usize) -> Option<NotificationRequest>;
+
+    /// Access that was granted so far is older than a permission from now on. Does nothing where access is not granted for a time.
+    fn make_access_stale(&self) {}
+
+    /// Details that are stored with a purchase come later than its answer from now on. Does nothing where that does not happen.
+    fn delay_details(&self) {}
+
+    /// Whether they do.
+    fn details_are_delayed(&self) -> bool {
+        false
+    }
+
+    /// Whether another authorisation took the place of this one.
+    fn was_renewed(&self, _authorisation: &str) -> bool {
+        false
+    }
+
     /// Whether a call to it holds or takes money, and whose. Calls about a payment that it does not know are none.
     fn money_call(&self, method: &Method, path: &str, body: &[u8]) -> Option<MoneyCall>;
 

@@ -153,6 +153,19 @@ impl SimulatedGateway for AdyenSimulator {
         self.sign_with(key);
     }
 
+    fn unknown_notification(&self, entry: &LedgerEntry) -> Option<NotificationRequest> {
+        let body = self.notification("SIMULATED_NEW_CODE", true, "8835511210681324", entry.external_payment_id.as_str(), &entry.reference);
+        Some(NotificationRequest { headers: HeaderMap::new(), body: Bytes::from(body) })
+    }
+
+    /// The signature covers nothing of it.
+    fn enlarged(&self, notification: &NotificationRequest, filler: usize) -> Option<NotificationRequest> {
+        let mut body: Value = serde_json::from_slice(&notification.body).ok()?;
+        let data = body.pointer_mut("/notificationItems/0/NotificationRequestItem/additionalData")?.as_object_mut()?;
+        data.insert("filler".to_owned(), Value::from("x".repeat(filler)));
+        Some(NotificationRequest { body: Bytes::from(body.to_string()), ..notification.clone() })
+    }
+
     fn money_call(&self, method: &Method, path: &str, body: &[u8]) -> Option<MoneyCall> {
         let (state, body) = (self.lock(), serde_json::from_slice::<Value>(body).ok()?);
         let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);

@@ -186,12 +186,6 @@ impl PayPalSimulator {
         self.lock().delay_vaulting = true;
     }
 
-    /// Whether details that are stored with a purchase come later than its answer.
-    #[must_use]
-    pub fn vaults_late(&self) -> bool {
-        self.lock().delay_vaulting
-    }
-
     /// Purchases are taken, and the details that are to be stored with them never are: the order says `APPROVED` for ever.
     pub fn never_vault(&self) {
         self.lock().never_vault = true;
@@ -343,12 +337,6 @@ impl PayPalSimulator {
     #[must_use]
     pub fn authorisations(&self) -> Vec<(String, &'static str)> {
         self.lock().authorisations.iter().map(|one| (one.id.clone(), one.status)).collect()
-    }
-
-    /// Whether another authorisation took the place of this one.
-    #[must_use]
-    pub fn was_renewed(&self, authorisation: &str) -> bool {
-        self.lock().authorisations.iter().any(|one| one.renews.as_deref() == Some(authorisation))
     }
 
     /// How many orders there are.

@@ -140,6 +140,33 @@ impl SimulatedGateway for PayPalSimulator {
         self.set_webhook_id(key);
     }
 
+    fn unknown_notification(&self, entry: &LedgerEntry) -> Option<NotificationRequest> {
+        let resource = self.rendered_capture(entry.external_payment_id.as_str())?;
+        Some(self.notification("PAYMENT.CAPTURE.SIMULATED", "capture", resource))
+    }
+
+    fn enlarged(&self, notification: &NotificationRequest, filler: usize) -> Option<NotificationRequest> {
+        let mut body: Value = serde_json::from_slice(&notification.body).ok()?;
+        body.pointer_mut("/resource")?.as_object_mut()?.insert("filler".to_owned(), Value::from("x".repeat(filler)));
+        Some(self.sign_event(&body))
+    }
+
+    fn make_access_stale(&self) {
+        self.make_access_tokens_stale();
+    }
+
+    fn delay_details(&self) {
+        self.delay_vaulting();
+    }
+
+    fn details_are_delayed(&self) -> bool {
+        self.lock().delay_vaulting
+    }
+
+    fn was_renewed(&self, authorisation: &str) -> bool {
+        self.lock().authorisations.iter().any(|one| one.renews.as_deref() == Some(authorisation))
+    }
+
     /// A new order of a payer who is present takes nothing: the payer has to agree first.
     fn money_call(&self, method: &Method, path: &str, body: &[u8]) -> Option<MoneyCall> {
         let state = self.lock();

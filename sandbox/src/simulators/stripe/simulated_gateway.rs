@@ -169,6 +169,17 @@ impl SimulatedGateway for StripeSimulator {
         self.sign_with(&[key]);
     }
 
+    fn unknown_notification(&self, entry: &LedgerEntry) -> Option<NotificationRequest> {
+        let intent = self.rendered_intent(entry.external_payment_id.as_str())?;
+        Some(self.notification("payment_intent.simulated", intent))
+    }
+
+    fn enlarged(&self, notification: &NotificationRequest, filler: usize) -> Option<NotificationRequest> {
+        let mut body: Value = serde_json::from_slice(&notification.body).ok()?;
+        body.pointer_mut("/data/object")?.as_object_mut()?.insert("filler".to_owned(), Value::from("x".repeat(filler)));
+        Some(self.sign_event(&body))
+    }
+
     fn money_call(&self, method: &Method, path: &str, body: &[u8]) -> Option<MoneyCall> {
         let state = self.lock();
         let form: BTreeMap<_, _> = form_urlencoded::parse(body).into_owned().collect();
