@@ -10,6 +10,7 @@ use std::thread;
 use std::time::Instant;
 
 use clap::Parser;
+use sandbox::simulation::behaviour::{Behaviour, BehaviourCounts};
 use sandbox::simulation::{SimulationOptions, SimulationReport, run_seed};
 
 /// So often a long run says how far it is, in seeds.
@@ -56,6 +57,7 @@ fn main() -> io::Result<ExitCode> {
     let seeds = options.seeds.clone().unwrap_or(0..1_000);
     let next = AtomicU64::new(seeds.start);
     let (sender, receiver) = mpsc::channel::<SimulationReport>();
+    let mut behaviours = BehaviourCounts::new();
     let (mut runs, mut deliveries, mut crashes, mut wrong) = (0_u64, 0_u64, 0_u64, 0_u64);
     thread::scope(|scope| -> io::Result<()> {
         for _ in 0..options.jobs.max(1) {
@@ -77,6 +79,10 @@ fn main() -> io::Result<ExitCode> {
             }
             deliveries = deliveries.saturating_add(report.counts.deliveries);
             crashes = crashes.saturating_add(report.counts.crashes);
+            for (behaviour, times) in &report.behaviours {
+                let sum = behaviours.entry(*behaviour).or_default();
+                *sum = sum.saturating_add(*times);
+            }
             if !report.violations.is_empty() {
                 wrong = wrong.saturating_add(1);
                 if options.trace {
@@ -93,6 +99,9 @@ fn main() -> io::Result<ExitCode> {
         }
         Ok(())
     })?;
+    for behaviour in Behaviour::ALL {
+        writeln!(out, "{behaviour:?}: {}", behaviours.get(&behaviour).copied().unwrap_or_default())?;
+    }
     let took = started.elapsed();
     let millis = u64::try_from(took.as_millis()).unwrap_or(u64::MAX).max(1);
     let per_second = deliveries.saturating_mul(1_000).checked_div(millis).unwrap_or_default();

@@ -7,6 +7,7 @@ use std::time::Duration;
 use connector::clock::{Clock as _, Timestamp};
 use connector::http::Request;
 
+use super::behaviour::{Behaviour, BehaviourCounts};
 use super::fault_profile::FaultProfile;
 use super::prng::Prng;
 use crate::simulators::virtual_clock::VirtualClock;
@@ -33,6 +34,7 @@ struct State {
     journal_written: bool,
     /// The alarms that were raised.
     alarms: BTreeSet<String>,
+    behaviours: BehaviourCounts,
 }
 
 impl SimulationContext {
@@ -49,6 +51,7 @@ impl SimulationContext {
             reached_hosts: Vec::new(),
             journal_written: false,
             alarms: BTreeSet::new(),
+            behaviours: BehaviourCounts::new(),
         };
         Self { clock, state: Arc::new(Mutex::new(state)) }
     }
@@ -134,6 +137,37 @@ impl SimulationContext {
     #[must_use]
     pub fn has_alarm(&self, reason: &str) -> bool {
         self.lock().alarms.contains(reason)
+    }
+
+    /// Something rare happens.
+    pub(super) fn count(&self, behaviour: Behaviour) {
+        let mut state = self.lock();
+        let count = state.behaviours.entry(behaviour).or_default();
+        *count = count.saturating_add(1);
+    }
+
+    /// Whether an attempt may have been overtaken: somebody else paid, paused or removed something between two calls, or a bank decided late.
+    #[must_use]
+    pub(super) fn was_overtaken(&self) -> bool {
+        let causes = [
+            Behaviour::PaidElsewhere,
+            Behaviour::OrderPaidElsewhere,
+            Behaviour::Pause,
+            Behaviour::DetailsRemoved,
+            Behaviour::UndecidedApproved,
+            Behaviour::UndecidedRefused,
+        ];
+        causes.iter().any(|cause| self.occurred(*cause))
+    }
+
+    /// Whether something rare happened in this run.
+    pub(super) fn occurred(&self, behaviour: Behaviour) -> bool {
+        self.lock().behaviours.contains_key(&behaviour)
+    }
+
+    /// How often what is rare happened.
+    pub(super) fn behaviours(&self) -> BehaviourCounts {
+        self.lock().behaviours.clone()
     }
 
     /// Something is wrong that must never be.

@@ -34,7 +34,7 @@ impl Simulator<'_> {
                 let capture_only =
                     now_at.is_some_and(|method| env.gateway_of_method(method.as_str()).capture_only_method == method.as_str());
                 let method = if capture_only { fixture.capture_only_method } else { fixture.method };
-                self.invariants.replaced_details.insert(actor.subscriber.ids.details.clone(), self.context.now());
+                self.invariants.replaced_details.insert((gateway, actor.subscriber.stored_id.clone()), self.context.now());
                 let old = actor.subscriber.ids.details.clone();
                 env.change_card(&mut actor.subscriber, method);
                 let (removed, announced) = self.context.draw(|prng| (prng.chance(300), prng.chance(500)));
@@ -125,7 +125,7 @@ impl Simulator<'_> {
             LifeEvent::UndecidedCapture(wait, approves) => (OperationKind::Capture, wait, approves),
             _ => return,
         };
-        let until = self.context.now().after(wait);
+        let until = self.context.now().after(wait).min(self.last_decision);
         if self.env.gateway(gateway).simulator.leave_next_undecided(token, operation, until, approves) {
             self.events.schedule(until.after(Duration::from_secs(1)), ScheduledEvent::GatewayProcessing(gateway));
         }

@@ -73,6 +73,7 @@ impl Simulator<'_> {
             self.shoppers.push(shopper);
             self.events.schedule(comes, ScheduledEvent::PageCall(who));
         }
+        self.schedule_oddities(fault_phase_end);
     }
 
     /// What happens to a subscriber around the end of their period.
@@ -84,8 +85,9 @@ impl Simulator<'_> {
                 &[DeclineClass::Soft, DeclineClass::NeedsCustomer, DeclineClass::NeedsNewDetails, DeclineClass::Hard, DeclineClass::Risk],
             ));
             let part = i64::try_from(self.prng.below(999)).unwrap_or(1).saturating_add(1);
-            // A queue delivers a message for about two days, which is how long an event that cannot be stored may wait for another one.
-            let (undecided, approves) = (self.prng.duration(60, 20 * 3600), self.prng.chance(600));
+            // Card schemes decide within hours, bank debits within days.
+            let longest = self.prng.choose(20 * 3_600, &[20 * 3_600, 20 * 3_600, 20 * 86_400]);
+            let (undecided, approves) = (self.prng.duration(60, longest), self.prng.chance(600));
             let others = [
                 LifeEvent::Undecided(undecided, approves),
                 LifeEvent::UndecidedCapture(undecided, approves),
@@ -169,6 +171,7 @@ impl Simulator<'_> {
                 let transport = Arc::clone(&self.transport);
                 run_to_completion(async move { transport.deliver_late(request).await });
             }
+            ScheduledEvent::Oddity(oddity) => self.handle_oddity(oddity),
             ScheduledEvent::LifeEvent(who, life) => self.handle_life_event(who, life),
             ScheduledEvent::SinglePurchaseCapture(payment) => {
                 if let Some(webhook) = self.env.cleeng.capture_payment_event(&payment) {
@@ -270,12 +273,13 @@ impl Simulator<'_> {
         let env = Arc::clone(&self.env);
         let simulator = &env.gateway(gateway).simulator;
         simulator.process();
-        self.invariants.check_step(&env, &self.checker, &self.context);
-        for notification in simulator.take_notifications() {
+        self.invariants.check_step(&env, &self.context);
+        for sent in simulator.take_notifications() {
+            let notification = self.observe_notification(gateway, &sent);
             let times = if self.context.chance(|profile| profile.duplicate) { 2 } else { 1 };
             if self.context.chance(|profile| profile.forgery) {
                 let wait = self.prng.duration(0, 60);
-                self.events.schedule(self.context.now().after(wait), ScheduledEvent::ForgedNotification(gateway, notification.clone()));
+                self.events.schedule(self.context.now().after(wait), ScheduledEvent::ForgedNotification(gateway, sent.clone()));
             }
             for _ in 0..times {
                 let late = self.context.chance(|profile| profile.delayed);
@@ -352,10 +356,10 @@ impl Simulator<'_> {
                 }
             }
             TaskResult::NotificationHandled(gateway, posted, status) => {
+                self.invariants.check_notification_status(&posted, status, &self.context);
                 if status != 200 {
                     self.context.trace(|| format!("the notification handler answers {status}"));
                     self.events.schedule(now.after(self.prng.duration(60, 900)), ScheduledEvent::Notification(gateway, posted));
-                    self.invariants.check_notification_status(status, &self.context);
                 }
             }
             TaskResult::ForgeryHandled(status) => {

@@ -10,6 +10,7 @@ use connector::gateway::{DeclineClass, GatewayName};
 use connector::http::Request;
 use connector::ids::PaymentId;
 
+use super::oddities::Oddity;
 use crate::simulators::cleeng::SentWebhook;
 use crate::simulators::simulated_gateway::NotificationRequest;
 
@@ -29,6 +30,8 @@ pub(super) enum ScheduledEvent {
     LateRequest(Request),
     /// Something in the life of a subscriber.
     LifeEvent(usize, LifeEvent),
+    /// Something rare.
+    Oddity(Oddity),
     /// Cleeng asks for the capture of a single purchase.
     SinglePurchaseCapture(PaymentId),
     /// Our credentials at a server are no longer accepted, or are accepted again.

@@ -11,13 +11,17 @@ use connector::journal::store::{CommitError, Key, List, Listed, Put, Store, Stor
 use connector::lambda::queue::{Queue, QueueError};
 use serde_json::Value;
 
+use super::behaviour::Behaviour;
 use super::context::SimulationContext;
-use super::due_calls::DueCalls;
+use super::due_calls::{DueCalls, idempotency_key};
 use super::executor::yield_now;
 use super::journal_checker::JournalChecker;
 
 /// The host of Cleeng on an environment.
 pub(super) const CLEENG_HOST: &str = "cleeng.test";
+
+/// How the trace marks an answer that is not Cleeng's.
+const IN_BETWEEN_TRACE: &str = " (answered in between)";
 
 /// Cleeng's Core API there.
 const CORE_API: &str = "cleeng.test/3.1/";
@@ -56,7 +60,6 @@ enum CallFault {
 pub(super) struct FaultyTransport {
     pub(super) inner: Arc<dyn Transport>,
     pub(super) context: SimulationContext,
-    pub(super) checker: JournalChecker,
     pub(super) due_calls: DueCalls,
 }
 
@@ -132,8 +135,8 @@ impl Transport for FaultyTransport {
         // An adapter that shares its time among calls knows it to the microsecond, by the real clock; what is left counts here in whole seconds.
         let (context, timeout) = (&self.context, Duration::from_secs(request.timeout.as_secs().saturating_add(1)));
         let call = if context.is_tracing() { describe_request(&request) } else { String::new() };
-        let (method, url) = (request.method.clone(), request.url.clone());
-        self.due_calls.check_request(&request, &self.checker, context);
+        let (method, url, key) = (request.method.clone(), request.url.clone(), idempotency_key(&request));
+        self.due_calls.check_request(&request, context);
         yield_now().await;
         if context.chance(|profile| profile.slow) {
             yield_now().await;
@@ -158,7 +161,7 @@ impl Transport for FaultyTransport {
                 if after {
                     let _unseen = self.deliver(request).await;
                 }
-                (Ok(Response { body: Bytes::from_static(body.as_bytes()), ..empty_response(*status) }), " (answered in between)")
+                (Ok(Response { body: Bytes::from_static(body.as_bytes()), ..empty_response(*status) }), IN_BETWEEN_TRACE)
             }
             CallFault::TruncatedBody => (self.deliver(request).await.map(truncate_body), " (cut off)"),
             CallFault::TruncatedField => {
@@ -169,12 +172,25 @@ impl Transport for FaultyTransport {
             yield_now().await;
             context.advance_clock(timeout);
         }
-        if let Ok(answer) = &answer {
-            self.due_calls.record_answer(&method, &url, answer, context);
+        if let Some(behaviour) = answer.as_ref().ok().and_then(|answer| answered_behaviour(&url, answer, what)) {
+            context.count(behaviour);
         }
+        self.due_calls.record_answer((&method, &url, key), &answer, context);
         context.trace(|| format!("{call}: {}{what}", describe_result(&answer)));
         yield_now().await;
         answer
+    }
+}
+
+/// What is rare about an answer.
+fn answered_behaviour(url: &str, answer: &Response, what: &str) -> Option<Behaviour> {
+    let contains = |needle: &str| answer.body.windows(needle.len()).any(|window| window == needle.as_bytes());
+    match answer.status.as_u16() {
+        _ if what == IN_BETWEEN_TRACE => Some(Behaviour::AnswerInBetween),
+        403 if !url.contains(CLEENG_HOST) => Some(Behaviour::StaleAccessToken),
+        400 if contains("amount_too_small") => Some(Behaviour::AmountBelowMinimum),
+        200 if url.contains(CLEENG_HOST) && url.contains("/orders") && contains("00000000000213") => Some(Behaviour::FloatAmount),
+        _ => None,
     }
 }
 
@@ -240,6 +256,15 @@ pub(super) struct FaultyStore {
     pub(super) inner: Arc<dyn Store>,
     pub(super) context: SimulationContext,
     pub(super) checker: JournalChecker,
+    pub(super) due_calls: DueCalls,
+}
+
+impl FaultyStore {
+    /// The journal does not do what its worker told it, or the worker does not know.
+    fn disturb(&self, what: impl FnOnce() -> String) {
+        self.context.trace(what);
+        self.due_calls.record_disturbance(self.context.current_worker());
+    }
 }
 
 /// How long the journal is waited for.
@@ -250,7 +275,7 @@ impl Store for FaultyStore {
     async fn load(&self, keys: &[Key]) -> Result<Vec<Option<StoredDocument>>, StoreError> {
         yield_now().await;
         if self.context.chance(|profile| profile.journal_read_error) {
-            self.context.trace(|| "journal cannot be read".to_owned());
+            self.disturb(|| "journal cannot be read".to_owned());
             return Err(StoreError::Unavailable);
         }
         let found = self.inner.load(keys).await;
@@ -263,12 +288,12 @@ impl Store for FaultyStore {
         let context = &self.context;
         let names = || puts.iter().map(|put| put.key.as_str()).collect::<Vec<_>>().join(" ");
         if context.chance(|profile| profile.journal_write_error) {
-            context.trace(|| format!("journal does not write {}", names()));
+            self.disturb(|| format!("journal does not write {}", names()));
             return Err(CommitError::NotWritten(StoreError::Unavailable));
         }
         let in_doubt = context.chance(|profile| profile.commit_unknown);
         if in_doubt && context.draw(|prng| prng.chance(500)) {
-            context.trace(|| format!("commit of {} is unknown; it was not written", names()));
+            self.disturb(|| format!("commit of {} is unknown; it was not written", names()));
             context.advance_clock(JOURNAL_TIMEOUT);
             return Err(CommitError::Unknown);
         }
@@ -277,13 +302,14 @@ impl Store for FaultyStore {
             Ok(()) => {
                 context.trace(|| format!("journal: {}", names()));
                 self.checker.check_commit(puts, context);
+                self.due_calls.record_intents(puts, context.current_worker());
                 context.mark_journal_written();
             }
-            Err(error) => context.trace(|| format!("journal refuses {}: {error}", names())),
+            Err(error) => self.disturb(|| format!("journal refuses {}: {error}", names())),
         }
         yield_now().await;
         if in_doubt && result.is_ok() {
-            context.trace(|| "commit is unknown; it was written".to_owned());
+            self.disturb(|| "commit is unknown; it was written".to_owned());
             context.advance_clock(JOURNAL_TIMEOUT);
             return Err(CommitError::Unknown);
         }

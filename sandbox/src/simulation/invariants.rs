@@ -3,20 +3,23 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use bytes::Bytes;
 use connector::cleeng::PaymentStatus;
 use connector::cleeng::webhook::Topic;
 use connector::clock::Timestamp;
 use connector::flow::Disposition;
 use connector::frontend_api::Reply;
+use connector::gateway::GatewayName;
 use connector::ids::{PaymentDetailsId, SubscriptionId};
-use connector::journal::payment::PaymentState;
 use serde_json::Value;
 
+use super::behaviour::Behaviour;
 use super::context::SimulationContext;
 use super::event_queue::MessageContent;
 use super::journal_checker::{JournalChecker, UnsettledObligation};
+use super::ledger_audit::{LedgerAudit, Purpose, numbered_entries};
 use crate::simulators::cleeng::{PaymentRow, SentWebhook};
-use crate::simulators::simulated_gateway::{LedgerEntry, LedgerStatus};
+use crate::simulators::simulated_gateway::{LedgerEntry, LedgerStatus, NotificationRequest};
 use crate::testkit::balance_check::{compare, double_payments, is_about, latest_words, must_be_in_cleeng};
 use crate::testkit::harness::TestEnvironment;
 
@@ -30,11 +33,15 @@ const MAX_EVENT_AGE: Duration = Duration::from_secs(24 * 3_600);
 pub(super) struct InvariantChecker {
     /// Webhooks that never came, and what they were about: a subscription or payment details.
     lost_webhooks: BTreeSet<(String, String)>,
-    /// Details that others took the place of, and when.
-    pub(super) replaced_details: BTreeMap<PaymentDetailsId, Timestamp>,
+    /// The gateways' ids of details that others took the place of, and when.
+    pub(super) replaced_details: BTreeMap<(GatewayName, String), Timestamp>,
     /// How long nobody worked behind the queues.
     pub(super) outage_duration: Duration,
-    captured_references: BTreeSet<String>,
+    ledgers: LedgerAudit,
+    /// The payments that were taken.
+    captured: BTreeSet<(GatewayName, usize)>,
+    /// Genuine notifications that were not accepted yet, and the status of the last response.
+    unaccepted: BTreeMap<Bytes, u64>,
     seen_violations: usize,
 }
 
@@ -44,7 +51,9 @@ impl InvariantChecker {
             lost_webhooks: BTreeSet::new(),
             replaced_details: BTreeMap::new(),
             outage_duration: Duration::ZERO,
-            captured_references: BTreeSet::new(),
+            ledgers: LedgerAudit::default(),
+            captured: BTreeSet::new(),
+            unaccepted: BTreeMap::new(),
             seen_violations: env.cleeng.violations().len(),
         }
     }
@@ -68,24 +77,26 @@ impl InvariantChecker {
     }
 
     /// What must be true at any time.
-    pub(super) fn check_step(&mut self, env: &TestEnvironment, checker: &JournalChecker, context: &SimulationContext) {
+    pub(super) fn check_step(&mut self, env: &TestEnvironment, context: &SimulationContext) {
         let violations = env.cleeng.violations();
         for violation in violations.iter().skip(self.seen_violations) {
             // A report whose answer was lost can only be made once more, and an attempt that was begun is gone on with: where the order lapsed,
             // the details were deleted or the subscription ended meanwhile, Cleeng says no. What comes of it is seen in the end.
-            let in_between =
-                ["payment_for_expired_order", "payment_with_unknown_details", "order_for_ended_subscription"].contains(&violation.rule);
+            let in_between = ["payment_for_expired_order", "payment_with_unknown_details", "order_for_ended_subscription"]
+                .contains(&violation.rule)
+                || (violation.rule == "charged_too_early" && context.was_overtaken());
             // After a refund that failed when it was reported already, the payment is parked for an operator; and a worker that runs past its
             // deadline, as no function does, may repeat another worker's report.
             let operators =
                 violation.rule == "repeated_change" && (context.has_alarm("refund_failed_later") || context.has_alarm(OVERRUN_ALARM));
-            if (!in_between || context.has_no_faults()) && !operators {
+            let is_known = context.has_no_faults() && !context.was_overtaken();
+            if (!in_between || is_known) && !operators {
                 context.report_violation(format!("Cleeng's contract: {} by {}", violation.rule, violation.request));
             }
         }
         self.seen_violations = violations.len();
-        let mut periods: BTreeMap<String, Vec<LedgerEntry>> = BTreeMap::new();
-        for entry in all_ledger_entries(env) {
+        self.ledgers.check_step(env, context);
+        for (id, entry) in numbered_entries(env) {
             if entry.captured.minor > entry.amount.minor {
                 context.report_violation(format!("{} of {} taken at the gateway of {}", entry.captured, entry.amount, entry.reference));
             }
@@ -93,27 +104,8 @@ impl InvariantChecker {
                 context
                     .report_violation(format!("{} of {} refunded at the gateway of {}", entry.refunded, entry.captured, entry.reference));
             }
-            if entry.status == LedgerStatus::Captured && self.captured_references.insert(entry.reference.clone()) {
-                self.check_capture(&entry, checker, context);
-            }
-            // A hold whose cancel the gateway has taken is as good as gone: the next authorisation need not wait for it.
-            if entry.holds_money()
-                && let Some((obligation, state)) = checker.obligation_and_state(&entry.reference)
-                && obligation.starts_with("period#")
-                && !(entry.status == LedgerStatus::Authorised && checker.has_failed_operation(&entry.reference, context))
-                && !checker.is_settling_late(&entry.reference)
-                && (entry.status == LedgerStatus::Captured || !matches!(state, PaymentState::Cancelling | PaymentState::Cancelled))
-            {
-                periods.entry(obligation).or_default().push(entry);
-            }
-        }
-        for (obligation, entries) in periods {
-            let taken = entries.iter().filter(|entry| entry.status == LedgerStatus::Captured).count();
-            if taken > 1 {
-                context.report_violation(format!("{obligation} is charged {taken} times"));
-            }
-            if entries.len() > 1 {
-                context.report_violation(format!("{} payments hold money for {obligation} at once", entries.len()));
+            if entry.status == LedgerStatus::Captured && self.captured.insert(id) {
+                self.check_capture(id.0, &entry, context);
             }
         }
         for line in double_payments(&env.cleeng.payments()) {
@@ -121,11 +113,9 @@ impl InvariantChecker {
         }
     }
 
-    /// Money of a period was taken: with the details that its subscription has, or had until a moment ago.
-    fn check_capture(&self, entry: &LedgerEntry, checker: &JournalChecker, context: &SimulationContext) {
-        let of_period = checker.obligation_and_state(&entry.reference).is_some_and(|(obligation, _)| obligation.starts_with("period#"));
-        let replaced =
-            checker.details_of_payment(&entry.reference).filter(|_| of_period).and_then(|details| self.replaced_details.get(&details));
+    /// Money was taken: with the details that its subscription has, or had until a moment ago.
+    fn check_capture(&self, gateway: GatewayName, entry: &LedgerEntry, context: &SimulationContext) {
+        let replaced = entry.stored_details.as_ref().and_then(|stored| self.replaced_details.get(&(gateway, stored.clone())));
         if replaced.is_some_and(|at| context.now().since(*at) > MAX_EVENT_AGE.saturating_add(self.outage_duration)) {
             context.report_violation(format!("{} is captured with details that were replaced", entry.reference));
         }
@@ -174,9 +164,14 @@ impl InvariantChecker {
         context.report_violation(format!("{what} ends among the dead letters"));
     }
 
-    /// The handler did not accept a genuine notification, which is redelivered. 401 is right only for a signature that is checked after its time is
-    /// over, and 503 only while the signature cannot be checked.
-    pub(super) fn check_notification_status(&self, status: u64, context: &SimulationContext) {
+    /// The handler answered a genuine notification, which is redelivered unless it was accepted. 401 is right only for a signature that is checked
+    /// after its time is over, and 503 only while the signature cannot be checked; any other refusal rings.
+    pub(super) fn check_notification_status(&mut self, posted: &NotificationRequest, status: u64, context: &SimulationContext) {
+        if status == 200 {
+            self.unaccepted.remove(&posted.body);
+            return;
+        }
+        self.unaccepted.insert(posted.body.clone(), status);
         let undecided = status == 401 && !context.has_no_faults() && context.has_alarm(OVERRUN_ALARM);
         if status != 503 && status != 500 && !undecided {
             context.report_violation(format!("the notification handler answers {status} to a genuine notification"));
@@ -199,17 +194,26 @@ impl InvariantChecker {
         context: &SimulationContext,
         unfinished: usize,
     ) {
-        self.check_step(env, checker, context);
+        self.check_step(env, context);
         if unfinished > 0 {
             context.report_violation(format!("{unfinished} messages never leave their queue"));
+        }
+        if context.occurred(Behaviour::UnknownCode) && !context.has_alarm("notification_not_understood") {
+            context.report_violation("a notification that names a payment of ours was ignored in silence".to_owned());
         }
         let unsettled = checker.unsettled_obligations();
         for open in unsettled.iter().filter(|one| !one.parked) {
             context.report_violation(format!("{} is never settled", open.key));
         }
-        let (ours, theirs) = (env.cleeng.payments(), all_ledger_entries(env));
+        if let Some(status) = self.unaccepted.values().next() {
+            context.report_violation(format!("a genuine notification is answered {status} for ever"));
+        }
+        let (ours, theirs) = (env.cleeng.payments(), numbered_entries(env));
+        self.ledgers.check_final_state(env, context, |purpose, entry| {
+            is_parked(&unsettled, purpose) || is_with_operator(&unsettled, (checker, context), None, Some(entry))
+        });
         for payment in latest_words(&ours) {
-            let entry = theirs.iter().find(|other| is_about(payment, other));
+            let entry = theirs.iter().map(|(_, entry)| entry).find(|other| is_about(payment, other));
             // The money of a chargeback that was won is there again, and Cleeng cannot be told.
             let won = payment.status == PaymentStatus::Refunded
                 && entry.is_some_and(|entry| entry.status == LedgerStatus::Captured)
@@ -226,7 +230,7 @@ impl InvariantChecker {
                 context.report_violation(line);
             }
         }
-        for entry in &theirs {
+        for (id, entry) in &theirs {
             let payment = ours.iter().find(|payment| payment.external_payment_id == entry.external_payment_id);
             let excused = || is_with_operator(&unsettled, (checker, context), payment, Some(entry));
             if payment.is_none() && must_be_in_cleeng(entry) && !excused() {
@@ -234,10 +238,13 @@ impl InvariantChecker {
                     .report_violation(format!("{} ({}) at the gateway is unknown to Cleeng", entry.external_payment_id, entry.reference));
             }
             let held = entry.status == LedgerStatus::Authorised && entry.amount.minor > 0;
-            let record = checker.payment(&entry.reference);
-            let (subscription, details) = record.map_or((None, None), |record| (record.subscription, record.details));
+            let subscription = match self.ledgers.purpose(*id) {
+                Some(Purpose::Period(subscription, _)) => Some(subscription),
+                _ => None,
+            };
+            let owner = entry.stored_details.as_ref().and_then(|stored| env.cleeng.owner_of_details(id.0, stored));
             // Left to lapse by itself.
-            let left = self.has_lost_release_event(subscription.as_ref(), details.as_ref());
+            let left = self.has_lost_release_event(subscription, owner.as_ref().map(|(_, details)| details));
             if held && !left && !excused() {
                 context.report_violation(format!("{} ({}) is held for ever", entry.external_payment_id, entry.reference));
             }
@@ -245,8 +252,13 @@ impl InvariantChecker {
     }
 }
 
-fn all_ledger_entries(env: &TestEnvironment) -> Vec<LedgerEntry> {
-    env.gateways.iter().flat_map(|fixture| fixture.simulator.ledger()).collect()
+/// Whether something of this subscription or order is parked for an operator.
+fn is_parked(unsettled: &[UnsettledObligation], purpose: &Purpose) -> bool {
+    let id = match purpose {
+        Purpose::Period(subscription, _) => subscription.as_str(),
+        Purpose::Order(order) => order.as_str(),
+    };
+    unsettled.iter().any(|one| one.parked && (one.key.as_str().contains(id) || one.body.contains(id)))
 }
 
 /// Whether this payment was parked for an operator.
@@ -269,7 +281,7 @@ fn is_with_operator(
     }
     if let Some(entry) = theirs {
         words.extend([entry.external_payment_id.to_string(), entry.reference.clone()]);
-        words.extend(checker.obligation_and_state(&entry.reference).map(|(obligation, _)| obligation));
+        words.extend(checker.obligation_of(&entry.reference));
     }
     let named =
         |one: &UnsettledObligation| words.iter().any(|word| one.key.as_str().contains(word.as_str()) || one.body.contains(word.as_str()));

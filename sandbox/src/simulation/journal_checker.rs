@@ -4,12 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use connector::clock::Timestamp;
-use connector::ids::PaymentDetailsId;
 use connector::journal::payment::refunds::RefundState;
 use connector::journal::payment::{PaymentRecord, PaymentState};
-use connector::journal::record::{Attempt, AttemptKind, Finish, Obligation};
+use connector::journal::record::{Finish, Obligation};
 use connector::journal::store::{Key, Put};
-use connector::payments::reversal::reversal_key;
 
 use super::context::SimulationContext;
 
@@ -22,8 +20,6 @@ struct WrittenDocument {
     content: DocumentContent,
     due_at: Option<Timestamp>,
     body: String,
-    /// The first details that were written of a payment.
-    first_details: Option<PaymentDetailsId>,
 }
 
 enum DocumentContent {
@@ -55,18 +51,6 @@ pub struct UnsettledObligation {
     pub parked: bool,
 }
 
-/// A step that was begun.
-pub struct Intent {
-    /// The obligation that it serves.
-    pub obligation: Key,
-    /// The attempt that it is a step of.
-    pub attempt: Attempt,
-    /// Its name.
-    pub step: String,
-    /// Whether it was begun before, under the same key.
-    pub is_repeated: bool,
-}
-
 impl JournalChecker {
     /// The journal took these documents.
     pub(super) fn check_commit(&self, puts: &[Put], context: &SimulationContext) {
@@ -93,15 +77,8 @@ impl JournalChecker {
             for why in wrong {
                 context.report_violation(format!("{}: {why}", put.key));
             }
-            let made_with = before.and_then(|before| before.first_details.clone()).or_else(|| match &content {
-                DocumentContent::Payment(now) => now.details.clone(),
-                _ => None,
-            });
             let version = put.expected_version.map_or(1, |version| version.saturating_add(1));
-            documents.insert(
-                put.key.clone(),
-                WrittenDocument { version, content, due_at: put.due_at, body: put.body.clone(), first_details: made_with },
-            );
+            documents.insert(put.key.clone(), WrittenDocument { version, content, due_at: put.due_at, body: put.body.clone() });
         }
     }
 
@@ -126,20 +103,6 @@ impl JournalChecker {
         documents.iter().filter_map(of).collect()
     }
 
-    /// The step that was begun under this key.
-    #[must_use]
-    pub fn intent(&self, key: &str) -> Option<Intent> {
-        let documents = self.lock();
-        documents.iter().find_map(|(obligation, document)| {
-            let DocumentContent::Obligation(one) = &document.content else { return None };
-            let steps = one.attempts.iter().flat_map(|attempt| attempt.steps.iter().map(move |step| (attempt, step)));
-            let mut begun = steps.filter(|(_, step)| step.key.as_ref().is_some_and(|begun| begun.as_str() == key));
-            let (attempt, step) = begun.next()?;
-            let (name, is_repeated) = (step.name.clone(), step.repeats > 0);
-            Some(Intent { obligation: obligation.clone(), attempt: attempt.clone(), step: name, is_repeated })
-        })
-    }
-
     /// The record of the payment with this reference.
     #[must_use]
     pub fn payment(&self, reference: &str) -> Option<PaymentRecord> {
@@ -149,19 +112,10 @@ impl JournalChecker {
         }
     }
 
-    /// The obligation that the payment with this reference belongs to, and where it stands.
+    /// The obligation that the payment with this reference belongs to.
     #[must_use]
-    pub fn obligation_and_state(&self, reference: &str) -> Option<(String, PaymentState)> {
-        match &self.lock().get(&Key::new("payment", &[reference]))?.content {
-            DocumentContent::Payment(record) => Some((record.obligation.clone(), record.state)),
-            _ => None,
-        }
-    }
-
-    /// The details that the payment with this reference was made with.
-    #[must_use]
-    pub fn details_of_payment(&self, reference: &str) -> Option<PaymentDetailsId> {
-        self.lock().get(&Key::new("payment", &[reference]))?.first_details.clone()
+    pub fn obligation_of(&self, reference: &str) -> Option<String> {
+        self.payment(reference).map(|record| record.obligation)
     }
 
     /// Whether the gateway said of the payment with this reference that it could not do what it had taken, and an operator was called for it.
@@ -178,26 +132,6 @@ impl JournalChecker {
         capture
             || (came_back(PaymentState::Cancelling) && context.has_alarm("cancel_failed"))
             || (refund && (context.has_alarm("refund_failed_later") || context.has_alarm("refund_failed")))
-    }
-
-    /// Whether the payment with this reference succeeded late, and is not reported or given back yet: the journal has it as refused, or its
-    /// obligation or its reversal is at it.
-    #[must_use]
-    pub fn is_settling_late(&self, reference: &str) -> bool {
-        let Some(record) = self.payment(reference) else { return false };
-        let documents = self.lock();
-        let obligation = |key: &Key| match documents.get(key).map(|document| &document.content) {
-            Some(DocumentContent::Obligation(obligation)) => Some(obligation),
-            _ => None,
-        };
-        let owner = Key::from_stored(record.captured_by.clone().unwrap_or_else(|| record.obligation.clone()));
-        let is_settling = |owner: &Obligation| {
-            let open = owner.current_attempt().filter(|open| open.kind == AttemptKind::LateSuccess);
-            owner.late_successes.contains(&record.reference) || open.is_some_and(|open| open.reference.as_ref() == Some(&record.reference))
-        };
-        record.state == PaymentState::Declined
-            || obligation(&owner).is_some_and(|owner| is_settling(owner))
-            || obligation(&reversal_key(&record.reference)).is_some()
     }
 
     /// Whether some document names this.

@@ -14,13 +14,17 @@
 //! | `actors`, `customer_events`, `checkout_pages`, `forgeries` | subscribers and shoppers, their events, forged messages |
 //! | `event_queue`, `event_handlers` | scheduled events, and how they are handled |
 //! | [`executor`] | workers as futures that nobody but the simulation polls |
+//! | [`behaviour`], `oddities` | what gateways and people do that is rare, and how often it occurred |
+//! | `operator` | decisions about what is parked, at the end |
 //! | `outage` | hours or days in which no queue is consumed |
 //! | `simulator` | the scheduler: which task is polled, and how time advances |
 //! | [`journal_checker`] | checks every document that the journal commits |
-//! | `invariants`, `leak_checker` | what must hold |
+//! | `ledger_audit`, `due_calls` | what must hold between the gateways' ledgers and Cleeng's, without the journal's opinion |
+//! | `invariants`, `leak_checker` | what must hold besides |
 //! | [`exhaustive`], [`linearizability`] | every interleaving of a few workers, without a seed; a checker of a store's history |
 
 mod actors;
+pub mod behaviour;
 mod checkout_pages;
 pub mod context;
 mod customer_events;
@@ -36,11 +40,15 @@ mod forgeries;
 mod invariants;
 pub mod journal_checker;
 mod leak_checker;
+mod ledger_audit;
 pub mod linearizability;
+mod oddities;
+mod operator;
 mod outage;
 pub mod prng;
 mod simulator;
 
+use self::behaviour::BehaviourCounts;
 use self::context::SimulationContext;
 use self::fault_profile::FaultProfile;
 use self::leak_checker::LeakDetectingSubscriber;
@@ -88,6 +96,8 @@ pub struct SimulationReport {
     pub violations: Vec<String>,
     /// How much happened.
     pub counts: SimulationCounts,
+    /// How often what is rare happened.
+    pub behaviours: BehaviourCounts,
     /// The trace, if it was kept.
     pub trace: Vec<String>,
 }
@@ -112,6 +122,7 @@ pub fn run_seed(seed: u64, options: &SimulationOptions<'_>) -> SimulationReport 
     simulator.run(&profile);
     let counts = simulator.counts;
     drop(simulator);
+    let behaviours = context.behaviours();
     let (violations, trace) = context.finish();
-    SimulationReport { seed, violations, counts, trace }
+    SimulationReport { seed, violations, counts, behaviours, trace }
 }

@@ -15,6 +15,7 @@ use connector::flow::{PartialRefunds, SettleOn};
 
 use super::actors::{Shopper, Subscriber};
 use super::context::SimulationContext;
+use super::due_calls::DueCalls;
 use super::event_queue::{EventQueue, InFlightMessage};
 use super::executor::{Task, TaskKind, TaskResult, run_to_completion};
 use super::fault_injection::FaultInjection;
@@ -22,6 +23,7 @@ use super::fault_profile::FaultProfile;
 use super::faulty_io::{FaultyQueue, FaultyTransport};
 use super::invariants::{InvariantChecker, OVERRUN_ALARM};
 use super::journal_checker::JournalChecker;
+use super::operator::check_decisions;
 use super::outage::Outage;
 use super::prng::Prng;
 use super::{SimulationCounts, SimulationOptions};
@@ -36,6 +38,8 @@ const FAULT_PHASE: Duration = Duration::from_secs(11 * 86_400);
 const LONG_FAULT_PHASE: Duration = Duration::from_secs(42 * 86_400);
 /// So much later everything is settled: a bank's time, a day of asking about unknown outcomes, and what follows from them.
 const QUIESCENT_PHASE: Duration = Duration::from_secs(6 * 86_400);
+/// So much later banks have decided about what was undecided.
+const LATEST_DECISION: Duration = Duration::from_secs(2 * 86_400);
 /// More steps than any run needs.
 const MAX_STEPS: u64 = 400_000;
 /// The interval of the schedule of reconciliation.
@@ -48,6 +52,7 @@ pub(super) struct Simulator<'a> {
     pub(super) context: SimulationContext,
     pub(super) prng: Prng,
     pub(super) checker: JournalChecker,
+    due_calls: DueCalls,
     pub(super) transport: Arc<FaultyTransport>,
     pub(super) endpoint: Arc<NotificationEndpoint>,
     pub(super) queue: Arc<FaultyQueue>,
@@ -60,8 +65,11 @@ pub(super) struct Simulator<'a> {
     pub(super) last_id: u64,
     tasks: Vec<Task>,
     quiescent: bool,
+    /// When banks have decided about everything.
+    pub(super) last_decision: Timestamp,
     last_reconciliation: Timestamp,
     outage_prng: Option<Prng>,
+    pub(super) oddity_prng: Option<Prng>,
     pub(super) outage: Option<Outage>,
     outage_started: bool,
 }
@@ -69,9 +77,14 @@ pub(super) struct Simulator<'a> {
 impl<'a> Simulator<'a> {
     /// The environment of a seed before the first event: the seed decides the billing policy too.
     pub(super) fn new(seed: u64, mut prng: Prng, context: &SimulationContext, options: &SimulationOptions<'a>) -> Self {
+        // A generator of its own: without what is rare the run is the same as if there were none to draw.
+        let mut oddity_prng = options.fault_profile.is_none().then(|| Prng::from_seed(!seed).fork());
+        let manual_capture = oddity_prng.as_mut().is_some_and(|prng| prng.chance(90));
         let faults = FaultInjection {
+            manual_capture,
             context: context.clone(),
             checker: JournalChecker::default(),
+            due_calls: DueCalls::default(),
             outer: options.interceptors,
             transport: OnceLock::new(),
         };
@@ -82,6 +95,10 @@ impl<'a> Simulator<'a> {
             policy.settle_on = if receipt { SettleOn::Receipt } else { SettleOn::Notification };
         });
         env.network.disable_recording();
+        faults.due_calls.attach(&env, manual_capture);
+        if manual_capture {
+            env.adyen.set_manual_capture();
+        }
         // The connector must keep the sum of refunds right even where the gateway does not check it.
         env.adyen.allow_over_refunds();
         let queue = Arc::new(FaultyQueue::new(context.clone()));
@@ -93,6 +110,7 @@ impl<'a> Simulator<'a> {
             context: context.clone(),
             prng,
             checker: faults.checker,
+            due_calls: faults.due_calls,
             transport: expect_fixture(faults.transport.into_inner()),
             endpoint,
             queue,
@@ -104,9 +122,11 @@ impl<'a> Simulator<'a> {
             last_id: 0,
             tasks: Vec::new(),
             quiescent: false,
+            last_decision: START,
             last_reconciliation: START,
             // A generator of its own: without an outage the run is the same as if there were none to draw.
             outage_prng: options.fault_profile.is_none().then(|| Prng::from_seed(!seed)),
+            oddity_prng,
             outage: None,
             outage_started: false,
         }
@@ -116,6 +136,7 @@ impl<'a> Simulator<'a> {
     pub(super) fn run(&mut self, profile: &FaultProfile) {
         let lasts = self.prng.choose(FAULT_PHASE, &[FAULT_PHASE, FAULT_PHASE, FAULT_PHASE, LONG_FAULT_PHASE]);
         let (fault_phase_end, end) = (START.after(lasts), START.after(lasts).after(QUIESCENT_PHASE));
+        self.last_decision = fault_phase_end.after(LATEST_DECISION);
         self.outage = self.outage_prng.as_mut().and_then(|prng| Outage::from_prng(prng, START, lasts));
         self.invariants.outage_duration = self.outage.map_or(Duration::ZERO, |outage| outage.end.since(outage.start));
         self.schedule_actors(profile, fault_phase_end);
@@ -145,6 +166,7 @@ impl<'a> Simulator<'a> {
         self.context.set_current_worker(0);
         let unfinished = self.messages.len();
         self.invariants.check_final_state(&self.env, &self.checker, &self.context, unfinished);
+        check_decisions(&self.env, &self.checker, &self.context);
     }
 
     /// A worker starts.
@@ -199,7 +221,8 @@ impl<'a> Simulator<'a> {
         let place = self.prng.index(self.tasks.len());
         let now = self.context.now();
         let Some(worker) = self.tasks.get_mut(place) else { return };
-        self.context.set_current_worker(worker.id);
+        let id = worker.id;
+        self.context.set_current_worker(id);
         if now > worker.deadline && !worker.overrun {
             worker.overrun = self.context.chance(|profile| profile.overrun);
             if !worker.overrun {
@@ -218,6 +241,7 @@ impl<'a> Simulator<'a> {
         self.observe();
         if let Poll::Ready(result) = polled {
             self.tasks.remove(place);
+            self.due_calls.record_finish(id);
             self.handle_result(result);
             self.observe();
         }
@@ -251,7 +275,7 @@ impl<'a> Simulator<'a> {
         self.schedule_late_requests();
         self.collect_messages();
         if !reached.is_empty() || self.context.take_journal_written() {
-            self.invariants.check_step(&self.env, &self.checker, &self.context);
+            self.invariants.check_step(&self.env, &self.context);
         }
     }
 }

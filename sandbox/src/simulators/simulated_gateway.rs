@@ -50,6 +50,23 @@ pub struct LedgerEntry {
     pub captured: Money,
     /// The total refunded.
     pub refunded: Money,
+    /// What was asked to be given back so far, whether or not it was done: the whole amount by a cancel, a part or the whole by a refund.
+    pub asked_back: Money,
+    /// The gateway's id of the stored details that it was made with, or that were stored with it.
+    pub stored_details: Option<String>,
+    /// Its customer as the connector named them: Cleeng's, where the customer was present.
+    pub customer: String,
+}
+
+/// A call that holds or takes money, or begins to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum MoneyCall {
+    /// A payment with these stored details, without the customer.
+    Renewal(String),
+    /// A payment of this customer, who is present.
+    Purchase(String),
+    /// The capture of what is held under this reference. That a hold is renewed for it is a part of the capture.
+    Capture(String),
 }
 
 impl LedgerEntry {
@@ -63,6 +80,17 @@ impl LedgerEntry {
     #[must_use]
     pub fn is_given_back(&self) -> bool {
         self.captured.minor > 0 && self.refunded == self.captured
+    }
+
+    /// How much is held, or taken and kept, but for what was asked to be given back.
+    #[must_use]
+    pub fn kept(&self) -> i64 {
+        let back = match self.status {
+            LedgerStatus::Authorised => self.asked_back.minor,
+            _ => self.asked_back.minor.max(self.refunded.minor),
+        };
+        let whole = if self.status == LedgerStatus::Captured { self.captured.minor } else { self.amount.minor };
+        if self.holds_money() { whole.saturating_sub(back).max(0) } else { 0 }
     }
 
     /// Whether money of the customer is held, or taken and kept.
@@ -223,6 +251,31 @@ pub trait SimulatedGateway: SimulatedServer {
     fn sign_for_redelivery(&self, notification: &NotificationRequest) -> NotificationRequest {
         notification.clone()
     }
+
+    /// A notification of a kind that nobody knows, about this payment. `None` if there is nothing that it could be about.
+    fn unknown_notification(&self, entry: &LedgerEntry) -> Option<NotificationRequest>;
+
+    /// A notification with so many bytes more in it, signed again where the signature covers them.
+    fn enlarged(&self, notification: &NotificationRequest, filler: usize) -> Option<NotificationRequest>;
+
+    /// Access that was granted so far is older than a permission from now on. Does nothing where access is not granted for a time.
+    fn make_access_stale(&self) {}
+
+    /// Details that are stored with a purchase come later than its answer from now on. Does nothing where that does not happen.
+    fn delay_details(&self) {}
+
+    /// Whether they do.
+    fn details_are_delayed(&self) -> bool {
+        false
+    }
+
+    /// Whether another authorisation took the place of this one.
+    fn was_renewed(&self, _authorisation: &str) -> bool {
+        false
+    }
+
+    /// Whether a call to it holds or takes money, and whose. Calls about a payment that it does not know are none.
+    fn money_call(&self, method: &Method, path: &str, body: &[u8]) -> Option<MoneyCall>;
 
     /// Whether a call to it asks to release an authorisation, or to give up what waits for the customer. Suites count these, and the contract
     /// proves that they are counted.

@@ -9,6 +9,7 @@
     reason = "a test fails by panicking"
 )]
 
+mod cases;
 mod documents;
 mod functions;
 mod glossary;

@@ -1,5 +1,9 @@
 //! A few hundred seeds.
 
+use std::collections::BTreeSet;
+
+use sandbox::simulation::behaviour::Behaviour;
+use sandbox::simulation::fault_profile::FaultProfile;
 use sandbox::simulation::{SimulationOptions, run_seed};
 
 const TRACED: SimulationOptions<'static> =
@@ -26,4 +30,23 @@ fn no_invariant_is_violated_in_a_few_dozen_seeds() {
         crashes += played.counts.crashes;
     }
     assert!(deliveries > 1_500 && crashes > 50, "{deliveries} deliveries, {crashes} crashes");
+}
+
+#[test]
+fn each_behaviour_that_is_rare_occurs() {
+    let mut missing = BTreeSet::from(Behaviour::ALL);
+    let mut seed = 0;
+    while !missing.is_empty() && seed < 400 {
+        let report = run_seed(seed, &SimulationOptions::default());
+        missing.retain(|behaviour| !report.behaviours.contains_key(behaviour));
+        seed += 1;
+    }
+    assert_eq!(missing, BTreeSet::new());
+}
+
+#[test]
+fn a_run_with_a_fault_profile_of_its_own_has_nothing_that_is_rare() {
+    let profile = FaultProfile::no_faults();
+    let report = run_seed(1, &SimulationOptions { fault_profile: Some(&profile), ..SimulationOptions::default() });
+    assert!(report.behaviours.keys().all(|behaviour| *behaviour == Behaviour::VaultEvent), "{:?}", report.behaviours);
 }

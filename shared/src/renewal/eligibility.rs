@@ -164,6 +164,8 @@ pub fn record_event(case: &mut ObligationContext<'_>, event: &BillingEvent, meth
 pub fn after_resuming(result: FlowResult<Disposition>, resumed_due: Option<Timestamp>, event: &BillingEvent) -> FlowResult<Disposition> {
     let is_own_attempt = resumed_due.is_none_or(|due| due.secs() == event.attempt.secs());
     match result {
+        // The attempt is not over: the gateway has not decided.
+        Err(Disposition::Completed(CompletionReason::PaymentPending | CompletionReason::CapturePending)) => result,
         Ok(Disposition::Completed(_)) | Err(Disposition::Completed(_) | Disposition::Parked(_)) if !is_own_attempt => {
             Err(Disposition::Retry { after: Some(Duration::from_secs(1)), reason: RetryReason::ResumedAnEarlierAttempt })
         }

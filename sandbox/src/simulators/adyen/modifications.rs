@@ -50,6 +50,9 @@ fn accept(
         answer.insert("reference".to_owned(), json!(reference));
         answer.insert("status".to_owned(), json!("received"));
     }
+    if kind != ModificationKind::Capture {
+        state.asked_back.push((target.to_owned(), amount.as_ref().map(|(_, value)| *value)));
+    }
     state.pending_modifications.push(Modification { kind, psp_reference, target: target.to_owned(), reference, amount });
     ServerResponse::json(201, &answer)
 }

@@ -9,9 +9,10 @@ use connector::money::{Currency, Money};
 use serde_json::{Value, json};
 
 use crate::expect::expect_fixture;
+use crate::simulators::adyen::state::State;
 use crate::simulators::adyen::{AdyenSimulator, Payment, PaymentState};
 use crate::simulators::simulated_gateway::{
-    EnteredDetails, LedgerEntry, LedgerStatus, NotificationRequest, SimulatedGateway, mastercard_advice_code, with_query,
+    EnteredDetails, LedgerEntry, LedgerStatus, MoneyCall, NotificationRequest, SimulatedGateway, mastercard_advice_code, with_query,
 };
 
 /// Adyen's digits of the currencies that the sandbox uses, said once more so that the adapter's table is not its own witness.
@@ -117,7 +118,8 @@ impl SimulatedGateway for AdyenSimulator {
     }
 
     fn ledger(&self) -> Vec<LedgerEntry> {
-        self.payments().iter().map(ledger_entry).collect()
+        let state = self.lock();
+        state.payments.iter().map(|payment| ledger_entry(&state, payment)).collect()
     }
 
     /// A capture is only acknowledged, and decided when it is processed.
@@ -154,6 +156,37 @@ impl SimulatedGateway for AdyenSimulator {
         self.sign_with(key);
     }
 
+    fn unknown_notification(&self, entry: &LedgerEntry) -> Option<NotificationRequest> {
+        let body = self.notification("SIMULATED_NEW_CODE", true, "8835511210681324", entry.external_payment_id.as_str(), &entry.reference);
+        Some(NotificationRequest { headers: HeaderMap::new(), body: Bytes::from(body) })
+    }
+
+    /// The signature covers nothing of it.
+    fn enlarged(&self, notification: &NotificationRequest, filler: usize) -> Option<NotificationRequest> {
+        let mut body: Value = serde_json::from_slice(&notification.body).ok()?;
+        let data = body.pointer_mut("/notificationItems/0/NotificationRequestItem/additionalData")?.as_object_mut()?;
+        data.insert("filler".to_owned(), Value::from("x".repeat(filler)));
+        Some(NotificationRequest { body: Bytes::from(body.to_string()), ..notification.clone() })
+    }
+
+    fn money_call(&self, method: &Method, path: &str, body: &[u8]) -> Option<MoneyCall> {
+        let (state, body) = (self.lock(), serde_json::from_slice::<Value>(body).ok()?);
+        let text = |pointer: &str| body.pointer(pointer).and_then(Value::as_str).map(str::to_owned);
+        let path = path.strip_prefix("/checkout").unwrap_or(path);
+        match path.strip_prefix("/v71/payments").filter(|_| *method == Method::POST)? {
+            "" if body.pointer("/amount/value").and_then(Value::as_i64) == Some(0) => None,
+            "" => match text("/paymentMethod/storedPaymentMethodId") {
+                Some(stored) => Some(MoneyCall::Renewal(stored)),
+                None => text("/shopperReference").map(MoneyCall::Purchase),
+            },
+            modification => {
+                let id = modification.strip_prefix('/')?.strip_suffix("/captures")?;
+                let payment = state.payments.iter().find(|payment| payment.psp_reference == id)?;
+                Some(MoneyCall::Capture(payment.reference.clone()))
+            }
+        }
+    }
+
     fn is_release(&self, method: &Method, path: &str) -> bool {
         *method == Method::POST && path.ends_with("/cancels")
     }
@@ -168,7 +201,7 @@ impl SimulatedGateway for AdyenSimulator {
     }
 }
 
-fn ledger_entry(payment: &Payment) -> LedgerEntry {
+fn ledger_entry(state: &State, payment: &Payment) -> LedgerEntry {
     let currency = expect_fixture(Currency::new(&payment.currency).ok());
     let money = |value| expect_fixture(Money::from_exponent(value, exponent(currency), currency).ok());
     LedgerEntry {
@@ -190,5 +223,8 @@ fn ledger_entry(payment: &Payment) -> LedgerEntry {
         authorised: payment.authorised > 0 || (payment.amount == 0 && payment.state == PaymentState::Authorised),
         captured: money(payment.captured),
         refunded: money(payment.refunded),
+        asked_back: money(state.asked_back(payment)),
+        stored_details: payment.stored_payment_method_id.clone(),
+        customer: payment.shopper_reference.clone(),
     }
 }

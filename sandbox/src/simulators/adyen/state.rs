@@ -122,6 +122,8 @@ pub(super) struct State {
     pub(super) methods: BTreeMap<String, StoredMethod>,
     pub(super) payments: Vec<Payment>,
     pub(super) pending_modifications: Vec<Modification>,
+    /// What was asked to be given back, by the payment's `pspReference` or its reference; `None` for all of it.
+    pub(super) asked_back: Vec<(String, Option<i64>)>,
     pub(super) pending_purchases: BTreeMap<String, PendingPurchase>,
     /// Where the shopper of a redirect is sent back to.
     pub(super) return_urls: BTreeMap<String, String>,
@@ -151,6 +153,7 @@ impl State {
             methods: BTreeMap::new(),
             payments: Vec::new(),
             pending_modifications: Vec::new(),
+            asked_back: Vec::new(),
             pending_purchases: BTreeMap::new(),
             return_urls: BTreeMap::new(),
             finished_redirects: BTreeMap::new(),
@@ -194,6 +197,12 @@ impl State {
         let method =
             StoredMethod { shopper_reference: shopper_reference.to_owned(), next_outcomes: VecDeque::new(), default_outcome: None };
         self.methods.insert(id.to_owned(), method);
+    }
+
+    /// How much of a payment was asked to be given back.
+    pub(super) fn asked_back(&self, payment: &Payment) -> i64 {
+        let of_it = self.asked_back.iter().filter(|(target, _)| *target == payment.psp_reference || *target == payment.reference);
+        of_it.fold(0_i64, |sum, (_, amount)| sum.saturating_add(amount.unwrap_or(payment.amount))).min(payment.amount)
     }
 
     pub(super) fn payment_mut(&mut self, psp_reference: &str) -> Option<&mut Payment> {

@@ -138,6 +138,14 @@ pub struct DetailsRow {
     pub active: bool,
 }
 
+impl DetailsRow {
+    /// The gateway's own id of the stored details, without the customer's that tokens of the connector hold as well.
+    #[must_use]
+    pub fn stored_id(&self) -> &str {
+        self.token.split(':').next().unwrap_or_default()
+    }
+}
+
 /// A subscription.
 #[derive(Clone, Debug)]
 pub struct SubscriptionRow {
@@ -280,6 +288,8 @@ pub(super) struct Database {
     pub(super) customers: BTreeMap<CustomerId, CustomerRow>,
     pub(super) offers: BTreeMap<OfferId, OfferRow>,
     pub(super) details: BTreeMap<PaymentDetailsId, DetailsRow>,
+    /// Who had which details, by the gateway's name and its id of them: also of details that are gone.
+    pub(super) owners: BTreeMap<(String, String), (CustomerId, PaymentDetailsId)>,
     /// Details that a customer removed: who reports a payment with them breaks no rule, because nobody was told in time.
     pub(super) removed_details: BTreeSet<PaymentDetailsId>,
     pub(super) subscriptions: BTreeMap<SubscriptionId, SubscriptionRow>,
@@ -302,6 +312,13 @@ impl Database {
     pub(super) fn fresh<T>(&mut self) -> Option<Id<T>> {
         self.serial = self.serial.saturating_add(1);
         Id::new(self.serial.saturating_mul(7).saturating_add(300_000_000).to_string()).ok()
+    }
+
+    /// Adds payment details.
+    pub(super) fn insert_details(&mut self, id: &PaymentDetailsId, record: DetailsRow) {
+        let gateway = self.methods.get(&record.method).map(|method| method.gateway.clone()).unwrap_or_default();
+        self.owners.insert((gateway, record.stored_id().to_owned()), (record.customer.clone(), id.clone()));
+        self.details.insert(id.clone(), record);
     }
 
     /// The live payment of a subscription's period.

@@ -5,6 +5,7 @@
 //! Cleeng's do. It must never repair what the connector did wrong.
 
 mod database;
+mod due;
 mod dunning;
 mod events;
 mod mediastore;
@@ -30,6 +31,7 @@ pub use database::{
     CustomerRow, Cycle, DetailsRow, DunningSettings, MethodRow, OfferRow, OrderRow, PaymentRow, Refund, SubscriptionRow, TransactionRow,
     Unit, Violation,
 };
+pub use due::DueRenewal;
 pub use events::{SentWebhook, sign};
 use request_context::RequestContext;
 pub use request_context::{Quirks, Wrapper};
@@ -141,7 +143,7 @@ impl CleengSimulator {
         let shown = json!({ "variant": "visa", "lastCardFourDigits": "1111", "holderName": "J D", "cardExpirationDate": "03/2030" });
         let record =
             DetailsRow { customer: customer.clone(), method: method.clone(), token: token.to_owned(), display_params: shown, active: true };
-        database.details.insert(details.clone(), record);
+        database.insert_details(&details, record);
         let record = SubscriptionRow {
             id: subscription.clone(),
             customer,

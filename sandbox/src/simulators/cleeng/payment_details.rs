@@ -43,7 +43,7 @@ impl RequestContext<'_> {
                 subscription.method = record.method.clone();
             }
         }
-        self.database.details.insert(id.clone(), record);
+        self.database.insert_details(&id, record);
         Ok(id)
     }
 

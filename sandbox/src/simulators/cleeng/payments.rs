@@ -10,6 +10,7 @@ use connector::money::Money;
 use serde_json::{Map, Value, json};
 
 use crate::simulators::cleeng::database::{DetailsRow, OrderRow, PaymentRow, Refund, TransactionRow};
+use crate::simulators::cleeng::due::earliest_payment;
 use crate::simulators::cleeng::request_context::{
     HandlerResult, Quirks, Rejection, RequestContext, amount, id, malformed, text, typed_id, unprocessable,
 };
@@ -25,7 +26,7 @@ const FIELDS: [&str; 8] = [
     "subscriptionId",
 ];
 /// How much earlier than the first attempt a renewal may be paid before it counts as a charge for nothing.
-const TOLERANCE: Duration = Duration::from_secs(3600);
+pub(super) const TOLERANCE: Duration = Duration::from_secs(3600);
 
 impl RequestContext<'_> {
     pub(super) fn create_payment(&mut self) -> HandlerResult {
@@ -119,9 +120,7 @@ impl RequestContext<'_> {
         if live && self.database.live_payment(&id, period).is_some() {
             return Err(unprocessable("double_charge"));
         }
-        let first = self.database.methods.get(&subscription.method).and_then(|method| method.dunning.attempts.iter().max().copied());
-        let lead = Duration::from_secs(u64::try_from(first.unwrap_or(72).max(0)).unwrap_or(0).saturating_mul(3600));
-        if live && self.now.after(lead).after(TOLERANCE) < period {
+        if live && self.now < earliest_payment(self.database, subscription) {
             return Err(unprocessable("charged_too_early"));
         }
         Ok((Some(id), Some(period)))
@@ -174,6 +173,12 @@ impl RequestContext<'_> {
         // The reference marks it as required, its text for refunds alone (Cleeng, "Update a payment").
         if typed_id::<connector::ids::kind::Order>(&body, "orderId", true, "patch_order")? != payment.order {
             return Err(unprocessable("patch_of_another_order"));
+        }
+        if payment.details.as_ref().is_some_and(|details| self.database.removed_details.contains(details))
+            && payment.status == PaymentStatus::Cancelled
+        {
+            // Its customer removed the details, and nobody was told in time.
+            return Err(Rejection::Status(422));
         }
         let mut changed = payment.clone();
         match (text(&body, "status", "patch_status")?, &payment.status) {

@@ -38,6 +38,7 @@ pub(super) fn create(state: &mut State, body: &Value, request_id: Option<&str>, 
         invoice_id: name("invoice_id"),
         amount,
         customer: None,
+        vault_id: None,
         store_in_vault: false,
         scripted_outcome: None,
         vaulted: None,
@@ -85,7 +86,7 @@ fn create_with_stored_details(
     let hidden = state.payment_tokens_hidden;
     let token = state.payment_tokens.get_mut(vault_id).filter(|_| !hidden).ok_or_else(|| error_response(422, "TOKEN_ID_NOT_FOUND"))?;
     let outcome = token.next_outcomes.pop_front().or_else(|| token.default_outcome.clone());
-    order.customer = Some(token.customer.clone());
+    (order.customer, order.vault_id) = (Some(token.customer.clone()), Some(vault_id.to_owned()));
     if let Some(ScriptedOutcome::Decline(issue)) = &outcome {
         state.declined_request_ids.insert(request_id.to_owned(), issue.clone());
         return Err(error_response(422, issue));

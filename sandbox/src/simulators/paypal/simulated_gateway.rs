@@ -9,8 +9,10 @@ use serde_json::{Value, json};
 
 use crate::expect::expect_fixture;
 use crate::simulators::paypal::PayPalSimulator;
-use crate::simulators::paypal::state::{Capture, Order, State};
-use crate::simulators::simulated_gateway::{EnteredDetails, LedgerEntry, LedgerStatus, NotificationRequest, SimulatedGateway, with_query};
+use crate::simulators::paypal::state::{Capture, Order, Refund, State};
+use crate::simulators::simulated_gateway::{
+    EnteredDetails, LedgerEntry, LedgerStatus, MoneyCall, NotificationRequest, SimulatedGateway, with_query,
+};
 
 const fn decline_issue(class: DeclineClass) -> Option<&'static str> {
     match class {
@@ -138,6 +140,58 @@ impl SimulatedGateway for PayPalSimulator {
         self.set_webhook_id(key);
     }
 
+    fn unknown_notification(&self, entry: &LedgerEntry) -> Option<NotificationRequest> {
+        let resource = self.rendered_capture(entry.external_payment_id.as_str())?;
+        Some(self.notification("PAYMENT.CAPTURE.SIMULATED", "capture", resource))
+    }
+
+    fn enlarged(&self, notification: &NotificationRequest, filler: usize) -> Option<NotificationRequest> {
+        let mut body: Value = serde_json::from_slice(&notification.body).ok()?;
+        body.pointer_mut("/resource")?.as_object_mut()?.insert("filler".to_owned(), Value::from("x".repeat(filler)));
+        Some(self.sign_event(&body))
+    }
+
+    fn make_access_stale(&self) {
+        self.make_access_tokens_stale();
+    }
+
+    fn delay_details(&self) {
+        self.delay_vaulting();
+    }
+
+    fn details_are_delayed(&self) -> bool {
+        self.lock().delay_vaulting
+    }
+
+    fn was_renewed(&self, authorisation: &str) -> bool {
+        self.lock().authorisations.iter().any(|one| one.renews.as_deref() == Some(authorisation))
+    }
+
+    /// A new order of a payer who is present takes nothing: the payer has to agree first.
+    fn money_call(&self, method: &Method, path: &str, body: &[u8]) -> Option<MoneyCall> {
+        let state = self.lock();
+        let segments: Vec<&str> = path.split('/').filter(|segment| !segment.is_empty()).collect();
+        match segments.as_slice() {
+            _ if *method != Method::POST => None,
+            ["v2", "checkout", "orders"] => {
+                let body: Value = serde_json::from_slice(body).ok()?;
+                body.pointer("/payment_source/paypal/vault_id")?.as_str().map(|vault_id| MoneyCall::Renewal(vault_id.to_owned()))
+            }
+            ["v2", "checkout", "orders", id, "authorize" | "capture"] => {
+                let order = state.order(id)?;
+                match &order.vault_id {
+                    Some(vault_id) => Some(MoneyCall::Renewal(vault_id.clone())),
+                    None => order.customer.clone().map(MoneyCall::Purchase),
+                }
+            }
+            ["v2", "payments", "authorizations", id, "capture"] => {
+                let order = state.order(&state.authorisation(id)?.order)?;
+                Some(MoneyCall::Capture(order.reference.clone()))
+            }
+            _ => None,
+        }
+    }
+
     /// An order that waits for its payer needs no call to be given up.
     fn is_release(&self, method: &Method, path: &str) -> bool {
         *method == Method::POST && path.ends_with("/void")
@@ -192,5 +246,14 @@ fn ledger_entry(state: &State, order: &Order) -> LedgerEntry {
         authorised: !matches!(standing, LedgerStatus::Pending | LedgerStatus::Declined),
         captured: taken.map_or(none, |one| one.amount),
         refunded: taken.map_or(none, |one| Money::new(one.refunded, order.amount.currency)),
+        asked_back: Money::new(asked_back(state, order), order.amount.currency),
+        stored_details: order.vault_id.clone().or_else(|| order.vaulted.as_ref().map(|(vault_id, _)| vault_id.clone())),
+        customer: order.customer.clone().unwrap_or_default(),
     }
+}
+
+/// How much of an order's captures was asked to be refunded. Holds are released at once.
+fn asked_back(state: &State, order: &Order) -> i64 {
+    let is_of_order = |refund: &&Refund| state.capture(&refund.capture).is_some_and(|capture| capture.order == order.id);
+    state.refunds.iter().filter(is_of_order).fold(0_i64, |sum, refund| sum.saturating_add(refund.amount.minor)).min(order.amount.minor)
 }

@@ -76,6 +76,8 @@ pub(super) struct Order {
     pub(super) amount: Money,
     /// Cleeng's customer, as the merchant named them.
     pub(super) customer: Option<String>,
+    /// The stored details that pay it, if the payer is not there.
+    pub(super) vault_id: Option<String>,
     pub(super) store_in_vault: bool,
     pub(super) scripted_outcome: Option<ScriptedOutcome>,
     /// The vault id of what was stored with it, and whether the answer may name it already.

@@ -1,5 +1,7 @@
 //! Stripe as one of the [`SimulatedGateway`]s.
 
+use std::collections::BTreeMap;
+
 use connector::clock::Timestamp;
 use connector::gateway::{DeclineClass, GatewayName, OperationKind, RetryAdvice};
 use connector::http::Method;
@@ -8,7 +10,7 @@ use serde_json::{Value, json};
 
 use crate::expect::expect_fixture;
 use crate::simulators::simulated_gateway::{
-    EnteredDetails, LedgerEntry, LedgerStatus, NotificationRequest, SimulatedGateway, mastercard_advice_code, with_query,
+    EnteredDetails, LedgerEntry, LedgerStatus, MoneyCall, NotificationRequest, SimulatedGateway, mastercard_advice_code, with_query,
 };
 use crate::simulators::stripe::state::{PaymentIntent, State};
 use crate::simulators::stripe::{StripeSimulator, method_id, money, refunds, render};
@@ -167,6 +169,37 @@ impl SimulatedGateway for StripeSimulator {
         self.sign_with(&[key]);
     }
 
+    fn unknown_notification(&self, entry: &LedgerEntry) -> Option<NotificationRequest> {
+        let intent = self.rendered_intent(entry.external_payment_id.as_str())?;
+        Some(self.notification("payment_intent.simulated", intent))
+    }
+
+    fn enlarged(&self, notification: &NotificationRequest, filler: usize) -> Option<NotificationRequest> {
+        let mut body: Value = serde_json::from_slice(&notification.body).ok()?;
+        body.pointer_mut("/data/object")?.as_object_mut()?.insert("filler".to_owned(), Value::from("x".repeat(filler)));
+        Some(self.sign_event(&body))
+    }
+
+    fn money_call(&self, method: &Method, path: &str, body: &[u8]) -> Option<MoneyCall> {
+        let state = self.lock();
+        let form: BTreeMap<_, _> = form_urlencoded::parse(body).into_owned().collect();
+        match path.strip_prefix("/v1/payment_intents").filter(|_| *method == Method::POST)? {
+            "" if form.get("off_session").is_some_and(|value| value == "true") => {
+                form.get("payment_method").cloned().map(MoneyCall::Renewal)
+            }
+            "" => form.get("metadata[customer]").cloned().map(MoneyCall::Purchase),
+            rest => {
+                let (id, step) = rest.strip_prefix('/')?.split_once('/')?;
+                let named = |name: &str| state.intent(id)?.metadata.get(name).cloned();
+                match step {
+                    "capture" => named("reference").map(MoneyCall::Capture),
+                    "confirm" => named("customer").map(MoneyCall::Purchase),
+                    _ => None,
+                }
+            }
+        }
+    }
+
     fn is_release(&self, method: &Method, path: &str) -> bool {
         *method == Method::POST && path.ends_with("/cancel")
     }
@@ -197,6 +230,8 @@ fn ledger_entry(state: &State, intent: &PaymentIntent) -> LedgerEntry {
     // A pending refund is not refunded yet.
     let back = state.refunds.iter().filter(|refund| refund.intent == intent.id && refund.status == "succeeded");
     let back = back.fold(0_i64, |sum, refund| sum.saturating_add(refund.amount));
+    let asked = state.refunds.iter().filter(|refund| refund.intent == intent.id);
+    let asked = asked.fold(0_i64, |sum, refund| sum.saturating_add(refund.amount)).min(intent.amount);
     let money = |amount| money::money(amount, &intent.currency);
     LedgerEntry {
         external_payment_id: expect_fixture(ExternalPaymentId::new(&intent.id).ok()),
@@ -207,5 +242,8 @@ fn ledger_entry(state: &State, intent: &PaymentIntent) -> LedgerEntry {
         authorised: agreed,
         captured: money(intent.received),
         refunded: money(back),
+        asked_back: money(asked),
+        stored_details: intent.payment_method.clone(),
+        customer: intent.metadata.get("customer").cloned().unwrap_or_default(),
     }
 }

@@ -172,7 +172,7 @@ impl Interceptors for SeededDefect {
 fn a_journal_without_version_checks_is_detected() {
     assert_detected(
         &SeededDefect::new(JournalDefect::NoVersionCheck),
-        &["open again", "rewritten", "a payment went", "twice", "hold money", "charged", "at the gateway"],
+        &["open again", "rewritten", "a payment went", "twice", "hold or keep", "did not say just now", "at the gateway"],
     );
 }
 

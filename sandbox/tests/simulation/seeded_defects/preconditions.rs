@@ -1,11 +1,12 @@
-//! Defects in asking Cleeng before money moves.
+//! Defects in asking Cleeng before money moves, and in believing what it says.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use connector::http::{Method, Request, Response, Transport, TransportError};
+use connector::http::{Method, Request, Response, StatusCode, Transport, TransportError};
 use sandbox::testkit::interceptors::Interceptors;
+use serde_json::{Value, json};
 
 use super::assert_detected;
 
@@ -43,6 +44,74 @@ impl Interceptors for SubscriptionRemembered {
     fn reset(&self) {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clear();
     }
+}
+
+/// An order is read, and its time is not: one that lapsed is paid.
+struct OrderNeverLapses;
+
+struct LongOrderTransport(Arc<dyn Transport>);
+
+#[async_trait]
+impl Transport for LongOrderTransport {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        let is_order = request.method == Method::GET && request.url.contains("/orders/");
+        let mut answer = self.0.send(request).await?;
+        if let Some(mut body) = Some(answer.json().unwrap_or_default()).filter(|_| is_order)
+            && let Some(expires) = expiration_of(&mut body)
+        {
+            *expires = json!(4_000_000_000_i64);
+            answer.body = body.to_string().into();
+        }
+        Ok(answer)
+    }
+}
+
+fn expiration_of(value: &mut Value) -> Option<&mut Value> {
+    let members = value.as_object_mut()?;
+    if members.contains_key("expirationDate") {
+        return members.get_mut("expirationDate");
+    }
+    members.values_mut().find_map(expiration_of)
+}
+
+impl Interceptors for OrderNeverLapses {
+    fn transport(&self, way: Arc<dyn Transport>) -> Arc<dyn Transport> {
+        Arc::new(LongOrderTransport(way))
+    }
+}
+
+/// What something in between says in Cleeng's place is read as Cleeng's own word.
+struct AnswersInBetweenBelieved;
+
+struct BelievingTransport(Arc<dyn Transport>);
+
+#[async_trait]
+impl Transport for BelievingTransport {
+    async fn send(&self, request: Request) -> Result<Response, TransportError> {
+        let is_write = request.method != Method::GET && request.url.contains("/3.1/");
+        let mut answer = self.0.send(request).await?;
+        if is_write && answer.status.is_client_error() && answer.json().is_none_or(|body| body.get("success").is_none()) {
+            answer.status = StatusCode::UNPROCESSABLE_ENTITY;
+            answer.body = json!({ "success": false, "message": "Not possible" }).to_string().into();
+        }
+        Ok(answer)
+    }
+}
+
+impl Interceptors for AnswersInBetweenBelieved {
+    fn transport(&self, way: Arc<dyn Transport>) -> Arc<dyn Transport> {
+        Arc::new(BelievingTransport(way))
+    }
+}
+
+#[test]
+fn an_order_that_lapsed_and_is_paid_is_detected() {
+    assert_detected(&OrderNeverLapses, &["did not say just now that it is due", "Cleeng's contract"]);
+}
+
+#[test]
+fn a_believed_answer_in_cleengs_place_is_detected() {
+    assert_detected(&AnswersInBetweenBelieved, &["at the gateway", "unknown to Cleeng", "Cleeng's contract", "twice"]);
 }
 
 #[test]
