@@ -25,7 +25,7 @@ fn kept(env: &TestEnvironment, gateway: GatewayName) -> i64 {
 }
 
 #[tokio::test]
-async fn rule_5_case_10_a_give_back_that_fails_later_is_parked_and_can_be_asked_for_anew() {
+async fn rule_5_case_10_a_give_back_that_fails_later_is_parked_and_can_be_asked_for_again() {
     let mut seen = 0;
     for gateway in GatewayName::ALL.iter().copied() {
         let env = TestEnvironment::default();
@@ -104,7 +104,7 @@ async fn rule_2_a_purchase_that_succeeds_after_its_refusal_pays_the_order_if_it_
 }
 
 #[tokio::test]
-async fn rule_5_case_18_a_refund_that_failed_may_be_asked_for_anew() {
+async fn rule_5_case_18_a_refund_that_failed_may_be_asked_for_again() {
     for gateway in GatewayName::ALL {
         for later in [2 * HOUR, 30 * HOUR] {
             let renewal = Renewal::new(*gateway, BillingMode::CaptureOnly);
