@@ -11,6 +11,7 @@ use connector::flow::Disposition;
 use connector::frontend_api::Reply;
 use connector::gateway::GatewayName;
 use connector::ids::{PaymentDetailsId, SubscriptionId};
+use connector::payments::deleted_details::deactivation_key;
 use serde_json::Value;
 
 use super::behaviour::Behaviour;
@@ -40,6 +41,7 @@ pub(super) struct InvariantChecker {
     ledgers: LedgerAudit,
     /// The payments that were taken.
     captured: BTreeSet<(GatewayName, usize)>,
+    decided_later: BTreeSet<(GatewayName, usize)>,
     /// Genuine notifications that were not accepted yet, and the status of the last response.
     unaccepted: BTreeMap<Bytes, u64>,
     seen_violations: usize,
@@ -53,6 +55,7 @@ impl InvariantChecker {
             outage_duration: Duration::ZERO,
             ledgers: LedgerAudit::default(),
             captured: BTreeSet::new(),
+            decided_later: BTreeSet::new(),
             unaccepted: BTreeMap::new(),
             seen_violations: env.cleeng.violations().len(),
         }
@@ -104,7 +107,11 @@ impl InvariantChecker {
                 context
                     .report_violation(format!("{} of {} refunded at the gateway of {}", entry.refunded, entry.captured, entry.reference));
             }
-            if entry.status == LedgerStatus::Captured && self.captured.insert(id) {
+            // What a gateway decides later, it decides by itself: nobody asks for it then.
+            if matches!(entry.status, LedgerStatus::Pending | LedgerStatus::Declined) {
+                self.decided_later.insert(id);
+            }
+            if entry.status == LedgerStatus::Captured && self.captured.insert(id) && !self.decided_later.contains(&id) {
                 self.check_capture(id.0, &entry, context);
             }
         }
@@ -202,7 +209,7 @@ impl InvariantChecker {
             context.report_violation("a notification that names a payment of ours was ignored in silence".to_owned());
         }
         let unsettled = checker.unsettled_obligations();
-        for open in unsettled.iter().filter(|one| !one.parked) {
+        for open in unsettled.iter().filter(|one| !one.parked && !waits_for_its_deactivation(one, &unsettled, checker)) {
             context.report_violation(format!("{} is never settled", open.key));
         }
         if let Some(status) = self.unaccepted.values().next() {
@@ -259,6 +266,13 @@ fn is_parked(unsettled: &[UnsettledObligation], purpose: &Purpose) -> bool {
         Purpose::Order(order) => order.as_str(),
     };
     unsettled.iter().any(|one| one.parked && (one.key.as_str().contains(id) || one.body.contains(id)))
+}
+
+/// Whether this is the release of an authorisation that is a part of the clean-up of its details, which is parked: it goes on with that.
+fn waits_for_its_deactivation(open: &UnsettledObligation, unsettled: &[UnsettledObligation], checker: &JournalChecker) -> bool {
+    let details = open.key.as_str().strip_prefix("release#").and_then(|reference| checker.payment(reference)?.details);
+    let key = details.map(|details| deactivation_key(&details));
+    unsettled.iter().any(|other| other.parked && Some(&other.key) == key.as_ref())
 }
 
 /// Whether this payment was parked for an operator.

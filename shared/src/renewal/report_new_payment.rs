@@ -180,11 +180,12 @@ async fn find_report(
 async fn find_captured_report(case: &ObligationContext<'_>, event: &BillingEvent, reference: &Reference) -> FlowResult<ReportLookup> {
     let subscription = case.flow_context.cleeng.subscription(&event.subscription).await.map_err(|error| read_failed(&error))?;
     let ours = case.payment(reference).and_then(|payment| payment.external_payment_id.clone());
-    if subscription.paid_until.secs() > event.expiration.secs() {
-        return Ok(ReportLookup::Known(None));
-    }
+    let is_paid = subscription.paid_until.secs() > event.expiration.secs();
     Ok(match subscription.latest_payment {
         LatestPayment::Known(latest) if Some(&latest) == ours.as_ref() => ReportLookup::Known(None),
+        // Another payment paid the period, or came after ours: both are taken, and Cleeng shows one.
+        LatestPayment::Known(_) if is_paid => ReportLookup::Undecidable,
+        LatestPayment::None | LatestPayment::NotReported if is_paid => ReportLookup::Known(None),
         LatestPayment::Known(_) | LatestPayment::None => ReportLookup::NotKnown,
         LatestPayment::NotReported => ReportLookup::Undecidable,
     })

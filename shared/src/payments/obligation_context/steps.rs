@@ -53,11 +53,17 @@ impl ObligationContext<'_> {
     /// # Errors
     /// `Err(Disposition::Retry)` if time is too short, the journal is not available, or another worker holds the lease now.
     pub async fn begin_step(&mut self, step: &str, key: Option<IdempotencyKey>, timeout: Duration) -> FlowResult<()> {
+        let before = self.session.obligation.clone();
         if let Err(out_of_time) = self.session.begin_step(step, key, timeout) {
             self.save_and_release_lease().await?;
             return Err(out_of_time.into());
         }
-        self.save().await
+        let written = self.save().await;
+        if written.is_err() {
+            // The call is not made: a later write must not say that it may have been, or nothing would be asked before it.
+            self.session.obligation = before;
+        }
+        written
     }
 
     /// Records the result of a step, in memory: the next write includes it.
