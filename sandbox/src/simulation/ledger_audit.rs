@@ -175,6 +175,6 @@ pub(super) fn period_to_pay(cleeng: &CleengSimulator, (customer, _): &(CustomerI
 
 /// The order of a customer that is no renewal; a customer of the simulation has one.
 pub(super) fn order_to_pay(cleeng: &CleengSimulator, customer: &str) -> Option<OrderId> {
-    let of_customer = cleeng.orders().into_iter().filter(|order| order.customer.as_str() == customer && order.subscription.is_none());
-    of_customer.last().map(|order| order.id)
+    let mut of_customer = cleeng.orders().into_iter().filter(|order| order.customer.as_str() == customer && order.subscription.is_none());
+    of_customer.next_back().map(|order| order.id)
 }

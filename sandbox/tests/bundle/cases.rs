@@ -20,18 +20,18 @@ const TAKEN_ONLY: &str = "only money that is taken can be lost, refunded or disp
 
 /// A case: its number, what it is about, where it is played, and why not elsewhere. A place is the first letter of a gateway, and `h` for a
 /// payment that is held first or `c` for one that is charged at once.
-struct Case(u8, &'static str, &'static [(&'static str, &'static str, &'static str)], &'static str);
+struct ReportedCase(u8, &'static str, &'static [(&'static str, &'static str, &'static str)], &'static str);
 
 const EVERYWHERE: &str = "ah ac ph pc sh sc";
 
-const CASES: [Case; 32] = [
-    Case(
+const CASES: [ReportedCase; 32] = [
+    ReportedCase(
         1,
         "a renewal that is not due any more after a wait",
         &[("every_gateway", "nothing_is_taken_or_kept_if_it_is_not_due_any_more_after_a_wait", EVERYWHERE)],
         NONE,
     ),
-    Case(
+    ReportedCase(
         2,
         "a dead letter is redriven after the customer stopped",
         &[
@@ -40,25 +40,25 @@ const CASES: [Case; 32] = [
         ],
         NONE,
     ),
-    Case(
+    ReportedCase(
         3,
         "a delayed event names replaced details",
         &[("every_gateway", "a_delayed_event_with_replaced_details_takes_nothing_and_the_period_is_paid_with_the_new_ones", EVERYWHERE)],
         NONE,
     ),
-    Case(
+    ReportedCase(
         4,
         "the order lapses, and the price changes",
         &[("every_gateway", "an_order_that_lapsed_before_the_money_was_asked_for_is_replaced_by_one_with_the_price_of_today", EVERYWHERE)],
         NONE,
     ),
-    Case(
+    ReportedCase(
         5,
         "a success after a refusal under one id",
         &[("money/late/successes.rs", "rule_2_case_5_a_success_after_a_refusal_is_the_periods_payment", "ah ac")],
         ADYEN_ONLY,
     ),
-    Case(
+    ReportedCase(
         6,
         "news about a hold that was renewed",
         &[(
@@ -68,31 +68,31 @@ const CASES: [Case; 32] = [
         )],
         PAYPAL_ONLY,
     ),
-    Case(
+    ReportedCase(
         7,
         "a capture stays undecided",
         &[("money/late/undecided.rs", "rule_4_case_7_a_capture_that_stays_undecided_is_told_when_it_is_decided", "ph")],
         "only PayPal declares a capture undecided; Adyen acknowledges it, and Stripe decides it at once",
     ),
-    Case(
+    ReportedCase(
         8,
         "a payment stays undecided",
         &[("money/late/undecided.rs", "rule_4_case_8_a_payment_that_stays_undecided_for_days_is_told_when_it_is_decided", EVERYWHERE)],
         NONE,
     ),
-    Case(
+    ReportedCase(
         9,
         "a hold that was told captured expires",
         &[("money/late/losses.rs", "rule_4_case_9_a_hold_that_was_told_captured_and_expires_is_a_loss", "ah")],
         "only a receipt of Adyen's is told as captured before it is decided",
     ),
-    Case(
+    ReportedCase(
         10,
         "a give-back fails later",
         &[("money/late/give_backs.rs", "rule_5_case_10_a_give_back_that_fails_later_is_parked_and_can_be_asked_for_anew", "ac pc sc")],
         NO_HOLD,
     ),
-    Case(
+    ReportedCase(
         11,
         "an undecided purchase whose order lapses",
         &[(
@@ -102,7 +102,7 @@ const CASES: [Case; 32] = [
         )],
         "PayPal's orders and Stripe's intents are cancelled by name; a first purchase is charged at once",
     ),
-    Case(
+    ReportedCase(
         12,
         "never again means never again",
         &[
@@ -112,7 +112,7 @@ const CASES: [Case; 32] = [
         ],
         NONE,
     ),
-    Case(
+    ReportedCase(
         13,
         "an amount below the minimum, a request called malformed",
         &[
@@ -121,7 +121,7 @@ const CASES: [Case; 32] = [
         ],
         "Adyen and PayPal document no minimum of their own",
     ),
-    Case(
+    ReportedCase(
         14,
         "Cleeng's floats",
         &[
@@ -130,7 +130,7 @@ const CASES: [Case; 32] = [
         ],
         NONE,
     ),
-    Case(
+    ReportedCase(
         15,
         "abandoned, and replayed",
         &[
@@ -139,13 +139,13 @@ const CASES: [Case; 32] = [
         ],
         NONE,
     ),
-    Case(
+    ReportedCase(
         16,
         "a customer removes details",
         &[("money/removed_details.rs", "what_is_held_with_removed_details_is_released_when_the_next_authorisation_comes", "ah ph sh")],
         HOLD_ONLY,
     ),
-    Case(
+    ReportedCase(
         17,
         "a free trial whose first event is late",
         &[(
@@ -155,19 +155,19 @@ const CASES: [Case; 32] = [
         )],
         "the recovered event is the same for a charge at once",
     ),
-    Case(
+    ReportedCase(
         18,
-        "a failed refund is asked for anew",
+        "a failed refund is asked for again",
         &[("money/late/give_backs.rs", "rule_5_case_18_a_refund_that_failed_may_be_asked_for_anew", "ac pc sc")],
         TAKEN_ONLY,
     ),
-    Case(
+    ReportedCase(
         19,
         "a renewal that was paid late, and the next period",
         &[("flows/charged_recently.rs", "a_period_that_ends_a_cycle_later_is_paid_however_late_the_one_before_was_paid", EVERYWHERE)],
         NONE,
     ),
-    Case(
+    ReportedCase(
         20,
         "a second loss",
         &[
@@ -176,25 +176,25 @@ const CASES: [Case; 32] = [
         ],
         TAKEN_ONLY,
     ),
-    Case(
+    ReportedCase(
         21,
         "large notifications",
         &[("notifications/ingress.rs", "a_large_notification_is_taken_and_a_signed_one_that_is_too_large_rings", "ah")],
         "the limit is one for all gateways, and knows no billing mode",
     ),
-    Case(
+    ReportedCase(
         22,
         "reports that nobody signs",
         &[("notifications/ingress.rs", "reports_and_notices_of_change_that_nobody_signs_hold_back_nothing", "ah")],
         "only Adyen sends unsigned reports; a notification knows no billing mode",
     ),
-    Case(
+    ReportedCase(
         23,
         "kinds of news that nobody knows",
         &[("notifications/ingress.rs", "an_item_about_a_payment_of_ours_that_is_not_understood_rings", "ah")],
         "the others' kinds are tested beside their verifiers; a notification knows no billing mode",
     ),
-    Case(
+    ReportedCase(
         24,
         "details that come later than their purchase",
         &[
@@ -203,25 +203,25 @@ const CASES: [Case; 32] = [
         ],
         "Adyen and Stripe store details with the answer, or tell them by their own id; a first purchase is charged at once",
     ),
-    Case(
+    ReportedCase(
         25,
         "details that never come",
         &[("paypal/late_details.rs", "a_subscription_whose_details_never_come_says_so_and_rings_after_half_an_hour", "pc")],
         "Adyen and Stripe store details with the payment; a first purchase is charged at once",
     ),
-    Case(
+    ReportedCase(
         26,
         "a stale access token",
         &[("paypal/access_tokens.rs", "a_token_that_is_older_than_a_permission_is_renewed_once", "ph")],
         "only PayPal has access tokens; a call knows no billing mode",
     ),
-    Case(
+    ReportedCase(
         27,
         "details that the gateway does not have or take",
         &[("adyen/adapter.rs", "details_that_adyen_does_not_have_or_take_need_new_ones", "ah")],
         "the codes are Adyen's; both billing modes read them in one place",
     ),
-    Case(
+    ReportedCase(
         28,
         "an account that captures by request alone",
         &[
@@ -230,7 +230,7 @@ const CASES: [Case; 32] = [
         ],
         "only Adyen's accounts decide when money is taken; a hold is captured by request anyway",
     ),
-    Case(
+    ReportedCase(
         29,
         "an order or a period that was paid elsewhere",
         &[
@@ -239,7 +239,7 @@ const CASES: [Case; 32] = [
         ],
         NONE,
     ),
-    Case(
+    ReportedCase(
         30,
         "payments from before this connector",
         &[(
@@ -249,13 +249,13 @@ const CASES: [Case; 32] = [
         )],
         BEFORE_GATEWAYS,
     ),
-    Case(
+    ReportedCase(
         31,
-        "a connection that died while the function was frozen",
+        "a connection that broke while the function was frozen",
         &[("cleeng_client/sockets.rs", "a_report_after_a_freeze_reaches_cleeng_over_a_connection_of_its_own", "ah")],
         "a report to Cleeng knows neither gateway nor billing mode",
     ),
-    Case(
+    ReportedCase(
         32,
         "something in between answers in Cleeng's place",
         &[
@@ -279,7 +279,7 @@ const PLACES: [(&str, &str); 6] = [
     ("sc", "Stripe, charged"),
 ];
 
-impl Case {
+impl ReportedCase {
     fn covers(&self, place: &str) -> bool {
         self.2.iter().any(|(_, _, places)| places.split(' ').any(|other| other == place))
     }
@@ -288,18 +288,19 @@ impl Case {
 /// The document, as the table says it.
 fn rendered() -> String {
     let mut text = String::from(
-        "# Cases\n\nWhat people reported of real gateways and of Cleeng, by number, and where a test plays it: at which gateway, and for a payment\n\
-         that is held first or charged at once. The table is written and checked by `sandbox/tests/bundle/cases.rs`. A blank has its\n\
-         reason in the last column.\n\n",
+        "# Cases\n\nWhat people reported of real gateways and of Cleeng, by number, and where a test plays it: at which gateway, and for a\n\
+         payment that is held first or charged at once. The table is written and checked by `sandbox/tests/bundle/cases.rs`,\n\
+         which names the tests. A blank has its reason in the last column.\n\n",
     );
     let heads: Vec<&str> = PLACES.iter().map(|(_, head)| *head).collect();
-    let _ = writeln!(text, "| | case | {} | tests | blank because |", heads.join(" | "));
+    let _ = writeln!(text, "| | case | {} | tests in | blank because |", heads.join(" | "));
     let _ = writeln!(text, "|---|---|{}---|---|", "---|".repeat(PLACES.len()));
     for case in &CASES {
-        let Case(number, about, tests, reason) = case;
+        let ReportedCase(number, about, tests, reason) = case;
         let cells: Vec<&str> = PLACES.iter().map(|(place, _)| if case.covers(place) { "x" } else { "" }).collect();
-        let tests: Vec<String> = tests.iter().map(|(_, name, _)| format!("`{name}`")).collect();
-        let _ = writeln!(text, "| {number} | {about} | {} | {} | {reason} |", cells.join(" | "), tests.join(", "));
+        let files: BTreeSet<String> = tests.iter().map(|(file, ..)| format!("`sandbox/tests/it/{file}`")).collect();
+        let files = files.into_iter().collect::<Vec<_>>();
+        let _ = writeln!(text, "| {number} | {about} | {} | {} | {reason} |", cells.join(" | "), files.join(", "));
     }
     text
 }
@@ -329,7 +330,7 @@ fn every_case_has_a_test_and_every_blank_a_reason() {
 #[test]
 fn every_test_of_a_case_exists_and_is_played_where_the_table_says() {
     let suite = read("sandbox/tests/it/every_gateway/mod.rs");
-    for Case(number, _, tests, _) in &CASES {
+    for ReportedCase(number, _, tests, _) in &CASES {
         for (file, name, places) in *tests {
             let gateways: BTreeSet<&str> = places.split(' ').filter_map(|place| place.get(..1)).collect();
             if *file == "every_gateway" {
