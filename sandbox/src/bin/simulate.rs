@@ -51,7 +51,7 @@ fn main() -> io::Result<ExitCode> {
             writeln!(out, "{line}")?;
         }
         print_violations(&mut out, &report)?;
-        writeln!(out, "seed {seed}: {:?}", report.counts)?;
+        writeln!(out, "seed {seed}: {:?} {:?}", report.counts, report.behaviours)?;
         return Ok(if report.violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE });
     }
     let seeds = options.seeds.clone().unwrap_or(0..1_000);

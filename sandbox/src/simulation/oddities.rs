@@ -71,7 +71,7 @@ impl Simulator<'_> {
         let who = prng.index(subscribers);
         let (attempt, second) = (prng.choose(72_u64, &[48, 24, 0]), prng.duration(0, 40));
         let busy = due.get(who).copied().unwrap_or(START).before(Duration::from_secs(attempt.saturating_mul(3600))).after(second);
-        let cents = prng.choose(499, &[1_499, 30]);
+        let cents = prng.choose(499, &[1_499, 30, 30, 30]);
         let later = busy.after(prng.duration(3_600, 30 * 3_600));
         if prng.chance(60) {
             found.push((anytime, Oddity::UnsignedReport));
@@ -91,7 +91,7 @@ impl Simulator<'_> {
         let longest = prng.choose(20 * 3_600, &[12 * 86_400]);
         let (undecided, approves) = (prng.duration(2 * 3_600, longest), prng.chance(500));
         match prng.below(15) {
-            0 => found.push((busy, Oddity::Price(cents))),
+            0 | 14 => found.push((busy.before(Duration::from_secs(60)), Oddity::Price(cents))),
             1 => found.extend([(busy.before(Duration::from_secs(60)), Oddity::Floats(true)), (later, Oddity::Floats(false))]),
             2 => found.push((busy, Oddity::PaidElsewhere(who))),
             3 => found.extend([(busy, Oddity::Pause(who)), (later, Oddity::Resume(who))]),

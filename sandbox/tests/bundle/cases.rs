@@ -290,17 +290,18 @@ impl ReportedCase {
 fn rendered() -> String {
     let mut text = String::from(
         "# Cases\n\nWhat people reported of real gateways and of Cleeng, by number, and where a test plays it: at which gateway, and for a\n\
-         payment that is held first or charged at once. The table is written and checked by `sandbox/tests/bundle/cases.rs`. A\n\
-         blank has its reason in the last column.\n\n",
+         payment that is held first or charged at once. The table is written and checked by `sandbox/tests/bundle/cases.rs`,\n\
+         which names the tests. A blank has its reason in the last column.\n\n",
     );
     let heads: Vec<&str> = PLACES.iter().map(|(_, head)| *head).collect();
-    let _ = writeln!(text, "| | case | {} | tests | blank because |", heads.join(" | "));
+    let _ = writeln!(text, "| | case | {} | tests in | blank because |", heads.join(" | "));
     let _ = writeln!(text, "|---|---|{}---|---|", "---|".repeat(PLACES.len()));
     for case in &CASES {
         let ReportedCase(number, about, tests, reason) = case;
         let cells: Vec<&str> = PLACES.iter().map(|(place, _)| if case.covers(place) { "x" } else { "" }).collect();
-        let tests: Vec<String> = tests.iter().map(|(_, name, _)| format!("`{name}`")).collect();
-        let _ = writeln!(text, "| {number} | {about} | {} | {} | {reason} |", cells.join(" | "), tests.join(", "));
+        let files: BTreeSet<String> = tests.iter().map(|(file, ..)| format!("`sandbox/tests/it/{file}`")).collect();
+        let files = files.into_iter().collect::<Vec<_>>();
+        let _ = writeln!(text, "| {number} | {about} | {} | {} | {reason} |", cells.join(" | "), files.join(", "));
     }
     text
 }

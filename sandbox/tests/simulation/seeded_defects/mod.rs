@@ -28,7 +28,7 @@ fn assert_detected_with(interceptors: &dyn Interceptors, profile: Option<&FaultP
         let by_effect = report.violations.iter().any(|line| effects.iter().any(|effect| line.contains(effect)));
         if by_effect && run_seed(seed, &SimulationOptions { fault_profile: profile, ..SimulationOptions::default() }).violations.is_empty()
         {
-            println!("detected by seed {seed}");
+            eprintln!("detected by seed {seed}");
             return;
         }
         others.extend(report.violations);

@@ -1,10 +1,10 @@
-//! Defects in asking Cleeng before money moves, and in believing what it says.
+//! Defects in asking Cleeng before money moves.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use async_trait::async_trait;
-use connector::http::{Method, Request, Response, StatusCode, Transport, TransportError};
+use connector::http::{Method, Request, Response, Transport, TransportError};
 use sandbox::testkit::interceptors::Interceptors;
 use serde_json::{Value, json};
 
@@ -80,38 +80,9 @@ impl Interceptors for OrderNeverLapses {
     }
 }
 
-/// What something in between says in Cleeng's place is read as Cleeng's own word.
-struct AnswersInBetweenBelieved;
-
-struct BelievingTransport(Arc<dyn Transport>);
-
-#[async_trait]
-impl Transport for BelievingTransport {
-    async fn send(&self, request: Request) -> Result<Response, TransportError> {
-        let is_write = request.method != Method::GET && request.url.contains("/3.1/");
-        let mut answer = self.0.send(request).await?;
-        if is_write && answer.status.is_client_error() && answer.json().is_none_or(|body| body.get("success").is_none()) {
-            answer.status = StatusCode::UNPROCESSABLE_ENTITY;
-            answer.body = json!({ "success": false, "message": "Not possible" }).to_string().into();
-        }
-        Ok(answer)
-    }
-}
-
-impl Interceptors for AnswersInBetweenBelieved {
-    fn transport(&self, way: Arc<dyn Transport>) -> Arc<dyn Transport> {
-        Arc::new(BelievingTransport(way))
-    }
-}
-
 #[test]
 fn an_order_that_lapsed_and_is_paid_is_detected() {
     assert_detected(&OrderNeverLapses, &["did not say just now that it is due", "Cleeng's contract"]);
-}
-
-#[test]
-fn a_believed_answer_in_cleengs_place_is_detected() {
-    assert_detected(&AnswersInBetweenBelieved, &["at the gateway", "unknown to Cleeng", "Cleeng's contract", "twice"]);
 }
 
 #[test]
