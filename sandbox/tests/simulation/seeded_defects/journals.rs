@@ -195,7 +195,7 @@ fn ignored_earlier_refunds_are_detected() {
 fn a_capture_with_replaced_details_is_detected() {
     // The announcement that they were replaced, by which they would be released at once, is lost now and then.
     let profile = FaultProfile { dropped: 200, life_event: 1_000, ..FaultProfile::no_faults() };
-    let effect = ["captured with details that were replaced"];
+    let effect = ["captured with details that were replaced", "did not say just now"];
     assert_detected_with(&SeededDefect::new(JournalDefect::DetailsIgnored), Some(&profile), &effect);
 }
 
