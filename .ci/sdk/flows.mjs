@@ -290,8 +290,9 @@ export const ALONE = {
   async 'PayPal refused, then paid'(customer, { world }) {
     const c = await customer();
     await c.checkout();
-    await c.payPal();
+    // The order that the page makes now is the one that is refused.
     await ask(world, 'decline-next', { gateway: 'paypal' });
+    await c.payPal();
     await c.page.locator('#agree').click();
     await c.page.waitForURL('**/offer?message=refused&code=PAYPAL0002');
     await c.sees('Your payment was not processed.');
