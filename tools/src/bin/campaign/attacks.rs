@@ -228,7 +228,9 @@ fn page_attacks(gateway: GatewayName, order: &Value, token: &str, prng: &mut Prn
         body,
     };
     let mut card = order.clone();
-    card["note"] = json!("4111 1111 1111 1111");
+    if let Some(members) = card.as_object_mut() {
+        members.insert("note".to_owned(), json!("4111 1111 1111 1111"));
+    }
     vec![
         attack("a page without a token", &path, vec![("content-type", "application/json".to_owned())], body.clone()),
         attack("a page with a changed token", &path, bearer(&flipped(token.as_bytes(), prng, false)), body.clone()),

@@ -16,6 +16,7 @@ mod proxy;
 mod world;
 
 use std::error::Error;
+use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -70,8 +71,13 @@ async fn main() -> Result<ExitCode, Box<dyn Error>> {
     let text = log.text();
     report.lines.push(format!("{} lines of log were searched for secrets", text.lines().count()));
     report.violations.extend(canaries::find(&text).map(|canary| format!("the log shows {canary}")));
-    report.lines.iter().for_each(|line| println!("{line}"));
-    report.violations.iter().for_each(|line| println!("VIOLATION: {line}"));
-    println!("{}", if report.violations.is_empty() { "Everything held." } else { "Something did not hold." });
+    let mut out = std::io::stdout().lock();
+    for line in &report.lines {
+        writeln!(out, "{line}")?;
+    }
+    for line in &report.violations {
+        writeln!(out, "VIOLATION: {line}")?;
+    }
+    writeln!(out, "{}", if report.violations.is_empty() { "Everything held." } else { "Something did not hold." })?;
     Ok(ExitCode::from(u8::from(!report.violations.is_empty())))
 }
