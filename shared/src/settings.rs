@@ -88,7 +88,7 @@ impl<'a> SettingsReader<'a> {
         self.parsed(name, default.to_owned(), expected, |text| read_base_url(text, plain_http))
     }
 
-    /// As [`SettingsReader::base_url`] where real money moves: `https`, at a host under one of these domains. Whoever can change a setting
+    /// As [`SettingsReader::base_url`] where real money moves: `https`, at a host under one of these domains. A changed setting
     /// could otherwise have credentials and payments sent anywhere.
     pub fn vendor_url(&mut self, name: &str, default: &str, domains: &[&str]) -> String {
         let expected = format!("an https URL under {}", domains.join(" or "));

@@ -2,7 +2,7 @@
 //! with these details: judged by what passes between the connector and the outside, and by Cleeng's ledger.
 //!
 //! A call is begun when its idempotency key is first written to the journal or first sent. A repetition under a known key asks nothing: the call
-//! may have had its effect. If every answer so far says that it had none, and the worker lived to write that down, it is begun anew.
+//! may have had its effect. If every answer so far says that it had none, and the worker lived to write that down, it is begun again.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};

@@ -8,7 +8,6 @@ use super::snapshot::{REPORT, Snapshot};
 use crate::cleeng::{LatestPayment, NewPayment, NewPaymentStatus, PaymentOperation, PaymentSource};
 use crate::gateway::{Decline, Reference};
 use crate::ids::{ExternalPaymentId, OrderId, PaymentDetailsId, PaymentId};
-use crate::journal::payment::PaymentRecord;
 use crate::journal::store::{Key, StoreError};
 use crate::journal::transaction::Retention;
 use crate::journal::{JournalError, SCHEMA, SETTLED_RETENTION};
@@ -225,10 +224,5 @@ fn record_report(ctx: &mut ObligationContext<'_>, reference: &Reference, payment
 }
 
 fn record_cleeng_payment(ctx: &mut ObligationContext<'_>, reference: &Reference, payment: Option<PaymentId>) -> FlowResult<()> {
-    let Some(payment) = payment else { return Ok(()) };
-    ctx.add_lookup(PaymentRecord::cleeng_id_key(&payment), reference);
-    ctx.update_payment(reference, |record, _| {
-        record.cleeng_payment = Some(payment);
-        Ok(())
-    })
+    payment.map_or(Ok(()), |payment| ctx.record_cleeng_payment(reference, payment))
 }

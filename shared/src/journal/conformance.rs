@@ -304,7 +304,7 @@ pub async fn a_list_goes_on_behind_what_was_seen(store: &dyn Store) {
     assert_eq!(store.commit(&gone).await, Ok(()));
 }
 
-/// Only what is where it was found moves; its body and its version stay as they are, and its next write lists it anew.
+/// Only what is where it was found moves; its body and its version stay as they are, and its next write lists it again.
 pub async fn a_document_moves_to_another_list_as_it_is(store: &dyn Store) {
     let at = |second: i64| Timestamp::from_secs(631_152_000_i64.saturating_add(second));
     let name = key("relist", 1);

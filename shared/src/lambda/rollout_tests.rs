@@ -115,7 +115,7 @@ async fn mistyped_payment_methods_are_told_by_events_that_are_all_anothers() {
 async fn a_strangers_requests_and_waits_that_belong_to_the_trade_roll_nothing_back() {
     let webhooks = harness(Mode::Lambda).await;
     let stranger = changed("/broadcasterId", json!(1));
-    assert_eq!(post(&webhooks, "forged", &stranger).await, 401, "he may have found the address");
+    assert_eq!(post(&webhooks, "forged", &stranger).await, 401, "a stranger may have found the address");
     for path in ["/webhooks/guessed/subscription-ready-for-payment-authorisation", "/", "/webhooks//"] {
         let answer = webhooks.handle(&http_event(path, "forged", &authorisation_event().to_string(), false)).await;
         assert_eq!(answer["statusCode"], 404);

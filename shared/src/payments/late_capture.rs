@@ -125,11 +125,7 @@ async fn report_new(ctx: &mut ObligationContext<'_>, reference: &Reference) -> F
     let call = ctx.flow_context.cleeng.create_payment(&new);
     let Ok(answer) = cleeng_step::run(ctx, step, call).await? else { return Ok(false) };
     ctx.record_result(REPORT, &ReportRecord::with_payment(Some(answer.id.clone())));
-    ctx.add_lookup(PaymentRecord::cleeng_id_key(&answer.id), reference);
-    ctx.update_payment(reference, |record, _| {
-        record.cleeng_payment = Some(answer.id);
-        Ok(())
-    })?;
+    ctx.record_cleeng_payment(reference, answer.id)?;
     Ok(true)
 }
 

@@ -18,7 +18,7 @@ use crate::clock::Timestamp;
 use crate::delivery::Delivery;
 use crate::flow::FlowContext;
 use crate::gateway::{Gateway, GatewayName, GatewayText, IdempotencyKey, OperationKind, Reference};
-use crate::ids::{ExternalPaymentId, PaymentDetailsId, SubscriptionId};
+use crate::ids::{ExternalPaymentId, PaymentDetailsId, PaymentId, SubscriptionId};
 use crate::journal::JournalError;
 use crate::journal::payment::PaymentRecord;
 use crate::journal::record::{Attempt, AttemptKind};
@@ -243,6 +243,18 @@ impl<'w> ObligationContext<'w> {
             self.add_lookup(lookup, reference);
         }
         Ok(())
+    }
+
+    /// Records Cleeng's id of a payment, in memory: the payment is found by it from then on.
+    ///
+    /// # Errors
+    /// `Err(Disposition::Retry)` if the payment is not loaded.
+    pub fn record_cleeng_payment(&mut self, reference: &Reference, payment: PaymentId) -> FlowResult<()> {
+        self.add_lookup(PaymentRecord::cleeng_id_key(&payment), reference);
+        self.update_payment(reference, |record, _| {
+            record.cleeng_payment = Some(payment);
+            Ok(())
+        })
     }
 
     /// Makes a payment findable under another key, in memory.

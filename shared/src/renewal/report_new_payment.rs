@@ -12,7 +12,6 @@ use crate::cleeng::{
 use crate::gateway::Decline;
 use crate::ids::{ExternalPaymentId, OrderId, PaymentId};
 use crate::journal::JournalError;
-use crate::journal::payment::PaymentRecord;
 use crate::journal::record::Step;
 use crate::journal::store::StoreError;
 use crate::metrics::Metric;
@@ -198,12 +197,9 @@ fn record_report(case: &mut ObligationContext<'_>, reference: &Reference, paymen
 }
 
 fn apply_report(case: &mut ObligationContext<'_>, reference: &Reference, reported: &ReportRecord) -> FlowResult<ReportResult> {
-    let Some(payment) = reported.payment.clone() else { return Ok(ReportResult::Reported) };
-    case.add_lookup(PaymentRecord::cleeng_id_key(&payment), reference);
-    case.update_payment(reference, |record, _| {
-        record.cleeng_payment = Some(payment);
-        Ok(())
-    })?;
+    if let Some(payment) = reported.payment.clone() {
+        case.record_cleeng_payment(reference, payment)?;
+    }
     Ok(ReportResult::Reported)
 }
 

@@ -7,14 +7,12 @@ use connector::gateway::Reference;
 use connector::journal::record::{Attempt, AttemptKind, Finish, Lease, Obligation};
 use connector::journal::store::{Key, Put, Store as _};
 use connector::journal::transaction::Transaction;
-use connector::payments::subscription_state::LastBillingEvent;
 use connector::payments::subscription_state::SubscriptionState;
 use reconciliation::plan::plan;
-use sandbox::testkit::fixtures::{OFFER, id};
 use sandbox::testkit::harness::TestEnvironment;
 use serde::Serialize;
 
-use crate::reconciliation::HOUR;
+use crate::reconciliation::{HOUR, watched};
 use crate::support::newer_release::{bodies, newer_body};
 
 fn open_obligation(now: Timestamp, change: impl FnOnce(&mut Obligation, &mut Attempt)) -> Obligation {
@@ -25,19 +23,9 @@ fn open_obligation(now: Timestamp, change: impl FnOnce(&mut Obligation, &mut Att
     obligation
 }
 
-fn subscription_state(watched: bool, in_flight: bool) -> SubscriptionState {
-    let last_billing_event = LastBillingEvent {
-        subscription: id("999999"),
-        customer: id("1"),
-        offer: id(OFFER),
-        details: id("2"),
-        currency: None,
-        country: None,
-        token: None,
-        expected_event: None,
-    };
+fn subscription_state(is_watched: bool, in_flight: bool) -> SubscriptionState {
     SubscriptionState {
-        last_billing_event: watched.then_some(last_billing_event),
+        last_billing_event: watched().last_billing_event.filter(|_| is_watched),
         in_flight: in_flight.then(|| "period#1#2".to_owned()),
         ..SubscriptionState::default()
     }

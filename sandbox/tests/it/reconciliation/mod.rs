@@ -13,6 +13,7 @@ mod subscription_scan;
 use std::time::Duration;
 
 use connector::ids::{CustomerId, OrderId};
+use connector::payments::subscription_state::{LastBillingEvent, SubscriptionState};
 use sandbox::simulators::simulated_gateway::{EnteredDetails, SimulatedGateway as _};
 use sandbox::testkit::fixtures::{OFFER, SHOP_ORIGIN, id};
 use sandbox::testkit::gateway_fixtures::ADYEN_METHOD;
@@ -20,6 +21,21 @@ use sandbox::testkit::harness::TestEnvironment;
 use serde_json::{Value, json};
 
 pub(crate) const HOUR: Duration = Duration::from_secs(3600);
+
+/// A subscription of which an event is expected.
+pub(crate) fn watched() -> SubscriptionState {
+    let last_billing_event = LastBillingEvent {
+        subscription: id("999999"),
+        customer: id("1"),
+        offer: id(OFFER),
+        details: id("2"),
+        currency: None,
+        country: None,
+        token: None,
+        expected_event: None,
+    };
+    SubscriptionState { last_billing_event: Some(last_billing_event), ..SubscriptionState::default() }
+}
 
 /// A customer with an order, at a page.
 pub(crate) struct Buyer {

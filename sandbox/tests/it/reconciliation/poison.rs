@@ -11,16 +11,16 @@ use connector::journal::record::{Attempt, AttemptKind, Lease, Obligation};
 use connector::journal::store::{CommitError, Key, List, Listed, MAX_BATCH, Put, Store, StoreError, StoredDocument};
 use connector::manual_review::list_parked;
 use connector::metrics::Metric;
-use connector::payments::subscription_state::{LastBillingEvent, SubscriptionState};
 use sandbox::simulators::network::Fault;
-use sandbox::testkit::fixtures::{OFFER, id};
 use sandbox::testkit::harness::TestEnvironment;
 use serde_json::json;
+
+use crate::reconciliation::watched;
 
 const HEALTHY: usize = 3;
 const MINUTES: Duration = Duration::from_secs(5 * 60);
 
-/// A store whose documents of some keys are what was planted there, whoever wrote them.
+/// A store whose documents of some keys are what was planted there, whatever was written there.
 struct PoisonedStore {
     inner: Arc<dyn Store>,
     bodies: Mutex<BTreeMap<Key, Result<String, StoreError>>>,
@@ -137,20 +137,6 @@ impl Poison {
     fn is_unreadable(self) -> bool {
         !matches!(self, Self::Throttled | Self::LeasedForEver | Self::Contended | Self::WithoutItsPayment)
     }
-}
-
-fn watched() -> SubscriptionState {
-    let last_billing_event = LastBillingEvent {
-        subscription: id("999999"),
-        customer: id("1"),
-        offer: id(OFFER),
-        details: id("2"),
-        currency: None,
-        country: None,
-        token: None,
-        expected_event: None,
-    };
-    SubscriptionState { last_billing_event: Some(last_billing_event), ..SubscriptionState::default() }
 }
 
 /// A waiting event.

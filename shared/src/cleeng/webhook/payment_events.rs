@@ -116,8 +116,8 @@ pub struct RefundOperator {
     pub note: String,
 }
 
-/// The member of a `refundPayment` event that an operator's tool makes in place of Cleeng. Whoever can write it can write to our queue, or
-/// sign as Cleeng.
+/// The member of a `refundPayment` event that an operator's tool makes in place of Cleeng. To make one takes the right to write to our queue,
+/// or Cleeng's signature.
 pub const REQUESTED_BY_OPERATOR: &str = "connectorOperator";
 
 impl RefundEvent {

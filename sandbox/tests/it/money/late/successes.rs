@@ -7,6 +7,7 @@ use connector::flow::{BillingMode, Disposition};
 use connector::http::Method;
 use connector::metrics::Metric;
 use connector::reason::{CompletionReason, ParkReason, RetryReason};
+use sandbox::simulators::cleeng::SentWebhook;
 use sandbox::simulators::network::Fault;
 use sandbox::simulators::simulated_gateway::LedgerEntry;
 use sandbox::testkit::queue_worker::time_to_come_back;
@@ -84,16 +85,22 @@ async fn rule_2_a_success_after_the_subscription_ended_is_given_back() {
     .await;
 }
 
+/// The next attempt meets this fault, and then the notification of the success comes.
+async fn attempt_that_meets(renewal: &Renewal, fault: Fault) -> SentWebhook {
+    let late = renewal.env.collect_notifications().await;
+    renewal.break_next_payment(fault);
+    let next = renewal.attempt_now();
+    assert!(matches!(renewal.env.deliver(&next).await, Disposition::Retry { .. }), "{}", renewal.name());
+    for message in &late {
+        renewal.env.deliver_notification(message).await;
+    }
+    next
+}
+
 #[tokio::test]
 async fn rule_2_a_late_success_goes_before_an_attempt_that_has_asked_for_nothing() {
     refused_and_approved_later(async |renewal| {
-        let late = renewal.env.collect_notifications().await;
-        renewal.break_next_payment(Fault::StatusBefore(429));
-        let next = renewal.attempt_now();
-        assert!(matches!(renewal.env.deliver(&next).await, Disposition::Retry { .. }), "{}", renewal.name());
-        for message in &late {
-            renewal.env.deliver_notification(message).await;
-        }
+        let next = attempt_that_meets(&renewal, Fault::StatusBefore(429)).await;
         renewal.pass(HOUR).await;
         renewal.env.run_event(&next).await;
         assert_eq!(renewal.statuses(), [PaymentStatus::Rejected, renewal.success()], "{}", renewal.name());
@@ -106,13 +113,7 @@ async fn rule_2_a_late_success_goes_before_an_attempt_that_has_asked_for_nothing
 #[tokio::test]
 async fn rule_2_an_attempt_that_has_asked_for_money_goes_before_a_late_success() {
     refused_and_approved_later(async |renewal| {
-        let late = renewal.env.collect_notifications().await;
-        renewal.break_next_payment(Fault::TimeoutAfter);
-        let next = renewal.attempt_now();
-        assert!(matches!(renewal.env.deliver(&next).await, Disposition::Retry { .. }), "{}", renewal.name());
-        for message in &late {
-            renewal.env.deliver_notification(message).await;
-        }
+        let next = attempt_that_meets(&renewal, Fault::TimeoutAfter).await;
         renewal.env.clock.advance(HOUR);
         renewal.env.run_event(&next).await;
         renewal.pass(DAY).await;
